@@ -1,0 +1,364 @@
+-- The database of halosync. Readable by any sqlite3 >= 3.31: no STRICT, no JSONB, no newer SQL.
+-- Frozen at the first tagged release; what comes later is a new migration.
+
+-- Exactly the server's present tickets: the mapped attributes in the order of docs/attributes.md.
+CREATE TABLE tickets (
+    AGENT_ID                       INTEGER CHECK (typeof(AGENT_ID) IN ('integer', 'null')),
+    APPOINTMENT_TYPE               INTEGER CHECK (typeof(APPOINTMENT_TYPE) IN ('integer', 'null')),
+    ATTACHMENT_COUNT               INTEGER CHECK (typeof(ATTACHMENT_COUNT) IN ('integer', 'null')),
+    CATEGORY_1                     TEXT    CHECK (typeof(CATEGORY_1) IN ('text', 'null')),
+    CATEGORY_1_DISPLAY             TEXT    CHECK (typeof(CATEGORY_1_DISPLAY) IN ('text', 'null')),
+    CATEGORY_2                     TEXT    CHECK (typeof(CATEGORY_2) IN ('text', 'null')),
+    CATEGORY_2_DISPLAY             TEXT    CHECK (typeof(CATEGORY_2_DISPLAY) IN ('text', 'null')),
+    CATEGORY_3                     TEXT    CHECK (typeof(CATEGORY_3) IN ('text', 'null')),
+    CATEGORY_3_DISPLAY             TEXT    CHECK (typeof(CATEGORY_3_DISPLAY) IN ('text', 'null')),
+    CATEGORY_4                     TEXT    CHECK (typeof(CATEGORY_4) IN ('text', 'null')),
+    CATEGORY_4_DISPLAY             TEXT    CHECK (typeof(CATEGORY_4_DISPLAY) IN ('text', 'null')),
+    CHILD_COUNT                    INTEGER CHECK (typeof(CHILD_COUNT) IN ('integer', 'null')),
+    CLIENT_ID                      INTEGER CHECK (typeof(CLIENT_ID) IN ('integer', 'null')),
+    CLIENT_NAME                    TEXT    CHECK (typeof(CLIENT_NAME) IN ('text', 'null')),
+    COST                           REAL    CHECK (typeof(COST) IN ('real', 'null')),
+    CREATED_FROM_AUTOMATION_STD_ID INTEGER CHECK (typeof(CREATED_FROM_AUTOMATION_STD_ID) IN ('integer', 'null')),
+    SOURCE_CREATED_DATE            TEXT    CHECK (length(SOURCE_CREATED_DATE) = 24),
+    DEADLINE_DATE                  TEXT    CHECK (length(DEADLINE_DATE) = 24),
+    DEPARTMENT_ID                  INTEGER CHECK (typeof(DEPARTMENT_ID) IN ('integer', 'null')),
+    DESCRIPTION                    TEXT    CHECK (typeof(DESCRIPTION) IN ('text', 'null')),
+    EMAIL_TO_LIST                  TEXT    CHECK (typeof(EMAIL_TO_LIST) IN ('text', 'null')),
+    END_USER_STATUS                INTEGER CHECK (typeof(END_USER_STATUS) IN ('integer', 'null')),
+    ESTIMATE                       REAL    CHECK (typeof(ESTIMATE) IN ('real', 'null')),
+    ESTIMATE_DAYS                  REAL    CHECK (typeof(ESTIMATE_DAYS) IN ('real', 'null')),
+    EXCLUDE_FROM_SLA               INTEGER CHECK (EXCLUDE_FROM_SLA IN (0, 1)),
+    FIX_BY_DATE                    TEXT    CHECK (length(FIX_BY_DATE) = 24),
+    FLAGGED                        INTEGER CHECK (FLAGGED IN (0, 1)),
+    GUID                           TEXT    CHECK (typeof(GUID) IN ('text', 'null')),
+    UID                            INTEGER PRIMARY KEY,
+    ID_SUMMARY                     TEXT    CHECK (typeof(ID_SUMMARY) IN ('text', 'null')),
+    IMPACT                         INTEGER CHECK (typeof(IMPACT) IN ('integer', 'null')),
+    IMPACT_LEVEL                   INTEGER CHECK (typeof(IMPACT_LEVEL) IN ('integer', 'null')),
+    INACTIVE                       INTEGER CHECK (INACTIVE IN (0, 1)),
+    INVOICE_SEPERATELY_OVERRIDE    INTEGER CHECK (INVOICE_SEPERATELY_OVERRIDE IN (0, 1)),
+    IS_IMPORTANT_CONTACT           INTEGER CHECK (IS_IMPORTANT_CONTACT IN (0, 1)),
+    IS_VIP                         INTEGER CHECK (IS_VIP IN (0, 1)),
+    ITIL_REQUEST_TYPE_ID           INTEGER CHECK (typeof(ITIL_REQUEST_TYPE_ID) IN ('integer', 'null')),
+    LAST_ACTION_DATE               TEXT    CHECK (length(LAST_ACTION_DATE) = 24),
+    LAST_INCOMING_EMAIL            TEXT    CHECK (length(LAST_INCOMING_EMAIL) = 24),
+    SOURCE_LAST_MODIFIED           TEXT    CHECK (length(SOURCE_LAST_MODIFIED) = 24),
+    MATCHED_KB_ID                  INTEGER CHECK (typeof(MATCHED_KB_ID) IN ('integer', 'null')),
+    MAXIMUM_RESTRICTED_PRIORITY    INTEGER CHECK (typeof(MAXIMUM_RESTRICTED_PRIORITY) IN ('integer', 'null')),
+    MERGED_INTO_ID                 INTEGER CHECK (typeof(MERGED_INTO_ID) IN ('integer', 'null')),
+    NOT_USEFUL_COUNT               INTEGER CHECK (typeof(NOT_USEFUL_COUNT) IN ('integer', 'null')),
+    ON_HOLD                        INTEGER CHECK (ON_HOLD IN (0, 1)),
+    OPEN_SEARCH_SCORE              REAL    CHECK (typeof(OPEN_SEARCH_SCORE) IN ('real', 'null')),
+    OPP_COMPANY_NAME               TEXT    CHECK (typeof(OPP_COMPANY_NAME) IN ('text', 'null')),
+    OPP_VALUE_ADJUSTED             REAL    CHECK (typeof(OPP_VALUE_ADJUSTED) IN ('real', 'null')),
+    ORGANISATION_ID                INTEGER CHECK (typeof(ORGANISATION_ID) IN ('integer', 'null')),
+    PIPELINE_STAGE_ID              INTEGER CHECK (typeof(PIPELINE_STAGE_ID) IN ('integer', 'null')),
+    PRIORITY_ID                    INTEGER CHECK (typeof(PRIORITY_ID) IN ('integer', 'null')),
+    PRODUCT_ID                     INTEGER CHECK (typeof(PRODUCT_ID) IN ('integer', 'null')),
+    PURCHASE_ORDER_NUMBER          TEXT    CHECK (typeof(PURCHASE_ORDER_NUMBER) IN ('text', 'null')),
+    QUANTITY                       INTEGER CHECK (typeof(QUANTITY) IN ('integer', 'null')),
+    READ                           INTEGER CHECK (READ IN (0, 1)),
+    RELEASE2_ID                    INTEGER CHECK (typeof(RELEASE2_ID) IN ('integer', 'null')),
+    RELEASE3_ID                    INTEGER CHECK (typeof(RELEASE3_ID) IN ('integer', 'null')),
+    RELEASE_ID                     INTEGER CHECK (typeof(RELEASE_ID) IN ('integer', 'null')),
+    RELEASE_IMPORTANT              INTEGER CHECK (RELEASE_IMPORTANT IN (0, 1)),
+    RELEASE_NOTE_GROUP_ID          INTEGER CHECK (typeof(RELEASE_NOTE_GROUP_ID) IN ('integer', 'null')),
+    REPORTED_BY                    TEXT    CHECK (typeof(REPORTED_BY) IN ('text', 'null')),
+    RESPOND_BY_DATE                TEXT    CHECK (length(RESPOND_BY_DATE) = 24),
+    REVIEWED                       INTEGER CHECK (REVIEWED IN (0, 1)),
+    SECTION_TIMEZONE               TEXT    CHECK (typeof(SECTION_TIMEZONE) IN ('text', 'null')),
+    SERVICE_STATUS_NOTE            TEXT    CHECK (typeof(SERVICE_STATUS_NOTE) IN ('text', 'null')),
+    SITE_ID                        INTEGER CHECK (typeof(SITE_ID) IN ('integer', 'null')),
+    SITE_NAME                      TEXT    CHECK (typeof(SITE_NAME) IN ('text', 'null')),
+    SITE_TIMEZONE                  TEXT    CHECK (typeof(SITE_TIMEZONE) IN ('text', 'null')),
+    SLA_HOLD_TIME                  REAL    CHECK (typeof(SLA_HOLD_TIME) IN ('real', 'null')),
+    SLA_ID                         INTEGER CHECK (typeof(SLA_ID) IN ('integer', 'null')),
+    SOURCE                         INTEGER CHECK (typeof(SOURCE) IN ('integer', 'null')),
+    START_TIME                     TEXT    CHECK (typeof(START_TIME) IN ('text', 'null')),
+    START_TIME_SLOT                INTEGER CHECK (typeof(START_TIME_SLOT) IN ('integer', 'null')),
+    STATUS                         TEXT    CHECK (typeof(STATUS) IN ('text', 'null')),
+    STATUS_ID                      INTEGER CHECK (typeof(STATUS_ID) IN ('integer', 'null')),
+    NAME                           TEXT    CHECK (typeof(NAME) IN ('text', 'null')),
+    SUPPLIER_STATUS                INTEGER CHECK (typeof(SUPPLIER_STATUS) IN ('integer', 'null')),
+    "TABLE"                        INTEGER CHECK (typeof("TABLE") IN ('integer', 'null')),
+    TARGET_DATE                    TEXT    CHECK (length(TARGET_DATE) = 24),
+    TARGET_TIME                    TEXT    CHECK (typeof(TARGET_TIME) IN ('text', 'null')),
+    TARGET_TIME_SLOT               INTEGER CHECK (typeof(TARGET_TIME_SLOT) IN ('integer', 'null')),
+    TEAM                           TEXT    CHECK (typeof(TEAM) IN ('text', 'null')),
+    TEAM_ID                        INTEGER CHECK (typeof(TEAM_ID) IN ('integer', 'null')),
+    TICKET_AGE                     REAL    CHECK (typeof(TICKET_AGE) IN ('real', 'null')),
+    TICKET_TAGS                    TEXT    CHECK (typeof(TICKET_TAGS) IN ('text', 'null')),
+    TICKET_TYPE_ID                 INTEGER CHECK (typeof(TICKET_TYPE_ID) IN ('integer', 'null')),
+    UPDATE_SERVICE_STATUS          INTEGER CHECK (UPDATE_SERVICE_STATUS IN (0, 1)),
+    URGENCY                        INTEGER CHECK (typeof(URGENCY) IN ('integer', 'null')),
+    USE                            TEXT    CHECK (typeof(USE) IN ('text', 'null')),
+    USEFUL_COUNT                   INTEGER CHECK (typeof(USEFUL_COUNT) IN ('integer', 'null')),
+    USER_DEF_1                     TEXT    CHECK (typeof(USER_DEF_1) IN ('text', 'null')),
+    USER_DEF_2                     TEXT    CHECK (typeof(USER_DEF_2) IN ('text', 'null')),
+    USER_DEF_3                     TEXT    CHECK (typeof(USER_DEF_3) IN ('text', 'null')),
+    USER_DEF_4                     TEXT    CHECK (typeof(USER_DEF_4) IN ('text', 'null')),
+    USER_DEF_5                     TEXT    CHECK (typeof(USER_DEF_5) IN ('text', 'null')),
+    USER_EMAIL                     TEXT    CHECK (typeof(USER_EMAIL) IN ('text', 'null')),
+    USER_ID                        INTEGER CHECK (typeof(USER_ID) IN ('integer', 'null')),
+    USER_NAME                      TEXT    CHECK (typeof(USER_NAME) IN ('text', 'null')),
+    WORKFLOW_ID                    INTEGER CHECK (typeof(WORKFLOW_ID) IN ('integer', 'null')),
+    WORKFLOW_SEQ                   INTEGER CHECK (typeof(WORKFLOW_SEQ) IN ('integer', 'null')),
+    WORKFLOW_STEP                  INTEGER CHECK (typeof(WORKFLOW_STEP) IN ('integer', 'null'))
+);
+
+-- What the agent needs beside a ticket, so that `tickets` stays exactly the mapping.
+CREATE TABLE ticket_state (
+    UID             INTEGER PRIMARY KEY,
+    hash            INTEGER NOT NULL,  -- XXH3 of the attributes that count
+    request_no      INTEGER NOT NULL,  -- of the request whose answer was stored
+    first_seen_at   TEXT NOT NULL,     -- by the local clock
+    last_seen_at    TEXT NOT NULL,     -- when it was last written; a counted full walk has seen it since
+    last_seq        INTEGER NOT NULL   -- its newest change record
+);
+
+CREATE TABLE custom_fields (
+    UID       INTEGER NOT NULL,
+    FIELD_ID  INTEGER NOT NULL,
+    NAME      TEXT,
+    LABEL     TEXT,
+    TYPE      INTEGER,
+    VALUE     TEXT,     -- text as it is, other JSON as JSON text
+    DISPLAY   TEXT,
+    PRIMARY KEY (UID, FIELD_ID)
+) WITHOUT ROWID;
+
+CREATE TABLE statuses (
+    ID        INTEGER PRIMARY KEY,
+    NAME      TEXT NOT NULL,
+    TYPE      INTEGER,  -- 0 is a ticket status
+    SEQUENCE  INTEGER,
+    COLOUR    TEXT,
+    CLOSED    INTEGER CHECK (CLOSED IN (0, 1))  -- NULL where the server does not tell
+);
+
+CREATE TABLE ticket_types (
+    ID        INTEGER PRIMARY KEY,
+    NAME      TEXT NOT NULL,
+    "USE"     TEXT,
+    SEQUENCE  INTEGER
+);
+
+-- Every change of `tickets`, in order, without a gap. Append-only.
+CREATE TABLE changes (
+    seq                   INTEGER PRIMARY KEY AUTOINCREMENT,
+    UID                   INTEGER NOT NULL,
+    op                    TEXT NOT NULL CHECK (op IN ('c', 'u', 'd')),
+    reason                TEXT,
+    observed_at           TEXT NOT NULL,
+    source_last_modified  TEXT,
+    run_id                INTEGER NOT NULL,
+    changed               TEXT,  -- for 'u': JSON, attribute or CUSTOM.<FIELD_ID> -> [old, new]
+    last_row              TEXT   -- for 'd': JSON, the last known row
+);
+CREATE INDEX changes_by_ticket ON changes (UID, seq);
+CREATE TRIGGER changes_are_never_edited BEFORE UPDATE ON changes
+BEGIN SELECT RAISE(ABORT, 'changes is append-only'); END;
+
+CREATE TABLE watermarks (
+    one              INTEGER PRIMARY KEY CHECK (one = 1),
+    scope            TEXT NOT NULL,  -- JSON
+    state            TEXT NOT NULL CHECK (state IN ('filling', 'following')),
+    covered_until    TEXT CHECK (length(covered_until) = 24),
+    newest_seen      TEXT CHECK (length(newest_seen) = 24),
+    fill_started_at  TEXT CHECK (length(fill_started_at) = 24),
+    fill_last_id     INTEGER,
+    CHECK (state = 'filling' OR covered_until IS NOT NULL)
+);
+
+CREATE TABLE watermark_journal (
+    move_id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    moved_at       TEXT NOT NULL,
+    covered_from   TEXT,
+    covered_until  TEXT,
+    reason         TEXT NOT NULL,
+    run_id         INTEGER
+);
+
+CREATE TABLE calibrations (
+    question    TEXT PRIMARY KEY,
+    verdict     TEXT NOT NULL,
+    details     TEXT,
+    decided_at  TEXT NOT NULL
+);
+
+CREATE TABLE runs (
+    run_id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind           TEXT NOT NULL,     -- 'sync' or 'dry_run'
+    outcome        TEXT CHECK (outcome IN ('complete', 'incomplete', 'failed')),  -- NULL: under way, or killed
+    error          TEXT,
+    started_at     TEXT NOT NULL,
+    ended_at       TEXT,
+    requests       INTEGER NOT NULL DEFAULT 0,  -- all of them, tokens included
+    list_requests  INTEGER NOT NULL DEFAULT 0,
+    retries        INTEGER NOT NULL DEFAULT 0,
+    received       INTEGER NOT NULL DEFAULT 0,  -- rows
+    created        INTEGER NOT NULL DEFAULT 0,
+    updated        INTEGER NOT NULL DEFAULT 0,
+    deleted        INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE walks (
+    walk_id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id        INTEGER NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
+    kind          TEXT NOT NULL CHECK (kind IN ('full', 'following')),
+    outcome       TEXT CHECK (outcome IN ('counted', 'confirmed', 'incomplete', 'unverified', 'failed')),
+    pages         INTEGER NOT NULL DEFAULT 0,
+    unique_ids    INTEGER NOT NULL DEFAULT 0,
+    record_count  INTEGER,
+    count_fell    INTEGER NOT NULL DEFAULT 0,
+    readings      INTEGER NOT NULL DEFAULT 1,
+    asked_from    TEXT,
+    started_at    TEXT NOT NULL,
+    ended_at      TEXT
+);
+
+CREATE TABLE debts (
+    UID       INTEGER PRIMARY KEY,
+    reason    TEXT NOT NULL,
+    attempts  INTEGER NOT NULL DEFAULT 0,
+    due_at    TEXT NOT NULL
+);
+
+CREATE TABLE absences (
+    UID              INTEGER PRIMARY KEY,
+    status           TEXT NOT NULL,  -- what the server said when asked for it
+    first_missed_at  TEXT NOT NULL,
+    ask_again_at     TEXT NOT NULL
+);
+
+CREATE TABLE rejects (
+    reject_id  INTEGER PRIMARY KEY,
+    UID        INTEGER,  -- NULL: a row without a usable id
+    attribute  TEXT,     -- NULL: the whole row
+    reason     TEXT NOT NULL,
+    raw        TEXT NOT NULL,
+    seen_at    TEXT NOT NULL
+);
+CREATE INDEX rejects_by_ticket ON rejects (UID);
+
+CREATE TABLE consumers (
+    name          TEXT PRIMARY KEY,
+    exported_seq  INTEGER NOT NULL DEFAULT 0,
+    acked_seq     INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE packages (
+    consumer         TEXT NOT NULL REFERENCES consumers (name) ON DELETE CASCADE,
+    from_seq         INTEGER NOT NULL,
+    to_seq           INTEGER NOT NULL CHECK (from_seq < to_seq),
+    data_file        TEXT NOT NULL,
+    manifest_file    TEXT NOT NULL,
+    "rows"           INTEGER NOT NULL,
+    bytes            INTEGER NOT NULL,
+    sha256           TEXT NOT NULL,
+    manifest_sha256  TEXT NOT NULL,
+    created_at       TEXT NOT NULL,
+    PRIMARY KEY (consumer, to_seq)
+) WITHOUT ROWID;
+
+-- The identity of this line of change records; the newest row counts.
+CREATE TABLE lineage (
+    lineage  TEXT PRIMARY KEY,
+    since    TEXT NOT NULL,
+    reason   TEXT NOT NULL
+);
+
+-- Everyday columns first, then the rest.
+CREATE VIEW ticket_overview AS
+SELECT
+    t.UID, t.NAME, t.STATUS, y.NAME AS TICKET_TYPE, t.PRIORITY_ID, t.TEAM, t.AGENT_ID,
+    t.CLIENT_NAME, t.SITE_NAME, t.USER_NAME, t.SOURCE_CREATED_DATE, t.SOURCE_LAST_MODIFIED,
+    t.LAST_ACTION_DATE, t.FIX_BY_DATE, t.ON_HOLD, t.CATEGORY_1, t.DESCRIPTION, t.APPOINTMENT_TYPE,
+    t.ATTACHMENT_COUNT, t.CATEGORY_1_DISPLAY, t.CATEGORY_2, t.CATEGORY_2_DISPLAY, t.CATEGORY_3,
+    t.CATEGORY_3_DISPLAY, t.CATEGORY_4, t.CATEGORY_4_DISPLAY, t.CHILD_COUNT, t.CLIENT_ID, t.COST,
+    t.CREATED_FROM_AUTOMATION_STD_ID, t.DEADLINE_DATE, t.DEPARTMENT_ID, t.EMAIL_TO_LIST,
+    t.END_USER_STATUS, t.ESTIMATE, t.ESTIMATE_DAYS, t.EXCLUDE_FROM_SLA, t.FLAGGED, t.GUID,
+    t.ID_SUMMARY, t.IMPACT, t.IMPACT_LEVEL, t.INACTIVE, t.INVOICE_SEPERATELY_OVERRIDE,
+    t.IS_IMPORTANT_CONTACT, t.IS_VIP, t.ITIL_REQUEST_TYPE_ID, t.LAST_INCOMING_EMAIL,
+    t.MATCHED_KB_ID, t.MAXIMUM_RESTRICTED_PRIORITY, t.MERGED_INTO_ID, t.NOT_USEFUL_COUNT,
+    t.OPEN_SEARCH_SCORE, t.OPP_COMPANY_NAME, t.OPP_VALUE_ADJUSTED, t.ORGANISATION_ID,
+    t.PIPELINE_STAGE_ID, t.PRODUCT_ID, t.PURCHASE_ORDER_NUMBER, t.QUANTITY, t.READ, t.RELEASE2_ID,
+    t.RELEASE3_ID, t.RELEASE_ID, t.RELEASE_IMPORTANT, t.RELEASE_NOTE_GROUP_ID, t.REPORTED_BY,
+    t.RESPOND_BY_DATE, t.REVIEWED, t.SECTION_TIMEZONE, t.SERVICE_STATUS_NOTE, t.SITE_ID,
+    t.SITE_TIMEZONE, t.SLA_HOLD_TIME, t.SLA_ID, t.SOURCE, t.START_TIME, t.START_TIME_SLOT,
+    t.STATUS_ID, t.SUPPLIER_STATUS, t."TABLE", t.TARGET_DATE, t.TARGET_TIME, t.TARGET_TIME_SLOT,
+    t.TEAM_ID, t.TICKET_AGE, t.TICKET_TAGS, t.TICKET_TYPE_ID, t.UPDATE_SERVICE_STATUS, t.URGENCY,
+    t.USE, t.USEFUL_COUNT, t.USER_DEF_1, t.USER_DEF_2, t.USER_DEF_3, t.USER_DEF_4, t.USER_DEF_5,
+    t.USER_EMAIL, t.USER_ID, t.WORKFLOW_ID, t.WORKFLOW_SEQ, t.WORKFLOW_STEP
+FROM tickets t
+LEFT JOIN ticket_types y ON y.ID = t.TICKET_TYPE_ID;
+
+-- Tickets whose status does not count as closed. Where the server does not tell which do, it is the
+-- built-in status 9.
+CREATE VIEW open_tickets AS
+SELECT o.* FROM ticket_overview o
+LEFT JOIN statuses s ON s.ID = o.STATUS_ID
+WHERE COALESCE(s.CLOSED, o.STATUS_ID = 9, 0) = 0;
+
+-- Tickets that left, with why and when that was seen, and what was last known of them.
+CREATE VIEW deleted_tickets AS
+SELECT c.UID, c.reason AS REASON, c.observed_at AS SEEN_AT,
+    json_extract(c.last_row, '$.NAME') AS NAME,
+    json_extract(c.last_row, '$.STATUS') AS STATUS,
+    json_extract(c.last_row, '$.TEAM') AS TEAM,
+    json_extract(c.last_row, '$.AGENT_ID') AS AGENT_ID,
+    json_extract(c.last_row, '$.CLIENT_NAME') AS CLIENT_NAME,
+    json_extract(c.last_row, '$.USER_NAME') AS USER_NAME,
+    json_extract(c.last_row, '$.MERGED_INTO_ID') AS MERGED_INTO_ID,
+    c.source_last_modified AS SOURCE_LAST_MODIFIED,
+    c.last_row AS LAST_ROW
+FROM changes c
+WHERE c.op = 'd'
+    AND c.seq = (SELECT MAX(l.seq) FROM changes l WHERE l.UID = c.UID)
+    AND NOT EXISTS (SELECT 1 FROM tickets t WHERE t.UID = c.UID);
+
+-- A row for every attribute that changed; creations and deletions have one row without an attribute.
+CREATE VIEW ticket_history AS
+SELECT c.UID, c.seq, c.op, c.reason, c.observed_at, c.source_last_modified, c.run_id,
+    e.key AS attribute,
+    json_extract(e.value, '$[0]') AS old_value,
+    json_extract(e.value, '$[1]') AS new_value
+FROM changes c
+LEFT JOIN json_each(COALESCE(c.changed, '{}')) e ON 1
+WHERE e.key IS NULL OR e.key NOT IN ('TICKET_AGE', 'OPEN_SEARCH_SCORE');
+
+-- How long each ticket was in each status, as far as it was seen; `until` is NULL for the present one.
+CREATE VIEW status_intervals AS
+WITH moves AS (
+    SELECT UID, seq, COALESCE(source_last_modified, observed_at) AS at,
+        json_extract(changed, '$.STATUS[0]') AS old_status,
+        json_extract(changed, '$.STATUS[1]') AS new_status
+    FROM changes
+    WHERE op = 'u' AND reason IS NOT 'status_renamed' AND json_extract(changed, '$.STATUS') IS NOT NULL
+), first_moves AS (
+    SELECT UID, old_status, MIN(seq) FROM moves GROUP BY UID
+), begins AS (
+    SELECT t.UID, 0 AS seq, t.SOURCE_CREATED_DATE AS at, COALESCE(f.old_status, t.STATUS) AS status
+    FROM tickets t LEFT JOIN first_moves f ON f.UID = t.UID
+    UNION ALL
+    SELECT m.UID, m.seq, m.at, m.new_status FROM moves m JOIN tickets t ON t.UID = m.UID
+)
+SELECT UID, status AS STATUS, at AS since,
+    LEAD(at) OVER (PARTITION BY UID ORDER BY seq) AS until
+FROM begins;
+
+-- One row: how the copy stands.
+CREATE VIEW sync_health AS
+SELECT
+    (SELECT state FROM watermarks) AS state,
+    (SELECT covered_until FROM watermarks) AS covered_until,
+    (SELECT newest_seen FROM watermarks) AS newest_seen,
+    (SELECT MAX(ended_at) FROM runs WHERE outcome = 'complete' AND kind = 'sync') AS last_complete_at,
+    (SELECT MAX(ended_at) FROM walks WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')) AS last_full_at,
+    (SELECT outcome FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_outcome,
+    (SELECT error FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_error,
+    (SELECT COUNT(*) FROM tickets) AS tickets,
+    (SELECT COALESCE(MAX(seq), 0) FROM changes) AS last_seq,
+    (SELECT COUNT(*) FROM debts) AS debts,
+    (SELECT COUNT(*) FROM absences) AS absences,
+    (SELECT COUNT(*) FROM rejects) AS rejects;

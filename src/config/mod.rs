@@ -1,0 +1,406 @@
+//! The settings: as written in `agent.toml` and the environment, then checked and usable.
+//!
+//! Pure: text in, settings or all that is wrong with them out. Who reads the file and the secret is
+//! [`crate::agent`]'s business.
+
+mod quantity;
+mod reader;
+mod server;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use secrecy::SecretString;
+
+pub use quantity::{RateLimit, Schedule};
+pub use reader::Problem;
+pub use server::{ServerUrl, safe};
+
+use crate::retry::Policy;
+use reader::Reader;
+
+/// The commented example, which `init` writes.
+pub const EXAMPLE: &str = include_str!("../../agent.toml.example");
+
+/// All settings, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// `[halo]`
+    pub halo: Halo,
+    /// `[sync]`
+    pub sync: Sync,
+    /// `[store]`
+    pub store: Store,
+    /// `[export]`
+    pub export: Export,
+    /// `[log]`
+    pub log: Log,
+    /// `[metrics]`
+    pub metrics: Metrics,
+}
+
+/// `[halo]`: the server and how to ask it.
+#[derive(Debug)]
+pub struct Halo {
+    /// Where it is.
+    pub server: ServerUrl,
+    /// The tenant, where one is configured.
+    pub tenant: Option<String>,
+    /// The authorisation server, where one is configured.
+    pub auth_url: Option<url::Url>,
+    /// The id of the API application.
+    pub client_id: String,
+    /// Where the secret is, below the places that come before it.
+    pub secret: SecretSource,
+    /// What the token is asked for.
+    pub scope: String,
+    /// A further root certificate.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy; `None` leaves it to the standard variables.
+    pub proxy: Option<String>,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long a request may take in all.
+    pub request_timeout: Duration,
+    /// Rows a page, at most 100.
+    pub page_size: u32,
+    /// Requests at a time.
+    pub parallel_requests: u32,
+    /// When to ask again.
+    pub retry: Policy,
+    /// The promise of how often the server is asked.
+    pub rate_limit: RateLimit,
+    /// Whether custom fields are copied.
+    pub include_custom_fields: bool,
+    /// Names of the ticket types to copy; none is all.
+    pub ticket_types: Vec<String>,
+}
+
+/// Where the client secret comes from.
+#[derive(Debug)]
+pub enum SecretSource {
+    /// From the variable `HALOSYNC_HALO__CLIENT_SECRET`.
+    Environment(SecretString),
+    /// From a file of its own.
+    File(PathBuf),
+    /// From `agent.toml` itself, which nobody else may then read.
+    Inline(SecretString),
+    /// From nowhere, unless systemd hands a credential over.
+    Absent,
+}
+
+/// `[sync]`: when and how to walk.
+#[derive(Debug)]
+pub struct Sync {
+    /// Between two passes of the service.
+    pub interval: Duration,
+    /// By what share the interval is spread.
+    pub jitter: f64,
+    /// How far a following walk reaches back behind the watermark.
+    pub overlap: TimeDelta,
+    /// How often every ticket is looked at.
+    pub full_every: Option<Duration>,
+    /// The share of the tickets that may disappear at once.
+    pub delete_guard: f64,
+    /// How many tickets a full walk may miss without being incomplete.
+    pub accept_shortfall: u32,
+}
+
+/// `[store]`: the database.
+#[derive(Debug)]
+pub struct Store {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether `tickets_fts` is kept.
+    pub full_text: bool,
+    /// Whether `SOURCE_LAST_MODIFIED` is indexed.
+    pub index_last_modified: bool,
+    /// How long to wait for somebody else's lock.
+    pub busy_timeout: Duration,
+    /// How long change records are kept; `None` is for ever.
+    pub keep_changes: Option<Duration>,
+    /// How long the records of passes are kept.
+    pub keep_runs: Duration,
+}
+
+/// `[export]`: the files.
+#[derive(Debug)]
+pub struct Export {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The format.
+    pub format: Format,
+    /// When packages are made without being asked for.
+    pub schedule: Schedule,
+    /// For whom.
+    pub consumer: Consumer,
+    /// Whether a package counts as taken as soon as it is made.
+    pub ack: Ack,
+    /// How long acknowledged packages are kept.
+    pub keep: Duration,
+}
+
+/// How rows are written into a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 4180.
+    Csv,
+}
+
+impl Format {
+    /// Its word, which is the ending of its files too.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Format::Csv => "csv",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Format> {
+        [Format::Csv].into_iter().find(|format| format.word() == word)
+    }
+}
+
+/// When a package counts as taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// When `export ack` says so.
+    Manual,
+    /// As soon as it is made.
+    Auto,
+}
+
+/// The name of a consumer: `[a-z0-9][a-z0-9_-]{0,63}`, so that it is safe as a folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Consumer(String);
+
+impl Consumer {
+    /// What a name must look like.
+    pub const RULE: &'static str =
+        "a name of 1 to 64 characters a-z, 0-9, `_` and `-` that begins with a letter or digit";
+
+    /// Checks a name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Consumer> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let good = (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| plain(byte) || byte == b'_' || byte == b'-')
+            && name.bytes().next().is_some_and(plain);
+        good.then(|| Consumer(name.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `[log]`
+#[derive(Debug)]
+pub struct Log {
+    /// The least level that is written.
+    pub level: String,
+    /// How.
+    pub format: String,
+}
+
+/// `[metrics]`
+#[derive(Debug)]
+pub struct Metrics {
+    /// Address of the metrics and health endpoints, or none.
+    pub listen: Option<String>,
+    /// File that metrics are written to, or none.
+    pub textfile: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads settings from the text of a file and the environment.
+    ///
+    /// `file` is what problems call the file, `folder` what relative paths are relative to,
+    /// `environment` all variables; those that are ours are picked out.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn read(
+        file: &str,
+        text: &str,
+        folder: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, Vec<Problem>> {
+        let environment: BTreeMap<_, _> = environment
+            .into_iter()
+            .filter(|(name, _)| name.strip_prefix("HALOSYNC_").is_some_and(|rest| rest.contains("__")))
+            .collect();
+        let mut reader = Reader::new(file, text, &environment)?;
+        let from_environment = environment.contains_key("HALOSYNC_HALO__CLIENT_SECRET");
+        let halo = halo(&mut reader, folder, from_environment);
+        let config = (
+            sync(&mut reader),
+            store(&mut reader, folder),
+            export(&mut reader, folder),
+            Log {
+                level: choice(&mut reader, "log", "level", &["info", "error", "warn", "debug", "trace"]),
+                format: choice(&mut reader, "log", "format", &["auto", "text", "json", "journald"]),
+            },
+            Metrics {
+                listen: reader.optional_text("metrics", "listen").filter(|it| !it.is_empty()),
+                textfile: path(&mut reader, "metrics", "textfile", folder),
+            },
+        );
+        let problems = reader.finish();
+        match halo {
+            Some(halo) if problems.is_empty() => {
+                let (sync, store, export, log, metrics) = config;
+                Ok(Config { halo, sync, store, export, log, metrics })
+            }
+            _ => Err(problems),
+        }
+    }
+}
+
+fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Option<Halo> {
+    const HALO: &str = "halo";
+    let server = match reader.optional_text(HALO, "server_url") {
+        None => {
+            if !reader.is_given(HALO, "server_url") {
+                reader.problem(HALO, "server_url", "is missing: the address of the Resource Server");
+            }
+            None
+        }
+        Some(text) => ServerUrl::parse(&text)
+            .map_err(|what| reader.problem(HALO, "server_url", what))
+            .ok(),
+    };
+    let auth_url = reader.optional_text(HALO, "auth_url").filter(|it| !it.is_empty()).and_then(|text| {
+        let checked = url::Url::parse(&text)
+            .map_err(|error| format!("is not an address: {error}"))
+            .and_then(|url| safe(&url).map(|()| url));
+        checked.map_err(|what| reader.problem(HALO, "auth_url", what)).ok()
+    });
+    let client_id = reader.text(HALO, "client_id", "");
+    if client_id.trim().is_empty() {
+        reader.problem(HALO, "client_id", "is missing: the Client ID of the API application");
+    }
+    let secret_file = path(reader, HALO, "client_secret_file", folder);
+    let inline = reader.optional_text(HALO, "client_secret").filter(|it| !it.is_empty());
+    let secret = match (inline.map(SecretString::from), secret_file) {
+        (Some(secret), _) if from_environment => SecretSource::Environment(secret),
+        (_, Some(file)) => SecretSource::File(file),
+        (Some(secret), None) => SecretSource::Inline(secret),
+        (None, None) => SecretSource::Absent,
+    };
+    let include_custom_fields = reader.boolean(HALO, "include_custom_fields", false);
+    if include_custom_fields {
+        reader.problem(HALO, "include_custom_fields", "cannot be true yet: this version does not copy them");
+    }
+    let halo = Halo {
+        tenant: reader.optional_text(HALO, "tenant").filter(|it| !it.is_empty()),
+        auth_url,
+        client_id,
+        secret,
+        scope: reader.text(HALO, "scope", "read:tickets"),
+        ca_file: path(reader, HALO, "ca_file", folder),
+        proxy: reader.optional_text(HALO, "proxy").filter(|it| !it.is_empty()),
+        connect_timeout: reader.duration(HALO, "connect_timeout", Duration::from_secs(10)),
+        request_timeout: reader.duration(HALO, "request_timeout", Duration::from_mins(2)),
+        page_size: reader.integer(HALO, "page_size", 1..=100, 100),
+        parallel_requests: reader.integer(HALO, "parallel_requests", 1..=32, 4),
+        retry: Policy {
+            max_retries: reader.integer(HALO, "max_retries", 0..=20, 5),
+            rate_limit_wait: reader.duration(HALO, "rate_limit_wait", Duration::from_mins(1)),
+        },
+        rate_limit: reader
+            .parsed(HALO, "rate_limit", "requests in a window, such as \"300/5m\"", RateLimit::parse)
+            .unwrap_or(RateLimit { requests: 300, window: Duration::from_mins(5) }),
+        include_custom_fields,
+        ticket_types: reader.texts(HALO, "ticket_type"),
+        // Last, so that every key was asked for even where this one is unusable.
+        server: server?,
+    };
+    Some(halo)
+}
+
+fn sync(reader: &mut Reader<'_>) -> Sync {
+    const SYNC: &str = "sync";
+    let percent = "a share such as \"5%\"";
+    Sync {
+        interval: reader.duration(SYNC, "interval", Duration::from_mins(5)),
+        jitter: reader.parsed(SYNC, "jitter", percent, quantity::share).unwrap_or(0.1),
+        overlap: TimeDelta::from_std(reader.duration(SYNC, "overlap", Duration::from_mins(10)))
+            .unwrap_or(TimeDelta::minutes(10)),
+        full_every: reader
+            .parsed(SYNC, "full_every", "a duration such as \"24h\", or \"off\"", |text| match text {
+                "off" => Some(None),
+                every => reader::duration(every).map(Some),
+            })
+            .unwrap_or(Some(Duration::from_hours(24))),
+        delete_guard: reader.parsed(SYNC, "delete_guard", percent, quantity::share).unwrap_or(0.05),
+        accept_shortfall: reader.integer(SYNC, "accept_shortfall", 0..=u32::MAX, 0),
+    }
+}
+
+fn store(reader: &mut Reader<'_>, folder: &Path) -> Store {
+    const STORE: &str = "store";
+    Store {
+        path: path(reader, STORE, "path", folder).unwrap_or_else(|| folder.join("halosync.db")),
+        full_text: reader.boolean(STORE, "full_text", false),
+        index_last_modified: reader.boolean(STORE, "index_last_modified", false),
+        busy_timeout: reader.duration(STORE, "busy_timeout", Duration::from_secs(10)),
+        keep_changes: reader
+            .parsed(STORE, "keep_changes", "a duration such as \"400d\", or \"forever\"", |text| match text {
+                "forever" => Some(None),
+                keep => reader::duration(keep).map(Some),
+            })
+            .unwrap_or(None),
+        keep_runs: reader.duration(STORE, "keep_runs", Duration::from_hours(24 * 400)),
+    }
+}
+
+fn export(reader: &mut Reader<'_>, folder: &Path) -> Export {
+    const EXPORT: &str = "export";
+    Export {
+        dir: path(reader, EXPORT, "dir", folder).unwrap_or_else(|| folder.join("export")),
+        format: reader.parsed(EXPORT, "format", "\"csv\"", Format::parse).unwrap_or(Format::Csv),
+        schedule: reader
+            .parsed(
+                EXPORT,
+                "schedule",
+                "\"off\", \"after-sync\" or a duration such as \"1h\"",
+                Schedule::parse,
+            )
+            .unwrap_or(Schedule::Off),
+        consumer: reader
+            .parsed(EXPORT, "consumer", Consumer::RULE, Consumer::parse)
+            .unwrap_or_else(|| Consumer("default".into())),
+        ack: reader
+            .parsed(EXPORT, "ack", "\"manual\" or \"auto\"", |text| match text {
+                "manual" => Some(Ack::Manual),
+                "auto" => Some(Ack::Auto),
+                _ => None,
+            })
+            .unwrap_or(Ack::Manual),
+        keep: reader.duration(EXPORT, "keep", Duration::from_hours(24 * 30)),
+    }
+}
+
+/// A path, relative to the folder of the file; an empty one is none.
+fn path(
+    reader: &mut Reader<'_>,
+    section: &'static str,
+    key: &'static str,
+    folder: &Path,
+) -> Option<PathBuf> {
+    reader.optional_text(section, key).filter(|it| !it.is_empty()).map(|path| folder.join(path))
+}
+
+/// One of some words; the first is the default.
+fn choice(reader: &mut Reader<'_>, section: &'static str, key: &'static str, words: &[&str]) -> String {
+    let wanted = format!("one of {}", words.join(", "));
+    let chosen = reader.parsed(section, key, &wanted, |word| words.contains(&word).then(|| word.to_owned()));
+    chosen.unwrap_or_else(|| words.first().copied().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,109 @@
+//! The address of the server, checked: where the secret is sent to is not left to chance.
+
+use url::{Host, Url};
+
+/// The base of a HaloITSM server, without `/api` and without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerUrl(Url);
+
+impl ServerUrl {
+    /// Reads and checks an address.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence that begins with the key.
+    pub fn parse(text: &str) -> Result<ServerUrl, String> {
+        let mut url = Url::parse(text.trim()).map_err(|error| format!("is not an address: {error}"))?;
+        safe(&url)?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("must not have a query or a fragment".into());
+        }
+        let path = url.path().trim_end_matches('/');
+        let path = path.strip_suffix("/api").unwrap_or(path).trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(ServerUrl(url))
+    }
+
+    /// The address of a path below it, which begins with a slash.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
+        url
+    }
+
+    /// The address as people and the database have it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str().trim_end_matches('/')
+    }
+
+    /// Its host.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// Whether it is this machine, which no proxy can reach.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.0)
+    }
+}
+
+/// Whether a secret may be sent to this address: encrypted, or not leaving this machine.
+///
+/// # Errors
+/// Why not, as the end of a sentence.
+pub fn safe(url: &Url) -> Result<(), String> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or password".into());
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(url) => Ok(()),
+        "http" => Err("must be https: http is allowed only for this machine (localhost)".into()),
+        other => Err(format!("must be https, not {other}")),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("https://halo.example", "https://halo.example")]
+    #[case("https://halo.example/", "https://halo.example")]
+    #[case("https://halo.example/api/", "https://halo.example")]
+    #[case("https://HALO.example:443/desk/api", "https://halo.example/desk")]
+    #[case("http://127.0.0.1:8080", "http://127.0.0.1:8080")]
+    #[case("http://[::1]:8080/", "http://[::1]:8080")]
+    #[case("http://localhost:1", "http://localhost:1")]
+    fn an_address_has_one_form(#[case] written: &str, #[case] read: &str) {
+        let url = ServerUrl::parse(written).unwrap();
+        assert_eq!(url.as_str(), read);
+        assert_eq!(url.at("/api/tickets").as_str(), format!("{read}/api/tickets"));
+    }
+
+    #[rstest]
+    #[case::not_encrypted("http://halo.example")]
+    #[case::not_encrypted_though_it_looks_local("http://localhost.example")]
+    #[case::not_encrypted_private_range("http://10.0.0.1")]
+    #[case::a_password("https://user:password@halo.example")]
+    #[case::a_query("https://halo.example/?tenant=x")]
+    #[case::no_scheme("halo.example")]
+    #[case::another_scheme("ftp://halo.example")]
+    #[case::empty("")]
+    fn an_address_that_could_leak_the_secret_is_refused(#[case] written: &str) {
+        assert!(ServerUrl::parse(written).is_err());
+    }
+}

@@ -1,0 +1,8 @@
+//! halosync keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite
+//! file.
+
+pub mod config;
+pub mod retry;
+pub mod scope;
+pub mod ticket;
+pub mod watermark;

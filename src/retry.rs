@@ -1,0 +1,155 @@
+//! What a failed request means: ask again, wait, renew the token, or give up.
+//!
+//! Pure: attempts, waits and chance come in as arguments. How to wait is the business of
+//! [`crate::halo`].
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+/// How a request failed, as far as the next step depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// 429, or a 503 that says when to come back.
+    Throttled {
+        /// How long the server asks to wait, if it does.
+        retry_after: Option<Duration>,
+    },
+    /// No answer, a broken one, or 5xx.
+    Unavailable,
+    /// An answer with status 200 that is not what was asked for.
+    Unreadable,
+    /// 401: the token is not, or no longer, good.
+    Unauthorized,
+    /// 400, 403, 404 and the rest: an answer, and the same one if asked again.
+    Refused,
+}
+
+/// The limits of asking again.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// How often one request may be repeated.
+    pub max_retries: u32,
+    /// How long to wait after a 429 that does not say how long.
+    pub rate_limit_wait: Duration,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Ask again after this wait, which concerns this request only.
+    Again(Duration),
+    /// Close the gate for every request for this long, then ask again.
+    CloseGate(Duration),
+    /// Get a new token and ask again at once.
+    RenewToken,
+    /// Report the failure.
+    GiveUp,
+}
+
+/// A server may not keep us away for longer than this at a time.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(15);
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Decides after a failure.
+///
+/// `retries` is how often the request was repeated already, `renewed` whether it already got a new
+/// token, `chance` a number in `0.0..1.0` that spreads the waits (full jitter).
+#[must_use]
+pub fn verdict(failure: Failure, retries: u32, renewed: bool, policy: &Policy, chance: f64) -> Verdict {
+    match failure {
+        Failure::Unauthorized if !renewed => Verdict::RenewToken,
+        Failure::Unauthorized | Failure::Refused => Verdict::GiveUp,
+        _ if policy.max_retries <= retries => Verdict::GiveUp,
+        Failure::Throttled { retry_after } => {
+            let told = retry_after.unwrap_or(policy.rate_limit_wait);
+            Verdict::CloseGate(told.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX))
+        }
+        Failure::Unavailable | Failure::Unreadable => {
+            let ceiling = FIRST_WAIT.saturating_mul(1 << retries.min(10)).min(LONGEST_WAIT);
+            Verdict::Again(ceiling.mul_f64(chance.clamp(0.0, 1.0)))
+        }
+    }
+}
+
+/// Reads a `Retry-After` (RFC 9110 §10.2.3): seconds, or a date, which is compared with the `Date` of
+/// the same answer and never with the local clock.
+#[must_use]
+pub fn retry_after(value: &str, date: Option<DateTime<Utc>>) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+    }
+    let until = DateTime::<Utc>::from(httpdate::parse_http_date(value).ok()?);
+    let wait = (until - date?).to_std().unwrap_or(Duration::ZERO);
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    const POLICY: Policy = Policy { max_retries: 5, rate_limit_wait: Duration::from_secs(60) };
+
+    #[rstest]
+    #[case::as_told(Some(30), 30)]
+    #[case::at_least_a_second(Some(0), 1)]
+    #[case::at_most_fifteen_minutes(Some(86_400), 900)]
+    #[case::the_configured_wait(None, 60)]
+    fn a_throttled_request_waits_as_long_as_it_was_told(#[case] told: Option<u64>, #[case] waits: u64) {
+        let failure = Failure::Throttled { retry_after: told.map(Duration::from_secs) };
+        let expected = Verdict::CloseGate(Duration::from_secs(waits));
+        assert_eq!(verdict(failure, 0, false, &POLICY, 0.5), expected);
+    }
+
+    #[test]
+    fn a_refused_request_is_never_repeated() {
+        assert_eq!(verdict(Failure::Refused, 0, false, &POLICY, 0.5), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn an_unauthorized_request_gets_one_new_token_and_no_more() {
+        assert_eq!(verdict(Failure::Unauthorized, 0, false, &POLICY, 0.5), Verdict::RenewToken);
+        assert_eq!(verdict(Failure::Unauthorized, 0, true, &POLICY, 0.5), Verdict::GiveUp);
+    }
+
+    #[rstest]
+    #[case("120", Some(120))]
+    #[case(" 7 ", Some(7))]
+    #[case("4000000000", Some(900))]
+    #[case::imf_fixdate("Sun, 22 Nov 2026 12:00:30 GMT", Some(30))]
+    #[case::rfc_850("Sunday, 22-Nov-26 12:00:30 GMT", Some(30))]
+    #[case::asctime("Sun Nov 22 12:00:30 2026", Some(30))]
+    #[case::past("Sun, 22 Nov 2026 11:00:00 GMT", Some(0))]
+    #[case::garbage("soon", None)]
+    #[case::negative("-5", None)]
+    fn retry_after_is_read_in_every_legal_form(#[case] value: &str, #[case] seconds: Option<u64>) {
+        let date = "2026-11-22T12:00:00Z".parse().unwrap();
+        assert_eq!(retry_after(value, Some(date)), seconds.map(Duration::from_secs));
+    }
+
+    #[test]
+    fn a_date_to_wait_for_means_nothing_without_the_date_of_the_answer() {
+        assert_eq!(retry_after("Sun, 22 Nov 2026 12:00:30 GMT", None), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_request_ends_and_no_wait_is_longer_than_its_limit(
+            retries in 0u32..40, renewed: bool, chance in 0.0..1.0f64, told in proptest::option::of(0u64..1_000_000),
+        ) {
+            for failure in [Failure::Throttled { retry_after: told.map(Duration::from_secs) }, Failure::Unavailable, Failure::Unreadable] {
+                match verdict(failure, retries, renewed, &POLICY, chance) {
+                    Verdict::GiveUp => prop_assert!(POLICY.max_retries <= retries),
+                    Verdict::Again(wait) => prop_assert!(retries < POLICY.max_retries && wait <= LONGEST_WAIT),
+                    Verdict::CloseGate(wait) => prop_assert!(retries < POLICY.max_retries && wait <= RETRY_AFTER_MAX),
+                    Verdict::RenewToken => prop_assert!(false, "a token has no part in this"),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What a database is a copy of: one server, some of its ticket types, with or without custom fields.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the mapping; a database filled under another one is filled again.
+pub const MAPPING: u32 = 1;
+
+/// The scope of a database, as it stands in `watermarks.scope`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Scheme, host, port and path of the server.
+    pub server: String,
+    /// The tenant on it, or empty.
+    pub tenant: String,
+    /// The ticket types that are copied, ascending; empty is all of them.
+    pub ticket_types: Vec<i64>,
+    /// Whether custom fields are copied.
+    pub custom_fields: bool,
+    /// [`MAPPING`] when it was filled.
+    pub mapping: u32,
+}
+
+/// How a wanted scope relates to the one that a database has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shift {
+    /// The same.
+    None,
+    /// The same server, but other rows or values: the old position means nothing any more.
+    Refill,
+    /// Another server; its tickets must never be mixed with these.
+    Foreign,
+}
+
+impl Scope {
+    /// Whether the scope holds tickets of this type; one without a type belongs to no filtered scope.
+    #[must_use]
+    pub fn holds(&self, ticket_type: Option<i64>) -> bool {
+        self.ticket_types.is_empty() || ticket_type.is_some_and(|it| self.ticket_types.contains(&it))
+    }
+
+    /// How `wanted` relates to this scope.
+    #[must_use]
+    pub fn shift_to(&self, wanted: &Scope) -> Shift {
+        if (&self.server, &self.tenant) != (&wanted.server, &wanted.tenant) {
+            Shift::Foreign
+        } else if self == wanted {
+            Shift::None
+        } else {
+            Shift::Refill
+        }
+    }
+}

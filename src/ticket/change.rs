@@ -1,0 +1,91 @@
+//! A change of a ticket: what happened, and which attributes it moved.
+
+use std::fmt;
+
+use serde_json::{Map, Value as Json};
+
+use super::attribute::ATTRIBUTES;
+use super::value::Cell;
+
+/// What happened to a ticket in the local copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op {
+    /// It appeared here, for the first time or again.
+    Create,
+    /// At least one attribute moved.
+    Update,
+    /// It left, with a reason.
+    Delete,
+}
+
+impl Op {
+    /// Its letter in `changes.op` and in the exports.
+    #[must_use]
+    pub const fn letter(self) -> &'static str {
+        match self {
+            Op::Create => "c",
+            Op::Update => "u",
+            Op::Delete => "d",
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.letter())
+    }
+}
+
+/// The attributes that differ between two versions of a ticket: name → `[old, new]`.
+///
+/// Volatile attributes are in it too when something else moved: the row was written whole, so the
+/// record undoes it exactly.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change(Map<String, Json>);
+
+impl Change {
+    /// Compares two versions, both in the order of [`ATTRIBUTES`].
+    pub fn between<'a>(
+        old: impl IntoIterator<Item = Cell<'a>>,
+        new: impl IntoIterator<Item = Cell<'a>>,
+    ) -> Change {
+        let mut moved = Map::new();
+        for (attribute, (old, new)) in ATTRIBUTES.iter().zip(old.into_iter().zip(new)) {
+            if old != new {
+                let pair = Json::Array(vec![old.json(attribute.kind), new.json(attribute.kind)]);
+                moved.insert(attribute.name.to_owned(), pair);
+            }
+        }
+        Change(moved)
+    }
+
+    /// One attribute alone.
+    #[must_use]
+    pub fn of(position: usize, old: Cell<'_>, new: Cell<'_>) -> Change {
+        let attribute = &ATTRIBUTES[position];
+        let pair = Json::Array(vec![old.json(attribute.kind), new.json(attribute.kind)]);
+        Change(Map::from_iter([(attribute.name.to_owned(), pair)]))
+    }
+
+    /// Whether nothing moved.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As it stands in `changes.changed`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        Json::Object(self.0.clone()).to_string()
+    }
+}
+
+/// A whole row as one JSON object, as it stands in `changes.last_row`.
+pub(crate) fn row_as_json<'a>(row: impl IntoIterator<Item = Cell<'a>>) -> String {
+    let object = ATTRIBUTES
+        .iter()
+        .zip(row)
+        .map(|(attribute, cell)| (attribute.name.to_owned(), cell.json(attribute.kind)))
+        .collect();
+    Json::Object(object).to_string()
+}

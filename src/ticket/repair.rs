@@ -1,0 +1,122 @@
+//! What commonly breaks a JSON document, put right: bytes that are no UTF-8, a byte-order mark, lone
+//! surrogates (`\ud800`) and raw control characters inside a text. Each becomes U+FFFD and is counted;
+//! only a raw line break or tab keeps its meaning.
+
+/// The repaired text, and how many places became U+FFFD.
+pub(super) fn repair(bytes: &[u8]) -> (String, usize) {
+    let mut repaired = 0;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push('\u{FFFD}');
+            repaired += 1;
+        }
+    }
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    let (text, inside) = repair_texts(text);
+    (text, repaired + inside)
+}
+
+fn repair_texts(text: &str) -> (String, usize) {
+    let mut out = String::with_capacity(text.len());
+    let mut repaired = 0;
+    let mut inside = false;
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let taken = match next {
+            '"' => {
+                inside = !inside;
+                out.push('"');
+                1
+            }
+            '\\' if inside => escape(rest, &mut out, &mut repaired),
+            '\n' | '\r' | '\t' if inside => {
+                out.push_str(match next {
+                    '\n' => "\\n",
+                    '\r' => "\\r",
+                    _ => "\\t",
+                });
+                1
+            }
+            control if inside && control < ' ' => {
+                out.push('\u{FFFD}');
+                repaired += 1;
+                1
+            }
+            other => {
+                out.push(other);
+                other.len_utf8()
+            }
+        };
+        rest = &rest[taken..];
+    }
+    (out, repaired)
+}
+
+/// Copies the escape at the start of `rest`, or U+FFFD for half of a surrogate pair.
+fn escape(rest: &str, out: &mut String, repaired: &mut usize) -> usize {
+    match unit(rest) {
+        Some(0xD800..=0xDBFF) if matches!(rest.get(6..).and_then(unit), Some(0xDC00..=0xDFFF)) => {
+            out.push_str(&rest[..12]);
+            12
+        }
+        Some(0xD800..=0xDFFF) => {
+            out.push('\u{FFFD}');
+            *repaired += 1;
+            6
+        }
+        Some(_) => {
+            out.push_str(&rest[..6]);
+            6
+        }
+        None => {
+            let length = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
+            out.push_str(&rest[..length]);
+            length
+        }
+    }
+}
+
+/// The UTF-16 code unit of a `\uXXXX` at the start of the text.
+fn unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::a_lone_surrogate(br#"{"a":"x\ud800y"}"#, "x\u{FFFD}y", 1)]
+    #[case::a_lone_low_surrogate(br#"{"a":"\udc00"}"#, "\u{FFFD}", 1)]
+    #[case::a_whole_pair_is_kept(br#"{"a":"\ud83d\ude00\ud83d"}"#, "\u{1F600}\u{FFFD}", 1)]
+    #[case::an_escaped_backslash_is_no_escape(br#"{"a":"\\ud800\udc00"}"#, "\\ud800\u{FFFD}", 1)]
+    #[case::invalid_bytes(b"{\"a\":\"x\xff\xfey\"}", "x\u{FFFD}\u{FFFD}y", 2)]
+    #[case::a_raw_nul(b"{\"a\":\"x\0y\"}", "x\u{FFFD}y", 1)]
+    #[case::a_raw_line_break(b"{\"a\":\"x\r\ny\"}", "x\r\ny", 0)]
+    #[case::a_byte_order_mark(b"\xef\xbb\xbf{\"a\":\"x\"}", "x", 0)]
+    fn a_broken_text_is_repaired(#[case] bytes: &[u8], #[case] value: &str, #[case] places: usize) {
+        let (text, repaired) = repair(bytes);
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((read["a"].as_str(), repaired), (Some(value), places));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_json_already_keeps_its_meaning(value in any::<String>()) {
+            let json = serde_json::json!({ "a": value, value: [1, "\u{1F600}"] });
+            let (text, repaired) = repair(json.to_string().as_bytes());
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), json);
+            prop_assert_eq!(repaired, 0);
+        }
+
+        #[test]
+        fn repairing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = repair(&bytes);
+        }
+    }
+}
