@@ -4,5 +4,6 @@
 pub mod config;
 pub mod retry;
 pub mod scope;
+pub mod store;
 pub mod ticket;
 pub mod watermark;

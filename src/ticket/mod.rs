@@ -14,6 +14,7 @@ mod value;
 use xxhash_rust::xxh3::Xxh3;
 
 pub use attribute::{ATTRIBUTES, Attribute, Kind};
+pub(crate) use change::row_as_json;
 pub use change::{Change, Op};
 pub use stamp::{NotAnInstant, Stamp};
 pub use value::{Cell, Oddity, RAW_MAX, Value};

@@ -1,6 +1,7 @@
 //! What commonly breaks a JSON document, put right: bytes that are no UTF-8, a byte-order mark, lone
 //! surrogates (`\ud800`) and raw control characters inside a text. Each becomes U+FFFD and is counted;
-//! only a raw line break or tab keeps its meaning.
+//! a raw line break or tab keeps its meaning. A number that no double holds becomes a text, so that it
+//! costs its attribute and not the page.
 
 /// The repaired text, and how many places became U+FFFD.
 pub(super) fn repair(bytes: &[u8]) -> (String, usize) {
@@ -44,6 +45,7 @@ fn repair_texts(text: &str) -> (String, usize) {
                 repaired += 1;
                 1
             }
+            '-' | '0'..='9' if !inside => number(rest, &mut out),
             other => {
                 out.push(other);
                 other.len_utf8()
@@ -52,6 +54,20 @@ fn repair_texts(text: &str) -> (String, usize) {
         rest = &rest[taken..];
     }
     (out, repaired)
+}
+
+/// Copies the number at the start of `rest`, in quotes where it is larger than any double.
+fn number(rest: &str, out: &mut String) -> usize {
+    let length = rest.find(|it: char| !matches!(it, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
+    let digits = &rest[..length];
+    if digits.parse::<f64>().is_ok_and(f64::is_infinite) {
+        out.push('"');
+        out.push_str(digits);
+        out.push('"');
+    } else {
+        out.push_str(digits);
+    }
+    length
 }
 
 /// Copies the escape at the start of `rest`, or U+FFFD for half of a surrogate pair.
@@ -99,6 +115,7 @@ mod tests {
     #[case::a_raw_nul(b"{\"a\":\"x\0y\"}", "x\u{FFFD}y", 1)]
     #[case::a_raw_line_break(b"{\"a\":\"x\r\ny\"}", "x\r\ny", 0)]
     #[case::a_byte_order_mark(b"\xef\xbb\xbf{\"a\":\"x\"}", "x", 0)]
+    #[case::a_number_beyond_all_doubles(br#"{"b":[-0.5,1e5],"a":-1e400}"#, "-1e400", 0)]
     fn a_broken_text_is_repaired(#[case] bytes: &[u8], #[case] value: &str, #[case] places: usize) {
         let (text, repaired) = repair(bytes);
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -1,0 +1,198 @@
+//! The change log, read: what a range of it comes to for each ticket.
+
+use rusqlite::Row;
+use serde_json::{Map, Value as Json};
+
+use super::upsert::{cell, columns};
+use super::{Snapshot, StoreError};
+use crate::ticket::attribute::COUNT;
+use crate::ticket::{ATTRIBUTES, Cell, Op, Value};
+
+/// What a range of changes comes to for one ticket.
+#[derive(Clone, Debug)]
+pub struct DeltaRow<'a> {
+    /// The number of its newest record in the range.
+    pub seq: i64,
+    /// What happened between the two ends.
+    pub op: Op,
+    /// When that newest record was made, by the local clock.
+    pub observed_at: &'a str,
+    /// The row at the end of the range; for a deletion the last known one.
+    pub cells: &'a [Cell<'a>],
+}
+
+/// How many tickets a range creates, updates and deletes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Absent before, present after.
+    pub created: u64,
+    /// Present before and after.
+    pub updated: u64,
+    /// Present before, absent after.
+    pub deleted: u64,
+}
+
+impl Tally {
+    /// One more of this.
+    pub fn count(&mut self, op: Op) {
+        match op {
+            Op::Create => self.created += 1,
+            Op::Update => self.updated += 1,
+            Op::Delete => self.deleted += 1,
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.created + self.updated + self.deleted
+    }
+}
+
+/// Each ticket's first and last record in a range; the first tells whether it was there before, the
+/// last whether it is there after.
+const ENDS: &str = "
+    WITH touched AS (
+        SELECT UID, MIN(seq) AS first_seq, MAX(seq) AS last_seq
+        FROM changes WHERE ?1 < seq AND seq <= ?2 GROUP BY UID
+    )";
+
+impl Snapshot<'_> {
+    /// The number of the newest record, 0 where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn greatest_seq(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// Gives one row for every ticket that the records after `from`, up to the newest one, changed; in
+    /// order of id. From 0 it is made of the tickets themselves, whatever the log still holds.
+    ///
+    /// # Errors
+    /// Whatever `take` or SQLite reports.
+    pub fn delta<E: From<StoreError>>(
+        &self,
+        from: i64,
+        take: impl FnMut(DeltaRow<'_>) -> Result<(), E>,
+    ) -> Result<Tally, E> {
+        if from == 0 { self.everything(take) } else { self.changed_since(from, take) }
+    }
+
+    fn everything<E: From<StoreError>>(
+        &self,
+        mut take: impl FnMut(DeltaRow<'_>) -> Result<(), E>,
+    ) -> Result<Tally, E> {
+        let sql = format!(
+            "SELECT s.last_seq, COALESCE(c.observed_at, s.last_seen_at), {} FROM tickets t
+             JOIN ticket_state s ON s.UID = t.UID LEFT JOIN changes c ON c.seq = s.last_seq ORDER BY t.UID",
+            columns("t.")
+        );
+        let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
+        let mut rows = statement.query([]).map_err(StoreError::from)?;
+        let mut tally = Tally::default();
+        while let Some(row) = rows.next().map_err(StoreError::from)? {
+            let seq = row.get(0).map_err(StoreError::from)?;
+            let mut cells = [Cell::Null; COUNT];
+            live(row, 2, &mut cells)?;
+            let observed_at = text(row, 1)?;
+            take(DeltaRow { seq, op: Op::Create, observed_at, cells: &cells })?;
+            tally.count(Op::Create);
+        }
+        Ok(tally)
+    }
+
+    fn changed_since<E: From<StoreError>>(
+        &self,
+        from: i64,
+        mut take: impl FnMut(DeltaRow<'_>) -> Result<(), E>,
+    ) -> Result<Tally, E> {
+        let sql = format!(
+            "{ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, {} FROM touched
+             JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq
+             LEFT JOIN tickets t ON t.UID = touched.UID ORDER BY touched.UID",
+            columns("t.")
+        );
+        let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
+        let mut rows = statement.query((from, i64::MAX)).map_err(StoreError::from)?;
+        let mut tally = Tally::default();
+        while let Some(row) = rows.next().map_err(StoreError::from)? {
+            let Some(op) = between(text(row, 2)?, text(row, 3)?) else { continue };
+            let seq = row.get(0).map_err(StoreError::from)?;
+            let observed_at = text(row, 1)?;
+            if op == Op::Delete {
+                let last = last_row(text(row, 4)?)?;
+                let cells: Vec<_> = last.iter().map(Value::cell).collect();
+                take(DeltaRow { seq, op, observed_at, cells: &cells })?;
+            } else {
+                let mut cells = [Cell::Null; COUNT];
+                live(row, 5, &mut cells)?;
+                take(DeltaRow { seq, op, observed_at, cells: &cells })?;
+            }
+            tally.count(op);
+        }
+        Ok(tally)
+    }
+
+    /// What the records after `from` up to `to` come to, counted only.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn tally(&self, from: i64, to: i64) -> Result<Tally, StoreError> {
+        let sql = format!(
+            "{ENDS} SELECT f.op, l.op FROM touched
+             JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq"
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query((from, to))?;
+        let mut tally = Tally::default();
+        while let Some(row) = rows.next()? {
+            if let Some(op) = between(text(row, 0)?, text(row, 1)?) {
+                tally.count(op);
+            }
+        }
+        Ok(tally)
+    }
+}
+
+/// What happened between the two ends of a range, by the first and the last record in it.
+fn between(first: &str, last: &str) -> Option<Op> {
+    let (before, after) = (first != Op::Create.letter(), last != Op::Delete.letter());
+    match (before, after) {
+        (false, true) => Some(Op::Create),
+        (true, true) => Some(Op::Update),
+        (true, false) => Some(Op::Delete),
+        (false, false) => None,
+    }
+}
+
+fn live<'r>(row: &'r Row<'_>, first: usize, cells: &mut [Cell<'r>; COUNT]) -> Result<(), StoreError> {
+    for (position, place) in cells.iter_mut().enumerate() {
+        *place = cell(row.get_ref(first + position)?);
+    }
+    Ok(())
+}
+
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
+    let text = row.get_ref(column)?.as_str();
+    text.map_err(|error| StoreError::Nonsense { what: format!("a change record without its text: {error}") })
+}
+
+/// A row back from `changes.last_row`.
+fn last_row(json: &str) -> Result<Vec<Value>, StoreError> {
+    let object: Map<String, Json> = serde_json::from_str(json)
+        .map_err(|error| StoreError::Nonsense { what: format!("a last row that is not JSON: {error}") })?;
+    let value = |name| match object.get(name) {
+        None | Some(Json::Null) => Value::Null,
+        Some(Json::Bool(truth)) => Value::Integer(i64::from(*truth)),
+        Some(Json::Number(number)) => match (number.as_i64(), number.as_f64()) {
+            (Some(number), _) => Value::Integer(number),
+            (None, Some(number)) => Value::Real(number),
+            (None, None) => Value::Null,
+        },
+        Some(Json::String(text)) => Value::Text(text.clone()),
+        Some(other) => Value::Text(other.to_string()),
+    };
+    Ok(ATTRIBUTES.iter().map(|attribute| value(attribute.name)).collect())
+}

@@ -1,0 +1,112 @@
+//! The store: every SQL statement of the program.
+//!
+//! Knows nothing of HTTP or of tokio. It is synchronous because SQLite is; the caller picks the
+//! thread.
+//!
+//! Invariants: `upsert` alone writes `tickets` and `changes`, `book` alone `packages` and `consumers`;
+//! a mark in `watermarks` is never ahead of the rows it promises, because both are written in one
+//! transaction; the file is never opened except through SQLite, whose locks one stray `close` of it
+//! would drop (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
+
+mod book;
+mod error;
+mod lock;
+mod log;
+mod open;
+mod read;
+mod upsert;
+mod walks;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+pub use book::{Delivered, Position};
+pub use error::StoreError;
+pub use lock::{Lock, LockError};
+pub use log::{DeltaRow, Tally};
+pub use open::{Options, SCHEMA_VERSION};
+pub use read::{Health, LastRun, Snapshot, StoredRow};
+pub use upsert::{Applied, Departure, Departed, Sighting};
+pub use walks::{RunEnd, RunFigures, WalkFigures, WalkOutcome};
+
+/// The database, open for writing or for reading only.
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// Whether what a transaction did is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is committed.
+    Commit,
+    /// It is rolled back when its results are known: a dry run.
+    RollBack,
+}
+
+impl Store {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Does all of `work` or nothing of it.
+    ///
+    /// The transaction takes the write lock at its start: one that became a writer half-way could be
+    /// refused at once (`SQLITE_BUSY_SNAPSHOT`), however long it would have waited.
+    ///
+    /// # Errors
+    /// Whatever `work` or SQLite reports; nothing is written then.
+    pub fn write<T>(
+        &mut self,
+        fate: Fate,
+        work: impl FnOnce(&Writing<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&Writing { connection: &transaction })?;
+        match fate {
+            Fate::Commit => transaction.commit()?,
+            Fate::RollBack => transaction.rollback()?,
+        }
+        Ok(done)
+    }
+
+    /// Reads in one transaction, so that everything read belongs together.
+    ///
+    /// # Errors
+    /// Whatever `work` or SQLite reports.
+    pub fn read<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&Snapshot<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = self.connection.unchecked_transaction().map_err(StoreError::from)?;
+        let read = work(&Snapshot { connection: &transaction })?;
+        transaction.rollback().map_err(StoreError::from)?;
+        Ok(read)
+    }
+
+    /// Moves what the log still holds into the file and closes it. The -wal and -shm files stay, so
+    /// that a reader who may not write can open the database when nobody else has.
+    ///
+    /// # Errors
+    /// What SQLite reports; the data is safe in the -wal file then.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.connection.close().map_err(|(_, error)| error.into())
+    }
+}
+
+/// A transaction that writes.
+pub struct Writing<'c> {
+    connection: &'c Connection,
+}
+
+impl Writing<'_> {
+    /// What can be read, as this transaction sees it.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { connection: self.connection }
+    }
+}

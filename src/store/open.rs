@@ -1,0 +1,227 @@
+//! Opening the database: whose it is, which schema it has, how SQLite is to treat it.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::ticket::Stamp;
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// `"HALO"`, which `file` and SQLite tools show.
+const APPLICATION_ID: i32 = 0x4841_4C4F;
+
+/// The newest schema that this version knows, as it stands in `user_version`.
+pub const SCHEMA_VERSION: i32 = 1;
+
+/// How to open a database for writing.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long to wait for somebody else's lock.
+    pub busy_timeout: Duration,
+    /// Whether `tickets_fts` is kept.
+    pub full_text: bool,
+    /// Whether `SOURCE_LAST_MODIFIED` is indexed.
+    pub index_last_modified: bool,
+    /// The present, for the record of where the database came from.
+    pub now: Stamp,
+}
+
+impl Store {
+    /// Opens the database for writing; makes it where there is none yet.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what is there is then as it was.
+    pub fn open(path: &Path, options: &Options) -> Result<Store, StoreError> {
+        let folder = folder_of(path);
+        let metadata = std::fs::metadata(&folder)
+            .map_err(|source| StoreError::CannotCreate { path: path.to_owned(), source })?;
+        if rustix::process::geteuid().is_root() && metadata.uid() != 0 {
+            return Err(StoreError::OwnedByAnother { path: path.to_owned(), owner: metadata.uid() });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let existed = path.exists();
+        let connection = Connection::open_with_flags(path, flags).map_err(|error| match error {
+            error if existed => StoreError::from(error),
+            error => StoreError::CannotCreate {
+                path: path.to_owned(),
+                source: std::io::Error::other(error.to_string()),
+            },
+        })?;
+        let store = Store { connection, path: path.to_owned() };
+        store.prepare(options).map_err(|error| error.of(path))
+    }
+
+    /// A database that lives as long as the value, for tests and simulations.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn in_memory(now: Stamp) -> Result<Store, StoreError> {
+        let options = Options {
+            busy_timeout: Duration::ZERO,
+            full_text: false,
+            index_last_modified: false,
+            now,
+        };
+        let store = Store { connection: Connection::open_in_memory()?, path: PathBuf::from(":memory:") };
+        store.prepare(&options)
+    }
+
+    /// Opens the database for reading; takes no lock of ours and changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn open_read_only(path: &Path, busy_timeout: Duration) -> Result<Store, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(busy_timeout)?;
+        let store = Store { connection, path: path.to_owned() };
+        let known = store.recognise().map_err(|error| error.of(path))?;
+        if known == Recognised::Empty {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        Ok(store)
+    }
+
+    fn prepare(mut self, options: &Options) -> Result<Store, StoreError> {
+        self.connection.busy_timeout(options.busy_timeout)?;
+        let recognised = self.recognise()?;
+        let connection = &self.connection;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // NORMAL loses commits in a power cut, and an acknowledged export must not be one of them.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        connection.pragma_update(None, "cell_size_check", true)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        if recognised == Recognised::Empty {
+            connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        embedded::migrations::runner()
+            .run(&mut self.connection)
+            .map_err(|error| StoreError::Migration(Box::new(error)))?;
+        self.connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        self.found_lineage(options.now)?;
+        self.keep_full_text(options.full_text)?;
+        self.keep_date_index(options.index_last_modified)?;
+        Ok(self)
+    }
+
+    /// Whose database it is, before anything is changed in it.
+    fn recognise(&self) -> Result<Recognised, StoreError> {
+        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let application_id = pragma("application_id")?;
+        if application_id != APPLICATION_ID {
+            let tables: i64 =
+                self.connection.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
+            return if application_id == 0 && tables == 0 {
+                Ok(Recognised::Empty)
+            } else {
+                Err(StoreError::Foreign { path: self.path.clone(), application_id })
+            };
+        }
+        let found = pragma("user_version")?;
+        if SCHEMA_VERSION < found {
+            return Err(StoreError::Newer { path: self.path.clone(), found, known: SCHEMA_VERSION });
+        }
+        Ok(Recognised::Ours)
+    }
+
+    fn found_lineage(&self, now: Stamp) -> Result<(), StoreError> {
+        self.connection.execute(
+            "INSERT INTO lineage (lineage, since, reason)
+             SELECT ?1, ?2, 'created' WHERE NOT EXISTS (SELECT 1 FROM lineage)",
+            (Uuid::new_v4().to_string(), now.to_string()),
+        )?;
+        Ok(())
+    }
+
+    fn keep_full_text(&self, wanted: bool) -> Result<(), StoreError> {
+        let there: bool = self.connection.query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'tickets_fts')",
+            [],
+            |row| row.get(0),
+        )?;
+        match (there, wanted) {
+            (false, true) => self.connection.execute_batch(FULL_TEXT)?,
+            (true, false) => self.connection.execute_batch(NO_FULL_TEXT)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn keep_date_index(&self, wanted: bool) -> Result<(), StoreError> {
+        self.connection.execute_batch(if wanted {
+            "CREATE INDEX IF NOT EXISTS tickets_by_last_modified ON tickets (SOURCE_LAST_MODIFIED)"
+        } else {
+            "DROP INDEX IF EXISTS tickets_by_last_modified"
+        })?;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recognised {
+    Empty,
+    Ours,
+}
+
+impl StoreError {
+    /// The same, naming the file where SQLite did not.
+    fn of(self, path: &Path) -> StoreError {
+        match self {
+            StoreError::Damaged { source, .. } => StoreError::Damaged { path: path.to_owned(), source },
+            other => other,
+        }
+    }
+}
+
+/// The folder a file is in, spelled so that it can be asked about.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// External content: the texts stand in `tickets` only (<https://www.sqlite.org/fts5.html>, 4.4.3).
+const FULL_TEXT: &str = "
+    BEGIN IMMEDIATE;
+    CREATE VIRTUAL TABLE tickets_fts USING fts5 (NAME, DESCRIPTION, content = 'tickets', content_rowid = 'UID');
+    INSERT INTO tickets_fts (tickets_fts) VALUES ('rebuild');
+    CREATE TRIGGER tickets_fts_insert AFTER INSERT ON tickets BEGIN
+        INSERT INTO tickets_fts (rowid, NAME, DESCRIPTION) VALUES (new.UID, new.NAME, new.DESCRIPTION);
+    END;
+    CREATE TRIGGER tickets_fts_delete AFTER DELETE ON tickets BEGIN
+        INSERT INTO tickets_fts (tickets_fts, rowid, NAME, DESCRIPTION)
+        VALUES ('delete', old.UID, old.NAME, old.DESCRIPTION);
+    END;
+    CREATE TRIGGER tickets_fts_update AFTER UPDATE OF NAME, DESCRIPTION ON tickets BEGIN
+        INSERT INTO tickets_fts (tickets_fts, rowid, NAME, DESCRIPTION)
+        VALUES ('delete', old.UID, old.NAME, old.DESCRIPTION);
+        INSERT INTO tickets_fts (rowid, NAME, DESCRIPTION) VALUES (new.UID, new.NAME, new.DESCRIPTION);
+    END;
+    COMMIT;";
+
+const NO_FULL_TEXT: &str = "
+    BEGIN IMMEDIATE;
+    DROP TRIGGER IF EXISTS tickets_fts_insert;
+    DROP TRIGGER IF EXISTS tickets_fts_delete;
+    DROP TRIGGER IF EXISTS tickets_fts_update;
+    DROP TABLE tickets_fts;
+    COMMIT;";

@@ -1,0 +1,217 @@
+//! What the floors above want to know, as values.
+
+use std::collections::HashMap;
+
+use roaring::RoaringTreemap;
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::walks::stamp;
+use super::{StoreError, WalkFigures};
+use crate::ticket::Stamp;
+use crate::watermark::Watermark;
+
+/// A transaction that reads; everything it says belongs together.
+pub struct Snapshot<'c> {
+    pub(super) connection: &'c Connection,
+}
+
+/// How the copy stands.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The watermark, where there is one.
+    pub watermark: Option<Watermark>,
+    /// Tickets present.
+    pub tickets: u64,
+    /// The newest change.
+    pub last_seq: i64,
+    /// Details that are owed.
+    pub debts: u64,
+    /// Tickets that the server did not show, and that are kept.
+    pub absences: u64,
+    /// Values and rows that could not be taken.
+    pub rejects: u64,
+    /// When a pass last ended complete.
+    pub last_complete_at: Option<Stamp>,
+    /// When a full walk was last counted.
+    pub last_full_at: Option<Stamp>,
+    /// The last counted walk: its kind and word.
+    pub last_walk: Option<(String, String, WalkFigures)>,
+    /// The last passes, the newest first.
+    pub runs: Vec<LastRun>,
+    /// Verdicts about the server: question, verdict, details.
+    pub verdicts: Vec<(String, String, Option<String>)>,
+}
+
+/// A pass as `runs` has it.
+#[derive(Clone, Debug)]
+pub struct LastRun {
+    /// Its number.
+    pub run_id: i64,
+    /// `sync` or `dry_run`.
+    pub kind: String,
+    /// `complete`, `incomplete`, `failed`; `None` while under way or after a kill.
+    pub outcome: Option<String>,
+    /// Why it was not complete.
+    pub error: Option<String>,
+    /// When it began.
+    pub started_at: String,
+    /// When it ended.
+    pub ended_at: Option<String>,
+    /// Its requests.
+    pub requests: i64,
+    /// What it created, updated and deleted.
+    pub changes: [i64; 3],
+}
+
+/// A stored ticket, as far as the judgement of an absence needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredRow {
+    /// Its number.
+    pub id: i64,
+    /// Its type.
+    pub ticket_type: Option<i64>,
+}
+
+impl Snapshot<'_> {
+    /// The names of the statuses.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn status_names(&self) -> Result<HashMap<i64, String>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT ID, NAME FROM statuses")?;
+        let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
+    /// A verdict about the server, and when it was reached.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn verdict(&self, question: &str) -> Result<Option<(String, Stamp)>, StoreError> {
+        let row: Option<(String, String)> = self
+            .connection
+            .query_row("SELECT verdict, decided_at FROM calibrations WHERE question = ?1", [question], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let Some((verdict, at)) = row else { return Ok(None) };
+        Ok(stamp(Some(at))?.map(|at| (verdict, at)))
+    }
+
+    /// How many tickets there are.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn ticket_count(&self) -> Result<u64, StoreError> {
+        let count: i64 = self.connection.query_row("SELECT COUNT(*) FROM ticket_state", [], |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// The stored tickets that are not among `seen`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn absent_from(&self, seen: &RoaringTreemap) -> Result<Vec<i64>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT UID FROM ticket_state ORDER BY UID")?;
+        let mut absent = Vec::new();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            if !seen.contains(id.cast_unsigned()) {
+                absent.push(id);
+            }
+        }
+        Ok(absent)
+    }
+
+    /// The stored tickets with their types.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn stored_rows(&self) -> Result<Vec<StoredRow>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT UID, TICKET_TYPE_ID FROM tickets ORDER BY UID")?;
+        let rows = statement.query_map([], |row| Ok(StoredRow { id: row.get(0)?, ticket_type: row.get(1)? }))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The identity of this line of changes.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn lineage(&self) -> Result<String, StoreError> {
+        let sql = "SELECT lineage FROM lineage ORDER BY rowid DESC LIMIT 1";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// How the copy stands, with the last `runs` passes.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn health(&self, runs: u32) -> Result<Health, StoreError> {
+        let count = |table: &str| -> Result<u64, StoreError> {
+            let sql = format!("SELECT COUNT(*) FROM {table}");
+            let count: i64 = self.connection.query_row(&sql, [], |row| row.get(0))?;
+            Ok(u64::try_from(count).unwrap_or(0))
+        };
+        let last_complete_at = stamp(self.connection.query_row(
+            "SELECT MAX(ended_at) FROM runs WHERE outcome = 'complete' AND kind = 'sync'",
+            [],
+            |row| row.get(0),
+        )?)?;
+        Ok(Health {
+            watermark: self.watermark()?,
+            tickets: self.ticket_count()?,
+            last_seq: self.greatest_seq()?,
+            debts: count("debts")?,
+            absences: count("absences")?,
+            rejects: count("rejects")?,
+            last_complete_at,
+            last_full_at: self.last_full()?,
+            last_walk: self.last_walk()?,
+            runs: self.last_runs(runs)?,
+            verdicts: self.verdicts()?,
+        })
+    }
+
+    fn last_walk(&self) -> Result<Option<(String, String, WalkFigures)>, StoreError> {
+        let sql = "SELECT kind, outcome, pages, unique_ids, record_count, count_fell FROM walks
+                   WHERE outcome IS NOT NULL ORDER BY walk_id DESC LIMIT 1";
+        let walk = self.connection.query_row(sql, [], |row| {
+            let figures = WalkFigures {
+                pages: row.get::<_, i64>(2)?.cast_unsigned(),
+                unique_ids: row.get::<_, i64>(3)?.cast_unsigned(),
+                record_count: row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
+                count_fell: row.get(5)?,
+            };
+            Ok((row.get(0)?, row.get(1)?, figures))
+        });
+        Ok(walk.optional()?)
+    }
+
+    fn last_runs(&self, limit: u32) -> Result<Vec<LastRun>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT run_id, kind, outcome, error, started_at, ended_at, requests, created, updated, deleted
+             FROM runs ORDER BY run_id DESC LIMIT ?1",
+        )?;
+        let runs = statement.query_map([limit], |row| {
+            Ok(LastRun {
+                run_id: row.get(0)?,
+                kind: row.get(1)?,
+                outcome: row.get(2)?,
+                error: row.get(3)?,
+                started_at: row.get(4)?,
+                ended_at: row.get(5)?,
+                requests: row.get(6)?,
+                changes: [row.get(7)?, row.get(8)?, row.get(9)?],
+            })
+        })?;
+        Ok(runs.collect::<Result<_, _>>()?)
+    }
+
+    fn verdicts(&self) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
+        let sql = "SELECT question, verdict, details FROM calibrations ORDER BY question";
+        let mut statement = self.connection.prepare(sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
