@@ -2,8 +2,10 @@
 //! file.
 
 pub mod config;
+pub mod halo;
 pub mod retry;
 pub mod scope;
 pub mod store;
+pub mod sync;
 pub mod ticket;
 pub mod watermark;

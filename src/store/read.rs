@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::walks::stamp;
 use super::{StoreError, WalkFigures};
 use crate::ticket::Stamp;
+use crate::ticket::parse::{Named, NamedDetails};
 use crate::watermark::Watermark;
 
 /// A transaction that reads; everything it says belongs together.
@@ -81,6 +82,18 @@ impl Snapshot<'_> {
         let mut statement = self.connection.prepare_cached("SELECT ID, NAME FROM statuses")?;
         let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(names.collect::<Result<_, _>>()?)
+    }
+
+    /// The ticket types.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn ticket_types(&self) -> Result<Vec<Named>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT ID, NAME FROM ticket_types ORDER BY ID")?;
+        let types = statement.query_map([], |row| {
+            Ok(Named { id: row.get(0)?, name: row.get(1)?, details: NamedDetails::default() })
+        })?;
+        Ok(types.collect::<Result<_, _>>()?)
     }
 
     /// A verdict about the server, and when it was reached.

@@ -100,12 +100,19 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn upsert(&self, sightings: &[Sighting], run_id: i64, now: Stamp) -> Result<Applied, StoreError> {
+    pub fn upsert<'s>(
+        &self,
+        sightings: impl IntoIterator<Item = &'s Sighting>,
+        run_id: i64,
+        now: Stamp,
+    ) -> Result<Applied, StoreError> {
         let now = now.to_string();
         let mut rows = Rows::of(self.connection)?;
         let mut applied = Applied::default();
+        let mut seen = Vec::new();
         for sighting in sightings {
             let ticket = &sighting.ticket;
+            seen.push(ticket.id());
             applied.newest = applied.newest.max(ticket.last_update());
             let Some(state) = rows.state(ticket.id())? else {
                 rows.create(sighting, run_id, &now)?;
@@ -119,16 +126,29 @@ impl Writing<'_> {
             let old = rows.row(ticket.id())?;
             match newer(&old, &state, sighting) {
                 Newer::Yes => {
-                    rows.update(&old, sighting, run_id, &now)?;
+                    rows.update(&old, sighting, None, run_id, &now)?;
                     applied.updated += 1;
                 }
                 Newer::No => applied.older.push(ticket.id()),
                 Newer::AskedEarlier => applied.unchanged += 1,
             }
         }
-        let ids = sightings.iter().map(|sighting| sighting.ticket.id());
-        self.forget_absences(ids)?;
+        self.forget_absences(seen.into_iter())?;
         Ok(applied)
+    }
+
+    /// Stores versions that are older than the stored ones, because the server was asked and means
+    /// them: it was restored from a backup.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn take_back(&self, sightings: &[Sighting], run_id: i64, now: Stamp) -> Result<u64, StoreError> {
+        let mut rows = Rows::of(self.connection)?;
+        for sighting in sightings {
+            let old = rows.row(sighting.ticket.id())?;
+            rows.update(&old, sighting, Some("went_back"), run_id, &now.to_string())?;
+        }
+        Ok(sightings.len() as u64)
     }
 
     /// Removes tickets and records why, with the last known row.
@@ -373,6 +393,7 @@ impl<'c> Rows<'c> {
         &mut self,
         old: &[Value],
         sighting: &Sighting,
+        reason: Option<&str>,
         run_id: i64,
         now: &str,
     ) -> Result<(), StoreError> {
@@ -382,7 +403,7 @@ impl<'c> Rows<'c> {
         let seq = self.record(&Record {
             id: ticket.id(),
             op: Op::Update,
-            reason: None,
+            reason,
             observed_at: now,
             modified: text(ticket.values(), crate::ticket::attribute::SOURCE_LAST_MODIFIED),
             run_id,

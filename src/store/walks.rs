@@ -45,6 +45,8 @@ pub enum WalkOutcome {
     Counted,
     /// They are not.
     Incomplete,
+    /// The server does not say how many there are.
+    Unverified,
     /// It could not go on.
     Failed,
 }
@@ -56,6 +58,7 @@ impl WalkOutcome {
         match self {
             WalkOutcome::Counted => "counted",
             WalkOutcome::Incomplete => "incomplete",
+            WalkOutcome::Unverified => "unverified",
             WalkOutcome::Failed => "failed",
         }
     }
@@ -126,6 +129,27 @@ impl Snapshot<'_> {
             [],
             |row| row.get(0),
         )?)
+    }
+
+    /// What a pass wrote down of itself.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn run_figures(&self, run_id: i64) -> Result<RunFigures, StoreError> {
+        let sql = "SELECT requests, list_requests, retries, received, created, updated, deleted FROM runs
+                   WHERE run_id = ?1";
+        Ok(self.connection.query_row(sql, [run_id], |row| {
+            let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+            Ok(RunFigures {
+                requests: number(0)?,
+                list_requests: number(1)?,
+                retries: number(2)?,
+                received: number(3)?,
+                created: number(4)?,
+                updated: number(5)?,
+                deleted: number(6)?,
+            })
+        })?)
     }
 
     /// How many requests passes may have made since `since`; of a pass that never ended, `unrecorded`

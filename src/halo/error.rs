@@ -1,0 +1,203 @@
+//! What can go wrong with the server, in the terms of what a person can do about it.
+
+use std::time::Duration;
+
+use super::transport::{Answer, Broken};
+use crate::retry;
+use crate::ticket::parse::ParseError;
+
+/// Why a request was not answered as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum HaloError {
+    /// There is no answer.
+    #[error("cannot reach {host}{}", after(*retries))]
+    Unreachable {
+        /// Which host.
+        host: String,
+        /// Why.
+        #[source]
+        source: Broken,
+        /// How often it was tried again.
+        retries: u32,
+    },
+    /// The server answers with 5xx.
+    #[error("the server answers {status} when asked for {what}{}", after(*retries))]
+    Unavailable {
+        /// What was asked for.
+        what: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// How often it was tried again.
+        retries: u32,
+    },
+    /// The server's rate limit was met, and waiting did not help.
+    #[error("the server's rate limit holds when asked for {what}{}", after(*retries))]
+    Throttled {
+        /// What was asked for.
+        what: &'static str,
+        /// How long it asked to wait.
+        retry_after: Option<Duration>,
+        /// How often it was tried again.
+        retries: u32,
+    },
+    /// The server refuses.
+    #[error("the server refuses {what} with status {status}{}", message.as_ref().map_or(String::new(), |it| format!(": {it}")))]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// What it says.
+        message: Option<String>,
+    },
+    /// The authorisation server refuses the client.
+    #[error("the authorisation server refuses client {client_id} with `{code}`{}", description.as_ref().map_or(String::new(), |it| format!(": {}", printable(it))))]
+    Credentials {
+        /// The OAuth error.
+        code: String,
+        /// Its description.
+        description: Option<String>,
+        /// Which client.
+        client_id: String,
+    },
+    /// The answer is not what was asked for.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The server points to an address that must not be used.
+    #[error("the server names an address for {what} that {why}")]
+    Misled {
+        /// The address of what.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// An answer that is not what was asked for. Its text is not kept: it may be a whole page.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer for {what} has status {status}, {bytes} bytes{}, and {source}", if *html { " of HTML" } else { "" })]
+pub struct Unreadable {
+    /// What was asked for.
+    pub what: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// Its size.
+    pub bytes: usize,
+    /// Whether it looks like a web page.
+    pub html: bool,
+    /// What is wrong with it.
+    pub source: ParseError,
+}
+
+fn after(retries: u32) -> String {
+    match retries {
+        0 => String::new(),
+        1 => " (tried twice)".into(),
+        more => format!(" (tried {} times)", more + 1),
+    }
+}
+
+impl HaloError {
+    /// What an answer with an unwanted status means.
+    pub(super) fn of_status(what: &'static str, answer: &Answer) -> HaloError {
+        let retry_after = answer.retry_after.as_deref().and_then(|it| retry::retry_after(it, answer.date));
+        match answer.status {
+            429 => HaloError::Throttled { what, retry_after, retries: 0 },
+            503 if retry_after.is_some() => HaloError::Throttled { what, retry_after, retries: 0 },
+            status @ 500.. => HaloError::Unavailable { what, status, retries: 0 },
+            status @ 300..400 => {
+                let message = answer.location.as_deref().and_then(|it| url::Url::parse(it).ok()).map(|url| {
+                    format!("a redirect to {}://{}", url.scheme(), url.host_str().unwrap_or_default())
+                });
+                HaloError::Refused { what, status, message }
+            }
+            status => HaloError::Refused { what, status, message: message(&answer.body) },
+        }
+    }
+
+    pub(super) fn unreadable(what: &'static str, answer: &Answer, source: ParseError) -> HaloError {
+        let start = answer.body.iter().find(|byte| !byte.is_ascii_whitespace());
+        let html = start == Some(&b'<');
+        HaloError::Unreadable(Unreadable { what, status: answer.status, bytes: answer.body.len(), html, source })
+    }
+
+    /// The same, knowing how often it was tried again.
+    pub(super) fn after(self, retries: u32) -> HaloError {
+        match self {
+            HaloError::Unreachable { host, source, .. } => HaloError::Unreachable { host, source, retries },
+            HaloError::Unavailable { what, status, .. } => HaloError::Unavailable { what, status, retries },
+            HaloError::Throttled { what, retry_after, .. } => HaloError::Throttled { what, retry_after, retries },
+            other => other,
+        }
+    }
+
+    /// What a person can do.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            HaloError::Unreachable { .. } => {
+                "check server_url, the network and the proxy; the next pass goes on where this one stopped"
+            }
+            HaloError::Unavailable { what: "a token", .. } => {
+                "the authorisation server fails; a wrong `tenant` can look like this too"
+            }
+            HaloError::Unavailable { .. } => "nothing to do here; the next pass goes on where this one stopped",
+            HaloError::Throttled { .. } => {
+                "other integrations may share the limit; lower rate_limit, or raise rate_limit_wait"
+            }
+            HaloError::Credentials { code, .. } if code == "invalid_scope" => {
+                "set `scope` to one that the API application has, \"all\" or \"read:tickets\""
+            }
+            HaloError::Credentials { .. } => {
+                "check client_id and the secret; the API application must use the authentication method \
+                 \"Client ID and Secret (Services)\" and log in as an agent"
+            }
+            HaloError::Refused { status: 401 | 403, .. } => {
+                "the API application must log in as an agent (login type \"Agent\") who may see tickets, and \
+                 have the scope read:tickets or all"
+            }
+            HaloError::Refused { status: 300..=399, .. } => {
+                "redirects are never followed; set server_url to the address it points to, if you trust it"
+            }
+            HaloError::Refused { .. } => "check server_url against Configuration > Integrations > HaloITSM API",
+            HaloError::Unreadable(Unreadable { what: "a token", .. }) => {
+                "check `tenant` and `auth_url`: a wrong tenant is answered with a web page"
+            }
+            HaloError::Unreadable(Unreadable { html: true, .. }) => {
+                "a web page came where JSON should be: check server_url (`/api` is added to it), or whether the \
+                 server is under maintenance"
+            }
+            HaloError::Unreadable(_) => "the server's answer has changed its shape; the tickets are as they were",
+            HaloError::Misled { .. } => "set auth_url to the Authorisation Server that you trust",
+        }
+    }
+}
+
+/// The message in an error body, whatever its shape (`halo-api.md` §7); never a whole page.
+fn message(body: &[u8]) -> Option<String> {
+    let text = match serde_json::from_slice::<serde_json::Value>(body) {
+        Ok(value) => first_text(&value)?,
+        Err(_) => std::str::from_utf8(body).ok().filter(|text| !text.trim_start().starts_with('<'))?.to_owned(),
+    };
+    let text = printable(text.trim());
+    (!text.is_empty()).then_some(text)
+}
+
+fn first_text(value: &serde_json::Value) -> Option<String> {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => items.iter().find_map(first_text),
+        Value::Object(object) => {
+            let known = ["error_description", "Message", "message", "error", "errors"];
+            let known = known.iter().find_map(|name| object.get(*name).and_then(first_text));
+            known.or_else(|| object.values().find_map(first_text))
+        }
+        _ => None,
+    }
+}
+
+/// One line without control characters, of at most 200 characters.
+fn printable(text: &str) -> String {
+    text.chars().take(200).map(|it| if it.is_control() { ' ' } else { it }).collect()
+}

@@ -1,0 +1,141 @@
+//! What is asked of the server: the ticket list, one ticket, the names of statuses and types.
+
+use url::Url;
+
+use super::{Errand, Halo, HaloError, Receipt};
+use crate::ticket::parse::{self, List, Named};
+use crate::ticket::{Stamp, Ticket};
+
+/// What the ticket list is for, in messages.
+pub(super) const LIST: &str = "the ticket list";
+
+/// Which tickets the list is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// All of these types; no types is all.
+    All {
+        /// Ticket type ids.
+        types: Vec<i64>,
+    },
+    /// Those of these types that were updated at or after an instant.
+    UpdatedFrom {
+        /// Ticket type ids.
+        types: Vec<i64>,
+        /// The instant.
+        from: Stamp,
+    },
+    /// Exactly these.
+    Ids(Vec<i64>),
+}
+
+/// A page of the list.
+#[derive(Debug)]
+pub struct Listed {
+    /// What it holds.
+    pub list: List,
+    /// Which request it answers.
+    pub receipt: Receipt,
+}
+
+/// What the server says of one ticket.
+#[derive(Debug)]
+pub enum Single {
+    /// It is there.
+    Found(Box<Ticket>),
+    /// 404 or 410.
+    Missing,
+    /// 403.
+    Forbidden,
+}
+
+impl Halo {
+    /// One page of the list, in order of id. Paging is honoured only where `pageinate` and `page_no`
+    /// are both sent, and the default order is not fixed (`halo-api.md` §2.1, §2.2).
+    ///
+    /// # Errors
+    /// [`HaloError`]
+    pub async fn list(&self, filter: &Filter, page: u32, page_size: u32) -> Result<Listed, HaloError> {
+        let url = self.list_url(filter, page, page_size);
+        let errand = Errand { what: LIST, url: &url, also: &[] };
+        let (list, receipt) = self.get(&errand, |answer| List::read(&answer.body)).await?;
+        Ok(Listed { list, receipt })
+    }
+
+    /// One ticket.
+    ///
+    /// # Errors
+    /// [`HaloError`]; 403 and 404 are answers.
+    pub async fn ticket(&self, id: i64) -> Result<(Single, Receipt), HaloError> {
+        let url = self.terms.server.at(&format!("/api/tickets/{id}"));
+        let errand = Errand { what: "a ticket", url: &url, also: &[403, 404, 410] };
+        self.get(&errand, |answer| match answer.status {
+            404 | 410 => Ok(Single::Missing),
+            403 => Ok(Single::Forbidden),
+            _ => parse::single(&answer.body).map(|ticket| Single::Found(Box::new(ticket))),
+        })
+        .await
+    }
+
+    /// The names of the statuses. `open_only` asks to leave the closed ones out, which a server may
+    /// ignore (`halo-api.md` §4.1).
+    ///
+    /// # Errors
+    /// [`HaloError`]
+    pub async fn statuses(&self, open_only: bool) -> Result<Vec<Named>, HaloError> {
+        let mut url = self.terms.server.at("/api/status");
+        url.query_pairs_mut().append_pair("showall", "true");
+        if open_only {
+            url.query_pairs_mut().append_pair("excludeclosed", "true");
+        }
+        self.names("the status list", &url).await
+    }
+
+    /// The names of the ticket types, those of inactive ones included.
+    ///
+    /// # Errors
+    /// [`HaloError`]
+    pub async fn ticket_types(&self) -> Result<Vec<Named>, HaloError> {
+        let mut url = self.terms.server.at("/api/tickettype");
+        url.query_pairs_mut().append_pair("showall", "true").append_pair("showinactive", "true");
+        self.names("the list of ticket types", &url).await
+    }
+
+    async fn names(&self, what: &'static str, url: &Url) -> Result<Vec<Named>, HaloError> {
+        let errand = Errand { what, url, also: &[] };
+        let (names, _) = self.get(&errand, |answer| parse::named(&answer.body)).await?;
+        Ok(names)
+    }
+
+    fn list_url(&self, filter: &Filter, page: u32, page_size: u32) -> Url {
+        let mut url = self.terms.server.at("/api/tickets");
+        let mut query = url.query_pairs_mut();
+        query.append_pair("pageinate", "true");
+        query.append_pair("page_no", &page.to_string());
+        query.append_pair("page_size", &page_size.to_string());
+        query.append_pair("order", "id");
+        query.append_pair("orderdesc", "false");
+        let joined = |ids: &[i64]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let (types, from): (&[i64], _) = match filter {
+            Filter::All { types } => (types, None),
+            Filter::UpdatedFrom { types, from } => (types, Some(from)),
+            Filter::Ids(ids) => {
+                query.append_pair("ticketids", &joined(ids));
+                (&[], None)
+            }
+        };
+        match types {
+            [] => {}
+            [one] => {
+                query.append_pair("requesttype_id", &one.to_string());
+            }
+            several => {
+                query.append_pair("requesttype", &joined(several));
+            }
+        }
+        if let Some(from) = from {
+            query.append_pair("lastupdatefromdate", &from.to_string());
+        }
+        drop(query);
+        url
+    }
+}

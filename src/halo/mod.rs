@@ -1,0 +1,255 @@
+//! The only door to the network: tokens, the throttle, the ticket list, single tickets, names.
+//!
+//! Knows nothing of the database. Every request, those for tokens included, passes one gate and one
+//! loop that decides by [`crate::retry`] whether it is asked again. Redirects are never followed,
+//! because a 307 would replay the form with the secret to wherever it points.
+
+mod error;
+mod http;
+mod list;
+mod throttle;
+mod token;
+mod transport;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+use url::Url;
+
+pub use error::{HaloError, Unreadable};
+pub use http::Http;
+pub use list::{Filter, Listed, Single};
+pub use throttle::Throttle;
+pub use transport::{Answer, Ask, Body, Broken, Transport};
+
+use crate::config::ServerUrl;
+use crate::retry::{self, Failure, Policy, Verdict};
+use crate::ticket::parse::ParseError;
+use token::Keyring;
+
+/// How to ask a server; everything that a [`Halo`] needs to know and nothing that it does.
+pub struct Terms {
+    /// Where the server is.
+    pub server: ServerUrl,
+    /// The tenant, where one is configured.
+    pub tenant: Option<String>,
+    /// The authorisation server, where one is configured.
+    pub auth_url: Option<Url>,
+    /// The id of the API application.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretString,
+    /// What the token is asked for.
+    pub scope: String,
+    /// When to ask again.
+    pub retry: Policy,
+}
+
+/// A HaloITSM server.
+pub struct Halo {
+    transport: Arc<dyn Transport>,
+    throttle: Throttle,
+    keyring: Mutex<Keyring>,
+    terms: Terms,
+    next_request: AtomicI64,
+    asked: Asked,
+    chance: Box<dyn Fn() -> f64 + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Asked {
+    requests: AtomicU64,
+    list_requests: AtomicU64,
+    retries: AtomicU64,
+}
+
+/// How often the server was asked so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Requests, tokens and repetitions included.
+    pub requests: u64,
+    /// Those for the ticket list.
+    pub list_requests: u64,
+    /// Those that were repetitions.
+    pub retries: u64,
+}
+
+/// What is known of an answer besides its content.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipt {
+    /// The number of the request; later ones have greater numbers.
+    pub request_no: i64,
+    /// The server's time, where it says so readably.
+    pub date: Option<DateTime<Utc>>,
+    /// How long the answer took.
+    pub took: Duration,
+}
+
+/// A request that is asked again until it is answered.
+pub(crate) struct Errand<'a> {
+    /// What it is for, for messages: `the ticket list`.
+    what: &'static str,
+    url: &'a Url,
+    /// Statuses besides 2xx that are answers to it.
+    also: &'a [u16],
+}
+
+impl Halo {
+    /// A server behind a transport. `chance` gives numbers in `0.0..1.0` that spread the waits.
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        throttle: Throttle,
+        terms: Terms,
+        chance: impl Fn() -> f64 + Send + Sync + 'static,
+    ) -> Halo {
+        Halo {
+            transport,
+            throttle,
+            keyring: Mutex::new(Keyring::default()),
+            terms,
+            next_request: AtomicI64::new(0),
+            asked: Asked::default(),
+            chance: Box::new(chance),
+        }
+    }
+
+    /// Numbers the requests from here on, so that they are greater than those of every earlier pass.
+    pub fn number_requests_from(&self, first: i64) {
+        self.next_request.fetch_max(first, Ordering::Relaxed);
+    }
+
+    /// How often the server was asked so far.
+    #[must_use]
+    pub fn spent(&self) -> Spent {
+        Spent {
+            requests: self.asked.requests.load(Ordering::Relaxed),
+            list_requests: self.asked.list_requests.load(Ordering::Relaxed),
+            retries: self.asked.retries.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks with a token until there is an answer that `read` can read.
+    async fn get<T>(
+        &self,
+        errand: &Errand<'_>,
+        read: impl Fn(&Answer) -> Result<T, ParseError>,
+    ) -> Result<(T, Receipt), HaloError> {
+        let mut token = self.token(None).await?;
+        let mut renewed = false;
+        let mut retries = 0;
+        loop {
+            let ask = Ask { url: errand.url.clone(), form: None, bearer: Some(token.clone()) };
+            let failed = match self.send(errand, ask, &read).await {
+                Ok(done) => return Ok(done),
+                Err(failed) => failed,
+            };
+            match retry::verdict(failed.failure(), retries, renewed, &self.terms.retry, (self.chance)()) {
+                Verdict::GiveUp => return Err(failed.after(retries)),
+                Verdict::RenewToken => {
+                    renewed = true;
+                    token = self.token(Some(&token)).await?;
+                }
+                wait => {
+                    self.wait(errand.what, &failed, wait).await;
+                    retries += 1;
+                    // The wait may have been longer than the life of the token.
+                    token = self.token(None).await?;
+                }
+            }
+            self.asked.retries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks without a token until there is an answer that `read` can read.
+    async fn ask_openly<T>(
+        &self,
+        errand: &Errand<'_>,
+        form: Option<&[(&'static str, SecretString)]>,
+        read: impl Fn(&Answer) -> Result<T, ParseError>,
+    ) -> Result<T, HaloError> {
+        let mut retries = 0;
+        loop {
+            let ask = Ask { url: errand.url.clone(), form: form.map(<[_]>::to_vec), bearer: None };
+            let failed = match self.send(errand, ask, &read).await {
+                Ok((done, _)) => return Ok(done),
+                Err(failed) => failed,
+            };
+            match retry::verdict(failed.failure(), retries, true, &self.terms.retry, (self.chance)()) {
+                Verdict::GiveUp | Verdict::RenewToken => return Err(failed.after(retries)),
+                wait => self.wait(errand.what, &failed, wait).await,
+            }
+            retries += 1;
+            self.asked.retries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends one request when the gate lets it pass, and reads the answer.
+    async fn send<T>(
+        &self,
+        errand: &Errand<'_>,
+        ask: Ask,
+        read: impl Fn(&Answer) -> Result<T, ParseError>,
+    ) -> Result<(T, Receipt), HaloError> {
+        self.throttle.pass().await;
+        let request_no = self.next_request.fetch_add(1, Ordering::Relaxed);
+        self.asked.requests.fetch_add(1, Ordering::Relaxed);
+        if errand.what == list::LIST {
+            self.asked.list_requests.fetch_add(1, Ordering::Relaxed);
+        }
+        let host = self.terms.server.host();
+        let sent = self.transport.send(ask).await;
+        let answer = sent.map_err(|source| HaloError::Unreachable { host: host.to_owned(), source, retries: 0 })?;
+        tracing::debug!(
+            request = request_no,
+            what = errand.what,
+            query = errand.url.query().unwrap_or_default(),
+            status = answer.status,
+            bytes = answer.body.len(),
+            ms = u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
+            "answered"
+        );
+        let receipt = Receipt { request_no, date: answer.date, took: answer.took };
+        if !(200..300).contains(&answer.status) && !errand.also.contains(&answer.status) {
+            return Err(HaloError::of_status(errand.what, &answer));
+        }
+        match read(&answer) {
+            Ok(value) => Ok((value, receipt)),
+            Err(source) => Err(HaloError::unreadable(errand.what, &answer, source)),
+        }
+    }
+
+    async fn wait(&self, what: &str, failed: &HaloError, verdict: Verdict) {
+        match verdict {
+            Verdict::CloseGate(wait) => {
+                tracing::info!(what, seconds = wait.as_secs(), "the server asks to wait");
+                self.throttle.close_for(wait);
+            }
+            Verdict::Again(wait) => {
+                let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(what, ms, error = %failed, "asking again");
+                tokio::time::sleep(wait).await;
+            }
+            Verdict::RenewToken | Verdict::GiveUp => {}
+        }
+    }
+}
+
+impl HaloError {
+    /// What the failure means for the next step.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self {
+            HaloError::Throttled { retry_after, .. } => Failure::Throttled { retry_after: *retry_after },
+            HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => Failure::Unavailable,
+            HaloError::Unreadable(_) => Failure::Unreadable,
+            HaloError::Refused { status: 401, .. } => Failure::Unauthorized,
+            HaloError::Refused { .. } | HaloError::Credentials { .. } | HaloError::Misled { .. } => {
+                Failure::Refused
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The seam between asking and the wire: one request out, one answer back.
+//!
+//! In earnest it is [`super::Http`]; a simulation puts a server model here and needs no sockets.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use tokio::sync::OwnedSemaphorePermit;
+use url::Url;
+
+use super::token::Token;
+
+/// A request.
+pub struct Ask {
+    /// Where to.
+    pub url: Url,
+    /// A form to POST; without one it is a GET.
+    pub form: Option<Vec<(&'static str, SecretString)>>,
+    /// The token to show.
+    pub bearer: Option<Token>,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Date`, where it is there and readable.
+    pub date: Option<DateTime<Utc>>,
+    /// `Retry-After` as it stands there.
+    pub retry_after: Option<String>,
+    /// `Location` as it stands there.
+    pub location: Option<String>,
+    /// The body, decompressed.
+    pub body: Body,
+    /// From the first byte out to the last byte in.
+    pub took: Duration,
+}
+
+/// A body, and its part of the room that all bodies share.
+#[derive(Debug, Default)]
+pub struct Body {
+    bytes: Vec<u8>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Body {
+    pub(super) fn new(bytes: Vec<u8>, room: OwnedSemaphorePermit) -> Body {
+        Body { bytes, _room: Some(room) }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Body { bytes, _room: None }
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// No connection.
+    #[error("no connection")]
+    Connect(#[source] reqwest::Error),
+    /// It took too long.
+    #[error("no answer in time")]
+    Timeout(#[source] reqwest::Error),
+    /// The connection broke, or the answer is no HTTP.
+    #[error("the connection broke")]
+    Lost(#[source] reqwest::Error),
+    /// The bodies under way are larger than the memory set aside for them.
+    #[error("the answers under way exceed {} MiB", super::http::BODIES_MAX >> 20)]
+    TooLarge,
+    /// A simulated failure.
+    #[error("{0}")]
+    Simulated(&'static str),
+}
+
+/// Sends requests.
+pub trait Transport: Send + Sync {
+    /// Sends one request and waits for the whole answer.
+    fn send(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send + '_>>;
+}

@@ -1,0 +1,90 @@
+//! One pass: from the first request to the watermark.
+//!
+//! [`reading`] and [`absence`] are pure: answers go in, what to ask next and what to conclude come
+//! out. [`walk`] fetches and stores pages, [`pass`] puts the parts in order. Time comes in as a
+//! function, so that a test can give any.
+
+pub mod absence;
+mod names;
+mod pass;
+pub mod reading;
+mod walk;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use pass::{Outcome, Pass, Report, Settings};
+
+use crate::halo::HaloError;
+use crate::store::{Store, StoreError};
+use crate::ticket::Stamp;
+
+/// The time by the local clock, for records and schedules; never for the watermark.
+pub type Wall = Arc<dyn Fn() -> Stamp + Send + Sync>;
+
+/// What a pass tells while it runs.
+pub trait Progress: Send + Sync {
+    /// So many rows were received, of so many that the server says there are.
+    fn received(&self, rows: u64, total: Option<u64>);
+}
+
+/// Tells nobody.
+impl Progress for () {
+    fn received(&self, _: u64, _: Option<u64>) {}
+}
+
+/// Why a pass could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The server.
+    #[error(transparent)]
+    Halo(#[from] HaloError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database is a copy of another server.
+    #[error("the database is a copy of {stored}, not of {wanted}")]
+    AnotherServer {
+        /// The server it is a copy of.
+        stored: String,
+        /// The server in the settings.
+        wanted: String,
+    },
+    /// A ticket type in the settings does not exist.
+    #[error("the server has no ticket type {name:?}")]
+    UnknownType {
+        /// Its name in the settings.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// A part of the pass panicked.
+    #[error("a part of the pass failed: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// The store, shared with the thread that writes.
+#[derive(Clone)]
+pub struct SharedStore(Arc<Mutex<Store>>);
+
+impl SharedStore {
+    /// Shares a store.
+    #[must_use]
+    pub fn new(store: Store) -> SharedStore {
+        SharedStore(Arc::new(Mutex::new(store)))
+    }
+
+    /// The store, when nobody else is at it. A panic while it was held left no transaction open: SQLite
+    /// rolled it back.
+    pub fn lock(&self) -> MutexGuard<'_, Store> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works with the store on a thread that may block.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, SyncError> {
+        let shared = self.clone();
+        Ok(tokio::task::spawn_blocking(move || work(&mut shared.lock())).await??)
+    }
+}
