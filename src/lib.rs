@@ -1,10 +1,13 @@
 //! halosync keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite
 //! file.
 
+pub mod agent;
 pub mod config;
+pub mod export;
 pub mod halo;
 pub mod retry;
 pub mod scope;
+pub mod simulator;
 pub mod store;
 pub mod sync;
 pub mod ticket;

@@ -145,8 +145,12 @@ pub struct Export {
 /// How rows are written into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// RFC 4180.
+    /// RFC 4180, with a header.
     Csv,
+    /// One JSON object a line.
+    Jsonl,
+    /// One JSON array.
+    Json,
 }
 
 impl Format {
@@ -155,13 +159,15 @@ impl Format {
     pub const fn word(self) -> &'static str {
         match self {
             Format::Csv => "csv",
+            Format::Jsonl => "jsonl",
+            Format::Json => "json",
         }
     }
 
     /// Reads the word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Format> {
-        [Format::Csv].into_iter().find(|format| format.word() == word)
+        [Format::Csv, Format::Jsonl, Format::Json].into_iter().find(|format| format.word() == word)
     }
 }
 
@@ -365,7 +371,7 @@ fn export(reader: &mut Reader<'_>, folder: &Path) -> Export {
     const EXPORT: &str = "export";
     Export {
         dir: path(reader, EXPORT, "dir", folder).unwrap_or_else(|| folder.join("export")),
-        format: reader.parsed(EXPORT, "format", "\"csv\"", Format::parse).unwrap_or(Format::Csv),
+        format: reader.parsed(EXPORT, "format", "\"csv\", \"jsonl\" or \"json\"", Format::parse).unwrap_or(Format::Csv),
         schedule: reader
             .parsed(
                 EXPORT,

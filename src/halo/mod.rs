@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 pub use error::{HaloError, Unreadable};
-pub use http::Http;
+pub use http::{Http, Wiring};
 pub use list::{Filter, Listed, Single};
 pub use throttle::Throttle;
 pub use transport::{Answer, Ask, Body, Broken, Transport};

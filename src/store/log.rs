@@ -6,48 +6,7 @@ use serde_json::{Map, Value as Json};
 use super::upsert::{cell, columns};
 use super::{Snapshot, StoreError};
 use crate::ticket::attribute::COUNT;
-use crate::ticket::{ATTRIBUTES, Cell, Op, Value};
-
-/// What a range of changes comes to for one ticket.
-#[derive(Clone, Debug)]
-pub struct DeltaRow<'a> {
-    /// The number of its newest record in the range.
-    pub seq: i64,
-    /// What happened between the two ends.
-    pub op: Op,
-    /// When that newest record was made, by the local clock.
-    pub observed_at: &'a str,
-    /// The row at the end of the range; for a deletion the last known one.
-    pub cells: &'a [Cell<'a>],
-}
-
-/// How many tickets a range creates, updates and deletes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Absent before, present after.
-    pub created: u64,
-    /// Present before and after.
-    pub updated: u64,
-    /// Present before, absent after.
-    pub deleted: u64,
-}
-
-impl Tally {
-    /// One more of this.
-    pub fn count(&mut self, op: Op) {
-        match op {
-            Op::Create => self.created += 1,
-            Op::Update => self.updated += 1,
-            Op::Delete => self.deleted += 1,
-        }
-    }
-
-    /// All of them.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
-        self.created + self.updated + self.deleted
-    }
-}
+use crate::ticket::{ATTRIBUTES, Cell, DeltaRow, Op, Tally, Value};
 
 /// Each ticket's first and last record in a range; the first tells whether it was there before, the
 /// last whether it is there after.

@@ -24,7 +24,6 @@ use rusqlite::{Connection, TransactionBehavior};
 pub use book::{Delivered, Position};
 pub use error::StoreError;
 pub use lock::{Lock, LockError};
-pub use log::{DeltaRow, Tally};
 pub use open::{Options, SCHEMA_VERSION};
 pub use read::{Health, LastRun, Snapshot, StoredRow};
 pub use upsert::{Applied, Departure, Departed, Sighting};

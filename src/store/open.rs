@@ -40,12 +40,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; what is there is then as it was.
     pub fn open(path: &Path, options: &Options) -> Result<Store, StoreError> {
-        let folder = folder_of(path);
-        let metadata = std::fs::metadata(&folder)
-            .map_err(|source| StoreError::CannotCreate { path: path.to_owned(), source })?;
-        if rustix::process::geteuid().is_root() && metadata.uid() != 0 {
-            return Err(StoreError::OwnedByAnother { path: path.to_owned(), owner: metadata.uid() });
-        }
+        Store::check_folder(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -59,6 +54,21 @@ impl Store {
         })?;
         let store = Store { connection, path: path.to_owned() };
         store.prepare(options).map_err(|error| error.of(path))
+    }
+
+    /// Whether the folder of a database can be used by this user, without touching anything in it.
+    ///
+    /// # Errors
+    /// [`StoreError::CannotCreate`] where it is missing, [`StoreError::OwnedByAnother`] for root in
+    /// somebody else's folder.
+    pub fn check_folder(path: &Path) -> Result<(), StoreError> {
+        let folder = folder_of(path);
+        let metadata = std::fs::metadata(&folder)
+            .map_err(|source| StoreError::CannotCreate { path: path.to_owned(), source })?;
+        if rustix::process::geteuid().is_root() && metadata.uid() != 0 {
+            return Err(StoreError::OwnedByAnother { path: path.to_owned(), owner: metadata.uid() });
+        }
+        Ok(())
     }
 
     /// A database that lives as long as the value, for tests and simulations.

@@ -57,6 +57,9 @@ pub enum SyncError {
         /// The names that there are.
         known: Vec<String>,
     },
+    /// Somebody asked to stop.
+    #[error("stopped before the end; what was committed stays")]
+    Stopped,
     /// A part of the pass panicked.
     #[error("a part of the pass failed: {0}")]
     Broken(#[from] tokio::task::JoinError),
@@ -77,6 +80,17 @@ impl SharedStore {
     /// rolled it back.
     pub fn lock(&self) -> MutexGuard<'_, Store> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the store, unless somebody else still shares it: then it closes with the last of them.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn close(self) -> Result<(), StoreError> {
+        match Arc::try_unwrap(self.0) {
+            Ok(store) => store.into_inner().unwrap_or_else(PoisonError::into_inner).close(),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Works with the store on a thread that may block.

@@ -98,7 +98,8 @@ const IDS_A_REQUEST: usize = 100;
 const REQUEST_BITS: u32 = 32;
 
 impl Pass {
-    /// Runs one pass to its end.
+    /// Runs one pass to its end, or until `stop` is over: then requests are dropped and what is being
+    /// committed is committed.
     ///
     /// # Errors
     /// [`SyncError`] where it could not go on; what was stored until then stays, the watermark too.
@@ -108,6 +109,7 @@ impl Pass {
         settings: Settings,
         wall: Wall,
         progress: Arc<dyn Progress>,
+        stop: impl Future<Output = ()>,
     ) -> Result<Report, SyncError> {
         let stored = store.lock().read(|snapshot| snapshot.watermark())?;
         if let Some(stored) = &stored
@@ -132,7 +134,11 @@ impl Pass {
             .await?;
         halo.number_requests_from(run_id << REQUEST_BITS);
         let mut pass = Pass { halo, store, settings, wall, progress, run_id };
-        match pass.go().await {
+        let done = tokio::select! {
+            done = pass.go() => done,
+            () = stop => Err(SyncError::Stopped),
+        };
+        match done {
             Ok(report) => Ok(report),
             Err(error) => {
                 pass.note_failure(&error);

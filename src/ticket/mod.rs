@@ -5,6 +5,7 @@
 
 pub mod attribute;
 mod change;
+mod delta;
 pub mod parse;
 mod repair;
 mod row;
@@ -16,6 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub use attribute::{ATTRIBUTES, Attribute, Kind};
 pub(crate) use change::row_as_json;
 pub use change::{Change, Op};
+pub use delta::{DeltaRow, Tally};
 pub use stamp::{NotAnInstant, Stamp};
 pub use value::{Cell, Oddity, RAW_MAX, Value};
 

@@ -1,0 +1,267 @@
+//! Everything that can stop the agent, with the exit status and what a person can do.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::config::Problem;
+use crate::export::ExportError;
+use crate::halo::HaloError;
+use crate::store::{LockError, StoreError};
+use crate::sync::SyncError;
+
+/// A signal that ends the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT, from the keyboard.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// What is wrong with a secret, which is never shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretProblem {
+    /// There is none.
+    #[error("there is no client secret")]
+    Absent,
+    /// It is empty.
+    #[error("the client secret is empty")]
+    Empty,
+    /// It holds a line break or the like.
+    #[error("the client secret holds a line break or another control character")]
+    ControlCharacters,
+    /// It begins or ends with a blank.
+    #[error("the client secret begins or ends with a blank")]
+    Blanks,
+    /// Others can read it.
+    #[error("the client secret can be read by others (mode {mode:04o})")]
+    Exposed {
+        /// The mode of its file.
+        mode: u32,
+    },
+}
+
+/// Why the agent stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// There are no settings.
+    #[error("there are no settings: neither {}", tried.join(" nor "))]
+    NoSettings {
+        /// Where they were looked for.
+        tried: Vec<&'static str>,
+    },
+    /// The settings cannot be used.
+    #[error("the settings cannot be used")]
+    Settings {
+        /// The file.
+        file: PathBuf,
+        /// All that is wrong.
+        problems: Vec<Problem>,
+    },
+    /// A file that is needed cannot be read.
+    #[error("cannot read {what} in {path}")]
+    Unreadable {
+        /// What it holds.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file cannot be made.
+    #[error("cannot create {path}")]
+    CannotCreate {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The demo will not touch a folder that is not its own.
+    #[error("{path} is there already and was not made by the demo")]
+    NotADemo {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The secret cannot be used.
+    #[error("{problem}")]
+    Secret {
+        /// Where it is.
+        place: PathBuf,
+        /// What is wrong.
+        problem: SecretProblem,
+    },
+    /// Connections cannot be set up.
+    #[error("the connection settings cannot be used")]
+    Wiring(#[source] reqwest::Error),
+    /// A pass.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The files.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The simulator.
+    #[error("cannot serve the simulated HaloITSM")]
+    Serve(#[source] io::Error),
+    /// The operating system refused something basic.
+    #[error("the operating system refused {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A signal.
+    #[error("stopped by a signal; what was committed stays")]
+    Stopped(Signal),
+}
+
+impl AgentError {
+    /// The exit status (`sysexits.h` where it has one).
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            AgentError::NoSettings { .. }
+            | AgentError::Settings { .. }
+            | AgentError::Unreadable { .. }
+            | AgentError::Secret { .. }
+            | AgentError::Wiring(_) => 78,
+            AgentError::CannotCreate { .. } | AgentError::NotADemo { .. } => 73,
+            AgentError::Sync(error) => of_sync(error),
+            AgentError::Store(error) => of_store(error),
+            AgentError::Lock(LockError::Held { .. }) => 75,
+            AgentError::Lock(LockError::Io { .. }) => 73,
+            AgentError::Export(ExportError::CannotCreate { source, .. }) if is_full(source) => 74,
+            AgentError::Export(ExportError::CannotCreate { .. }) => 73,
+            AgentError::Export(ExportError::Io { .. }) => 74,
+            AgentError::Export(ExportError::Contradiction { .. }) => 65,
+            AgentError::Serve(_) | AgentError::System { .. } => 1,
+            AgentError::Stopped(Signal::Interrupt) => 130,
+            AgentError::Stopped(Signal::Terminate) => 143,
+        }
+    }
+
+    /// What a person can do.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            AgentError::NoSettings { .. } => "write them with `halosync init`, or name them with --config".into(),
+            AgentError::Settings { .. } => {
+                "see the commented example that `halosync init FILE` writes".into()
+            }
+            AgentError::Unreadable { path, .. } => {
+                format!("check that {} is there and that this user may read it", path.display())
+            }
+            AgentError::CannotCreate { path, source } if source.kind() == io::ErrorKind::AlreadyExists => {
+                format!("{} stays as it is; name another file, or remove it first", path.display())
+            }
+            AgentError::CannotCreate { path, .. } => {
+                format!("check the folder of {} and its owner", path.display())
+            }
+            AgentError::NotADemo { .. } => "name another folder with --dir".into(),
+            AgentError::Secret { place, problem } => match problem {
+                SecretProblem::Exposed { .. } => format!("chmod 600 {}", place.display()),
+                SecretProblem::Absent => {
+                    "put it into a file of mode 0600 and name that in client_secret_file".into()
+                }
+                _ => format!("write it again into {}: one line, nothing before or behind it", place.display()),
+            },
+            AgentError::Wiring(_) => "check ca_file (PEM) and proxy".into(),
+            AgentError::Sync(error) => help_for_sync(error),
+            AgentError::Store(error) => help_for_store(error),
+            AgentError::Lock(LockError::Held { .. }) => "wait until it is done; nothing was changed".into(),
+            AgentError::Lock(LockError::Io { .. }) => "check the folder of the database and its owner".into(),
+            AgentError::Export(ExportError::CannotCreate { .. }) => {
+                "check that the folder is there and that this user may write to it; nothing was marked as handed on"
+                    .into()
+            }
+            AgentError::Export(ExportError::Io { .. }) => {
+                "check the disk; nothing was marked as handed on, the next export makes the same package".into()
+            }
+            AgentError::Export(ExportError::Contradiction { .. }) => {
+                "move the file aside; packages are made again from where the book of the database ends".into()
+            }
+            AgentError::Serve(_) => "choose another --listen address on this machine".into(),
+            AgentError::System { .. } => "try again".into(),
+            AgentError::Stopped(_) => "the next pass goes on from the watermark".into(),
+        }
+    }
+}
+
+fn of_sync(error: &SyncError) -> u8 {
+    match error {
+        SyncError::Halo(error) => match error {
+            HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => 69,
+            HaloError::Throttled { .. } => 75,
+            HaloError::Refused { status: 401 | 403, .. } | HaloError::Credentials { .. } => 77,
+            HaloError::Misled { .. } => 78,
+            HaloError::Refused { .. } | HaloError::Unreadable(_) => 65,
+        },
+        SyncError::Store(error) => of_store(error),
+        SyncError::AnotherServer { .. } | SyncError::UnknownType { .. } => 78,
+        SyncError::Stopped => 143,
+        SyncError::Broken(_) => 1,
+    }
+}
+
+fn help_for_sync(error: &SyncError) -> String {
+    match error {
+        SyncError::Halo(error) => error.advice().into(),
+        SyncError::Store(error) => help_for_store(error),
+        SyncError::AnotherServer { .. } => {
+            "set server_url and tenant back, or use another database (store.path) for this server".into()
+        }
+        SyncError::UnknownType { known, .. } => {
+            let known: Vec<_> = known.iter().map(|name| format!("{name:?}")).collect();
+            format!("ticket_type can be any of {}", known.join(", "))
+        }
+        SyncError::Stopped | SyncError::Broken(_) => "try again; what was committed stays".into(),
+    }
+}
+
+fn of_store(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Missing(_) => 66,
+        StoreError::CannotCreate { .. } => 73,
+        StoreError::OwnedByAnother { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } => 78,
+        StoreError::Damaged { .. } | StoreError::Nonsense { .. } => 65,
+        StoreError::Full(_) | StoreError::Io(_) => 74,
+        StoreError::Busy(_) => 75,
+        StoreError::Migration(_) | StoreError::Sqlite(_) => 1,
+    }
+}
+
+fn help_for_store(error: &StoreError) -> String {
+    match error {
+        StoreError::Missing(_) => "`halosync sync` makes it; check store.path".into(),
+        StoreError::CannotCreate { path, .. } => {
+            let folder = path.parent().unwrap_or(path);
+            format!("make the folder first: mkdir -m 0750 {}", folder.display())
+        }
+        StoreError::OwnedByAnother { owner, .. } => {
+            format!("run it as the owner of the folder: sudo -u '#{owner}' halosync …")
+        }
+        StoreError::Damaged { path, .. } => {
+            format!("move {} aside, or put a backup in its place, and sync again", path.display())
+        }
+        StoreError::Foreign { .. } => "name another file in store.path; this one stays as it is".into(),
+        StoreError::Newer { .. } => "install the newer version again; the database stays as it is".into(),
+        StoreError::Full(_) => "make room; the pass was rolled back to its last commit, the next one goes on".into(),
+        StoreError::Io(_) => "check the disk and the owner of the database and its -wal and -shm files".into(),
+        StoreError::Busy(_) => "end the other program's transaction, or raise store.busy_timeout".into(),
+        StoreError::Nonsense { .. } => "put a backup in its place, or fill a new database".into(),
+        StoreError::Migration(_) | StoreError::Sqlite(_) => "this should not happen; please report it".into(),
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,175 @@
+//! What one can have the agent do: sync, hand changes on, tell how it stands.
+//!
+//! Here settings, secrets, locks, the clock and the doors are put together; decisions are made below,
+//! words are found above.
+
+mod error;
+mod handover;
+mod settings;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+
+use chrono::{TimeDelta, Utc};
+
+pub use error::{AgentError, SecretProblem, Signal};
+pub use handover::{Handover, deliver};
+pub use settings::{Loaded, init, load};
+
+use crate::config::Config;
+use crate::halo::{Halo, Http, Terms, Throttle, Wiring};
+use crate::scope::{MAPPING, Scope};
+use crate::store::{Health, Lock, Options, Position, Store};
+use crate::sync::{Pass, Progress, Report, Settings, SharedStore, Wall};
+use crate::ticket::Stamp;
+use crate::watermark::Schedule;
+
+/// The present, by the local clock: the one place that looks at it.
+///
+/// # Panics
+/// After the year 9999, which the one spelling of time cannot hold.
+#[must_use]
+pub fn now() -> Stamp {
+    Stamp::new(Utc::now()).unwrap_or_else(|| unreachable!("a clock beyond the year 9999"))
+}
+
+/// How a pass is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// A full walk, whether due or not.
+    pub full: bool,
+    /// However many tickets are gone, they are.
+    pub accept_deletes: bool,
+    /// Only find out what would change.
+    pub dry_run: bool,
+}
+
+/// Requests that a killed pass may have made without writing them down: a batch of pages for each lane.
+const UNRECORDED_A_LANE: u64 = 12;
+
+/// Runs one pass.
+///
+/// # Errors
+/// [`AgentError`]
+pub async fn sync(
+    loaded: &Loaded,
+    wish: Wish,
+    progress: Arc<dyn Progress>,
+    stop: impl Future<Output = Signal>,
+) -> Result<Report, AgentError> {
+    let config = &loaded.config;
+    let secret = settings::secret(loaded)?;
+    let http = Http::new(&wiring(config)?).map_err(AgentError::Wiring)?;
+    Store::check_folder(&config.store.path)?;
+    let _lock = Lock::of_the_writer(&config.store.path)?;
+    let store = Store::open(&config.store.path, &options(config))?;
+    let limit = config.halo.rate_limit;
+    let window = TimeDelta::from_std(limit.window).unwrap_or(TimeDelta::MAX);
+    let unrecorded = UNRECORDED_A_LANE * u64::from(config.halo.parallel_requests);
+    let spent = store.read(|snapshot| snapshot.requests_since(now().minus(window), unrecorded))?;
+    let terms = Terms {
+        server: config.halo.server.clone(),
+        tenant: config.halo.tenant.clone(),
+        auth_url: config.halo.auth_url.clone(),
+        client_id: config.halo.client_id.clone(),
+        client_secret: secret,
+        scope: config.halo.scope.clone(),
+        retry: config.halo.retry,
+    };
+    let halo = Halo::new(Arc::new(http), Throttle::new(limit, spent), terms, fastrand::f64);
+    let store = SharedStore::new(store);
+    let wall: Wall = Arc::new(now);
+    let mut signal = None;
+    let stop = pin!(stop);
+    let stopped = async { signal = Some(stop.await) };
+    let done = Pass::run(Arc::new(halo), store.clone(), pass_settings(config, wish), wall, progress, stopped).await;
+    store.close()?;
+    match (done, signal) {
+        (Ok(report), _) => Ok(report),
+        (Err(_), Some(signal)) => Err(AgentError::Stopped(signal)),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// How the copy stands, and how far each consumer is behind.
+#[derive(Debug)]
+pub struct Standing {
+    /// The database.
+    pub database: PathBuf,
+    /// The copy.
+    pub health: Health,
+    /// Consumers with the changes that wait for them.
+    pub consumers: Vec<(String, Position, i64)>,
+    /// The present.
+    pub now: Stamp,
+}
+
+/// Tells how the copy stands; takes no lock and reads no secret.
+///
+/// # Errors
+/// [`AgentError`]
+pub fn status(loaded: &Loaded) -> Result<Standing, AgentError> {
+    let config = &loaded.config;
+    let store = Store::open_read_only(&config.store.path, config.store.busy_timeout)?;
+    store.read(|snapshot| {
+        Ok(Standing {
+            database: config.store.path.clone(),
+            health: snapshot.health(5)?,
+            consumers: snapshot.waiting()?,
+            now: now(),
+        })
+    })
+}
+
+fn pass_settings(config: &Config, wish: Wish) -> Settings {
+    Settings {
+        scope: Scope {
+            server: config.halo.server.as_str().to_owned(),
+            tenant: config.halo.tenant.clone().unwrap_or_default(),
+            ticket_types: Vec::new(),
+            custom_fields: config.halo.include_custom_fields,
+            mapping: MAPPING,
+        },
+        ticket_types: config.halo.ticket_types.clone(),
+        page_size: config.halo.page_size,
+        parallel_requests: config.halo.parallel_requests,
+        schedule: Schedule {
+            full: wish.full || wish.accept_deletes,
+            full_every: config.sync.full_every,
+            overlap: config.sync.overlap,
+        },
+        delete_guard: config.sync.delete_guard,
+        accept_deletes: wish.accept_deletes,
+        dry_run: wish.dry_run,
+        keep_runs: TimeDelta::from_std(config.store.keep_runs).unwrap_or(TimeDelta::MAX),
+    }
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        busy_timeout: config.store.busy_timeout,
+        full_text: config.store.full_text,
+        index_last_modified: config.store.index_last_modified,
+        now: now(),
+    }
+}
+
+fn wiring(config: &Config) -> Result<Wiring, AgentError> {
+    let halo = &config.halo;
+    let ca = match &halo.ca_file {
+        None => None,
+        Some(path) => Some(std::fs::read(path).map_err(|source| AgentError::Unreadable {
+            what: "the certificate of ca_file",
+            path: path.clone(),
+            source,
+        })?),
+    };
+    Ok(Wiring {
+        connect_timeout: halo.connect_timeout,
+        request_timeout: halo.request_timeout,
+        ca,
+        proxy: halo.proxy.clone(),
+        loopback: halo.server.is_loopback(),
+    })
+}

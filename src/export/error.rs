@@ -1,0 +1,47 @@
+//! What can go wrong with the files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a package could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A folder or file cannot be made.
+    #[error("cannot create {path}")]
+    CannotCreate {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file cannot be written or read.
+    #[error("cannot write {path}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A package in the folder contradicts the database.
+    #[error("{path} does not belong here: {why}")]
+    Contradiction {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl ExportError {
+    pub(super) fn create(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
+        let path = path.to_owned();
+        move |source| ExportError::CannotCreate { path, source }
+    }
+
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
+        let path = path.to_owned();
+        move |source| ExportError::Io { path, source }
+    }
+}

@@ -1,0 +1,211 @@
+//! The control endpoints under `/_sim`, so that a simulator in another process can be driven with `curl`.
+//!
+//! They are no part of Halo: no token, no log, no faults, no limit. Parameters come in the query; a fault, a raw row
+//! or a text may come in the body, which saves the quoting.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value, json};
+
+use super::endpoint::Endpoint;
+use super::faults::Fault;
+use super::knobs::Knobs;
+use super::message::{Answer, Request};
+use super::query::{Malformed, Query};
+use super::server::Server;
+use super::ticket::Edit;
+
+const PREFIX: &str = "/_sim";
+
+/// The verbs, as `GET /_sim` lists them.
+pub(super) const HELP: &str = "\
+GET  /_sim/ids                               the tickets a plain list shows
+GET  /_sim/row?id=N                          a list row as it is served now
+GET  /_sim/log                               counts and the last requests
+POST /_sim/log                               forget them
+POST /_sim/create?count=N                    new tickets
+POST /_sim/edit?count=N                      change some tickets
+POST /_sim/edit?id=N[&summary=T][&details=T][&status=N][&type=N][&agent=N][&field=N&value=T]
+POST /_sim/delete?id=N | ?count=N            delete; likewise restore?id=N
+POST /_sim/merge?id=N&into=N                 merge; likewise unmerge?id=N
+POST /_sim/recount?id=N                      count the SLA anew
+POST /_sim/hide?ids=N,N | ?count=N           out of the agent's sight; likewise reveal?ids=N,N
+POST /_sim/rename?status=N&name=T            another name; likewise client=N
+POST /_sim/raw?id=N           (body: text)   serve this text as the ticket's row
+GET  /_sim/knobs                             the knobs and their values
+POST /_sim/knobs?NAME=VALUE                  turn them
+POST /_sim/fault              (body: spec)   inject a fault
+POST /_sim/heal                              remove all faults
+POST /_sim/revoke                            make every token worthless
+POST /_sim/clock?offset=SECONDS              set the server's clock
+";
+
+pub(super) fn is_control(path: &str) -> bool {
+    path == PREFIX || path.starts_with("/_sim/")
+}
+
+pub(super) fn answer(server: &mut Server, request: &Request, now: DateTime<Utc>) -> Answer {
+    let query = Query::read(request.query.as_bytes());
+    let verb = request.path.strip_prefix(PREFIX).unwrap_or("").trim_matches('/');
+    let body = String::from_utf8_lossy(&request.body);
+    let done = match request.method.as_str() {
+        "GET" => look(server, verb, &query, now),
+        "POST" => act(server, verb, &query, &body, now),
+        _ => Ok(None),
+    };
+    match done {
+        Ok(Some(Value::String(text))) => Answer::plain(200, text),
+        Ok(Some(value)) => Answer::json(200, format!("{value:#}\n")),
+        Ok(None) => Answer::plain(404, HELP),
+        Err(Malformed(message)) => Answer::plain(400, format!("{message}\n")),
+    }
+}
+
+fn look(
+    server: &mut Server,
+    verb: &str,
+    query: &Query,
+    now: DateTime<Utc>,
+) -> Result<Option<Value>, Malformed> {
+    Ok(Some(match verb {
+        "" => json!(HELP),
+        "ids" => json!(server.ids()),
+        "row" => json!(server.row(required(query, "id")?, now)),
+        "log" => log(server),
+        "knobs" => knobs(server),
+        _ => return Ok(None),
+    }))
+}
+
+fn act(
+    server: &mut Server,
+    verb: &str,
+    query: &Query,
+    body: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<Value>, Malformed> {
+    Ok(Some(match verb {
+        "create" => json!(server.create(query.number("count")?.unwrap_or(1), now)),
+        "edit" => json!(edit(server, query, now)?),
+        "delete" => json!(each(server, query, |server, id| server.delete(id, now))?),
+        "restore" => json!(each(server, query, |server, id| server.restore(id, now))?),
+        "unmerge" => json!(each(server, query, |server, id| server.unmerge(id, now))?),
+        "recount" => json!(each(server, query, |server, id| server.recount_sla(id, now))?),
+        "hide" => json!(each(server, query, |server, id| server.hide(&[id]))?),
+        "reveal" => json!(each(server, query, |server, id| server.reveal(&[id]))?),
+        "merge" => {
+            let into = required(query, "into")?;
+            json!(each(server, query, |server, id| server.merge(id, into, now))?)
+        }
+        "raw" => json!(each(server, query, |server, id| server.set_raw(id, body.to_owned()))?),
+        "rename" => rename(server, query)?,
+        "knobs" => {
+            for (name, value) in query.pairs() {
+                server
+                    .knobs()
+                    .set(&format!("{name}={value}"))
+                    .map_err(|error| Malformed(error.to_string()))?;
+            }
+            knobs(server)
+        }
+        "fault" => {
+            for spec in body.split_whitespace() {
+                server.inject(Fault::read(spec).map_err(|error| Malformed(error.to_string()))?);
+            }
+            json!("ok\n")
+        }
+        "log" => quietly(|| server.log_mut().reset()),
+        "heal" => quietly(|| server.heal()),
+        "revoke" => quietly(|| server.revoke_tokens()),
+        "clock" => {
+            let offset = TimeDelta::seconds(required(query, "offset")?);
+            quietly(|| server.set_clock_offset(offset))
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn quietly(act: impl FnOnce()) -> Value {
+    act();
+    json!("ok\n")
+}
+
+fn required(query: &Query, name: &str) -> Result<i64, Malformed> {
+    query.number(name)?.ok_or_else(|| Malformed(format!("the parameter `{name}` is missing")))
+}
+
+/// Does something to the tickets named by `id` or `ids`, or to `count` of them chosen by the seed; says which.
+fn each(
+    server: &mut Server,
+    query: &Query,
+    mut act: impl FnMut(&mut Server, i64),
+) -> Result<Vec<i64>, Malformed> {
+    let named = query.integers("ids")?.or(query.integers("id")?);
+    let ids = match named {
+        Some(ids) => ids,
+        None => match query.number("count")? {
+            Some(count) => server.some(count),
+            None => return Err(Malformed("name the tickets with `id`, `ids` or `count`".to_owned())),
+        },
+    };
+    for &id in &ids {
+        act(server, id);
+    }
+    Ok(ids)
+}
+
+fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i64>, Malformed> {
+    let Some(id) = query.number("id")? else {
+        return Ok(server.edit_some(query.number("count")?.unwrap_or(1), now));
+    };
+    let mut edits = Vec::new();
+    edits.extend(query.text("summary").map(|text| Edit::Summary(text.to_owned())));
+    edits.extend(query.text("details").map(|text| Edit::Details(text.to_owned())));
+    edits.extend(query.number("status")?.map(Edit::Status));
+    edits.extend(query.number("type")?.map(Edit::TicketType));
+    edits.extend(query.number("agent")?.map(Edit::Agent));
+    if let (Some(field), Some(text)) = (query.number("field")?, query.text("value")) {
+        let value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+        edits.push(Edit::Custom { field, value, display: text.to_owned() });
+    }
+    if edits.is_empty() {
+        edits.push(Edit::Touch);
+    }
+    for edit in edits {
+        server.edit(id, edit, now);
+    }
+    Ok(vec![id])
+}
+
+fn rename(server: &mut Server, query: &Query) -> Result<Value, Malformed> {
+    let name = query.text("name").ok_or_else(|| Malformed("the parameter `name` is missing".to_owned()))?;
+    match (query.number("status")?, query.number("client")?) {
+        (Some(id), _) => server.rename_status(id, name),
+        (None, Some(id)) => server.rename_client(id, name),
+        (None, None) => return Err(Malformed("name a `status` or a `client`".to_owned())),
+    }
+    Ok(json!("ok\n"))
+}
+
+fn knobs(server: &mut Server) -> Value {
+    let turned = server.knobs();
+    let pairs = Knobs::table().iter().map(|knob| (knob.name.to_owned(), json!(knob.value(turned))));
+    Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+fn log(server: &Server) -> Value {
+    let log = server.log();
+    let counts =
+        Endpoint::NAMES.iter().map(|(endpoint, name)| ((*name).to_owned(), json!(log.count(*endpoint))));
+    let last: Vec<Value> = log
+        .entries()
+        .rev()
+        .take(50)
+        .map(|entry| {
+            json!({ "at": entry.at.to_rfc3339(), "method": entry.method, "path": entry.path, "query": entry.query, "status": entry.status })
+        })
+        .collect();
+    json!({
+        "total": log.total(), "peak_in_flight": log.peak_in_flight(),
+        "counts": counts.collect::<Map<_, _>>(), "last": last,
+    })
+}

@@ -1,0 +1,199 @@
+//! What people do on the server while somebody reads from it: the hands of a test, the demo and the control endpoints.
+//!
+//! Each method moves the stamps as the knobs say the real server would. `now` is the moment the change becomes
+//! readable; its stamp is older by the knob `commit_delay_ms`, because the real server takes the stamp before it is
+//! done writing (halo-api.md §2.4).
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::faults::Fault;
+use super::knobs::{Knobs, Switch};
+use super::list;
+use super::log::RequestLog;
+use super::message::millis;
+use super::selection::Selection;
+use super::server::Server;
+use super::stamp::Stamp;
+use super::ticket::Edit;
+use super::world::Place;
+
+impl Server {
+    /// The tickets that a plain list shows, ascending.
+    #[must_use]
+    pub fn ids(&self) -> Vec<i64> {
+        self.listed().into_iter().map(|place| self.world.at(place).id).collect()
+    }
+
+    /// The list row of a ticket exactly as it is served at `now`; `None` for an unknown id and for a row that is no
+    /// JSON.
+    #[must_use]
+    pub fn row(&self, id: i64, now: DateTime<Utc>) -> Option<serde_json::Value> {
+        let place = self.world.find(id)?;
+        let now = Stamp::nearest(now + self.clock_offset);
+        serde_json::from_slice(&list::row(&self.world, &self.knobs, place, now)).ok()
+    }
+
+    /// Opens new tickets; their ids.
+    pub fn create(&mut self, how_many: u32, now: DateTime<Utc>) -> Vec<i64> {
+        let stamp = self.stamp(now);
+        self.world.create(how_many, stamp)
+    }
+
+    /// Changes one ticket. An unknown id changes nothing.
+    pub fn edit(&mut self, id: i64, edit: Edit, now: DateTime<Utc>) {
+        let stamp = self.stamp(now);
+        if let Some(place) = self.world.find(id) {
+            self.world.edit(place, edit, stamp);
+        }
+    }
+
+    /// Changes some listed tickets, chosen by the seed; their ids, ascending.
+    pub fn edit_some(&mut self, how_many: u32, now: DateTime<Utc>) -> Vec<i64> {
+        let stamp = self.stamp(now);
+        let ids = self.some(how_many);
+        for &id in &ids {
+            if let Some(place) = self.world.find(id) {
+                self.world.edit_somehow(place, &mut self.chance, stamp);
+            }
+        }
+        ids
+    }
+
+    /// Deletes a ticket, softly.
+    pub fn delete(&mut self, id: i64, now: DateTime<Utc>) {
+        let stamp = self.stamp_if(self.knobs.delete_stamps, now);
+        if let Some(place) = self.world.find(id) {
+            self.world.delete(place, stamp);
+        }
+    }
+
+    /// Takes a deletion back.
+    pub fn restore(&mut self, id: i64, now: DateTime<Utc>) {
+        let stamp = self.stamp_if(self.knobs.delete_stamps, now);
+        if let Some(place) = self.world.find(id) {
+            self.world.restore(place, stamp);
+        }
+    }
+
+    /// Merges a ticket into another and closes it.
+    pub fn merge(&mut self, id: i64, into: i64, now: DateTime<Utc>) {
+        let (at, stamp) = (self.stamp(now), self.stamp_if(self.knobs.merge_stamps, now));
+        if let Some(place) = self.world.find(id) {
+            self.world.merge(place, into, at, stamp);
+        }
+    }
+
+    /// Takes a merge back.
+    pub fn unmerge(&mut self, id: i64, now: DateTime<Utc>) {
+        let stamp = self.stamp_if(self.knobs.merge_stamps, now);
+        if let Some(place) = self.world.find(id) {
+            self.world.unmerge(place, stamp);
+        }
+    }
+
+    /// Counts the SLA of a ticket anew, which moves `fixbydate`.
+    pub fn recount_sla(&mut self, id: i64, now: DateTime<Utc>) {
+        let stamp = self.stamp_if(self.knobs.sla_stamps, now);
+        if let Some(place) = self.world.find(id) {
+            self.world.recount_sla(place, stamp);
+        }
+    }
+
+    /// Cuts the agent's permissions: it sees these tickets no more.
+    pub fn hide(&mut self, ids: &[i64]) {
+        self.set_hidden(ids, true);
+    }
+
+    /// Gives the permissions back.
+    pub fn reveal(&mut self, ids: &[i64]) {
+        self.set_hidden(ids, false);
+    }
+
+    /// Gives a status another name; no ticket's stamp moves.
+    pub fn rename_status(&mut self, status_id: i64, name: &str) {
+        self.world.rename_status(status_id, name);
+    }
+
+    /// Gives a client another name; no ticket's stamp moves.
+    pub fn rename_client(&mut self, client_id: i64, name: &str) {
+        self.world.rename_client(client_id, name);
+    }
+
+    /// From now on this text is served, verbatim, where the ticket's row was. It need not be JSON; stamp, filters and
+    /// order stay those of the ticket.
+    pub fn set_raw(&mut self, id: i64, row: String) {
+        if let Some(place) = self.world.find(id) {
+            self.world.set_raw(place, row);
+        }
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub fn log(&self) -> &RequestLog {
+        &self.log
+    }
+
+    /// The log, to be reset.
+    pub fn log_mut(&mut self) -> &mut RequestLog {
+        &mut self.log
+    }
+
+    /// The knobs, to be turned.
+    pub fn knobs(&mut self) -> &mut Knobs {
+        self.selections.forget();
+        &mut self.knobs
+    }
+
+    /// Adds a fault; its counting begins now.
+    pub fn inject(&mut self, fault: Fault) {
+        self.faults.add(fault);
+    }
+
+    /// Removes all faults; what they did to the world stays.
+    pub fn heal(&mut self) {
+        self.faults.clear();
+    }
+
+    /// Makes every token worthless.
+    pub fn revoke_tokens(&mut self) {
+        self.access.revoke_all();
+    }
+
+    /// From now on the server believes that it is so much later (or earlier) than it is told.
+    pub fn set_clock_offset(&mut self, offset: TimeDelta) {
+        self.clock_offset = offset;
+    }
+
+    /// Some listed tickets, chosen by the seed; ascending, none twice.
+    pub(super) fn some(&mut self, how_many: u32) -> Vec<i64> {
+        let mut listed = self.listed();
+        let how_many = listed.len().min(usize::try_from(how_many).unwrap_or(usize::MAX));
+        for drawn in 0..how_many {
+            let other = drawn + self.chance.place(listed.len() - drawn);
+            listed.swap(drawn, other);
+        }
+        let mut chosen = listed[..how_many].to_vec();
+        chosen.sort_unstable();
+        chosen.into_iter().map(|place| self.world.at(place).id).collect()
+    }
+
+    fn listed(&self) -> Vec<Place> {
+        Selection::default().places(&self.world, &self.knobs)
+    }
+
+    fn set_hidden(&mut self, ids: &[i64], hidden: bool) {
+        for &id in ids {
+            if let Some(place) = self.world.find(id) {
+                self.world.set_hidden(place, hidden);
+            }
+        }
+    }
+
+    fn stamp(&self, now: DateTime<Utc>) -> Stamp {
+        Stamp::nearest(now + self.clock_offset - millis(self.knobs.commit_delay_ms))
+    }
+
+    fn stamp_if(&self, moves: Switch, now: DateTime<Utc>) -> Option<Stamp> {
+        moves.is_on().then(|| self.stamp(now))
+    }
+}

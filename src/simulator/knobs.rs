@@ -1,0 +1,511 @@
+//! The knobs: what nobody has established about the real server, and what a test wants to turn.
+//!
+//! One table, [`knobs!`] below, makes the [`Knobs`] structure, its defaults, the parser of `name=value` and the table in
+//! `docs/simulator.md`. Each row says what is known of the truth and how well: **H** seen in a real answer or in Halo's
+//! own specification, **M** one good source, **L** a guess or conflicting sources, **–** no fact about Halo at all (the
+//! size of the world, the comfort of a test).
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+
+/// One row of the table, as documentation and the command line see it.
+#[derive(Clone, Copy)]
+pub struct Knob {
+    /// The name, as in `name=value`.
+    pub name: &'static str,
+    /// What the knob decides.
+    pub decides: &'static str,
+    /// What is known of the real server.
+    pub known: &'static str,
+    /// `H`, `M`, `L` or `–`.
+    pub confidence: &'static str,
+    allowed: fn() -> String,
+    get: fn(&Knobs) -> String,
+    set: fn(&mut Knobs, &str) -> bool,
+}
+
+impl Knob {
+    /// The values it takes, for a person: `on, off` or `1 to 1000`.
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        (self.allowed)()
+    }
+
+    /// Its value in `knobs`, spelled as it is set.
+    #[must_use]
+    pub fn value(&self, knobs: &Knobs) -> String {
+        (self.get)(knobs)
+    }
+}
+
+/// Why a `name=value` was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KnobError {
+    /// There is no `=` in it.
+    NotAPair(String),
+    /// No knob has that name.
+    UnknownName(String),
+    /// The knob does not take that value.
+    BadValue {
+        /// The knob.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What would have been taken.
+        allowed: String,
+    },
+}
+
+impl fmt::Display for KnobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KnobError::NotAPair(text) => write!(f, "`{text}` is not of the form name=value"),
+            KnobError::UnknownName(name) => {
+                let names: Vec<_> = TABLE.iter().map(|knob| knob.name).collect();
+                write!(f, "no knob is called `{name}`; there are {}", names.join(", "))
+            }
+            KnobError::BadValue { name, value, allowed } => {
+                write!(f, "`{value}` is not a value of {name}; it takes {allowed}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for KnobError {}
+
+impl Knobs {
+    /// Turns one knob, given as `name=value`. Names and words are not case-sensitive.
+    ///
+    /// # Errors
+    /// When there is no such knob or it does not take that value; the message names what would have been taken.
+    pub fn set(&mut self, pair: &str) -> Result<(), KnobError> {
+        let (name, value) = pair.split_once('=').ok_or_else(|| KnobError::NotAPair(pair.to_owned()))?;
+        let (name, value) = (name.trim(), value.trim());
+        let knob = TABLE
+            .iter()
+            .find(|knob| knob.name.eq_ignore_ascii_case(name))
+            .ok_or_else(|| KnobError::UnknownName(name.to_owned()))?;
+        if (knob.set)(self, value) {
+            return Ok(());
+        }
+        Err(KnobError::BadValue { name: knob.name, value: value.to_owned(), allowed: knob.allowed() })
+    }
+
+    /// All rows of the table, in its order.
+    #[must_use]
+    pub fn table() -> &'static [Knob] {
+        TABLE
+    }
+
+    /// The table as Markdown; `docs/simulator.md` holds it, a test keeps the two equal.
+    #[must_use]
+    pub fn markdown() -> String {
+        let defaults = Knobs::default();
+        let mut text =
+            String::from("| knob | values | default | decides | known | |\n|---|---|---|---|---|---|\n");
+        for knob in TABLE {
+            let row = [
+                &format!("`{}`", knob.name),
+                &knob.allowed(),
+                &format!("`{}`", knob.value(&defaults)),
+                knob.decides,
+                knob.known,
+                knob.confidence,
+            ];
+            text.push_str("| ");
+            text.push_str(&row.join(" | "));
+            text.push_str(" |\n");
+        }
+        text
+    }
+}
+
+/// What a knob can hold: a word of a list or a number of a range.
+trait Turn: Sized {
+    fn read(text: &str, range: (Bound<&i64>, Bound<&i64>)) -> Option<Self>;
+    fn spell(&self) -> String;
+    fn allowed(range: (Bound<&i64>, Bound<&i64>)) -> String;
+}
+
+macro_rules! number_knob {
+    ($($kind:ty),+) => { $(
+        impl Turn for $kind {
+            fn read(text: &str, range: (Bound<&i64>, Bound<&i64>)) -> Option<Self> {
+                let number: i64 = text.parse().ok()?;
+                range.contains(&number).then(|| Self::try_from(number).ok()).flatten()
+            }
+            fn spell(&self) -> String {
+                self.to_string()
+            }
+            fn allowed(range: (Bound<&i64>, Bound<&i64>)) -> String {
+                match range {
+                    (Bound::Included(least), Bound::Included(most)) => format!("{least} to {most}"),
+                    _ => "a whole number".to_owned(),
+                }
+            }
+        }
+    )+ };
+}
+
+number_knob!(u32, i32);
+
+/// A knob that takes words: each variant with its spelling and its meaning.
+macro_rules! words {
+    ($($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $word:literal,)+ })+) => { $(
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$meaning])* $variant,)+ }
+
+        impl Turn for $name {
+            fn read(text: &str, _: (Bound<&i64>, Bound<&i64>)) -> Option<Self> {
+                [$(($word, $name::$variant)),+]
+                    .into_iter()
+                    .find_map(|(word, value)| word.eq_ignore_ascii_case(text).then_some(value))
+            }
+            fn spell(&self) -> String {
+                match self { $($name::$variant => $word,)+ }.to_owned()
+            }
+            fn allowed(_: (Bound<&i64>, Bound<&i64>)) -> String {
+                [$($word),+].join(", ")
+            }
+        }
+    )+ };
+}
+
+/// `name: Kind, range, default, what it decides, what is known, confidence;`
+macro_rules! knobs {
+    ($($name:ident: $kind:ty, $range:expr, $default:expr, $decides:literal, $known:literal, $confidence:literal;)+) => {
+        /// Every knob with its present value.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Knobs {
+            $(#[doc = concat!($decides, ".")] pub $name: $kind,)+
+        }
+
+        impl Default for Knobs {
+            fn default() -> Self {
+                Knobs { $($name: $default,)+ }
+            }
+        }
+
+        const TABLE: &[Knob] = &[$(
+            Knob {
+                name: stringify!($name),
+                decides: $decides,
+                known: $known,
+                confidence: $confidence,
+                allowed: || <$kind as Turn>::allowed(bounds(&$range)),
+                get: |knobs| knobs.$name.spell(),
+                set: |knobs, text| match <$kind as Turn>::read(text, bounds(&$range)) {
+                    Some(value) => {
+                        knobs.$name = value;
+                        true
+                    }
+                    None => false,
+                },
+            },
+        )+];
+    };
+}
+
+fn bounds(range: &impl RangeBounds<i64>) -> (Bound<&i64>, Bound<&i64>) {
+    (range.start_bound(), range.end_bound())
+}
+
+words! {
+    /// Something that is either so or not.
+    Switch {
+        /// It is so.
+        On = "on",
+        /// It is not.
+        Off = "off",
+    }
+    /// How a date filter takes its own bound.
+    DateFilter {
+        /// Rows of exactly that moment come back.
+        Inclusive = "inclusive",
+        /// They do not.
+        Exclusive = "exclusive",
+        /// The filter is not known: every row comes back.
+        Ignored = "ignored",
+    }
+    /// How finely a date filter compares.
+    Precision {
+        /// By the stored 1/300 s.
+        Exact = "exact",
+        /// By whole seconds, cut off on both sides.
+        Second = "second",
+    }
+    /// The order of a list that was asked for without `order`.
+    DefaultOrder {
+        /// By id, the greatest first.
+        Newest = "newest",
+        /// By the share of the SLA time that is used, which moves by the minute.
+        Sla = "sla",
+    }
+    /// Whether a parameter has an effect.
+    Honoured {
+        /// It has.
+        Honoured = "honoured",
+        /// It is skipped without a word.
+        Ignored = "ignored",
+    }
+    /// Which tickets the plain list holds.
+    PlainList {
+        /// Open and closed ones.
+        All = "all",
+        /// Open ones, and closed ones of the 30 days before the world was made.
+        OpenAndRecent = "open_and_recent",
+    }
+    /// How a list answers a page beyond the last one.
+    PastEnd {
+        /// With no rows.
+        Empty = "empty",
+        /// With the last page once more.
+        Last = "last",
+    }
+    /// When deleted tickets are listed.
+    DeletedListed {
+        /// Never.
+        Never = "never",
+        /// With `deleted=true`, and then only they.
+        Only = "only",
+        /// With `deleted=true`, among the others.
+        Also = "also",
+    }
+    /// How a single ticket answers that was deleted.
+    DeletedGet {
+        /// 404.
+        NotFound = "404",
+        /// 403.
+        Forbidden = "403",
+        /// 200 with `deleted` set.
+        Found = "200",
+    }
+    /// How a single ticket answers that the agent may not see.
+    HiddenGet {
+        /// 404, as if there were none.
+        NotFound = "404",
+        /// 403.
+        Forbidden = "403",
+    }
+    /// The body of a refusal.
+    ErrorBody {
+        /// `{"Message":"…"}`
+        Message = "message",
+        /// `{"error":"…"}`
+        Error = "error",
+        /// `{"error":{"error_description":"…"}}`
+        Nested = "nested",
+        /// `{"error":"…","error_description":"…"}`
+        Pair = "pair",
+        /// `{"ClassName":"…","Message":"…"}`, a .NET exception.
+        Exception = "exception",
+        /// `{"errors":["…"]}`
+        List = "list",
+        /// A bare JSON string.
+        Text = "string",
+        /// Plain text.
+        Plain = "plain",
+        /// Nothing.
+        Empty = "empty",
+        /// A whole HTML page.
+        Html = "html",
+    }
+    /// What a 429 says about waiting.
+    RetryAfter {
+        /// Nothing.
+        Off = "off",
+        /// A number of seconds.
+        Seconds = "seconds",
+        /// An HTTP date.
+        Date = "date",
+    }
+    /// How the token endpoint treats a tenant.
+    Tenant {
+        /// It may be left out; a wrong one is refused.
+        Accepted = "accepted",
+        /// It must be sent and be right.
+        Required = "required",
+        /// It is not looked at.
+        Ignored = "ignored",
+    }
+    /// How `expires_in` is written.
+    ExpiresIn {
+        /// A number.
+        Number = "number",
+        /// The number as text.
+        Text = "text",
+        /// Not at all.
+        Missing = "missing",
+        /// Zero, although the token lives.
+        Zero = "zero",
+    }
+    /// What the application may do at the token endpoint.
+    Application {
+        /// "Client ID and Secret (Services)", logging in as an agent.
+        Service = "service",
+        /// Another authentication method: `unauthorized_client`.
+        Other = "other",
+        /// Not logging in as an agent: a token, but 403 on tickets.
+        User = "user",
+    }
+    /// How much a paged answer carries around its rows.
+    Envelope {
+        /// `page_no` and `page_size`.
+        Echo = "echo",
+        /// Only what an unpaged answer carries.
+        Bare = "bare",
+        /// The column profile too, as if `includecolumns=true` were sent.
+        Full = "full",
+    }
+    /// The age of the row shape.
+    RowShape {
+        /// As recorded in 2025.
+        Recent = "2025",
+        /// Without `team_id` and `_open_search_score`.
+        Older = "2024",
+    }
+    /// How an unset clock time is written.
+    ClockZero {
+        /// `00:00:00`
+        Midnight = "00:00:00",
+        /// `04:00:00`, midnight of US Eastern in UTC.
+        Eastern = "04:00:00",
+    }
+}
+
+impl Switch {
+    /// Whether it is [`Switch::On`].
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self == Switch::On
+    }
+}
+
+impl Honoured {
+    /// Whether it is [`Honoured::Honoured`].
+    #[must_use]
+    pub fn is_honoured(self) -> bool {
+        self == Honoured::Honoured
+    }
+}
+
+#[rustfmt::skip]
+knobs! {
+    // Paging
+    page_cap: u32, 1..=1000, 100, "Greatest page size that is honoured", "documented maximum 100; a larger value is cut without a word", "H";
+    default_rows: u32, 1..=1000, 50, "Rows of an answer without paging", "50 for an API agent", "H";
+    count_cap: u32, 1..=100_000, 1000, "Greatest `count` without paging", "1000", "M";
+    page_past_end: PastEnd, .., PastEnd::Empty, "A page beyond the last", "every client assumes empty; no recording", "L";
+    envelope: Envelope, .., Envelope::Echo, "What surrounds the rows of a paged answer", "the paging echo was recorded; the column profile came with `includecolumns`", "M";
+
+    // Order
+    default_order: DefaultOrder, .., DefaultOrder::Newest, "The order when none is asked for", "comes from a column profile; newest first and SLA order were both seen", "M";
+    order_by_id: Honoured, .., Honoured::Honoured, "Whether `order=id` works", "sent by working clients", "H";
+    order_by_last_update: Honoured, .., Honoured::Ignored, "Whether `order=last_update` works", "shown by nobody", "L";
+
+    // Filters
+    date_filter: DateFilter, .., DateFilter::Inclusive, "How `lastupdatefromdate`/`todate` take their own bound", "that they filter is certain, the bound is not", "L";
+    date_precision: Precision, .., Precision::Exact, "How finely date filters compare", "not established", "L";
+    date_filter_shift: i32, -840..=840, 0, "Minutes added to a date filter's value (a server that reads it as local time)", "UTC is assumed", "L";
+    type_filter: Honoured, .., Honoured::Honoured, "Whether `requesttype_id` and `requesttype` filter", "documented", "H";
+    plain_list: PlainList, .., PlainList::All, "Which tickets the plain list holds", "sources disagree", "L";
+    include_custom_fields: Honoured, .., Honoured::Honoured, "Whether the list knows `include_custom_fields`", "newer servers do", "M";
+
+    // Tickets that go
+    deleted_listed: DeletedListed, .., DeletedListed::Only, "When deleted tickets are listed", "\"only\" and \"also\" are both claimed", "L";
+    deleted_get: DeletedGet, .., DeletedGet::NotFound, "GET of a deleted ticket", "not established", "L";
+    hidden_get: HiddenGet, .., HiddenGet::Forbidden, "GET of a ticket outside the agent's permissions", "not established", "L";
+    merged_listed: Switch, .., Switch::On, "Whether a merged ticket stays in the list", "not established", "L";
+    delete_stamps: Switch, .., Switch::Off, "Whether a deletion moves `last_update`", "not established", "L";
+    merge_stamps: Switch, .., Switch::On, "Whether a merge moves `last_update`", "not established", "L";
+    sla_stamps: Switch, .., Switch::Off, "Whether an SLA recount moves `last_update`", "not established", "L";
+    commit_delay_ms: u32, 0..=3_600_000, 400, "Milliseconds between the stamp of a change and the moment it can be read", "0.12 to 0.36 s in every recording", "M";
+
+    // Rows
+    row_shape: RowShape, .., RowShape::Recent, "Age of the row shape", "both recorded", "H";
+    category_display: Switch, .., Switch::Off, "Whether rows carry `category_N_display`", "specified, in no sample", "L";
+    clock_zero: ClockZero, .., ClockZero::Midnight, "How an unset clock time is written", "both recorded", "H";
+
+    // Errors and limits
+    error_body: ErrorBody, .., ErrorBody::Message, "Body of a 400, 401, 403, 404", "no fixed form", "H";
+    limit_body: ErrorBody, .., ErrorBody::Text, "Body of a 429", "a bare JSON string was met", "M";
+    retry_after: RetryAfter, .., RetryAfter::Off, "`Retry-After` of a 429", "recorded by nobody", "L";
+    rate_limit: u32, 0..=1_000_000, 0, "Requests in a rolling window, 0 for no limit", "300 by the recorded text", "M";
+    rate_window_s: u32, 1..=86_400, 300, "Length of that window in seconds", "300 by the recorded text", "M";
+
+    // Access
+    tenant: Tenant, .., Tenant::Accepted, "The tenant at the token endpoint", "differs by instance", "M";
+    application: Application, .., Application::Service, "How the API application is set up", "the two mistakes people make", "M";
+    scope_read_tickets: Switch, .., Switch::On, "Whether the scope `read:tickets` exists (else `invalid_scope`)", "it does; older servers are not known", "H";
+    reference_needs_all: Switch, .., Switch::Off, "Whether /Status and /TicketType answer 403 under `read:tickets`", "sources disagree", "L";
+    token_seconds: u32, 1..=86_400, 3600, "Life of a token in seconds", "3600 in every source", "H";
+    expires_in: ExpiresIn, .., ExpiresIn::Number, "How `expires_in` is written", "a number", "H";
+    new_token_kills_old: Switch, .., Switch::Off, "Whether a new token ends the older ones", "feared by one client, not shown", "L";
+    authinfo: Switch, .., Switch::On, "Whether /api/authinfo is there (else 404)", "in the specification and used", "H";
+    excludeclosed: Honoured, .., Honoured::Honoured, "Whether /Status knows `excludeclosed`", "documented; its sibling `type` does not work", "M";
+
+    // Transport
+    gzip: Switch, .., Switch::On, "Whether an answer is compressed when the client offers it", "usual for the web server", "M";
+    date_header: Switch, .., Switch::On, "Whether answers carry `Date`", "usual for the web server", "M";
+    latency_ms: u32, 0..=600_000, 0, "Milliseconds before each answer; requests overlap", "about 160 for a single ticket", "–";
+
+    // The world, read when it is made
+    undated: u32, 0..=1000, 0, "Tickets in a thousand without a `last_update` (half absent, half 1900-01-01)", "possible by the schema", "M";
+    details_bytes: u32, 0..=1_000_000, 1350, "Average length of `details` in bytes", "a row is then about 3.6 kB", "–";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_knob_takes_the_words_it_names_and_its_own_default() {
+        for knob in Knobs::table() {
+            let mut knobs = Knobs::default();
+            let default = knob.value(&knobs);
+            knobs.set(&format!("{}={default}", knob.name)).expect("the default");
+            assert_eq!(knobs, Knobs::default(), "{}", knob.name);
+            let Some((least, most)) =
+                knob.allowed().split_once(" to ").map(|(a, b)| (a.to_owned(), b.to_owned()))
+            else {
+                for word in knob.allowed().split(", ") {
+                    knobs.set(&format!("{}={}", knob.name, word.to_uppercase())).expect("an allowed word");
+                    assert_eq!(knob.value(&knobs), word);
+                }
+                continue;
+            };
+            for number in [&least, &most] {
+                knobs.set(&format!("{}={number}", knob.name)).expect("an allowed number");
+                assert_eq!(knob.value(&knobs), *number);
+            }
+            let beyond = most.parse::<i64>().expect("a number") + 1;
+            assert!(knobs.set(&format!("{}={beyond}", knob.name)).is_err(), "{}", knob.name);
+        }
+    }
+
+    #[test]
+    fn no_two_knobs_share_a_name_and_each_says_how_well_it_is_known() {
+        let mut names: Vec<_> = Knobs::table().iter().map(|knob| knob.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Knobs::table().len());
+        for knob in Knobs::table() {
+            assert!(["H", "M", "L", "–"].contains(&knob.confidence), "{}", knob.name);
+        }
+    }
+
+    #[test]
+    fn a_wrong_knob_is_told_what_would_have_been_right() {
+        let mut knobs = Knobs::default();
+        for (pair, told) in [
+            ("gzip", "`gzip` is not of the form name=value"),
+            ("gzip=maybe", "`maybe` is not a value of gzip; it takes on, off"),
+            ("page_cap=0", "`0` is not a value of page_cap; it takes 1 to 1000"),
+        ] {
+            assert_eq!(knobs.set(pair).expect_err("refused").to_string(), told);
+        }
+        let unknown = knobs.set("page_size=4").expect_err("refused").to_string();
+        assert!(unknown.starts_with("no knob is called `page_size`; there are page_cap, "), "{unknown}");
+    }
+}

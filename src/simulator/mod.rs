@@ -1,0 +1,66 @@
+//! A simulated Halo server: faithful where the real one is known, adjustable where it is not, and able to fail.
+//!
+//! `halosync demo` runs against it, `halosync simulate` serves it, and the tests drive it. It is an independent reading
+//! of what is known about the API (cited as `halo-api.md §…`) and uses nothing else of this crate: an agent that were
+//! tested against its own idea of the server would only prove that it agrees with itself.
+//!
+//! [`Server`] is the whole of it: a request and a moment go in, an [`Answer`] comes out. It reads no clock, opens no
+//! socket and draws its chance from a seed. [`Simulator`] puts a socket in front of it, on a loopback address.
+//!
+//! The way of a list request: [`server`](Server) finds the endpoint, the faults that strike and the pass of the
+//! token → `list` cuts a page out of a `selection` → `row` writes each ticket, copying from prepared text → `message`
+//! says how the answer travels → `serve` and `wire` let it travel.
+//!
+//! - What nobody has established is a [`Knob`]; one table makes them all.
+//! - What goes wrong is a [`Fault`]; one table lists the effects.
+//! - What people do meanwhile on the server (edit, delete, merge, …) are methods of [`Server`].
+//!
+//! Deliberately absent: writing through the API, every endpoint that halosync does not ask, and TLS.
+//! `docs/simulator.md` shows how to run it by hand.
+
+mod access;
+mod catalogue;
+mod chance;
+mod control;
+mod desk;
+mod detail;
+mod effect;
+mod endpoint;
+mod faults;
+mod fields;
+mod genesis;
+mod json;
+mod knobs;
+mod limit;
+mod list;
+mod log;
+mod message;
+mod query;
+mod reference;
+mod refusal;
+mod row;
+mod selection;
+mod serve;
+mod server;
+mod settings;
+mod stamp;
+mod story;
+mod ticket;
+mod wire;
+mod world;
+
+pub use effect::{Effect, Lie, Loss};
+pub use endpoint::Endpoint;
+pub use faults::{Fault, FaultError, Trigger};
+pub use knobs::{
+    Application, ClockZero, DateFilter, DefaultOrder, DeletedGet, DeletedListed, Envelope, ErrorBody,
+    ExpiresIn, HiddenGet, Honoured, Knob, KnobError, Knobs, PastEnd, PlainList, Precision, RetryAfter,
+    RowShape, Switch, Tenant,
+};
+pub use log::{Entry, RequestLog};
+pub use message::{Answer, Delivery, Request};
+pub use serve::Simulator;
+pub use server::Server;
+pub use settings::Settings;
+pub use stamp::Stamp;
+pub use ticket::Edit;

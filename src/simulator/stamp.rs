@@ -1,0 +1,193 @@
+//! Moments as the server's database keeps them.
+//!
+//! The columns are SQL Server `datetime`, which counts steps of 1/300 s, so every fraction that a client reads ends in
+//! 0, 3 or 7 milliseconds (halo-api.md §2.4). A [`Stamp`] *is* that count, hence no value can exist here that the real
+//! server could not hold, and equal stamps are as frequent as they are there.
+
+use std::num::NonZeroU64;
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+
+const STEPS_PER_SECOND: u64 = 300;
+const SECONDS_PER_DAY: u64 = 86_400;
+/// Seconds from 0000-03-01, where the count starts, to 1970-01-01. March, so that the leap day ends a year; the year 0,
+/// so that the sentinel `0001-01-01` is a moment like any other.
+const UNIX_EPOCH_SECONDS: i64 = 62_162_035_200;
+/// `1900-01-01T00:00:00`, what the column holds where nobody ever wrote to it (halo-api.md §2.4).
+const COLUMN_DEFAULT: u64 = 693_901 * SECONDS_PER_DAY * STEPS_PER_SECOND;
+
+/// A moment in steps of 1/300 s since 0000-03-01 UTC.
+///
+/// Never zero, so that an `Option<Stamp>` costs eight bytes: a million tickets hold four of them each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp(NonZeroU64);
+
+impl Stamp {
+    /// The nearest step, as SQL Server rounds: 17.1521 s becomes 17.153 s.
+    #[must_use]
+    pub fn nearest(moment: DateTime<Utc>) -> Stamp {
+        let micros = moment.timestamp_micros().saturating_add(UNIX_EPOCH_SECONDS * 1_000_000);
+        let micros = u64::try_from(micros).unwrap_or(0);
+        Stamp::from_steps((micros.saturating_mul(3) + 5_000) / 10_000)
+    }
+
+    /// What an unwritten `datetime` column answers.
+    #[must_use]
+    pub fn column_default() -> Stamp {
+        Stamp::from_steps(COLUMN_DEFAULT)
+    }
+
+    /// Reads a date the way the filters of the ticket list do: with or without a zone, with or without a time.
+    ///
+    /// A text without a zone is UTC (halo-api.md §2.4; the offset that a server may add is a knob).
+    #[must_use]
+    pub fn read(text: &str) -> Option<Stamp> {
+        let text = text.trim();
+        if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+            return Some(Stamp::nearest(moment.to_utc()));
+        }
+        let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f")
+            .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f"))
+            .or_else(|_| {
+                NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(chrono::NaiveTime::MIN))
+            });
+        local.ok().map(|moment| Stamp::nearest(moment.and_utc()))
+    }
+
+    /// This moment moved by `delta`.
+    #[must_use]
+    pub fn plus(self, delta: TimeDelta) -> Stamp {
+        let steps = delta.num_milliseconds().saturating_mul(3) / 10;
+        Stamp::from_steps(self.0.get().saturating_add_signed(steps))
+    }
+
+    /// The second this moment lies in.
+    #[must_use]
+    pub fn whole_second(self) -> Stamp {
+        Stamp::from_steps(self.0.get() / STEPS_PER_SECOND * STEPS_PER_SECOND)
+    }
+
+    /// The minute this moment lies in.
+    #[must_use]
+    pub fn whole_minute(self) -> Stamp {
+        Stamp::from_steps(self.0.get() / (60 * STEPS_PER_SECOND) * (60 * STEPS_PER_SECOND))
+    }
+
+    /// The day this moment lies in.
+    #[must_use]
+    pub fn midnight(self) -> Stamp {
+        let day = SECONDS_PER_DAY * STEPS_PER_SECOND;
+        Stamp::from_steps(self.0.get() / day * day)
+    }
+
+    /// The count itself; good as a source of chance that moves when the stamp moves.
+    #[must_use]
+    pub fn steps(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Milliseconds from `earlier` to here, negative when it is later.
+    #[must_use]
+    pub fn millis_since(self, earlier: Stamp) -> i64 {
+        let steps = i128::from(self.0.get()) - i128::from(earlier.0.get());
+        i64::try_from(steps * 10 / 3).unwrap_or(i64::MAX)
+    }
+
+    /// Writes the moment as a GET answer spells it: no zone, at most three digits of fraction, trailing zeros cut
+    /// (halo-api.md §6). By hand, because this is what a page spends most of its time on.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let steps = self.0.get();
+        let seconds = steps / STEPS_PER_SECOND;
+        let millis = ((steps % STEPS_PER_SECOND) * 10 + 1) / 3;
+        let (year, month, day) = civil(seconds / SECONDS_PER_DAY);
+        let clock = seconds % SECONDS_PER_DAY;
+
+        digits(out, year, 4);
+        out.push(b'-');
+        digits(out, month, 2);
+        out.push(b'-');
+        digits(out, day, 2);
+        out.push(b'T');
+        digits(out, clock / 3_600, 2);
+        out.push(b':');
+        digits(out, clock / 60 % 60, 2);
+        out.push(b':');
+        digits(out, clock % 60, 2);
+        if millis != 0 {
+            out.push(b'.');
+            digits(out, millis, 3);
+            while out.last() == Some(&b'0') {
+                out.pop();
+            }
+        }
+    }
+
+    fn from_steps(steps: u64) -> Stamp {
+        Stamp(NonZeroU64::new(steps).unwrap_or(NonZeroU64::MIN))
+    }
+}
+
+/// Year, month and day of a day counted from 0000-03-01 (Howard Hinnant's days-to-civil, for years after 0).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+fn digits(out: &mut Vec<u8>, value: u64, width: usize) {
+    let start = out.len();
+    out.resize(start + width, b'0');
+    let mut rest = value;
+    for place in out[start..].iter_mut().rev() {
+        *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spelled(text: &str) -> String {
+        let mut out = Vec::new();
+        Stamp::read(text).expect("a date").write(&mut out);
+        String::from_utf8(out).expect("digits")
+    }
+
+    #[test]
+    fn a_fraction_ends_in_0_3_or_7_and_its_zeros_are_cut() {
+        for (written, read_back) in [
+            ("2025-10-28T16:19:17.1521", "2025-10-28T16:19:17.153"),
+            ("2025-10-28T16:19:26.54", "2025-10-28T16:19:26.54"),
+            ("2025-10-28T16:19:13.229", "2025-10-28T16:19:13.23"),
+            ("2025-10-28T14:00:00", "2025-10-28T14:00:00"),
+            ("2025-10-28T14:00:00.999Z", "2025-10-28T14:00:01"),
+            ("2024-02-29T23:59:59.5+02:00", "2024-02-29T21:59:59.5"),
+            ("2026-01-31", "2026-01-31T00:00:00"),
+            ("1900-01-01T00:00:00", "1900-01-01T00:00:00"),
+            ("0001-01-01T00:00:00", "0001-01-01T00:00:00"),
+        ] {
+            assert_eq!(spelled(written), read_back);
+        }
+    }
+
+    #[test]
+    fn the_column_default_is_the_first_day_of_1900() {
+        assert_eq!(Stamp::read("1900-01-01"), Some(Stamp::column_default()));
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_is_spelled_as_chrono_spells_it() {
+        let mut day = NaiveDate::from_ymd_opt(1801, 1, 1).expect("a day");
+        for _ in 0..146_097 {
+            let text = format!("{day}T00:00:00");
+            assert_eq!(spelled(&text), text);
+            day = day.succ_opt().expect("a next day");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What a range of changes comes to: one row for every ticket, whatever happened to it in between.
+
+use super::change::Op;
+use super::value::Cell;
+
+/// What a range of changes comes to for one ticket.
+#[derive(Clone, Debug)]
+pub struct DeltaRow<'a> {
+    /// The number of its newest record in the range.
+    pub seq: i64,
+    /// What happened between the two ends.
+    pub op: Op,
+    /// When that newest record was made, by the local clock.
+    pub observed_at: &'a str,
+    /// The row at the end of the range; for a deletion the last known one.
+    pub cells: &'a [Cell<'a>],
+}
+
+/// How many tickets a range creates, updates and deletes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Absent before, present after.
+    pub created: u64,
+    /// Present before and after.
+    pub updated: u64,
+    /// Present before, absent after.
+    pub deleted: u64,
+}
+
+impl Tally {
+    /// One more of this.
+    pub fn count(&mut self, op: Op) {
+        match op {
+            Op::Create => self.created += 1,
+            Op::Update => self.updated += 1,
+            Op::Delete => self.deleted += 1,
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.created + self.updated + self.deleted
+    }
+}
