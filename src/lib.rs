@@ -2,7 +2,9 @@
 //! file.
 
 pub mod agent;
+pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod export;
 pub mod halo;
 pub mod retry;

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use halosync::simulator::{
     Answer, Delivery, Edit, Endpoint, Fault, Knobs, Request, Server, Settings, Simulator, Stamp,
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn now() -> DateTime<Utc> {
@@ -399,6 +400,24 @@ fn every_recorded_field_occurs_in_some_row_and_every_row_is_json() {
         .collect();
     assert_eq!(missing, [""; 0]);
     assert!((3_200_000..4_000_000).contains(&bytes), "{} bytes a row", bytes / 1_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn every_row_of_every_world_is_json_with_its_own_id(seed: u64, tickets in 1..60_u32, details_bytes in 0..5_000_u32) {
+        let knobs = Knobs { details_bytes, undated: 300, ..Knobs::default() };
+        let mut server = Server::new(Settings { seed, tickets, knobs, ..Settings::default() }, now());
+        server.edit_some(tickets / 2, now());
+        let ids = server.ids();
+        prop_assert_eq!(ids.len(), usize::try_from(tickets).expect("a count"));
+        for id in ids {
+            let row = server.row(id, now()).expect("JSON");
+            prop_assert_eq!(row["id"].as_i64(), Some(id));
+            prop_assert_eq!(&row["idsummary"], &json!(format!("{id} - {}", row["summary"].as_str().expect("a text"))));
+        }
+    }
 }
 
 #[test]
@@ -834,7 +853,7 @@ fn a_fault_by_chance_repeats_with_the_seed() {
 #[test]
 fn a_wrong_fault_is_told_what_would_have_been_right() {
     for (spec, told) in [
-        ("list", "`list` is not of the form ENDPOINT[@WHEN][xTIMES]:EFFECT[=VALUE]"),
+        ("list", "`list` is not of the form ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]"),
         ("lists:reset", "no endpoint is called `lists`; there are any, token, authinfo, list, "),
         ("list@soon:reset", "`soon` is no moment; write N, N..M, N.., ..M, everyN, pageN or chanceN"),
         ("list:explode", "no effect is called `explode`; there are status, html, error, throttle, "),

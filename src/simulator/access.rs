@@ -6,7 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 use super::chance::Chance;
-use super::knobs::{Application, ExpiresIn, Knobs, Tenant};
+use super::choices::{Application, ExpiresIn, Tenant};
+use super::knobs::Knobs;
 use super::message::{Answer, Request};
 use super::query::Query;
 use super::refusal::wrong_tenant;

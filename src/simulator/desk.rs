@@ -6,8 +6,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::choices::Switch;
 use super::faults::Fault;
-use super::knobs::{Knobs, Switch};
+use super::knobs::Knobs;
 use super::list;
 use super::log::RequestLog;
 use super::message::millis;

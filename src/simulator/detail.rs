@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::catalogue::TICKET_TYPES;
+use super::choices::{DeletedGet, HiddenGet};
 use super::fields;
-use super::knobs::{DeletedGet, HiddenGet, Knobs};
+use super::knobs::Knobs;
 use super::list;
 use super::message::Answer;
 use super::refusal::refusal;

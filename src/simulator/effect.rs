@@ -1,6 +1,6 @@
 //! What a fault does: to the world, instead of an answer, inside a list, or on the wire.
 
-use super::knobs::RetryAfter;
+use super::choices::RetryAfter;
 
 /// What a fault does.
 #[derive(Clone, Debug, PartialEq)]

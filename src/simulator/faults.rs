@@ -1,6 +1,6 @@
 //! Faults: what can go wrong with a request, and when it does.
 //!
-//! A fault is written `ENDPOINT[@WHEN][xTIMES]:EFFECT[=VALUE]`, see [`Fault::read`]. Counting begins when the fault is
+//! A fault is written `ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]`, see [`Fault::read`]. Counting begins when the fault is
 //! injected, so `list@1:…` means the next list request.
 
 use std::fmt;
@@ -69,14 +69,14 @@ impl Fault {
         Fault { times: Some(times), ..self }
     }
 
-    /// Reads `ENDPOINT[@WHEN][xTIMES]:EFFECT[=VALUE]`, for example `list@3:status=503`, `list@page2x1:cut`,
+    /// Reads `ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]`, for example `list@3:status=503`, `list@page2x1:cut`,
     /// `any@chance5:reset`, `token@..2:status=500`.
     ///
     /// # Errors
     /// When a word is not known; the message names those that are.
     pub fn read(text: &str) -> Result<Fault, FaultError> {
         let (place, effect) = text.split_once(':').ok_or_else(|| {
-            FaultError(format!("`{text}` is not of the form ENDPOINT[@WHEN][xTIMES]:EFFECT[=VALUE]"))
+            FaultError(format!("`{text}` is not of the form ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]"))
         })?;
         let (endpoint, when) =
             place.split_once('@').map_or((place, None), |(endpoint, when)| (endpoint, Some(when)));

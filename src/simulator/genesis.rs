@@ -75,7 +75,7 @@ impl Genesis<'_> {
     /// The last update of a ticket whose life ended then.
     fn updated(&self, draws: &mut Chance, ended: Stamp) -> Option<Stamp> {
         if draws.per_mille(self.undated.into()) {
-            return (draws.below(2) == 0).then(Stamp::column_default);
+            return (draws.below(2) == 0).then_some(Stamp::COLUMN_ZERO);
         }
         // A bulk change gives many tickets one stamp: here the midnight after they ended.
         let midnight = ended.midnight().plus(TimeDelta::days(1));

@@ -10,6 +10,12 @@ const DIGIT_PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
 6061626364656667686970717273747576777879\
 8081828384858687888990919293949596979899";
 
+/// The two digits of a number below 100.
+pub(super) fn digit_pair(number: u64) -> [u8; 2] {
+    let start = usize::try_from(number % 100).unwrap_or(0) * 2;
+    [DIGIT_PAIRS[start], DIGIT_PAIRS[start + 1]]
+}
+
 pub(super) fn integer(out: &mut Vec<u8>, value: i64) {
     if value < 0 {
         out.push(b'-');
@@ -18,10 +24,9 @@ pub(super) fn integer(out: &mut Vec<u8>, value: i64) {
     let mut text = [0_u8; 20];
     let mut start = text.len();
     while rest >= 10 {
-        let pair = usize::try_from(rest % 100).unwrap_or(0) * 2;
-        rest /= 100;
         start -= 2;
-        text[start..start + 2].copy_from_slice(&DIGIT_PAIRS[pair..pair + 2]);
+        text[start..start + 2].copy_from_slice(&digit_pair(rest));
+        rest /= 100;
     }
     if rest > 0 || start == text.len() {
         start -= 1;

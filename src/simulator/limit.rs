@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::knobs::{Knobs, RetryAfter};
+use super::choices::RetryAfter;
+use super::knobs::Knobs;
 use super::message::{Answer, http_date};
 use super::refusal::refusal;
 

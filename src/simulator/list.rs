@@ -1,11 +1,13 @@
 //! `GET /api/tickets`: which rows, in which order, which page of them, and what surrounds them.
 
+use super::choices::{Envelope, PastEnd};
+use super::columns::Width;
 use super::effect::Bend;
 use super::fields;
-use super::knobs::{Envelope, Knobs, PastEnd};
+use super::knobs::Knobs;
 use super::message::Answer;
 use super::query::{Malformed, Query};
-use super::row::{Rows, Width};
+use super::row::Rows;
 use super::selection::{Selection, Selections};
 use super::stamp::Stamp;
 use super::world::{Place, World};

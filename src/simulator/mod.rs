@@ -15,12 +15,23 @@
 //! - What goes wrong is a [`Fault`]; one table lists the effects.
 //! - What people do meanwhile on the server (edit, delete, merge, …) are methods of [`Server`].
 //!
+//! ```
+//! use chrono::Utc;
+//! use halosync::simulator::{Request, Server, Settings};
+//!
+//! let mut server = Server::new(Settings { tickets: 10, ..Settings::default() }, Utc::now());
+//! let answer = server.answer(&Request::get("/api/tickets", "a token it never gave"), Utc::now());
+//! assert_eq!(answer.status, 401);
+//! ```
+//!
 //! Deliberately absent: writing through the API, every endpoint that halosync does not ask, and TLS.
 //! `docs/simulator.md` shows how to run it by hand.
 
 mod access;
 mod catalogue;
 mod chance;
+mod choices;
+mod columns;
 mod control;
 mod desk;
 mod detail;
@@ -49,14 +60,14 @@ mod ticket;
 mod wire;
 mod world;
 
+pub use choices::{
+    Application, ClockZero, DateFilter, DefaultOrder, DeletedGet, DeletedListed, Envelope, ErrorBody,
+    ExpiresIn, HiddenGet, Honoured, PastEnd, PlainList, Precision, RetryAfter, RowShape, Switch, Tenant,
+};
 pub use effect::{Effect, Lie, Loss};
 pub use endpoint::Endpoint;
 pub use faults::{Fault, FaultError, Trigger};
-pub use knobs::{
-    Application, ClockZero, DateFilter, DefaultOrder, DeletedGet, DeletedListed, Envelope, ErrorBody,
-    ExpiresIn, HiddenGet, Honoured, Knob, KnobError, Knobs, PastEnd, PlainList, Precision, RetryAfter,
-    RowShape, Switch, Tenant,
-};
+pub use knobs::{Knob, KnobError, Knobs};
 pub use log::{Entry, RequestLog};
 pub use message::{Answer, Delivery, Request};
 pub use serve::Simulator;

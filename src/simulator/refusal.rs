@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use super::knobs::ErrorBody;
+use super::choices::ErrorBody;
 use super::message::Answer;
 
 /// A refusal with `message`, in the shape the knob asks for.

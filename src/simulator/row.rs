@@ -1,138 +1,21 @@
-//! The list row: one table of its fields, and how it becomes JSON text.
+//! How a list row becomes JSON text.
 //!
-//! [`FIELDS`] says for every field where its value comes from. [`Rows`] joins neighbouring constants of the table into
-//! single pieces of text, so that a row is some fifty copies and not a tree of values: this decides how many pages a
-//! second the simulator can serve.
+//! [`Rows`] joins neighbouring constants of the columns' table into single pieces of text, so that a row is some fifty
+//! copies and not a tree of values: this decides how many pages a second the simulator can serve.
 
 use std::ops::Range;
 
 use chrono::TimeDelta;
 
 use super::catalogue::{ON_HOLD, TICKET_TYPES};
+use super::choices::ClockZero;
+use super::columns::{Source, Width, columns};
 use super::json;
-use super::knobs::{ClockZero, Knobs, RowShape, Switch};
+use super::knobs::Knobs;
 use super::stamp::Stamp;
 use super::story::Story;
 use super::ticket::Ticket;
 use super::world::{Place, World};
-
-/// Where the value of a field comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// The same in every row.
-    Fixed(&'static str),
-    /// The unset clock time, which a knob decides.
-    ClockZero,
-    Id,
-    IdSummary,
-    Summary,
-    Details,
-    Opened,
-    Updated,
-    LastAction,
-    Closed,
-    FixBy,
-    RespondBy,
-    TargetDate,
-    LastEmail,
-    Age,
-    HoldHours,
-    Cost,
-    Guid,
-    Status,
-    Type,
-    Itil,
-    Agent,
-    OnHold,
-    MergedInto,
-    Parent,
-    Client,
-    ClientName,
-    Site,
-    SiteName,
-    User,
-    UserName,
-    UserEmail,
-    Team,
-    TeamName,
-    Department,
-    Priority,
-    Impact,
-    Urgency,
-    Category,
-    SubCategory,
-    Tags,
-    Attachments,
-    Children,
-    Important,
-    Read,
-    Phone,
-    WorkflowStep,
-}
-
-/// The plain list row of halo-api.md §2.7, in one order for all rows.
-#[rustfmt::skip]
-const FIELDS: &[(&str, Source)] = {
-    use Source::{
-        Age, Agent, Attachments, Category, Children, Client, ClientName, ClockZero, Closed, Cost,
-        Department, Details, FixBy, Fixed, Guid, HoldHours, Id, IdSummary, Impact, Important, Itil,
-        LastAction, LastEmail, MergedInto, OnHold, Opened, Parent, Phone, Priority, Read, RespondBy, Site,
-        SiteName, Status, SubCategory, Summary, Tags, TargetDate, Team, TeamName, Type, Updated, Urgency,
-        User, UserEmail, UserName, WorkflowStep,
-    };
-    &[
-        ("id", Id), ("dateoccurred", Opened), ("summary", Summary), ("details", Details),
-        ("status_id", Status), ("tickettype_id", Type), ("sla_id", Fixed("1")), ("priority_id", Priority),
-        ("client_id", Client), ("client_name", ClientName), ("site_id", Site), ("site_name", SiteName),
-        ("user_id", User), ("user_name", UserName), ("user_email", UserEmail), ("reportedby", UserEmail),
-        ("emailtolist", UserEmail), ("emailcclist", Fixed("\"\"")), ("team_id", Team), ("team", TeamName),
-        ("department_id", Department), ("agent_id", Agent), ("organisation_id", Fixed("1")),
-        ("category_1", Category), ("category_2", SubCategory), ("category_3", Fixed("\"\"")), ("category_4", Fixed("\"\"")),
-        ("category_1_display", Category), ("category_2_display", SubCategory),
-        ("category_3_display", Fixed("\"\"")), ("category_4_display", Fixed("\"\"")),
-        ("estimate", Fixed("-0.0")), ("estimatedays", Fixed("0.0")), ("cost", Cost), ("excludefromsla", Fixed("false")),
-        ("slaholdtime", HoldHours), ("onhold", OnHold), ("fixbydate", FixBy), ("respondbydate", RespondBy),
-        ("dateclosed", Closed), ("lastactiondate", LastAction), ("last_update", Updated),
-        ("lastincomingemail", LastEmail), ("targetdate", TargetDate), ("targettime", ClockZero),
-        ("deadlinedate", Fixed("\"1900-01-01T00:00:00\"")), ("starttime", ClockZero),
-        ("starttimeslot", Fixed("0")), ("targettimeslot", Fixed("0")), ("ticketage", Age),
-        ("impact", Impact), ("impactlevel", Fixed("0")), ("urgency", Urgency), ("itil_requesttype_id", Itil),
-        ("maximumRestrictedPriority", Fixed("0")), ("source", Fixed("3")), ("flagged", Fixed("false")),
-        ("is_vip", Fixed("false")), ("isimportantcontact", Important), ("inactive", Fixed("false")),
-        ("invoiceseperatelyoverride", Fixed("false")), ("matched_kb_id", Fixed("0")), ("merged_into_id", MergedInto),
-        ("parent_id", Parent), ("attachment_count", Attachments), ("child_count", Children),
-        ("appointment_type", Fixed("0")), ("enduserstatus", Fixed("0")), ("supplier_status", Fixed("0")),
-        ("useful_count", Fixed("0")), ("notuseful_count", Fixed("0")), ("read", Read), ("reviewed", Fixed("false")),
-        ("oppcompanyname", ClientName), ("oppvalueadjusted", Fixed("0.0")), ("pipeline_stage_id", Fixed("1")),
-        ("product_id", Fixed("0")), ("release_id", Fixed("0")), ("release2_id", Fixed("0")), ("release3_id", Fixed("0")),
-        ("release_important", Fixed("false")), ("releasenotegroup_id", Fixed("0")),
-        ("purchaseordernumber", Fixed("\"\"")), ("quantity", Fixed("1")), ("projectinternaltask", Fixed("false")),
-        ("section_timezone", Fixed("\"\"")), ("site_timezone", Fixed("\"\"")), ("servicestatusnote", Fixed("\"\"")),
-        ("updateservicestatus", Fixed("false")), ("ticket_tags", Tags), ("table", Fixed("1")),
-        ("use", Fixed("\"ticket\"")), ("userdef1", Fixed("\"\"")), ("userdef2", Fixed("\"\"")),
-        ("userdef3", Fixed("\"\"")), ("userdef4", Fixed("\"\"")), ("userdef5", Phone),
-        ("workflow_id", Fixed("1")), ("workflow_seq", Fixed("1")), ("workflow_step", WorkflowStep),
-        ("guid", Guid), ("idsummary", IdSummary), ("_open_search_score", Fixed("0.0")),
-    ]
-};
-
-/// What a column profile adds to the row (halo-api.md §2.7).
-#[rustfmt::skip]
-const PROFILE_FIELDS: &[(&str, Source)] = {
-    use Source::Fixed;
-    &[
-        ("sla_name", Fixed("\"Standard\"")), ("categoryid_1", Fixed("0")), ("timetaken", Fixed("0.7500000000000001")),
-        ("slaresponsestate", Fixed("\"I\"")), ("nextactivitydate", Fixed("\"1900-01-01T00:00:00\"")),
-        ("unread_child_action_count", Fixed("0")), ("unread_related_action_count", Fixed("0")), ("lastnote", Fixed("\"\"")),
-    ]
-};
-
-/// Whether the rows carry what a column profile adds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Width {
-    Plain,
-    Profile,
-}
 
 /// Writes rows of one shape.
 pub(super) struct Rows<'w> {
@@ -159,7 +42,7 @@ impl<'w> Rows<'w> {
         let mut rows =
             Rows { world, now, clock_zero, text: String::with_capacity(4_096), pieces: Vec::new() };
         let mut before = 0;
-        for (name, source) in fields(knobs, width) {
+        for (name, source) in columns(knobs, width) {
             let here = rows.text.len();
             // Every row begins with its id, so all later names bring their comma along.
             rows.text.push_str(if here == 0 { "{\"" } else { ",\"" });
@@ -267,18 +150,6 @@ impl<'w> Rows<'w> {
     }
 }
 
-/// The fields of a row as the knobs have it.
-fn fields(knobs: &Knobs, width: Width) -> impl Iterator<Item = (&'static str, Source)> {
-    let older = knobs.row_shape == RowShape::Older;
-    let displays = knobs.category_display == Switch::On;
-    let profile = if width == Width::Profile { PROFILE_FIELDS } else { &[] };
-    FIELDS.iter().chain(profile).copied().filter(move |(name, _)| match *name {
-        "team_id" | "_open_search_score" => !older,
-        _ if name.ends_with("_display") => displays,
-        _ => true,
-    })
-}
-
 fn moment(out: &mut Vec<u8>, stamp: Stamp) {
     out.push(b'"');
     stamp.write(out);
@@ -293,15 +164,15 @@ fn stamp(source: Source, ticket: &Ticket, story: &Story<'_>) -> Option<Stamp> {
         Source::Closed => ticket.closed,
         Source::RespondBy => Some(story.respond_by(ticket)),
         Source::FixBy if story.has_target => Some(story.fix_by(ticket)),
-        Source::FixBy => Stamp::read("1899-12-30"),
+        Source::FixBy => Some(Stamp::OLE_ZERO),
         Source::TargetDate if story.spare[3].is_multiple_of(9) => Some(story.fix_by(ticket).midnight()),
-        Source::TargetDate => Some(Stamp::column_default()),
+        Source::TargetDate => Some(Stamp::COLUMN_ZERO),
         Source::LastEmail if story.spare[3].is_multiple_of(6) => Some(story.respond_by(ticket)),
-        Source::LastEmail => Stamp::read("0001-01-01"),
+        Source::LastEmail => Some(Stamp::NET_ZERO),
         Source::LastAction => {
             // The action is written 0.12 to 0.36 s after the stamp was taken (halo-api.md §2.4).
             let written =
-                ticket.updated.filter(|&stamp| stamp != Stamp::column_default()).unwrap_or(ticket.opened);
+                ticket.updated.filter(|&stamp| stamp != Stamp::COLUMN_ZERO).unwrap_or(ticket.opened);
             let millis = 120 + i64::try_from(written.steps() % 240).unwrap_or(0);
             Some(written.plus(TimeDelta::milliseconds(millis)))
         }

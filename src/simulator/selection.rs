@@ -10,7 +10,8 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use super::chance::Chance;
-use super::knobs::{DateFilter, DefaultOrder, DeletedListed, Knobs, PlainList, Precision};
+use super::choices::{DateFilter, DefaultOrder, DeletedListed, PlainList, Precision};
+use super::knobs::Knobs;
 use super::query::{Malformed, Query, malformed};
 use super::stamp::Stamp;
 use super::story::{Story, client_of};

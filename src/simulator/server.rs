@@ -9,13 +9,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::access::Access;
 use super::chance::Chance;
+use super::choices::Application;
 use super::control;
 use super::detail;
 use super::effect::{Bend, Effect};
 use super::endpoint::{Endpoint, route};
 use super::faults::Faults;
 use super::fields;
-use super::knobs::{Application, Knobs};
+use super::knobs::Knobs;
 use super::limit::{Limit, too_many};
 use super::list;
 use super::log::{Entry, RequestLog};

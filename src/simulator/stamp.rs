@@ -8,13 +8,13 @@ use std::num::NonZeroU64;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
+use super::json;
+
 const STEPS_PER_SECOND: u64 = 300;
 const SECONDS_PER_DAY: u64 = 86_400;
 /// Seconds from 0000-03-01, where the count starts, to 1970-01-01. March, so that the leap day ends a year; the year 0,
 /// so that the sentinel `0001-01-01` is a moment like any other.
 const UNIX_EPOCH_SECONDS: i64 = 62_162_035_200;
-/// `1900-01-01T00:00:00`, what the column holds where nobody ever wrote to it (halo-api.md §2.4).
-const COLUMN_DEFAULT: u64 = 693_901 * SECONDS_PER_DAY * STEPS_PER_SECOND;
 
 /// A moment in steps of 1/300 s since 0000-03-01 UTC.
 ///
@@ -23,18 +23,19 @@ const COLUMN_DEFAULT: u64 = 693_901 * SECONDS_PER_DAY * STEPS_PER_SECOND;
 pub struct Stamp(NonZeroU64);
 
 impl Stamp {
+    /// `0001-01-01T00:00:00`, the unset value of a .NET date (halo-api.md §6).
+    pub const NET_ZERO: Stamp = Stamp::of_day(306);
+    /// `1899-12-30T00:00:00`, the unset value of an OLE date.
+    pub const OLE_ZERO: Stamp = Stamp::of_day(693_899);
+    /// `1900-01-01T00:00:00`, what a `datetime` column holds where nobody ever wrote to it.
+    pub const COLUMN_ZERO: Stamp = Stamp::of_day(693_901);
+
     /// The nearest step, as SQL Server rounds: 17.1521 s becomes 17.153 s.
     #[must_use]
     pub fn nearest(moment: DateTime<Utc>) -> Stamp {
         let micros = moment.timestamp_micros().saturating_add(UNIX_EPOCH_SECONDS * 1_000_000);
         let micros = u64::try_from(micros).unwrap_or(0);
         Stamp::from_steps((micros.saturating_mul(3) + 5_000) / 10_000)
-    }
-
-    /// What an unwritten `datetime` column answers.
-    #[must_use]
-    pub fn column_default() -> Stamp {
-        Stamp::from_steps(COLUMN_DEFAULT)
     }
 
     /// Reads a date the way the filters of the ticket list do: with or without a zone, with or without a time.
@@ -102,28 +103,38 @@ impl Stamp {
         let (year, month, day) = civil(seconds / SECONDS_PER_DAY);
         let clock = seconds % SECONDS_PER_DAY;
 
-        digits(out, year, 4);
-        out.push(b'-');
-        digits(out, month, 2);
-        out.push(b'-');
-        digits(out, day, 2);
-        out.push(b'T');
-        digits(out, clock / 3_600, 2);
-        out.push(b':');
-        digits(out, clock / 60 % 60, 2);
-        out.push(b':');
-        digits(out, clock % 60, 2);
-        if millis != 0 {
-            out.push(b'.');
-            digits(out, millis, 3);
-            while out.last() == Some(&b'0') {
-                out.pop();
-            }
+        let mut text = *b"0000-00-00T00:00:00.000";
+        for (place, pair) in [
+            (0, year / 100),
+            (2, year % 100),
+            (5, month),
+            (8, day),
+            (11, clock / 3_600),
+            (14, clock / 60 % 60),
+            (17, clock % 60),
+            (20, millis / 10),
+        ] {
+            text[place..place + 2].copy_from_slice(&json::digit_pair(pair));
         }
+        text[22] = json::digit_pair(millis % 10)[1];
+        let length = match millis {
+            0 => 19,
+            _ if millis.is_multiple_of(100) => 21,
+            _ if millis.is_multiple_of(10) => 22,
+            _ => 23,
+        };
+        out.extend_from_slice(&text[..length]);
     }
 
-    fn from_steps(steps: u64) -> Stamp {
-        Stamp(NonZeroU64::new(steps).unwrap_or(NonZeroU64::MIN))
+    const fn of_day(days: u64) -> Stamp {
+        Stamp::from_steps(days * SECONDS_PER_DAY * STEPS_PER_SECOND)
+    }
+
+    const fn from_steps(steps: u64) -> Stamp {
+        match NonZeroU64::new(steps) {
+            Some(steps) => Stamp(steps),
+            None => Stamp(NonZeroU64::MIN),
+        }
     }
 }
 
@@ -137,16 +148,6 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
-}
-
-fn digits(out: &mut Vec<u8>, value: u64, width: usize) {
-    let start = out.len();
-    out.resize(start + width, b'0');
-    let mut rest = value;
-    for place in out[start..].iter_mut().rev() {
-        *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-    }
 }
 
 #[cfg(test)]
@@ -177,8 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn the_column_default_is_the_first_day_of_1900() {
-        assert_eq!(Stamp::read("1900-01-01"), Some(Stamp::column_default()));
+    fn the_sentinels_are_the_recorded_ones() {
+        for (stamp, text) in [
+            (Stamp::NET_ZERO, "0001-01-01"),
+            (Stamp::OLE_ZERO, "1899-12-30"),
+            (Stamp::COLUMN_ZERO, "1900-01-01"),
+        ] {
+            assert_eq!(Stamp::read(text), Some(stamp));
+        }
     }
 
     #[test]

@@ -1,0 +1,154 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Consumer, Format};
+
+/// Keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite file.
+#[derive(Debug, Parser)]
+#[command(name = "halosync", version, propagate_version = true, arg_required_else_help = true)]
+pub(super) struct Arguments {
+    /// Settings file [default: $HALOSYNC_CONFIG, ./agent.toml, /etc/halosync/agent.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// One JSON document on stdout, errors as one JSON object on stderr
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Only errors on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// More on stderr; twice for every request
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(super) color: Color,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// See everything work against a simulated server, without any set-up
+    Demo(Demo),
+    /// Write a commented settings file
+    Init {
+        /// The file to write
+        #[arg(default_value = "agent.toml")]
+        file: PathBuf,
+    },
+    /// Bring the copy up to date once
+    Sync(Sync),
+    /// Tell how the copy stands
+    Status {
+        /// End with 4 where the last complete pass is older, such as 15m
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        max_age: Option<Duration>,
+    },
+    /// Hand changes on as files
+    #[command(subcommand)]
+    Export(Export),
+    /// Serve a simulated HaloITSM on this machine
+    Simulate(Simulate),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Where to put settings, database and exports
+    #[arg(long, value_name = "DIR", default_value = "halosync-demo")]
+    pub(super) dir: PathBuf,
+    /// How many tickets the simulated server has
+    #[arg(long, value_name = "N", default_value_t = 2_500, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub(super) tickets: u32,
+    /// Go on serving afterwards, until a signal comes
+    #[arg(long)]
+    pub(super) keep_serving: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Sync {
+    /// Look at every ticket, not only at those that changed
+    #[arg(long)]
+    pub(super) full: bool,
+    /// However many tickets are gone, they are: delete them here too (a full walk, for once)
+    #[arg(long)]
+    pub(super) accept_deletes: bool,
+    /// Fetch and tell what would change, write nothing but the record of the pass
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Export {
+    /// Everything that changed since the consumer's last package
+    Delta(Delta),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Delta {
+    /// For whom [default: export.consumer]
+    #[arg(long, value_name = "C", value_parser = consumer)]
+    pub(super) consumer: Option<Consumer>,
+    /// csv, jsonl or json [default: export.format]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    pub(super) format: Option<Format>,
+    /// The export folder [default: export.dir]
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// End with 4 where nothing changed
+    #[arg(long)]
+    pub(super) fail_if_empty: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Simulate {
+    /// Where to listen; this machine only
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8180")]
+    pub(super) listen: SocketAddr,
+    /// How many tickets the world begins with
+    #[arg(long, value_name = "N", default_value_t = 2_500)]
+    pub(super) tickets: u32,
+    /// The same seed makes the same world
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// The tenant, as on a hosted server
+    #[arg(long)]
+    pub(super) tenant: Option<String>,
+    /// Turn a knob; `--knob help` lists them
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) knob: Vec<String>,
+    /// Let something fail; `--fault help` lists what
+    #[arg(long, value_name = "SPEC")]
+    pub(super) fault: Vec<String>,
+}
+
+fn consumer(name: &str) -> Result<Consumer, String> {
+    Consumer::parse(name).ok_or_else(|| format!("must be {}", Consumer::RULE))
+}
+
+fn format(word: &str) -> Result<Format, String> {
+    Format::parse(word).ok_or_else(|| "must be csv, jsonl or json".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

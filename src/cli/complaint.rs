@@ -1,0 +1,51 @@
+//! Errors as people and programs read them: what happened, why, what to do.
+
+use std::error::Error;
+use std::io::Write as _;
+
+use serde_json::json;
+
+use super::printable;
+use crate::agent::AgentError;
+
+/// Writes an error to stderr.
+pub(super) fn complain(error: &AgentError, as_json: bool) {
+    let causes = causes(error);
+    let help = error.help();
+    let mut err = anstream::stderr().lock();
+    // Where stderr is closed there is nobody to tell.
+    let _ = if as_json {
+        let complaint = json!({
+            "error": printable(&error.to_string()),
+            "cause": causes,
+            "help": help,
+            "exit_status": error.exit_status(),
+        });
+        writeln!(err, "{complaint}")
+    } else {
+        let mut text = format!("error: {}\n", printable(&error.to_string()));
+        for cause in &causes {
+            text.push_str(&format!("cause: {cause}\n"));
+        }
+        text.push_str(&format!("help: {}\n", printable(&help)));
+        err.write_all(text.as_bytes())
+    };
+}
+
+/// Why, from near to far; the problems of the settings each.
+fn causes(error: &AgentError) -> Vec<String> {
+    if let AgentError::Settings { problems, .. } = error {
+        return problems.iter().map(|problem| printable(&problem.to_string())).collect();
+    }
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = printable(&cause.to_string());
+        // Some libraries repeat their cause in their own words.
+        if causes.last().is_none_or(|last| !last.contains(&text)) {
+            causes.push(text);
+        }
+        next = cause.source();
+    }
+    causes
+}

@@ -1,0 +1,144 @@
+//! The command line: what was typed becomes a wish, values become words or JSON.
+//!
+//! Data goes to stdout, everything else to stderr. Nothing is decided here.
+
+mod args;
+mod complaint;
+mod demo;
+mod export;
+mod progress;
+mod simulate;
+mod status;
+mod sync;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use rustix::fs::Mode;
+use tracing_subscriber::EnvFilter;
+
+use crate::agent::{self, AgentError, Signal};
+use args::{Arguments, Color, Command};
+
+/// Runs a command line and gives the status to end with.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are data, everything else is an error; clap knows which is which.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    // The group may read what the agent writes, others may not.
+    rustix::process::umask(Mode::from_raw_mode(0o027));
+    set_up(&arguments);
+    match dispatch(&arguments) {
+        Ok(status) => ExitCode::from(status),
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) => {
+            let _ = writeln!(io::stderr(), "error: cannot write the output: {error}");
+            ExitCode::from(74)
+        }
+        Err(Failure::Agent(error)) => {
+            complaint::complain(&error, arguments.json);
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+/// Why a command ended early.
+enum Failure {
+    Agent(AgentError),
+    Output(io::Error),
+}
+
+impl<E: Into<AgentError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Agent(error.into())
+    }
+}
+
+/// The status of a command that came to its end, or why it did not.
+type Ended = Result<u8, Failure>;
+
+fn dispatch(arguments: &Arguments) -> Ended {
+    let load = || agent::load(arguments.config.as_deref());
+    match &arguments.command {
+        Command::Init { file } => {
+            agent::init(file)?;
+            say(&format!("wrote {}\n", file.display()))?;
+            Ok(0)
+        }
+        Command::Sync(wish) => sync::sync(arguments, &load()?, wish),
+        Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
+        Command::Export(export) => export::export(arguments, &load()?, export),
+        Command::Demo(demo) => demo::demo(arguments, demo),
+        Command::Simulate(simulate) => simulate::simulate(arguments, simulate),
+    }
+}
+
+/// Writes data to stdout.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+}
+
+/// Writes one JSON document to stdout.
+fn say_json(value: &serde_json::Value) -> Result<(), Failure> {
+    say(&format!("{value:#}\n"))
+}
+
+/// Text from the server, fit for a terminal: control characters would be obeyed there.
+fn printable(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { '\u{FFFD}' } else { it }).collect()
+}
+
+fn set_up(arguments: &Arguments) {
+    match arguments.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let level = match (arguments.quiet, arguments.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    };
+    // The migration library logs where it was built; hyper and rustls log what is no business of ours.
+    let filter = EnvFilter::new(format!("warn,halosync={level},refinery_core=off"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    if arguments.json {
+        log.json().init();
+    } else {
+        log.with_ansi(anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never).init();
+    }
+}
+
+/// Runs asynchronous work.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| AgentError::System { what: "a runtime", source })?;
+    runtime.block_on(work)
+}
+
+/// Waits for a signal that asks to stop.
+async fn stop_signal() -> Signal {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the signals do what they always do.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Signal::Interrupt,
+        _ = terminate.recv() => Signal::Terminate,
+    }
+}

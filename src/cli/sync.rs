@@ -1,0 +1,119 @@
+//! `halosync sync`.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::args::{Arguments, Sync};
+use super::{Ended, block_on, progress, say, say_json, stop_signal};
+use crate::agent::{self, Loaded, Wish};
+use crate::sync::{Outcome, Report};
+use crate::watermark::Walk;
+
+pub(super) fn sync(arguments: &Arguments, loaded: &Loaded, wish: &Sync) -> Ended {
+    let wish = Wish { full: wish.full, accept_deletes: wish.accept_deletes, dry_run: wish.dry_run };
+    let report = block_on(async {
+        Ok(agent::sync(loaded, wish, progress::progress(arguments), stop_signal()).await?)
+    })?;
+    if arguments.json {
+        say_json(&as_json(&report))?;
+    } else {
+        say(&in_words(&report))?;
+    }
+    Ok(if report.outcome == Outcome::Complete { 0 } else { 3 })
+}
+
+/// A pass in a few lines.
+pub(super) fn in_words(report: &Report) -> String {
+    let Report { run, figures, .. } = report;
+    let mut text = String::new();
+    let verb = if report.dry_run { "would be" } else { "are" };
+    let headline = match &report.outcome {
+        Outcome::Complete => format!("complete: {} tickets {verb} here", report.tickets),
+        Outcome::Incomplete(why) => format!("incomplete: {why}"),
+        Outcome::Brake { absent, allowed } => format!(
+            "stopped before deleting: {absent} tickets are gone at once, and no more than {allowed} may be"
+        ),
+    };
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(text, "{headline}");
+    let _ = writeln!(text, "  changes    {} created, {} updated, {} deleted", run.created, run.updated, run.deleted);
+    let from = match report.walk {
+        Walk::Full => "every ticket".to_owned(),
+        Walk::Following { from } => format!("what was updated since {from}"),
+    };
+    let counted = figures.record_count.map_or("no count".to_owned(), |count| count.to_string());
+    let _ = writeln!(
+        text,
+        "  walk       {} ({from}): {} different tickets on {} pages, the server counts {counted}",
+        report.walk.word(),
+        figures.unique_ids,
+        figures.pages,
+    );
+    let _ = writeln!(
+        text,
+        "  requests   {}, {} of them for the list, {} repeated",
+        run.requests, run.list_requests, run.retries
+    );
+    let covered = report.covered_until.map_or("not yet".to_owned(), |at| at.to_string());
+    let _ = writeln!(text, "  complete until {covered} (the server's clock)");
+    for warning in &report.warnings {
+        let _ = writeln!(text, "  note: {warning}");
+    }
+    match report.outcome {
+        Outcome::Brake { .. } => {
+            let _ = writeln!(
+                text,
+                "  A cut in the agent's permissions looks like this. If the tickets are really gone:\n  \
+                 halosync sync --full --accept-deletes"
+            );
+        }
+        Outcome::Incomplete(_) => {
+            let _ = writeln!(text, "  What was received is stored; the watermark stays. The next pass asks again.");
+        }
+        Outcome::Complete => {}
+    }
+    text
+}
+
+pub(super) fn as_json(report: &Report) -> Value {
+    let (outcome, why) = match &report.outcome {
+        Outcome::Complete => ("complete", Value::Null),
+        Outcome::Incomplete(why) => ("incomplete", json!(why)),
+        Outcome::Brake { absent, allowed } => {
+            ("incomplete", json!(format!("{absent} tickets are gone at once, and no more than {allowed} may be")))
+        }
+    };
+    let from = match report.walk {
+        Walk::Full => Value::Null,
+        Walk::Following { from } => json!(from.to_string()),
+    };
+    json!({
+        "run_id": report.run_id,
+        "outcome": outcome,
+        "why": why,
+        "dry_run": report.dry_run,
+        "walk": {
+            "kind": report.walk.word(),
+            "from": from,
+            "pages": report.figures.pages,
+            "unique_ids": report.figures.unique_ids,
+            "record_count": report.figures.record_count,
+            "count_fell": report.figures.count_fell,
+        },
+        "changes": {
+            "created": report.run.created,
+            "updated": report.run.updated,
+            "deleted": report.run.deleted,
+        },
+        "requests": {
+            "all": report.run.requests,
+            "list": report.run.list_requests,
+            "repeated": report.run.retries,
+        },
+        "received": report.run.received,
+        "tickets": report.tickets,
+        "covered_until": report.covered_until.map(|at| at.to_string()),
+        "warnings": report.warnings,
+    })
+}
