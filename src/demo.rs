@@ -115,7 +115,10 @@ impl Stage {
                 server.delete(*id, Utc::now());
             }
         });
-        tell(self.pass("3 deleted at the server: a list of changes does not show that", changes, &progress).await?);
+        tell(
+            self.pass("3 deleted at the server: a list of changes does not show that", changes, &progress)
+                .await?,
+        );
         tell(self.pass("a full walk finds them missing and asks about each", full, &progress).await?);
 
         tell(self.export("next package for `warehouse`: only what changed", "warehouse", Format::Csv)?);
@@ -147,7 +150,8 @@ impl Stage {
 
     fn export(&self, title: &'static str, consumer: &str, format: Format) -> Result<Scene, AgentError> {
         let since = Instant::now();
-        let consumer = Consumer::parse(consumer).unwrap_or_else(|| self.loaded.config.export.consumer.clone());
+        let consumer =
+            Consumer::parse(consumer).unwrap_or_else(|| self.loaded.config.export.consumer.clone());
         let handover = agent::deliver(&self.loaded, &consumer, format, None)?;
         Ok(Scene::Export { title, handover: Box::new(handover), took: since.elapsed() })
     }

@@ -175,11 +175,8 @@ mod tests {
         Watermark { state: State::Following, covered_until: Some(at(0)), ..Watermark::of_nothing(scope) }
     }
 
-    const SCHEDULE: Schedule = Schedule {
-        full: false,
-        full_every: Some(Duration::from_hours(24)),
-        overlap: TimeDelta::minutes(10),
-    };
+    const SCHEDULE: Schedule =
+        Schedule { full: false, full_every: Some(Duration::from_hours(24)), overlap: TimeDelta::minutes(10) };
 
     #[test]
     fn a_following_walk_reaches_back_behind_the_mark_by_the_overlap() {

@@ -254,8 +254,12 @@ fn help_for_store(error: &StoreError) -> String {
         }
         StoreError::Foreign { .. } => "name another file in store.path; this one stays as it is".into(),
         StoreError::Newer { .. } => "install the newer version again; the database stays as it is".into(),
-        StoreError::Full(_) => "make room; the pass was rolled back to its last commit, the next one goes on".into(),
-        StoreError::Io(_) => "check the disk and the owner of the database and its -wal and -shm files".into(),
+        StoreError::Full(_) => {
+            "make room; the pass was rolled back to its last commit, the next one goes on".into()
+        }
+        StoreError::Io(_) => {
+            "check the disk and the owner of the database and its -wal and -shm files".into()
+        }
         StoreError::Busy(_) => "end the other program's transaction, or raise store.busy_timeout".into(),
         StoreError::Nonsense { .. } => "put a backup in its place, or fill a new database".into(),
         StoreError::Migration(_) | StoreError::Sqlite(_) => "this should not happen; please report it".into(),

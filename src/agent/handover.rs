@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::{AgentError, Loaded, now, options};
 use crate::config::{Ack, Consumer, Format};
-use crate::export::{Counts, ExportError, File, Folder, Leftover, Manifest, Package, data_name, manifest_name};
+use crate::export::{
+    Counts, ExportError, File, Folder, Leftover, Manifest, Package, data_name, manifest_name,
+};
 use crate::store::{Delivered, Lock, Position, SCHEMA_VERSION, Snapshot, Store, StoreError};
 use crate::ticket::Tally;
 use crate::watermark::State;
@@ -72,7 +74,11 @@ impl Desk<'_> {
 
     /// Makes the package from the consumer's position to the newest change. Range, rows and what the
     /// manifest says are read in one transaction.
-    fn make(&mut self, format: Format, position: &Position) -> Result<Option<(Delivered, Tally)>, AgentError> {
+    fn make(
+        &mut self,
+        format: Format,
+        position: &Position,
+    ) -> Result<Option<(Delivered, Tally)>, AgentError> {
         let from = position.exported_seq;
         let made = self.store.read(|snapshot| {
             let to = snapshot.greatest_seq()?;
@@ -98,7 +104,8 @@ impl Desk<'_> {
         let (tally, package) = self.store.read(|snapshot| {
             if snapshot.greatest_seq()? < to {
                 let path = self.folder.path().join(&leftover.name);
-                let why = "it ends behind the newest change of the database, which may be an older copy".into();
+                let why =
+                    "it ends behind the newest change of the database, which may be an older copy".into();
                 return Err(AgentError::from(ExportError::Contradiction { path, why }));
             }
             let tally = snapshot.tally(from, to)?;
@@ -108,7 +115,9 @@ impl Desk<'_> {
         let file = data_file(leftover.name.clone(), leftover.format, tally, written.bytes, written.sha256);
         let manifest = match self.folder.manifest(from, to)? {
             None => self.folder.write_manifest(package, file)?,
-            Some(there) if there.files == [file] && there.previous_manifest_sha256 == package.previous => there,
+            Some(there) if there.files == [file] && there.previous_manifest_sha256 == package.previous => {
+                there
+            }
             Some(_) => {
                 let path = self.folder.path().join(manifest_name(from, to));
                 let why = "it tells of another package than the file beside it".into();

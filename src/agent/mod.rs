@@ -83,7 +83,8 @@ pub async fn sync(
     let mut signal = None;
     let stop = pin!(stop);
     let stopped = async { signal = Some(stop.await) };
-    let done = Pass::run(Arc::new(halo), store.clone(), pass_settings(config, wish), wall, progress, stopped).await;
+    let done =
+        Pass::run(Arc::new(halo), store.clone(), pass_settings(config, wish), wall, progress, stopped).await;
     store.close()?;
     match (done, signal) {
         (Ok(report), _) => Ok(report),

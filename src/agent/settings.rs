@@ -30,20 +30,20 @@ const CREDENTIAL: &str = "halo-client-secret";
 /// # Errors
 /// [`AgentError`]
 pub fn load(named: Option<&Path>) -> Result<Loaded, AgentError> {
-    let file = match named.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from)) {
-        Some(file) => file,
-        None => {
-            let found = PLACES.into_iter().map(PathBuf::from).find(|place| place.exists());
-            found.ok_or_else(|| AgentError::NoSettings { tried: PLACES.to_vec() })?
-        }
-    };
+    let file =
+        match named.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from)) {
+            Some(file) => file,
+            None => {
+                let found = PLACES.into_iter().map(PathBuf::from).find(|place| place.exists());
+                found.ok_or_else(|| AgentError::NoSettings { tried: PLACES.to_vec() })?
+            }
+        };
     let unreadable = |source| AgentError::Unreadable { what: "the settings", path: file.clone(), source };
     let text = fs::read_to_string(&file).map_err(unreadable)?;
     let folder = std::path::absolute(&file).map_err(unreadable)?;
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
-    let environment = std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-    });
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
     let config = Config::read(&file.display().to_string(), &text, &folder, environment)
         .map_err(|problems| AgentError::Settings { file: file.clone(), problems })?;
     Ok(Loaded { config, file })
@@ -80,7 +80,9 @@ pub(super) fn secret(loaded: &Loaded) -> Result<SecretString, AgentError> {
             alone(&loaded.file)?;
             checked(secret.expose_secret(), &loaded.file)
         }
-        SecretSource::Absent => Err(AgentError::Secret { place: loaded.file.clone(), problem: SecretProblem::Absent }),
+        SecretSource::Absent => {
+            Err(AgentError::Secret { place: loaded.file.clone(), problem: SecretProblem::Absent })
+        }
     }
 }
 

@@ -78,12 +78,18 @@ fn speed(rows: u64, took: Duration) -> String {
     // A rate for the eye.
     #[expect(clippy::cast_precision_loss)]
     let rate = rows as f64 / seconds.max(1e-6);
-    if rows < 1_000 { format!("{seconds:.2} s") } else { format!("{seconds:.2} s, {rate:.0} tickets a second") }
+    if rows < 1_000 {
+        format!("{seconds:.2} s")
+    } else {
+        format!("{seconds:.2} s, {rate:.0} tickets a second")
+    }
 }
 
 fn as_json(scene: &Scene) -> serde_json::Value {
     match scene {
-        Scene::Serving { url, tickets } => serde_json::json!({ "scene": "serving", "url": url, "tickets": tickets }),
+        Scene::Serving { url, tickets } => {
+            serde_json::json!({ "scene": "serving", "url": url, "tickets": tickets })
+        }
         Scene::Pass { title, report, took } => serde_json::json!({
             "scene": "pass", "title": title, "seconds": took.as_secs_f64(), "report": sync::as_json(report),
         }),

@@ -32,7 +32,8 @@ pub(super) fn progress(arguments: &Arguments) -> Arc<dyn Progress> {
         return Arc::new(());
     }
     let bar = ProgressBar::no_length();
-    let style = "{spinner:.green} {bar:32.green/dim} {human_pos} of {human_len} tickets, {per_sec}, {eta} to go";
+    let style =
+        "{spinner:.green} {bar:32.green/dim} {human_pos} of {human_len} tickets, {per_sec}, {eta} to go";
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }

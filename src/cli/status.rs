@@ -59,7 +59,10 @@ fn in_words(standing: &Standing) -> String {
     line("last full walk", when(standing, health.last_full_at));
     if let Some((kind, outcome, figures)) = &health.last_walk {
         let counted = figures.record_count.map_or("no count".to_owned(), |count| count.to_string());
-        line("last walk", format!("{kind}, {outcome}: {} tickets, the server counts {counted}", figures.unique_ids));
+        line(
+            "last walk",
+            format!("{kind}, {outcome}: {} tickets, the server counts {counted}", figures.unique_ids),
+        );
     }
     line("newest update", when(standing, mark.and_then(|mark| mark.newest_seen)));
     line("tickets", health.tickets.to_string());
@@ -70,7 +73,13 @@ fn in_words(standing: &Standing) -> String {
     );
     for (consumer, position, waiting) in &standing.consumers {
         let acked = position.acked_seq;
-        line("consumer", format!("{consumer}: {waiting} changes wait, packages reach {}, taken up to {acked}", position.exported_seq));
+        line(
+            "consumer",
+            format!(
+                "{consumer}: {waiting} changes wait, packages reach {}, taken up to {acked}",
+                position.exported_seq
+            ),
+        );
     }
     for run in &health.runs {
         let outcome = run.outcome.as_deref().unwrap_or("under way, or killed");

@@ -37,7 +37,11 @@ pub(super) fn in_words(report: &Report) -> String {
     };
     // Writing to a `String` cannot fail.
     let _ = writeln!(text, "{headline}");
-    let _ = writeln!(text, "  changes    {} created, {} updated, {} deleted", run.created, run.updated, run.deleted);
+    let _ = writeln!(
+        text,
+        "  changes    {} created, {} updated, {} deleted",
+        run.created, run.updated, run.deleted
+    );
     let from = match report.walk {
         Walk::Full => "every ticket".to_owned(),
         Walk::Following { from } => format!("what was updated since {from}"),
@@ -69,7 +73,10 @@ pub(super) fn in_words(report: &Report) -> String {
             );
         }
         Outcome::Incomplete(_) => {
-            let _ = writeln!(text, "  What was received is stored; the watermark stays. The next pass asks again.");
+            let _ = writeln!(
+                text,
+                "  What was received is stored; the watermark stays. The next pass asks again."
+            );
         }
         Outcome::Complete => {}
     }
@@ -80,9 +87,10 @@ pub(super) fn as_json(report: &Report) -> Value {
     let (outcome, why) = match &report.outcome {
         Outcome::Complete => ("complete", Value::Null),
         Outcome::Incomplete(why) => ("incomplete", json!(why)),
-        Outcome::Brake { absent, allowed } => {
-            ("incomplete", json!(format!("{absent} tickets are gone at once, and no more than {allowed} may be")))
-        }
+        Outcome::Brake { absent, allowed } => (
+            "incomplete",
+            json!(format!("{absent} tickets are gone at once, and no more than {allowed} may be")),
+        ),
     };
     let from = match report.walk {
         Walk::Full => Value::Null,

@@ -278,9 +278,7 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
             }
             None
         }
-        Some(text) => ServerUrl::parse(&text)
-            .map_err(|what| reader.problem(HALO, "server_url", what))
-            .ok(),
+        Some(text) => ServerUrl::parse(&text).map_err(|what| reader.problem(HALO, "server_url", what)).ok(),
     };
     let auth_url = reader.optional_text(HALO, "auth_url").filter(|it| !it.is_empty()).and_then(|text| {
         let checked = url::Url::parse(&text)
@@ -371,7 +369,9 @@ fn export(reader: &mut Reader<'_>, folder: &Path) -> Export {
     const EXPORT: &str = "export";
     Export {
         dir: path(reader, EXPORT, "dir", folder).unwrap_or_else(|| folder.join("export")),
-        format: reader.parsed(EXPORT, "format", "\"csv\", \"jsonl\" or \"json\"", Format::parse).unwrap_or(Format::Csv),
+        format: reader
+            .parsed(EXPORT, "format", "\"csv\", \"jsonl\" or \"json\"", Format::parse)
+            .unwrap_or(Format::Csv),
         schedule: reader
             .parsed(
                 EXPORT,
@@ -395,12 +395,7 @@ fn export(reader: &mut Reader<'_>, folder: &Path) -> Export {
 }
 
 /// A path, relative to the folder of the file; an empty one is none.
-fn path(
-    reader: &mut Reader<'_>,
-    section: &'static str,
-    key: &'static str,
-    folder: &Path,
-) -> Option<PathBuf> {
+fn path(reader: &mut Reader<'_>, section: &'static str, key: &'static str, folder: &Path) -> Option<PathBuf> {
     reader.optional_text(section, key).filter(|it| !it.is_empty()).map(|path| folder.join(path))
 }
 

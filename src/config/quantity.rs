@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_share_is_a_percentage() {
-        for (text, expected) in [("5%", Some(0.05)), ("0%", Some(0.0)), ("101%", None), ("5", None), ("-1%", None)]
+        for (text, expected) in
+            [("5%", Some(0.05)), ("0%", Some(0.0)), ("101%", None), ("5", None), ("-1%", None)]
         {
             assert_eq!(share(text), expected, "{text}");
         }

@@ -219,7 +219,8 @@ impl<'a> Reader<'a> {
                 report(section, format!("`{name}` stands outside of a section{hint}"));
                 continue;
             };
-            let known: Vec<_> = self.asked.iter().filter(|(it, _)| *it == name).map(|(_, key)| *key).collect();
+            let known: Vec<_> =
+                self.asked.iter().filter(|(it, _)| *it == name).map(|(_, key)| *key).collect();
             if known.is_empty() {
                 let sections = self.asked.iter().map(|(section, _)| *section);
                 report(section, format!("unknown section [{name}]{}", did_you_mean(name, sections)));

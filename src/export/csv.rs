@@ -69,7 +69,8 @@ mod tests {
     /// The fields of one row of `cells`, as text, by an independent reader.
     fn round_trip(cells: &[Cell<'_>]) -> (String, Vec<String>) {
         let mut csv = Csv::begin(Vec::new()).unwrap();
-        csv.row(&DeltaRow { seq: 7, op: Op::Update, observed_at: "2026-11-22T12:00:00.000Z", cells }).unwrap();
+        csv.row(&DeltaRow { seq: 7, op: Op::Update, observed_at: "2026-11-22T12:00:00.000Z", cells })
+            .unwrap();
         let bytes = csv.end();
         let mut reader = csv::ReaderBuilder::new().from_reader(&bytes[..]);
         assert_eq!(reader.headers().unwrap().len(), 3 + COUNT);
@@ -85,7 +86,10 @@ mod tests {
         cells[0] = Cell::Text("");
         cells[1] = Cell::Real(0.0);
         let (text, _) = round_trip(&cells);
-        assert!(text.ends_with(&format!("7,u,2026-11-22T12:00:00.000Z,\"\",0.0{}\r\n", ",".repeat(COUNT - 2))), "{text}");
+        assert!(
+            text.ends_with(&format!("7,u,2026-11-22T12:00:00.000Z,\"\",0.0{}\r\n", ",".repeat(COUNT - 2))),
+            "{text}"
+        );
     }
 
     proptest! {

@@ -70,11 +70,14 @@ impl Draft {
     /// [`ExportError`]; there is no such file then.
     pub fn publish(self, name: &str) -> Result<Written, ExportError> {
         let path = self.folder.join(name);
-        let hashing = self.out.into_inner().map_err(|error| error.into_error()).map_err(ExportError::io(&path))?;
+        let hashing =
+            self.out.into_inner().map_err(|error| error.into_error()).map_err(ExportError::io(&path))?;
         let Hashing { file, hash, bytes } = hashing;
         file.as_file().sync_all().map_err(ExportError::io(&path))?;
         file.persist_noclobber(&path).map_err(|error| error.error).map_err(ExportError::create(&path))?;
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(ExportError::io(&self.folder))?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(ExportError::io(&self.folder))?;
         Ok(Written { bytes, sha256: hex(&hash.finalize()) })
     }
 }

@@ -59,7 +59,9 @@ impl Folder {
         let begin = format!("{from_seq:012}-");
         for entry in fs::read_dir(&self.path).map_err(ExportError::io(&self.path))? {
             let name = entry.map_err(ExportError::io(&self.path))?.file_name().to_string_lossy().into_owned();
-            let Some((to, ending)) = name.strip_prefix(&begin).and_then(|rest| rest.split_once('.')) else { continue };
+            let Some((to, ending)) = name.strip_prefix(&begin).and_then(|rest| rest.split_once('.')) else {
+                continue;
+            };
             if let (Ok(to_seq), Some(format)) = (to.parse(), Format::parse(ending)) {
                 return Ok(Some(Leftover { to_seq, format, name }));
             }

@@ -61,7 +61,8 @@ mod tests {
 
     fn rows(cells: &[Cell<'_>], count: i64, mut json: Json<Vec<u8>>) -> String {
         for seq in 0..count {
-            json.row(&DeltaRow { seq, op: Op::Create, observed_at: "2026-11-22T12:00:00.000Z", cells }).unwrap();
+            json.row(&DeltaRow { seq, op: Op::Create, observed_at: "2026-11-22T12:00:00.000Z", cells })
+                .unwrap();
         }
         String::from_utf8(json.end().unwrap()).unwrap()
     }
@@ -74,7 +75,8 @@ mod tests {
             assert_eq!(lines.lines().count(), usize::try_from(count).unwrap(), "{lines:?}");
             let array = rows(&cells, count, Json::array(Vec::new()).unwrap());
             let array: Vec<serde_json::Value> = serde_json::from_str(&array).unwrap();
-            let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let lines: Vec<serde_json::Value> =
+                lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             assert_eq!(array, lines);
         }
     }

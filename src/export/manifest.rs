@@ -147,7 +147,8 @@ impl Manifest {
     /// # Errors
     /// What is wrong with it, as the end of a sentence.
     pub fn read(bytes: &[u8]) -> Result<Manifest, String> {
-        let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| format!("it is no manifest: {error}"))?;
+        let manifest: Manifest =
+            serde_json::from_slice(bytes).map_err(|error| format!("it is no manifest: {error}"))?;
         let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
         let member = |value: &str| format!("\"manifest_sha256\": \"{value}\"");
         let zeroed = text.replace(&member(&manifest.manifest_sha256), &member(ZEROS));

@@ -118,7 +118,13 @@ impl HaloError {
     pub(super) fn unreadable(what: &'static str, answer: &Answer, source: ParseError) -> HaloError {
         let start = answer.body.iter().find(|byte| !byte.is_ascii_whitespace());
         let html = start == Some(&b'<');
-        HaloError::Unreadable(Unreadable { what, status: answer.status, bytes: answer.body.len(), html, source })
+        HaloError::Unreadable(Unreadable {
+            what,
+            status: answer.status,
+            bytes: answer.body.len(),
+            html,
+            source,
+        })
     }
 
     /// The same, knowing how often it was tried again.
@@ -126,7 +132,9 @@ impl HaloError {
         match self {
             HaloError::Unreachable { host, source, .. } => HaloError::Unreachable { host, source, retries },
             HaloError::Unavailable { what, status, .. } => HaloError::Unavailable { what, status, retries },
-            HaloError::Throttled { what, retry_after, .. } => HaloError::Throttled { what, retry_after, retries },
+            HaloError::Throttled { what, retry_after, .. } => {
+                HaloError::Throttled { what, retry_after, retries }
+            }
             other => other,
         }
     }
@@ -141,7 +149,9 @@ impl HaloError {
             HaloError::Unavailable { what: "a token", .. } => {
                 "the authorisation server fails; a wrong `tenant` can look like this too"
             }
-            HaloError::Unavailable { .. } => "nothing to do here; the next pass goes on where this one stopped",
+            HaloError::Unavailable { .. } => {
+                "nothing to do here; the next pass goes on where this one stopped"
+            }
             HaloError::Throttled { .. } => {
                 "other integrations may share the limit; lower rate_limit, or raise rate_limit_wait"
             }
@@ -159,7 +169,9 @@ impl HaloError {
             HaloError::Refused { status: 300..=399, .. } => {
                 "redirects are never followed; set server_url to the address it points to, if you trust it"
             }
-            HaloError::Refused { .. } => "check server_url against Configuration > Integrations > HaloITSM API",
+            HaloError::Refused { .. } => {
+                "check server_url against Configuration > Integrations > HaloITSM API"
+            }
             HaloError::Unreadable(Unreadable { what: "a token", .. }) => {
                 "check `tenant` and `auth_url`: a wrong tenant is answered with a web page"
             }
@@ -167,7 +179,9 @@ impl HaloError {
                 "a web page came where JSON should be: check server_url (`/api` is added to it), or whether the \
                  server is under maintenance"
             }
-            HaloError::Unreadable(_) => "the server's answer has changed its shape; the tickets are as they were",
+            HaloError::Unreadable(_) => {
+                "the server's answer has changed its shape; the tickets are as they were"
+            }
             HaloError::Misled { .. } => "set auth_url to the Authorisation Server that you trust",
         }
     }
@@ -177,7 +191,9 @@ impl HaloError {
 fn message(body: &[u8]) -> Option<String> {
     let text = match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(value) => first_text(&value)?,
-        Err(_) => std::str::from_utf8(body).ok().filter(|text| !text.trim_start().starts_with('<'))?.to_owned(),
+        Err(_) => {
+            std::str::from_utf8(body).ok().filter(|text| !text.trim_start().starts_with('<'))?.to_owned()
+        }
     };
     let text = printable(text.trim());
     (!text.is_empty()).then_some(text)

@@ -73,7 +73,8 @@ impl Http {
         let mut request = match &ask.form {
             None => self.client.get(ask.url),
             Some(form) => {
-                let fields: Vec<_> = form.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
+                let fields: Vec<_> =
+                    form.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
                 self.client.post(ask.url).form(&fields)
             }
         };

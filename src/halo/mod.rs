@@ -202,7 +202,8 @@ impl Halo {
         }
         let host = self.terms.server.host();
         let sent = self.transport.send(ask).await;
-        let answer = sent.map_err(|source| HaloError::Unreachable { host: host.to_owned(), source, retries: 0 })?;
+        let answer =
+            sent.map_err(|source| HaloError::Unreachable { host: host.to_owned(), source, retries: 0 })?;
         tracing::debug!(
             request = request_no,
             what = errand.what,

@@ -41,7 +41,8 @@ impl Throttle {
     /// processes, and count as made just now.
     #[must_use]
     pub fn new(limit: RateLimit, spent: u64) -> Throttle {
-        let allowed = (u64::from(limit.requests) * u64::from(USED_PERCENT) / 100).clamp(1, u64::from(u32::MAX));
+        let allowed =
+            (u64::from(limit.requests) * u64::from(USED_PERCENT) / 100).clamp(1, u64::from(u32::MAX));
         let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
         let parts = allowed.div_ceil(RING_MAX);
         let window = (limit.window / parts).max(Duration::from_nanos(1));
@@ -150,11 +151,17 @@ mod tests {
         for (requests, window) in [(300u32, 300u64), (10, 1), (1, 2), (2_500, 60)] {
             let times = passes(Throttle::new(limit(requests, window), 0), window * 4).await;
             let span = Duration::from_secs(window).as_secs_f64();
-            let most = times.iter().map(|from| times.iter().filter(|at| (*from..from + span).contains(*at)).count()).max();
+            let most = times
+                .iter()
+                .map(|from| times.iter().filter(|at| (*from..from + span).contains(*at)).count())
+                .max();
             assert!(most <= Some(requests as usize), "{most:?} requests in {window} s, promised {requests}");
             let possible = (80.0 * span).min(f64::from(requests));
             let used = times.iter().filter(|at| **at < 3.0 * span).count();
-            assert!(3.0 * 0.9 * possible <= used as f64 + 1.0, "only {used} of {requests} in {window} s were used");
+            assert!(
+                3.0 * 0.9 * possible <= used as f64 + 1.0,
+                "only {used} of {requests} in {window} s were used"
+            );
         }
     }
 

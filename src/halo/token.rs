@@ -93,7 +93,8 @@ impl Halo {
         let said = info.auth_url.filter(|it| !it.is_empty()).and_then(|text| Url::parse(&text).ok());
         let mut url = match said {
             Some(url) => {
-                config::safe(&url).map_err(|why| HaloError::Misled { what: "the authorisation server", why })?;
+                config::safe(&url)
+                    .map_err(|why| HaloError::Misled { what: "the authorisation server", why })?;
                 under_token(url)
             }
             None => self.terms.server.at("/auth/token"),
@@ -110,9 +111,14 @@ impl Halo {
     /// Asks the server where its authorisation server is. One that does not say is no error.
     async fn authinfo(&self) -> Result<AuthInfo, HaloError> {
         let url = self.terms.server.at("/api/authinfo");
-        let errand = Errand { what: "the authorisation server's address", url: &url, also: &[400, 401, 403, 404, 500] };
+        let errand = Errand {
+            what: "the authorisation server's address",
+            url: &url,
+            also: &[400, 401, 403, 404, 500],
+        };
         // A page, an error object or nothing at all just means that it does not say.
-        self.ask_openly(&errand, None, |answer| Ok(serde_json::from_slice(&answer.body).unwrap_or_default())).await
+        self.ask_openly(&errand, None, |answer| Ok(serde_json::from_slice(&answer.body).unwrap_or_default()))
+            .await
     }
 
     async fn grant(&self, endpoint: &Url, scope: &str) -> Result<Grant, HaloError> {
@@ -171,8 +177,8 @@ struct Granted {
 fn read_grant(answer: &Answer) -> Result<Result<Grant, Refusal>, ParseError> {
     let expected = "a token";
     if answer.status != 200 && answer.status != 201 {
-        let refusal: Refusal =
-            serde_json::from_slice(&answer.body).map_err(|_| ParseError::Shape { expected: "an OAuth error" })?;
+        let refusal: Refusal = serde_json::from_slice(&answer.body)
+            .map_err(|_| ParseError::Shape { expected: "an OAuth error" })?;
         return Ok(Err(refusal));
     }
     let granted: Granted = serde_json::from_slice(&answer.body).map_err(|error| {
@@ -181,11 +187,13 @@ fn read_grant(answer: &Answer) -> Result<Result<Grant, Refusal>, ParseError> {
     let bearer = granted.token_type.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
     let token = SecretString::from(granted.access_token);
     let token = token.expose_secret();
-    let visible = !token.is_empty() && token.len() <= TOKEN_MAX && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let visible =
+        !token.is_empty() && token.len() <= TOKEN_MAX && token.bytes().all(|byte| byte.is_ascii_graphic());
     if !bearer || !visible {
         return Err(ParseError::Shape { expected: "a bearer token" });
     }
-    let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ParseError::Shape { expected })?;
+    let mut header =
+        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ParseError::Shape { expected })?;
     header.set_sensitive(true);
     Ok(Ok(Grant { header, life: life(granted.expires_in.as_ref()) }))
 }
@@ -228,7 +236,14 @@ mod tests {
     fn a_token_that_no_header_holds_is_refused() {
         for token in ["", "two words", "line\r\nbreak", "caf\u{e9}"] {
             let body = json!({ "access_token": token, "token_type": "Bearer" }).to_string().into_bytes();
-            let answer = Answer { status: 200, date: None, retry_after: None, location: None, body: body.into(), took: Duration::ZERO };
+            let answer = Answer {
+                status: 200,
+                date: None,
+                retry_after: None,
+                location: None,
+                body: body.into(),
+                took: Duration::ZERO,
+            };
             assert!(read_grant(&answer).is_err(), "{token:?}");
         }
     }

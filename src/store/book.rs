@@ -68,9 +68,8 @@ impl Snapshot<'_> {
     /// [`StoreError`]
     pub fn waiting(&self) -> Result<Vec<(String, Position, i64)>, StoreError> {
         let newest = self.greatest_seq()?;
-        let mut statement = self
-            .connection
-            .prepare("SELECT name, exported_seq, acked_seq FROM consumers ORDER BY name")?;
+        let mut statement =
+            self.connection.prepare("SELECT name, exported_seq, acked_seq FROM consumers ORDER BY name")?;
         let rows = statement.query_map([], |row| {
             let exported_seq: i64 = row.get(1)?;
             let position = Position { exported_seq, acked_seq: row.get(2)?, last_manifest: None };

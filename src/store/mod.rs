@@ -26,7 +26,7 @@ pub use error::StoreError;
 pub use lock::{Lock, LockError};
 pub use open::{Options, SCHEMA_VERSION};
 pub use read::{Health, LastRun, Snapshot, StoredRow};
-pub use upsert::{Applied, Departure, Departed, Sighting};
+pub use upsert::{Applied, Departed, Departure, Sighting};
 pub use walks::{RunEnd, RunFigures, WalkFigures, WalkOutcome};
 
 /// The database, open for writing or for reading only.

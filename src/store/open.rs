@@ -76,12 +76,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub fn in_memory(now: Stamp) -> Result<Store, StoreError> {
-        let options = Options {
-            busy_timeout: Duration::ZERO,
-            full_text: false,
-            index_last_modified: false,
-            now,
-        };
+        let options =
+            Options { busy_timeout: Duration::ZERO, full_text: false, index_last_modified: false, now };
         let store = Store { connection: Connection::open_in_memory()?, path: PathBuf::from(":memory:") };
         store.prepare(&options)
     }

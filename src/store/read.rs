@@ -103,9 +103,11 @@ impl Snapshot<'_> {
     pub fn verdict(&self, question: &str) -> Result<Option<(String, Stamp)>, StoreError> {
         let row: Option<(String, String)> = self
             .connection
-            .query_row("SELECT verdict, decided_at FROM calibrations WHERE question = ?1", [question], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
+            .query_row(
+                "SELECT verdict, decided_at FROM calibrations WHERE question = ?1",
+                [question],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
         let Some((verdict, at)) = row else { return Ok(None) };
         Ok(stamp(Some(at))?.map(|at| (verdict, at)))
@@ -116,7 +118,8 @@ impl Snapshot<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn ticket_count(&self) -> Result<u64, StoreError> {
-        let count: i64 = self.connection.query_row("SELECT COUNT(*) FROM ticket_state", [], |row| row.get(0))?;
+        let count: i64 =
+            self.connection.query_row("SELECT COUNT(*) FROM ticket_state", [], |row| row.get(0))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
@@ -142,8 +145,10 @@ impl Snapshot<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn stored_rows(&self) -> Result<Vec<StoredRow>, StoreError> {
-        let mut statement = self.connection.prepare("SELECT UID, TICKET_TYPE_ID FROM tickets ORDER BY UID")?;
-        let rows = statement.query_map([], |row| Ok(StoredRow { id: row.get(0)?, ticket_type: row.get(1)? }))?;
+        let mut statement =
+            self.connection.prepare("SELECT UID, TICKET_TYPE_ID FROM tickets ORDER BY UID")?;
+        let rows =
+            statement.query_map([], |row| Ok(StoredRow { id: row.get(0)?, ticket_type: row.get(1)? }))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

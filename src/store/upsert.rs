@@ -360,7 +360,8 @@ impl<'c> Rows<'c> {
     }
 
     fn state(&mut self, id: i64) -> Result<Option<State>, StoreError> {
-        let state = self.state.query_row([id], |row| Ok(State { hash: row.get(0)?, request_no: row.get(1)? }));
+        let state =
+            self.state.query_row([id], |row| Ok(State { hash: row.get(0)?, request_no: row.get(1)? }));
         Ok(state.optional()?)
     }
 

@@ -6,8 +6,8 @@
 
 use crate::scope::Scope;
 use crate::store::Departure;
-use crate::ticket::attribute::{MERGED_INTO_ID, TICKET_TYPE_ID};
 use crate::ticket::Ticket;
+use crate::ticket::attribute::{MERGED_INTO_ID, TICKET_TYPE_ID};
 
 /// So few tickets may always be gone.
 const FEW: u64 = 20;

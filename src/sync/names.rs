@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::pass::Pass;
 use super::SyncError;
+use super::pass::Pass;
 use crate::halo::HaloError;
-use crate::ticket::parse::Named;
 use crate::ticket::Stamp;
+use crate::ticket::parse::Named;
 
 const DAILY: Duration = Duration::from_hours(24);
 const HOURLY: Duration = Duration::from_hours(1);
@@ -76,7 +76,9 @@ impl Pass {
     async fn do_without(&self, question: &'static str, error: HaloError) -> Result<(), SyncError> {
         let verdict = match &error {
             HaloError::Refused { status: 401 | 403, .. } => "forbidden",
-            HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::Unavailable { .. } => "unreadable",
+            HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::Unavailable { .. } => {
+                "unreadable"
+            }
             HaloError::Unreachable { .. }
             | HaloError::Throttled { .. }
             | HaloError::Credentials { .. }

@@ -119,7 +119,10 @@ impl Pass {
                 "" => scope.server.clone(),
                 tenant => format!("{} (tenant {tenant})", scope.server),
             };
-            return Err(SyncError::AnotherServer { stored: named(&stored.scope), wanted: named(&settings.scope) });
+            return Err(SyncError::AnotherServer {
+                stored: named(&stored.scope),
+                wanted: named(&settings.scope),
+            });
         }
         let kind = if settings.dry_run { "dry_run" } else { "sync" };
         let now = wall();
@@ -240,7 +243,8 @@ impl Pass {
     ) -> Result<Report, SyncError> {
         let mut warnings = Vec::new();
         let (walk_outcome, mut outcome) = judge(&walked);
-        let mut end = End { took_back: Vec::new(), departed: Vec::new(), absences: Vec::new(), present: Vec::new() };
+        let mut end =
+            End { took_back: Vec::new(), departed: Vec::new(), absences: Vec::new(), present: Vec::new() };
         if plan.full && walk_outcome == WalkOutcome::Counted {
             end.took_back = self.confirm_older(std::mem::take(&mut walked.older)).await?;
             if let Some(brake) = self.absent(&walked, &mut end).await? {
@@ -249,7 +253,8 @@ impl Pass {
         }
         let start = start_of(&walked.first);
         if start.is_none() {
-            warnings.push("the server sent no readable `Date`: the rows are stored, the watermark stays".into());
+            warnings
+                .push("the server sent no readable `Date`: the rows are stored, the watermark stays".into());
         }
         let moved = match outcome {
             Outcome::Complete => {
@@ -364,10 +369,13 @@ impl Pass {
     async fn ask_about(&self, absent: &[i64], end: &mut End) -> Result<(), SyncError> {
         let names = self.store.lock().read(|snapshot| snapshot.status_names())?;
         for ids in absent.chunks(IDS_A_REQUEST) {
-            let listed = self.halo.list(&Filter::Ids(ids.to_vec()), 1, self.settings.page_size.max(100)).await?;
+            let listed =
+                self.halo.list(&Filter::Ids(ids.to_vec()), 1, self.settings.page_size.max(100)).await?;
             for mut ticket in listed.list.tickets {
                 let wanted = ids.binary_search(&ticket.id()).is_ok();
-                if wanted && self.settings.scope.holds(ticket.integer(crate::ticket::attribute::TICKET_TYPE_ID)) {
+                if wanted
+                    && self.settings.scope.holds(ticket.integer(crate::ticket::attribute::TICKET_TYPE_ID))
+                {
                     ticket.name_status(|status| names.get(&status).cloned());
                     let (hash, request_no) = (ticket.hash(), listed.receipt.request_no);
                     end.present.push(Sighting { ticket, hash, request_no });

@@ -12,15 +12,15 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::SyncError;
 use super::pass::Pass;
 use super::reading::{Fault, Reading, Received};
-use super::SyncError;
 use crate::halo::{Filter, Halo, HaloError, Listed, Receipt, Spent};
 use crate::scope::Scope;
 use crate::store::{Applied, RunFigures, Sighting, StoreError, WalkFigures};
+use crate::ticket::Stamp;
 use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::parse::Stray;
-use crate::ticket::Stamp;
 
 /// Rows a transaction, about.
 const BATCH_ROWS: usize = 1_000;
@@ -180,7 +180,10 @@ impl Pass {
             return Ok(Some(fault));
         }
         if page.repaired != 0 {
-            tracing::warn!(places = page.repaired, "an answer was repaired: not everything in it was UTF-8 text");
+            tracing::warn!(
+                places = page.repaired,
+                "an answer was repaired: not everything in it was UTF-8 text"
+            );
         }
         self.progress.received(walked.reading.rows(), walked.reading.record_count());
         walked.unnamed.extend(page.unnamed);

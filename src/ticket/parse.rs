@@ -233,7 +233,10 @@ fn count(value: &serde_json::Value) -> Option<u64> {
         serde_json::Value::String(text) => text.trim().parse().ok(),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         value => value.as_u64().or_else(|| {
-            value.as_f64().filter(|count| count.fract() == 0.0 && (0.0..9e15).contains(count)).map(|it| it as u64)
+            value
+                .as_f64()
+                .filter(|count| count.fract() == 0.0 && (0.0..9e15).contains(count))
+                .map(|it| it as u64)
         }),
     }
 }
@@ -281,7 +284,9 @@ fn strays(text: &str) -> Vec<Stray> {
     let Ok(raw) = serde_json::from_str::<Raw<'_>>(text) else { return Vec::new() };
     raw.tickets
         .into_iter()
-        .filter_map(|row| whole(row.get(), Row::default()).ok()?.err().map(|odd| Oddity::new(odd.reason, row.get())))
+        .filter_map(|row| {
+            whole(row.get(), Row::default()).ok()?.err().map(|odd| Oddity::new(odd.reason, row.get()))
+        })
         .map(|oddity| Stray { oddity })
         .collect()
 }

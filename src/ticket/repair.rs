@@ -58,7 +58,8 @@ fn repair_texts(text: &str) -> (String, usize) {
 
 /// Copies the number at the start of `rest`, in quotes where it is larger than any double.
 fn number(rest: &str, out: &mut String) -> usize {
-    let length = rest.find(|it: char| !matches!(it, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
+    let length =
+        rest.find(|it: char| !matches!(it, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
     let digits = &rest[..length];
     if digits.parse::<f64>().is_ok_and(f64::is_infinite) {
         out.push('"');
