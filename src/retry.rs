@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    const POLICY: Policy = Policy { max_retries: 5, rate_limit_wait: Duration::from_secs(60) };
+    const POLICY: Policy = Policy { max_retries: 5, rate_limit_wait: Duration::from_mins(1) };
 
     #[rstest]
     #[case::as_told(Some(30), 30)]

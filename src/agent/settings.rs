@@ -30,14 +30,9 @@ const CREDENTIAL: &str = "halo-client-secret";
 /// # Errors
 /// [`AgentError`]
 pub fn load(named: Option<&Path>) -> Result<Loaded, AgentError> {
-    let file =
-        match named.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from)) {
-            Some(file) => file,
-            None => {
-                let found = PLACES.into_iter().map(PathBuf::from).find(|place| place.exists());
-                found.ok_or_else(|| AgentError::NoSettings { tried: PLACES.to_vec() })?
-            }
-        };
+    let named = named.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from));
+    let usual = || PLACES.into_iter().map(PathBuf::from).find(|place| place.exists());
+    let file = named.or_else(usual).ok_or_else(|| AgentError::NoSettings { tried: PLACES.to_vec() })?;
     let unreadable = |source| AgentError::Unreadable { what: "the settings", path: file.clone(), source };
     let text = fs::read_to_string(&file).map_err(unreadable)?;
     let folder = std::path::absolute(&file).map_err(unreadable)?;

@@ -8,11 +8,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Consumer, Format};
 
-/// Keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite file.
+/// Keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite file
 #[derive(Debug, Parser)]
 #[command(name = "halosync", version, propagate_version = true, arg_required_else_help = true)]
 pub(super) struct Arguments {
-    /// Settings file [default: $HALOSYNC_CONFIG, ./agent.toml, /etc/halosync/agent.toml]
+    /// Settings file [default: `$HALOSYNC_CONFIG`, ./agent.toml, /etc/halosync/agent.toml]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// One JSON document on stdout, errors as one JSON object on stderr

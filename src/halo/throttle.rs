@@ -159,7 +159,7 @@ mod tests {
             let possible = (80.0 * span).min(f64::from(requests));
             let used = times.iter().filter(|at| **at < 3.0 * span).count();
             assert!(
-                3.0 * 0.9 * possible <= used as f64 + 1.0,
+                3.0 * 0.9 * possible <= f64::from(u32::try_from(used).unwrap()) + 1.0,
                 "only {used} of {requests} in {window} s were used"
             );
         }

@@ -229,13 +229,20 @@ fn in_order(
     receiver
 }
 
+/// What a stored batch did, and the older versions among it.
+type Stored = Result<(Applied, Vec<Sighting>), StoreError>;
+
+/// When the fill that is under way began by the server's clock, where that tells the time.
+#[derive(Clone, Copy)]
+struct FillStart(Option<Stamp>);
+
 /// Stores one batch while the next one arrives.
 struct Writer<'p> {
     pass: &'p Pass,
     walk_id: i64,
     keep_older: bool,
-    fill: Option<Option<Stamp>>,
-    under_way: Option<JoinHandle<Result<(Applied, Vec<Sighting>), StoreError>>>,
+    fill: Option<FillStart>,
+    under_way: Option<JoinHandle<Stored>>,
     applied: Applied,
     older: Vec<Sighting>,
 }
@@ -246,7 +253,7 @@ impl<'p> Writer<'p> {
             pass,
             walk_id: plan.walk_id,
             keep_older: plan.full,
-            fill: plan.fill.then(|| super::pass::start_of(&first)),
+            fill: plan.fill.then(|| FillStart(super::pass::start_of(&first))),
             under_way: None,
             applied: Applied::default(),
             older: Vec::new(),
@@ -265,7 +272,7 @@ impl<'p> Writer<'p> {
                 writing.keep_strays(&batch.strays, now)?;
                 writing.note_walk(walk_id, &walk, None, now)?;
                 writing.note_run(run_id, &run)?;
-                if let (Some(started_at), Some(last)) = (fill, batch.sightings.last())
+                if let (Some(FillStart(started_at)), Some(last)) = (fill, batch.sightings.last())
                     && let Some(mut mark) = writing.snapshot().watermark()?
                 {
                     mark.fill_started_at = started_at;

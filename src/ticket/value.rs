@@ -113,12 +113,12 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn refuse<E>(self, reason: &'static str, raw: &str) -> Result<Value, E> {
+    fn refuse(self, reason: &'static str, raw: &str) -> Value {
         *self.oddity = Some(Oddity::new(reason, raw));
-        Ok(Value::Null)
+        Value::Null
     }
 
-    fn wrong<E>(self, raw: &str) -> Result<Value, E> {
+    fn wrong(self, raw: &str) -> Value {
         let reason = match self.kind {
             Kind::Text => "not a text",
             Kind::Clock => "not a clock time",
@@ -153,7 +153,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
     fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
         match self.kind {
             Kind::Boolean => Ok(Value::Integer(i64::from(truth))),
-            _ => self.wrong(&truth.to_string()),
+            _ => Ok(self.wrong(&truth.to_string())),
         }
     }
 
@@ -164,14 +164,14 @@ impl<'de> Visitor<'de> for Reading<'_> {
             #[expect(clippy::cast_precision_loss)]
             Kind::Real => Ok(Value::Real(number as f64)),
             Kind::Boolean if number == 0 || number == 1 => Ok(Value::Integer(number)),
-            _ => self.wrong(&number.to_string()),
+            _ => Ok(self.wrong(&number.to_string())),
         }
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
         match i64::try_from(number) {
             Ok(number) => self.visit_i64(number),
-            Err(_) => self.refuse("larger than 64 bits", &number.to_string()),
+            Err(_) => Ok(self.refuse("larger than 64 bits", &number.to_string())),
         }
     }
 
@@ -181,7 +181,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
             // `-0.0 + 0.0` is `0.0` (IEEE 754 §6.3): the server sends `estimate` so.
             (Kind::Real, _) => Ok(Value::Real(number + 0.0)),
             (Kind::Boolean, Some(number @ (0 | 1))) => Ok(Value::Integer(number)),
-            _ => self.wrong(&number.to_string()),
+            _ => Ok(self.wrong(&number.to_string())),
         }
     }
 
@@ -191,21 +191,21 @@ impl<'de> Visitor<'de> for Reading<'_> {
             Kind::Timestamp if text.is_empty() => Ok(Value::Null),
             Kind::Timestamp => match Stamp::read(text) {
                 Ok(stamp) => Ok(stamp.map_or(Value::Null, |stamp| Value::Text(stamp.to_string()))),
-                Err(_) => self.wrong(&quoted(text)),
+                Err(_) => Ok(self.wrong(&quoted(text))),
             },
-            _ => self.wrong(&quoted(text)),
+            _ => Ok(self.wrong(&quoted(text))),
         }
     }
 
     // An array or object is rare enough to be read as a tree: only its text is kept.
     fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<Value, A::Error> {
         let raw = serde_json::Value::deserialize(SeqAccessDeserializer::new(array))?;
-        self.wrong(&raw.to_string())
+        Ok(self.wrong(&raw.to_string()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Value, A::Error> {
         let raw = serde_json::Value::deserialize(MapAccessDeserializer::new(object))?;
-        self.wrong(&raw.to_string())
+        Ok(self.wrong(&raw.to_string()))
     }
 }
 
