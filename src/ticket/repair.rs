@@ -95,7 +95,7 @@ fn escape(rest: &str, out: &mut String, repaired: &mut usize) -> usize {
     }
 }
 
-/// The UTF-16 code unit of a `\uXXXX` at the start of the text.
+/// The UTF-16 code unit of a `\u` escape at the start of the text.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
