@@ -65,18 +65,16 @@ fn the_demo_replaces_its_own_folder_and_no_other() {
     demo(folder.path());
     let precious = folder.path().join("demo");
     fs::remove_file(precious.join(".halosync-demo")).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_halosync"))
-        .args(["demo", "--dir"])
-        .arg(&precious)
-        .output()
-        .unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_halosync")).args(["demo", "--dir"]).arg(&precious).output().unwrap();
     assert_eq!(output.status.code(), Some(73));
     assert!(precious.join("halosync.db").exists(), "a folder that is not the demo's was emptied");
 }
 
 #[test]
 fn every_file_that_the_readme_links_to_is_there() {
-    for link in readme().split("](").skip(1).filter_map(|rest| rest.split(')').next().map(ToOwned::to_owned)) {
+    for link in readme().split("](").skip(1).filter_map(|rest| rest.split(')').next().map(ToOwned::to_owned))
+    {
         assert!(link.starts_with("http") || Path::new(&link).exists(), "{link}");
     }
 }
@@ -89,7 +87,9 @@ fn the_example_holds_every_setting_with_its_default() {
     let uncommented: String = EXAMPLE
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => format!("{rest}\n"),
+            Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => {
+                format!("{rest}\n")
+            }
             _ => format!("{line}\n"),
         })
         .collect();

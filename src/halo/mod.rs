@@ -246,6 +246,8 @@ impl HaloError {
         match self {
             HaloError::Throttled { retry_after, .. } => Failure::Throttled { retry_after: *retry_after },
             HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => Failure::Unavailable,
+            // A refusal in a strange shape is a refusal; only what should have been an answer may become one.
+            HaloError::Unreadable(answer) if 400 <= answer.status => Failure::Refused,
             HaloError::Unreadable(_) => Failure::Unreadable,
             HaloError::Refused { status: 401, .. } => Failure::Unauthorized,
             HaloError::Refused { .. } | HaloError::Credentials { .. } | HaloError::Misled { .. } => {

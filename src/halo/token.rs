@@ -108,7 +108,8 @@ impl Halo {
         Ok(url)
     }
 
-    /// Asks the server where its authorisation server is. One that does not say is no error.
+    /// Asks the server where its authorisation server is. One that does not say, in whatever way, is no
+    /// error: the usual place is tried then.
     async fn authinfo(&self) -> Result<AuthInfo, HaloError> {
         let url = self.terms.server.at("/api/authinfo");
         let errand = Errand {
@@ -116,9 +117,11 @@ impl Halo {
             url: &url,
             also: &[400, 401, 403, 404, 500],
         };
-        // A page, an error object or nothing at all just means that it does not say.
-        self.ask_openly(&errand, None, |answer| Ok(serde_json::from_slice(&answer.body).unwrap_or_default()))
-            .await
+        let read = |answer: &Answer| Ok(serde_json::from_slice(&answer.body).unwrap_or_default());
+        match self.ask_openly(&errand, None, read).await {
+            Err(HaloError::Refused { .. } | HaloError::Unavailable { .. }) => Ok(AuthInfo::default()),
+            asked => asked,
+        }
     }
 
     async fn grant(&self, endpoint: &Url, scope: &str) -> Result<Grant, HaloError> {
