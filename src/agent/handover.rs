@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use super::{AgentError, Loaded, now, options};
 use crate::config::{Ack, Consumer, Format};
 use crate::export::{
-    Counts, ExportError, File, Folder, Leftover, Manifest, Package, data_name, manifest_name,
+    Counts, ExportError, File, Folder, Leftover, Manifest, Package, SnapshotFolder, data_name, manifest_name,
 };
 use crate::store::{Delivered, Lock, Position, SCHEMA_VERSION, Snapshot, Store, StoreError};
-use crate::ticket::Tally;
+use crate::ticket::{Stamp, Table, Tally, delta_columns};
 use crate::watermark::State;
 
 /// What a call handed on.
@@ -86,8 +86,9 @@ impl Desk<'_> {
                 return Ok::<_, AgentError>(None);
             }
             let name = data_name(from, to, format);
-            let written = self.folder.write_data(&name, format, |rows| {
-                snapshot.delta(from, |row| rows.row(&row).map_err(|source| self.failed(&name, source)))
+            let written = self.folder.write_data(&name, format, &delta_columns(), |rows| {
+                snapshot
+                    .delta(from, |row| rows.row(row.all_cells()).map_err(|source| self.failed(&name, source)))
             })?;
             let package = self.package(snapshot, (from, to), position, written.0)?;
             Ok(Some((name, written, package)))
@@ -130,25 +131,15 @@ impl Desk<'_> {
     fn package(
         &self,
         snapshot: &Snapshot<'_>,
-        (from_seq, to_seq): (i64, i64),
+        range: (i64, i64),
         position: &Position,
         tally: Tally,
     ) -> Result<Package, StoreError> {
-        let mark = snapshot.watermark()?;
-        let state = mark.as_ref().map_or(State::Filling, |mark| mark.state);
         Ok(Package {
-            lineage: snapshot.lineage()?,
-            server: mark.as_ref().map_or(String::new(), |mark| mark.scope.server.clone()),
-            consumer: self.consumer.as_str().to_owned(),
-            from_seq,
-            to_seq,
-            complete: state == State::Following,
-            state: state.word().to_owned(),
-            covered_until: mark.and_then(|mark| mark.covered_until).map(|at| at.to_string()),
-            schema_version: SCHEMA_VERSION,
-            created_at: now().to_string(),
-            counts: Counts { c: tally.created, u: tally.updated, d: tally.deleted },
+            kind: "delta",
+            consumer: Some(self.consumer.as_str().to_owned()),
             previous: position.last_manifest.clone(),
+            ..facts(snapshot, range, tally, now())?
         })
     }
 
@@ -186,4 +177,83 @@ fn data_file(name: String, format: Format, tally: Tally, bytes: u64, sha256: Str
         bytes,
         sha256,
     }
+}
+
+/// What a manifest says of the database, as one transaction sees it.
+fn facts(
+    snapshot: &Snapshot<'_>,
+    (from_seq, to_seq): (i64, i64),
+    tally: Tally,
+    now: Stamp,
+) -> Result<Package, StoreError> {
+    let mark = snapshot.watermark()?;
+    let state = mark.as_ref().map_or(State::Filling, |mark| mark.state);
+    Ok(Package {
+        kind: "snapshot",
+        lineage: snapshot.lineage()?,
+        server: mark.as_ref().map_or(String::new(), |mark| mark.scope.server.clone()),
+        consumer: None,
+        from_seq,
+        to_seq,
+        complete: state == State::Following,
+        state: state.word().to_owned(),
+        covered_until: mark.and_then(|mark| mark.covered_until).map(|at| at.to_string()),
+        schema_version: SCHEMA_VERSION,
+        created_at: now.to_string(),
+        counts: Counts { c: tally.created, u: tally.updated, d: tally.deleted },
+        previous: None,
+    })
+}
+
+/// A snapshot that was made, or not: a copy that was never complete is given out only on request.
+#[derive(Debug)]
+pub enum Taken {
+    /// Here it is.
+    Snapshot {
+        /// Its folder.
+        folder: PathBuf,
+        /// Its manifest.
+        manifest: Box<Manifest>,
+    },
+    /// The copy has never been complete.
+    Incomplete,
+}
+
+/// Writes all tables as they stand at one change, whatever is written meanwhile.
+///
+/// # Errors
+/// [`AgentError`]; there is no folder then.
+pub fn snapshot(
+    loaded: &Loaded,
+    format: Format,
+    dir: Option<&Path>,
+    allow_incomplete: bool,
+) -> Result<Taken, AgentError> {
+    let config = &loaded.config;
+    let store = Store::open_read_only(&config.store.path, config.store.busy_timeout)?;
+    let _lock = Lock::of_the_exporter(&config.store.path, config.store.busy_timeout)?;
+    store.read(|snapshot| {
+        let at = now();
+        let to = snapshot.greatest_seq()?;
+        let tickets = Tally { created: snapshot.ticket_count()?, ..Tally::default() };
+        let package = facts(snapshot, (0, to), tickets, at)?;
+        if !package.complete && !allow_incomplete {
+            return Ok(Taken::Incomplete);
+        }
+        let mut draft = SnapshotFolder::begin(dir.unwrap_or(&config.export.dir))?;
+        for table in Table::ALL {
+            draft.write(table.name(), format, &table.columns(), |rows| {
+                snapshot.table(table, |cells| {
+                    let written = rows.row(cells.iter().copied());
+                    written.map_err(|source| {
+                        let path = PathBuf::from(table.name());
+                        AgentError::from(ExportError::Io { path, source })
+                    })
+                })
+            })?;
+        }
+        let name = format!("{}-seq{to:012}", at.instant().format("%Y-%m-%dT%H%M%SZ"));
+        let (folder, manifest) = draft.publish(&name, package)?;
+        Ok(Taken::Snapshot { folder, manifest: Box::new(manifest) })
+    })
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use chrono::{TimeDelta, Utc};
 
 pub use error::{AgentError, SecretProblem, Signal};
-pub use handover::{Handover, deliver};
+pub use handover::{Handover, Taken, deliver, snapshot};
 pub use settings::{Loaded, init, load};
 
 use crate::config::Config;

@@ -94,6 +94,21 @@ pub(super) struct Sync {
 pub(super) enum Export {
     /// Everything that changed since the consumer's last package
     Delta(Delta),
+    /// Every table as it stands now, consistent at one change
+    Snapshot(Snapshot),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Snapshot {
+    /// csv, jsonl or json [default: export.format]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    pub(super) format: Option<Format>,
+    /// The export folder [default: export.dir]
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Also of a copy that was never complete; its manifest says so
+    #[arg(long)]
+    pub(super) allow_incomplete: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,13 +4,42 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::args::{Arguments, Delta, Export};
+use super::args::{Arguments, Delta, Export, Snapshot};
 use super::{Ended, say, say_json};
-use crate::agent::{self, Handover, Loaded};
+use crate::agent::{self, Handover, Loaded, Taken};
 
 pub(super) fn export(arguments: &Arguments, loaded: &Loaded, export: &Export) -> Ended {
     match export {
         Export::Delta(delta) => self::delta(arguments, loaded, delta),
+        Export::Snapshot(snapshot) => self::snapshot(arguments, loaded, snapshot),
+    }
+}
+
+fn snapshot(arguments: &Arguments, loaded: &Loaded, wanted: &Snapshot) -> Ended {
+    let format = wanted.format.unwrap_or(loaded.config.export.format);
+    let taken = agent::snapshot(loaded, format, wanted.out.as_deref(), wanted.allow_incomplete)?;
+    match taken {
+        Taken::Snapshot { folder, manifest } => {
+            if arguments.json {
+                say_json(&json!({ "folder": folder.display().to_string(), "manifest": manifest }))?;
+            } else {
+                let mut text = format!("{}\n", folder.display());
+                for file in &manifest.files {
+                    // Writing to a `String` cannot fail.
+                    let _ = writeln!(text, "  {}: {} rows, {} bytes", file.name, file.rows, file.bytes);
+                }
+                say(&text)?;
+            }
+            Ok(0)
+        }
+        Taken::Incomplete => {
+            if arguments.json {
+                say_json(&json!({ "folder": null, "manifest": null }))?;
+            } else {
+                say("no snapshot: the copy has never been complete (--allow-incomplete takes one anyway)\n")?;
+            }
+            Ok(3)
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use crate::ticket::{ATTRIBUTES, Cell, DeltaRow};
+use crate::ticket::{Cell, Column};
 
 /// Writes rows as CSV.
 pub struct Csv<W> {
@@ -13,19 +13,20 @@ pub struct Csv<W> {
 }
 
 impl<W: Write> Csv<W> {
-    pub(super) fn begin(mut out: W) -> io::Result<Csv<W>> {
-        out.write_all(b"_seq,_op,_observed_at")?;
-        for attribute in &ATTRIBUTES {
-            write!(out, ",{}", attribute.name)?;
+    pub(super) fn begin(columns: &[Column], mut out: W) -> io::Result<Csv<W>> {
+        for (place, column) in columns.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(out, "{comma}{}", column.name)?;
         }
         out.write_all(b"\r\n")?;
         Ok(Csv { out })
     }
 
-    pub(super) fn row(&mut self, row: &DeltaRow<'_>) -> io::Result<()> {
-        write!(self.out, "{},{},{}", row.seq, row.op.letter(), row.observed_at)?;
-        for cell in row.cells {
-            self.out.write_all(b",")?;
+    pub(super) fn row<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>) -> io::Result<()> {
+        for (place, cell) in cells.into_iter().enumerate() {
+            if place != 0 {
+                self.out.write_all(b",")?;
+            }
             match cell {
                 Cell::Null => {}
                 Cell::Integer(number) => write!(self.out, "{number}")?,
@@ -62,15 +63,15 @@ impl<W: Write> Csv<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ticket::Op;
     use crate::ticket::attribute::COUNT;
+    use crate::ticket::{DeltaRow, Op, delta_columns};
     use proptest::prelude::*;
 
     /// The fields of one row of `cells`, as text, by an independent reader.
     fn round_trip(cells: &[Cell<'_>]) -> (String, Vec<String>) {
-        let mut csv = Csv::begin(Vec::new()).unwrap();
-        csv.row(&DeltaRow { seq: 7, op: Op::Update, observed_at: "2026-11-22T12:00:00.000Z", cells })
-            .unwrap();
+        let mut csv = Csv::begin(&delta_columns(), Vec::new()).unwrap();
+        let row = DeltaRow { seq: 7, op: Op::Update, observed_at: "2026-11-22T12:00:00.000Z", cells };
+        csv.row(row.all_cells()).unwrap();
         let bytes = csv.end();
         let mut reader = csv::ReaderBuilder::new().from_reader(&bytes[..]);
         assert_eq!(reader.headers().unwrap().len(), 3 + COUNT);

@@ -75,9 +75,7 @@ impl Draft {
         let Hashing { file, hash, bytes } = hashing;
         file.as_file().sync_all().map_err(ExportError::io(&path))?;
         file.persist_noclobber(&path).map_err(|error| error.error).map_err(ExportError::create(&path))?;
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(ExportError::io(&self.folder))?;
+        sync_folder(&self.folder)?;
         Ok(Written { bytes, sha256: hex(&hash.finalize()) })
     }
 }
@@ -90,6 +88,11 @@ impl Write for Draft {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// Brings the names in a folder to the disk.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), ExportError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(ExportError::io(folder))
 }
 
 /// What is in a file that is there already.

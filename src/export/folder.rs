@@ -9,6 +9,7 @@ use super::file::{Draft, Written, measure, remove_litter};
 use super::manifest::{File, Manifest, Package};
 use super::{ExportError, Rows};
 use crate::config::{Consumer, Format};
+use crate::ticket::Column;
 
 /// The folder of one consumer.
 #[derive(Debug)]
@@ -35,14 +36,25 @@ impl Folder {
     /// [`ExportError`]
     pub fn of(dir: &Path, consumer: &Consumer) -> Result<Folder, ExportError> {
         let path = dir.join("deltas").join(consumer.as_str());
-        for folder in [dir, &dir.join("deltas"), &path] {
+        Folder::make([dir, &dir.join("deltas"), &path])?;
+        remove_litter(&path)?;
+        Ok(Folder { path })
+    }
+
+    /// Makes folders that are not there yet.
+    pub(super) fn make<const N: usize>(folders: [&Path; N]) -> Result<(), ExportError> {
+        for folder in folders {
             match fs::create_dir(folder) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir() => {}
                 made => made.map_err(ExportError::create(folder))?,
             }
         }
-        remove_litter(&path)?;
-        Ok(Folder { path })
+        Ok(())
+    }
+
+    /// A folder that is being made: it has no name yet, so nothing in it is taken for a package.
+    pub(super) fn nameless(path: &Path) -> Folder {
+        Folder { path: path.to_owned() }
     }
 
     /// Where it is.
@@ -77,10 +89,11 @@ impl Folder {
         &self,
         name: &str,
         format: Format,
+        columns: &[Column],
         fill: impl FnOnce(&mut Rows<Draft>) -> Result<T, E>,
     ) -> Result<(T, Written), E> {
         let failed = || ExportError::io(&self.path.join(name));
-        let mut rows = Rows::begin(format, Draft::new(&self.path)?).map_err(failed())?;
+        let mut rows = Rows::begin(format, columns, Draft::new(&self.path)?).map_err(failed())?;
         let filled = fill(&mut rows)?;
         let draft = rows.end().map_err(failed())?;
         Ok((filled, draft.publish(name)?))
@@ -117,7 +130,7 @@ impl Folder {
     pub fn write_manifest(&self, package: Package, file: File) -> Result<Manifest, ExportError> {
         let name = manifest_name(package.from_seq, package.to_seq);
         let failed = ExportError::io(&self.path.join(&name));
-        let (manifest, bytes) = match Manifest::of_delta(package, file) {
+        let (manifest, bytes) = match Manifest::seal(package, vec![file]) {
             Ok(made) => made,
             Err(error) => return Err(failed(error.into())),
         };

@@ -84,12 +84,14 @@ pub struct Options {
 /// What a manifest says about its database, which the files themselves do not.
 #[derive(Clone, Debug)]
 pub struct Package {
+    /// `delta` or `snapshot`.
+    pub kind: &'static str,
     /// The line of changes.
     pub lineage: String,
     /// The server.
     pub server: String,
-    /// For whom.
-    pub consumer: String,
+    /// For whom; nobody in particular for a snapshot.
+    pub consumer: Option<String>,
     /// The range, its lower end not in it.
     pub from_seq: i64,
     /// Its upper end.
@@ -113,17 +115,17 @@ pub struct Package {
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 impl Manifest {
-    /// The manifest of a delta, hashed.
+    /// The manifest of a package, hashed.
     ///
     /// # Errors
     /// What `serde_json` reports; it has no reason to.
-    pub fn of_delta(package: Package, file: File) -> Result<(Manifest, Vec<u8>), serde_json::Error> {
+    pub(super) fn seal(package: Package, files: Vec<File>) -> Result<(Manifest, Vec<u8>), serde_json::Error> {
         let mut manifest = Manifest {
             format: "halosync/1".into(),
-            kind: "delta".into(),
+            kind: package.kind.into(),
             lineage: package.lineage,
             server: package.server,
-            consumer: Some(package.consumer),
+            consumer: package.consumer,
             from_seq: package.from_seq,
             to_seq: package.to_seq,
             complete: package.complete,
@@ -132,7 +134,7 @@ impl Manifest {
             schema_version: package.schema_version,
             created_at: package.created_at,
             counts: package.counts,
-            files: vec![file],
+            files,
             options: Options { excel_safe: false, newlines: "keep".into() },
             previous_manifest_sha256: package.previous,
             manifest_sha256: ZEROS.into(),

@@ -9,6 +9,7 @@ mod file;
 mod folder;
 mod json;
 mod manifest;
+mod snapshot;
 
 use std::io::{self, Write};
 
@@ -16,11 +17,12 @@ pub use error::ExportError;
 pub use file::{Draft, Written};
 pub use folder::{Folder, Leftover, data_name, manifest_name};
 pub use manifest::{Counts, File, Manifest, Options, Package};
+pub use snapshot::SnapshotFolder;
 
 use crate::config::Format;
-use crate::ticket::DeltaRow;
+use crate::ticket::{Cell, Column};
 
-/// Writes rows of a delta in one format.
+/// Writes rows in one format.
 pub enum Rows<W: Write> {
     /// RFC 4180.
     Csv(csv::Csv<W>),
@@ -33,22 +35,22 @@ impl<W: Write> Rows<W> {
     ///
     /// # Errors
     /// What writing reports.
-    pub fn begin(format: Format, out: W) -> io::Result<Rows<W>> {
+    pub fn begin(format: Format, columns: &[Column], out: W) -> io::Result<Rows<W>> {
         Ok(match format {
-            Format::Csv => Rows::Csv(csv::Csv::begin(out)?),
-            Format::Jsonl => Rows::Json(json::Json::lines(out)),
-            Format::Json => Rows::Json(json::Json::array(out)?),
+            Format::Csv => Rows::Csv(csv::Csv::begin(columns, out)?),
+            Format::Jsonl => Rows::Json(json::Json::lines(columns, out)),
+            Format::Json => Rows::Json(json::Json::array(columns, out)?),
         })
     }
 
-    /// Writes one row.
+    /// Writes one row: a cell for each column.
     ///
     /// # Errors
     /// What writing reports.
-    pub fn row(&mut self, row: &DeltaRow<'_>) -> io::Result<()> {
+    pub fn row<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>) -> io::Result<()> {
         match self {
-            Rows::Csv(csv) => csv.row(row),
-            Rows::Json(json) => json.row(row),
+            Rows::Csv(csv) => csv.row(cells),
+            Rows::Json(json) => json.row(cells),
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use super::upsert::{cell, columns};
 use super::{Snapshot, StoreError};
 use crate::ticket::attribute::COUNT;
-use crate::ticket::{ATTRIBUTES, Cell, DeltaRow, Op, Tally, Value};
+use crate::ticket::{ATTRIBUTES, Cell, DeltaRow, Op, Table, Tally, Value};
 
 /// Each ticket's first and last record in a range; the first tells whether it was there before, the
 /// last whether it is there after.
@@ -92,6 +92,33 @@ impl Snapshot<'_> {
             tally.count(op);
         }
         Ok(tally)
+    }
+
+    /// Gives every row of a table, in the order of its key.
+    ///
+    /// # Errors
+    /// Whatever `take` or SQLite reports.
+    pub fn table<E: From<StoreError>>(
+        &self,
+        table: Table,
+        mut take: impl FnMut(&[Cell<'_>]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let columns = table.columns();
+        let names: Vec<_> = columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
+        let key = if table == Table::CustomFields { "UID, FIELD_ID" } else { "rowid" };
+        let sql = format!("SELECT {} FROM {} ORDER BY {key}", names.join(", "), table.name());
+        let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
+        let mut rows = statement.query([]).map_err(StoreError::from)?;
+        let mut given = 0;
+        while let Some(row) = rows.next().map_err(StoreError::from)? {
+            let mut cells = Vec::with_capacity(columns.len());
+            for place in 0..columns.len() {
+                cells.push(cell(row.get_ref(place).map_err(StoreError::from)?));
+            }
+            take(&cells)?;
+            given += 1;
+        }
+        Ok(given)
     }
 
     /// What the records after `from` up to `to` come to, counted only.

@@ -16,6 +16,14 @@ pub struct DeltaRow<'a> {
     pub cells: &'a [Cell<'a>],
 }
 
+impl<'a> DeltaRow<'a> {
+    /// Its cells, in the order of [`super::delta_columns`].
+    pub fn all_cells(&self) -> impl Iterator<Item = Cell<'a>> {
+        let first = [Cell::Integer(self.seq), Cell::Text(self.op.letter()), Cell::Text(self.observed_at)];
+        first.into_iter().chain(self.cells.iter().copied())
+    }
+}
+
 /// How many tickets a range creates, updates and deletes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {

@@ -10,6 +10,7 @@ pub mod parse;
 mod repair;
 mod row;
 mod stamp;
+mod table;
 mod value;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -19,6 +20,7 @@ pub(crate) use change::row_as_json;
 pub use change::{Change, Op};
 pub use delta::{DeltaRow, Tally};
 pub use stamp::{NotAnInstant, Stamp};
+pub use table::{Column, Table, delta_columns};
 pub use value::{Cell, Oddity, RAW_MAX, Value};
 
 /// A ticket as one answer of the server showed it: the attributes in table order.
