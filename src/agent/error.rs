@@ -134,10 +134,12 @@ impl AgentError {
             | AgentError::Unreadable { .. }
             | AgentError::Secret { .. }
             | AgentError::Wiring(_) => 78,
+            AgentError::CannotCreate { source, .. } if is_full(source) => 74,
             AgentError::CannotCreate { .. } | AgentError::NotADemo { .. } => 73,
             AgentError::Sync(error) => of_sync(error),
             AgentError::Store(error) => of_store(error),
             AgentError::Lock(LockError::Held { .. }) => 75,
+            AgentError::Lock(LockError::Io { source, .. }) if is_full(source) => 74,
             AgentError::Lock(LockError::Io { .. }) => 73,
             AgentError::Export(ExportError::CannotCreate { source, .. }) if is_full(source) => 74,
             AgentError::Export(ExportError::CannotCreate { .. }) => 73,
@@ -163,6 +165,7 @@ impl AgentError {
             AgentError::CannotCreate { path, source } if source.kind() == io::ErrorKind::AlreadyExists => {
                 format!("{} stays as it is; name another file, or remove it first", path.display())
             }
+            AgentError::CannotCreate { source, .. } if is_full(source) => "make room on the disk".into(),
             AgentError::CannotCreate { path, .. } => {
                 format!("check the folder of {} and its owner", path.display())
             }
@@ -178,6 +181,9 @@ impl AgentError {
             AgentError::Sync(error) => help_for_sync(error),
             AgentError::Store(error) => help_for_store(error),
             AgentError::Lock(LockError::Held { .. }) => "wait until it is done; nothing was changed".into(),
+            AgentError::Lock(LockError::Io { source, .. }) if is_full(source) => {
+                "make room on the disk; nothing was changed".into()
+            }
             AgentError::Lock(LockError::Io { .. }) => "check the folder of the database and its owner".into(),
             AgentError::Export(ExportError::CannotCreate { .. }) => {
                 "check that the folder is there and that this user may write to it; nothing was marked as handed on"

@@ -52,7 +52,12 @@ pub fn init(file: &Path) -> Result<(), AgentError> {
     let failed = |source| AgentError::CannotCreate { path: file.to_owned(), source };
     let mut out =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(file).map_err(failed)?;
-    out.write_all(config::EXAMPLE.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)
+    let written = out.write_all(config::EXAMPLE.as_bytes()).and_then(|()| out.sync_all());
+    if written.is_err() {
+        // Half of the settings would be in the way of the next `init`.
+        let _ = fs::remove_file(file);
+    }
+    written.map_err(failed)
 }
 
 /// The client secret: the systemd credential, the environment, its own file, the settings.
