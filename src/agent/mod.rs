@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::halo::{Halo, Http, Terms, Throttle, Wiring};
 use crate::scope::{MAPPING, Scope};
 use crate::store::{Health, Lock, Options, Position, Store};
-use crate::sync::{Pass, Progress, Report, Settings, SharedStore, Wall};
+use crate::sync::{self, Pass, Progress, Report, Settings, SharedStore, Wall};
 use crate::ticket::Stamp;
 use crate::watermark::Schedule;
 
@@ -63,7 +63,10 @@ pub async fn sync(
     let http = Http::new(&wiring(config)?).map_err(AgentError::Wiring)?;
     Store::check_folder(&config.store.path)?;
     let _lock = Lock::of_the_writer(&config.store.path)?;
-    let store = Store::open(&config.store.path, &options(config))?;
+    let settings = pass_settings(config, wish);
+    let store = Store::open_where(&config.store.path, &options(config), |snapshot| {
+        sync::same_server(snapshot, &settings.scope)
+    })?;
     let limit = config.halo.rate_limit;
     let window = TimeDelta::from_std(limit.window).unwrap_or(TimeDelta::MAX);
     let unrecorded = UNRECORDED_A_LANE * u64::from(config.halo.parallel_requests);
@@ -83,8 +86,7 @@ pub async fn sync(
     let mut signal = None;
     let stop = pin!(stop);
     let stopped = async { signal = Some(stop.await) };
-    let done =
-        Pass::run(Arc::new(halo), store.clone(), pass_settings(config, wish), wall, progress, stopped).await;
+    let done = Pass::run(Arc::new(halo), store.clone(), settings, wall, progress, stopped).await;
     store.close()?;
     match (done, signal) {
         (Ok(report), _) => Ok(report),

@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Snapshot, Store, StoreError};
 use crate::ticket::Stamp;
 
 mod embedded {
@@ -40,6 +40,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; what is there is then as it was.
     pub fn open(path: &Path, options: &Options) -> Result<Store, StoreError> {
+        Store::open_where(path, options, |_| Ok(()))
+    }
+
+    /// The same, where `admit` has nothing against what is stored there already. It is asked before
+    /// anything is changed.
+    ///
+    /// # Errors
+    /// [`StoreError`], or what `admit` reports; what is there is then as it was.
+    pub fn open_where<E: From<StoreError>>(
+        path: &Path,
+        options: &Options,
+        admit: impl FnOnce(&Snapshot<'_>) -> Result<(), E>,
+    ) -> Result<Store, E> {
         Store::check_folder(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
@@ -52,8 +65,13 @@ impl Store {
                 source: std::io::Error::other(error.to_string()),
             },
         })?;
+        connection.busy_timeout(options.busy_timeout).map_err(StoreError::from)?;
         let store = Store { connection, path: path.to_owned() };
-        store.prepare(options).map_err(|error| error.of(path))
+        let recognised = store.recognise().map_err(|error| error.of(path))?;
+        if recognised == Recognised::Ours {
+            store.read(admit)?;
+        }
+        Ok(store.prepare(options, recognised).map_err(|error| error.of(path))?)
     }
 
     /// Whether the folder of a database can be used by this user, without touching anything in it.
@@ -79,7 +97,7 @@ impl Store {
         let options =
             Options { busy_timeout: Duration::ZERO, full_text: false, index_last_modified: false, now };
         let store = Store { connection: Connection::open_in_memory()?, path: PathBuf::from(":memory:") };
-        store.prepare(&options)
+        store.prepare(&options, Recognised::Empty)
     }
 
     /// Opens the database for reading; takes no lock of ours and changes nothing.
@@ -95,15 +113,13 @@ impl Store {
         connection.busy_timeout(busy_timeout)?;
         let store = Store { connection, path: path.to_owned() };
         let known = store.recognise().map_err(|error| error.of(path))?;
-        if known == Recognised::Empty {
+        if known != Recognised::Ours {
             return Err(StoreError::Missing(path.to_owned()));
         }
         Ok(store)
     }
 
-    fn prepare(mut self, options: &Options) -> Result<Store, StoreError> {
-        self.connection.busy_timeout(options.busy_timeout)?;
-        let recognised = self.recognise()?;
+    fn prepare(mut self, options: &Options, recognised: Recognised) -> Result<Store, StoreError> {
         let connection = &self.connection;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -121,7 +137,10 @@ impl Store {
         embedded::migrations::runner()
             .run(&mut self.connection)
             .map_err(|error| StoreError::Migration(Box::new(error)))?;
-        self.connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        if self.user_version()? != SCHEMA_VERSION {
+            // Even the same number again would be a write.
+            self.connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
         self.found_lineage(options.now)?;
         self.keep_full_text(options.full_text)?;
         self.keep_date_index(options.index_last_modified)?;
@@ -130,22 +149,30 @@ impl Store {
 
     /// Whose database it is, before anything is changed in it.
     fn recognise(&self) -> Result<Recognised, StoreError> {
-        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        let application_id = pragma("application_id")?;
+        let application_id =
+            self.connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
+        // Asked of our own too: a damaged table of contents is found here, where the file can be named.
+        let tables: i64 =
+            self.connection.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
         if application_id != APPLICATION_ID {
-            let tables: i64 =
-                self.connection.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
             return if application_id == 0 && tables == 0 {
                 Ok(Recognised::Empty)
             } else {
                 Err(StoreError::Foreign { path: self.path.clone(), application_id })
             };
         }
-        let found = pragma("user_version")?;
+        // From here on, or a refusal would remove the -wal and -shm files that its readers need.
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let found = self.user_version()?;
         if SCHEMA_VERSION < found {
             return Err(StoreError::Newer { path: self.path.clone(), found, known: SCHEMA_VERSION });
         }
-        Ok(Recognised::Ours)
+        // The number is written last: without it, the making of the tables was interrupted.
+        Ok(if found == 0 { Recognised::Unfinished } else { Recognised::Ours })
+    }
+
+    fn user_version(&self) -> Result<i32, StoreError> {
+        Ok(self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
     }
 
     fn found_lineage(&self, now: Stamp) -> Result<(), StoreError> {
@@ -184,6 +211,7 @@ impl Store {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recognised {
     Empty,
+    Unfinished,
     Ours,
 }
 

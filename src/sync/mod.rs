@@ -12,7 +12,7 @@ mod walk;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use pass::{Outcome, Pass, Report, Settings};
+pub use pass::{Outcome, Pass, Report, Settings, same_server};
 
 use crate::halo::HaloError;
 use crate::store::{Store, StoreError};

@@ -14,7 +14,8 @@ use super::{Progress, SharedStore, SyncError, Wall, names};
 use crate::halo::{Filter, Halo, Receipt, Single};
 use crate::scope::{MAPPING, Scope, Shift};
 use crate::store::{
-    Departed, Departure, Fate, RunEnd, RunFigures, Sighting, StoreError, WalkFigures, WalkOutcome, Writing,
+    Departed, Departure, Fate, RunEnd, RunFigures, Sighting, Snapshot, StoreError, WalkFigures, WalkOutcome,
+    Writing,
 };
 use crate::ticket::Stamp;
 use crate::watermark::{self, Move, Schedule, State, Walk, Watermark};
@@ -111,19 +112,7 @@ impl Pass {
         progress: Arc<dyn Progress>,
         stop: impl Future<Output = ()>,
     ) -> Result<Report, SyncError> {
-        let stored = store.lock().read(|snapshot| snapshot.watermark())?;
-        if let Some(stored) = &stored
-            && stored.scope.shift_to(&settings.scope) == Shift::Foreign
-        {
-            let named = |scope: &Scope| match scope.tenant.as_str() {
-                "" => scope.server.clone(),
-                tenant => format!("{} (tenant {tenant})", scope.server),
-            };
-            return Err(SyncError::AnotherServer {
-                stored: named(&stored.scope),
-                wanted: named(&settings.scope),
-            });
-        }
+        store.lock().read(|snapshot| same_server(snapshot, &settings.scope))?;
         let kind = if settings.dry_run { "dry_run" } else { "sync" };
         let now = wall();
         let keep_since = now.minus(settings.keep_runs);
@@ -437,6 +426,22 @@ impl Pass {
             tracing::warn!(%error, "the failure of the pass could not be written down");
         }
     }
+}
+
+/// Whether what is stored is of the server that is wanted.
+///
+/// # Errors
+/// [`SyncError::AnotherServer`] where it is not.
+pub fn same_server(snapshot: &Snapshot<'_>, wanted: &Scope) -> Result<(), SyncError> {
+    let Some(stored) = snapshot.watermark()?.map(|mark| mark.scope) else { return Ok(()) };
+    if stored.shift_to(wanted) != Shift::Foreign {
+        return Ok(());
+    }
+    let named = |scope: &Scope| match scope.tenant.as_str() {
+        "" => scope.server.clone(),
+        tenant => format!("{} (tenant {tenant})", scope.server),
+    };
+    Err(SyncError::AnotherServer { stored: named(&stored), wanted: named(wanted) })
 }
 
 /// What the end of a pass stores besides the last rows.
