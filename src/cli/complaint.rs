@@ -41,8 +41,11 @@ fn causes(error: &AgentError) -> Vec<String> {
     let mut next = error.source();
     while let Some(cause) = next {
         let text = printable(&cause.to_string());
-        // Some libraries repeat their cause in their own words.
-        if causes.last().is_none_or(|last| !last.contains(&text)) {
+        // Some libraries repeat their cause in their own words; SQLite's codes only say again what its
+        // message said.
+        let repeated =
+            causes.last().is_some_and(|last| last.contains(&text) || text.starts_with("Error code "));
+        if !repeated {
             causes.push(text);
         }
         next = cause.source();

@@ -37,7 +37,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// The file is a database of another program.
-    #[error("{path} is a database of another program (application id {application_id:#010x})")]
+    #[error("{path} is a database of another program{}", id_of(*application_id))]
     Foreign {
         /// The database.
         path: PathBuf,
@@ -77,12 +77,19 @@ pub enum StoreError {
     Sqlite(#[source] rusqlite::Error),
 }
 
+/// Most programs do not set one.
+fn id_of(application_id: i32) -> String {
+    if application_id == 0 { String::new() } else { format!(" (application id {application_id:#010x})") }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(error),
             Some(ErrorCode::DiskFull) => StoreError::Full(error),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly) => StoreError::Io(error),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+                StoreError::Io(error)
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 StoreError::Damaged { path: PathBuf::from("the database"), source: error }
             }
