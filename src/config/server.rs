@@ -37,12 +37,6 @@ impl ServerUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
-    /// Its host.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        self.0.host_str().unwrap_or_default()
-    }
-
     /// Whether it is this machine, which no proxy can reach.
     #[must_use]
     pub fn is_loopback(&self) -> bool {

@@ -12,7 +12,7 @@ pub enum HaloError {
     /// There is no answer.
     #[error("cannot reach {host}{}", after(*retries))]
     Unreachable {
-        /// Which host.
+        /// Which host, with its port where it is not the usual one.
         host: String,
         /// Why.
         #[source]
@@ -143,6 +143,10 @@ impl HaloError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
+            HaloError::Unreachable { source: Broken::Unsafe(_), .. } => {
+                "check that server_url is https at the right port; if the server's certificate comes from an \
+                 authority of your own, name that authority's certificate in ca_file"
+            }
             HaloError::Unreachable { .. } => {
                 "check server_url, the network and the proxy; the next pass goes on where this one stopped"
             }

@@ -1,6 +1,8 @@
 //! The wire in earnest: reqwest, with everything it would do on its own account switched off.
 
+use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::transport::{Answer, Ask, Body, Broken, Transport};
+use super::transport::{Answer, Ask, Body, Broken, Root, Transport};
 
 /// The room for all bodies under way together, in bytes after decompression: a small compressed answer
 /// can be a thousand times its size.
@@ -124,15 +126,25 @@ impl Transport for Http {
     }
 }
 
-/// The address goes: it may hold what a log must not.
+/// Only the bottom of it is kept: the address above may hold what a log must not.
 fn broken(error: reqwest::Error) -> Broken {
     let error = error.without_url();
     if error.is_timeout() {
-        Broken::Timeout(error)
-    } else if error.is_connect() {
-        Broken::Connect(error)
-    } else {
-        Broken::Lost(error)
+        return Broken::Timeout;
+    }
+    let mut bottom: &dyn Error = &error;
+    let mut not_tls = false;
+    while let Some(cause) = bottom.source() {
+        // The TLS library's errors come as I/O errors of this kind.
+        not_tls |=
+            cause.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::InvalidData);
+        bottom = cause;
+    }
+    let root = Root(bottom.to_string());
+    match (error.is_connect(), not_tls) {
+        (true, true) => Broken::Unsafe(root),
+        (true, false) => Broken::Connect(root),
+        (false, _) => Broken::Lost(root),
     }
 }
 

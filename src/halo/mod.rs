@@ -24,7 +24,7 @@ pub use error::{HaloError, Unreadable};
 pub use http::{Http, Wiring};
 pub use list::{Filter, Listed, Single};
 pub use throttle::Throttle;
-pub use transport::{Answer, Ask, Body, Broken, Transport};
+pub use transport::{Answer, Ask, Body, Broken, Root, Transport};
 
 use crate::config::ServerUrl;
 use crate::retry::{self, Failure, Policy, Verdict};
@@ -200,10 +200,10 @@ impl Halo {
         if errand.what == list::LIST {
             self.asked.list_requests.fetch_add(1, Ordering::Relaxed);
         }
-        let host = self.terms.server.host();
+        let host = errand.url.host_str().unwrap_or_default();
+        let host = errand.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let sent = self.transport.send(ask).await;
-        let answer =
-            sent.map_err(|source| HaloError::Unreachable { host: host.to_owned(), source, retries: 0 })?;
+        let answer = sent.map_err(|source| HaloError::Unreachable { host, source, retries: 0 })?;
         tracing::debug!(
             request = request_no,
             what = errand.what,

@@ -68,18 +68,26 @@ impl Deref for Body {
     }
 }
 
+/// What is at the bottom of a failure. The layers between have nothing to add but their own names.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Root(pub String);
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
     /// No connection.
     #[error("no connection")]
-    Connect(#[source] reqwest::Error),
+    Connect(#[source] Root),
+    /// A connection, but not a safe one: a certificate that is not trusted, or no TLS at all.
+    #[error("no safe connection")]
+    Unsafe(#[source] Root),
     /// It took too long.
     #[error("no answer in time")]
-    Timeout(#[source] reqwest::Error),
+    Timeout,
     /// The connection broke, or the answer is no HTTP.
     #[error("the connection broke")]
-    Lost(#[source] reqwest::Error),
+    Lost(#[source] Root),
     /// The bodies under way are larger than the memory set aside for them.
     #[error("the answers under way exceed {} MiB", super::http::BODIES_MAX >> 20)]
     TooLarge,
