@@ -65,7 +65,7 @@ impl List {
     pub fn read(bytes: &[u8]) -> Result<List, ParseError> {
         let document = document(bytes, "a list of tickets", |text| whole(text, Envelope))?;
         let mut list = document.value;
-        list.repaired = document.repaired;
+        list.repaired += document.repaired;
         if !list.strays.is_empty() {
             list.strays = strays(&document.text);
         }
@@ -269,6 +269,7 @@ impl<'de> Visitor<'de> for Rows {
                 Err(oddity) => list.strays.push(Stray { oddity }),
             }
         }
+        list.repaired = order.repaired;
         Ok(list)
     }
 }

@@ -34,6 +34,8 @@ static PROPERTIES: LazyLock<HashMap<&'static str, Property>> = LazyLock::new(|| 
 #[derive(Default)]
 pub(super) struct Row {
     order: Vec<(Box<str>, Property)>,
+    /// How many U+0000 in the texts of the rows so far became U+FFFD.
+    pub(super) repaired: usize,
 }
 
 impl Row {
@@ -91,7 +93,8 @@ impl<'de> Visitor<'de> for &mut Row {
             match self.property(&mut place, &name.0) {
                 Property::Attribute(position) => {
                     let mut oddity = None;
-                    let reading = Reading { kind: ATTRIBUTES[position].kind, oddity: &mut oddity };
+                    let kind = ATTRIBUTES[position].kind;
+                    let reading = Reading { kind, oddity: &mut oddity, repaired: &mut self.repaired };
                     values[position] = row.next_value_seed(reading)?;
                     oddities.extend(oddity.map(|oddity| (position, oddity)));
                 }

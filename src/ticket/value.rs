@@ -110,6 +110,8 @@ pub(super) fn clean(text: &str) -> String {
 pub(super) struct Reading<'a> {
     pub(super) kind: Kind,
     pub(super) oddity: &'a mut Option<Oddity>,
+    /// How many U+0000 became U+FFFD.
+    pub(super) repaired: &'a mut usize,
 }
 
 impl Reading<'_> {
@@ -187,7 +189,12 @@ impl<'de> Visitor<'de> for Reading<'_> {
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
         match self.kind {
-            Kind::Text | Kind::Clock => Ok(Value::Text(clean(text))),
+            Kind::Text | Kind::Clock => {
+                if text.as_bytes().contains(&0) {
+                    *self.repaired += text.bytes().filter(|byte| *byte == 0).count();
+                }
+                Ok(Value::Text(clean(text)))
+            }
             Kind::Timestamp if text.is_empty() => Ok(Value::Null),
             Kind::Timestamp => match Stamp::read(text) {
                 Ok(stamp) => Ok(stamp.map_or(Value::Null, |stamp| Value::Text(stamp.to_string()))),
@@ -227,7 +234,7 @@ mod tests {
 
     fn read(kind: Kind, json: &str) -> (Value, Option<Oddity>) {
         let mut oddity = None;
-        let value = Reading { kind, oddity: &mut oddity }
+        let value = Reading { kind, oddity: &mut oddity, repaired: &mut 0 }
             .deserialize(&mut serde_json::Deserializer::from_str(json))
             .unwrap();
         (value, oddity)
