@@ -21,12 +21,14 @@ pub enum HaloError {
         retries: u32,
     },
     /// The server answers with 5xx.
-    #[error("the server answers {status} when asked for {what}{}", after(*retries))]
+    #[error("the server answers {status} when asked for {what}{}{}", after(*retries), said(message.as_deref()))]
     Unavailable {
         /// What was asked for.
         what: &'static str,
         /// The HTTP status.
         status: u16,
+        /// What it says.
+        message: Option<String>,
         /// How often it was tried again.
         retries: u32,
     },
@@ -41,7 +43,7 @@ pub enum HaloError {
         retries: u32,
     },
     /// The server refuses.
-    #[error("the server refuses {what} with status {status}{}", message.as_ref().map_or(String::new(), |it| format!(": {it}")))]
+    #[error("the server refuses {what} with status {status}{}", said(message.as_deref()))]
     Refused {
         /// What was asked for.
         what: &'static str,
@@ -97,6 +99,10 @@ fn after(retries: u32) -> String {
     }
 }
 
+fn said(message: Option<&str>) -> String {
+    message.map_or(String::new(), |it| format!(": {it}"))
+}
+
 impl HaloError {
     /// What an answer with an unwanted status means.
     pub(super) fn of_status(what: &'static str, answer: &Answer) -> HaloError {
@@ -104,7 +110,9 @@ impl HaloError {
         match answer.status {
             429 => HaloError::Throttled { what, retry_after, retries: 0 },
             503 if retry_after.is_some() => HaloError::Throttled { what, retry_after, retries: 0 },
-            status @ 500.. => HaloError::Unavailable { what, status, retries: 0 },
+            status @ 500.. => {
+                HaloError::Unavailable { what, status, message: message(&answer.body), retries: 0 }
+            }
             status @ 300..400 => {
                 let message = answer.location.as_deref().and_then(|it| url::Url::parse(it).ok()).map(|url| {
                     format!("a redirect to {}://{}", url.scheme(), url.host_str().unwrap_or_default())
@@ -131,7 +139,9 @@ impl HaloError {
     pub(super) fn after(self, retries: u32) -> HaloError {
         match self {
             HaloError::Unreachable { host, source, .. } => HaloError::Unreachable { host, source, retries },
-            HaloError::Unavailable { what, status, .. } => HaloError::Unavailable { what, status, retries },
+            HaloError::Unavailable { what, status, message, .. } => {
+                HaloError::Unavailable { what, status, message, retries }
+            }
             HaloError::Throttled { what, retry_after, .. } => {
                 HaloError::Throttled { what, retry_after, retries }
             }
@@ -191,27 +201,41 @@ impl HaloError {
     }
 }
 
-/// The message in an error body, whatever its shape (`halo-api.md` §7); never a whole page.
+/// The message in an error body, whatever its shape (`halo-api.md` §7); never a whole page, and never a
+/// piece of JSON that was cut short.
 fn message(body: &[u8]) -> Option<String> {
     let text = match serde_json::from_slice::<serde_json::Value>(body) {
-        Ok(value) => first_text(&value)?,
+        Ok(value) => texts(&value)?,
         Err(_) => {
-            std::str::from_utf8(body).ok().filter(|text| !text.trim_start().starts_with('<'))?.to_owned()
+            let text = std::str::from_utf8(body).ok()?;
+            if text.trim_start().starts_with(['<', '{', '[', '"']) {
+                return None;
+            }
+            text.to_owned()
         }
     };
     let text = printable(text.trim());
     (!text.is_empty()).then_some(text)
 }
 
-fn first_text(value: &serde_json::Value) -> Option<String> {
+/// The members of an error object that say something, the first that is there.
+const TELLING: [&str; 5] = ["error_description", "Message", "message", "error", "errors"];
+
+fn texts(value: &serde_json::Value) -> Option<String> {
     use serde_json::Value;
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Array(items) => items.iter().find_map(first_text),
+        Value::Array(items) => {
+            let all: Vec<_> = items.iter().filter_map(texts).collect();
+            (!all.is_empty()).then(|| all.join("; "))
+        }
         Value::Object(object) => {
-            let known = ["error_description", "Message", "message", "error", "errors"];
-            let known = known.iter().find_map(|name| object.get(*name).and_then(first_text));
-            known.or_else(|| object.values().find_map(first_text))
+            let told = |name: &str| object.get(name).and_then(texts);
+            // OAuth gives a short word and its meaning side by side (RFC 6749 §5.2).
+            if let (Some(word), Some(meaning)) = (told("error"), told("error_description")) {
+                return Some(format!("{word}: {meaning}"));
+            }
+            TELLING.iter().find_map(|name| told(name)).or_else(|| object.values().find_map(texts))
         }
         _ => None,
     }
