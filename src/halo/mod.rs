@@ -24,6 +24,7 @@ pub use error::{HaloError, Unreadable};
 pub use http::{Http, Wiring};
 pub use list::{Filter, Listed, Single};
 pub use throttle::Throttle;
+pub use token::Token;
 pub use transport::{Answer, Ask, Body, Broken, Root, Transport};
 
 use crate::config::ServerUrl;

@@ -14,7 +14,7 @@ use super::{Errand, Halo};
 use crate::config;
 use crate::ticket::parse::ParseError;
 
-/// A token; it shows itself to nobody but the wire.
+/// A token; it shows itself to nobody but the wire, which may be a simulated one.
 #[derive(Clone)]
 pub struct Token {
     header: HeaderValue,
@@ -23,7 +23,9 @@ pub struct Token {
 }
 
 impl Token {
-    pub(super) fn header(&self) -> HeaderValue {
+    /// What stands in `Authorization`; marked as sensitive.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
         self.header.clone()
     }
 }
