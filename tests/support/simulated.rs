@@ -1,0 +1,118 @@
+//! The simulated server as a transport: no sockets, and time as the runtime has it, so that under a paused clock a day of
+//! waiting costs nothing.
+
+use std::future::Future;
+use std::io::Read as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use flate2::read::GzDecoder;
+use halosync::halo::{Answer, Ask, Broken, Transport};
+use halosync::simulator::{self, Delivery, Request, Server, Settings};
+use halosync::sync::Wall;
+use halosync::ticket::Stamp;
+use secrecy::ExposeSecret as _;
+use tokio::time::Instant;
+
+/// As in `agent.toml` where nothing else is said.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// What the real transport takes in of bodies.
+const BODY_MAX: usize = 64 << 20;
+
+/// A simulated server with a clock that began at some moment and goes as the runtime's does.
+pub(crate) struct World {
+    server: Mutex<Server>,
+    began: DateTime<Utc>,
+    since: Instant,
+}
+
+impl World {
+    /// A world that begins now, which is `began` there. To be called inside the runtime whose clock it is to follow.
+    pub(crate) fn new(settings: Settings, began: DateTime<Utc>) -> Arc<World> {
+        let server = Mutex::new(Server::new(settings, began));
+        Arc::new(World { server, began, since: Instant::now() })
+    }
+
+    /// The present, there.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.began + TimeDelta::from_std(self.since.elapsed()).expect("a span of days")
+    }
+
+    /// Looks at the server, or changes it, at the present moment.
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut Server, DateTime<Utc>) -> R) -> R {
+        let now = self.now();
+        look(&mut self.lock(), now)
+    }
+
+    /// A local clock that agrees with the server's.
+    pub(crate) fn wall(self: &Arc<Self>) -> Wall {
+        let world = Arc::clone(self);
+        Arc::new(move || Stamp::new(world.now()).expect("a moment of these years"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn exchange(&self, ask: Ask) -> Result<Answer, Broken> {
+        let request = request(&ask);
+        let since = Instant::now();
+        let answer = self.with(|server, now| server.answer(&request, now));
+        let dripping = match answer.delivery {
+            Delivery::Drip(over) => over,
+            Delivery::Whole | Delivery::Cut(_) | Delivery::Reset => Duration::ZERO,
+        };
+        let travels = tokio::time::sleep(answer.delay + dripping);
+        if tokio::time::timeout(REQUEST_TIMEOUT, travels).await.is_err() {
+            return Err(Broken::Simulated("no answer in time"));
+        }
+        match answer.delivery {
+            Delivery::Whole | Delivery::Drip(_) => {}
+            Delivery::Cut(_) | Delivery::Reset => return Err(Broken::Simulated("the connection broke")),
+        }
+        if BODY_MAX < answer.body.len() {
+            return Err(Broken::TooLarge);
+        }
+        Ok(read(answer.encoded(), since.elapsed()))
+    }
+}
+
+impl Transport for World {
+    fn send(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send + '_>> {
+        Box::pin(self.exchange(ask))
+    }
+}
+
+fn request(ask: &Ask) -> Request {
+    let mut request = match &ask.form {
+        None => Request { method: "GET".into(), path: ask.url.path().into(), ..Request::default() },
+        Some(form) => {
+            let fields: Vec<_> = form.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
+            Request::form(ask.url.path(), &fields)
+        }
+    };
+    ask.url.query().unwrap_or_default().clone_into(&mut request.query);
+    request.accept_encoding = Some("gzip".into());
+    let token = ask.bearer.as_ref().map(|token| token.header());
+    request.authorization = token.map(|token| token.to_str().expect("a header").to_owned());
+    request
+}
+
+fn read(answer: simulator::Answer, took: Duration) -> Answer {
+    let header = |name: &str| answer.header(name).map(ToOwned::to_owned);
+    let date = header("date").and_then(|date| httpdate::parse_http_date(&date).ok());
+    let (retry_after, location) = (header("retry-after"), header("location"));
+    let packed = header("content-encoding").is_some();
+    let body = if packed {
+        let mut body = Vec::new();
+        GzDecoder::new(&answer.body[..]).read_to_end(&mut body).expect("what was packed whole");
+        body
+    } else {
+        answer.body
+    };
+    let date = date.map(DateTime::<Utc>::from);
+    Answer { status: answer.status, date, retry_after, location, body: body.into(), took }
+}
