@@ -1,0 +1,213 @@
+//! The real program against recorded answers, byte for byte: all 101 attributes of every row reach
+//! the database and the exported file with the value that was written down by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use halosync::ticket::attribute::COUNT;
+use halosync::ticket::{ATTRIBUTES, Kind, Value};
+use rusqlite::types::ValueRef;
+
+mod support;
+
+use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
+use support::expected::{Expected, expected};
+use support::fixture_server::{Answer, FixtureServer};
+
+const PAGE: &str = "list-full-envelope-with-column-profile";
+
+fn server() -> FixtureServer {
+    let page = |name: &str| vec![Answer::page(name)];
+    FixtureServer::serve([
+        ("/auth/token", page("token-ok.json")),
+        ("/api/authinfo", page("authinfo.json")),
+        ("/api/status", page("status-bare-array.json")),
+        ("/api/tickettype", page("tickettype-bare-array.json")),
+        ("/api/tickets", page(&format!("{PAGE}.json"))),
+    ])
+}
+
+/// The rows of the page, as they were written down: every attribute of every ticket.
+fn rows() -> BTreeMap<i64, Vec<Expected>> {
+    let mut rows: BTreeMap<i64, Vec<Expected>> = BTreeMap::new();
+    for value in expected(PAGE) {
+        rows.entry(value.uid).or_default().push(value);
+    }
+    for (uid, values) in &rows {
+        let positions: BTreeSet<_> = values.iter().map(|value| value.position).collect();
+        assert_eq!((positions.len(), values.len()), (COUNT, COUNT), "ticket {uid} was written down whole");
+    }
+    assert_eq!(rows.len(), 5);
+    rows
+}
+
+#[test]
+fn every_attribute_of_a_recorded_page_reaches_the_database() {
+    let server = server();
+    let agent = Agent::of(&server.url(), "");
+    agent.run(&["sync"]).success();
+
+    let database = agent.database();
+    let mut wrong = Vec::new();
+    for (uid, values) in rows() {
+        for expected in values {
+            let name = expected.attribute();
+            let sql = format!("SELECT \"{name}\", typeof(\"{name}\") FROM tickets WHERE UID = ?1");
+            let (value, kind): (Value, String) = database
+                .query_row(&sql, [uid], |row| Ok((stored(row.get_ref(0)?), row.get(1)?)))
+                .unwrap_or_else(|error| panic!("ticket {uid}: {error}"));
+            let belongs = match (&expected.value, ATTRIBUTES[expected.position].kind) {
+                (Value::Null, _) => "null",
+                (_, Kind::Integer | Kind::Boolean) => "integer",
+                (_, Kind::Real) => "real",
+                (_, Kind::Text | Kind::Timestamp | Kind::Clock) => "text",
+            };
+            if !same(&value, &expected.value) || kind != belongs {
+                wrong.push(format!("{uid} {name}: {value:?} ({kind}), not {:?}", expected.value));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+
+    let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT COUNT(*) FROM tickets"), 5);
+    assert_eq!(count("SELECT COUNT(*) FROM changes WHERE op = 'c'"), 5);
+    assert_eq!(count("SELECT COUNT(*) FROM rejects"), 0, "nothing in the page is odd");
+    assert_eq!(count("SELECT COUNT(*) FROM runs WHERE outcome = 'complete'"), 1);
+    let covered: String =
+        database.query_row("SELECT covered_until FROM watermarks", [], |row| row.get(0)).unwrap();
+    assert!(
+        ("2026-02-26T16:00"..="2026-02-26T16:29:59.000Z").contains(&covered.as_str()),
+        "the watermark comes from the `Date` of the answers, not from a clock here: {covered}"
+    );
+}
+
+#[test]
+fn every_attribute_of_a_recorded_page_reaches_the_export() {
+    let server = server();
+    let agent = Agent::of(&server.url(), "");
+    agent.run(&["sync"]).success();
+    agent.run(&["export", "delta", "--format", "csv"]).success();
+
+    let file = agent.path("export/deltas/default/000000000000-000000000005.csv");
+    let text = fs::read_to_string(&file).unwrap();
+    let raw = fields(&text);
+    let records: Vec<csv::StringRecord> =
+        csv::Reader::from_reader(text.as_bytes()).records().map(Result::unwrap).collect();
+    assert_eq!((raw.len(), records.len()), (6, 5), "a header and five tickets");
+    assert_eq!(format!("{}\r\n", raw[0].join(",")), header());
+
+    let place = |position: usize| 3 + position;
+    let uid = ATTRIBUTES.iter().position(|it| it.name == "UID").unwrap();
+    let mut wrong = Vec::new();
+    for (id, values) in rows() {
+        let row = records.iter().position(|record| record[place(uid)] == id.to_string());
+        let row = row.unwrap_or_else(|| panic!("ticket {id} is not in {}", file.display()));
+        assert_eq!(&records[row][1], "c", "ticket {id}");
+        assert_eq!(records[row][2].len(), 24, "ticket {id}: _observed_at");
+        for expected in values {
+            let read = &records[row][place(expected.position)];
+            let written = raw[row + 1][place(expected.position)];
+            let right = match &expected.value {
+                Value::Null => written.is_empty(),
+                Value::Integer(number) => written == number.to_string(),
+                Value::Real(number) => {
+                    written.contains('.')
+                        && written.parse().is_ok_and(|it: f64| it.to_bits() == number.to_bits())
+                }
+                Value::Text(text) if text.is_empty() => written == "\"\"",
+                Value::Text(text) => !written.is_empty() && read == text,
+            };
+            if !right {
+                wrong.push(format!("{id} {}: {written}, not {:?}", expected.attribute(), expected.value));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let numbers: BTreeSet<_> = records.iter().map(|record| record[0].to_owned()).collect();
+    assert_eq!(numbers, (1..=5).map(|seq| seq.to_string()).collect(), "_seq");
+}
+
+#[test]
+fn a_page_that_proves_itself_costs_one_list_request_with_the_token_of_the_server() {
+    let server = server();
+    let agent = Agent::of(&server.url(), "");
+    agent.run(&["sync"]).success();
+
+    let token: serde_json::Value = serde_json::from_slice(&support::page("token-ok.json")).unwrap();
+    let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
+    let seen = server.seen();
+    for seen in &seen {
+        let shown = seen.authorization.as_deref();
+        let token_is_asked_for = seen.path == "/auth/token";
+        assert_eq!(shown, (!token_is_asked_for).then_some(&*bearer), "{} {}", seen.method, seen.path);
+        assert!(!seen.query.contains(CLIENT_SECRET), "the secret stands in an address");
+    }
+    let tokens = server.asked("/auth/token");
+    assert_eq!(tokens.len(), 1, "one token is enough");
+    let form: BTreeMap<_, _> = url::form_urlencoded::parse(&tokens[0].body).into_owned().collect();
+    let wanted = [
+        ("client_id", CLIENT_ID),
+        ("client_secret", CLIENT_SECRET),
+        ("grant_type", "client_credentials"),
+        ("scope", "read:tickets"),
+    ];
+    assert_eq!(form, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+
+    let lists = server.asked("/api/tickets");
+    assert_eq!(lists.len(), 1, "{lists:#?}");
+    let query: BTreeMap<_, _> = url::form_urlencoded::parse(lists[0].query.as_bytes()).into_owned().collect();
+    for (name, value) in [("pageinate", "true"), ("page_no", "1"), ("page_size", "100"), ("order", "id")] {
+        assert_eq!(query.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    assert_eq!(query.get("lastupdatefromdate"), None, "a first walk asks for everything");
+    assert!(server.asked("/api/authinfo").is_empty(), "auth_url is set, so nobody is asked for it");
+}
+
+fn header() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/exports/header.csv");
+    fs::read_to_string(path).expect("the golden header")
+}
+
+/// A value as SQLite has it.
+fn stored(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(text) => Value::Text(std::str::from_utf8(text).expect("UTF-8").to_owned()),
+        ValueRef::Blob(_) => panic!("a blob"),
+    }
+}
+
+/// Equal to the last bit: `-0.0` is not `0.0`.
+fn same(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Real(left), Value::Real(right)) => left.to_bits() == right.to_bits(),
+        _ => left == right,
+    }
+}
+
+/// The fields of each row as they stand in the file, quotes included: what a CSV reader gives shows no
+/// difference between NULL and an empty text.
+fn fields(text: &str) -> Vec<Vec<&str>> {
+    let mut rows = vec![Vec::new()];
+    let (mut start, mut quoted) = (0, false);
+    for (place, byte) in text.bytes().enumerate() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b',' | b'\r' if !quoted => {
+                rows.last_mut().expect("a row").push(&text[start..place]);
+                start = place + 1;
+            }
+            b'\n' if !quoted => {
+                assert!(text[..place].ends_with('\r'), "a row ends with CRLF");
+                rows.push(Vec::new());
+                start = place + 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(rows.pop(), Some(Vec::new()), "the last row ends too");
+    rows
+}
