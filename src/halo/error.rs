@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::token::TOKEN;
 use super::transport::{Answer, Broken};
 use crate::retry;
 use crate::ticket::parse::ParseError;
@@ -77,7 +78,7 @@ pub enum HaloError {
 
 /// An answer that is not what was asked for. Its text is not kept: it may be a whole page.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer for {what} has status {status}, {bytes} bytes{}, and {source}", if *html { " of HTML" } else { "" })]
+#[error("the answer for {what} cannot be used (status {status}, {bytes} bytes{})", if *html { " of HTML" } else { "" })]
 pub struct Unreadable {
     /// What was asked for.
     pub what: &'static str,
@@ -149,6 +150,19 @@ impl HaloError {
         }
     }
 
+    /// Whether it was the token that was not to be had: then nothing else is to be had either.
+    #[must_use]
+    pub fn is_of_the_token(&self) -> bool {
+        match self {
+            HaloError::Unavailable { what, .. }
+            | HaloError::Throttled { what, .. }
+            | HaloError::Refused { what, .. }
+            | HaloError::Unreadable(Unreadable { what, .. }) => *what == TOKEN,
+            HaloError::Credentials { .. } | HaloError::Misled { .. } => true,
+            HaloError::Unreachable { .. } => false,
+        }
+    }
+
     /// What a person can do.
     #[must_use]
     pub fn advice(&self) -> &'static str {
@@ -160,8 +174,9 @@ impl HaloError {
             HaloError::Unreachable { .. } => {
                 "check server_url, the network and the proxy; the next pass goes on where this one stopped"
             }
-            HaloError::Unavailable { what: "a token", .. } => {
-                "the authorisation server fails; a wrong `tenant` can look like this too"
+            HaloError::Unavailable { what: TOKEN, .. } => {
+                "check `tenant`: a wrong one is answered like this too; else the authorisation server fails, and \
+                 the next pass tries again"
             }
             HaloError::Unavailable { .. } => {
                 "nothing to do here; the next pass goes on where this one stopped"
@@ -176,9 +191,17 @@ impl HaloError {
                 "check client_id and the secret; the API application must use the authentication method \
                  \"Client ID and Secret (Services)\" and log in as an agent"
             }
+            HaloError::Refused { what: TOKEN, status: 401 | 403, .. } => {
+                "this is no answer of HaloITSM to wrong credentials: a firewall or proxy may be in between; check \
+                 server_url, auth_url, and whether this machine's address is let through"
+            }
             HaloError::Refused { status: 401 | 403, .. } => {
                 "the API application must log in as an agent (login type \"Agent\") who may see tickets, and \
                  have the scope read:tickets or all"
+            }
+            HaloError::Refused { what: TOKEN, status: 300..=399, .. } => {
+                "redirects are never followed, the secret would go with them; set auth_url to the address it \
+                 points to, if you trust it"
             }
             HaloError::Refused { status: 300..=399, .. } => {
                 "redirects are never followed; set server_url to the address it points to, if you trust it"
@@ -186,7 +209,7 @@ impl HaloError {
             HaloError::Refused { .. } => {
                 "check server_url against Configuration > Integrations > HaloITSM API"
             }
-            HaloError::Unreadable(Unreadable { what: "a token", .. }) => {
+            HaloError::Unreadable(Unreadable { what: TOKEN, .. }) => {
                 "check `tenant` and `auth_url`: a wrong tenant is answered with a web page"
             }
             HaloError::Unreadable(Unreadable { html: true, .. }) => {

@@ -41,6 +41,9 @@ pub(super) struct Keyring {
     generation: u64,
 }
 
+/// What a request for a token is for, in messages.
+pub(super) const TOKEN: &str = "a token";
+
 /// What a token is asked for where the server does not know the configured scope.
 const WIDEST_SCOPE: &str = "all";
 
@@ -134,12 +137,15 @@ impl Halo {
             ("client_secret", self.terms.client_secret.clone()),
             ("scope", plain(scope)),
         ];
-        let errand = Errand { what: "a token", url: endpoint, also: &[400, 401, 403] };
+        let errand = Errand { what: TOKEN, url: endpoint, also: &[400, 401, 403] };
         let answered = self.ask_openly(&errand, Some(&form), read_grant).await?;
-        answered.map_err(|refusal| HaloError::Credentials {
-            code: refusal.error,
-            description: refusal.error_description,
-            client_id: self.terms.client_id.clone(),
+        answered.map_err(|refusal| match refusal {
+            Refusal::OAuth(refusal) => HaloError::Credentials {
+                code: refusal.error,
+                description: refusal.error_description,
+                client_id: self.terms.client_id.clone(),
+            },
+            Refusal::Other(error) => error,
         })
     }
 }
@@ -165,9 +171,17 @@ struct AuthInfo {
     tenant_id: Option<String>,
 }
 
+/// How a token was refused.
+enum Refusal {
+    /// In the form of the protocol.
+    OAuth(OAuthError),
+    /// By a firewall, say, in its own words.
+    Other(HaloError),
+}
+
 /// The OAuth error object (RFC 6749 §5.2).
 #[derive(Deserialize)]
-struct Refusal {
+struct OAuthError {
     error: String,
     error_description: Option<String>,
 }
@@ -181,10 +195,11 @@ struct Granted {
 
 fn read_grant(answer: &Answer) -> Result<Result<Grant, Refusal>, ParseError> {
     let expected = "a token";
-    if answer.status != 200 && answer.status != 201 {
-        let refusal: Refusal = serde_json::from_slice(&answer.body)
-            .map_err(|_| ParseError::Shape { expected: "an OAuth error" })?;
-        return Ok(Err(refusal));
+    if !(200..300).contains(&answer.status) {
+        return Ok(Err(match serde_json::from_slice(&answer.body) {
+            Ok(refusal) => Refusal::OAuth(refusal),
+            Err(_) => Refusal::Other(HaloError::of_status(TOKEN, answer)),
+        }));
     }
     let granted: Granted = serde_json::from_slice(&answer.body).map_err(|error| {
         if error.is_data() { ParseError::Shape { expected } } else { ParseError::NotJson(error) }

@@ -74,6 +74,9 @@ impl Pass {
 
     /// Notes that a list is not to be had, unless the server itself is not.
     async fn do_without(&self, question: &'static str, error: HaloError) -> Result<(), SyncError> {
+        if error.is_of_the_token() {
+            return Err(error.into());
+        }
         let verdict = match &error {
             HaloError::Refused { status: 401 | 403, .. } => "forbidden",
             HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::Unavailable { .. } => {
