@@ -238,10 +238,8 @@ impl Config {
         folder: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, Vec<Problem>> {
-        let environment: BTreeMap<_, _> = environment
-            .into_iter()
-            .filter(|(name, _)| name.strip_prefix("HALOSYNC_").is_some_and(|rest| rest.contains("__")))
-            .collect();
+        let environment: BTreeMap<_, _> =
+            environment.into_iter().filter(|(name, _)| name.starts_with("HALOSYNC_")).collect();
         let mut reader = Reader::new(file, text, &environment)?;
         let from_environment = environment.contains_key("HALOSYNC_HALO__CLIENT_SECRET");
         let halo = halo(&mut reader, folder, from_environment);
@@ -291,7 +289,8 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
         reader.problem(HALO, "client_id", "is missing: the Client ID of the API application");
     }
     let secret_file = path(reader, HALO, "client_secret_file", folder);
-    let inline = reader.optional_text(HALO, "client_secret").filter(|it| !it.is_empty());
+    // An empty variable is still the one that was given; what stands below it is not tried.
+    let inline = reader.optional_text(HALO, "client_secret").filter(|it| from_environment || !it.is_empty());
     let secret = match (inline.map(SecretString::from), secret_file) {
         (Some(secret), _) if from_environment => SecretSource::Environment(secret),
         (_, Some(file)) => SecretSource::File(file),

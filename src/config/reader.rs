@@ -43,7 +43,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// `file` is how the file is called in problems, `environment` the variables that begin with
-    /// `HALOSYNC_` and have a `__` in their names.
+    /// `HALOSYNC_`.
     pub(super) fn new(
         file: &'a str,
         text: &'a str,
@@ -237,7 +237,10 @@ impl<'a> Reader<'a> {
 
     fn unknown_in_environment(&self) -> Vec<Problem> {
         let known: Vec<_> = self.asked.iter().map(|(section, key)| variable(section, key)).collect();
-        let unknown = self.environment.keys().filter(|name| !known.contains(name));
+        // One underscore may belong to anybody, unless it is a key of ours but for the second one.
+        let ours =
+            |name: &str| name.contains("__") || known.iter().any(|it| it.replacen("__", "_", 1) == name);
+        let unknown = self.environment.keys().filter(|name| !known.contains(name) && ours(name));
         unknown
             .map(|name| Problem {
                 place: name.clone(),
