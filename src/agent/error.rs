@@ -159,8 +159,13 @@ impl AgentError {
             AgentError::Settings { .. } => {
                 "see the commented example that `halosync init FILE` writes".into()
             }
-            AgentError::Unreadable { path, .. } => {
-                format!("check that {} is there and that this user may read it", path.display())
+            AgentError::Unreadable { what, path, source } => {
+                let path = path.display();
+                match source.kind() {
+                    io::ErrorKind::InvalidData => format!("write {what} into {path} again, as plain text (UTF-8)"),
+                    io::ErrorKind::IsADirectory => format!("name the file itself: {path} is a folder"),
+                    _ => format!("check that {path} is there and that this user may read it"),
+                }
             }
             AgentError::CannotCreate { path, source } if source.kind() == io::ErrorKind::AlreadyExists => {
                 format!("{} stays as it is; name another file, or remove it first", path.display())

@@ -160,14 +160,7 @@ fn options(config: &Config) -> Options {
 
 fn wiring(config: &Config) -> Result<Wiring, AgentError> {
     let halo = &config.halo;
-    let ca = match &halo.ca_file {
-        None => None,
-        Some(path) => Some(std::fs::read(path).map_err(|source| AgentError::Unreadable {
-            what: "the certificate of ca_file",
-            path: path.clone(),
-            source,
-        })?),
-    };
+    let ca = halo.ca_file.as_deref().map(settings::certificates).transpose()?;
     Ok(Wiring {
         connect_timeout: halo.connect_timeout,
         request_timeout: halo.request_timeout,

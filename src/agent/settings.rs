@@ -1,7 +1,7 @@
 //! Where the settings and the secret are found, and who else could read them.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,9 @@ pub struct Loaded {
 
 /// Where settings are looked for when nobody says where they are.
 const PLACES: [&str; 2] = ["agent.toml", "/etc/halosync/agent.toml"];
+
+/// How a certificate begins in PEM.
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// The name of the systemd credential.
 const CREDENTIAL: &str = "halo-client-secret";
@@ -84,6 +87,19 @@ pub(super) fn secret(loaded: &Loaded) -> Result<SecretString, AgentError> {
             Err(AgentError::Secret { place: loaded.file.clone(), problem: SecretProblem::Absent })
         }
     }
+}
+
+/// What is in `ca_file`.
+pub(super) fn certificates(file: &Path) -> Result<Vec<u8>, AgentError> {
+    let unreadable =
+        |source| AgentError::Unreadable { what: "the certificate", path: file.to_owned(), source };
+    let pem = fs::read(file).map_err(unreadable)?;
+    // What reads PEM passes over everything else, and would trust nobody more without a word.
+    if !pem.windows(BEGIN.len()).any(|bytes| bytes == BEGIN) {
+        let why = "there is no `-----BEGIN CERTIFICATE-----` in it";
+        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidData, why)));
+    }
+    Ok(pem)
 }
 
 fn from_file(file: &Path) -> Result<SecretString, AgentError> {

@@ -33,7 +33,7 @@ pub struct Wiring {
     pub connect_timeout: Duration,
     /// How long a request may take in all.
     pub request_timeout: Duration,
-    /// A further root certificate, PEM.
+    /// Further root certificates, PEM.
     pub ca: Option<Vec<u8>>,
     /// A proxy; `None` leaves it to the standard variables.
     pub proxy: Option<String>,
@@ -61,7 +61,10 @@ impl Http {
             .read_timeout(IDLE_MAX.min(wiring.request_timeout))
             .timeout(wiring.request_timeout);
         if let Some(ca) = &wiring.ca {
-            builder = builder.add_root_certificate(Certificate::from_pem(ca)?);
+            // The certificate of an authority often comes with those between.
+            for certificate in Certificate::from_pem_bundle(ca)? {
+                builder = builder.add_root_certificate(certificate);
+            }
         }
         if wiring.loopback {
             builder = builder.no_proxy();
