@@ -32,6 +32,27 @@ pub(super) fn complain(error: &AgentError, as_json: bool) {
     };
 }
 
+/// Writes what is wrong with a command line to stderr, and gives the status to end with.
+pub(super) fn misunderstood(error: &clap::Error, as_json: bool) -> u8 {
+    const USAGE: u8 = 2;
+    // Where stderr is closed there is nobody to tell.
+    let _ = if as_json {
+        let text = error.render().to_string();
+        let mut parts = text.trim_end().splitn(2, '\n').map(str::trim);
+        let what = parts.next().unwrap_or_default();
+        let complaint = json!({
+            "error": what.strip_prefix("error: ").unwrap_or(what),
+            "cause": [],
+            "help": parts.next().filter(|help| !help.is_empty()).unwrap_or("see halosync --help"),
+            "exit_status": USAGE,
+        });
+        writeln!(anstream::stderr().lock(), "{complaint}")
+    } else {
+        error.print()
+    };
+    USAGE
+}
+
 /// Why, from near to far; the problems of the settings each.
 fn causes(error: &AgentError) -> Vec<String> {
     if let AgentError::Settings { problems, .. } = error {

@@ -24,12 +24,16 @@ use args::{Arguments, Color, Command};
 
 /// Runs a command line and gives the status to end with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    // What cannot be read cannot say how it wants to be answered either, so this is looked for by hand.
+    let as_json = arguments.iter().take_while(|it| *it != "--").any(|it| it == "--json");
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are data, everything else is an error; clap knows which is which.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        // Help and version are data, everything else is an error; clap knows which is which.
+        Err(error) if error.use_stderr() => return ExitCode::from(complaint::misunderstood(&error, as_json)),
+        Err(data) => {
+            let _ = data.print();
+            return ExitCode::SUCCESS;
         }
     };
     // The group may read what the agent writes, others may not.
@@ -109,8 +113,9 @@ fn set_up(arguments: &Arguments) {
         (false, 2) => "debug",
         (false, _) => "trace",
     };
-    // The migration library logs where it was built; hyper and rustls log what is no business of ours.
-    let filter = EnvFilter::new(format!("warn,halosync={level},refinery_core=off"));
+    // The migration library logs where it was built; the other logs what is told as a cause anyway.
+    let quiet = "refinery_core=off,rustls_platform_verifier=off";
+    let filter = EnvFilter::new(format!("warn,halosync={level},{quiet}"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     if arguments.json {
         log.json().init();

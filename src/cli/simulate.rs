@@ -5,6 +5,7 @@ use std::io;
 use serde_json::json;
 
 use super::args::{Arguments, Simulate};
+use super::complaint::misunderstood;
 use super::{Ended, block_on, say, say_json, stop_signal};
 use crate::agent::AgentError;
 use crate::simulator::{Fault, Knobs, Settings, Simulator};
@@ -22,8 +23,8 @@ pub(super) fn simulate(arguments: &Arguments, simulate: &Simulate) -> Ended {
         Ok(settings) => settings,
         Err(wrong) => {
             // A wrong word on the command line, in the manner of all others.
-            let _ = clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{wrong}\n")).print();
-            return Ok(2);
+            let error = clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{wrong}\n"));
+            return Ok(misunderstood(&error, arguments.json));
         }
     };
     block_on(async {
