@@ -843,6 +843,11 @@ impl Case<'_> {
         for (path, word) in &self.hidden {
             text = text.replace(path, word);
         }
+        let lines = text.split_inclusive('\n').map(|line| match line.split_once("  WARN ") {
+            Some((_, warning)) => format!("<time>  WARN {warning}"),
+            None => line.to_owned(),
+        });
+        text = lines.collect();
         text = text.replace(&format!("pid {}", std::process::id()), "pid <pid>");
         let mut out = String::new();
         let mut rest = text.as_str();
@@ -870,17 +875,17 @@ fn settings(url: &str) -> String {
     )
 }
 
-/// What a text on stderr must be: what happened, why, and one way out.
+/// What a text on stderr must be: what happened, why, and one way out. Warnings may come before it.
 fn check_text(name: &str, told: &str, status: i32) {
-    assert!(told.starts_with("error: "), "{name}:\n{told}");
     assert!(!told.contains("panicked"), "{name}:\n{told}");
+    let lines: Vec<_> = told.lines().skip_while(|line| line.contains(" WARN ")).collect();
+    let begin = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count();
+    let (errors, causes, helps) = (begin("error: "), begin("cause: "), begin("help: "));
+    assert!(lines.first().is_some_and(|line| line.starts_with("error: ")), "{name}:\n{told}");
     // What is wrong with a command line is told in the words of the library that reads it.
     if status != 2 {
-        let begin = |word: &str| told.lines().filter(|line| line.starts_with(word)).count();
-        let (errors, causes, helps) = (begin("error: "), begin("cause: "), begin("help: "));
-        assert_eq!((errors, helps), (1, 1), "{name}:\n{told}");
-        assert_eq!(errors + causes + helps, told.lines().count(), "{name}:\n{told}");
-        assert!(told.lines().last().is_some_and(|line| line.starts_with("help: ")), "{name}:\n{told}");
+        assert_eq!((errors, helps, errors + causes + helps), (1, 1, lines.len()), "{name}:\n{told}");
+        assert!(lines.last().is_some_and(|line| line.starts_with("help: ")), "{name}:\n{told}");
     }
 }
 
