@@ -191,7 +191,7 @@ fn the_code_map_names_every_room() {
             .into_iter()
             .filter(|path| !path.starts_with("src/simulator"))
             .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
-            .filter(|stem| stem != "mod" && !map.contains(stem.as_str())),
+            .filter(|stem| !["mod", "lib", "main"].contains(&stem.as_str()) && !map.contains(stem.as_str())),
     );
     assert!(missing.is_empty(), "ARCHITECTURE.md does not know {missing:?}");
 }
