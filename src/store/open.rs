@@ -151,6 +151,10 @@ impl Store {
     fn recognise(&self) -> Result<Recognised, StoreError> {
         let application_id =
             self.connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
+        if application_id == APPLICATION_ID {
+            // From here on, or a refusal would remove the -wal and -shm files that its readers need.
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        }
         // Asked of our own too: a damaged table of contents is found here, where the file can be named.
         let tables: i64 =
             self.connection.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
@@ -161,8 +165,6 @@ impl Store {
                 Err(StoreError::Foreign { path: self.path.clone(), application_id })
             };
         }
-        // From here on, or a refusal would remove the -wal and -shm files that its readers need.
-        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let found = self.user_version()?;
         if SCHEMA_VERSION < found {
             return Err(StoreError::Newer { path: self.path.clone(), found, known: SCHEMA_VERSION });
