@@ -190,6 +190,12 @@ impl AgentError {
                 "make room on the disk; nothing was changed".into()
             }
             AgentError::Lock(LockError::Io { .. }) => "check the folder of the database and its owner".into(),
+            AgentError::Export(ExportError::Io { source, .. } | ExportError::CannotCreate { source, .. })
+                if is_full(source) =>
+            {
+                "make room on the disk; nothing was marked as handed on, the next export makes the same package"
+                    .into()
+            }
             AgentError::Export(ExportError::CannotCreate { .. }) => {
                 "check that the folder is there and that this user may write to it; nothing was marked as handed on"
                     .into()

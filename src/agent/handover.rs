@@ -4,6 +4,7 @@
 //! the book of the database is written. A data file without a manifest, or a package that the book does
 //! not know, is finished by the next call; it is never made twice.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,8 @@ pub fn deliver(
 ) -> Result<Handover, AgentError> {
     let config = &loaded.config;
     let database = &config.store.path;
-    if !database.exists() {
+    // An empty file is a database that `sync` has yet to make; nothing can be handed on from it.
+    if fs::metadata(database).map_or(true, |it| it.len() == 0) {
         return Err(StoreError::Missing(database.clone()).into());
     }
     let _lock = Lock::of_the_exporter(database, config.store.busy_timeout)?;

@@ -37,14 +37,15 @@ struct Hashing {
 
 impl Write for Hashing {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(buffer)?;
+        // Not through the wrapper: its errors name the draft, which nobody has heard of.
+        let written = self.file.as_file_mut().write(buffer)?;
         self.hash.update(&buffer[..written]);
         self.bytes += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.as_file_mut().flush()
     }
 }
 
