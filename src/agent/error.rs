@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::Problem;
 use crate::export::ExportError;
-use crate::halo::HaloError;
+use crate::halo::{HaloError, Root};
 use crate::store::{LockError, StoreError};
 use crate::sync::SyncError;
 
@@ -94,7 +94,7 @@ pub enum AgentError {
     },
     /// Connections cannot be set up.
     #[error("the connection settings cannot be used")]
-    Wiring(#[source] reqwest::Error),
+    Wiring(#[source] Root),
     /// A pass.
     #[error(transparent)]
     Sync(#[from] SyncError),

@@ -52,7 +52,12 @@ impl Http {
     ///
     /// # Errors
     /// What is wrong with the certificate or the proxy.
-    pub fn new(wiring: &Wiring) -> Result<Http, reqwest::Error> {
+    pub fn new(wiring: &Wiring) -> Result<Http, Root> {
+        let client = Http::client(wiring).map_err(|error| Root::of(&error))?;
+        Ok(Http { client, room: Arc::new(Semaphore::new(BODIES_MAX / PIECE)) })
+    }
+
+    fn client(wiring: &Wiring) -> Result<Client, reqwest::Error> {
         let mut builder = Client::builder()
             .user_agent(concat!("halosync/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -71,7 +76,7 @@ impl Http {
         } else if let Some(proxy) = &wiring.proxy {
             builder = builder.no_proxy().proxy(Proxy::all(proxy)?);
         }
-        Ok(Http { client: builder.build()?, room: Arc::new(Semaphore::new(BODIES_MAX / PIECE)) })
+        builder.build()
     }
 
     async fn exchange(&self, ask: Ask) -> Result<Answer, Broken> {
@@ -135,20 +140,20 @@ fn broken(error: reqwest::Error) -> Broken {
     if error.is_timeout() {
         return Broken::Timeout;
     }
-    let mut bottom: &dyn Error = &error;
-    let mut not_tls = false;
-    while let Some(cause) = bottom.source() {
-        // The TLS library's errors come as I/O errors of this kind.
-        not_tls |=
-            cause.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::InvalidData);
-        bottom = cause;
-    }
-    let root = Root(bottom.to_string());
-    match (error.is_connect(), not_tls) {
+    let root = Root::of(&error);
+    match (error.is_connect(), fails_in_tls(&error)) {
         (true, true) => Broken::Unsafe(root),
         (true, false) => Broken::Connect(root),
         (false, _) => Broken::Lost(root),
     }
+}
+
+/// The TLS library's errors are I/O errors of this kind, in I/O errors of the layers above.
+fn fails_in_tls(error: &(dyn Error + 'static)) -> bool {
+    let here = error.downcast_ref::<io::Error>().is_some_and(|it| {
+        it.kind() == io::ErrorKind::InvalidData || it.get_ref().is_some_and(|inner| fails_in_tls(inner))
+    });
+    here || error.source().is_some_and(fails_in_tls)
 }
 
 fn header(headers: &HeaderMap<HeaderValue>, name: &HeaderName) -> Option<String> {

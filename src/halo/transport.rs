@@ -2,6 +2,7 @@
 //!
 //! In earnest it is [`super::Http`]; a simulation puts a server model here and needs no sockets.
 
+use std::error::Error;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
@@ -71,7 +72,19 @@ impl Deref for Body {
 /// What is at the bottom of a failure. The layers between have nothing to add but their own names.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Root(pub String);
+pub struct Root(String);
+
+impl Root {
+    /// The last of the causes of an error.
+    #[must_use]
+    pub fn of(error: &dyn Error) -> Root {
+        let mut bottom = error;
+        while let Some(cause) = bottom.source() {
+            bottom = cause;
+        }
+        Root(bottom.to_string())
+    }
+}
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
