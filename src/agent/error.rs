@@ -162,7 +162,7 @@ impl AgentError {
             AgentError::Unreadable { what, path, source } => {
                 let path = path.display();
                 match source.kind() {
-                    io::ErrorKind::InvalidData => format!("write {what} into {path} again, as plain text (UTF-8)"),
+                    io::ErrorKind::InvalidData => format!("see that {path} really holds {what}, as plain text"),
                     io::ErrorKind::IsADirectory => format!("name the file itself: {path} is a folder"),
                     _ => format!("check that {path} is there and that this user may read it"),
                 }
