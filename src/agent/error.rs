@@ -28,7 +28,7 @@ pub enum SecretProblem {
     #[error("the client secret is empty")]
     Empty,
     /// It holds a line break or the like.
-    #[error("the client secret holds a line break or another control character")]
+    #[error("the client secret holds a line break, a byte order mark or another control character")]
     ControlCharacters,
     /// It begins or ends with a blank.
     #[error("the client secret begins or ends with a blank")]

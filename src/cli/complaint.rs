@@ -58,14 +58,15 @@ fn causes(error: &AgentError) -> Vec<String> {
     if let AgentError::Settings { problems, .. } = error {
         return problems.iter().map(|problem| printable(&problem.to_string())).collect();
     }
+    let told = error.to_string();
     let mut causes: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
         let text = printable(&cause.to_string());
         // Some libraries repeat their cause in their own words; SQLite's codes only say again what its
         // message said.
-        let repeated =
-            causes.last().is_some_and(|last| last.contains(&text) || text.starts_with("Error code "));
+        let last = causes.last().unwrap_or(&told);
+        let repeated = last.contains(&text) || (!causes.is_empty() && text.starts_with("Error code "));
         if !repeated {
             causes.push(text);
         }

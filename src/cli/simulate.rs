@@ -1,7 +1,5 @@
 //! `halosync simulate`.
 
-use std::io;
-
 use serde_json::json;
 
 use super::args::{Arguments, Simulate};
@@ -53,8 +51,10 @@ fn settings(simulate: &Simulate) -> Result<Settings, String> {
     }
     let faults = simulate.fault.iter().map(|fault| Fault::read(fault).map_err(|error| error.to_string()));
     if !simulate.listen.ip().is_loopback() {
-        let error = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        return Err(format!("--listen {} is not on this machine: {error}", simulate.listen));
+        let listen = simulate.listen;
+        return Err(format!(
+            "--listen must be an address that only this machine reaches, such as 127.0.0.1:8180, not {listen}"
+        ));
     }
     Ok(Settings {
         listen: simulate.listen,

@@ -179,7 +179,7 @@ impl HaloError {
                  the next pass tries again"
             }
             HaloError::Unavailable { .. } => {
-                "nothing to do here; the next pass goes on where this one stopped"
+                "the server may be under maintenance; the next pass goes on where this one stopped"
             }
             HaloError::Throttled { .. } => {
                 "other integrations may share the limit; lower rate_limit, or raise rate_limit_wait"
@@ -217,7 +217,7 @@ impl HaloError {
                  server is under maintenance"
             }
             HaloError::Unreadable(_) => {
-                "the server's answer has changed its shape; the tickets are as they were"
+                "try again later; if it stays so, the server's answers have changed their shape: please report it"
             }
             HaloError::Misled { .. } => "set auth_url to the Authorisation Server that you trust",
         }
