@@ -278,12 +278,10 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
         }
         Some(text) => ServerUrl::parse(&text).map_err(|what| reader.problem(HALO, "server_url", what)).ok(),
     };
-    let auth_url = reader.optional_text(HALO, "auth_url").filter(|it| !it.is_empty()).and_then(|text| {
-        let checked = url::Url::parse(&text)
-            .map_err(|error| format!("is not an address: {error}"))
-            .and_then(|url| safe(&url).map(|()| url));
-        checked.map_err(|what| reader.problem(HALO, "auth_url", what)).ok()
-    });
+    let auth_url = reader
+        .optional_text(HALO, "auth_url")
+        .filter(|it| !it.is_empty())
+        .and_then(|text| server::address(&text).map_err(|what| reader.problem(HALO, "auth_url", what)).ok());
     let client_id = reader.text(HALO, "client_id", "");
     if client_id.trim().is_empty() {
         reader.problem(HALO, "client_id", "is missing: the Client ID of the API application");

@@ -67,6 +67,12 @@ impl<'a> Reader<'a> {
         let mut unknown = self.unknown_in_file();
         unknown.extend(self.unknown_in_environment());
         self.problems.extend(unknown);
+        // As they stand in the file, from its beginning to its end; then the environment's.
+        let file = self.file;
+        self.problems.sort_by_key(|Problem { place, .. }| match place.strip_prefix(file) {
+            Some(line) => line.trim_start_matches(':').parse().unwrap_or(0),
+            None => usize::MAX,
+        });
         self.problems
     }
 
@@ -228,7 +234,11 @@ impl<'a> Reader<'a> {
             }
             for key in keys.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
                 let wrong = key.get_ref().as_ref();
-                let meant = did_you_mean(wrong, known.iter().copied());
+                let elsewhere = self.asked.iter().find(|(_, key)| *key == wrong);
+                let meant = elsewhere.map_or_else(
+                    || did_you_mean(wrong, known.iter().copied()),
+                    |(section, _)| format!("; it belongs under [{section}]"),
+                );
                 report(key, format!("unknown key `{wrong}` in [{name}]{meant}"));
             }
         }

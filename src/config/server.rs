@@ -12,8 +12,7 @@ impl ServerUrl {
     /// # Errors
     /// What is wrong with it, as the end of a sentence that begins with the key.
     pub fn parse(text: &str) -> Result<ServerUrl, String> {
-        let mut url = Url::parse(text.trim()).map_err(|error| format!("is not an address: {error}"))?;
-        safe(&url)?;
+        let mut url = address(text)?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err("must not have a query or a fragment".into());
         }
@@ -42,6 +41,18 @@ impl ServerUrl {
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.0)
     }
+}
+
+/// Reads an address to which a secret may be sent.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence.
+pub(super) fn address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim()).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => "must begin with https://".to_owned(),
+        error => format!("is not an address: {error}"),
+    })?;
+    safe(&url).map(|()| url)
 }
 
 /// Whether a secret may be sent to this address: encrypted, or not leaving this machine.
