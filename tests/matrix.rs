@@ -31,7 +31,11 @@ use halosync::watermark::{Schedule, Walk};
 use support::mapping::{self, Names, Tickets};
 use support::simulated::World;
 
-const TICKETS: u32 = 230;
+/// Three pages.
+const TICKETS: u32 = 150;
+
+/// Fewer than a server gives, so that the world can be small.
+const PAGE_SIZE: u32 = 70;
 
 /// How many random combinations there are.
 const COMBINATIONS: u64 = 200;
@@ -347,7 +351,7 @@ impl Desk {
                 mapping: MAPPING,
             },
             ticket_types: if self.one_type { vec![ONE_TYPE.1.to_owned()] } else { Vec::new() },
-            page_size: 100,
+            page_size: PAGE_SIZE,
             parallel_requests: 4,
             schedule: Schedule {
                 full,
