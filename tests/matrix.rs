@@ -24,7 +24,7 @@ use halosync::halo::{Halo, Terms, Throttle};
 use halosync::retry::Policy;
 use halosync::scope::{MAPPING, Scope};
 use halosync::simulator::{self, Edit, Knob, Knobs, PlainList, Server};
-use halosync::store::{Store, StoreError};
+use halosync::store::{Snapshot, Store, StoreError};
 use halosync::sync::{self, Outcome, Pass, Report, SharedStore, SyncError};
 use halosync::ticket::{ATTRIBUTES, Stamp, Value};
 use halosync::watermark::{Schedule, Walk};
@@ -368,7 +368,7 @@ impl Desk {
     }
 
     fn watermark(&self) -> Option<Stamp> {
-        let mark = self.store.lock().read(|snapshot| snapshot.watermark()).expect("a watermark");
+        let mark = self.store.lock().read(Snapshot::watermark).expect("a watermark");
         mark.and_then(|mark| mark.covered_until)
     }
 

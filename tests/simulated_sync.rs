@@ -5,6 +5,7 @@ mod support {
     pub(crate) mod mapping;
 }
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Desk {
     simulator: Simulator,
     folder: TempDir,
+    minutes: Cell<i64>,
 }
 
 /// How a command ended.
@@ -57,7 +59,7 @@ impl Desk {
         let mut file = fs::OpenOptions::new();
         let file = file.write(true).create_new(true).mode(0o600).open(folder.path().join("secret"));
         std::io::Write::write_all(&mut file.expect("a secret"), secret.as_bytes()).expect("a secret");
-        Desk { simulator, folder }
+        Desk { simulator, folder, minutes: Cell::new(0) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -93,6 +95,13 @@ impl Desk {
 
     fn inject(&self, fault: &str) {
         self.with(|server| server.inject(Fault::read(fault).expect("a fault")));
+    }
+
+    /// The server's clock is a minute further than by the last call: its `Date` knows only whole seconds, so
+    /// that passes within one may leave the watermark where it is.
+    fn a_minute_later(&self) {
+        self.minutes.set(self.minutes.get() + 1);
+        self.with(|server| server.set_clock_offset(TimeDelta::minutes(self.minutes.get())));
     }
 
     fn database(&self) -> Connection {
@@ -282,12 +291,11 @@ async fn a_walk_that_differs_from_the_count_is_incomplete_and_holds_the_watermar
     desk.good(&["sync"]);
     let (mark, journal) = (desk.watermark(), "SELECT COUNT(*) FROM watermark_journal");
     let moves = desk.number(journal);
-    for (lie, wish) in [("count=+7", "--full"), ("count=-7", "--full"), ("count=+7", "--json")] {
+    let (following, full): (&[&str], &[&str]) = (&["sync"], &["sync", "--full"]);
+    for (lie, command) in [("count=+7", full), ("count=-7", full), ("count=+7", following)] {
         let edited = desk.with(|server| server.edit_some(3, Utc::now()));
         desk.inject(&format!("list:{lie}"));
-        let mut command = vec!["sync"];
-        command.extend([wish].iter().filter(|wish| **wish == "--full"));
-        let ended = desk.run(&command);
+        let ended = desk.run(command);
         assert_eq!(ended.status, Some(3), "{lie}: {}", ended.stdout);
         assert_eq!(ended.json["outcome"], "incomplete");
         assert_eq!((desk.watermark(), desk.number(journal)), (mark.clone(), moves), "{lie}");
@@ -299,8 +307,7 @@ async fn a_walk_that_differs_from_the_count_is_incomplete_and_holds_the_watermar
         ));
         assert_eq!(stored, 3, "{lie}");
     }
-    // `Date` tells seconds only; a minute later the watermark must have moved.
-    desk.with(|server| server.set_clock_offset(chrono::TimeDelta::minutes(1)));
+    desk.a_minute_later();
     desk.good(&["sync"]);
     assert!(mark < desk.watermark());
     desk.assert_copied(&[]);
@@ -361,8 +368,7 @@ async fn when_too_many_are_gone_nothing_is_deleted_until_a_person_says_so() {
     let words = String::from_utf8(words.stdout).expect("text");
     assert!(words.contains("halosync sync --full --accept-deletes"), "{words}");
 
-    // `Date` tells seconds only; a minute later the watermark must have moved.
-    desk.with(|server| server.set_clock_offset(chrono::TimeDelta::minutes(1)));
+    desk.a_minute_later();
     desk.good(&["sync", "--full", "--accept-deletes"]);
     desk.assert_copied(&[]);
     assert_eq!(desk.number("SELECT COUNT(*) FROM deleted_tickets WHERE REASON = 'vanished'"), 21);
@@ -518,7 +524,11 @@ fn packages(desk: &Desk) -> Vec<Package> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+        .collect()
 }
 
 /// The number and the operation of each row of a CSV file.
@@ -590,17 +600,19 @@ async fn an_export_that_was_killed_is_finished_and_not_made_twice() {
         let inode = fs::metadata(&made.data).expect("data").ino();
 
         // More has changed until the next export comes: that is the next package's.
+        desk.a_minute_later();
         let edited = desk.with(|server| server.edit_some(5, Utc::now()));
         desk.good(&["sync"]);
         let report = desk.good(&["export", "delta"]);
         assert_eq!(report["packages"].as_array().map(Vec::len), Some(2), "{report}");
-        let _ = fs::remove_file(desk.path("export/deltas/default/.halosync-litter.tmp"));
         let both = packages(&desk);
         assert_eq!(both.len(), 2);
         assert_eq!(both[0].data, made.data);
         assert_eq!(fs::metadata(&made.data).expect("data").ino(), inode, "the data file was made twice");
         let told: Vec<_> = rows(&both[1].data).into_iter().map(|row| row.0).collect();
         assert_eq!(told, edited);
+        // The earlier package promises no more than it did, though the copy is newer by now.
+        assert_eq!(both[0].manifest["covered_until"], made.manifest["covered_until"]);
         if manifest_is_there {
             assert_eq!(both[0].manifest, made.manifest);
         }

@@ -189,17 +189,20 @@ fn facts(
     now: Stamp,
 ) -> Result<Package, StoreError> {
     let mark = snapshot.watermark()?;
-    let state = mark.as_ref().map_or(State::Filling, |mark| mark.state);
+    // As it was at the end of the range: the package of a killed process is finished later, and must not
+    // promise what only a later package holds.
+    let covered_until = snapshot.covered_at(to_seq)?;
+    let state = if covered_until.is_some() { State::Following } else { State::Filling };
     Ok(Package {
         kind: "snapshot",
         lineage: snapshot.lineage()?,
-        server: mark.as_ref().map_or(String::new(), |mark| mark.scope.server.clone()),
+        server: mark.map_or(String::new(), |mark| mark.scope.server),
         consumer: None,
         from_seq,
         to_seq,
         complete: state == State::Following,
         state: state.word().to_owned(),
-        covered_until: mark.and_then(|mark| mark.covered_until).map(|at| at.to_string()),
+        covered_until: covered_until.map(|at| at.to_string()),
         schema_version: SCHEMA_VERSION,
         created_at: now.to_string(),
         counts: Counts { c: tally.created, u: tally.updated, d: tally.deleted },

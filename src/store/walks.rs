@@ -105,6 +105,22 @@ impl Snapshot<'_> {
         }))
     }
 
+    /// Up to when the copy was known to be complete while change `seq` was its newest: where the mark
+    /// stood before the pass that made the next change.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn covered_at(&self, seq: i64) -> Result<Option<Stamp>, StoreError> {
+        let covered_until = self.connection.query_row(
+            "SELECT covered_until FROM watermark_journal WHERE COALESCE(run_id, 0) < COALESCE(
+                 (SELECT run_id FROM changes WHERE seq > ?1 ORDER BY seq LIMIT 1), 9223372036854775807)
+             ORDER BY move_id DESC LIMIT 1",
+            [seq],
+            |row| row.get(0),
+        );
+        stamp(covered_until.optional()?.flatten())
+    }
+
     /// When the last counted full walk of the present scope ended.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use flate2::read::GzDecoder;
-use halosync::halo::{Answer, Ask, Broken, Transport};
+use halosync::halo::{Answer, Ask, Broken, Token, Transport};
 use halosync::simulator::{self, Delivery, Request, Server, Settings};
 use halosync::sync::Wall;
 use halosync::ticket::Stamp;
@@ -96,7 +96,7 @@ fn request(ask: &Ask) -> Request {
     };
     ask.url.query().unwrap_or_default().clone_into(&mut request.query);
     request.accept_encoding = Some("gzip".into());
-    let token = ask.bearer.as_ref().map(|token| token.header());
+    let token = ask.bearer.as_ref().map(Token::header);
     request.authorization = token.map(|token| token.to_str().expect("a header").to_owned());
     request
 }
