@@ -368,8 +368,10 @@ impl Desk {
     }
 
     fn watermark(&self) -> Option<Stamp> {
-        let mark = self.store.lock().read(Snapshot::watermark).expect("a watermark");
-        mark.and_then(|mark| mark.covered_until)
+        let covered = |snapshot: &Snapshot<'_>| {
+            Ok::<_, StoreError>(snapshot.watermark()?.and_then(|mark| mark.covered_until))
+        };
+        self.store.lock().read(covered).expect("a watermark")
     }
 
     /// The tickets as they should be here.

@@ -230,6 +230,7 @@ fn integral(number: f64) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use rstest::rstest;
 
     fn read(kind: Kind, json: &str) -> (Value, Option<Oddity>) {
@@ -260,6 +261,17 @@ mod tests {
         assert_eq!((&read, oddity), (&value, None));
         if let Value::Real(number) = read {
             assert!(number.is_sign_positive(), "-0.0 was kept");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_read_exactly(number: f64, hours in 0.0..1e4f64) {
+            for number in [number, hours] {
+                prop_assume!(number.is_finite());
+                let (read, _) = read(Kind::Real, &format!("{number:?}"));
+                prop_assert_eq!(read, Value::Real(number + 0.0));
+            }
         }
     }
 
