@@ -129,10 +129,10 @@ fn every_property_of_the_table_was_seen_in_a_recorded_row() {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for entry in fs::read_dir(support::pages()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        if !name.starts_with("list-") || !name.ends_with(".json") {
+        if !name.starts_with("list-") {
             continue;
         }
-        // Some pages are broken on purpose; what they could add stands in the whole ones.
+        // What is no JSON adds nothing: some pages are broken on purpose, some files are no pages.
         let page: serde_json::Value = serde_json::from_slice(&support::page(&name)).unwrap_or_default();
         let rows = page["tickets"].as_array().cloned().unwrap_or_default();
         seen.extend(rows.iter().filter_map(|row| row.as_object()).flat_map(|row| row.keys().cloned()));

@@ -227,15 +227,14 @@ impl HaloError {
 /// The message in an error body, whatever its shape (`halo-api.md` §7); never a whole page, and never a
 /// piece of JSON that was cut short.
 fn message(body: &[u8]) -> Option<String> {
-    let text = match serde_json::from_slice::<serde_json::Value>(body) {
-        Ok(value) => texts(&value)?,
-        Err(_) => {
-            let text = std::str::from_utf8(body).ok()?;
-            if text.trim_start().starts_with(['<', '{', '[', '"']) {
-                return None;
-            }
-            text.to_owned()
+    let text = if let Ok(value) = serde_json::from_slice(body) {
+        texts(&value)?
+    } else {
+        let text = std::str::from_utf8(body).ok()?;
+        if text.trim_start().starts_with(['<', '{', '[', '"']) {
+            return None;
         }
+        text.to_owned()
     };
     let text = printable(text.trim());
     (!text.is_empty()).then_some(text)
