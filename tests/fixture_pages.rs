@@ -154,7 +154,7 @@ const FILES: &[(&str, Comes)] = &[
     ("token-ok.json", Comes::Token(3_600)),
     ("token-expires-as-text.json", Comes::Token(3_600)),
     ("token-without-expires.json", Comes::Token(300)),
-    ("token-without-access-token.json", Comes::NoToken(&[200], "the answer for a token has status 200, 84 bytes, and the answer is not a token")),
+    ("token-without-access-token.json", Comes::NoToken(&[200], "the answer for a token cannot be used (status 200, 84 bytes): the answer is not a token")),
     ("token-error-invalid-client.json", Comes::NoToken(&[400, 401], "the authorisation server refuses client fixture-client with `invalid_client`: The specified client credentials are invalid.")),
     ("token-error-unauthorized-client.json", Comes::NoToken(&[400], "the authorisation server refuses client fixture-client with `unauthorized_client`: This client application is not allowed to use the specified grant type.")),
     ("token-error-invalid-scope.json", Comes::NoToken(&[400], "the authorisation server refuses client fixture-client with `invalid_scope`: The specified scope is not supported.")),
@@ -486,9 +486,10 @@ fn once(transport: &Arc<Recorded>) -> Halo {
 
 const ALL: Filter = Filter::All { types: Vec::new() };
 
-/// A message that a terminal and a log can hold: one line, no page, no secret.
+/// An error and its cause as a terminal and a log can hold them: one line, no page, no secret.
 fn presentable(name: &str, error: &HaloError) -> String {
-    let message = error.to_string();
+    let cause = std::error::Error::source(error).map_or(String::new(), |cause| format!(": {cause}"));
+    let message = format!("{error}{cause}");
     let secret = message.contains(agent::CLIENT_SECRET);
     let page = message.contains('<') || message.contains(['\r', '\n']);
     assert!(!secret && !page && message.chars().count() < 400, "{name}: {message}");
@@ -509,7 +510,7 @@ async fn an_answer_that_is_no_list_is_an_error_and_never_an_empty_list() {
         let size = bytes.len();
         assert_eq!(
             presentable(name, &error),
-            format!("the answer for the ticket list has status 200, {size} bytes{html}, and {says}"),
+            format!("the answer for the ticket list cannot be used (status 200, {size} bytes{html}): {says}"),
         );
     }
 }
