@@ -1,5 +1,7 @@
 //! `export snapshot`: every table at one change, complete or not there at all.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt as _;

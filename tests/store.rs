@@ -2,6 +2,8 @@
 //!
 //! Pages come as JSON through the parser, so that every test tells its story in the server's words.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

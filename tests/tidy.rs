@@ -1,5 +1,7 @@
 //! The rules of the house that a reviewer would forget: who may use whom, no dead files, no leftovers.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

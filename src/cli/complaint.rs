@@ -58,18 +58,20 @@ fn causes(error: &AgentError) -> Vec<String> {
     if let AgentError::Settings { problems, .. } = error {
         return problems.iter().map(|problem| printable(&problem.to_string())).collect();
     }
-    let told = error.to_string();
     let mut causes: Vec<String> = Vec::new();
+    let mut said = error.to_string();
+    let mut depth = 0;
     let mut next = error.source();
     while let Some(cause) = next {
         let text = printable(&cause.to_string());
         // Some libraries repeat their cause in their own words; SQLite's codes only say again what its
         // message said.
-        let last = causes.last().unwrap_or(&told);
-        let repeated = last.contains(&text) || (!causes.is_empty() && text.starts_with("Error code "));
+        let repeated = said.contains(&text) || (depth > 0 && text.starts_with("Error code "));
+        said.clone_from(&text);
         if !repeated {
             causes.push(text);
         }
+        depth += 1;
         next = cause.source();
     }
     causes
