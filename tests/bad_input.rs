@@ -968,7 +968,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 files.insert(name, Vec::new());
                 folders.push(path);
-            } else if !ending.ends_with(".lock") && !ending.ends_with("-shm") {
+            } else if ending.strip_suffix(".lock").is_none() && !ending.ends_with("-shm") {
                 files.insert(name, fs::read(&path).expect("a file"));
             }
         }

@@ -1,7 +1,7 @@
 //! One pass: from the first request to the watermark.
 //!
 //! [`reading`] and [`absence`] are pure: answers go in, what to ask next and what to conclude come
-//! out. [`walk`] fetches and stores pages, [`pass`] puts the parts in order. Time comes in as a
+//! out. `walk` fetches and stores pages, `pass` puts the parts in order. Time comes in as a
 //! function, so that a test can give any.
 
 pub mod absence;

@@ -36,7 +36,7 @@ impl Source {
     }
 }
 
-/// What a value is. How each is read, with every oddity of the API, is in [`super::value`].
+/// What a value is. How each is read, with every oddity of the API, is in `ticket::value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Text as it is.
