@@ -1081,7 +1081,7 @@ impl Disk {
         let options = format!("size={size}");
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(folder.path()).output();
-        mount.is_ok_and(|output| output.status.success()).then_some(Disk(folder))
+        mount.is_ok_and(|output| output.status.success()).then(|| Disk(folder))
     }
 
     fn path(&self) -> &Path {
