@@ -270,7 +270,8 @@ async fn a_token_that_ends_in_mid_walk_leads_to_one_new_token() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_429_in_mid_walk_is_waited_for_by_every_lane() {
-    let desk = Desk::new(2_000, &[], "").await;
+    // A hundred pages, so that a gate that stayed open would let most of them through.
+    let desk = Desk::new(2_000, &["page_cap=20", "latency_ms=20"], "").await;
     desk.inject("list@9:throttle=2");
     let report = desk.good(&["sync"]);
     assert_eq!(report["requests"]["repeated"], 1);
@@ -278,10 +279,10 @@ async fn a_429_in_mid_walk_is_waited_for_by_every_lane() {
     desk.with(|server| {
         let lists = server.log().entries().filter(|entry| entry.endpoint == Endpoint::List);
         let after: Vec<_> = lists.skip_while(|entry| entry.status != 429).collect();
-        // Those under way could not know.
-        let soon =
-            after[1..].iter().filter(|it| it.at < after[0].at + TimeDelta::milliseconds(1_900)).count();
-        assert!(soon <= 3, "{soon} requests left while the gate was closed");
+        let opens = after[0].at + TimeDelta::milliseconds(1_900);
+        // Those under way could not know, nor what left before the answer was read on a busy machine.
+        let soon = after.iter().filter(|entry| entry.at < opens).count();
+        assert!(soon <= 30, "{soon} of {} requests left while the gate was closed", after.len());
     });
 }
 
