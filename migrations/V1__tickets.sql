@@ -165,6 +165,7 @@ CREATE TABLE watermarks (
     state            TEXT NOT NULL CHECK (state IN ('filling', 'following')),
     covered_until    TEXT CHECK (length(covered_until) = 24),
     newest_seen      TEXT CHECK (length(newest_seen) = 24),
+    canary_id        INTEGER,  -- a ticket that bears `newest_seen` and must come back
     fill_started_at  TEXT CHECK (length(fill_started_at) = 24),
     fill_last_id     INTEGER,
     CHECK (state = 'filling' OR covered_until IS NOT NULL)
@@ -213,8 +214,19 @@ CREATE TABLE walks (
     count_fell    INTEGER NOT NULL DEFAULT 0,
     readings      INTEGER NOT NULL DEFAULT 1,
     asked_from    TEXT,
+    fill          INTEGER NOT NULL DEFAULT 0,  -- the first of its scope
+    resumed       INTEGER NOT NULL DEFAULT 0,
     started_at    TEXT NOT NULL,
     ended_at      TEXT
+);
+
+-- Where an unfinished full walk can be taken up again: what each of its commits received.
+CREATE TABLE walk_places (
+    walk_id   INTEGER NOT NULL REFERENCES walks (walk_id) ON DELETE CASCADE,
+    part      INTEGER NOT NULL,  -- of the lists that it reads one after another
+    cursor    INTEGER,           -- the greatest id committed
+    begun_at  TEXT,              -- the start of the walk by the server's clock
+    ids       BLOB NOT NULL      -- a serialised roaring bitmap
 );
 
 CREATE TABLE debts (

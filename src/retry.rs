@@ -17,7 +17,7 @@ pub enum Failure {
     },
     /// No answer, a broken one, or 5xx.
     Unavailable,
-    /// An answer with status 200 that is not what was asked for.
+    /// An answer with status 200 that cannot be read, or is too large.
     Unreadable,
     /// 401: the token is not, or no longer, good.
     Unauthorized,
@@ -47,6 +47,9 @@ pub enum Verdict {
     GiveUp,
 }
 
+/// An answer that cannot be read is asked for three times; then a part of it.
+const UNREADABLE_RETRIES: u32 = 2;
+
 /// A server may not keep us away for longer than this at a time.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(15);
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
@@ -62,6 +65,7 @@ pub fn verdict(failure: Failure, retries: u32, renewed: bool, policy: &Policy, c
     match failure {
         Failure::Unauthorized if !renewed => Verdict::RenewToken,
         Failure::Unauthorized | Failure::Refused => Verdict::GiveUp,
+        Failure::Unreadable if UNREADABLE_RETRIES <= retries => Verdict::GiveUp,
         _ if policy.max_retries <= retries => Verdict::GiveUp,
         Failure::Throttled { retry_after } => {
             let told = retry_after.unwrap_or(policy.rate_limit_wait);
@@ -144,7 +148,7 @@ mod tests {
         ) {
             for failure in [Failure::Throttled { retry_after: told.map(Duration::from_secs) }, Failure::Unavailable, Failure::Unreadable] {
                 match verdict(failure, retries, renewed, &POLICY, chance) {
-                    Verdict::GiveUp => prop_assert!(POLICY.max_retries <= retries),
+                    Verdict::GiveUp => prop_assert!(UNREADABLE_RETRIES <= retries),
                     Verdict::Again(wait) => prop_assert!(retries < POLICY.max_retries && wait <= LONGEST_WAIT),
                     Verdict::CloseGate(wait) => prop_assert!(retries < POLICY.max_retries && wait <= RETRY_AFTER_MAX),
                     Verdict::RenewToken => prop_assert!(false, "a token has no part in this"),

@@ -21,8 +21,11 @@ pub struct Watermark {
     pub state: State,
     /// Every ticket updated before this instant, as the server lists them, is stored.
     pub covered_until: Option<Stamp>,
-    /// The newest `last_update` ever received; of interest to people, never a bound.
+    /// The newest `last_update` that is not newer than the last pass; never a bound by itself.
     pub newest_seen: Option<Stamp>,
+    /// A ticket that bears it, where not too many do: following walks ask for it too, and where it does
+    /// not come back the filter no longer means what it did.
+    pub canary: Option<i64>,
     /// What `covered_until` becomes when the fill that is under way is counted.
     pub fill_started_at: Option<Stamp>,
     /// The greatest id committed by that fill.
@@ -58,6 +61,7 @@ impl Watermark {
             state: State::Filling,
             covered_until: None,
             newest_seen: None,
+            canary: None,
             fill_started_at: None,
             fill_last_id: None,
         }
@@ -87,7 +91,69 @@ impl Walk {
     }
 }
 
-/// What the choice of a walk depends on besides the mark.
+/// What the server makes of the lower bound of `last_update` (`halo-api.md` §2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DateFilter {
+    /// It shows a ticket that was updated at that very instant.
+    Inclusive,
+    /// It shows only what was updated later.
+    Exclusive,
+    /// It reads the bound as an earlier instant than is meant.
+    Early,
+    /// It reads the bound as a later instant than is meant: in another zone.
+    Late,
+    /// It shows everything.
+    Ignored,
+    /// It is not known: there was nothing to find it out with.
+    Unknown,
+}
+
+impl DateFilter {
+    const ALL: [DateFilter; 6] = [
+        DateFilter::Inclusive,
+        DateFilter::Exclusive,
+        DateFilter::Early,
+        DateFilter::Late,
+        DateFilter::Ignored,
+        DateFilter::Unknown,
+    ];
+
+    /// Its word in `calibrations.verdict`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            DateFilter::Inclusive => "inclusive",
+            DateFilter::Exclusive => "exclusive",
+            DateFilter::Early => "early",
+            DateFilter::Late => "late",
+            DateFilter::Ignored => "ignored",
+            DateFilter::Unknown => "unknown",
+        }
+    }
+
+    /// From its word; what is no word of it is not known.
+    #[must_use]
+    pub fn from_word(word: &str) -> DateFilter {
+        DateFilter::ALL.into_iter().find(|it| it.word() == word).unwrap_or(DateFilter::Unknown)
+    }
+
+    /// By how much a bound is asked for earlier than it is meant; `None` where there is no following
+    /// the changes. Zones reach from 12 hours behind UTC to 14 hours ahead of it.
+    #[must_use]
+    pub const fn lead(self) -> Option<TimeDelta> {
+        match self {
+            DateFilter::Inclusive => Some(TimeDelta::zero()),
+            DateFilter::Exclusive => Some(TimeDelta::seconds(1)),
+            DateFilter::Early | DateFilter::Late => Some(ZONES),
+            DateFilter::Ignored | DateFilter::Unknown => None,
+        }
+    }
+}
+
+/// As far as the clocks of the earth are apart.
+pub const ZONES: TimeDelta = TimeDelta::hours(26);
+
+/// What a person wants of the choice of a walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     /// Asked for by hand.
@@ -96,31 +162,45 @@ pub struct Schedule {
     pub full_every: Option<Duration>,
     /// How far a following walk reaches back behind the mark.
     pub overlap: TimeDelta,
+    /// How often a following walk is due while a full one is under way.
+    pub follow_every: Duration,
 }
 
-/// Chooses the next walk. `last_full` is when the last counted full walk ended and `now` the present,
-/// both by the local clock, which decides about nothing but this; `stepped` whether the server's clock
-/// went back since.
+/// What is known of the walks before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// When the last counted full walk ended, by the local clock.
+    pub last_full: Option<Stamp>,
+    /// Whether the server's clock went back since.
+    pub stepped: bool,
+    /// Whether that walk was the first one and was interrupted, or tickets left while it read: then
+    /// only another one shows that it missed nothing.
+    pub to_confirm: bool,
+    /// What the server makes of the date filter.
+    pub filter: DateFilter,
+}
+
+/// Chooses the next walk. `now` is the present by the local clock, which decides about nothing but
+/// whether a full walk is due.
 #[must_use]
-pub fn next_walk(
-    mark: &Watermark,
-    schedule: &Schedule,
-    last_full: Option<Stamp>,
-    stepped: bool,
-    now: Stamp,
-) -> Walk {
-    let (State::Following, Some(covered_until)) = (mark.state, mark.covered_until) else {
-        return Walk::Full;
-    };
+pub fn next_walk(mark: &Watermark, schedule: &Schedule, past: &Past, now: Stamp) -> Walk {
     let due = schedule.full_every.is_some_and(|every| {
-        let age = last_full.map(|at| (now.instant() - at.instant()).abs());
+        let age = past.last_full.map(|at| (now.instant() - at.instant()).abs());
         age.is_none_or(|age| TimeDelta::from_std(every).is_ok_and(|every| every <= age))
     });
-    if schedule.full || stepped || due {
-        Walk::Full
-    } else {
-        Walk::Following { from: covered_until.minus(schedule.overlap) }
+    if mark.state == State::Filling || schedule.full || past.stepped || past.to_confirm || due {
+        return Walk::Full;
     }
+    following(mark, schedule, past.filter).map_or(Walk::Full, |from| Walk::Following { from })
+}
+
+/// Where a following walk starts: behind the mark by the overlap, or at the canary if that lies
+/// further back; `None` where there can be none.
+#[must_use]
+pub fn following(mark: &Watermark, schedule: &Schedule, filter: DateFilter) -> Option<Stamp> {
+    let from = mark.covered_until?.minus(schedule.overlap);
+    let canary = mark.newest_seen.filter(|_| mark.canary.is_some());
+    Some(canary.map_or(from, |stamp| from.min(stamp)).minus(filter.lead()?))
 }
 
 /// The start of a pass by the server's clock: the `Date` of its first list answer, less the time that
@@ -164,7 +244,7 @@ mod tests {
         Stamp::new(DateTime::from_timestamp(1_790_000_000 + second, 0).unwrap()).unwrap()
     }
 
-    fn following() -> Watermark {
+    fn mark() -> Watermark {
         let scope = Scope {
             server: "https://halo.example".into(),
             tenant: String::new(),
@@ -175,26 +255,50 @@ mod tests {
         Watermark { state: State::Following, covered_until: Some(at(0)), ..Watermark::of_nothing(scope) }
     }
 
-    const SCHEDULE: Schedule =
-        Schedule { full: false, full_every: Some(Duration::from_hours(24)), overlap: TimeDelta::minutes(10) };
+    const SCHEDULE: Schedule = Schedule {
+        full: false,
+        full_every: Some(Duration::from_hours(24)),
+        overlap: TimeDelta::minutes(10),
+        follow_every: Duration::from_mins(5),
+    };
 
-    #[test]
-    fn a_following_walk_reaches_back_behind_the_mark_by_the_overlap() {
-        let walk = next_walk(&following(), &SCHEDULE, Some(at(0)), false, at(300));
-        assert_eq!(walk, Walk::Following { from: at(-600) });
+    fn past() -> Past {
+        Past { last_full: Some(at(0)), stepped: false, to_confirm: false, filter: DateFilter::Inclusive }
     }
 
     #[test]
-    fn a_full_walk_is_due_first_by_hand_by_time_and_after_the_servers_clock_stepped() {
-        let filling = Watermark { state: State::Filling, ..following() };
+    fn a_following_walk_reaches_back_behind_the_mark_and_to_the_canary() {
+        let with_canary = |stamp| Watermark { newest_seen: Some(stamp), canary: Some(7), ..mark() };
+        let crowded = Watermark { newest_seen: Some(at(-9_000)), canary: None, ..mark() };
+        for (name, mark, filter, from) in [
+            ("by the overlap", mark(), DateFilter::Inclusive, at(-600)),
+            ("a canary within it", with_canary(at(-5)), DateFilter::Inclusive, at(-600)),
+            ("a canary behind it", with_canary(at(-9_000)), DateFilter::Inclusive, at(-9_000)),
+            ("too many for a canary", crowded, DateFilter::Inclusive, at(-600)),
+            ("an exclusive bound", with_canary(at(-9_000)), DateFilter::Exclusive, at(-9_001)),
+            ("another zone", mark(), DateFilter::Late, at(-600 - 26 * 3_600)),
+        ] {
+            let walk = next_walk(&mark, &SCHEDULE, &Past { filter, ..past() }, at(300));
+            assert_eq!(walk, Walk::Following { from }, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_full_walk_is_due_first_by_hand_by_time_and_where_there_is_no_following() {
+        let filling = Watermark { state: State::Filling, ..mark() };
         let by_hand = Schedule { full: true, ..SCHEDULE };
+        let ignored = Past { filter: DateFilter::Ignored, ..past() };
+        let unknown = Past { filter: DateFilter::Unknown, ..past() };
         for (name, walk) in [
-            ("first", next_walk(&filling, &SCHEDULE, None, false, at(0))),
-            ("by hand", next_walk(&following(), &by_hand, Some(at(0)), false, at(1))),
-            ("by time", next_walk(&following(), &SCHEDULE, Some(at(0)), false, at(86_400))),
-            ("never done", next_walk(&following(), &SCHEDULE, None, false, at(1))),
-            ("stepped", next_walk(&following(), &SCHEDULE, Some(at(0)), true, at(1))),
-            ("a local clock set back", next_walk(&following(), &SCHEDULE, Some(at(0)), false, at(-86_400))),
+            ("first", next_walk(&filling, &SCHEDULE, &Past { last_full: None, ..past() }, at(0))),
+            ("by hand", next_walk(&mark(), &by_hand, &past(), at(1))),
+            ("by time", next_walk(&mark(), &SCHEDULE, &past(), at(86_400))),
+            ("never done", next_walk(&mark(), &SCHEDULE, &Past { last_full: None, ..past() }, at(1))),
+            ("stepped", next_walk(&mark(), &SCHEDULE, &Past { stepped: true, ..past() }, at(1))),
+            ("to confirm", next_walk(&mark(), &SCHEDULE, &Past { to_confirm: true, ..past() }, at(1))),
+            ("the filter is ignored", next_walk(&mark(), &SCHEDULE, &ignored, at(1))),
+            ("the filter is not known", next_walk(&mark(), &SCHEDULE, &unknown, at(1))),
+            ("a local clock set back", next_walk(&mark(), &SCHEDULE, &past(), at(-86_400))),
         ] {
             assert_eq!(walk, Walk::Full, "{name}");
         }
@@ -223,9 +327,9 @@ mod tests {
     proptest! {
         #[test]
         fn consecutive_walks_leave_no_instant_uncovered(starts in proptest::collection::vec(-100_000i64..100_000, 1..50)) {
-            let mut mark = following();
+            let mut mark = mark();
             for start in starts {
-                let Walk::Following { from } = next_walk(&mark, &SCHEDULE, Some(at(0)), false, at(0)) else { unreachable!() };
+                let Walk::Following { from } = next_walk(&mark, &SCHEDULE, &past(), at(0)) else { unreachable!() };
                 match after_counted(mark.covered_until, Some(at(start)), SCHEDULE.overlap) {
                     Move::Counted(to) => { prop_assert!(from <= mark.covered_until.unwrap()); mark.covered_until = Some(to) }
                     Move::ClockStepped(to) => { prop_assert!(to < mark.covered_until.unwrap()); mark.covered_until = Some(to) }

@@ -177,7 +177,7 @@ impl Desk {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let database = Connection::open_with_flags(self.path("halosync.db"), flags).ok()?;
             let count = database.query_row("SELECT COUNT(*) FROM tickets", [], |row| row.get::<_, i64>(0));
-            count.ok().filter(|rows| 1_000 <= *rows)
+            count.ok().filter(|rows| 0 < *rows)
         };
         until("the first rows", || committed().is_some() && self.with(|it| 18 <= it.log().lists())).await;
         child
@@ -222,7 +222,9 @@ async fn a_first_sync_copies_every_ticket_whatever_the_page_cap_and_keeps_its_la
     assert_eq!((&report["outcome"], &report["tickets"]), (&"complete".into(), &717.into()));
     desk.assert_copied(&[]);
     let (lists, peak) = desk.with(|server| (server.log().lists(), server.log().peak_in_flight()));
-    assert_eq!((lists, peak), (18, 3));
+    // 18 pages, and what is asked to find out how the server answers.
+    assert!((18..=23).contains(&lists), "{lists} list requests");
+    assert_eq!(peak, 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

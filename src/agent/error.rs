@@ -220,7 +220,7 @@ fn of_sync(error: &SyncError) -> u8 {
             HaloError::Throttled { .. } => 75,
             HaloError::Refused { status: 401 | 403, .. } | HaloError::Credentials { .. } => 77,
             HaloError::Misled { .. } => 78,
-            HaloError::Refused { .. } | HaloError::Unreadable(_) => 65,
+            HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::TooLarge { .. } => 65,
         },
         SyncError::Store(error) => of_store(error),
         SyncError::AnotherServer { .. } | SyncError::UnknownType { .. } => 78,

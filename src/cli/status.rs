@@ -57,12 +57,31 @@ fn in_words(standing: &Standing) -> String {
     line("complete until", when(standing, mark.and_then(|mark| mark.covered_until)));
     line("last complete", when(standing, health.last_complete_at));
     line("last full walk", when(standing, health.last_full_at));
-    if let Some((kind, outcome, figures)) = &health.last_walk {
+    if let Some(walk) = &health.last_walk {
+        let figures = &walk.figures;
         let counted = figures.record_count.map_or("no count".to_owned(), |count| count.to_string());
+        let again =
+            if 1 < figures.readings { format!(", read {} times", figures.readings) } else { String::new() };
         line(
             "last walk",
-            format!("{kind}, {outcome}: {} tickets, the server counts {counted}", figures.unique_ids),
+            format!(
+                "{}, {}: {} tickets, the server counts {counted}{again}",
+                walk.kind, walk.outcome, figures.unique_ids
+            ),
         );
+    }
+    if let Some(walk) = &health.unfinished {
+        let received = walk.place.ids.len() + walk.read_before.len();
+        let since = when(standing, Some(walk.started_at));
+        line(
+            "interrupted walk",
+            format!("{received} tickets received since {since}; it goes on with the next full walk"),
+        );
+    }
+    for it in &health.verdicts {
+        let details = it.details.as_deref().map_or(String::new(), |it| format!(": {}", printable(it)));
+        let since = when(standing, Some(it.decided_at));
+        line(&it.question.replace('_', " "), format!("{}{details}; since {since}", it.verdict));
     }
     line("newest update", when(standing, mark.and_then(|mark| mark.newest_seen)));
     line("tickets", health.tickets.to_string());
@@ -112,23 +131,29 @@ fn as_json(standing: &Standing, fresh: bool) -> Value {
         "last_complete_at": spelled(health.last_complete_at),
         "last_complete_age_seconds": age_seconds(health.last_complete_at),
         "last_full_at": spelled(health.last_full_at),
-        "last_walk": health.last_walk.as_ref().map(|(kind, outcome, figures)| json!({
-            "kind": kind,
-            "outcome": outcome,
-            "pages": figures.pages,
-            "unique_ids": figures.unique_ids,
-            "record_count": figures.record_count,
-            "count_fell": figures.count_fell,
+        "last_walk": health.last_walk.as_ref().map(|walk| json!({
+            "kind": walk.kind,
+            "outcome": walk.outcome,
+            "pages": walk.figures.pages,
+            "unique_ids": walk.figures.unique_ids,
+            "record_count": walk.figures.record_count,
+            "count_fell": walk.figures.count_fell,
+            "readings": walk.figures.readings,
+        })),
+        "interrupted_walk": health.unfinished.as_ref().map(|walk| json!({
+            "started_at": walk.started_at.to_string(),
+            "received": walk.place.ids.len() + walk.read_before.len(),
         })),
         "tickets": health.tickets,
         "last_seq": health.last_seq,
         "debts": health.debts,
         "absences": health.absences,
         "rejects": health.rejects,
-        "verdicts": health.verdicts.iter().map(|(question, verdict, details)| json!({
-            "question": question,
-            "verdict": verdict,
-            "details": details,
+        "verdicts": health.verdicts.iter().map(|it| json!({
+            "question": it.question,
+            "verdict": it.verdict,
+            "details": it.details,
+            "decided_at": it.decided_at.to_string(),
         })).collect::<Vec<_>>(),
         "consumers": standing.consumers.iter().map(|(name, position, waiting)| json!({
             "name": name,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::token::TOKEN;
 use super::transport::{Answer, Broken};
-use crate::retry;
+use crate::retry::{self, Failure};
 use crate::ticket::parse::ParseError;
 
 /// Why a request was not answered as it should be.
@@ -62,6 +62,12 @@ pub enum HaloError {
         description: Option<String>,
         /// Which client.
         client_id: String,
+    },
+    /// The answer is larger than the memory set aside for answers.
+    #[error("the answer for {what} is larger than the {} MiB set aside for answers", super::http::BODIES_MAX >> 20)]
+    TooLarge {
+        /// What was asked for.
+        what: &'static str,
     },
     /// The answer is not what was asked for.
     #[error(transparent)]
@@ -157,10 +163,22 @@ impl HaloError {
             HaloError::Unavailable { what, .. }
             | HaloError::Throttled { what, .. }
             | HaloError::Refused { what, .. }
+            | HaloError::TooLarge { what }
             | HaloError::Unreadable(Unreadable { what, .. }) => *what == TOKEN,
             HaloError::Credentials { .. } | HaloError::Misled { .. } => true,
             HaloError::Unreachable { .. } => false,
         }
+    }
+
+    /// Whether it is in the answer that something is wrong, so that a part of it may be had.
+    #[must_use]
+    pub(super) fn is_of_the_answer(&self) -> bool {
+        let broken = match self {
+            HaloError::TooLarge { .. } => true,
+            HaloError::Unreadable(answer) => matches!(answer.source, ParseError::NotJson(_)),
+            _ => false,
+        };
+        broken && self.failure() == Failure::Unreadable
     }
 
     /// What a person can do.
@@ -218,6 +236,9 @@ impl HaloError {
             }
             HaloError::Unreadable(_) => {
                 "try again later; if it stays so, the server's answers have changed their shape: please report it"
+            }
+            HaloError::TooLarge { .. } => {
+                "lower page_size and parallel_requests; a single ticket of that size cannot be taken"
             }
             HaloError::Misled { .. } => "set auth_url to the Authorisation Server that you trust",
         }

@@ -16,6 +16,8 @@ pub enum Filter {
     All {
         /// Ticket type ids.
         types: Vec<i64>,
+        /// Which of them.
+        coverage: Coverage,
     },
     /// Those of these types that were updated at or after an instant.
     UpdatedFrom {
@@ -23,9 +25,24 @@ pub enum Filter {
         types: Vec<i64>,
         /// The instant.
         from: Stamp,
+        /// Which of them.
+        coverage: Coverage,
     },
     /// Exactly these.
     Ids(Vec<i64>),
+}
+
+/// Which tickets a list covers. What the plain list leaves out differs between servers: some show open
+/// and recently closed tickets only (`halo-api.md` §2.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coverage {
+    /// What the server shows when nothing is said about it.
+    #[default]
+    Plain,
+    /// Open tickets.
+    Open,
+    /// Closed tickets.
+    Closed,
 }
 
 /// A page of the list.
@@ -115,12 +132,12 @@ impl Halo {
         query.append_pair("order", "id");
         query.append_pair("orderdesc", "false");
         let joined = |ids: &[i64]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let (types, from): (&[i64], _) = match filter {
-            Filter::All { types } => (types, None),
-            Filter::UpdatedFrom { types, from } => (types, Some(from)),
+        let (types, from, coverage): (&[i64], _, _) = match filter {
+            Filter::All { types, coverage } => (types, None, *coverage),
+            Filter::UpdatedFrom { types, from, coverage } => (types, Some(from), *coverage),
             Filter::Ids(ids) => {
                 query.append_pair("ticketids", &joined(ids));
-                (&[], None)
+                (&[], None, Coverage::Plain)
             }
         };
         match types {
@@ -134,6 +151,15 @@ impl Halo {
         }
         if let Some(from) = from {
             query.append_pair("lastupdatefromdate", &from.to_string());
+        }
+        match coverage {
+            Coverage::Plain => {}
+            Coverage::Open => {
+                query.append_pair("open_only", "true");
+            }
+            Coverage::Closed => {
+                query.append_pair("closed_only", "true");
+            }
         }
         drop(query);
         url

@@ -7,6 +7,7 @@
 mod error;
 mod http;
 mod list;
+mod parts;
 mod throttle;
 mod token;
 mod transport;
@@ -22,7 +23,7 @@ use url::Url;
 
 pub use error::{HaloError, Unreadable};
 pub use http::{Http, Wiring};
-pub use list::{Filter, Listed, Single};
+pub use list::{Coverage, Filter, Listed, Single};
 pub use throttle::Throttle;
 pub use token::Token;
 pub use transport::{Answer, Ask, Body, Broken, Root, Transport};
@@ -57,6 +58,7 @@ pub struct Halo {
     keyring: Mutex<Keyring>,
     terms: Terms,
     next_request: AtomicI64,
+    answers: AtomicU64,
     asked: Asked,
     chance: Box<dyn Fn() -> f64 + Send + Sync>,
 }
@@ -84,6 +86,8 @@ pub struct Spent {
 pub struct Receipt {
     /// The number of the request; later ones have greater numbers.
     pub request_no: i64,
+    /// Its place in the order in which answers arrived.
+    pub arrived: u64,
     /// The server's time, where it says so readably.
     pub date: Option<DateTime<Utc>>,
     /// How long the answer took.
@@ -113,6 +117,7 @@ impl Halo {
             keyring: Mutex::new(Keyring::default()),
             terms,
             next_request: AtomicI64::new(0),
+            answers: AtomicU64::new(0),
             asked: Asked::default(),
             chance: Box::new(chance),
         }
@@ -204,7 +209,10 @@ impl Halo {
         let host = errand.url.host_str().unwrap_or_default();
         let host = errand.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let sent = self.transport.send(ask).await;
-        let answer = sent.map_err(|source| HaloError::Unreachable { host, source, retries: 0 })?;
+        let answer = sent.map_err(|source| match source {
+            Broken::TooLarge => HaloError::TooLarge { what: errand.what },
+            source => HaloError::Unreachable { host, source, retries: 0 },
+        })?;
         tracing::debug!(
             request = request_no,
             what = errand.what,
@@ -214,7 +222,8 @@ impl Halo {
             ms = u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
             "answered"
         );
-        let receipt = Receipt { request_no, date: answer.date, took: answer.took };
+        let arrived = self.answers.fetch_add(1, Ordering::Relaxed);
+        let receipt = Receipt { request_no, arrived, date: answer.date, took: answer.took };
         if !(200..300).contains(&answer.status) && !errand.also.contains(&answer.status) {
             return Err(HaloError::of_status(errand.what, &answer));
         }
@@ -249,7 +258,9 @@ impl HaloError {
             HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => Failure::Unavailable,
             // A refusal in a strange shape is a refusal; only what should have been an answer may become one.
             HaloError::Unreadable(answer) if 400 <= answer.status => Failure::Refused,
-            HaloError::Unreadable(_) => Failure::Unreadable,
+            // A web page instead of an answer is the server's trouble, not that of what was asked for.
+            HaloError::Unreadable(answer) if answer.html => Failure::Unavailable,
+            HaloError::Unreadable(_) | HaloError::TooLarge { .. } => Failure::Unreadable,
             HaloError::Refused { status: 401, .. } => Failure::Unauthorized,
             HaloError::Refused { .. } | HaloError::Credentials { .. } | HaloError::Misled { .. } => {
                 Failure::Refused

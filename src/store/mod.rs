@@ -10,10 +10,13 @@
 
 mod book;
 mod error;
+mod ledger;
 mod lock;
 mod log;
+mod mark;
 mod open;
 mod read;
+mod runs;
 mod upsert;
 mod walks;
 
@@ -23,11 +26,13 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use book::{Delivered, Position};
 pub use error::StoreError;
+pub use ledger::Verdict;
 pub use lock::{Lock, LockError};
 pub use open::{Options, SCHEMA_VERSION};
 pub use read::{Health, LastRun, Snapshot, StoredRow};
+pub use runs::{RunEnd, RunFigures};
 pub use upsert::{Applied, Departed, Departure, Sighting};
-pub use walks::{RunEnd, RunFigures, WalkFigures, WalkOutcome};
+pub use walks::{LastWalk, Place, Unfinished, WalkFigures, WalkOutcome};
 
 /// The database, open for writing or for reading only.
 pub struct Store {

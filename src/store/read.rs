@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use roaring::RoaringTreemap;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
-use super::walks::stamp;
-use super::{StoreError, WalkFigures};
+use super::mark::stamp;
+use super::{LastWalk, StoreError, Unfinished, Verdict};
 use crate::ticket::Stamp;
-use crate::ticket::parse::{Named, NamedDetails};
 use crate::watermark::Watermark;
 
 /// A transaction that reads; everything it says belongs together.
@@ -35,12 +34,14 @@ pub struct Health {
     pub last_complete_at: Option<Stamp>,
     /// When a full walk was last counted.
     pub last_full_at: Option<Stamp>,
-    /// The last counted walk: its kind and word.
-    pub last_walk: Option<(String, String, WalkFigures)>,
+    /// The last walk that ended.
+    pub last_walk: Option<LastWalk>,
+    /// A full walk that was interrupted.
+    pub unfinished: Option<Unfinished>,
     /// The last passes, the newest first.
     pub runs: Vec<LastRun>,
-    /// Verdicts about the server: question, verdict, details.
-    pub verdicts: Vec<(String, String, Option<String>)>,
+    /// Verdicts about the server.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// A pass as `runs` has it.
@@ -82,35 +83,6 @@ impl Snapshot<'_> {
         let mut statement = self.connection.prepare_cached("SELECT ID, NAME FROM statuses")?;
         let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(names.collect::<Result<_, _>>()?)
-    }
-
-    /// The ticket types.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn ticket_types(&self) -> Result<Vec<Named>, StoreError> {
-        let mut statement = self.connection.prepare("SELECT ID, NAME FROM ticket_types ORDER BY ID")?;
-        let types = statement.query_map([], |row| {
-            Ok(Named { id: row.get(0)?, name: row.get(1)?, details: NamedDetails::default() })
-        })?;
-        Ok(types.collect::<Result<_, _>>()?)
-    }
-
-    /// A verdict about the server, and when it was reached.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn verdict(&self, question: &str) -> Result<Option<(String, Stamp)>, StoreError> {
-        let row: Option<(String, String)> = self
-            .connection
-            .query_row(
-                "SELECT verdict, decided_at FROM calibrations WHERE question = ?1",
-                [question],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        let Some((verdict, at)) = row else { return Ok(None) };
-        Ok(stamp(Some(at))?.map(|at| (verdict, at)))
     }
 
     /// How many tickets there are.
@@ -186,24 +158,10 @@ impl Snapshot<'_> {
             last_complete_at,
             last_full_at: self.last_full()?,
             last_walk: self.last_walk()?,
+            unfinished: self.unfinished()?,
             runs: self.last_runs(runs)?,
             verdicts: self.verdicts()?,
         })
-    }
-
-    fn last_walk(&self) -> Result<Option<(String, String, WalkFigures)>, StoreError> {
-        let sql = "SELECT kind, outcome, pages, unique_ids, record_count, count_fell FROM walks
-                   WHERE outcome IS NOT NULL ORDER BY walk_id DESC LIMIT 1";
-        let walk = self.connection.query_row(sql, [], |row| {
-            let figures = WalkFigures {
-                pages: row.get::<_, i64>(2)?.cast_unsigned(),
-                unique_ids: row.get::<_, i64>(3)?.cast_unsigned(),
-                record_count: row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
-                count_fell: row.get(5)?,
-            };
-            Ok((row.get(0)?, row.get(1)?, figures))
-        });
-        Ok(walk.optional()?)
     }
 
     fn last_runs(&self, limit: u32) -> Result<Vec<LastRun>, StoreError> {
@@ -224,12 +182,5 @@ impl Snapshot<'_> {
             })
         })?;
         Ok(runs.collect::<Result<_, _>>()?)
-    }
-
-    fn verdicts(&self) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
-        let sql = "SELECT question, verdict, details FROM calibrations ORDER BY question";
-        let mut statement = self.connection.prepare(sql)?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, ToSql};
 
-use super::{StoreError, Writing};
+use super::{Snapshot, StoreError, Writing};
 use crate::ticket::attribute::{COUNT, STATUS, UID};
 use crate::ticket::parse::{Named, Stray};
 use crate::ticket::{ATTRIBUTES, Cell, Change, Op, Stamp, Ticket, Value, row_as_json};
@@ -35,8 +35,6 @@ pub struct Applied {
     pub unchanged: u64,
     /// Tickets shown in an older version than the stored one, which stays.
     pub older: Vec<i64>,
-    /// The newest `last_update` among them all.
-    pub newest: Option<Stamp>,
 }
 
 impl Applied {
@@ -46,7 +44,6 @@ impl Applied {
         self.updated += more.updated;
         self.unchanged += more.unchanged;
         self.older.extend(more.older);
-        self.newest = self.newest.max(more.newest);
     }
 }
 
@@ -113,7 +110,6 @@ impl Writing<'_> {
         for sighting in sightings {
             let ticket = &sighting.ticket;
             seen.push(ticket.id());
-            applied.newest = applied.newest.max(ticket.last_update());
             let Some(state) = rows.state(ticket.id())? else {
                 rows.create(sighting, run_id, &now)?;
                 applied.created += 1;
@@ -277,6 +273,27 @@ impl Writing<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Snapshot<'_> {
+    /// Which of the sightings are older than the stored versions.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn older_among(&self, sightings: &[Sighting]) -> Result<Vec<i64>, StoreError> {
+        let mut rows = Rows::of(self.connection)?;
+        let mut older = Vec::new();
+        for sighting in sightings {
+            let id = sighting.ticket.id();
+            let Some(state) = rows.state(id)? else { continue };
+            if state.hash != stored_hash(sighting.hash)
+                && matches!(newer(&rows.row(id)?, &state, sighting), Newer::No)
+            {
+                older.push(id);
+            }
+        }
+        Ok(older)
     }
 }
 

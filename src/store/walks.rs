@@ -1,51 +1,23 @@
-//! Where the copy stands and how it got there: the watermark, passes and walks.
+//! Walks: how far each of them came, how it ended, and where an unfinished one can be taken up again.
 
+use roaring::RoaringTreemap;
 use rusqlite::OptionalExtension as _;
 
+use super::mark::stamp;
 use super::{Snapshot, StoreError, Writing};
-use crate::scope::Scope;
 use crate::ticket::Stamp;
-use crate::ticket::parse::Named;
-use crate::watermark::{State, Walk, Watermark};
-
-/// What a pass has asked for and done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RunFigures {
-    /// Requests, tokens included.
-    pub requests: u64,
-    /// Requests for the ticket list.
-    pub list_requests: u64,
-    /// How many of them were repetitions.
-    pub retries: u64,
-    /// Rows received.
-    pub received: u64,
-    /// Tickets that appeared.
-    pub created: u64,
-    /// Tickets that changed.
-    pub updated: u64,
-    /// Tickets that left.
-    pub deleted: u64,
-}
-
-/// How a pass ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunEnd<'a> {
-    /// Everything asked for is stored.
-    Complete,
-    /// What was received is stored, but it may not be everything.
-    Incomplete(&'a str),
-    /// It could not go on.
-    Failed(&'a str),
-}
+use crate::watermark::Walk;
 
 /// How a walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalkOutcome {
-    /// The ids received are as many as the server says there are.
+    /// Nothing that stood in the list all the while is missing.
     Counted,
-    /// They are not.
+    /// The same, and it found nothing that the walks before it should have brought.
+    Confirmed,
+    /// Something may be missing.
     Incomplete,
-    /// The server does not say how many there are.
+    /// The server counts other tickets than it shows, again and again, or does not count them.
     Unverified,
     /// It could not go on.
     Failed,
@@ -57,6 +29,7 @@ impl WalkOutcome {
     pub const fn word(self) -> &'static str {
         match self {
             WalkOutcome::Counted => "counted",
+            WalkOutcome::Confirmed => "confirmed",
             WalkOutcome::Incomplete => "incomplete",
             WalkOutcome::Unverified => "unverified",
             WalkOutcome::Failed => "failed",
@@ -67,7 +40,7 @@ impl WalkOutcome {
 /// What a walk has read so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WalkFigures {
-    /// Pages.
+    /// Pages, those read again included.
     pub pages: u64,
     /// Different ids.
     pub unique_ids: u64,
@@ -75,53 +48,49 @@ pub struct WalkFigures {
     pub record_count: Option<u64>,
     /// Whether that count was ever lower than before.
     pub count_fell: bool,
+    /// How often the list was read.
+    pub readings: u32,
+}
+
+/// A walk that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastWalk {
+    /// `full` or `following`.
+    pub kind: String,
+    /// The word of its outcome.
+    pub outcome: String,
+    /// What it read.
+    pub figures: WalkFigures,
+}
+
+/// What one commit of a full walk received, and how far it came with it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Place {
+    /// Which of the lists that it reads one after another.
+    pub part: u32,
+    /// The greatest id committed.
+    pub cursor: Option<i64>,
+    /// The start of the walk by the server's clock.
+    pub begun_at: Option<Stamp>,
+    /// The ids received, those of earlier commits left out.
+    pub ids: RoaringTreemap,
+}
+
+/// A full walk that did not come to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unfinished {
+    /// Its number.
+    pub walk_id: i64,
+    /// When it began, by the local clock.
+    pub started_at: Stamp,
+    /// How far it came in the list that it was reading; its ids are those of all commits.
+    pub place: Place,
+    /// The ids of the lists that it had read before.
+    pub read_before: RoaringTreemap,
 }
 
 impl Snapshot<'_> {
-    /// The watermark, where the database has one.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn watermark(&self) -> Result<Option<Watermark>, StoreError> {
-        type Row = (String, String, [Option<String>; 3], Option<i64>);
-        let row: Option<Row> = self
-            .connection
-            .query_row(
-                "SELECT scope, state, covered_until, newest_seen, fill_started_at, fill_last_id FROM watermarks",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?, [row.get(2)?, row.get(3)?, row.get(4)?], row.get(5)?)),
-            )
-            .optional()?;
-        let Some((scope, state, [covered_until, newest_seen, fill_started_at], fill_last_id)) = row else {
-            return Ok(None);
-        };
-        Ok(Some(Watermark {
-            scope: read_scope(&scope)?,
-            state: if state == State::Following.word() { State::Following } else { State::Filling },
-            covered_until: stamp(covered_until)?,
-            newest_seen: stamp(newest_seen)?,
-            fill_started_at: stamp(fill_started_at)?,
-            fill_last_id,
-        }))
-    }
-
-    /// Up to when the copy was known to be complete while change `seq` was its newest: where the mark
-    /// stood before the pass that made the next change.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn covered_at(&self, seq: i64) -> Result<Option<Stamp>, StoreError> {
-        let covered_until = self.connection.query_row(
-            "SELECT covered_until FROM watermark_journal WHERE COALESCE(run_id, 0) < COALESCE(
-                 (SELECT run_id FROM changes WHERE seq > ?1 ORDER BY seq LIMIT 1), 9223372036854775807)
-             ORDER BY move_id DESC LIMIT 1",
-            [seq],
-            |row| row.get(0),
-        );
-        stamp(covered_until.optional()?.flatten())
-    }
-
-    /// When the last counted full walk of the present scope ended.
+    /// When the last counted full walk ended.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -133,175 +102,134 @@ impl Snapshot<'_> {
         )?)
     }
 
-    /// Whether the server's clock stepped back since the last counted full walk.
+    /// Whether the last counted full walk was the first of its scope and was interrupted, or tickets
+    /// left while it read.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn stepped_since_full(&self) -> Result<bool, StoreError> {
-        Ok(self.connection.query_row(
-            "SELECT EXISTS (SELECT 1 FROM watermark_journal
-             WHERE reason = 'clock_stepped' AND moved_at > COALESCE((SELECT MAX(ended_at) FROM walks
-                 WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')), ''))",
+    pub fn fill_to_confirm(&self) -> Result<bool, StoreError> {
+        let last = self.connection.query_row(
+            "SELECT fill AND (resumed OR count_fell) FROM walks
+             WHERE kind = 'full' AND outcome IN ('counted', 'confirmed') ORDER BY walk_id DESC LIMIT 1",
             [],
             |row| row.get(0),
-        )?)
+        );
+        Ok(last.optional()?.unwrap_or(false))
     }
 
-    /// What a pass wrote down of itself.
+    /// The last walk that ended.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn run_figures(&self, run_id: i64) -> Result<RunFigures, StoreError> {
-        let sql = "SELECT requests, list_requests, retries, received, created, updated, deleted FROM runs
-                   WHERE run_id = ?1";
-        Ok(self.connection.query_row(sql, [run_id], |row| {
-            let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-            Ok(RunFigures {
-                requests: number(0)?,
-                list_requests: number(1)?,
-                retries: number(2)?,
-                received: number(3)?,
-                created: number(4)?,
-                updated: number(5)?,
-                deleted: number(6)?,
-            })
-        })?)
+    pub fn last_walk(&self) -> Result<Option<LastWalk>, StoreError> {
+        let sql = "SELECT kind, outcome, pages, unique_ids, record_count, count_fell, readings FROM walks
+                   WHERE outcome IS NOT NULL ORDER BY walk_id DESC LIMIT 1";
+        let walk = self.connection.query_row(sql, [], |row| {
+            let figures = WalkFigures {
+                pages: row.get::<_, i64>(2)?.cast_unsigned(),
+                unique_ids: row.get::<_, i64>(3)?.cast_unsigned(),
+                record_count: row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
+                count_fell: row.get(5)?,
+                readings: row.get(6)?,
+            };
+            Ok(LastWalk { kind: row.get(0)?, outcome: row.get(1)?, figures })
+        });
+        Ok(walk.optional()?)
     }
 
-    /// How many requests passes may have made since `since`; of a pass that never ended, `unrecorded`
-    /// more than it wrote down.
+    /// The full walk that can be taken up again, where there is one.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn requests_since(&self, since: Stamp, unrecorded: u64) -> Result<u64, StoreError> {
-        let requests: i64 = self.connection.query_row(
-            "SELECT COALESCE(SUM(requests + CASE WHEN ended_at IS NULL THEN ?2 ELSE 0 END), 0) FROM runs
-             WHERE COALESCE(ended_at, started_at) >= ?1",
-            (since.to_string(), unrecorded.cast_signed()),
+    pub fn unfinished(&self) -> Result<Option<Unfinished>, StoreError> {
+        let walk: Option<(i64, String)> = self
+            .connection
+            .query_row(
+                "SELECT walk_id, started_at FROM walks WHERE outcome IS NULL AND EXISTS
+                     (SELECT 1 FROM walk_places WHERE walk_places.walk_id = walks.walk_id)
+                 ORDER BY walk_id DESC LIMIT 1",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        let Some((walk_id, started_at)) = walk else { return Ok(None) };
+        let Some(started_at) = stamp(Some(started_at))? else { return Ok(None) };
+        let mut statement = self.connection.prepare(
+            "SELECT part, cursor, begun_at, ids FROM walk_places WHERE walk_id = ?1 ORDER BY rowid",
+        )?;
+        let mut rows = statement.query([walk_id])?;
+        let (mut place, mut read_before) = (Place::default(), RoaringTreemap::new());
+        while let Some(row) = rows.next()? {
+            let ids = RoaringTreemap::deserialize_from(row.get_ref(3)?.as_blob().unwrap_or_default())
+                .map_err(|error| StoreError::Nonsense { what: format!("the ids of a walk: {error}") })?;
+            let part = row.get(0)?;
+            if part != place.part {
+                read_before |= std::mem::take(&mut place.ids);
+            }
+            (place.part, place.cursor) = (part, row.get(1)?);
+            place.begun_at = stamp(row.get(2)?)?;
+            place.ids |= ids;
+        }
+        Ok(Some(Unfinished { walk_id, started_at, place, read_before }))
+    }
+
+    /// How many changes since `seq` are dated at or before `until`, so that the walks before should have
+    /// brought them.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn belated(&self, seq: i64, until: Stamp) -> Result<u64, StoreError> {
+        let count: i64 = self.connection.query_row(
+            "SELECT COUNT(*) FROM changes WHERE seq > ?1 AND reason IS NULL AND source_last_modified <= ?2
+             AND (op = 'c' OR op = 'u' AND json_type(changed, '$.SOURCE_LAST_MODIFIED') IS NOT NULL)",
+            (seq, until.to_string()),
             |row| row.get(0),
         )?;
-        Ok(u64::try_from(requests).unwrap_or(0))
+        Ok(count.cast_unsigned())
     }
 }
 
 impl Writing<'_> {
-    /// Replaces the watermark and, where `reason` is given, journals the move.
+    /// Begins a walk; the number is its `walk_id`. For a full one, unfinished walks are given up.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn set_watermark(
-        &self,
-        mark: &Watermark,
-        reason: Option<&str>,
-        run_id: Option<i64>,
-        now: Stamp,
-    ) -> Result<(), StoreError> {
-        let before = self.snapshot().watermark()?.and_then(|mark| mark.covered_until);
-        let scope = serde_json::to_string(&mark.scope)
-            .map_err(|error| StoreError::Nonsense { what: error.to_string() })?;
-        self.connection.execute(
-            "INSERT OR REPLACE INTO watermarks
-             (one, scope, state, covered_until, newest_seen, fill_started_at, fill_last_id)
-             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)",
-            (
-                scope,
-                mark.state.word(),
-                spelled(mark.covered_until),
-                spelled(mark.newest_seen),
-                spelled(mark.fill_started_at),
-                mark.fill_last_id,
-            ),
-        )?;
-        if let Some(reason) = reason {
-            self.connection.execute(
-                "INSERT INTO watermark_journal (moved_at, covered_from, covered_until, reason, run_id)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                (now.to_string(), spelled(before), spelled(mark.covered_until), reason, run_id),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// Begins a pass; the number is its `run_id`.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn begin_run(&self, kind: &str, now: Stamp) -> Result<i64, StoreError> {
-        self.connection
-            .execute("INSERT INTO runs (kind, started_at) VALUES (?1, ?2)", (kind, now.to_string()))?;
-        Ok(self.connection.last_insert_rowid())
-    }
-
-    /// Writes down what a pass did so far.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn note_run(&self, run_id: i64, figures: &RunFigures) -> Result<(), StoreError> {
-        let numbers = [
-            figures.requests,
-            figures.list_requests,
-            figures.retries,
-            figures.received,
-            figures.created,
-            figures.updated,
-            figures.deleted,
-        ]
-        .map(u64::cast_signed);
-        let [requests, list_requests, retries, received, created, updated, deleted] = numbers;
-        self.connection
-            .prepare_cached(
-                "UPDATE runs SET requests = ?2, list_requests = ?3, retries = ?4, received = ?5,
-                 created = ?6, updated = ?7, deleted = ?8 WHERE run_id = ?1",
-            )?
-            .execute((run_id, requests, list_requests, retries, received, created, updated, deleted))?;
-        Ok(())
-    }
-
-    /// Ends a pass.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn end_run(&self, run_id: i64, end: RunEnd<'_>, now: Stamp) -> Result<(), StoreError> {
-        let (outcome, error) = match end {
-            RunEnd::Complete => ("complete", None),
-            RunEnd::Incomplete(error) => ("incomplete", Some(error)),
-            RunEnd::Failed(error) => ("failed", Some(error)),
-        };
-        self.connection.execute(
-            "UPDATE runs SET outcome = ?2, error = ?3, ended_at = ?4 WHERE run_id = ?1",
-            (run_id, outcome, error, now.to_string()),
-        )?;
-        // A walk of this pass that did not come to its own end failed with it.
-        self.connection.execute(
-            "UPDATE walks SET outcome = 'failed', ended_at = ?2 WHERE run_id = ?1 AND outcome IS NULL",
-            (run_id, now.to_string()),
-        )?;
-        Ok(())
-    }
-
-    /// Forgets passes that ended before `since`, with their walks.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn forget_runs(&self, since: Stamp) -> Result<(), StoreError> {
-        self.connection.execute("DELETE FROM runs WHERE ended_at < ?1", [since.to_string()])?;
-        Ok(())
-    }
-
-    /// Begins a walk; the number is its `walk_id`.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn begin_walk(&self, run_id: i64, walk: &Walk, now: Stamp) -> Result<i64, StoreError> {
+    pub fn begin_walk(&self, run_id: i64, walk: &Walk, fill: bool, now: Stamp) -> Result<i64, StoreError> {
         let from = match walk {
             Walk::Full => None,
             Walk::Following { from } => Some(from.to_string()),
         };
+        if *walk == Walk::Full {
+            self.give_up_walks(now)?;
+        }
         self.connection.execute(
-            "INSERT INTO walks (run_id, kind, asked_from, started_at) VALUES (?1, ?2, ?3, ?4)",
-            (run_id, walk.word(), from, now.to_string()),
+            "INSERT INTO walks (run_id, kind, asked_from, fill, started_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (run_id, walk.word(), from, fill, now.to_string()),
         )?;
         Ok(self.connection.last_insert_rowid())
+    }
+
+    /// Gives up every unfinished walk.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn give_up_walks(&self, now: Stamp) -> Result<(), StoreError> {
+        self.connection.execute("DELETE FROM walk_places", [])?;
+        self.connection.execute(
+            "UPDATE walks SET outcome = 'failed', ended_at = ?1 WHERE outcome IS NULL",
+            [now.to_string()],
+        )?;
+        Ok(())
+    }
+
+    /// Takes up an unfinished walk in another pass.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn take_up_walk(&self, walk_id: i64, run_id: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE walks SET run_id = ?2, resumed = 1 WHERE walk_id = ?1";
+        self.connection.execute(sql, (walk_id, run_id))?;
+        Ok(())
     }
 
     /// Writes down what a walk has read so far, and how it ended if it did.
@@ -318,7 +246,7 @@ impl Writing<'_> {
         self.connection
             .prepare_cached(
                 "UPDATE walks SET pages = ?2, unique_ids = ?3, record_count = ?4, count_fell = ?5,
-                 outcome = ?6, ended_at = ?7 WHERE walk_id = ?1",
+                 readings = ?6, outcome = ?7, ended_at = ?8 WHERE walk_id = ?1",
             )?
             .execute((
                 walk_id,
@@ -326,78 +254,38 @@ impl Writing<'_> {
                 figures.unique_ids.cast_signed(),
                 figures.record_count.map(u64::cast_signed),
                 figures.count_fell,
+                figures.readings.max(1),
                 outcome.map(WalkOutcome::word),
                 outcome.map(|_| now.to_string()),
             ))?;
-        Ok(())
-    }
-
-    /// Replaces the list of ticket types.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn replace_ticket_types(&self, types: &[Named]) -> Result<(), StoreError> {
-        self.connection.execute("DELETE FROM ticket_types", [])?;
-        let mut insert = self.connection.prepare_cached(
-            "INSERT OR REPLACE INTO ticket_types (ID, NAME, \"USE\", SEQUENCE) VALUES (?1, ?2, ?3, ?4)",
-        )?;
-        for Named { id, name, details } in types {
-            insert.execute((id, name.trim(), &details.usage, details.sequence))?;
+        if outcome.is_some() {
+            self.note_place(walk_id, None)?;
         }
         Ok(())
     }
 
-    /// Stores a verdict about the server, with what it rests on.
+    /// Adds to the place at which a walk can be taken up again; `None` forgets it.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn set_verdict(
-        &self,
-        question: &str,
-        verdict: &str,
-        details: Option<&str>,
-        now: Stamp,
-    ) -> Result<(), StoreError> {
-        self.connection.execute(
-            "INSERT OR REPLACE INTO calibrations (question, verdict, details, decided_at) VALUES (?1, ?2, ?3, ?4)",
-            (question, verdict, details, now.to_string()),
-        )?;
-        Ok(())
-    }
-
-    /// Notes that the server did not show a ticket, and when to ask for it again.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn note_absence(
-        &self,
-        id: i64,
-        status: &str,
-        now: Stamp,
-        ask_again_at: Stamp,
-    ) -> Result<(), StoreError> {
+    pub fn note_place(&self, walk_id: i64, place: Option<&Place>) -> Result<(), StoreError> {
+        let Some(place) = place else {
+            self.connection
+                .prepare_cached("DELETE FROM walk_places WHERE walk_id = ?1")?
+                .execute([walk_id])?;
+            return Ok(());
+        };
+        let mut ids = Vec::new();
+        place
+            .ids
+            .serialize_into(&mut ids)
+            .map_err(|error| StoreError::Nonsense { what: format!("the ids of a walk: {error}") })?;
+        let begun_at = place.begun_at.map(|at| at.to_string());
         self.connection
             .prepare_cached(
-                "INSERT INTO absences (UID, status, first_missed_at, ask_again_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (UID) DO UPDATE SET status = excluded.status, ask_again_at = excluded.ask_again_at",
+                "INSERT INTO walk_places (walk_id, part, cursor, begun_at, ids) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute((id, status, now.to_string(), ask_again_at.to_string()))?;
+            .execute((walk_id, place.part, place.cursor, begun_at, ids))?;
         Ok(())
     }
-}
-
-fn read_scope(text: &str) -> Result<Scope, StoreError> {
-    serde_json::from_str(text)
-        .map_err(|error| StoreError::Nonsense { what: format!("a scope that cannot be read: {error}") })
-}
-
-pub(super) fn stamp(text: Option<String>) -> Result<Option<Stamp>, StoreError> {
-    let read = |text: String| {
-        Stamp::from_spelled(&text).map_err(|_| StoreError::Nonsense { what: format!("the time {text:?}") })
-    };
-    text.map(read).transpose()
-}
-
-fn spelled(stamp: Option<Stamp>) -> Option<String> {
-    stamp.map(|stamp| stamp.to_string())
 }

@@ -1,14 +1,21 @@
 //! One pass: from the first request to the watermark.
 //!
-//! [`reading`] and [`absence`] are pure: answers go in, what to ask next and what to conclude come
-//! out. `walk` fetches and stores pages, `pass` puts the parts in order. Time comes in as a
-//! function, so that a test can give any.
+//! [`account`], [`reading`], [`seek`], [`calibration`] and [`absence`] decide and are pure: answers go
+//! in, what to ask next and what to conclude come out. `pages` fetches, `writer` stores, `walk` does
+//! both as the account says, `confirm` asks about single tickets, `pass` puts the parts in order. Time
+//! comes in as a function, so that a test can give any.
 
 pub mod absence;
+pub mod account;
+pub mod calibration;
+mod confirm;
 mod names;
+mod pages;
 mod pass;
 pub mod reading;
+pub mod seek;
 mod walk;
+mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

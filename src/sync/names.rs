@@ -8,7 +8,6 @@ use chrono::TimeDelta;
 use super::SyncError;
 use super::pass::Pass;
 use crate::halo::HaloError;
-use crate::ticket::Stamp;
 use crate::ticket::parse::Named;
 
 const DAILY: Duration = Duration::from_hours(24);
@@ -79,9 +78,10 @@ impl Pass {
         }
         let verdict = match &error {
             HaloError::Refused { status: 401 | 403, .. } => "forbidden",
-            HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::Unavailable { .. } => {
-                "unreadable"
-            }
+            HaloError::Refused { .. }
+            | HaloError::Unreadable(_)
+            | HaloError::TooLarge { .. }
+            | HaloError::Unavailable { .. } => "unreadable",
             HaloError::Unreachable { .. }
             | HaloError::Throttled { .. }
             | HaloError::Credentials { .. }
@@ -101,7 +101,7 @@ impl Pass {
         let decided = self.store.lock().read(|snapshot| snapshot.verdict(question))?;
         let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
         let now = (self.wall)();
-        Ok(decided.is_none_or(|(_, at): (String, Stamp)| age <= (now.instant() - at.instant()).abs()))
+        Ok(decided.is_none_or(|it| age <= (now.instant() - it.decided_at.instant()).abs()))
     }
 }
 

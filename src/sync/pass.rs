@@ -3,22 +3,27 @@
 //! The last rows, the tickets that leave, the end of the walk and the move of the watermark are one
 //! transaction: a crash leaves either a mark that is older than the data, or both.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use super::absence::{self, Conclusion, Judgement, Word};
-use super::reading::Verdict;
-use super::walk::{Batch, Plan, Walked, figures, run_figures};
-use super::{Progress, SharedStore, SyncError, Wall, names};
-use crate::halo::{Filter, Halo, Receipt, Single};
+use super::account::{Account, Newest, Verdict};
+use super::confirm::End;
+use super::walk::{Plan, Walked};
+use super::writer::{Tally, figures};
+use super::{Progress, SharedStore, SyncError, Wall, calibration, names};
+use crate::halo::{Halo, Receipt};
 use crate::scope::{MAPPING, Scope, Shift};
 use crate::store::{
-    Departed, Departure, Fate, RunEnd, RunFigures, Sighting, Snapshot, StoreError, WalkFigures, WalkOutcome,
-    Writing,
+    Departed, Departure, Fate, RunEnd, RunFigures, Snapshot, StoreError, Unfinished, WalkFigures,
+    WalkOutcome, Writing,
 };
 use crate::ticket::Stamp;
-use crate::watermark::{self, Move, Schedule, State, Walk, Watermark};
+use crate::watermark::{self, Move, Past, Schedule, State, Walk, Watermark, ZONES};
+
+/// An interrupted full walk that began longer ago is not taken up again.
+const UNFINISHED_MAX: TimeDelta = TimeDelta::days(7);
 
 /// What a pass is to do.
 #[derive(Clone, Debug)]
@@ -39,6 +44,8 @@ pub struct Settings {
     pub accept_deletes: bool,
     /// Whether to write nothing but the record of the pass.
     pub dry_run: bool,
+    /// How many tickets fewer than the server counts are accepted.
+    pub accept_shortfall: u64,
     /// How long the records of passes are kept.
     pub keep_runs: TimeDelta,
 }
@@ -90,10 +97,9 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// Whether nothing of it was kept.
     pub dry_run: bool,
+    /// What the pass did so far.
+    pub(super) tally: Tally,
 }
-
-/// How many tickets one request asks for by number.
-const IDS_A_REQUEST: usize = 100;
 
 /// The bits of a request number below those of the pass.
 const REQUEST_BITS: u32 = 32;
@@ -148,21 +154,109 @@ impl Pass {
         self.settle_types().await?;
         let mark = self.settle_scope().await?;
         self.refresh_names().await?;
-        let names = self.store.lock().read(|snapshot| snapshot.status_names())?;
-        let walk = {
-            let store = self.store.lock();
-            let (last_full, stepped) = store.read(|snapshot| {
-                Ok::<_, StoreError>((snapshot.last_full()?, snapshot.stepped_since_full()?))
-            })?;
-            watermark::next_walk(&mark, &self.settings.schedule, last_full, stepped, (self.wall)())
-        };
-        let plan = self.plan(walk, &mark).await?;
-        tracing::info!(run = self.run_id, walk = walk.word(), "walking");
-        let walked = self.walk(&plan, names).await?;
-        if !walked.unnamed.is_empty() {
-            self.look_up_statuses().await?;
+        let names = Arc::new(self.store.lock().read(|snapshot| snapshot.status_names())?);
+        match self.choose(&mark).await? {
+            Walk::Full => self.full(mark, &names, Tally::default()).await,
+            Walk::Following { from } => self.following(mark, from, &names).await,
         }
-        self.conclude(walk, &plan, mark, walked).await
+    }
+
+    /// Which walk is due.
+    async fn choose(&self, mark: &Watermark) -> Result<Walk, SyncError> {
+        let filter = match (mark.canary, mark.newest_seen) {
+            (Some(id), Some(stamp))
+                if mark.state == State::Following
+                    && !self.settings.dry_run
+                    && !self.settings.schedule.full
+                    && self.is_open(calibration::DATE_FILTER)? =>
+            {
+                self.calibrate_filter(id, stamp).await?
+            }
+            _ => self.date_filter()?,
+        };
+        let past = self.store.lock().read(|snapshot| {
+            Ok::<_, StoreError>(Past {
+                last_full: snapshot.last_full()?,
+                stepped: snapshot.stepped_since_full()?,
+                to_confirm: snapshot.fill_to_confirm()?,
+                filter,
+            })
+        })?;
+        Ok(watermark::next_walk(mark, &self.settings.schedule, &past, (self.wall)()))
+    }
+
+    /// Reads everything, from where an earlier full walk was interrupted if there is one.
+    async fn full(
+        &self,
+        mark: Watermark,
+        names: &Arc<HashMap<i64, String>>,
+        tally: Tally,
+    ) -> Result<Report, SyncError> {
+        let taken_up = self.unfinished().await?;
+        let mut first = None;
+        if taken_up.is_none() && !self.settings.dry_run && self.is_open(calibration::LIST_COVERAGE)? {
+            first = self.calibrate_lists().await?;
+        }
+        let mut plan = self.plan(Walk::Full, mark, taken_up).await?;
+        plan.yields = plan.mark.state == State::Following && !self.settings.dry_run;
+        let walked = self.walk(&plan, names, first, tally).await?;
+        self.conclude(&plan, walked, Closing::Run).await
+    }
+
+    /// Asks for what changed. Where the ticket that must come back does not, the filter no longer means
+    /// what it did: then further back, and if that does not help, for everything.
+    async fn following(
+        &self,
+        mark: Watermark,
+        from: Stamp,
+        names: &Arc<HashMap<i64, String>>,
+    ) -> Result<Report, SyncError> {
+        let mut tally = Tally::default();
+        for from in [from, from.minus(ZONES)] {
+            let plan = self.plan(Walk::Following { from }, mark.clone(), None).await?;
+            let walked = self.walk(&plan, names, None, tally).await?;
+            let counted = walked.fault.is_none() && walked.verdict == Verdict::Counted;
+            if !counted || self.canary_is_well(&mark, &walked).await? {
+                return self.conclude(&plan, walked, Closing::Run).await;
+            }
+            tracing::warn!(canary = mark.canary, %from, "a ticket that must come back did not: asking further back");
+            tally = self.conclude(&plan, walked, Closing::WithoutTheCanary).await?.tally;
+            if let (Some(id), Some(stamp)) = (mark.canary, mark.newest_seen) {
+                self.calibrate_filter(id, stamp).await?;
+            }
+        }
+        self.full(mark, names, tally).await
+    }
+
+    /// A following walk in the middle of a full one.
+    pub(super) async fn follow_meanwhile(
+        &self,
+        names: &Arc<HashMap<i64, String>>,
+        tally: Tally,
+    ) -> Result<Tally, SyncError> {
+        let filter = self.date_filter()?;
+        let mark = self.store.lock().read(|snapshot| snapshot.watermark())?;
+        let from = mark.as_ref().and_then(|mark| watermark::following(mark, &self.settings.schedule, filter));
+        let (Some(mark), Some(from)) = (mark, from) else { return Ok(tally) };
+        let plan = self.plan(Walk::Following { from }, mark, None).await?;
+        let walked = self.walk(&plan, names, None, tally).await?;
+        let closing = match self.canary_is_well(&plan.mark, &walked).await? {
+            true => Closing::Walk,
+            // The full walk brings what this one did not.
+            false => Closing::WithoutTheCanary,
+        };
+        Ok(self.conclude(&plan, walked, closing).await?.tally)
+    }
+
+    /// The full walk that was interrupted, unless it is older than it is worth.
+    async fn unfinished(&self) -> Result<Option<Unfinished>, SyncError> {
+        if self.settings.dry_run {
+            return Ok(None);
+        }
+        let unfinished = self.store.work(|store| store.read(|snapshot| snapshot.unfinished())).await?;
+        let now = (self.wall)();
+        let fresh = |walk: &Unfinished| (now.instant() - walk.started_at.instant()).abs() < UNFINISHED_MAX;
+        Ok(unfinished.filter(fresh))
     }
 
     /// Finds the ids of the wanted ticket types, among the stored names first.
@@ -192,13 +286,13 @@ impl Pass {
                 ("scope_changed", outside.map(|row| out_of_scope(row.id)).collect())
             }
         };
-        let newest_seen = stored.and_then(|mark| mark.newest_seen);
-        let mark = Watermark { newest_seen, ..Watermark::of_nothing(wanted) };
+        let mark = Watermark::of_nothing(wanted);
         let (run_id, now, fate) = (self.run_id, (self.wall)(), self.fate());
         self.store
             .work(move |store| {
                 store.write(fate, |writing| {
                     writing.remove(&departed, run_id, now)?;
+                    writing.give_up_walks(now)?;
                     writing.set_watermark(&mark, Some(reason), Some(run_id), now)?;
                     Ok(mark)
                 })
@@ -206,78 +300,117 @@ impl Pass {
             .await
     }
 
-    async fn plan(&self, walk: Walk, mark: &Watermark) -> Result<Plan, SyncError> {
-        let types = self.settings.scope.ticket_types.clone();
-        let filter = match walk {
-            Walk::Full => Filter::All { types },
-            Walk::Following { from } => Filter::UpdatedFrom { types, from },
+    async fn plan(
+        &self,
+        walk: Walk,
+        mark: Watermark,
+        taken_up: Option<Unfinished>,
+    ) -> Result<Plan, SyncError> {
+        let from = match walk {
+            Walk::Full => None,
+            Walk::Following { from } => Some(from),
         };
+        let lists = self.lists()?.filters(&self.settings.scope.ticket_types, from);
+        let fill = walk == Walk::Full && mark.state == State::Filling;
         let (run_id, now) = (self.run_id, (self.wall)());
         // The walks of a dry run are no evidence of anything: they are not kept.
         let fate = self.fate();
-        let walk_id = self
+        let resumed = taken_up.as_ref().map(|walk| walk.walk_id);
+        let (walk_id, seq) = self
             .store
-            .work(move |store| store.write(fate, |writing| writing.begin_walk(run_id, &walk, now)))
+            .work(move |store| {
+                store.write(fate, |writing| {
+                    let seq = writing.snapshot().greatest_seq()?;
+                    let walk_id = match resumed {
+                        None => writing.begin_walk(run_id, &walk, fill, now)?,
+                        Some(walk_id) => {
+                            writing.take_up_walk(walk_id, run_id)?;
+                            walk_id
+                        }
+                    };
+                    Ok((walk_id, seq))
+                })
+            })
             .await?;
-        Ok(Plan { filter, walk_id, full: walk == Walk::Full, fill: mark.state == State::Filling })
+        tracing::info!(run = self.run_id, walk = walk.word(), resumed = resumed.is_some(), "walking");
+        Ok(Plan { walk, walk_id, lists, mark, seq, fill, taken_up, yields: false })
     }
 
     /// Judges a walk and stores its end.
-    async fn conclude(
-        &self,
-        walk: Walk,
-        plan: &Plan,
-        mark: Watermark,
-        mut walked: Walked,
-    ) -> Result<Report, SyncError> {
+    async fn conclude(&self, plan: &Plan, mut walked: Walked, closing: Closing) -> Result<Report, SyncError> {
         let mut warnings = Vec::new();
-        let (walk_outcome, mut outcome) = judge(&walked);
-        let mut end =
-            End { took_back: Vec::new(), departed: Vec::new(), absences: Vec::new(), present: Vec::new() };
-        if plan.full && walk_outcome == WalkOutcome::Counted {
-            end.took_back = self.confirm_older(std::mem::take(&mut walked.older)).await?;
+        if !walked.unnamed.is_empty() {
+            self.look_up_statuses().await?;
+        }
+        let (mut walk_outcome, mut outcome) = judge(&walked);
+        if closing == Closing::WithoutTheCanary {
+            let why = "a ticket that must come back did not: the date filter does not work as it did".into();
+            (walk_outcome, outcome) = (WalkOutcome::Incomplete, Outcome::Incomplete(why));
+        }
+        let mut end = End::default();
+        if plan.walk == Walk::Full && walk_outcome == WalkOutcome::Counted {
+            end.took_back = self.confirm_older(&mut walked).await?;
             if let Some(brake) = self.absent(&walked, &mut end).await? {
                 outcome = brake;
             }
         }
-        let start = start_of(&walked.first);
-        if start.is_none() {
+        if walked.start.is_none() {
             warnings
                 .push("the server sent no readable `Date`: the rows are stored, the watermark stays".into());
         }
+        let canary = self.next_canary(plan, &walked);
+        if outcome == Outcome::Complete && plan.walk == Walk::Full {
+            self.calibrate_for_following(canary).await?;
+        }
         let moved = match outcome {
             Outcome::Complete => {
-                watermark::after_counted(mark.covered_until, start, self.settings.schedule.overlap)
+                let overlap = self.settings.schedule.overlap;
+                watermark::after_counted(plan.mark.covered_until, walked.start, overlap)
             }
             _ => Move::Stay,
         };
-        let mut after = mark.clone();
-        let reason = match moved {
-            Move::Counted(to) => {
-                after.covered_until = Some(to);
-                after.state = State::Following;
-                (after.fill_started_at, after.fill_last_id) = (None, None);
-                Some("counted")
-            }
-            Move::ClockStepped(to) => {
-                after.covered_until = Some(to);
-                warnings.push("the server's clock stepped back: the next walk is a full one".into());
-                Some("clock_stepped")
-            }
-            Move::Stay => None,
-        };
+        if let Move::ClockStepped(_) = moved {
+            warnings.push("the server's clock stepped back: the next walk is a full one".into());
+        }
         let report = Report {
             run_id: self.run_id,
-            walk,
+            walk: plan.walk,
             outcome,
             run: RunFigures::default(),
-            figures: figures(&walked.reading),
-            covered_until: after.covered_until,
+            figures: figures(&walked.accounts),
+            covered_until: None,
             tickets: 0,
             warnings,
             dry_run: self.settings.dry_run,
+            tally: Tally::default(),
         };
-        self.finish(report, plan, walk_outcome, (after, reason), walked, end).await
+        self.finish(report, plan, walk_outcome, (moved, canary), walked, (end, closing)).await
+    }
+
+    /// The ticket that must come back in the next walk: the newest one of this walk that is not newer
+    /// than its start.
+    fn next_canary(&self, plan: &Plan, walked: &Walked) -> Option<Newest> {
+        if plan.taken_up.is_some() {
+            // What was received before the interruption is in the store.
+            return None;
+        }
+        walked.accounts.iter().filter_map(Account::newest).max_by_key(|it| it.stamp)
+    }
+
+    /// Finds out how the date filter works, before it is relied on. What is not found out now is asked
+    /// for again; it is no failure of a walk that has everything.
+    async fn calibrate_for_following(&self, canary: Option<Newest>) -> Result<(), SyncError> {
+        let Some(Newest { stamp, id, .. }) = canary else { return Ok(()) };
+        if self.settings.dry_run || !self.is_open(calibration::DATE_FILTER)? {
+            return Ok(());
+        }
+        match self.calibrate_filter(id, stamp).await {
+            Err(SyncError::Halo(error)) => {
+                tracing::warn!(%error, "the date filter could not be tried");
+                Ok(())
+            }
+            done => done.map(drop),
+        }
     }
 
     /// The one transaction at the end.
@@ -285,121 +418,64 @@ impl Pass {
         &self,
         mut report: Report,
         plan: &Plan,
-        walk_outcome: WalkOutcome,
-        (mut mark, reason): (Watermark, Option<&'static str>),
+        mut walk_outcome: WalkOutcome,
+        (moved, canary): (Move, Option<Newest>),
         walked: Walked,
-        end: End,
+        (end, closing): (End, Closing),
     ) -> Result<Report, SyncError> {
         let (run_id, walk_id, now) = (self.run_id, plan.walk_id, (self.wall)());
-        let (fate, spent) = (self.fate(), self.halo.spent());
-        let received = walked.reading.rows();
-        let Walked { rest, mut applied, .. } = walked;
+        let (fate, spent, overlap) = (self.fate(), self.halo.spent(), self.settings.schedule.overlap);
+        let (was, seq) = (plan.mark.clone(), plan.seq);
+        let crowd = u64::from(self.settings.page_size);
+        let may_confirm = plan.walk == Walk::Full
+            && !plan.fill
+            && plan.taken_up.is_none()
+            && report.outcome == Outcome::Complete;
+        let Walked { rest, mut tally, start, .. } = walked;
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || {
             let mut store = store.lock();
-            let (run, tickets) = store.write(fate, |writing| {
-                let Batch { sightings, strays } = &rest;
-                applied.add(writing.upsert(sightings, run_id, now)?);
-                writing.keep_strays(strays, now)?;
-                applied.add(writing.upsert(&end.present, run_id, now)?);
-                applied.updated += writing.take_back(&end.took_back, run_id, now)?;
-                let deleted = writing.remove(&end.departed, run_id, now)?;
+            let tickets = store.write(fate, |writing| {
+                tally.applied.add(writing.upsert(&rest.sightings, run_id, now)?);
+                writing.keep_strays(&rest.strays, now)?;
+                tally.applied.add(writing.upsert(&end.present, run_id, now)?);
+                tally.applied.updated += writing.take_back(&end.took_back, run_id, now)?;
+                tally.deleted += writing.remove(&end.departed, run_id, now)?;
                 for (id, status) in &end.absences {
                     writing.note_absence(*id, status, now, now.minus(-TimeDelta::days(1)))?;
                 }
-                mark.newest_seen = mark.newest_seen.max(applied.newest);
-                writing.set_watermark(&mark, reason, Some(run_id), now)?;
+                if walk_outcome == WalkOutcome::Counted && may_confirm {
+                    let belated = belated(writing, &was, seq, overlap)?;
+                    if belated == 0 {
+                        walk_outcome = WalkOutcome::Confirmed;
+                    } else {
+                        report.warnings.push(format!(
+                            "{belated} changes are older than what was known to be complete: the server shows \
+                             changes later than `overlap` reaches back, or an earlier walk missed them"
+                        ));
+                    }
+                }
+                let mark = move_mark(writing, &was, moved, (canary, start), crowd)?;
+                report.covered_until = mark.0.as_ref().and_then(|mark| mark.covered_until);
+                if let (Some(mark), reason) = mark {
+                    writing.set_watermark(&mark, reason, Some(run_id), now)?;
+                }
                 writing.note_walk(walk_id, &report.figures, Some(walk_outcome), now)?;
-                let run = RunFigures { deleted, ..run_figures(spent, received, &applied) };
-                end_run(writing, run_id, &run, &report.outcome, now)?;
-                Ok((run, writing.snapshot().ticket_count()?))
+                if closing == Closing::Run {
+                    end_run(writing, run_id, &tally.figures(spent), &report.outcome, now)?;
+                } else {
+                    writing.note_run(run_id, &tally.figures(spent))?;
+                }
+                writing.snapshot().ticket_count()
             })?;
+            let run = tally.figures(spent);
             if fate == Fate::RollBack {
                 store.write(Fate::Commit, |writing| end_run(writing, run_id, &run, &report.outcome, now))?;
             }
-            (report.run, report.tickets) = (run, tickets);
+            (report.run, report.tickets, report.tally) = (run, tickets, tally);
             Ok(report)
         })
         .await?
-    }
-
-    /// Asks about the stored tickets that a counted full walk did not show. Gives the brake, where it
-    /// holds.
-    async fn absent(&self, walked: &Walked, end: &mut End) -> Result<Option<Outcome>, SyncError> {
-        let seen = walked.reading.seen().clone();
-        let (absent, stored) = self
-            .store
-            .work(move |store| {
-                store.read(|snapshot| Ok((snapshot.absent_from(&seen)?, snapshot.ticket_count()?)))
-            })
-            .await?;
-        end.departed.extend(walked.outside.iter().map(|id| out_of_scope(*id)));
-        let judgement = absence::judge(
-            absent.len() as u64,
-            stored,
-            walked.reading.unique(),
-            self.settings.delete_guard,
-            self.settings.accept_deletes,
-        );
-        match judgement {
-            Judgement::NoneAbsent => Ok(None),
-            Judgement::Brake { allowed } => {
-                end.absences.extend(absent.iter().map(|id| (*id, "not_asked")));
-                Ok(Some(Outcome::Brake { absent: absent.len() as u64, allowed }))
-            }
-            Judgement::Ask => {
-                self.ask_about(&absent, end).await?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// By the hundred first: what comes back is present. Then one by one.
-    async fn ask_about(&self, absent: &[i64], end: &mut End) -> Result<(), SyncError> {
-        let names = self.store.lock().read(|snapshot| snapshot.status_names())?;
-        for ids in absent.chunks(IDS_A_REQUEST) {
-            let listed =
-                self.halo.list(&Filter::Ids(ids.to_vec()), 1, self.settings.page_size.max(100)).await?;
-            for mut ticket in listed.list.tickets {
-                let wanted = ids.binary_search(&ticket.id()).is_ok();
-                if wanted
-                    && self.settings.scope.holds(ticket.integer(crate::ticket::attribute::TICKET_TYPE_ID))
-                {
-                    ticket.name_status(|status| names.get(&status).cloned());
-                    let (hash, request_no) = (ticket.hash(), listed.receipt.request_no);
-                    end.present.push(Sighting { ticket, hash, request_no });
-                }
-            }
-        }
-        for id in absent {
-            if end.present.iter().any(|sighting| sighting.ticket.id() == *id) {
-                continue;
-            }
-            let (single, _) = self.halo.ticket(*id).await?;
-            let word = match &single {
-                Single::Missing => Word::Missing,
-                Single::Forbidden => Word::Forbidden,
-                Single::Found(ticket) => Word::Found(ticket),
-            };
-            match absence::conclude(word, &self.settings.scope) {
-                Conclusion::Leaves(reason) => end.departed.push(Departed { id: *id, reason }),
-                Conclusion::Stays(status) => end.absences.push((*id, status)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Which of the versions that are older than the stored ones the server really means.
-    async fn confirm_older(&self, older: Vec<Sighting>) -> Result<Vec<Sighting>, SyncError> {
-        let mut confirmed = Vec::new();
-        for sighting in older {
-            if let (Single::Found(now), _) = self.halo.ticket(sighting.ticket.id()).await?
-                && now.last_update() == sighting.ticket.last_update()
-            {
-                confirmed.push(sighting);
-            }
-        }
-        Ok(confirmed)
     }
 
     /// Writes down why the pass ended early; that it cannot be written down is no second failure.
@@ -444,15 +520,69 @@ pub fn same_server(snapshot: &Snapshot<'_>, wanted: &Scope) -> Result<(), SyncEr
     Err(SyncError::AnotherServer { stored: named(&stored), wanted: named(wanted) })
 }
 
-/// What the end of a pass stores besides the last rows.
-struct End {
-    took_back: Vec<Sighting>,
-    departed: Vec<Departed>,
-    absences: Vec<(i64, &'static str)>,
-    present: Vec<Sighting>,
+/// What ends with a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// The pass.
+    Run,
+    /// Only the walk: the pass goes on.
+    Walk,
+    /// The same, and it is held for incomplete, because a ticket that must come back did not.
+    WithoutTheCanary,
 }
 
-fn out_of_scope(id: i64) -> Departed {
+/// How many changes since `seq` should have been brought by the walks before.
+fn belated(writing: &Writing<'_>, was: &Watermark, seq: i64, overlap: TimeDelta) -> Result<u64, StoreError> {
+    match was.covered_until {
+        // What became visible within the overlap, the next following walk would have brought.
+        Some(covered_until) => writing.snapshot().belated(seq, covered_until.minus(overlap)),
+        None => Ok(0),
+    }
+}
+
+/// The mark after a walk, with the ticket that must come back next time, and why it moved if it did.
+/// `crowd` tickets of one stamp are too many to ask for again and again.
+fn move_mark(
+    writing: &Writing<'_>,
+    was: &Watermark,
+    moved: Move,
+    (canary, start): (Option<Newest>, Option<Stamp>),
+    crowd: u64,
+) -> Result<(Option<Watermark>, Option<&'static str>), StoreError> {
+    let Some(mut mark) = writing.snapshot().watermark()? else { return Ok((None, None)) };
+    // A following walk in the middle of a full one moved it further than the full one could.
+    let moved = if mark.covered_until == was.covered_until { moved } else { Move::Stay };
+    let reason = match moved {
+        Move::Counted(to) => {
+            mark.covered_until = Some(to);
+            mark.state = State::Following;
+            (mark.fill_started_at, mark.fill_last_id) = (None, None);
+            Some("counted")
+        }
+        Move::ClockStepped(to) => {
+            mark.covered_until = Some(to);
+            Some("clock_stepped")
+        }
+        Move::Stay => None,
+    };
+    if moved != Move::Stay {
+        let newest = match (canary, start) {
+            (Some(newest), _) if mark.newest_seen <= Some(newest.stamp) => {
+                Some((newest.stamp, newest.id, newest.tickets))
+            }
+            // The ticket that bore it has left or changed, or the walk did not see all: the table knows.
+            (_, Some(start)) if !still_bears(writing, &mark)? => writing.snapshot().newest_update(start)?,
+            _ => None,
+        };
+        if let Some((stamp, id, tickets)) = newest {
+            mark.newest_seen = Some(stamp);
+            mark.canary = (tickets <= crowd).then_some(id);
+        }
+    }
+    Ok((Some(mark), reason))
+}
+
+pub(super) fn out_of_scope(id: i64) -> Departed {
     Departed { id, reason: Departure::OutOfScope }
 }
 
@@ -461,15 +591,29 @@ pub(super) fn start_of(first: &Receipt) -> Option<Stamp> {
     first.date.and_then(|date| watermark::pass_start(date, first.took))
 }
 
+/// Whether the ticket that is to come back is in the table as it was.
+fn still_bears(writing: &Writing<'_>, mark: &Watermark) -> Result<bool, StoreError> {
+    match (mark.newest_seen, mark.canary) {
+        (None, _) => Ok(false),
+        // Too many tickets bear it for one of them to be asked for.
+        (Some(_), None) => Ok(true),
+        (Some(stamp), Some(id)) => writing.snapshot().bears(id, stamp),
+    }
+}
+
 fn judge(walked: &Walked) -> (WalkOutcome, Outcome) {
     if let Some(fault) = walked.fault {
         return (WalkOutcome::Incomplete, Outcome::Incomplete(fault.to_string()));
     }
-    match walked.reading.verdict() {
+    match walked.verdict {
         Verdict::Counted => (WalkOutcome::Counted, Outcome::Complete),
         Verdict::Differs { unique, count } => {
             let why = format!("{unique} different tickets were received, and the server counts {count}");
-            (WalkOutcome::Incomplete, Outcome::Incomplete(why))
+            (WalkOutcome::Unverified, Outcome::Incomplete(why))
+        }
+        Verdict::Again | Verdict::Restless => {
+            let why = "the list moves so fast that every reading shows what the ones before had missed";
+            (WalkOutcome::Incomplete, Outcome::Incomplete(why.into()))
         }
         Verdict::Uncounted => {
             let why = "the server does not say how many tickets there are".to_owned();

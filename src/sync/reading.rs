@@ -1,22 +1,40 @@
-//! The account of a walk: what was received, what is still to be asked for, and whether the ids are as
-//! many as the server says there are.
+//! One reading of one list: what was received, what to ask for next, and whether anything can have
+//! slipped through between two answers.
 //!
 //! Pure. Only rows received count: a page size that was asked for, or echoed, proves nothing, and a
-//! short page is not the last one (`halo-api.md` §2.1).
+//! short page is not the last one (`halo-api.md` §2.1). The list is in order of id, and the position in
+//! it is the greatest id entered, never a page number: a row that leaves shifts all behind it to the
+//! left and hides one at each boundary that is read later. A shift shows in the counts: where a page
+//! claims fewer tickets than the page before it, the boundary between them is asked for again.
+
+use std::ops::RangeInclusive;
 
 use roaring::RoaringTreemap;
+
+use super::seek::{Found, Seek};
+use crate::ticket::Stamp;
 
 /// What an answer held, before any of it was left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Received {
-    /// The ids, each once.
-    pub ids: Vec<i64>,
+    /// The number of the page.
+    pub number: u32,
+    /// The tickets in the order received, each once, with their `last_update`.
+    pub tickets: Vec<(i64, Option<Stamp>)>,
     /// Rows without a usable id; each counts as a ticket.
     pub strays: u64,
     /// All rows.
     pub rows: u64,
     /// The count that the server claims.
     pub record_count: Option<u64>,
+    /// The place of this answer in the order of arrival.
+    pub arrived: u64,
+}
+
+impl Received {
+    fn ids(&self) -> impl DoubleEndedIterator<Item = i64> + Clone {
+        self.tickets.iter().map(|(id, _)| *id)
+    }
 }
 
 /// Why an answer cannot be the page that was asked for.
@@ -28,109 +46,341 @@ pub enum Fault {
     /// It is empty, although the server says that there are more.
     #[error("page {0} is empty although the server counts more tickets")]
     Empty(u32),
+    /// The list moves so fast that the position in it cannot be found.
+    #[error("the list changes with every answer, and the place to go on from is not to be found")]
+    Restless,
 }
 
-/// What the account comes to.
+/// What became of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// As many different tickets as the server counts.
-    Counted,
-    /// Fewer or more.
-    Differs {
-        /// Different tickets received.
-        unique: u64,
-        /// The last count.
-        count: u64,
-    },
-    /// The server does not say how many there are.
-    Uncounted,
+pub enum Step {
+    /// It is entered.
+    Entered,
+    /// It was entered before; it is not needed.
+    Stale,
+    /// Rows may have slipped through before it: the place behind the cursor is to be looked for first.
+    Seek,
 }
 
-/// The account of one walk.
-#[derive(Debug, Default)]
+/// What to ask for next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This page.
+    Page(u32),
+    /// The page behind the last one, because nothing but the count says that there is none.
+    Beyond(u32),
+    /// First the place behind the cursor.
+    Seek,
+    /// Nothing: that was all.
+    End,
+}
+
+/// Where in the list a cursor stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Anchor {
+    /// How many rows of the list stand at or before the cursor.
+    position: u64,
+    /// The cursor, `None` before the first row.
+    cursor: Option<i64>,
+}
+
+/// The set as it stood when the reading began, or was taken up again.
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    anchor: Anchor,
+    count: u64,
+    /// The greatest id there was.
+    top: Option<i64>,
+}
+
+/// One reading.
+#[derive(Debug)]
 pub struct Reading {
-    seen: RoaringTreemap,
+    /// Rows asked for on a page.
+    asked: u32,
+    ids: RoaringTreemap,
     strays: u64,
     rows: u64,
     pages: u32,
+    next_page: u32,
     page_size: u64,
-    record_count: Option<u64>,
-    count_fell: bool,
+    cursor: Option<i64>,
+    ascending: bool,
+    anchor: Anchor,
+    base: Option<Base>,
+    /// Arrival and count of every answer.
+    counts: Vec<(u64, u64)>,
+    first: Option<(u64, u64)>,
+    latest: Option<(u64, u64)>,
+    uncounted: bool,
+    entered_count: Option<u64>,
     page_before: Vec<i64>,
+    last_page_full: bool,
+    sought: bool,
+    /// By how much the counts of neighbouring pages fell where the boundary was asked for again.
+    repaired: u64,
+    /// Whether a page held rows that its own count denies.
+    surplus: bool,
     ended: bool,
 }
 
 impl Reading {
-    /// Enters the next page in the order of page numbers.
+    /// A reading from the beginning, with `asked` rows a page.
+    #[must_use]
+    pub fn new(asked: u32) -> Reading {
+        Reading::resumed(asked, RoaringTreemap::new(), None)
+    }
+
+    /// A reading that goes on behind `cursor`, with the ids that were received up to there.
+    #[must_use]
+    pub fn resumed(asked: u32, ids: RoaringTreemap, cursor: Option<i64>) -> Reading {
+        Reading {
+            asked,
+            ids,
+            strays: 0,
+            rows: 0,
+            pages: 0,
+            next_page: 1,
+            page_size: 0,
+            cursor,
+            ascending: true,
+            anchor: Anchor::default(),
+            base: None,
+            counts: Vec::new(),
+            first: None,
+            latest: None,
+            uncounted: false,
+            entered_count: None,
+            page_before: Vec::new(),
+            last_page_full: false,
+            sought: false,
+            repaired: 0,
+            surplus: false,
+            ended: false,
+        }
+    }
+
+    /// Notes what an answer says of the whole list, whether it is entered or not.
+    pub fn note(&mut self, page: &Received) {
+        self.page_size = self.page_size.max(page.rows);
+        let Some(count) = page.record_count else {
+            self.uncounted = true;
+            return;
+        };
+        let here = (page.arrived, count);
+        self.counts.push(here);
+        self.first = Some(self.first.map_or(here, |first| first.min(here)));
+        self.latest = Some(self.latest.map_or(here, |latest| latest.max(here)));
+    }
+
+    /// The greatest id of the list as it stood at the start, known from its last page.
+    pub fn set_top(&mut self, page: &Received) {
+        let top = page.ids().max();
+        if let Some(base) = &mut self.base {
+            base.top = base.top.max(top);
+        }
+    }
+
+    /// Enters a page.
     ///
     /// # Errors
     /// [`Fault`] where the answer cannot be that page; nothing is entered then.
-    pub fn enter(&mut self, page: &Received) -> Result<(), Fault> {
-        let number = self.pages + 1;
-        if !page.ids.is_empty() && page.ids == self.page_before {
-            return Err(Fault::Repeated(number));
+    pub fn enter(&mut self, page: &Received) -> Result<Step, Fault> {
+        if page.number < self.next_page {
+            return Ok(Step::Stale);
         }
-        if page.rows == 0 && page.record_count.is_some_and(|count| self.unique() < count) {
-            return Err(Fault::Empty(number));
+        let grown = page.record_count.unwrap_or(0).saturating_sub(self.entered_count.unwrap_or(0));
+        // As many newcomers as a page holds push the same rows onto the next one.
+        if grown < page.rows && page.ids().eq(self.page_before.iter().copied()) {
+            return Err(Fault::Repeated(page.number));
         }
-        self.pages = number;
-        self.rows += page.rows;
-        self.page_size = self.page_size.max(page.rows);
-        self.strays += page.strays;
-        self.seen.extend(page.ids.iter().map(|id| id.cast_unsigned()));
-        self.count_fell |= page.record_count < self.record_count;
-        self.record_count = page.record_count;
-        self.page_before.clone_from(&page.ids);
-        self.ended = page.rows == 0;
+        if page.rows == 0 && page.record_count.is_some_and(|count| self.position_of(page.number) < count) {
+            return Err(Fault::Empty(page.number));
+        }
+        if self.ascending && 0 < self.pages && page.record_count < self.entered_count {
+            return Ok(Step::Seek);
+        }
+        self.ascending &= self.ascends(page);
+        self.take(page);
+        Ok(Step::Entered)
+    }
+
+    /// Enters the page behind the last one: rows that are new there show that the count is too low. A
+    /// server may answer it with nothing, or with rows that it gave already.
+    ///
+    /// # Errors
+    /// [`Fault`] where it is the only page once more, from a server that gives as many rows as it likes.
+    pub fn enter_beyond(&mut self, page: &Received, thorough: bool) -> Result<(), Fault> {
+        if page.ids().any(|id| !self.ids.contains(id.cast_unsigned())) {
+            self.take(page);
+        } else if thorough && self.pages == 1 && 0 < page.rows {
+            return Err(Fault::Repeated(page.number));
+        } else {
+            self.ended = true;
+        }
         Ok(())
     }
 
-    /// How many pages there are, as far as is known; it may grow while they are read.
+    /// Ends the reading.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Looks for the place behind the cursor.
     #[must_use]
-    pub fn pages_needed(&self) -> u32 {
-        match self.record_count {
-            _ if self.ended => self.pages,
-            Some(count) => {
-                let pages = count.div_ceil(self.page_size.max(1)).max(1);
-                u32::try_from(pages).unwrap_or(u32::MAX).max(self.pages)
-            }
+    pub fn seek(&mut self) -> Seek {
+        let before = match self.anchor.cursor {
+            None => self.ids.len() + self.strays,
+            Some(_) => self.anchor.position + self.behind(self.anchor.cursor),
+        };
+        // What has left since is not there any more.
+        let fell = self.entered_count.zip(self.latest_count()).map_or(0, |(was, is)| was.saturating_sub(is));
+        self.sought = true;
+        self.repaired += fell;
+        Seek::new(
+            self.cursor.unwrap_or(i64::MIN),
+            self.page_size(),
+            before.saturating_sub(fell),
+            self.latest_count().unwrap_or(before),
+        )
+    }
+
+    /// Goes on where a search found the cursor.
+    pub fn anchor(&mut self, found: &Found) {
+        self.anchor = Anchor { position: found.position, cursor: self.cursor };
+        if self.base.is_none() {
+            let count = found.page.record_count.unwrap_or_default();
+            self.base = Some(Base { anchor: self.anchor, count, top: None });
+        }
+        self.take(&found.page);
+    }
+
+    fn take(&mut self, page: &Received) {
+        if self.base.is_none() {
+            let count = page.record_count.unwrap_or_default();
+            self.base = Some(Base { anchor: Anchor::default(), count, top: page.ids().max() });
+        }
+        let end = self.position_of(page.number) + page.rows;
+        self.surplus |= 1 < page.number && page.record_count.is_some_and(|count| count < end);
+        self.pages += 1;
+        self.next_page = page.number + 1;
+        self.rows += page.rows;
+        self.strays += page.strays;
+        let cap = if 1 < self.pages { self.page_size } else { u64::from(self.asked) };
+        self.last_page_full = cap <= page.rows;
+        self.entered_count = page.record_count;
+        self.ids.extend(page.ids().map(i64::cast_unsigned));
+        self.cursor = self.cursor.max(page.ids().max());
+        self.page_before = page.ids().collect();
+        self.ended = page.rows == 0;
+    }
+
+    /// Whether a page is in order of id and not before the one that came before it.
+    fn ascends(&self, page: &Received) -> bool {
+        let within = page.ids().is_sorted_by(|one, next| one < next);
+        let behind =
+            self.page_before.first().zip(page.ids().next_back()).is_none_or(|(first, last)| *first <= last);
+        within && behind
+    }
+
+    /// What is to be asked for next. `thorough`: whether a single page is not taken at its word.
+    #[must_use]
+    pub fn next(&self, thorough: bool) -> Next {
+        match self.latest_count() {
+            _ if self.ended => Next::End,
+            _ if self.pages == 0 => Next::Page(self.next_page),
             // Without a count, only an empty page is the end.
-            None => self.pages + 1,
+            None => Next::Page(self.next_page),
+            Some(count) if self.position_of(self.next_page) < count => Next::Page(self.next_page),
+            // So many have left that there is no next page; what was on it stands before the cursor now.
+            Some(_) if self.ascending && self.latest_count() < self.entered_count => Next::Seek,
+            Some(_) if self.last_page_full && 0 < self.page_size => Next::Beyond(self.next_page),
+            Some(_) if thorough && self.pages == 1 && 0 < self.rows => Next::Beyond(self.next_page),
+            Some(_) => Next::End,
         }
     }
 
-    /// How many rows a page really holds, where the first one held fewer than were asked for although
-    /// there are more; then every further page is asked for in that size, so that it begins where the
-    /// one before ended, whichever size the server reckons with.
+    /// The pages that are still to come, as far as is known; they may become more.
     #[must_use]
-    pub fn page_size(&self, asked: u32) -> u32 {
-        let more = self.record_count.is_none_or(|count| self.rows < count);
+    pub fn ahead(&self) -> RangeInclusive<u32> {
+        let last = match self.latest_count() {
+            Some(count) => count.div_ceil(self.page_size.max(1)),
+            None => u64::from(self.next_page),
+        };
+        self.next_page..=u32::try_from(last).unwrap_or(u32::MAX).max(self.next_page)
+    }
+
+    fn position_of(&self, page: u32) -> u64 {
+        u64::from(page - 1) * self.page_size
+    }
+
+    /// How many rows a page really holds, where a page held fewer than were asked for although there
+    /// are more.
+    #[must_use]
+    pub fn page_size(&self) -> u32 {
+        let capped = self.latest_count().is_none_or(|count| self.page_size < count);
         match u32::try_from(self.page_size) {
-            Ok(received @ 1..) if more && received < asked => received,
-            _ => asked,
+            Ok(size) if 0 < size && capped => size.min(self.asked),
+            _ => self.asked,
         }
     }
 
-    /// Whether the ids are as many as the server says.
+    /// Whether every ticket that stood in the list all the while was received.
+    ///
+    /// One answer that holds as many as it counts proves itself. Several prove it where nothing can
+    /// have slipped through between them:
+    ///
+    /// * `full`, a list in which newcomers stand at the end: as many ids as there were at the start, of
+    ///   those that there were (a leaver and a newcomer cannot cancel out). Where some are missing, they
+    ///   have left unread: then everything behind the last anchor was received, and no more tickets left
+    ///   than showed at boundaries that were asked for again.
+    /// * else, where newcomers may stand anywhere: the counts never fell, and as many ids as the last.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        match self.record_count {
-            None => Verdict::Uncounted,
-            Some(count) if count == self.unique() => Verdict::Counted,
-            Some(count) => Verdict::Differs { unique: self.unique(), count },
+    pub fn proves_itself(&self, full: bool) -> bool {
+        let (Some(latest), Some(base), false) = (self.latest_count(), self.base, self.uncounted) else {
+            return false;
+        };
+        if self.pages == 1 && !self.sought && base.anchor.cursor.is_none() {
+            return self.unique() == latest;
+        }
+        if !self.ascending || self.surplus {
+            return false;
+        }
+        if !full {
+            return !self.count_fell() && !self.sought && self.unique() == latest;
+        }
+        let newcomers = self.behind(base.top.max(base.anchor.cursor));
+        let stood = base.count.saturating_sub(base.anchor.position);
+        let read = (self.behind(base.anchor.cursor) + self.strays).saturating_sub(newcomers);
+        let Some(left) = (base.count + newcomers).checked_sub(latest) else { return false };
+        let whole_tail = self.anchor.position + self.behind(self.anchor.cursor) + self.strays == latest;
+        read == stood || (read < stood && whole_tail && left <= self.repaired.min(self.fallen()))
+    }
+
+    /// How many ids were received behind a cursor.
+    fn behind(&self, cursor: Option<i64>) -> u64 {
+        match cursor {
+            None => self.ids.len(),
+            Some(cursor) => self.ids.len() - self.ids.rank(cursor.cast_unsigned()),
         }
     }
 
     /// Different tickets received.
     #[must_use]
     pub fn unique(&self) -> u64 {
-        self.seen.len() + self.strays
+        self.ids.len() + self.strays
+    }
+
+    /// Rows without a usable id.
+    #[must_use]
+    pub fn strays(&self) -> u64 {
+        self.strays
     }
 
     /// The ids received.
     #[must_use]
-    pub fn seen(&self) -> &RoaringTreemap {
-        &self.seen
+    pub fn ids(&self) -> &RoaringTreemap {
+        &self.ids
     }
 
     /// Rows received, repetitions included.
@@ -145,97 +395,53 @@ impl Reading {
         self.pages
     }
 
-    /// The last count.
+    /// The greatest id entered, unless the list is not in order of id.
     #[must_use]
-    pub fn record_count(&self) -> Option<u64> {
-        self.record_count
+    pub fn cursor(&self) -> Option<i64> {
+        self.cursor.filter(|_| self.ascending)
     }
 
-    /// Whether a count was ever lower than the one before.
+    /// Whether the pages came in order of id.
+    #[must_use]
+    pub fn is_ascending(&self) -> bool {
+        self.ascending
+    }
+
+    /// Whether an answer came without a count.
+    #[must_use]
+    pub fn is_uncounted(&self) -> bool {
+        self.uncounted
+    }
+
+    /// Whether a page held rows that its own count denies.
+    #[must_use]
+    pub fn has_surplus(&self) -> bool {
+        self.surplus
+    }
+
+    /// The count of the first answer.
+    #[must_use]
+    pub fn first_count(&self) -> Option<u64> {
+        self.first.map(|(_, count)| count)
+    }
+
+    /// The count of the latest answer.
+    #[must_use]
+    pub fn latest_count(&self) -> Option<u64> {
+        self.latest.map(|(_, count)| count)
+    }
+
+    /// By how much the counts fell, answer for answer.
+    #[must_use]
+    pub fn fallen(&self) -> u64 {
+        let mut counts = self.counts.clone();
+        counts.sort_unstable();
+        counts.windows(2).map(|pair| pair[0].1.saturating_sub(pair[1].1)).sum()
+    }
+
+    /// Whether a count was ever lower than an earlier one.
     #[must_use]
     pub fn count_fell(&self) -> bool {
-        self.count_fell
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn page(ids: impl IntoIterator<Item = i64>, record_count: impl Into<Option<u64>>) -> Received {
-        let ids: Vec<_> = ids.into_iter().collect();
-        Received { rows: ids.len() as u64, ids, strays: 0, record_count: record_count.into() }
-    }
-
-    fn read(pages: &[Received]) -> Result<Reading, Fault> {
-        let mut reading = Reading::default();
-        for page in pages {
-            reading.enter(page)?;
-        }
-        Ok(reading)
-    }
-
-    #[test]
-    fn a_walk_is_counted_when_its_ids_are_as_many_as_the_server_says() {
-        for (name, pages, verdict) in [
-            ("one page", vec![page(1..=3, 3)], Verdict::Counted),
-            ("none at all", vec![page([], 0)], Verdict::Counted),
-            ("two pages", vec![page(1..=3, 5), page(4..=5, 5)], Verdict::Counted),
-            ("a ticket that came meanwhile", vec![page(1..=3, 5), page(4..=6, 6)], Verdict::Counted),
-            (
-                "a ticket twice hides another",
-                vec![page(1..=3, 5), page(3..=4, 5)],
-                Verdict::Differs { unique: 4, count: 5 },
-            ),
-            ("a ticket that left meanwhile", vec![page(1..=3, 5), page([5], 4)], Verdict::Counted),
-            ("no count", vec![page(1..=3, None), page([], None)], Verdict::Uncounted),
-            ("a count too low", vec![page(1..=3, 2)], Verdict::Differs { unique: 3, count: 2 }),
-        ] {
-            assert_eq!(read(&pages).unwrap().verdict(), verdict, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_row_without_an_id_counts_as_received() {
-        let broken = Received { ids: vec![1, 3], strays: 1, rows: 3, record_count: Some(3) };
-        assert_eq!(read(&[broken]).unwrap().verdict(), Verdict::Counted);
-    }
-
-    #[test]
-    fn a_page_that_repeats_another_or_is_empty_too_early_is_a_fault() {
-        assert_eq!(read(&[page(1..=50, 120), page(1..=50, 120)]).unwrap_err(), Fault::Repeated(2));
-        assert_eq!(read(&[page(1..=50, 120), page([], 120)]).unwrap_err(), Fault::Empty(2));
-    }
-
-    #[test]
-    fn the_pages_follow_the_rows_received_and_not_the_size_asked_for() {
-        let capped = read(&[page(1..=40, 717)]).unwrap();
-        assert_eq!((capped.page_size(100), capped.pages_needed()), (40, 18));
-        let whole = read(&[page(1..=17, 17)]).unwrap();
-        assert_eq!((whole.page_size(100), whole.pages_needed()), (100, 1));
-    }
-
-    #[test]
-    fn a_count_that_fell_is_remembered() {
-        assert!(read(&[page(1..=3, 6), page(4..=5, 5)]).unwrap().count_fell());
-        assert!(!read(&[page(1..=3, 5), page(4..=6, 6)]).unwrap().count_fell());
-    }
-
-    proptest! {
-        #[test]
-        fn a_still_list_is_counted_whatever_the_cap_and_the_gaps(gaps in proptest::collection::vec(1i64..50, 0..400), cap in 1usize..100) {
-            let ids: Vec<i64> = gaps.iter().scan(0, |id, gap| { *id += gap; Some(*id) }).collect();
-            let count = ids.len() as u64;
-            let mut reading = Reading::default();
-            reading.enter(&page(ids.iter().copied().take(cap), count)).unwrap();
-            while reading.pages() < reading.pages_needed() {
-                let size = reading.page_size(100) as usize;
-                let from = reading.pages() as usize * size;
-                reading.enter(&page(ids[from..].iter().copied().take(size.min(cap)), count)).unwrap();
-            }
-            prop_assert_eq!(reading.verdict(), Verdict::Counted);
-            prop_assert!(ids.iter().all(|id| reading.seen().contains(id.cast_unsigned())));
-        }
+        self.fallen() != 0
     }
 }

@@ -1,52 +1,56 @@
-//! Reads the list page by page: pages are fetched in parallel, stored in order of id.
+//! Reads the lists of a walk page by page, in order of id.
 //!
-//! Fetches run ahead in tasks of their own, which parse too; their handles come through a bounded
-//! channel in page order. One writer stores about a thousand rows a transaction while the next ones
-//! arrive. The rows of the end are not stored here: they go into the transaction that moves the
-//! watermark.
+//! [`Account`] says what to ask for next and what it all comes to; here it is asked for, and what came
+//! is handed to the writer. The rows of the end are not stored here: they go into the transaction that
+//! moves the watermark.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
-use tokio_util::task::AbortOnDropHandle;
+use roaring::RoaringTreemap;
+use tokio::time::Instant;
 
 use super::SyncError;
-use super::pass::Pass;
-use super::reading::{Fault, Reading, Received};
-use crate::halo::{Filter, Halo, HaloError, Listed, Receipt, Spent};
-use crate::scope::Scope;
-use crate::store::{Applied, RunFigures, Sighting, StoreError, WalkFigures};
+use super::account::{Account, Terms, Verdict};
+use super::pages::{Ahead, Lane, Page};
+use super::pass::{Pass, start_of};
+use super::reading::{Fault, Next, Step};
+use super::writer::{BATCH_ROWS, Batch, Tally, Writer, figures};
+use crate::halo::{Filter, HaloError, Listed};
+use crate::store::{Place, Sighting, Unfinished};
 use crate::ticket::Stamp;
-use crate::ticket::attribute::TICKET_TYPE_ID;
-use crate::ticket::parse::Stray;
-
-/// Rows a transaction, about.
-const BATCH_ROWS: usize = 1_000;
-
-/// How many pages may wait, parsed, for the writer; with those under way it bounds the memory.
-const PAGES_AHEAD_PER_LANE: usize = 2;
+use crate::watermark::{Walk, Watermark};
 
 /// What is read and for which walk.
 pub(super) struct Plan {
-    pub(super) filter: Filter,
+    pub(super) walk: Walk,
     pub(super) walk_id: i64,
-    /// Whether older versions than the stored ones are worth a question: in a full walk.
-    pub(super) full: bool,
-    /// Whether it is the first one: then its position is kept.
+    /// The lists that are read one after another; together they hold everything.
+    pub(super) lists: Vec<Filter>,
+    /// Where the copy stood when the walk was planned.
+    pub(super) mark: Watermark,
+    /// The newest change then.
+    pub(super) seq: i64,
+    /// Whether it is the first full walk of its scope: then its position is told in the watermark.
     pub(super) fill: bool,
+    /// The walk that is taken up again.
+    pub(super) taken_up: Option<Unfinished>,
+    /// Whether it makes way for following walks that become due.
+    pub(super) yields: bool,
 }
 
 /// A walk that came to its end.
 pub(super) struct Walked {
-    pub(super) reading: Reading,
+    pub(super) accounts: Vec<Account>,
+    /// What an interrupted walk received of lists before them.
+    read_before: RoaringTreemap,
+    pub(super) verdict: Verdict,
     /// Why it cannot be trusted, whatever it counted.
     pub(super) fault: Option<Fault>,
-    /// The answer that it began with.
-    pub(super) first: Receipt,
-    /// What was stored already.
-    pub(super) applied: Applied,
+    /// The start of the walk by the server's clock.
+    pub(super) start: Option<Stamp>,
+    /// What the pass did and stored so far.
+    pub(super) tally: Tally,
     /// The rows of the end, not stored yet.
     pub(super) rest: Batch,
     /// Older versions than the stored ones, as the list shows them.
@@ -57,265 +61,312 @@ pub(super) struct Walked {
     pub(super) outside: Vec<i64>,
 }
 
-/// Rows that are stored together.
-#[derive(Default)]
-pub(super) struct Batch {
-    pub(super) sightings: Vec<Sighting>,
-    pub(super) strays: Vec<Stray>,
-}
-
-/// A page, parsed and mapped.
-struct Page {
-    received: Received,
-    receipt: Receipt,
-    batch: Batch,
-    unnamed: BTreeSet<i64>,
-    outside: Vec<i64>,
-    repaired: usize,
-}
-
-/// What every lane needs.
-#[derive(Clone)]
-struct Lane {
-    halo: Arc<Halo>,
-    filter: Arc<Filter>,
-    names: Arc<HashMap<i64, String>>,
-    scope: Arc<Scope>,
-    permits: Arc<Semaphore>,
-}
-
-impl Lane {
-    async fn page(self, number: u32, size: u32) -> Result<Page, HaloError> {
-        let permit = self.permits.acquire().await;
-        let listed = self.halo.list(&self.filter, number, size).await?;
-        // The network is free for the next page while this one is mapped.
-        drop(permit);
-        Ok(map(listed, &self.names, &self.scope))
+impl Walked {
+    /// The ids received.
+    pub(super) fn seen(&self) -> RoaringTreemap {
+        self.accounts.iter().fold(self.read_before.clone(), |seen, account| seen | account.seen())
     }
-}
-
-/// From an answer to rows that can be stored: the status gets its name, rows outside of the scope are
-/// left out. They are counted before, because the server counts them.
-fn map(listed: Listed, names: &HashMap<i64, String>, scope: &Scope) -> Page {
-    let Listed { list, receipt } = listed;
-    let mut page = Page {
-        received: Received {
-            ids: list.tickets.iter().map(crate::ticket::Ticket::id).collect(),
-            strays: list.strays.len() as u64,
-            rows: list.received as u64,
-            record_count: list.record_count,
-        },
-        receipt,
-        batch: Batch { sightings: Vec::with_capacity(list.tickets.len()), strays: list.strays },
-        unnamed: BTreeSet::new(),
-        outside: Vec::new(),
-        repaired: list.repaired,
-    };
-    for mut ticket in list.tickets {
-        if !scope.holds(ticket.integer(TICKET_TYPE_ID)) {
-            page.outside.push(ticket.id());
-            continue;
-        }
-        ticket.name_status(|status| {
-            let name = names.get(&status).cloned();
-            if name.is_none() {
-                page.unnamed.insert(status);
-            }
-            name
-        });
-        let hash = ticket.hash();
-        page.batch.sightings.push(Sighting { ticket, hash, request_no: receipt.request_no });
-    }
-    page
 }
 
 impl Pass {
-    /// Reads the whole list of a plan.
-    pub(super) async fn walk(&self, plan: &Plan, names: HashMap<i64, String>) -> Result<Walked, SyncError> {
-        let lanes = self.settings.parallel_requests.max(1) as usize;
-        let lane = Lane {
-            halo: Arc::clone(&self.halo),
-            filter: Arc::new(plan.filter.clone()),
-            names: Arc::new(names),
-            scope: Arc::new(self.settings.scope.clone()),
-            permits: Arc::new(Semaphore::new(lanes)),
+    /// Reads the lists of a plan.
+    pub(super) async fn walk(
+        &self,
+        plan: &Plan,
+        names: &Arc<HashMap<i64, String>>,
+        first: Option<Listed>,
+        tally: Tally,
+    ) -> Result<Walked, SyncError> {
+        let start = plan.taken_up.as_ref().and_then(|walk| walk.place.begun_at);
+        let fill = plan.fill.then_some(start);
+        let mut reader = Reader {
+            pass: self,
+            plan,
+            names,
+            writer: Writer::new(self, plan, fill, tally),
+            walked: Walked {
+                accounts: Vec::new(),
+                read_before: plan.taken_up.as_ref().map(|walk| walk.read_before.clone()).unwrap_or_default(),
+                verdict: Verdict::Counted,
+                fault: None,
+                start,
+                tally: Tally::default(),
+                rest: Batch::default(),
+                older: Vec::new(),
+                unnamed: BTreeSet::new(),
+                outside: Vec::new(),
+            },
+            begun: plan.taken_up.is_some(),
+            first,
+            rest_ids: RoaringTreemap::new(),
+            place: plan.taken_up.as_ref().map(|walk| walk.place.clone()).unwrap_or_default(),
+            followed: Instant::now(),
         };
-        let asked = self.settings.page_size;
-        let first = lane.clone().page(1, asked).await?;
-        let mut writer = Writer::new(self, plan, first.receipt);
-        let mut walked = Walked {
-            reading: Reading::default(),
-            fault: None,
-            first: first.receipt,
-            applied: Applied::default(),
-            rest: Batch::default(),
-            older: Vec::new(),
-            unnamed: BTreeSet::new(),
-            outside: Vec::new(),
+        let first_list = plan.taken_up.as_ref().map_or(0, |walk| walk.place.part as usize);
+        for part in first_list..plan.lists.len() {
+            reader.read_list(part).await?;
+            if reader.walked.fault.is_some() || reader.walked.verdict != Verdict::Counted {
+                break;
+            }
+        }
+        reader.end().await
+    }
+}
+
+/// Reads lists into accounts and rows into the writer.
+struct Reader<'p> {
+    pass: &'p Pass,
+    plan: &'p Plan,
+    names: &'p Arc<HashMap<i64, String>>,
+    writer: Writer<'p>,
+    walked: Walked,
+    /// Whether the start of the walk is known, as far as the server tells it.
+    begun: bool,
+    /// The first page of the first list, where it was fetched already.
+    first: Option<Listed>,
+    /// The ids of the rows that are not stored yet.
+    rest_ids: RoaringTreemap,
+    /// How far the walk is when they are.
+    place: Place,
+    followed: Instant,
+}
+
+impl Reader<'_> {
+    async fn read_list(&mut self, part: usize) -> Result<(), SyncError> {
+        let settings = &self.pass.settings;
+        let lane = Lane::new(
+            &self.pass.halo,
+            &self.plan.lists[part],
+            self.names,
+            &settings.scope,
+            settings.parallel_requests.max(1) as usize,
+        );
+        let terms = Terms {
+            full: self.plan.walk == Walk::Full,
+            page_size: settings.page_size,
+            thorough: self.pass.ignores_page_size()?,
+            accept_shortfall: settings.accept_shortfall,
         };
-        walked.fault = self.enter(&mut walked, &mut writer, first).await?;
-        while walked.fault.is_none() && walked.reading.pages() < walked.reading.pages_needed() {
-            let size = walked.reading.page_size(asked);
-            let numbers = walked.reading.pages() + 1..=walked.reading.pages_needed();
-            let mut pages = in_order(&lane, numbers, size, lanes * (1 + PAGES_AHEAD_PER_LANE));
-            while let Some(page) = pages.recv().await {
-                walked.fault = self.enter(&mut walked, &mut writer, page.await??).await?;
-                if walked.fault.is_some() {
-                    break;
+        let first = match self.first.take() {
+            Some(listed) => lane.map(1, listed),
+            None => lane.page(1, terms.page_size).await?,
+        };
+        if !self.begun {
+            self.walked.start = start_of(&first.receipt);
+            self.writer.begin(self.walked.start);
+            self.begun = true;
+        }
+        let taken_up =
+            self.plan.taken_up.as_ref().map(|walk| &walk.place).filter(|it| it.part as usize == part);
+        let account = match taken_up {
+            Some(place) => Account::resumed(terms, self.walked.start, place.ids.clone(), place.cursor),
+            None => {
+                self.place = Place { part: u32::try_from(part).unwrap_or(u32::MAX), ..Place::default() };
+                Account::new(terms, self.walked.start)
+            }
+        };
+        let goes_on = taken_up.is_some();
+        self.walked.accounts.push(account);
+        self.read_once(&lane, first, goes_on).await?;
+        while self.walked.fault.is_none() {
+            self.walked.verdict = self.account().verdict();
+            if self.walked.verdict != Verdict::Again {
+                break;
+            }
+            tracing::info!(
+                readings = self.account().readings(),
+                "the list moved, or its count differs: reading it again"
+            );
+            self.account_mut().read_again();
+            let first = lane.page(1, terms.page_size).await?;
+            self.read_once(&lane, first, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a list once, to its end or to a fault.
+    async fn read_once(&mut self, lane: &Lane, first: Page, goes_on: bool) -> Result<(), SyncError> {
+        self.account_mut().note(&first.received);
+        let mut ahead = Ahead::new(lane);
+        let mut parked: Vec<Page> = Vec::new();
+        if goes_on {
+            self.find_place(lane).await?;
+        } else {
+            self.enter(first, &mut parked, lane).await?;
+        }
+        if self.plan.walk == Walk::Full && self.walked.fault.is_none() {
+            parked.extend(self.last_page(lane).await?);
+        }
+        while self.walked.fault.is_none() {
+            let page = match self.account().next() {
+                Next::End => break,
+                Next::Seek => {
+                    self.find_place(lane).await?;
+                    continue;
+                }
+                Next::Beyond(number) => {
+                    self.look_beyond(lane, number).await?;
+                    continue;
+                }
+                Next::Page(number) => match self.take_parked(&mut parked, number) {
+                    Some(page) => page,
+                    None => {
+                        let reading = self.account().reading();
+                        let (wanted, size) = (reading.ahead(), reading.page_size());
+                        let last = *wanted.end()
+                            - u32::from(parked.iter().any(|it| it.received.number == *wanted.end()));
+                        let page = ahead.page(number..=last.max(number), size).await?;
+                        self.account_mut().note(&page.received);
+                        page
+                    }
+                },
+            };
+            self.enter(page, &mut parked, lane).await?;
+        }
+        Ok(())
+    }
+
+    /// Enters a page, or keeps it for later and looks for the place behind the cursor first.
+    async fn enter(&mut self, page: Page, parked: &mut Vec<Page>, lane: &Lane) -> Result<(), SyncError> {
+        match self.account_mut().enter(&page.received) {
+            Ok(Step::Entered) => self.keep(page).await?,
+            Ok(Step::Stale) => {}
+            Ok(Step::Seek) => {
+                parked.push(page);
+                self.find_place(lane).await?;
+            }
+            Err(fault) => self.walked.fault = Some(fault),
+        }
+        Ok(())
+    }
+
+    async fn find_place(&mut self, lane: &Lane) -> Result<(), SyncError> {
+        let mut seek = self.account_mut().seek();
+        let size = self.account().reading().page_size();
+        let mut answers: Vec<Page> = Vec::new();
+        loop {
+            let page = lane.page(seek.page(), size).await?;
+            self.account_mut().note(&page.received);
+            let answered = seek.answered(&page.received);
+            answers.push(page);
+            match answered {
+                Ok(None) => {}
+                Ok(Some(found)) => {
+                    self.account_mut().anchor(&found);
+                    let arrived = found.page.arrived;
+                    let page = answers.into_iter().find(|page| page.received.arrived == arrived);
+                    return match page {
+                        Some(page) => self.keep(page).await,
+                        None => Ok(()),
+                    };
+                }
+                Err(fault) => {
+                    self.walked.fault = Some(fault);
+                    return Ok(());
                 }
             }
         }
-        (walked.applied, walked.older) = writer.finish().await?;
-        Ok(walked)
     }
 
-    /// Enters a page into the account and hands full batches to the writer.
-    async fn enter(
-        &self,
-        walked: &mut Walked,
-        writer: &mut Writer<'_>,
-        page: Page,
-    ) -> Result<Option<Fault>, SyncError> {
-        if let Err(fault) = walked.reading.enter(&page.received) {
-            return Ok(Some(fault));
+    /// The last page of the list as it stands now: the tickets that are created from now on are beyond.
+    async fn last_page(&mut self, lane: &Lane) -> Result<Option<Page>, SyncError> {
+        let reading = self.account().reading();
+        let (ahead, size) = (reading.ahead(), reading.page_size());
+        if self.account().next() != Next::Page(*ahead.start()) {
+            return Ok(None);
         }
+        let page = lane.page(*ahead.end(), size).await?;
+        self.account_mut().note(&page.received);
+        self.account_mut().set_top(&page.received);
+        Ok(Some(page))
+    }
+
+    /// A page that was fetched before its turn, unless the list has moved since.
+    fn take_parked(&self, parked: &mut Vec<Page>, number: u32) -> Option<Page> {
+        let latest = self.account().reading().latest_count();
+        parked.retain(|page| number <= page.received.number && page.received.record_count == latest);
+        let place = parked.iter().position(|page| page.received.number == number)?;
+        Some(parked.swap_remove(place))
+    }
+
+    /// Asks whether the count tells the truth about where the list ends. Servers differ in how they
+    /// answer such a page (`halo-api.md` §2.1); that they refuse it says the same as an empty one.
+    async fn look_beyond(&mut self, lane: &Lane, number: u32) -> Result<(), SyncError> {
+        let page = match lane.page(number, self.account().reading().page_size()).await {
+            Ok(page) => page,
+            Err(HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::Unavailable { .. }) => {
+                self.account_mut().end();
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.account_mut().note(&page.received);
+        match self.account_mut().enter_beyond(&page.received) {
+            Ok(()) => self.keep(page).await?,
+            Err(fault) => self.walked.fault = Some(fault),
+        }
+        Ok(())
+    }
+
+    /// Puts the rows of an entered page to those that are stored next.
+    async fn keep(&mut self, page: Page) -> Result<(), SyncError> {
         if page.repaired != 0 {
             tracing::warn!(
                 places = page.repaired,
                 "an answer was repaired: not everything in it was UTF-8 text"
             );
         }
-        self.progress.received(walked.reading.rows(), walked.reading.record_count());
-        walked.unnamed.extend(page.unnamed);
-        walked.outside.extend(page.outside);
-        if BATCH_ROWS <= walked.rest.sightings.len() {
-            let batch = std::mem::take(&mut walked.rest);
-            writer.store(batch, figures(&walked.reading)).await?;
+        let account = self.account();
+        self.pass.progress.received(account.rows(), account.reading().latest_count());
+        if BATCH_ROWS <= self.walked.rest.sightings.len() {
+            self.store().await?;
         }
-        walked.rest.sightings.extend(page.batch.sightings);
-        walked.rest.strays.extend(page.batch.strays);
-        Ok(None)
-    }
-}
-
-/// The account as `walks` has it.
-pub(super) fn figures(reading: &Reading) -> WalkFigures {
-    WalkFigures {
-        pages: u64::from(reading.pages()),
-        unique_ids: reading.unique(),
-        record_count: reading.record_count(),
-        count_fell: reading.count_fell(),
-    }
-}
-
-type Fetching = AbortOnDropHandle<Result<Page, HaloError>>;
-
-/// Fetches run ahead; their handles come out in order. A place in the channel is waited for before the
-/// fetch is started, not after.
-fn in_order(
-    lane: &Lane,
-    numbers: std::ops::RangeInclusive<u32>,
-    size: u32,
-    ahead: usize,
-) -> mpsc::Receiver<Fetching> {
-    let (sender, receiver) = mpsc::channel(ahead);
-    let lane = lane.clone();
-    tokio::spawn(async move {
-        for number in numbers {
-            let Ok(place) = sender.reserve().await else { return };
-            place.send(AbortOnDropHandle::new(tokio::spawn(lane.clone().page(number, size))));
-        }
-    });
-    receiver
-}
-
-/// What a stored batch did, and the older versions among it.
-type Stored = Result<(Applied, Vec<Sighting>), StoreError>;
-
-/// When the fill that is under way began by the server's clock, where that tells the time.
-#[derive(Clone, Copy)]
-struct FillStart(Option<Stamp>);
-
-/// Stores one batch while the next one arrives.
-struct Writer<'p> {
-    pass: &'p Pass,
-    walk_id: i64,
-    keep_older: bool,
-    fill: Option<FillStart>,
-    under_way: Option<JoinHandle<Stored>>,
-    applied: Applied,
-    older: Vec<Sighting>,
-}
-
-impl<'p> Writer<'p> {
-    fn new(pass: &'p Pass, plan: &Plan, first: Receipt) -> Writer<'p> {
-        Writer {
-            pass,
-            walk_id: plan.walk_id,
-            keep_older: plan.full,
-            fill: plan.fill.then(|| FillStart(super::pass::start_of(&first))),
-            under_way: None,
-            applied: Applied::default(),
-            older: Vec::new(),
-        }
-    }
-
-    async fn store(&mut self, batch: Batch, walk: WalkFigures) -> Result<(), SyncError> {
-        self.wait().await?;
-        let (pass, walk_id, keep_older, fill) = (self.pass, self.walk_id, self.keep_older, self.fill);
-        let (store, fate, run_id) = (pass.store.clone(), pass.fate(), pass.run_id);
-        let (now, spent) = ((pass.wall)(), pass.halo.spent());
-        let run = run_figures(spent, walk.unique_ids, &self.applied);
-        self.under_way = Some(tokio::task::spawn_blocking(move || {
-            store.lock().write(fate, |writing| {
-                let applied = writing.upsert(&batch.sightings, run_id, now)?;
-                writing.keep_strays(&batch.strays, now)?;
-                writing.note_walk(walk_id, &walk, None, now)?;
-                writing.note_run(run_id, &run)?;
-                if let (Some(FillStart(started_at)), Some(last)) = (fill, batch.sightings.last())
-                    && let Some(mut mark) = writing.snapshot().watermark()?
-                {
-                    mark.fill_started_at = started_at;
-                    mark.fill_last_id = Some(last.ticket.id());
-                    mark.newest_seen = mark.newest_seen.max(applied.newest);
-                    writing.set_watermark(&mark, None, Some(run_id), now)?;
-                }
-                let mut older = Vec::new();
-                if keep_older && !applied.older.is_empty() {
-                    let ids: BTreeSet<_> = applied.older.iter().copied().collect();
-                    older = batch.sightings;
-                    older.retain(|sighting| ids.contains(&sighting.ticket.id()));
-                }
-                Ok((applied, older))
-            })
-        }));
+        self.rest_ids.extend(page.received.tickets.iter().map(|(id, _)| id.cast_unsigned()));
+        self.place.cursor = self.account().reading().cursor();
+        self.walked.unnamed.extend(page.unnamed);
+        self.walked.outside.extend(page.outside);
+        self.walked.rest.sightings.extend(page.batch.sightings);
+        self.walked.rest.strays.extend(page.batch.strays);
         Ok(())
     }
 
-    async fn wait(&mut self) -> Result<(), SyncError> {
-        if let Some(under_way) = self.under_way.take() {
-            let (applied, older) = under_way.await??;
-            self.applied.add(applied);
-            self.older.extend(older);
+    /// Hands what was kept to the writer.
+    async fn store(&mut self) -> Result<(), SyncError> {
+        let batch = std::mem::take(&mut self.walked.rest);
+        let ids = std::mem::take(&mut self.rest_ids);
+        // Where the order is ignored, or the list is read again, there is no place to go on from.
+        let kept = self.plan.walk == Walk::Full && !self.pass.settings.dry_run;
+        let goes_on = kept && self.account().readings() == 1;
+        let place = self.place.cursor.filter(|_| goes_on).map(|cursor| Place {
+            cursor: Some(cursor),
+            begun_at: self.walked.start,
+            ids,
+            part: self.place.part,
+        });
+        self.writer.store(batch, figures(&self.walked.accounts), place).await?;
+        if self.plan.yields && self.pass.settings.schedule.follow_every <= self.followed.elapsed() {
+            self.writer.wait().await?;
+            let tally = std::mem::take(&mut self.writer.tally);
+            self.writer.tally = Box::pin(self.pass.follow_meanwhile(self.names, tally)).await?;
+            self.followed = Instant::now();
         }
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<(Applied, Vec<Sighting>), SyncError> {
-        self.wait().await?;
-        Ok((self.applied, self.older))
+    async fn end(mut self) -> Result<Walked, SyncError> {
+        self.writer.wait().await?;
+        let rows: u64 = self.walked.accounts.iter().map(Account::rows).sum();
+        self.walked.tally = self.writer.tally;
+        self.walked.tally.received += rows;
+        self.walked.older = self.writer.older;
+        Ok(self.walked)
     }
-}
 
-/// The figures of a pass so far.
-pub(super) fn run_figures(spent: Spent, received: u64, applied: &Applied) -> RunFigures {
-    RunFigures {
-        requests: spent.requests,
-        list_requests: spent.list_requests,
-        retries: spent.retries,
-        received,
-        created: applied.created,
-        updated: applied.updated,
-        deleted: 0,
+    fn account(&self) -> &Account {
+        self.walked.accounts.last().unwrap_or_else(|| unreachable!("an account for each list"))
+    }
+
+    fn account_mut(&mut self) -> &mut Account {
+        self.walked.accounts.last_mut().unwrap_or_else(|| unreachable!("an account for each list"))
     }
 }

@@ -1,0 +1,167 @@
+//! The watermark, and the journal of its moves.
+
+use rusqlite::OptionalExtension as _;
+
+use super::{Snapshot, StoreError, Writing};
+use crate::scope::Scope;
+use crate::ticket::Stamp;
+use crate::watermark::{State, Watermark};
+
+impl Snapshot<'_> {
+    /// The watermark, where the database has one.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn watermark(&self) -> Result<Option<Watermark>, StoreError> {
+        type Row = (String, String, [Option<String>; 3], [Option<i64>; 2]);
+        let row: Option<Row> = self
+            .connection
+            .query_row(
+                "SELECT scope, state, covered_until, newest_seen, fill_started_at, fill_last_id, canary_id
+                 FROM watermarks",
+                [],
+                |row| {
+                    Ok((
+                        row.get(0)?,
+                        row.get(1)?,
+                        [row.get(2)?, row.get(3)?, row.get(4)?],
+                        [row.get(5)?, row.get(6)?],
+                    ))
+                },
+            )
+            .optional()?;
+        let Some((scope, state, [covered_until, newest_seen, fill_started_at], [fill_last_id, canary])) = row
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Watermark {
+            scope: read_scope(&scope)?,
+            state: if state == State::Following.word() { State::Following } else { State::Filling },
+            covered_until: stamp(covered_until)?,
+            newest_seen: stamp(newest_seen)?,
+            canary,
+            fill_started_at: stamp(fill_started_at)?,
+            fill_last_id,
+        }))
+    }
+
+    /// Up to when the copy was known to be complete while change `seq` was its newest: where the mark
+    /// stood before the pass that made the next change.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn covered_at(&self, seq: i64) -> Result<Option<Stamp>, StoreError> {
+        let covered_until = self.connection.query_row(
+            "SELECT covered_until FROM watermark_journal WHERE COALESCE(run_id, 0) < COALESCE(
+                 (SELECT run_id FROM changes WHERE seq > ?1 ORDER BY seq LIMIT 1), 9223372036854775807)
+             ORDER BY move_id DESC LIMIT 1",
+            [seq],
+            |row| row.get(0),
+        );
+        stamp(covered_until.optional()?.flatten())
+    }
+
+    /// Whether the server's clock stepped back since the last counted full walk.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn stepped_since_full(&self) -> Result<bool, StoreError> {
+        Ok(self.connection.query_row(
+            "SELECT EXISTS (SELECT 1 FROM watermark_journal
+             WHERE reason = 'clock_stepped' AND moved_at > COALESCE((SELECT MAX(ended_at) FROM walks
+                 WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')), ''))",
+            [],
+            |row| row.get(0),
+        )?)
+    }
+}
+
+impl Snapshot<'_> {
+    /// The newest `last_update` of a stored ticket that is not after `until`, with the ticket of the
+    /// greatest id that bears it and how many do. It reads the whole table: there is no index on it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn newest_update(&self, until: Stamp) -> Result<Option<(Stamp, i64, u64)>, StoreError> {
+        let newest: Option<(String, i64, i64)> = self
+            .connection
+            .query_row(
+                "SELECT SOURCE_LAST_MODIFIED, MAX(UID), COUNT(*) FROM tickets WHERE SOURCE_LAST_MODIFIED =
+                     (SELECT MAX(SOURCE_LAST_MODIFIED) FROM tickets WHERE SOURCE_LAST_MODIFIED <= ?1)
+                 GROUP BY 1",
+                [until.to_string()],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            )
+            .optional()?;
+        let Some((text, id, count)) = newest else { return Ok(None) };
+        Ok(stamp(Some(text))?.map(|stamp| (stamp, id, count.cast_unsigned())))
+    }
+
+    /// Whether a stored ticket has this `last_update`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn bears(&self, id: i64, last_update: Stamp) -> Result<bool, StoreError> {
+        Ok(self.connection.query_row(
+            "SELECT EXISTS (SELECT 1 FROM tickets WHERE UID = ?1 AND SOURCE_LAST_MODIFIED = ?2)",
+            (id, last_update.to_string()),
+            |row| row.get(0),
+        )?)
+    }
+}
+
+impl Writing<'_> {
+    /// Replaces the watermark and, where `reason` is given, journals the move.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn set_watermark(
+        &self,
+        mark: &Watermark,
+        reason: Option<&str>,
+        run_id: Option<i64>,
+        now: Stamp,
+    ) -> Result<(), StoreError> {
+        let before = self.snapshot().watermark()?.and_then(|mark| mark.covered_until);
+        let scope = serde_json::to_string(&mark.scope)
+            .map_err(|error| StoreError::Nonsense { what: error.to_string() })?;
+        self.connection.execute(
+            "INSERT OR REPLACE INTO watermarks
+             (one, scope, state, covered_until, newest_seen, fill_started_at, fill_last_id, canary_id)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (
+                scope,
+                mark.state.word(),
+                spelled(mark.covered_until),
+                spelled(mark.newest_seen),
+                spelled(mark.fill_started_at),
+                mark.fill_last_id,
+                mark.canary,
+            ),
+        )?;
+        if let Some(reason) = reason {
+            self.connection.execute(
+                "INSERT INTO watermark_journal (moved_at, covered_from, covered_until, reason, run_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                (now.to_string(), spelled(before), spelled(mark.covered_until), reason, run_id),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn read_scope(text: &str) -> Result<Scope, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::Nonsense { what: format!("a scope that cannot be read: {error}") })
+}
+
+pub(super) fn stamp(text: Option<String>) -> Result<Option<Stamp>, StoreError> {
+    let read = |text: String| {
+        Stamp::from_spelled(&text).map_err(|_| StoreError::Nonsense { what: format!("the time {text:?}") })
+    };
+    text.map(read).transpose()
+}
+
+fn spelled(stamp: Option<Stamp>) -> Option<String> {
+    stamp.map(|stamp| stamp.to_string())
+}
