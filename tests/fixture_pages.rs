@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use halosync::config::{RateLimit, ServerUrl};
-use halosync::halo::{Answer, Ask, Broken, Filter, Halo, HaloError, Single, Terms, Throttle, Transport};
+use halosync::halo::{
+    Answer, Ask, Broken, Coverage, Filter, Halo, HaloError, Single, Terms, Throttle, Transport,
+};
 use halosync::retry::Policy;
-use halosync::sync::reading::{Reading, Received, Verdict};
+use halosync::sync::account::{Account, Rules, Verdict};
+use halosync::sync::reading::{Next, Received};
 use halosync::ticket::attribute::{MERGED_INTO_ID, STATUS, STATUS_ID};
 use halosync::ticket::parse::{self, List};
 use halosync::ticket::{ATTRIBUTES, Ticket, Value};
@@ -227,27 +230,32 @@ fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-fn received(list: &List) -> Received {
+fn received(number: usize, list: &List) -> Received {
     Received {
-        ids: list.tickets.iter().map(Ticket::id).collect(),
+        number: u32::try_from(number).expect("a page"),
+        tickets: list.tickets.iter().map(|ticket| (ticket.id(), ticket.last_update())).collect(),
         strays: list.strays.len() as u64,
         rows: list.received as u64,
         record_count: list.record_count,
+        arrived: number as u64,
     }
 }
 
 /// What a walk concludes from pages.
 fn conclude(pages: &[List]) -> Then {
-    let mut reading = Reading::default();
-    for page in pages {
-        if reading.enter(&received(page)).is_err() {
+    let rules = Rules { full: false, page_size: 100, accept_shortfall: 0 };
+    let mut account = Account::new(rules, None);
+    for (number, page) in (1..).zip(pages) {
+        let page = received(number, page);
+        account.note(&page);
+        if account.enter(&page).is_err() {
             return Then::Fault;
         }
     }
-    match reading.verdict() {
-        _ if reading.pages() < reading.pages_needed() => Then::AskOn,
-        Verdict::Counted => Then::Complete,
-        Verdict::Differs { .. } | Verdict::Uncounted => Then::Differs,
+    match (account.next(), account.verdict()) {
+        (Next::Page(_), _) => Then::AskOn,
+        (_, Verdict::Counted) => Then::Complete,
+        _ => Then::Differs,
     }
 }
 
@@ -484,7 +492,7 @@ fn once(transport: &Arc<Recorded>) -> Halo {
     halo(transport, terms(Some("https://desk.example.com/auth"), 0))
 }
 
-const ALL: Filter = Filter::All { types: Vec::new() };
+const ALL: Filter = Filter::All { types: Vec::new(), coverage: Coverage::Plain };
 
 /// An error and its cause as a terminal and a log can hold them: one line, no page, no secret.
 fn presentable(name: &str, error: &HaloError) -> String {

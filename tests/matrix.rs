@@ -1,7 +1,7 @@
 //! A first pass, two following passes and a full walk under every setting of every knob of the simulated server, and
 //! under random combinations of them: the copy equals the server, or the pass says that it cannot know.
 //!
-//! What does neither is listed in [`DISHONEST`] and in `docs/matrix.md`, which this test writes.
+//! The results are in `docs/matrix.md`, which this test writes.
 //!
 //! `HALOSYNC_MATRIX_SEED=17 cargo test --test matrix` runs combination 17 alone.
 
@@ -48,44 +48,6 @@ const SHORT: &str = "details_bytes=60";
 
 /// A page of such texts is more than the agent takes in: once is enough.
 const TOO_LONG: &str = "details_bytes=1000000";
-
-/// A setting under which a pass says `complete` although the copy differs from the server.
-struct Dishonest {
-    knob: &'static str,
-    setting: &'static str,
-    /// What the table says of it today.
-    today: &'static str,
-    why: &'static str,
-}
-
-/// Calibration makes them honest (or equal); each leaves the list then.
-const DISHONEST: &[Dishonest] = &[
-    Dishonest {
-        knob: "date_filter_shift",
-        setting: "60",
-        today: LATE,
-        why: "the server reads the date filter an hour late, so the walk asks past the changes; nothing compares what it \
-              means by a time with what is meant. The next full walk finds them",
-    },
-    Dishonest { knob: "date_filter_shift", setting: "840", today: LATE, why: "the same by 14 hours" },
-    Dishonest {
-        knob: "plain_list",
-        setting: "open_and_recent",
-        today: "**says complete, but tickets are missing**",
-        why: "the plain list leaves out old closed tickets, and its count too; nothing asks for open and closed ones apart",
-    },
-    Dishonest {
-        knob: "commit_delay_ms",
-        setting: "3600000",
-        today: LATE,
-        why: "a change becomes readable an hour after its own stamp, which is more than `overlap` (10 minutes); the next \
-              full walk finds it",
-    },
-];
-
-/// What comes of changes that a following walk asks past.
-const LATE: &str = "first: equal; second: **says complete, but tickets are out of date**; \
-                    third: **says complete, but tickets are out of date**; full: equal";
 
 /// Numbers worth a try between the ends of a knob's range and its default.
 const BETWEEN: &[(&str, &[&str])] = &[
@@ -489,10 +451,6 @@ fn combination(number: u64) -> Case {
     Case { knobs, seed: number, hosted: chance.bool(), one_type: chance.u8(..4) == 0 }
 }
 
-fn is_listed(knob: &str) -> bool {
-    DISHONEST.iter().any(|it| format!("{}={}", it.knob, it.setting) == knob)
-}
-
 /// Plays the cases on all cores; the rows come in the order of the cases.
 fn play(cases: &[Case]) -> Vec<Row> {
     let (next, rows) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
@@ -520,7 +478,7 @@ fn under_every_setting_of_every_knob_the_copy_is_equal_or_the_pass_says_that_it_
         return;
     }
     let turned = BETWEEN.iter().map(|(name, _)| name).chain(ALONG_WITH.iter().map(|(name, _)| name));
-    for name in turned.chain(DISHONEST.iter().map(|it| &it.knob)) {
+    for name in turned {
         assert!(Knobs::table().iter().any(|knob| knob.name == *name), "there is no knob `{name}`");
     }
     assert!(mapping::columns().eq(ATTRIBUTES.iter().map(|attribute| attribute.name)));
@@ -534,22 +492,12 @@ fn under_every_setting_of_every_knob_the_copy_is_equal_or_the_pass_says_that_it_
 
     let mut complaints = Vec::new();
     for ((knob, setting, _), row) in singles.iter().zip(&rows) {
-        let listed = DISHONEST.iter().find(|it| it.knob == knob.name && it.setting == setting);
-        match listed {
-            None if !row.is_honest() => {
-                complaints.push(format!("{}={setting}: {}\n{}", knob.name, row.words(), row.details()));
-            }
-            Some(listed) if listed.today != row.words() => complaints.push(format!(
-                "{}={setting} is listed as dishonest with another result; now: {}\n{}",
-                knob.name,
-                row.words(),
-                row.details()
-            )),
-            _ => {}
+        if !row.is_honest() {
+            complaints.push(format!("{}={setting}: {}\n{}", knob.name, row.words(), row.details()));
         }
     }
     for (number, (case, row)) in combinations.iter().zip(&random).enumerate() {
-        if !row.is_honest() && !case.knobs.iter().any(|knob| is_listed(knob)) {
+        if !row.is_honest() {
             complaints.push(format!(
                 "HALOSYNC_MATRIX_SEED={number}: {case:?}: {}\n{}",
                 row.words(),
@@ -573,8 +521,7 @@ fn one_combination_can_be_played_alone() {
     let number = std::env::var("HALOSYNC_MATRIX_SEED").map_or(0, |it| it.parse().expect("a number"));
     let case = combination(number);
     let row = case.play();
-    let listed = case.knobs.iter().any(|knob| is_listed(knob));
-    assert!(row.is_honest() || listed, "{number}: {case:?}: {}\n{}", row.words(), row.details());
+    assert!(row.is_honest(), "{number}: {case:?}: {}\n{}", row.words(), row.details());
 }
 
 fn markdown(singles: &[(&Knob, String, Case)], rows: &[Row], random: &[Row]) -> String {
@@ -594,17 +541,9 @@ fn markdown(singles: &[(&Knob, String, Case)], rows: &[Row], random: &[Row]) -> 
         let _ = writeln!(text, "| `{}` | `{setting}`{with} | {} |", knob.name, row.words());
     }
 
-    text.push_str("\n## Not honest yet\n\n| knob | setting | why |\n|---|---|---|\n");
-    for Dishonest { knob, setting, why, .. } in DISHONEST {
-        let _ = writeln!(text, "| `{knob}` | `{setting}` | {why} |");
-    }
-
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for row in random {
         let class = match &row.0 {
-            _ if !row.is_honest() => {
-                "says complete although the copy differs (a setting listed above is among them)"
-            }
             results if results.iter().all(|it| *it == Result::Equal) => "equal after every pass",
             results if results.iter().any(|it| matches!(it, Result::Held)) => {
                 "at least one pass is incomplete and says so"

@@ -31,7 +31,7 @@ impl Halo {
             Err(error) if error.is_of_the_answer() => error,
             done => return done,
         };
-        tracing::warn!(page = number, rows = size, %error, "reading the page in parts");
+        tracing::info!(page = number, rows = size, %error, "reading the page in parts");
         let mut parts = Parts::default();
         let whole = self.read_parts(filter, number, size, &mut parts).await?;
         match parts.receipt {

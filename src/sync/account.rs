@@ -14,14 +14,12 @@ const READINGS_MAX: u32 = 3;
 
 /// What a walk is, as far as its account depends on it.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct Rules {
     /// Whether newcomers stand at the end of the list: it has no date filter, so that only tickets that
     /// were created or came into sight enter it.
     pub full: bool,
     /// Rows asked for on a page.
     pub page_size: u32,
-    /// Whether a single page is not taken at its word: the server gives as many rows as it likes.
-    pub thorough: bool,
     /// How many tickets fewer than the server counts are accepted (`[sync] accept_shortfall`).
     pub accept_shortfall: u64,
 }
@@ -60,7 +58,7 @@ pub struct Newest {
 /// The account of a list.
 #[derive(Debug)]
 pub struct Account {
-    terms: Terms,
+    rules: Rules,
     /// The start of the pass by the server's clock.
     start: Option<Stamp>,
     seen: RoaringTreemap,
@@ -77,16 +75,16 @@ pub struct Account {
 impl Account {
     /// The account of a list that is read from its beginning.
     #[must_use]
-    pub fn new(terms: Terms, start: Option<Stamp>) -> Account {
-        Account::resumed(terms, start, RoaringTreemap::new(), None)
+    pub fn new(rules: Rules, start: Option<Stamp>) -> Account {
+        Account::resumed(rules, start, RoaringTreemap::new(), None)
     }
 
     /// The account of a list that is read on behind `cursor`, with the ids received up to there.
     #[must_use]
-    pub fn resumed(terms: Terms, start: Option<Stamp>, seen: RoaringTreemap, cursor: Option<i64>) -> Account {
-        let reading = Reading::resumed(terms.page_size, seen.clone(), cursor);
+    pub fn resumed(rules: Rules, start: Option<Stamp>, seen: RoaringTreemap, cursor: Option<i64>) -> Account {
+        let reading = Reading::resumed(rules.page_size, seen.clone(), cursor);
         Account {
-            terms,
+            rules,
             start,
             seen,
             reading,
@@ -122,13 +120,9 @@ impl Account {
     }
 
     /// Enters the page behind the last one.
-    ///
-    /// # Errors
-    /// [`Fault`]
-    pub fn enter_beyond(&mut self, page: &Received) -> Result<(), Fault> {
-        self.reading.enter_beyond(page, self.terms.thorough)?;
+    pub fn enter_beyond(&mut self, page: &Received) {
+        self.reading.enter_beyond(page);
         self.see(page);
-        Ok(())
     }
 
     /// Notes that there is nothing behind the last page.
@@ -174,7 +168,7 @@ impl Account {
     /// What to ask for next.
     #[must_use]
     pub fn next(&self) -> Next {
-        self.reading.next(self.terms.thorough)
+        self.reading.next()
     }
 
     /// What this reading comes to, together with those before.
@@ -188,10 +182,10 @@ impl Account {
         };
         let unique = reading.unique();
         if self.readings == 1 {
-            return if reading.proves_itself(self.terms.full) { Verdict::Counted } else { Verdict::Again };
+            return if reading.proves_itself(self.rules.full) { Verdict::Counted } else { Verdict::Again };
         }
         let stood = first.saturating_sub(reading.fallen());
-        let too_few = unique + self.terms.accept_shortfall < stood;
+        let too_few = unique + self.rules.accept_shortfall < stood;
         let too_many = reading.has_surplus() || latest + reading.fallen() < unique;
         let differs = too_few || too_many;
         match (self.news, differs) {
@@ -205,7 +199,7 @@ impl Account {
     /// Begins the next reading.
     pub fn read_again(&mut self) {
         self.count_fell |= self.reading.count_fell();
-        self.reading = Reading::new(self.terms.page_size);
+        self.reading = Reading::new(self.rules.page_size);
         self.readings += 1;
         self.news = 0;
     }
@@ -360,8 +354,8 @@ mod tests {
 
     /// Reads as the walk does, with so many answers fetched ahead in the order that `shuffle` gives.
     fn read(list: &mut List, full: bool, size: u32, lanes: usize, shuffle: &[usize]) -> Read {
-        let terms = Terms { full, page_size: size, thorough: false, accept_shortfall: 0 };
-        let mut account = Account::new(terms, Some(at(0)));
+        let rules = Rules { full, page_size: size, accept_shortfall: 0 };
+        let mut account = Account::new(rules, Some(at(0)));
         let mut neighbours = vec![];
         let verdict = loop {
             if let Err(fault) = read_once(&mut account, list, size, lanes, shuffle, &mut neighbours) {
@@ -394,7 +388,7 @@ mod tests {
         account.enter(&first)?;
         entered(&first);
         let mut parked: Vec<Received> = vec![];
-        if account.terms.full && matches!(account.next(), Next::Page(_)) {
+        if account.rules.full && matches!(account.next(), Next::Page(_)) {
             let top = list.answer(*account.reading().ahead().end(), size);
             account.note(&top);
             account.set_top(&top);
@@ -406,7 +400,7 @@ mod tests {
                 Next::Beyond(number) => {
                     let page = list.answer(number, size);
                     account.note(&page);
-                    account.enter_beyond(&page)?;
+                    account.enter_beyond(&page);
                     continue;
                 }
                 Next::Seek => {
@@ -552,8 +546,8 @@ mod tests {
         {
             let mut list = List::new(250, vec![]);
             list.count_is_off_by = off_by;
-            let terms = Terms { full: true, page_size: 100, thorough: false, accept_shortfall: accepted };
-            let mut account = Account::new(terms, Some(at(0)));
+            let rules = Rules { full: true, page_size: 100, accept_shortfall: accepted };
+            let mut account = Account::new(rules, Some(at(0)));
             read_once(&mut account, &mut list, 100, 1, &[], &mut vec![]).unwrap();
             assert_eq!(account.verdict(), Verdict::Again);
             account.read_again();

@@ -16,8 +16,6 @@ use crate::watermark::{DateFilter, ZONES};
 
 pub(super) const DATE_FILTER: &str = "date_filter";
 pub(super) const LIST_COVERAGE: &str = "list_coverage";
-const PAGE_SIZE: &str = "page_size";
-const IGNORED: &str = "ignored";
 
 /// How long a verdict is relied on.
 const VALID: TimeDelta = TimeDelta::days(7);
@@ -222,15 +220,9 @@ impl Pass {
         let filter = |coverage| Filter::All { types: self.settings.scope.ticket_types.clone(), coverage };
         let plain = self.halo.page(&filter(Coverage::Plain), 1, self.settings.page_size).await?;
         let mut told = vec![tell(&plain)];
-        let mut paging = "honoured";
         for coverage in [Coverage::Open, Coverage::Closed] {
             match self.halo.list(&filter(coverage), 1, 1).await {
-                Ok(listed) => {
-                    told.push(tell(&listed));
-                    if 1 < listed.list.received {
-                        paging = IGNORED;
-                    }
-                }
+                Ok(listed) => told.push(tell(&listed)),
                 // A server that refuses such a list has said nothing against the plain one.
                 Err(HaloError::Refused { .. }) => told.push((None, None)),
                 Err(error) => return Err(error.into()),
@@ -240,15 +232,8 @@ impl Pass {
         let count = |told: Told| told.0.map_or("?".to_owned(), |count| count.to_string());
         let [all, open, closed] = [told[0], told[1], told[2]].map(count);
         let details = format!("{all} in the plain list, {open} open, {closed} closed");
-        self.keep_verdict(PAGE_SIZE, paging, None).await?;
         self.keep_verdict(LIST_COVERAGE, verdict.word(), Some(details)).await?;
         Ok((verdict == Lists::Plain).then_some(plain))
-    }
-
-    /// Whether the server gives as many rows as it likes: then a list of one page may be a part of it.
-    pub(super) fn ignores_page_size(&self) -> Result<bool, StoreError> {
-        let verdict = self.store.lock().read(|snapshot| snapshot.verdict(PAGE_SIZE))?;
-        Ok(verdict.is_some_and(|it| it.verdict == IGNORED))
     }
 
     pub(super) async fn keep_verdict(

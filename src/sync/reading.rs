@@ -207,18 +207,12 @@ impl Reading {
 
     /// Enters the page behind the last one: rows that are new there show that the count is too low. A
     /// server may answer it with nothing, or with rows that it gave already.
-    ///
-    /// # Errors
-    /// [`Fault`] where it is the only page once more, from a server that gives as many rows as it likes.
-    pub fn enter_beyond(&mut self, page: &Received, thorough: bool) -> Result<(), Fault> {
+    pub fn enter_beyond(&mut self, page: &Received) {
         if page.ids().any(|id| !self.ids.contains(id.cast_unsigned())) {
             self.take(page);
-        } else if thorough && self.pages == 1 && 0 < page.rows {
-            return Err(Fault::Repeated(page.number));
         } else {
             self.ended = true;
         }
-        Ok(())
     }
 
     /// Ends the reading.
@@ -283,9 +277,9 @@ impl Reading {
         within && behind
     }
 
-    /// What is to be asked for next. `thorough`: whether a single page is not taken at its word.
+    /// What is to be asked for next.
     #[must_use]
-    pub fn next(&self, thorough: bool) -> Next {
+    pub fn next(&self) -> Next {
         match self.latest_count() {
             _ if self.ended => Next::End,
             _ if self.pages == 0 => Next::Page(self.next_page),
@@ -295,7 +289,6 @@ impl Reading {
             // So many have left that there is no next page; what was on it stands before the cursor now.
             Some(_) if self.ascending && self.latest_count() < self.entered_count => Next::Seek,
             Some(_) if self.last_page_full && 0 < self.page_size => Next::Beyond(self.next_page),
-            Some(_) if thorough && self.pages == 1 && 0 < self.rows => Next::Beyond(self.next_page),
             Some(_) => Next::End,
         }
     }

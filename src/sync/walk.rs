@@ -11,7 +11,7 @@ use roaring::RoaringTreemap;
 use tokio::time::Instant;
 
 use super::SyncError;
-use super::account::{Account, Terms, Verdict};
+use super::account::{Account, Rules, Verdict};
 use super::pages::{Ahead, Lane, Page};
 use super::pass::{Pass, start_of};
 use super::reading::{Fault, Next, Step};
@@ -141,15 +141,14 @@ impl Reader<'_> {
             &settings.scope,
             settings.parallel_requests.max(1) as usize,
         );
-        let terms = Terms {
+        let rules = Rules {
             full: self.plan.walk == Walk::Full,
             page_size: settings.page_size,
-            thorough: self.pass.ignores_page_size()?,
             accept_shortfall: settings.accept_shortfall,
         };
         let first = match self.first.take() {
             Some(listed) => lane.map(1, listed),
-            None => lane.page(1, terms.page_size).await?,
+            None => lane.page(1, rules.page_size).await?,
         };
         if !self.begun {
             self.walked.start = start_of(&first.receipt);
@@ -159,10 +158,10 @@ impl Reader<'_> {
         let taken_up =
             self.plan.taken_up.as_ref().map(|walk| &walk.place).filter(|it| it.part as usize == part);
         let account = match taken_up {
-            Some(place) => Account::resumed(terms, self.walked.start, place.ids.clone(), place.cursor),
+            Some(place) => Account::resumed(rules, self.walked.start, place.ids.clone(), place.cursor),
             None => {
                 self.place = Place { part: u32::try_from(part).unwrap_or(u32::MAX), ..Place::default() };
-                Account::new(terms, self.walked.start)
+                Account::new(rules, self.walked.start)
             }
         };
         let goes_on = taken_up.is_some();
@@ -178,7 +177,7 @@ impl Reader<'_> {
                 "the list moved, or its count differs: reading it again"
             );
             self.account_mut().read_again();
-            let first = lane.page(1, terms.page_size).await?;
+            let first = lane.page(1, rules.page_size).await?;
             self.read_once(&lane, first, false).await?;
         }
         Ok(())
@@ -301,11 +300,8 @@ impl Reader<'_> {
             Err(error) => return Err(error.into()),
         };
         self.account_mut().note(&page.received);
-        match self.account_mut().enter_beyond(&page.received) {
-            Ok(()) => self.keep(page).await?,
-            Err(fault) => self.walked.fault = Some(fault),
-        }
-        Ok(())
+        self.account_mut().enter_beyond(&page.received);
+        self.keep(page).await
     }
 
     /// Puts the rows of an entered page to those that are stored next.
