@@ -5,32 +5,51 @@
 
 Prints one line a measurement: wall and CPU seconds, peak memory, and what they come to a ticket. The
 machine's noise is in the wall times; the ratios at the end compare figures of one run.
+
+Above 100,000 tickets it measures what grows with the table, beside tables of 10,000 and 100,000, and
+leaves out the exports and the slow server, whose figures do not depend on it.
 """
 
+import collections
 import json
 import os
 import pathlib
 import shutil
+import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 
 BINARY = pathlib.Path(__file__).resolve().parent.parent / "target/release/halosync"
-TICKETS = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+STANDARD = 100_000
+SMALL = 10_000
+
+# Wall seconds, CPU seconds, peak memory in MB.
+Used = collections.namedtuple("Used", "wall cpu memory")
 
 
-def simulator(folder, *knobs):
+def simulator(tickets, *knobs):
     """Starts a simulator and gives it with its address."""
-    arguments = [BINARY, "simulate", "--json", "--listen", "127.0.0.1:0", "--tickets", str(TICKETS)]
+    arguments = [BINARY, "simulate", "--json", "--listen", "127.0.0.1:0", "--tickets", str(tickets)]
     for knob in ("gzip=off", *knobs):
         arguments += ["--knob", knob]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     text = ""
     while not text.endswith("}\n"):
-        text += process.stdout.readline()
+        line = process.stdout.readline()
+        if not line:
+            sys.exit("the simulator ended")
+        text += line
     return process, json.loads(text)
+
+
+def end(process):
+    process.terminate()
+    process.wait()
 
 
 def settings(folder, server, lanes=4):
@@ -46,68 +65,175 @@ def settings(folder, server, lanes=4):
     return config
 
 
-def measure(name, *arguments, rows=None, stdout=subprocess.DEVNULL):
-    """Runs a command and gives its wall seconds, CPU seconds and peak memory in MB."""
+def run(name, *arguments, **options):
+    """Runs a command to its end and gives what it used, its own children's share included."""
     since = time.monotonic()
-    child = subprocess.Popen(arguments, stdout=stdout)
+    child = subprocess.Popen(arguments, **{"stdout": subprocess.DEVNULL, **options})
     _, status, used = os.wait4(child.pid, 0)
     wall = time.monotonic() - since
     if status:
         sys.exit(f"{name}: status {os.waitstatus_to_exitcode(status)}")
-    cpu = used.ru_utime + used.ru_stime
-    line = f"{name:<44} {wall:8.2f} s wall {cpu:8.2f} s CPU {used.ru_maxrss / 1024:6.0f} MB"
+    return Used(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def line(name, used, rows=None):
+    text = f"{name:<46} {used.wall:8.2f} s wall {used.cpu:8.2f} s CPU {used.memory:6.0f} MB"
     if rows:
-        line += f" {rows / wall:9.0f} tickets/s {cpu / rows * 1e6:6.1f} us CPU a ticket"
-    print(line, flush=True)
-    return wall, cpu
+        text += f" {rows / used.wall:9.0f} tickets/s {used.cpu / rows * 1e6:7.1f} us CPU a ticket"
+    print(text, flush=True)
+    return used
+
+
+def measure(name, *arguments, rows=None, **options):
+    return line(name, run(name, *arguments, **options), rows)
+
+
+def middle(runs):
+    return Used(*(statistics.median(column) for column in zip(*runs)))
 
 
 def tell(server, what):
     urllib.request.urlopen(urllib.request.Request(f"{server['url']}/_sim/{what}", method="POST")).read()
 
 
-def main():
-    base = pathlib.Path(tempfile.mkdtemp(prefix="halosync-bench-"))
-    process, server = simulator(base)
-    slow, late = None, None
-    try:
-        config = settings(base / "first", server)
-        agent = [BINARY, "-c", config]
-        first = measure(f"first pass of {TICKETS}, 4 parallel", *agent, "sync", rows=TICKETS)
-        quiet = measure("quiet pass", *agent, "sync")
+def own_time(database):
+    """How long the last pass was under way by its own record, without the start of the process."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    days = "julianday(ended_at) - julianday(started_at)"
+    wall, requests = connection.execute(
+        f"SELECT ({days}) * 86400, list_requests FROM runs ORDER BY run_id DESC LIMIT 1"
+    ).fetchone()
+    connection.close()
+    return wall, requests
+
+
+def server_time(server):
+    """How long the simulator takes for a token and the list request of a quiet pass, asked from here."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": server["client_id"],
+        "client_secret": server["client_secret"],
+        "scope": "read:tickets",
+    }
+    since = time.monotonic()
+    body = urllib.request.urlopen(f"{server['url']}/auth/token", urllib.parse.urlencode(form).encode()).read()
+    recently = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 600))
+    query = f"pageinate=true&page_no=1&page_size=100&order=id&lastupdatefromdate={recently}"
+    request = urllib.request.Request(f"{server['url']}/api/tickets?{query}")
+    request.add_header("Authorization", f"Bearer {json.loads(body)['access_token']}")
+    urllib.request.urlopen(request).read()
+    return time.monotonic() - since
+
+
+def follow(agent, server, database, tickets):
+    """Quiet passes, then passes over a hundred changes; the median of three each."""
+    quiet, own = [], []
+    for _ in range(3):
+        quiet.append(run("quiet pass", *agent, "sync"))
+        own.append(own_time(database))
+    quiet = line(f"quiet pass at {tickets}", middle(quiet))
+    changed = []
+    for _ in range(3):
         tell(server, "edit?count=100")
-        measure("100 changed tickets", *agent, "sync")
-        full = measure("full walk, nothing changed", *agent, "sync", "--full", rows=TICKETS)
-        database = base / "first/halosync.db"
-        csv = measure("export delta, CSV", *agent, "export", "delta", "--consumer", "a", rows=TICKETS)
-        jsonl = measure("export delta, JSON Lines", *agent, "export", "delta", "--consumer", "b", "--format", "jsonl")
-        pairs = []
-        if shutil.which("sqlite3"):
-            with open(base / "shell", "w") as out:
-                query = "SELECT * FROM tickets"
-                their_csv = measure("sqlite3 -csv", "sqlite3", "-csv", "-header", database, query, stdout=out)
-            with open(base / "shell", "w") as out:
-                their_json = measure("sqlite3 -json", "sqlite3", "-json", database, query, stdout=out)
-            pairs = [("CSV against sqlite3 -csv", their_csv, csv), ("JSON Lines against sqlite3 -json", their_json, jsonl)]
-        slow, late = simulator(base, "latency_ms=50")
-        shares = []
+        changed.append(run("changed tickets", *agent, "sync"))
+    return quiet, own, line(f"100 changed tickets of {tickets}", middle(changed))
+
+
+def exports(base, agent, database, tickets):
+    csv = measure("export delta, CSV", *agent, "export", "delta", "--consumer", "a", rows=tickets)
+    jsonl = measure(
+        "export delta, JSON Lines", *agent, "export", "delta", "--consumer", "b", "--format", "jsonl", rows=tickets
+    )
+    if not shutil.which("sqlite3"):
+        return []
+    query = "SELECT * FROM tickets"
+    with open(base / "shell", "w") as out:
+        their_csv = measure("sqlite3 -csv", "sqlite3", "-csv", "-header", database, query, rows=tickets, stdout=out)
+    with open(base / "shell", "w") as out:
+        their_json = measure("sqlite3 -json", "sqlite3", "-json", database, query, rows=tickets, stdout=out)
+    return [("CSV against sqlite3 -csv", their_csv, csv), ("JSON Lines against sqlite3 -json", their_json, jsonl)]
+
+
+def slow_server(base, tickets):
+    """The share of the rate that 50 ms a request would allow; the median of three."""
+    process, server = simulator(tickets, "latency_ms=50")
+    shares = []
+    try:
         for lanes in (4, 16):
-            config = settings(base / f"lanes-{lanes}", late, lanes)
-            wall, _ = measure(f"first pass, 50 ms a request, {lanes} parallel", BINARY, "-c", config, "sync", rows=TICKETS)
-            shares.append((lanes, TICKETS / wall / (lanes * 100 / 0.05)))
-        print()
-        print(f"full walk against first pass        {first[0] / full[0]:5.2f}x by wall, {first[1] / full[1]:5.2f}x by CPU")
-        for name, theirs, ours in pairs:
-            print(f"{name:<35} {theirs[0] / ours[0]:5.2f}x by wall, {theirs[1] / ours[1]:5.2f}x by CPU")
-        for lanes, share in shares:
-            print(f"share of the possible, {lanes:2} parallel      {share:5.2f}")
-        print(f"quiet pass, whole process           {quiet[0] * 1000:5.0f} ms")
+            runs = []
+            for turn in range(3):
+                folder = base / f"lanes-{lanes}-{turn}"
+                name = f"first pass, 50 ms a request, {lanes} parallel"
+                runs.append(run(name, BINARY, "-c", settings(folder, server, lanes), "sync"))
+                shutil.rmtree(folder)
+            used = line(name, middle(runs), tickets)
+            shares.append((lanes, tickets / used.wall / (lanes * 100 / 0.05)))
     finally:
-        for server_process in (process, slow):
-            if server_process:
-                server_process.terminate()
-                server_process.wait()
+        end(process)
+    return shares
+
+
+def standard(base, tickets):
+    process, server = simulator(tickets)
+    try:
+        agent = [BINARY, "-c", settings(base / "first", server)]
+        database = base / "first/halosync.db"
+        first = measure(f"first pass of {tickets}, 4 parallel", *agent, "sync", rows=tickets)
+        quiet, own, _ = follow(agent, server, database, tickets)
+        asked = statistics.median(server_time(server) for _ in range(3))
+        full = measure("full walk, nothing changed", *agent, "sync", "--full", rows=tickets)
+        pairs = exports(base, agent, database, tickets)
+    finally:
+        end(process)
+    shares = slow_server(base, tickets)
+    print()
+    print(f"full walk against first pass        {first.wall / full.wall:5.2f}x by wall, {first.cpu / full.cpu:5.2f}x by CPU")
+    for name, theirs, ours in pairs:
+        print(f"{name:<35} {theirs.wall / ours.wall:5.2f}x by wall, {theirs.cpu / ours.cpu:5.2f}x by CPU")
+    for lanes, share in shares:
+        print(f"share of the possible, {lanes:2} parallel      {share:5.2f}")
+    print(
+        f"quiet pass: {own[0][1]} list request, {quiet.wall * 1000:.0f} ms as a process, "
+        f"{statistics.median(wall for wall, _ in own) * 1000:.0f} ms by its own record, "
+        f"the same two requests from here {asked * 1000:.0f} ms"
+    )
+
+
+def growth(base, tickets):
+    rows = {}
+    for size in (SMALL, STANDARD, tickets):
+        process, server = simulator(size)
+        folder = base / f"of-{size}"
+        try:
+            agent = [BINARY, "-c", settings(folder, server)]
+            first = measure(f"first pass of {size}, 4 parallel", *agent, "sync", rows=size)
+            _, _, changed = follow(agent, server, folder / "halosync.db", size)
+            print(f"{'':<46} {(folder / 'halosync.db').stat().st_size / 1e6:8.0f} MB of database", flush=True)
+            rows[size] = (first, changed)
+        finally:
+            end(process)
+        shutil.rmtree(folder)
+    (first, changed), (standard_first, _), (_, small) = rows[tickets], rows[STANDARD], rows[SMALL]
+    share = (first.cpu / tickets) / (standard_first.cpu / STANDARD)
+    print()
+    print(f"peak memory of the first pass of {tickets}, 4 parallel   {first.memory:5.0f} MB")
+    print(f"CPU a ticket, {tickets} against {STANDARD}            {share:5.2f}x")
+    print(
+        f"100 changed, {tickets} against {SMALL}              {changed.wall / small.wall:5.2f}x by wall, "
+        f"{changed.cpu / small.cpu:5.2f}x by CPU"
+    )
+
+
+def main():
+    tickets = int(sys.argv[1]) if len(sys.argv) > 1 else STANDARD
+    base = pathlib.Path(tempfile.mkdtemp(prefix="halosync-bench-"))
+    try:
+        print(f"load of the machine before: {os.getloadavg()[0]:.1f}", flush=True)
+        (growth if tickets > STANDARD else standard)(base, tickets)
+        print(f"load of the machine after: {os.getloadavg()[0]:.1f}")
+    finally:
         shutil.rmtree(base)
 
 
-main()
+if __name__ == "__main__":
+    main()
