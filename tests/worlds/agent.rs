@@ -1,0 +1,143 @@
+//! The agent in a world: passes over a real database file, killed, stopped, or left to end by themselves.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use halosync::config::{RateLimit, ServerUrl};
+use halosync::halo::{Halo, Terms, Throttle};
+use halosync::retry::Policy;
+use halosync::scope::{MAPPING, Scope};
+use halosync::store::{Options, Store};
+use halosync::sync::{Pass, Report, Settings, SharedStore, SyncError, Wall};
+use halosync::ticket::Stamp;
+use halosync::watermark::Schedule;
+use tokio::time::sleep;
+
+use crate::plan::{End, PassPlan, Plan, stream};
+use crate::wire::Wire;
+
+/// No pass takes that long, however slow the server and tight the limits.
+const PATIENCE: Duration = Duration::from_hours(72);
+
+/// What a lane may have asked besides what is written down when it dies, as the program reckons.
+const UNRECORDED: u64 = 60;
+
+/// How a pass ended.
+pub(crate) enum Ended {
+    Itself(Box<Result<Report, SyncError>>),
+    Killed,
+    /// It did not end.
+    Never,
+}
+
+/// An agent with its database.
+pub(crate) struct Agent<'w> {
+    plan: &'w Plan,
+    wire: Arc<Wire>,
+    path: PathBuf,
+}
+
+impl<'w> Agent<'w> {
+    pub(crate) fn new(plan: &'w Plan, wire: Arc<Wire>, folder: &Path) -> Agent<'w> {
+        Agent { plan, wire, path: folder.join("halosync.db") }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn wall(&self, offset_seconds: i64) -> Wall {
+        let world = Arc::clone(&self.wire.world);
+        Arc::new(move || {
+            Stamp::new(world.now() + TimeDelta::seconds(offset_seconds)).expect("a moment of these years")
+        })
+    }
+
+    /// Opens the database, does one pass as planned, and closes it or lets go of it.
+    pub(crate) async fn pass(&self, number: u64, pass: &PassPlan) -> Ended {
+        let wall = self.wall(pass.wall_offset);
+        let options = Options {
+            busy_timeout: Duration::from_secs(10),
+            full_text: false,
+            index_last_modified: false,
+            now: wall(),
+        };
+        let store = Store::open(&self.path, &options).expect("a database");
+        let (requests, window) = self.plan.rate_limit;
+        let since = wall().minus(TimeDelta::from_std(window).expect("a window"));
+        let unrecorded = UNRECORDED * u64::from(self.plan.parallel_requests);
+        let spent = store.read(|snapshot| snapshot.requests_since(since, unrecorded)).expect("runs");
+        let throttle = Throttle::new(RateLimit { requests, window }, spent);
+        let store = SharedStore::new(store);
+        self.wire.begin(number, pass);
+        let end = pass.end;
+        let after = |after_ms: Option<u64>| async move {
+            match after_ms {
+                Some(after_ms) => sleep(Duration::from_millis(after_ms)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let stop = after(if let End::StoppedAfter(after_ms) = end { Some(after_ms) } else { None });
+        let kill = after(if let End::KilledAfter(after_ms) = end { Some(after_ms) } else { None });
+        let (halo, settings) = (self.halo(number, throttle), self.settings(pass));
+        let ended = {
+            let passing = Pass::run(Arc::new(halo), store.clone(), settings, wall, Arc::new(()), stop);
+            tokio::select! {
+                biased;
+                () = self.wire.killed.notified() => Ended::Killed,
+                () = kill => Ended::Killed,
+                () = sleep(PATIENCE) => Ended::Never,
+                done = passing => Ended::Itself(Box::new(done)),
+            }
+        };
+        let ended = if self.wire.seen().requests_without_end() { Ended::Never } else { ended };
+        // What was being committed is committed, and what else belonged to the pass is gone: a clock that stands still
+        // goes on only when nobody works any more.
+        sleep(Duration::from_millis(1)).await;
+        if pass.closes && matches!(ended, Ended::Itself(_)) {
+            store.close().expect("a database that closes");
+        }
+        ended
+    }
+
+    fn halo(&self, number: u64, throttle: Throttle) -> Halo {
+        let terms = Terms {
+            server: ServerUrl::parse("http://127.0.0.1").expect("an address"),
+            tenant: None,
+            auth_url: None,
+            client_id: "halosync-demo".into(),
+            client_secret: "demo-secret".to_owned().into(),
+            scope: "read:tickets".into(),
+            retry: Policy { max_retries: self.plan.max_retries, rate_limit_wait: Duration::from_mins(1) },
+        };
+        let draws = Mutex::new(stream(self.plan.seed, 1_000, number));
+        let chance = move || draws.lock().expect("no panic before this one").f64();
+        Halo::new(Arc::clone(&self.wire) as _, throttle, terms, chance)
+    }
+
+    fn settings(&self, pass: &PassPlan) -> Settings {
+        Settings {
+            scope: Scope {
+                server: "http://127.0.0.1".into(),
+                tenant: String::new(),
+                ticket_types: Vec::new(),
+                custom_fields: false,
+                mapping: MAPPING,
+            },
+            ticket_types: Vec::new(),
+            page_size: self.plan.page_size,
+            parallel_requests: self.plan.parallel_requests,
+            schedule: Schedule {
+                full: pass.full || pass.accept_deletes,
+                full_every: self.plan.full_every,
+                overlap: TimeDelta::from_std(self.plan.overlap).expect("an overlap"),
+            },
+            delete_guard: 0.05,
+            accept_deletes: pass.accept_deletes,
+            dry_run: false,
+            keep_runs: TimeDelta::days(400),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The database of the agent as SQLite alone shows it, read with none of the agent's code.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use halosync::ticket::{Stamp, Value};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::mapping;
+
+/// A connection that only reads.
+pub(crate) struct Copy(pub(crate) Connection);
+
+/// A walk as `walks` has it.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    pub(crate) run_id: i64,
+    pub(crate) full: bool,
+    pub(crate) outcome: Option<String>,
+    pub(crate) pages: i64,
+    pub(crate) asked_from: Option<Stamp>,
+}
+
+impl Walk {
+    pub(crate) fn is_counted(&self) -> bool {
+        matches!(self.outcome.as_deref(), Some("counted" | "confirmed"))
+    }
+}
+
+/// A line of `watermark_journal`.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub(crate) from: Option<Stamp>,
+    pub(crate) to: Option<Stamp>,
+    pub(crate) reason: String,
+    pub(crate) run_id: Option<i64>,
+}
+
+fn moment(text: Option<String>) -> Option<Stamp> {
+    text.map(|text| Stamp::from_spelled(&text).expect("a moment of 24 characters"))
+}
+
+impl Copy {
+    pub(crate) fn open(path: &Path) -> Copy {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Copy(Connection::open_with_flags(path, flags).expect("a database"))
+    }
+
+    /// Where the mark stands.
+    pub(crate) fn mark(&self) -> Option<Stamp> {
+        let sql = "SELECT covered_until FROM watermarks";
+        moment(self.all(sql, |row| row.get(0).expect("a mark")).pop().flatten())
+    }
+
+    /// The newest pass, 0 where there is none.
+    pub(crate) fn last_run(&self) -> i64 {
+        let sql = "SELECT COALESCE(MAX(run_id), 0) FROM runs";
+        self.all(sql, |row| row.get(0).expect("a number")).pop().unwrap_or(0)
+    }
+
+    /// All walks, in order.
+    pub(crate) fn walks(&self) -> Vec<Walk> {
+        let sql = "SELECT run_id, kind, outcome, pages, asked_from FROM walks ORDER BY walk_id";
+        self.all(sql, |row| Walk {
+            run_id: row.get(0).expect("a pass"),
+            full: row.get::<_, String>(1).expect("a kind") == "full",
+            outcome: row.get(2).expect("an outcome"),
+            pages: row.get(3).expect("pages"),
+            asked_from: moment(row.get(4).expect("a bound")),
+        })
+    }
+
+    /// All moves of the mark, in order.
+    pub(crate) fn moves(&self) -> Vec<Move> {
+        let sql =
+            "SELECT covered_from, covered_until, reason, run_id FROM watermark_journal ORDER BY move_id";
+        self.all(sql, |row| Move {
+            from: moment(row.get(0).expect("a mark")),
+            to: moment(row.get(1).expect("a mark")),
+            reason: row.get(2).expect("a reason"),
+            run_id: row.get(3).expect("a pass"),
+        })
+    }
+
+    /// The tickets that a pass removed, each with the reason.
+    pub(crate) fn tombstones(&self, run_id: i64) -> Vec<(i64, String)> {
+        let sql = format!("SELECT UID, reason FROM changes WHERE op = 'd' AND run_id = {run_id}");
+        self.all(&sql, |row| (row.get(0).expect("a ticket"), row.get(1).expect("a reason")))
+    }
+
+    /// The tickets of which a pass took an older version than the stored one, because the server means it.
+    pub(crate) fn went_back(&self, run_id: i64) -> Vec<i64> {
+        let sql = format!("SELECT UID FROM changes WHERE reason = 'went_back' AND run_id = {run_id}");
+        self.all(&sql, |row| row.get(0).expect("a ticket"))
+    }
+
+    /// The tickets that are kept although the server does not show them.
+    pub(crate) fn absences(&self) -> Vec<i64> {
+        self.all("SELECT UID FROM absences", |row| row.get(0).expect("a ticket"))
+    }
+
+    /// The tickets.
+    pub(crate) fn tickets(&self) -> BTreeMap<i64, Vec<Value>> {
+        let columns: Vec<_> = mapping::columns().map(|name| format!("\"{name}\"")).collect();
+        let sql = format!("SELECT UID, {} FROM tickets", columns.join(", "));
+        let row = |row: &rusqlite::Row<'_>| {
+            let values = (1..=columns.len()).map(|place| value(row.get_ref(place).expect("a column")));
+            (row.get(0).expect("an id"), values.collect())
+        };
+        self.all(&sql, row).into_iter().collect()
+    }
+
+    /// Everything in it that follows from the world: all but the identity that is drawn when a database is made.
+    pub(crate) fn digest(&self, into: &mut dyn FnMut(&str)) {
+        let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+                      AND name NOT IN ('lineage', 'refinery_schema_history') ORDER BY name";
+        let tables: Vec<String> = self.all(tables, |row| row.get(0).expect("a name"));
+        for table in tables {
+            let rows = self.all(&format!("SELECT * FROM {table} ORDER BY 1"), |row| {
+                let columns = row.as_ref().column_count();
+                (0..columns)
+                    .map(|place| format!("{:?}", row.get_ref(place).expect("a column")))
+                    .collect::<Vec<_>>()
+                    .join("|")
+            });
+            into(&table);
+            rows.iter().for_each(|row| into(row));
+        }
+    }
+
+    /// What SQLite says of the file.
+    pub(crate) fn integrity(&self) -> String {
+        self.all("PRAGMA integrity_check", |row| row.get::<_, String>(0).expect("a word")).join("; ")
+    }
+
+    pub(crate) fn all<T>(&self, sql: &str, read: impl Fn(&rusqlite::Row<'_>) -> T) -> Vec<T> {
+        let mut statement = self.0.prepare(sql).expect(sql);
+        let rows = statement.query_map([], |row| Ok(read(row))).expect(sql);
+        rows.map(|row| row.expect(sql)).collect()
+    }
+}
+
+pub(crate) fn value(cell: ValueRef<'_>) -> Value {
+    match cell {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
+        ValueRef::Blob(_) => panic!("no column holds a blob"),
+    }
+}

@@ -1,0 +1,205 @@
+//! What happened on the server, and to whom: the oracle's memory. It asks the server what it lists and never the agent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use halosync::simulator::{PlainList, Server};
+use halosync::ticket::{Stamp, Value};
+
+use crate::coverage::Coverage;
+use crate::mapping::{self, Names};
+
+/// The number of an event; 0 is the beginning of the world.
+pub(crate) type Seq = u64;
+
+/// The life of one ticket, as far as a promise about it depends on it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Life {
+    pub(crate) listed: bool,
+    /// When it last came into the list.
+    pub(crate) entered_at: Seq,
+    /// When it last changed in any way.
+    pub(crate) changed_at: Seq,
+    /// Whether a pass has promised that the present version is stored.
+    pub(crate) due: bool,
+    /// Softly deleted.
+    pub(crate) deleted: bool,
+    /// Merged into another ticket.
+    pub(crate) merged: bool,
+    /// Outside of what the agent may see.
+    pub(crate) hidden: bool,
+    /// The newest stamp it ever had: a version with an older one is seen by full walks only.
+    newest: Option<Stamp>,
+    row: Option<Arc<Vec<Value>>>,
+}
+
+/// One event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) seq: Seq,
+    /// Whether a ticket left the list.
+    left: bool,
+    /// Whether one came back into it, at any place.
+    returned: bool,
+    /// Whether a new one came, at the end.
+    newcomer: bool,
+    /// Whether one got a new stamp, and so entered what following walks are shown.
+    stamped: bool,
+}
+
+impl Event {
+    /// Whether somebody left, and whether somebody entered what such a walk is shown.
+    pub(crate) fn exchanged(self, full: bool) -> (bool, bool) {
+        let entered = self.returned || self.newcomer && !NEWCOMERS_ARE_TOLD_APART;
+        (self.left, if full { entered } else { entered || self.newcomer || self.stamped })
+    }
+
+    pub(crate) fn left(self) -> bool {
+        self.left
+    }
+}
+
+/// Whether full walks count against the set as it stood, so that a newcomer cannot stand in for a leaver.
+const NEWCOMERS_ARE_TOLD_APART: bool = true;
+
+/// What happened to the tickets an event named.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deed {
+    /// The tickets it was done to.
+    pub(crate) to: Vec<i64>,
+    pub(crate) stamped: bool,
+    pub(crate) words: String,
+}
+
+/// The memory.
+pub(crate) struct Ledger {
+    pub(crate) seq: Seq,
+    pub(crate) events: Vec<Event>,
+    pub(crate) lives: BTreeMap<i64, Life>,
+    /// The names of the statuses, empty where nobody may know them.
+    pub(crate) names: Names,
+    pub(crate) coverage: Coverage,
+    /// How far the server's clock is off.
+    pub(crate) clock_offset: TimeDelta,
+    /// What happened, for people; only where it is to be told.
+    story: Option<Vec<String>>,
+}
+
+impl Ledger {
+    pub(crate) fn of(server: &mut Server, names: Names, told: bool) -> Ledger {
+        let lives = listed(server).into_iter().map(|id| (id, Life { listed: true, ..Life::default() }));
+        let (lives, coverage) = (lives.collect(), Coverage::default());
+        Ledger {
+            seq: 0,
+            events: Vec::new(),
+            lives,
+            names,
+            coverage,
+            clock_offset: TimeDelta::zero(),
+            story: told.then(Vec::new),
+        }
+    }
+
+    /// Lets something happen and enters it.
+    pub(crate) fn witness(
+        &mut self,
+        server: &mut Server,
+        now: DateTime<Utc>,
+        deed: impl FnOnce(&mut Server) -> Deed,
+    ) {
+        let before = listed(server);
+        let deed = deed(server);
+        let after = listed(server);
+        self.seq += 1;
+        let seq = self.seq;
+        let left: Vec<_> = before.difference(&after).copied().collect();
+        let came: Vec<_> = after.difference(&before).copied().collect();
+        let newcomer = came.iter().any(|id| !self.lives.contains_key(id));
+        let returned = came.iter().any(|id| self.lives.contains_key(id));
+        for id in &left {
+            self.lives.entry(*id).or_default().listed = false;
+        }
+        for id in &came {
+            let life = self.lives.entry(*id).or_default();
+            (life.listed, life.entered_at) = (true, seq);
+        }
+        for id in deed.to.iter().chain(&left).chain(&came) {
+            let life = self.lives.entry(*id).or_default();
+            (life.changed_at, life.due, life.row) = (seq, false, None);
+        }
+        self.events.push(Event { seq, left: !left.is_empty(), returned, newcomer, stamped: deed.stamped });
+        self.tell(now, || format!("#{seq} {}", deed.words));
+    }
+
+    /// Every row may look different now, and no stamp tells.
+    pub(crate) fn everything_changed(&mut self) {
+        for life in self.lives.values_mut() {
+            (life.changed_at, life.due, life.row) = (self.seq, false, None);
+        }
+    }
+
+    /// A line of the story.
+    pub(crate) fn tell(&mut self, now: DateTime<Utc>, words: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(format!("{} {}", now.format("%d. %H:%M:%S%.3f"), words()));
+        }
+    }
+
+    pub(crate) fn story(&self) -> String {
+        self.story.as_ref().map(|story| story.join("\n")).unwrap_or_default()
+    }
+
+    /// Notes what became of a ticket.
+    pub(crate) fn note(&mut self, id: i64, note: impl FnOnce(&mut Life)) {
+        note(self.lives.entry(id).or_default());
+    }
+
+    /// The tickets that are listed now.
+    pub(crate) fn listed(&self) -> Vec<i64> {
+        self.lives.iter().filter(|(_, life)| life.listed).map(|(id, _)| *id).collect()
+    }
+
+    /// The tickets that are not.
+    pub(crate) fn away(&self) -> Vec<i64> {
+        self.lives.iter().filter(|(_, life)| !life.listed).map(|(id, _)| *id).collect()
+    }
+
+    /// What is to be stored of a listed ticket.
+    pub(crate) fn row(&mut self, id: i64, server: &Server, now: DateTime<Utc>) -> Arc<Vec<Value>> {
+        let life = self.lives.entry(id).or_default();
+        if let Some(row) = &life.row {
+            return Arc::clone(row);
+        }
+        let row = Arc::new(mapping::expected(&server.row(id, now).expect("a row"), &self.names));
+        life.newest = life.newest.max(stamp(&row));
+        life.row = Some(Arc::clone(&row));
+        row
+    }
+
+    /// Whether a version with an older stamp was shown before this one.
+    pub(crate) fn went_back(&self, id: i64) -> bool {
+        self.lives.get(&id).is_some_and(|life| life.row.as_deref().and_then(|row| stamp(row)) < life.newest)
+    }
+}
+
+/// The stamp of a row.
+pub(crate) fn stamp(row: &[Value]) -> Option<Stamp> {
+    let place = mapping::columns().position(|name| name == "SOURCE_LAST_MODIFIED").expect("the attribute");
+    match &row[place] {
+        Value::Text(text) => Stamp::from_spelled(text).ok(),
+        _ => None,
+    }
+}
+
+/// The tickets that the agent may see and that are not deleted, whatever a plain list leaves out.
+fn listed(server: &mut Server) -> BTreeSet<i64> {
+    let shown = server.knobs().plain_list;
+    if shown == PlainList::All {
+        return server.ids().into_iter().collect();
+    }
+    server.knobs().plain_list = PlainList::All;
+    let ids = server.ids().into_iter().collect();
+    server.knobs().plain_list = shown;
+    ids
+}

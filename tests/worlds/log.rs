@@ -1,0 +1,92 @@
+//! The change log, undone record by record: what is left of the present tickets must be nothing.
+
+use std::collections::BTreeMap;
+
+use halosync::ticket::Value;
+use serde_json::{Map, Value as Json};
+
+use crate::copy::Copy;
+use crate::mapping;
+
+/// Goes back from the present tickets to the empty database. `c` holds no row, so this is the direction in which every
+/// word of the log is needed and checked.
+pub(crate) fn undo(copy: &Copy) -> Result<(), String> {
+    let columns: Vec<_> = mapping::columns().collect();
+    let named = |row: Vec<Value>| -> BTreeMap<&str, Json> {
+        columns.iter().copied().zip(row.into_iter().map(json)).collect()
+    };
+    let mut tickets: BTreeMap<i64, BTreeMap<&str, Json>> =
+        copy.tickets().into_iter().map(|(id, row)| (id, named(row))).collect();
+    let sql = "SELECT seq, UID, op, changed, last_row FROM changes ORDER BY seq DESC";
+    let records = copy.all(sql, |row| {
+        let text = |place| row.get::<_, Option<String>>(place).expect("a text").unwrap_or_default();
+        (
+            row.get::<_, i64>(0).expect("a number"),
+            row.get::<_, i64>(1).expect("a ticket"),
+            text(2),
+            text(3),
+            text(4),
+        )
+    });
+    let mut expected = i64::try_from(records.len()).expect("few records");
+    for (seq, id, op, changed, last_row) in records {
+        if seq != expected {
+            return Err(format!("change {expected} is missing, or there is one too many: {seq}"));
+        }
+        expected -= 1;
+        let wrong = |what: &str| Err(format!("change {seq} ({op} of {id}): {what}"));
+        match op.as_str() {
+            "c" if tickets.remove(&id).is_none() => return wrong("there is nothing it could have created"),
+            "c" => {}
+            "u" => {
+                let Some(row) = tickets.get_mut(&id) else {
+                    return wrong("there is no such ticket after it");
+                };
+                let changed: Map<String, Json> = serde_json::from_str(&changed).expect("JSON");
+                for (attribute, pair) in changed {
+                    let Some(value) = row.get_mut(attribute.as_str()) else {
+                        return wrong("no such attribute");
+                    };
+                    if *value != plain(&pair[1]) {
+                        return wrong(&format!("{attribute} is {value} after it and not {}", pair[1]));
+                    }
+                    *value = plain(&pair[0]);
+                }
+            }
+            "d" => {
+                let last: Map<String, Json> = serde_json::from_str(&last_row).expect("JSON");
+                let row = columns.iter().map(|name| (*name, last.get(*name).map_or(Json::Null, plain)));
+                if tickets.insert(id, row.collect()).is_some() {
+                    return wrong("the ticket is there after it");
+                }
+            }
+            _ => return wrong("no such operation"),
+        }
+    }
+    match tickets.keys().next() {
+        Some(id) => Err(format!("ticket {id} is there, and no change created it")),
+        None => Ok(()),
+    }
+}
+
+fn json(value: Value) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Integer(number) => number.into(),
+        Value::Real(number) => plain(&number.into()),
+        Value::Text(text) => text.into(),
+    }
+}
+
+/// A value as the database has it: without truth values, and with whole numbers in one spelling.
+fn plain(json: &Json) -> Json {
+    match json {
+        Json::Bool(truth) => i64::from(*truth).into(),
+        Json::Number(number) => match number.as_f64() {
+            #[expect(clippy::cast_possible_truncation, reason = "whole and small, as tested")]
+            Some(real) if number.is_f64() && real.fract() == 0.0 && real.abs() < 1e15 => (real as i64).into(),
+            _ => json.clone(),
+        },
+        other => other.clone(),
+    }
+}
