@@ -1,10 +1,10 @@
 //! The agent in a world: passes over a real database file, killed, stopped, or left to end by themselves.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use halosync::config::{RateLimit, ServerUrl};
 use halosync::halo::{Halo, Terms, Throttle};
 use halosync::retry::Policy;
@@ -32,6 +32,19 @@ pub(crate) enum Ended {
     Never,
 }
 
+/// A database that was never used, made once: its tables take longer to make than a small world takes to live.
+static EMPTY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("halosync.db");
+    let now = Stamp::new(DateTime::UNIX_EPOCH).expect("a moment");
+    Store::open(&path, &options(now)).expect("a database").close().expect("a database that closes");
+    std::fs::read(path).expect("a database")
+});
+
+fn options(now: Stamp) -> Options {
+    Options { busy_timeout: Duration::from_secs(10), full_text: false, index_last_modified: false, now }
+}
+
 /// An agent with its database.
 pub(crate) struct Agent<'w> {
     plan: &'w Plan,
@@ -41,7 +54,9 @@ pub(crate) struct Agent<'w> {
 
 impl<'w> Agent<'w> {
     pub(crate) fn new(plan: &'w Plan, wire: Arc<Wire>, folder: &Path) -> Agent<'w> {
-        Agent { plan, wire, path: folder.join("halosync.db") }
+        let path = folder.join("halosync.db");
+        std::fs::write(&path, &*EMPTY).expect("a database");
+        Agent { plan, wire, path }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -58,13 +73,7 @@ impl<'w> Agent<'w> {
     /// Opens the database, does one pass as planned, and closes it or lets go of it.
     pub(crate) async fn pass(&self, number: u64, pass: &PassPlan) -> Ended {
         let wall = self.wall(pass.wall_offset);
-        let options = Options {
-            busy_timeout: Duration::from_secs(10),
-            full_text: false,
-            index_last_modified: false,
-            now: wall(),
-        };
-        let store = Store::open(&self.path, &options).expect("a database");
+        let store = Store::open(&self.path, &options(wall())).expect("a database");
         let (requests, window) = self.plan.rate_limit;
         let since = wall().minus(TimeDelta::from_std(window).expect("a window"));
         let unrecorded = UNRECORDED * u64::from(self.plan.parallel_requests);

@@ -44,7 +44,9 @@ fn moment(text: Option<String>) -> Option<Stamp> {
 impl Copy {
     pub(crate) fn open(path: &Path) -> Copy {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Copy(Connection::open_with_flags(path, flags).expect("a database"))
+        let connection = Connection::open_with_flags(path, flags).expect("a database");
+        connection.set_prepared_statement_cache_capacity(32);
+        Copy(connection)
     }
 
     /// Where the mark stands.
@@ -135,7 +137,7 @@ impl Copy {
     }
 
     pub(crate) fn all<T>(&self, sql: &str, read: impl Fn(&rusqlite::Row<'_>) -> T) -> Vec<T> {
-        let mut statement = self.0.prepare(sql).expect(sql);
+        let mut statement = self.0.prepare_cached(sql).expect(sql);
         let rows = statement.query_map([], |row| Ok(read(row))).expect(sql);
         rows.map(|row| row.expect(sql)).collect()
     }

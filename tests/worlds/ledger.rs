@@ -54,10 +54,6 @@ impl Event {
         let entered = self.returned || self.newcomer && !NEWCOMERS_ARE_TOLD_APART;
         (self.left, if full { entered } else { entered || self.newcomer || self.stamped })
     }
-
-    pub(crate) fn left(self) -> bool {
-        self.left
-    }
 }
 
 /// Whether full walks count against the set as it stood, so that a newcomer cannot stand in for a leaver.

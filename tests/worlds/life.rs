@@ -30,8 +30,8 @@ const LAST_WALKS_MAX: u64 = 3;
 /// A world that was played.
 pub(crate) struct Played {
     pub(crate) coverage: Coverage,
-    /// Of every request and of the database in the end.
-    pub(crate) digest: u64,
+    /// Of every request and of the database in the end, where the story was to be told.
+    pub(crate) digest: Option<u64>,
     pub(crate) verdict: Verdict,
     /// What happened, where it was to be told.
     pub(crate) story: String,
@@ -56,6 +56,8 @@ struct Life<'p> {
     wire: Arc<Wire>,
     agent: Agent<'p>,
     oracle: Oracle,
+    copy: Copy,
+    told: bool,
 }
 
 impl<'p> Life<'p> {
@@ -69,7 +71,8 @@ impl<'p> Life<'p> {
         let wire = Wire::new(world, ledger, plan.seed, plan.latency_ms);
         let agent = Agent::new(plan, Arc::clone(&wire), folder);
         let oracle = Oracle::new(TimeDelta::from_std(plan.overlap).expect("an overlap"));
-        Life { plan, wire, agent, oracle }
+        let copy = Copy::open(agent.path());
+        Life { plan, wire, agent, oracle, copy, told }
     }
 
     async fn live(mut self) -> Played {
@@ -77,7 +80,7 @@ impl<'p> Life<'p> {
             self.saw(Happening::LargeWorld);
         }
         let verdict = self.history().await;
-        let digest = self.digest();
+        let digest = self.told.then(|| self.digest());
         self.wire.with(|ledger, _, _| Played {
             coverage: std::mem::take(&mut ledger.coverage),
             digest,
@@ -92,13 +95,15 @@ impl<'p> Life<'p> {
             self.people_before(number, pass).await;
             self.pass(number, pass).await?;
         }
-        self.wire.with(|_, server, _| server.heal());
+        self.wire.with(|_, server, _| {
+            server.heal();
+            server.knobs().rate_limit = 0;
+        });
         self.wire.tell(|| "nothing goes wrong any more".into());
         // Beyond every error of the local clock, so that names are asked for again.
         sleep(Duration::from_hours(24 * 60)).await;
         for number in 1..=LAST_WALKS_MAX {
-            let walks_before = self.copy().map(|copy| copy.walks()).unwrap_or_default();
-            let resumes = walks_before.last().is_some_and(|walk| !walk.is_counted() && 0 < walk.pages);
+            let resumes = self.copy.walks().last().is_some_and(|walk| !walk.is_counted() && 0 < walk.pages);
             let complete = self.pass(100 + number, &PassPlan::quiet()).await?;
             if complete && !resumes {
                 break;
@@ -107,10 +112,9 @@ impl<'p> Life<'p> {
                 return Err("no full walk came to a good end although nothing was wrong any more".into());
             }
         }
-        let copy = self.copy().ok_or("there is no database")?;
         self.wire.with(|ledger, server, now| {
             let forbids = Forbids::of(server);
-            Oracle::at_the_end(&copy, ledger, server, now, forbids)
+            Oracle::at_the_end(&self.copy, ledger, server, now, forbids)
         })
     }
 
@@ -119,7 +123,7 @@ impl<'p> Life<'p> {
         for pause in &pass.before {
             sleep(*pause).await;
             let overlap = TimeDelta::from_std(self.plan.overlap).expect("an overlap");
-            let bound = self.copy().and_then(|copy| copy.mark()).map(|mark| mark.minus(overlap));
+            let bound = self.copy.mark().map(|mark| mark.minus(overlap));
             self.wire.with(|ledger, server, now| {
                 people::act(ledger, server, now, Moment::Between { bound }, &mut chance);
             });
@@ -128,8 +132,7 @@ impl<'p> Life<'p> {
 
     /// Does a pass and judges it; whether it was complete.
     async fn pass(&mut self, number: u64, pass: &PassPlan) -> Result<bool, String> {
-        let copy = self.copy();
-        let (run, mark) = copy.map_or((0, None), |copy| (copy.last_run(), copy.mark()));
+        let (run, mark) = (self.copy.last_run(), self.copy.mark());
         let before = Before { run, mark, seq: self.wire.with(|ledger, _, _| ledger.seq) };
         self.wire.tell(|| format!("pass {} begins: {pass:?}", run + 1));
         let ended = self.agent.pass(number, pass).await;
@@ -140,15 +143,10 @@ impl<'p> Life<'p> {
         if matches!(ended, Ended::Never) {
             return Err("a pass does not end".into());
         }
-        let copy = self.copy().ok_or("there is no database after a pass")?;
-        let oracle = &mut self.oracle;
+        let (oracle, copy) = (&mut self.oracle, &self.copy);
         self.wire
-            .with(|ledger, server, now| oracle.after_pass(&copy, (ledger, server, now), &seen, &before))?;
+            .with(|ledger, server, now| oracle.after_pass(copy, (ledger, server, now), &seen, &before))?;
         Ok(matches!(ended, Ended::Itself(done) if is_complete(&done)))
-    }
-
-    fn copy(&self) -> Option<Copy> {
-        self.agent.path().exists().then(|| Copy::open(self.agent.path()))
     }
 
     fn saw(&self, happening: Happening) {
@@ -165,9 +163,7 @@ impl<'p> Life<'p> {
                 digest.update(line.as_bytes());
             }
         });
-        if let Some(copy) = self.copy() {
-            copy.digest(&mut |line| digest.update(line.as_bytes()));
-        }
+        self.copy.digest(&mut |line| digest.update(line.as_bytes()));
         digest.digest()
     }
 }

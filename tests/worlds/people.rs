@@ -171,7 +171,7 @@ fn commit_late(
         return;
     }
     let exact = chance.u32(..3) != 0;
-    let delay = if exact { longest } else { chance.i64(..=longest) };
+    let delay = if exact { longest } else { chance.i64(0..=longest) };
     ledger.coverage.saw(if exact { Happening::CommitOnTheBound } else { Happening::LateCommit });
     let usual = server.knobs().commit_delay_ms;
     server.knobs().commit_delay_ms = u32::try_from(delay).unwrap_or(u32::MAX);

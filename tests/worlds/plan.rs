@@ -75,8 +75,6 @@ pub(crate) struct Plan {
     pub(crate) max_retries: u32,
     /// How long an answer travels, there and back, at most.
     pub(crate) latency_ms: u64,
-    /// Days by which the local clock may be wrong.
-    pub(crate) clock_wrong_days: i64,
     pub(crate) passes: Vec<PassPlan>,
 }
 
@@ -166,8 +164,8 @@ impl Plan {
             (chance.u32(1_020..1_250), chance.u32(60..=100))
         } else {
             let page_size = chance.u32(1..=20);
-            let pages = [1, 2, 3, 5, 8, 13][chance.usize(..6)];
-            ((page_size * pages + chance.u32(..page_size)).clamp(5, 150), page_size)
+            let pages = [1, 2, 2, 3, 5, 9][chance.usize(..6)];
+            ((page_size * pages + chance.u32(..page_size)).clamp(5, 120), page_size)
         };
         let overlap = Duration::from_secs([60, 600, 600, 3_600][chance.usize(..4)]);
         let parallel_requests = chance.u32(1..=6);
@@ -178,7 +176,7 @@ impl Plan {
         let clock_wrong_days = if percent(&mut chance, 50) { 0 } else { chance.i64(1..20) };
         let max_retries = chance.u32(1..=5);
         let latency_ms = [20, 200, 400, 3_000][chance.usize(..4)];
-        let passes = if large { 3 } else { chance.u64(2..7) };
+        let passes = if large { 3 } else { chance.u64(2..6) };
         Plan {
             seed,
             tickets,
@@ -190,7 +188,6 @@ impl Plan {
             rate_limit,
             max_retries,
             latency_ms,
-            clock_wrong_days,
             passes: (0..passes).map(|number| PassPlan::of(seed, number, large, clock_wrong_days)).collect(),
         }
     }
@@ -242,9 +239,10 @@ impl PassPlan {
         let before = (0..pauses).map(|_| pause(&mut chance)).collect();
         let bustle = [0, 5, 15, 40][chance.usize(..4)];
         let faults = [0, 0, 3, 8, 20][chance.usize(..5)];
-        let calls_max = if large { 24 } else { [4, 10, 30][chance.usize(..3)] };
+        // About six requests come before a first walk, and one before a later one.
+        let calls_max = if large { 24 } else { [5, 10, 14, 30][chance.usize(..4)] };
         let after_ms_max = [500, 5_000, 60_000][chance.usize(..3)];
-        let (calls, after_ms) = (chance.u32(1..=calls_max), chance.u64(..after_ms_max));
+        let (calls, after_ms) = (chance.u32(3..=calls_max), chance.u64(..after_ms_max));
         let end = match chance.u32(..100) {
             0..15 => End::KilledAtRequest(calls),
             15..30 => End::KilledAtAnswer(calls),

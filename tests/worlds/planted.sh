@@ -4,14 +4,14 @@
 #
 #   tests/worlds/planted.sh [BUG...]        all, or these (names without `.patch`)
 #
-# The copies share one target directory, so that only the library is built again for each bug.
+# The copies share the target directory, so that only the library is built again for each bug.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
 here=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}/planted
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}
 unset HALOSYNC_WORLD_SEED
 
 bugs=("$@")
