@@ -20,7 +20,8 @@
 //! - `HALOSYNC_WORLD_SEED=17 cargo test --test worlds -- --nocapture worlds_converge` plays one and tells its story.
 //! - `HALOSYNC_WORLDS=1000000 cargo test --release --test worlds -- --nocapture worlds_converge` is the long campaign on
 //!   all cores; it stops at the first failing seed. `HALOSYNC_WORLDS_FROM=5000000` begins elsewhere,
-//!   `HALOSYNC_WORLDS_ALL=1` ignores `NOT_YET`, `HALOSYNC_WORLDS_KEEP=1` goes on after a failure and lists all of them.
+//!   `HALOSYNC_WORLDS_KEEP=1` goes on after a failure and lists all of them.
+//! - `HALOSYNC_WORLDS_WITH=all`, or names of hardships with commas between them, tries what is not stood yet.
 //! - `tests/worlds/planted.sh` plants bugs into copies of the tree and demands that the worlds find each.
 
 #![allow(clippy::print_stdout, reason = "a campaign tells how it goes")]

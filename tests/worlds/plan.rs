@@ -3,6 +3,7 @@
 //! Each part draws from a stream of its own, so that a change in how the agent asks does not turn every later draw into
 //! another one, and a seed of the corpus keeps its meaning for as long as it can.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -26,6 +27,8 @@ pub(crate) enum Hardship {
     OrderIgnored,
     /// The plain list leaves old closed tickets out.
     PartialPlainList,
+    /// The status list is refused or unreadable for a while, and numbers stand in for names.
+    StatusListFails,
 }
 
 /// What the agent cannot stand yet. To be emptied.
@@ -36,11 +39,16 @@ pub(crate) const NOT_YET: &[Hardship] = &[
     Hardship::OtherDateFilter,
     Hardship::OrderIgnored,
     Hardship::PartialPlainList,
+    Hardship::StatusListFails,
 ];
+
+/// Names of hardships that are tried although they are not stood yet, or `all`.
+static TRIED: LazyLock<String> = LazyLock::new(|| std::env::var("HALOSYNC_WORLDS_WITH").unwrap_or_default());
 
 /// Whether worlds may have it.
 pub(crate) fn stands(hardship: Hardship) -> bool {
-    !NOT_YET.contains(&hardship) || std::env::var_os("HALOSYNC_WORLDS_ALL").is_some()
+    let tried = || *TRIED == "all" || TRIED.split(',').any(|name| name == format!("{hardship:?}"));
+    !NOT_YET.contains(&hardship) || tried()
 }
 
 /// A stream of draws that belongs to one part of one world.
@@ -154,7 +162,7 @@ const HARD_KNOBS: &[(Hardship, u32, &[&str])] = &[
 ];
 
 /// So rarely is a world large enough for the agent to commit in the middle of a walk.
-const LARGE_ONE_IN: u64 = 100;
+const LARGE_ONE_IN: u64 = 250;
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Plan {
@@ -163,9 +171,9 @@ impl Plan {
         let (tickets, page_size) = if large {
             (chance.u32(1_020..1_250), chance.u32(60..=100))
         } else {
-            let page_size = chance.u32(1..=20);
-            let pages = [1, 2, 2, 3, 5, 9][chance.usize(..6)];
-            ((page_size * pages + chance.u32(..page_size)).clamp(5, 120), page_size)
+            let page_size = chance.u32(1..=14);
+            let pages = [1, 2, 2, 3, 5, 8][chance.usize(..6)];
+            ((page_size * pages + chance.u32(..page_size)).clamp(5, 90), page_size)
         };
         let overlap = Duration::from_secs([60, 600, 600, 3_600][chance.usize(..4)]);
         let parallel_requests = chance.u32(1..=6);

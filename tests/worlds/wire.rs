@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::coverage::Happening;
 use crate::ledger::{Ledger, Seq};
 use crate::people::{self, Moment};
-use crate::plan::{End, PassPlan, percent, stream};
+use crate::plan::{End, Hardship, PassPlan, percent, stands, stream};
 use crate::simulated::World;
 
 /// No pass of a small world asks that often.
@@ -130,7 +130,8 @@ impl Wire {
             while percent(chance, seen.plan.bustle) {
                 people::act(ledger, server, now, moment, chance);
             }
-            let fault = percent(chance, seen.plan.faults).then(|| fault(chance));
+            let spared = path.ends_with("/status") && !stands(Hardship::StatusListFails);
+            let fault = percent(chance, seen.plan.faults).then(|| fault(chance)).filter(|_| !spared);
             if let Some((happening, effect)) = &fault {
                 ledger.coverage.saw(*happening);
                 ledger.tell(now, || format!("request {} ({path}) meets {effect:?}", seen.requests));
