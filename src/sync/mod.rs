@@ -25,6 +25,10 @@ use crate::halo::HaloError;
 use crate::store::{Store, StoreError};
 use crate::ticket::Stamp;
 
+/// Rows a transaction, about: so many that the transaction costs little beside them, and so few that
+/// little is asked for twice after a kill.
+pub const BATCH_ROWS: usize = 800;
+
 /// The time by the local clock, for records and schedules; never for the watermark.
 pub type Wall = Arc<dyn Fn() -> Stamp + Send + Sync>;
 

@@ -36,6 +36,8 @@ pub struct Settings {
     pub page_size: u32,
     /// Requests at a time.
     pub parallel_requests: u32,
+    /// Rows a transaction, about; usually [`super::BATCH_ROWS`].
+    pub batch_rows: usize,
     /// Which walk is due when.
     pub schedule: Schedule,
     /// The share of the tickets that may disappear at once.

@@ -15,7 +15,7 @@ use super::account::{Account, Rules, Verdict};
 use super::pages::{Ahead, Lane, Page};
 use super::pass::{Pass, start_of};
 use super::reading::{Fault, Next, Step};
-use super::writer::{BATCH_ROWS, Batch, Tally, Writer, figures};
+use super::writer::{Batch, Tally, Writer, figures};
 use crate::halo::{Filter, HaloError, Listed};
 use crate::store::{Place, Sighting, Unfinished};
 use crate::ticket::Stamp;
@@ -314,7 +314,7 @@ impl Reader<'_> {
         }
         let account = self.account();
         self.pass.progress.received(account.rows(), account.reading().latest_count());
-        if BATCH_ROWS <= self.walked.rest.sightings.len() {
+        if self.pass.settings.batch_rows <= self.walked.rest.sightings.len() {
             self.store().await?;
         }
         self.rest_ids.extend(page.received.tickets.iter().map(|(id, _)| id.cast_unsigned()));

@@ -17,9 +17,6 @@ use crate::ticket::Stamp;
 use crate::ticket::parse::Stray;
 use crate::watermark::Walk;
 
-/// Rows a transaction, about.
-pub(super) const BATCH_ROWS: usize = 800;
-
 /// Rows that are stored together.
 #[derive(Default)]
 pub(super) struct Batch {

@@ -32,15 +32,7 @@ pub(crate) enum Hardship {
 }
 
 /// What the agent cannot stand yet. To be emptied.
-pub(crate) const NOT_YET: &[Hardship] = &[
-    Hardship::LeavingInMidWalk,
-    Hardship::ReturningInMidWalk,
-    Hardship::ClockStepsBack,
-    Hardship::OtherDateFilter,
-    Hardship::OrderIgnored,
-    Hardship::PartialPlainList,
-    Hardship::StatusListFails,
-];
+pub(crate) const NOT_YET: &[Hardship] = &[];
 
 /// Names of hardships that are tried although they are not stood yet, or `all`.
 static TRIED: LazyLock<String> = LazyLock::new(|| std::env::var("HALOSYNC_WORLDS_WITH").unwrap_or_default());
@@ -77,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) knobs: Vec<String>,
     pub(crate) page_size: u32,
     pub(crate) parallel_requests: u32,
+    pub(crate) batch_rows: usize,
+    pub(crate) follow_every: Duration,
     pub(crate) overlap: Duration,
     pub(crate) full_every: Option<Duration>,
     pub(crate) rate_limit: (u32, Duration),
@@ -161,20 +155,14 @@ const HARD_KNOBS: &[(Hardship, u32, &[&str])] = &[
     (Hardship::PartialPlainList, 5, &["plain_list=open_and_recent"]),
 ];
 
-/// So rarely is a world large enough for the agent to commit in the middle of a walk.
-const LARGE_ONE_IN: u64 = 250;
-
 impl Plan {
     pub(crate) fn of(seed: u64) -> Plan {
         let mut chance = stream(seed, 1, 0);
-        let large = chance.u64(..LARGE_ONE_IN) == 0;
-        let (tickets, page_size) = if large {
-            (chance.u32(1_020..1_250), chance.u32(60..=100))
-        } else {
-            let page_size = chance.u32(1..=14);
-            let pages = [1, 2, 2, 3, 5, 8][chance.usize(..6)];
-            ((page_size * pages + chance.u32(..page_size)).clamp(5, 90), page_size)
-        };
+        let page_size = chance.u32(1..=14);
+        let pages = [1, 2, 2, 3, 5, 8][chance.usize(..6)];
+        let tickets = (page_size * pages + chance.u32(..page_size)).clamp(5, 90);
+        let batch_rows = chance.usize(1..=30);
+        let follow_every = Duration::from_secs([1, 5, 60, 300][chance.usize(..4)]);
         let overlap = Duration::from_secs([60, 600, 600, 3_600][chance.usize(..4)]);
         let parallel_requests = chance.u32(1..=6);
         let full_every = [None, Some(6), Some(24), Some(24)][chance.usize(..4)].map(Duration::from_hours);
@@ -184,19 +172,21 @@ impl Plan {
         let clock_wrong_days = if percent(&mut chance, 50) { 0 } else { chance.i64(1..20) };
         let max_retries = chance.u32(1..=5);
         let latency_ms = [20, 200, 400, 3_000][chance.usize(..4)];
-        let passes = if large { 3 } else { chance.u64(2..6) };
+        let passes = chance.u64(2..6);
         Plan {
             seed,
             tickets,
             knobs: knobs(seed, overlap, page_size),
             page_size,
             parallel_requests,
+            batch_rows,
+            follow_every,
             overlap,
             full_every,
             rate_limit,
             max_retries,
             latency_ms,
-            passes: (0..passes).map(|number| PassPlan::of(seed, number, large, clock_wrong_days)).collect(),
+            passes: (0..passes).map(|number| PassPlan::of(seed, number, clock_wrong_days)).collect(),
         }
     }
 
@@ -237,7 +227,7 @@ fn knobs(seed: u64, overlap: Duration, page_size: u32) -> Vec<String> {
 }
 
 impl PassPlan {
-    fn of(seed: u64, number: u64, large: bool, clock_wrong_days: i64) -> PassPlan {
+    fn of(seed: u64, number: u64, clock_wrong_days: i64) -> PassPlan {
         let mut chance = stream(seed, 3, number);
         let pauses = if number == 0 { 0 } else { chance.u32(..6) };
         let pause = |chance: &mut Rng| {
@@ -248,7 +238,7 @@ impl PassPlan {
         let bustle = [0, 5, 15, 40][chance.usize(..4)];
         let faults = [0, 0, 3, 8, 20][chance.usize(..5)];
         // About six requests come before a first walk, and one before a later one.
-        let calls_max = if large { 24 } else { [5, 10, 14, 30][chance.usize(..4)] };
+        let calls_max = [5, 10, 14, 30][chance.usize(..4)];
         let after_ms_max = [500, 5_000, 60_000][chance.usize(..3)];
         let (calls, after_ms) = (chance.u32(3..=calls_max), chance.u64(..after_ms_max));
         let end = match chance.u32(..100) {
