@@ -127,7 +127,9 @@ impl Copy {
                     .join("|")
             });
             into(&table);
-            rows.iter().for_each(|row| into(row));
+            for row in &rows {
+                into(row);
+            }
         }
     }
 

@@ -117,8 +117,8 @@ impl Coverage {
     /// The share of the worlds in which each thing happened.
     pub(crate) fn shares(&self, worlds: u64) -> String {
         let share = |count: u64| 100.0 * to_f64(count) / to_f64(worlds.max(1));
-        let words = self.0.iter().map(|(happening, count)| format!("{happening:?} {:.1} %", share(*count)));
-        words.collect::<Vec<_>>().join(", ")
+        let all = self.0.iter().map(|(happening, count)| format!("{happening:?} {:.1} %", share(*count)));
+        all.collect::<Vec<_>>().join(", ")
     }
 }
 

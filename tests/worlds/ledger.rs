@@ -1,6 +1,7 @@
 //! What happened on the server, and to whom: the oracle's memory. It asks the server what it lists and never the agent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,7 +15,8 @@ use crate::mapping::{self, Names};
 pub(crate) type Seq = u64;
 
 /// The life of one ticket, as far as a promise about it depends on it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none excludes another")]
 pub(crate) struct Life {
     pub(crate) listed: bool,
     /// When it last came into the list.
@@ -34,8 +36,29 @@ pub(crate) struct Life {
     row: Option<Arc<Vec<Value>>>,
 }
 
+/// Without the row, which is long.
+impl fmt::Debug for Life {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let standing = [
+            (self.listed, "listed"),
+            (self.deleted, "deleted"),
+            (self.merged, "merged"),
+            (self.hidden, "hidden"),
+        ];
+        let standing: Vec<_> = standing.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
+        write!(
+            out,
+            "{}, entered at #{}, changed at #{}",
+            standing.join(", "),
+            self.entered_at,
+            self.changed_at
+        )
+    }
+}
+
 /// One event.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one event may do several of them")]
 pub(crate) struct Event {
     pub(crate) seq: Seq,
     /// Whether a ticket left the list.
@@ -51,13 +74,10 @@ pub(crate) struct Event {
 impl Event {
     /// Whether somebody left, and whether somebody entered what such a walk is shown.
     pub(crate) fn exchanged(self, full: bool) -> (bool, bool) {
-        let entered = self.returned || self.newcomer && !NEWCOMERS_ARE_TOLD_APART;
-        (self.left, if full { entered } else { entered || self.newcomer || self.stamped })
+        // Full walks count against the set as it stood, so that a newcomer cannot stand in for a leaver.
+        (self.left, self.returned || !full && (self.newcomer || self.stamped))
     }
 }
-
-/// Whether full walks count against the set as it stood, so that a newcomer cannot stand in for a leaver.
-const NEWCOMERS_ARE_TOLD_APART: bool = true;
 
 /// What happened to the tickets an event named.
 #[derive(Clone, Debug, Default)]

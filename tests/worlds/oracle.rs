@@ -64,8 +64,9 @@ impl Oracle {
         let (walks, moves) = (copy.walks(), copy.moves());
         let chain = resumed(&walks, run);
         let mine: Vec<&Walk> = walks.iter().filter(|walk| walk.run_id == run).collect();
-        let counted = !mine.is_empty() && mine.iter().all(|walk| walk.is_counted());
-        let full = mine.iter().any(|walk| walk.full);
+        let mut fulls = mine.iter().filter(|walk| walk.full).peekable();
+        let full = fulls.peek().is_some() && fulls.all(|walk| walk.is_counted());
+        let counted = full || mine.iter().any(|walk| !walk.full && walk.is_counted());
         self.judge_moves(&moves, &walks, run, chain)?;
         let (mark, journalled) = (copy.mark(), moves.last().and_then(|step| step.to));
         if mark != journalled {
@@ -169,7 +170,8 @@ impl Oracle {
         }
         for id in tickets.keys() {
             let life = ledger.lives.get(id).cloned().unwrap_or_default();
-            if !life.listed && !(knobs.forbids(&life) && absences.contains(id)) {
+            let may_stay = knobs.forbids(&life) && absences.contains(id);
+            if !life.listed && !may_stay {
                 return Err(format!("ticket {id} is here in the end, and it is gone: {life:?}"));
             }
         }

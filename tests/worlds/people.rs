@@ -81,7 +81,9 @@ pub(crate) fn act(
                 server.hide(&[one, other]);
                 Deed { to: vec![], stamped: false, words: format!("hides {one}, {other}") }
             });
-            [one, other].iter().for_each(|id| ledger.note(*id, |life| life.hidden = true));
+            for id in [one, other] {
+                ledger.note(id, |life| life.hidden = true);
+            }
         }
         64..72 if may_return => {
             let Some(id) = gone else { return };
@@ -103,12 +105,7 @@ pub(crate) fn act(
         }
         79..84 if may_return => {
             let id = gone.unwrap_or(one);
-            saw.push(Happening::Unmerged);
-            ledger.witness(server, now, |server| {
-                server.unmerge(id, now);
-                Deed { to: vec![id], stamped: merge_stamps, words: format!("unmerges {id}") }
-            });
-            ledger.note(id, |life| life.deleted &= !std::mem::take(&mut life.merged));
+            return unmerge(ledger, server, now, id);
         }
         84..88 => {
             saw.push(Happening::SilentChange);
@@ -129,6 +126,16 @@ pub(crate) fn act(
     for happening in saw {
         ledger.coverage.saw(happening);
     }
+}
+
+fn unmerge(ledger: &mut Ledger, server: &mut Server, now: DateTime<Utc>, id: i64) {
+    ledger.coverage.saw(Happening::Unmerged);
+    let stamped = server.knobs().merge_stamps.is_on();
+    ledger.witness(server, now, |server| {
+        server.unmerge(id, now);
+        Deed { to: vec![id], stamped, words: format!("unmerges {id}") }
+    });
+    ledger.note(id, |life| life.deleted &= !std::mem::take(&mut life.merged));
 }
 
 fn edit(chance: &mut Rng) -> Edit {

@@ -53,8 +53,14 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(world: Arc<World>, ledger: Ledger, seed: u64, latency_ms: u64) -> Arc<Wire> {
-        let seen = Seen { number: 0, plan: PassPlan::quiet(), requests: 0, lists: Vec::new() };
-        Arc::new(Wire { world, seed, latency_ms, state: Mutex::new((ledger, seen)), killed: Notify::new() })
+        let nothing = Seen { number: 0, plan: PassPlan::quiet(), requests: 0, lists: Vec::new() };
+        Arc::new(Wire {
+            world,
+            seed,
+            latency_ms,
+            state: Mutex::new((ledger, nothing)),
+            killed: Notify::new(),
+        })
     }
 
     /// From now on it is this pass that asks.
