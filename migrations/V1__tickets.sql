@@ -216,6 +216,7 @@ CREATE TABLE walks (
     asked_from    TEXT,
     fill          INTEGER NOT NULL DEFAULT 0,  -- the first of its scope
     resumed       INTEGER NOT NULL DEFAULT 0,
+    moves_before  INTEGER NOT NULL,            -- the newest `move_id` when it began
     started_at    TEXT NOT NULL,
     ended_at      TEXT
 );
@@ -366,7 +367,8 @@ SELECT
     (SELECT covered_until FROM watermarks) AS covered_until,
     (SELECT newest_seen FROM watermarks) AS newest_seen,
     (SELECT MAX(ended_at) FROM runs WHERE outcome = 'complete' AND kind = 'sync') AS last_complete_at,
-    (SELECT MAX(ended_at) FROM walks WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')) AS last_full_at,
+    (SELECT ended_at FROM walks WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')
+     ORDER BY walk_id DESC LIMIT 1) AS last_full_at,
     (SELECT outcome FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_outcome,
     (SELECT error FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_error,
     (SELECT COUNT(*) FROM tickets) AS tickets,

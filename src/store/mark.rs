@@ -61,15 +61,16 @@ impl Snapshot<'_> {
         stamp(covered_until.optional()?.flatten())
     }
 
-    /// Whether the server's clock stepped back since the last counted full walk.
+    /// Whether the server's clock stepped back since the last counted full walk began.
     ///
     /// # Errors
     /// [`StoreError`]
     pub fn stepped_since_full(&self) -> Result<bool, StoreError> {
         Ok(self.connection.query_row(
             "SELECT EXISTS (SELECT 1 FROM watermark_journal
-             WHERE reason = 'clock_stepped' AND moved_at > COALESCE((SELECT MAX(ended_at) FROM walks
-                 WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')), ''))",
+             WHERE reason = 'clock_stepped' AND move_id > COALESCE((SELECT moves_before FROM walks
+                 WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')
+                 ORDER BY walk_id DESC LIMIT 1), 0))",
             [],
             |row| row.get(0),
         )?)

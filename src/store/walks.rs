@@ -96,9 +96,11 @@ impl Snapshot<'_> {
     /// [`StoreError`]
     pub fn last_full(&self) -> Result<Option<Stamp>, StoreError> {
         stamp(self.connection.query_row(
-            "SELECT MAX(ended_at) FROM walks WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')",
+            // The last one and not the latest: the local clock may have been set back since.
+            "SELECT MAX(walk_id), ended_at FROM walks
+             WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')",
             [],
-            |row| row.get(0),
+            |row| row.get(1),
         )?)
     }
 
@@ -203,7 +205,8 @@ impl Writing<'_> {
             self.give_up_walks(now)?;
         }
         self.connection.execute(
-            "INSERT INTO walks (run_id, kind, asked_from, fill, started_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO walks (run_id, kind, asked_from, fill, started_at, moves_before)
+             VALUES (?1, ?2, ?3, ?4, ?5, (SELECT COALESCE(MAX(move_id), 0) FROM watermark_journal))",
             (run_id, walk.word(), from, fill, now.to_string()),
         )?;
         Ok(self.connection.last_insert_rowid())

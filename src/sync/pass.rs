@@ -343,6 +343,10 @@ impl Pass {
         let mut warnings = Vec::new();
         if !walked.unnamed.is_empty() {
             self.look_up_statuses().await?;
+            let names = self.store.lock().read(|snapshot| snapshot.status_names())?;
+            for sighting in &mut walked.rest.sightings {
+                sighting.ticket.name_status(|status| names.get(&status).cloned());
+            }
         }
         let (mut walk_outcome, mut outcome) = judge(&walked);
         if closing == Closing::WithoutTheCanary {

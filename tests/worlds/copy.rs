@@ -15,6 +15,7 @@ pub(crate) struct Copy(pub(crate) Connection);
 /// A walk as `walks` has it.
 #[derive(Debug)]
 pub(crate) struct Walk {
+    pub(crate) walk_id: i64,
     pub(crate) run_id: i64,
     pub(crate) full: bool,
     pub(crate) outcome: Option<String>,
@@ -63,8 +64,9 @@ impl Copy {
 
     /// All walks, in order.
     pub(crate) fn walks(&self) -> Vec<Walk> {
-        let sql = "SELECT run_id, kind, outcome, pages, asked_from FROM walks ORDER BY walk_id";
+        let sql = "SELECT run_id, kind, outcome, pages, asked_from, walk_id FROM walks ORDER BY walk_id";
         self.all(sql, |row| Walk {
+            walk_id: row.get(5).expect("a walk"),
             run_id: row.get(0).expect("a pass"),
             full: row.get::<_, String>(1).expect("a kind") == "full",
             outcome: row.get(2).expect("an outcome"),

@@ -37,11 +37,15 @@ struct First {
 pub(crate) struct Oracle {
     overlap: TimeDelta,
     firsts: BTreeMap<i64, First>,
+    /// When each walk began: one that is taken up again began in an earlier pass.
+    begun: BTreeMap<i64, First>,
+    /// The server's time on the last list that a pass received: a pass may walk more than once.
+    lasts: BTreeMap<i64, DateTime<Utc>>,
 }
 
 impl Oracle {
     pub(crate) fn new(overlap: TimeDelta) -> Oracle {
-        Oracle { overlap, firsts: BTreeMap::new() }
+        Oracle { overlap, firsts: BTreeMap::new(), begun: BTreeMap::new(), lasts: BTreeMap::new() }
     }
 
     /// Judges after a pass, however it ended.
@@ -62,12 +66,19 @@ impl Oracle {
             self.firsts.insert(run, First { seq: first.seq, date });
         }
         let (walks, moves) = (copy.walks(), copy.moves());
-        let chain = resumed(&walks, run);
+        for walk in walks.iter().filter(|walk| walk.run_id == run) {
+            if let Some(first) = self.firsts.get(&run) {
+                self.begun.entry(walk.walk_id).or_insert(*first);
+            }
+        }
+        if let Some(last) = seen.lists.iter().filter_map(|list| list.received).max() {
+            self.lasts.insert(run, last);
+        }
         let mine: Vec<&Walk> = walks.iter().filter(|walk| walk.run_id == run).collect();
         let mut fulls = mine.iter().filter(|walk| walk.full).peekable();
         let full = fulls.peek().is_some() && fulls.all(|walk| walk.is_counted());
         let counted = full || mine.iter().any(|walk| !walk.full && walk.is_counted());
-        self.judge_moves(&moves, &walks, run, chain)?;
+        self.judge_moves(&moves, &walks, run)?;
         let (mark, journalled) = (copy.mark(), moves.last().and_then(|step| step.to));
         if mark != journalled {
             return Err(format!("the mark stands at {mark:?}, and the journal says {journalled:?}"));
@@ -95,7 +106,12 @@ impl Oracle {
             } else {
                 Happening::FollowingWalkCounted
             });
-            let first = self.firsts.get(&chain.filter(|_| full).unwrap_or(run));
+            let of_walk = |walk: &&Walk| self.begun.get(&walk.walk_id);
+            let first = if full {
+                mine.iter().find(|walk| walk.full).and_then(of_walk)
+            } else {
+                self.firsts.get(&run)
+            };
             let asked = mine.iter().filter_map(|walk| walk.asked_from).min();
             let should = before.mark.map(|mark| mark.minus(self.overlap));
             let bound = if full { None } else { asked.min(should).or(asked) };
@@ -105,7 +121,7 @@ impl Oracle {
     }
 
     /// The moves of the mark.
-    fn judge_moves(&self, moves: &[Move], walks: &[Walk], run: i64, chain: Option<i64>) -> Verdict {
+    fn judge_moves(&self, moves: &[Move], walks: &[Walk], run: i64) -> Verdict {
         let mut at: Option<Stamp> = None;
         for step in moves {
             let Move { from, to, reason, .. } = step;
@@ -132,12 +148,11 @@ impl Oracle {
             if !walks.iter().any(|walk| walk.run_id == run && walk.is_counted()) {
                 return Err(format!("the mark moved in pass {run}, and no walk of it was counted: {step:?}"));
             }
-            let passes = chain.unwrap_or(run)..=run;
-            let latest = self.firsts.range(passes).map(|(_, first)| first.date).max();
+            let latest = self.lasts.range(..=run).map(|(_, last)| *last).max();
             let latest = latest.ok_or("the mark moved in a pass that received no list")?;
             if step.to.is_some_and(|to| latest < to.instant()) {
                 return Err(format!(
-                    "the mark is later than {latest}, the first answer of its pass: {step:?}"
+                    "the mark is later than {latest}, the latest answer of its pass: {step:?}"
                 ));
             }
         }
@@ -214,14 +229,6 @@ impl Forbids {
     fn forbids(self, life: &Life) -> bool {
         if life.hidden { self.hidden } else { life.deleted && self.deleted }
     }
-}
-
-/// The pass in which the full walk of pass `run` may have begun: one that was cut short left a position behind.
-fn resumed(walks: &[Walk], run: i64) -> Option<i64> {
-    let earlier = walks.iter().filter(|walk| walk.full && walk.run_id < run).rev();
-    let cut_short = |walk: &&Walk| 0 < walk.pages && matches!(walk.outcome.as_deref(), None | Some("failed"));
-    let all: Vec<_> = earlier.take_while(|walk| !walk.is_counted()).filter(cut_short).collect();
-    all.last().map(|walk| walk.run_id)
 }
 
 /// A ticket that was there all the time, or that the server only refuses to show, was not removed.
