@@ -16,7 +16,7 @@ use halosync::sync::account::{Account, Rules, Verdict};
 use halosync::sync::reading::{Next, Received};
 use halosync::ticket::attribute::{MERGED_INTO_ID, STATUS, STATUS_ID};
 use halosync::ticket::parse::{self, List};
-use halosync::ticket::{ATTRIBUTES, Ticket, Value};
+use halosync::ticket::{ATTRIBUTES, Stamp, Ticket, Value};
 use secrecy::{ExposeSecret as _, SecretString};
 
 mod support;
@@ -520,6 +520,28 @@ async fn an_answer_that_is_no_list_is_an_error_and_never_an_empty_list() {
             presentable(name, &error),
             format!("the answer for the ticket list cannot be used (status 200, {size} bytes{html}): {says}"),
         );
+    }
+}
+
+#[tokio::test]
+async fn open_and_closed_tickets_are_asked_for_apart_with_any_other_filter() {
+    let from = Stamp::from_spelled("2026-11-22T12:00:00.000Z").unwrap();
+    let all = |coverage| Filter::All { types: Vec::new(), coverage };
+    let updated = |coverage| Filter::UpdatedFrom { types: vec![4], from, coverage };
+    let plain = "?pageinate=true&page_no=1&page_size=100&order=id&orderdesc=false";
+    let since = "&requesttype_id=4&lastupdatefromdate=2026-11-22T12%3A00%3A00.000Z";
+    for (filter, more) in [
+        (all(Coverage::Plain), String::new()),
+        (all(Coverage::Open), "&open_only=true".into()),
+        (all(Coverage::Closed), "&closed_only=true".into()),
+        (updated(Coverage::Plain), since.into()),
+        (updated(Coverage::Open), format!("{since}&open_only=true")),
+        (updated(Coverage::Closed), format!("{since}&closed_only=true")),
+    ] {
+        let server = Arc::new(Recorded::signed_in().with("/api/tickets", &[(200, "list-empty.json")]));
+        once(&server).list(&filter, 1, 100).await.unwrap();
+        let asked = &server.asked("/api/tickets")[0].url;
+        assert_eq!(*asked, format!("https://desk.example.com/api/tickets{plain}{more}"));
     }
 }
 
