@@ -53,6 +53,7 @@ fn every_bad_input_is_told_as_the_golden_file_says() {
     full_disks(&mut book);
     files_that_are_in_the_way(&mut book);
     nothing_to_read(&mut book);
+    resets(&mut book);
     command_lines(&mut book);
     for_programs(&mut book);
     book.compare();
@@ -530,6 +531,41 @@ fn nothing_to_read(book: &mut Book) {
     case.write("halosync.db", "").ends(&["export", "delta"], 66, Left::AsItWas);
 }
 
+fn resets(book: &mut Book) {
+    let back = &["reset", "--to", "2020-01-01", "--reason", "a backup was restored"];
+    book.case("reset without a database").ends(back, 66, Left::AsItWas);
+
+    let case = book.case("reset of an empty file");
+    case.write("halosync.db", "").ends(back, 66, Left::AsItWas);
+
+    let mut case = book.case("reset while another instance is at work");
+    case.copy();
+    let mut lock = File::create(case.path("halosync.db.lock")).expect("the lock file");
+    writeln!(lock, "{}", std::process::id()).expect("a pid");
+    lock.try_lock().expect("the lock");
+    case.ends(back, 75, Left::AsItWas);
+    drop(lock);
+
+    let mut case = book.case("reset of a copy that was never complete");
+    case.serve(&[]);
+    case.fault("list:status=403");
+    assert_eq!(case.run(&["sync"]).status.code(), Some(77));
+    case.ends(back, 3, Left::AsItWas);
+
+    let mut case = book.case("reset of the database of another server");
+    case.copy();
+    case.change_server("http://127.0.0.1:2").ends(back, 78, Left::AsItWas);
+
+    for (name, to) in
+        [("reset to the future", "9999-01-01"), ("reset forward", "2020-01-02T03:04:05.678+02:00")]
+    {
+        let mut case = book.case(name);
+        case.copy();
+        case.sql("UPDATE watermarks SET covered_until = '2020-01-02T00:00:00.000Z'");
+        case.ends(&["reset", "--to", to, "--reason", "x"], 2, Left::AsItWas);
+    }
+}
+
 fn command_lines(book: &mut Book) {
     for (name, arguments) in [
         ("a consumer's name with a capital letter", &["export", "delta", "--consumer", "Warehouse"][..]),
@@ -546,6 +582,11 @@ fn command_lines(book: &mut Book) {
         ("a bad duration", &["status", "--max-age", "15"]),
         ("a demo without tickets", &["demo", "--tickets", "0"]),
         ("quiet and verbose", &["-q", "-v", "status"]),
+        ("reset without a time", &["reset", "--reason", "a backup was restored"]),
+        ("reset without a reason", &["reset", "--to", "2020-01-01"]),
+        ("reset with an empty reason", &["reset", "--to", "2020-01-01", "--reason", " "]),
+        ("reset to a time without a zone", &["reset", "--to", "2020-01-01T12:00:00", "--reason", "x"]),
+        ("reset to no time", &["reset", "--to", "yesterday", "--reason", "x"]),
     ] {
         book.case(name).ends(arguments, 2, Left::AsItWas);
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::reset::ResetProblem;
 use crate::config::Problem;
 use crate::export::ExportError;
 use crate::halo::{HaloError, Root};
@@ -107,6 +108,9 @@ pub enum AgentError {
     /// The files.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The watermark cannot be moved as wanted.
+    #[error(transparent)]
+    Reset(#[from] ResetProblem),
     /// The simulator.
     #[error("cannot serve the simulated HaloITSM")]
     Serve(#[source] io::Error),
@@ -145,6 +149,8 @@ impl AgentError {
             AgentError::Export(ExportError::CannotCreate { .. }) => 73,
             AgentError::Export(ExportError::Io { .. }) => 74,
             AgentError::Export(ExportError::Contradiction { .. }) => 65,
+            AgentError::Reset(ResetProblem::NoMark) => 3,
+            AgentError::Reset(ResetProblem::Future(_) | ResetProblem::Forward { .. }) => 2,
             AgentError::Serve(_) | AgentError::System { .. } => 1,
             AgentError::Stopped(Signal::Interrupt) => 130,
             AgentError::Stopped(Signal::Terminate) => 143,
@@ -206,6 +212,13 @@ impl AgentError {
             AgentError::Export(ExportError::Contradiction { .. }) => {
                 "move the file aside; packages are made again from where the book of the database ends".into()
             }
+            AgentError::Reset(problem) => match problem {
+                ResetProblem::NoMark => "the next `halosync sync` reads every ticket anyway".into(),
+                ResetProblem::Future(_) => "name a time that has passed, by this machine's clock".into(),
+                ResetProblem::Forward { .. } => {
+                    "name an earlier time; forward the watermark goes by itself, when a walk was counted".into()
+                }
+            },
             AgentError::Serve(_) => "choose another --listen address on this machine".into(),
             AgentError::System { .. } => "try again".into(),
             AgentError::Stopped(_) => "the next pass goes on from the watermark".into(),

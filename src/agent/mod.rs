@@ -1,10 +1,11 @@
-//! What one can have the agent do: sync, hand changes on, tell how it stands.
+//! What one can have the agent do: sync, move the watermark back, hand changes on, tell how it stands.
 //!
 //! Here settings, secrets, locks, the clock and the doors are put together; decisions are made below,
 //! words are found above.
 
 mod error;
 mod handover;
+mod reset;
 mod settings;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use chrono::{TimeDelta, Utc};
 
 pub use error::{AgentError, SecretProblem, Signal};
 pub use handover::{Handover, Taken, deliver, snapshot};
+pub use reset::{Reset, ResetProblem, reset};
 pub use settings::{Loaded, init, load};
 
 use crate::config::Config;
@@ -127,13 +129,7 @@ pub fn status(loaded: &Loaded) -> Result<Standing, AgentError> {
 
 fn pass_settings(config: &Config, wish: Wish) -> Settings {
     Settings {
-        scope: Scope {
-            server: config.halo.server.as_str().to_owned(),
-            tenant: config.halo.tenant.clone().unwrap_or_default(),
-            ticket_types: Vec::new(),
-            custom_fields: config.halo.include_custom_fields,
-            mapping: MAPPING,
-        },
+        scope: wanted_scope(config),
         ticket_types: config.halo.ticket_types.clone(),
         page_size: config.halo.page_size,
         parallel_requests: config.halo.parallel_requests,
@@ -149,6 +145,17 @@ fn pass_settings(config: &Config, wish: Wish) -> Settings {
         accept_deletes: wish.accept_deletes,
         dry_run: wish.dry_run,
         keep_runs: TimeDelta::from_std(config.store.keep_runs).unwrap_or(TimeDelta::MAX),
+    }
+}
+
+/// The scope of the settings; the numbers of the ticket types are found during a pass.
+fn wanted_scope(config: &Config) -> Scope {
+    Scope {
+        server: config.halo.server.as_str().to_owned(),
+        tenant: config.halo.tenant.clone().unwrap_or_default(),
+        ticket_types: Vec::new(),
+        custom_fields: config.halo.include_custom_fields,
+        mapping: MAPPING,
     }
 }
 

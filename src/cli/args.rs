@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Consumer, Format};
+use crate::ticket::Stamp;
 
 /// Keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite file
 #[derive(Debug, Parser)]
@@ -57,6 +59,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         max_age: Option<Duration>,
     },
+    /// Move the watermark back, so that the next sync asks again for what was updated since
+    Reset(Reset),
     /// Hand changes on as files
     #[command(subcommand)]
     Export(Export),
@@ -88,6 +92,16 @@ pub(super) struct Sync {
     /// Fetch and tell what would change, write nothing but the record of the pass
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reset {
+    /// Where to: a date (midnight UTC) or a time with its zone, such as 2026-11-22T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub(super) to: Stamp,
+    /// Why; it is journalled beside the move
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(super) reason: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,6 +167,20 @@ fn consumer(name: &str) -> Result<Consumer, String> {
     Consumer::parse(name).ok_or_else(|| format!("must be {}", Consumer::RULE))
 }
 
+fn instant(text: &str) -> Result<Stamp, String> {
+    let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").map(midnight);
+    let at = date.or_else(|_| DateTime::parse_from_rfc3339(text).map(|at| at.with_timezone(&Utc)));
+    at.ok().and_then(Stamp::new).ok_or_else(|| {
+        "must be a date such as 2026-11-22, or a time with its zone such as 2026-11-22T12:00:00Z".to_owned()
+    })
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Err("must say why".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 fn format(word: &str) -> Result<Format, String> {
     Format::parse(word).ok_or_else(|| "must be csv, jsonl or json".to_owned())
 }
@@ -160,6 +188,22 @@ fn format(word: &str) -> Result<Format, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_needs_its_zone_and_a_date_is_its_midnight() {
+        for (text, at) in [
+            ("2026-11-22", Some("2026-11-22T00:00:00.000Z")),
+            ("2026-11-22T12:00:00Z", Some("2026-11-22T12:00:00.000Z")),
+            ("2026-11-22T12:00:00.1239+02:00", Some("2026-11-22T10:00:00.123Z")),
+            ("2026-11-22T12:00:00", None),
+            ("2026-02-30", None),
+            ("22.11.2026", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            assert_eq!(instant(text).ok().map(|at| at.to_string()).as_deref(), at, "{text:?}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

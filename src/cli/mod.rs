@@ -7,6 +7,7 @@ mod complaint;
 mod demo;
 mod export;
 mod progress;
+mod reset;
 mod simulate;
 mod status;
 mod sync;
@@ -78,6 +79,7 @@ fn dispatch(arguments: &Arguments) -> Ended {
         }
         Command::Sync(wish) => sync::sync(arguments, &load()?, wish),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
+        Command::Reset(wish) => reset::reset(arguments, &load()?, wish),
         Command::Export(export) => export::export(arguments, &load()?, export),
         Command::Demo(demo) => demo::demo(arguments, demo),
         Command::Simulate(simulate) => simulate::simulate(arguments, simulate),

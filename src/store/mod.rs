@@ -10,6 +10,7 @@
 
 mod book;
 mod error;
+mod journal;
 mod ledger;
 mod lock;
 mod log;
