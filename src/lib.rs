@@ -2,6 +2,7 @@
 //! file.
 
 pub mod agent;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -20,8 +20,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sync", &["halo", "scope", "store", "ticket", "watermark"]),
     ("simulator", &[]),
     ("agent", &["config", "export", "halo", "scope", "store", "sync", "ticket", "watermark"]),
+    ("check", &["agent", "config", "halo", "store", "sync", "ticket"]),
     ("demo", &["agent", "config", "simulator", "sync"]),
-    ("cli", &["agent", "config", "demo", "simulator", "sync", "ticket", "watermark"]),
+    ("cli", &["agent", "check", "config", "demo", "simulator", "sync", "ticket", "watermark"]),
 ];
 
 /// Words that belong into some rooms only: the word, where it may stand, and why.

@@ -13,16 +13,18 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
+use secrecy::SecretString;
 
 pub use error::{AgentError, SecretProblem, Signal};
 pub use handover::{Handover, Taken, deliver, snapshot};
 pub use reset::{Reset, ResetProblem, reset};
-pub use settings::{Loaded, init, load};
+pub use settings::{Loaded, SecretPlace, init, load};
+pub(crate) use settings::{secret, secret_place};
 
 use crate::config::Config;
 use crate::halo::{Halo, Http, Terms, Throttle, Wiring};
 use crate::scope::{MAPPING, Scope};
-use crate::store::{Health, Lock, Options, Position, Store};
+use crate::store::{Health, Lock, Options, Position, Snapshot, Store, StoreError};
 use crate::sync::{self, Pass, Progress, Report, Settings, SharedStore, Wall};
 use crate::ticket::Stamp;
 use crate::watermark::Schedule;
@@ -61,7 +63,7 @@ pub async fn sync(
     stop: impl Future<Output = Signal>,
 ) -> Result<Report, AgentError> {
     let config = &loaded.config;
-    let secret = settings::secret(loaded)?;
+    let secret = secret(loaded)?;
     let http = Http::new(&wiring(config)?).map_err(AgentError::Wiring)?;
     Store::check_folder(&config.store.path)?;
     let _lock = Lock::of_the_writer(&config.store.path)?;
@@ -69,20 +71,9 @@ pub async fn sync(
     let store = Store::open_where(&config.store.path, &options(config), |snapshot| {
         sync::same_server(snapshot, &settings.scope)
     })?;
-    let limit = config.halo.rate_limit;
-    let window = TimeDelta::from_std(limit.window).unwrap_or(TimeDelta::MAX);
-    let unrecorded = UNRECORDED_A_LANE * u64::from(config.halo.parallel_requests);
-    let spent = store.read(|snapshot| snapshot.requests_since(now().minus(window), unrecorded))?;
-    let terms = Terms {
-        server: config.halo.server.clone(),
-        tenant: config.halo.tenant.clone(),
-        auth_url: config.halo.auth_url.clone(),
-        client_id: config.halo.client_id.clone(),
-        client_secret: secret,
-        scope: config.halo.scope.clone(),
-        retry: config.halo.retry,
-    };
-    let halo = Halo::new(Arc::new(http), Throttle::new(limit, spent), terms, fastrand::f64);
+    let spent = store.read(|snapshot| spent(config, snapshot))?;
+    let throttle = Throttle::new(config.halo.rate_limit, spent);
+    let halo = Halo::new(Arc::new(http), throttle, terms(config, secret), fastrand::f64);
     let store = SharedStore::new(store);
     let wall: Wall = Arc::new(now);
     let mut signal = None;
@@ -94,6 +85,26 @@ pub async fn sync(
         (Ok(report), _) => Ok(report),
         (Err(_), Some(signal)) => Err(AgentError::Stopped(signal)),
         (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// How many requests earlier passes may have made in the window before now.
+pub(crate) fn spent(config: &Config, snapshot: &Snapshot<'_>) -> Result<u64, StoreError> {
+    let window = TimeDelta::from_std(config.halo.rate_limit.window).unwrap_or(TimeDelta::MAX);
+    let unrecorded = UNRECORDED_A_LANE * u64::from(config.halo.parallel_requests);
+    snapshot.requests_since(now().minus(window), unrecorded)
+}
+
+/// How the server of the settings is asked.
+pub(crate) fn terms(config: &Config, secret: SecretString) -> Terms {
+    Terms {
+        server: config.halo.server.clone(),
+        tenant: config.halo.tenant.clone(),
+        auth_url: config.halo.auth_url.clone(),
+        client_id: config.halo.client_id.clone(),
+        client_secret: secret,
+        scope: config.halo.scope.clone(),
+        retry: config.halo.retry,
     }
 }
 
@@ -149,7 +160,7 @@ fn pass_settings(config: &Config, wish: Wish) -> Settings {
 }
 
 /// The scope of the settings; the numbers of the ticket types are found during a pass.
-fn wanted_scope(config: &Config) -> Scope {
+pub(crate) fn wanted_scope(config: &Config) -> Scope {
     Scope {
         server: config.halo.server.as_str().to_owned(),
         tenant: config.halo.tenant.clone().unwrap_or_default(),
@@ -168,7 +179,7 @@ fn options(config: &Config) -> Options {
     }
 }
 
-fn wiring(config: &Config) -> Result<Wiring, AgentError> {
+pub(crate) fn wiring(config: &Config) -> Result<Wiring, AgentError> {
     let halo = &config.halo;
     let ca = halo.ca_file.as_deref().map(settings::certificates).transpose()?;
     Ok(Wiring {

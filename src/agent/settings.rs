@@ -28,6 +28,9 @@ const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// The name of the systemd credential.
 const CREDENTIAL: &str = "halo-client-secret";
 
+/// The variable that may hold the secret.
+const VARIABLE: &str = "HALOSYNC_HALO__CLIENT_SECRET";
+
 /// Reads the settings: `named`, else `HALOSYNC_CONFIG`, else the usual places.
 ///
 /// # Errors
@@ -63,29 +66,45 @@ pub fn init(file: &Path) -> Result<(), AgentError> {
     written.map_err(failed)
 }
 
-/// The client secret: the systemd credential, the environment, its own file, the settings.
-pub(super) fn secret(loaded: &Loaded) -> Result<SecretString, AgentError> {
+/// Where the client secret is.
+#[derive(Debug)]
+pub enum SecretPlace<'a> {
+    /// The credential that systemd hands over.
+    Credential(PathBuf),
+    /// The variable.
+    Environment(&'a SecretString),
+    /// A file of its own.
+    File(&'a Path),
+    /// The settings themselves.
+    Settings(&'a SecretString),
+}
+
+/// Finds the client secret without reading it: the systemd credential, the environment, its own file, the
+/// settings. Nobody else may be able to read it there.
+pub(crate) fn secret_place(loaded: &Loaded) -> Result<SecretPlace<'_>, AgentError> {
     if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
         let file = Path::new(&folder).join(CREDENTIAL);
         if file.exists() {
-            return from_file(&file);
+            return Ok(SecretPlace::Credential(file));
         }
     }
     match &loaded.config.halo.secret {
-        SecretSource::Environment(secret) => {
-            checked(secret.expose_secret(), "HALOSYNC_HALO__CLIENT_SECRET".as_ref())
-        }
-        SecretSource::File(file) => {
-            alone(file)?;
-            from_file(file)
-        }
-        SecretSource::Inline(secret) => {
-            alone(&loaded.file)?;
-            checked(secret.expose_secret(), &loaded.file)
-        }
+        SecretSource::Environment(secret) => Ok(SecretPlace::Environment(secret)),
+        SecretSource::File(file) => alone(file).map(|()| SecretPlace::File(file)),
+        SecretSource::Inline(secret) => alone(&loaded.file).map(|()| SecretPlace::Settings(secret)),
         SecretSource::Absent => {
             Err(AgentError::Secret { place: loaded.file.clone(), problem: SecretProblem::Absent })
         }
+    }
+}
+
+/// The client secret.
+pub(crate) fn secret(loaded: &Loaded) -> Result<SecretString, AgentError> {
+    match secret_place(loaded)? {
+        SecretPlace::Credential(file) => from_file(&file),
+        SecretPlace::Environment(secret) => checked(secret.expose_secret(), VARIABLE.as_ref()),
+        SecretPlace::File(file) => from_file(file),
+        SecretPlace::Settings(secret) => checked(secret.expose_secret(), &loaded.file),
     }
 }
 

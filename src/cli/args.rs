@@ -51,6 +51,12 @@ pub(super) enum Command {
         #[arg(default_value = "agent.toml")]
         file: PathBuf,
     },
+    /// Look at every precondition, from the settings to the ticket list
+    Check {
+        /// Ask no server, read no secret, take no lock
+        #[arg(long)]
+        offline: bool,
+    },
     /// Bring the copy up to date once
     Sync(Sync),
     /// Tell how the copy stands

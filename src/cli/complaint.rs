@@ -54,7 +54,7 @@ pub(super) fn misunderstood(error: &clap::Error, as_json: bool) -> u8 {
 }
 
 /// Why, from near to far; the problems of the settings each.
-fn causes(error: &AgentError) -> Vec<String> {
+pub(super) fn causes(error: &AgentError) -> Vec<String> {
     if let AgentError::Settings { problems, .. } = error {
         return problems.iter().map(|problem| printable(&problem.to_string())).collect();
     }

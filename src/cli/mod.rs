@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Nothing is decided here.
 
 mod args;
+mod check;
 mod complaint;
 mod demo;
 mod export;
@@ -77,6 +78,7 @@ fn dispatch(arguments: &Arguments) -> Ended {
             say(&format!("wrote {}\n", file.display()))?;
             Ok(0)
         }
+        Command::Check { offline } => check::check(arguments, *offline),
         Command::Sync(wish) => sync::sync(arguments, &load()?, wish),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
         Command::Reset(wish) => reset::reset(arguments, &load()?, wish),

@@ -36,6 +36,12 @@ impl ServerUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// Whether what is sent there is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// Whether it is this machine, which no proxy can reach.
     #[must_use]
     pub fn is_loopback(&self) -> bool {

@@ -63,11 +63,7 @@ impl Halo {
         {
             return Ok(token.clone());
         }
-        let endpoint = match &keyring.endpoint {
-            Some(endpoint) => endpoint.clone(),
-            None => self.endpoint().await?,
-        };
-        keyring.endpoint = Some(endpoint.clone());
+        let endpoint = self.known_endpoint(&mut keyring).await?;
         let scope = keyring.scope.unwrap_or(&self.terms.scope);
         let grant = match self.grant(&endpoint, scope).await {
             Err(HaloError::Credentials { code, .. }) if code == "invalid_scope" && scope != WIDEST_SCOPE => {
@@ -86,6 +82,16 @@ impl Halo {
         };
         keyring.token = Some(token.clone());
         Ok(token)
+    }
+
+    /// Where tokens are asked for; found out once.
+    pub(super) async fn known_endpoint(&self, keyring: &mut Keyring) -> Result<Url, HaloError> {
+        if let Some(endpoint) = &keyring.endpoint {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = self.endpoint().await?;
+        keyring.endpoint = Some(endpoint.clone());
+        Ok(endpoint)
     }
 
     /// Where tokens are asked for: as configured, else as the server says, else beside the server

@@ -10,6 +10,7 @@
 
 mod book;
 mod error;
+mod inspection;
 mod journal;
 mod ledger;
 mod lock;
@@ -28,6 +29,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub use book::{Delivered, Position};
 pub use error::StoreError;
 pub use ledger::Verdict;
+pub use inspection::Calibration;
 pub use lock::{Lock, LockError};
 pub use open::{Options, SCHEMA_VERSION};
 pub use read::{Health, LastRun, Snapshot, StoredRow};
