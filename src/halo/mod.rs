@@ -146,10 +146,11 @@ impl Halo {
         errand: &Errand<'_>,
         read: impl Fn(&Answer) -> Result<T, ParseError>,
     ) -> Result<(T, Receipt), HaloError> {
-        let mut token = self.token(None).await?;
+        let mut refused = None;
         let mut renewed = false;
         let mut retries = 0;
         loop {
+            let token = self.pass_with_token(refused.as_ref()).await?;
             let ask = Ask { url: errand.url.clone(), form: None, bearer: Some(token.clone()) };
             let failed = match self.send(errand, ask, &read).await {
                 Ok(done) => return Ok(done),
@@ -159,13 +160,11 @@ impl Halo {
                 Verdict::GiveUp => return Err(failed.after(retries)),
                 Verdict::RenewToken => {
                     renewed = true;
-                    token = self.token(Some(&token)).await?;
+                    refused = Some(token);
                 }
                 wait => {
                     self.wait(errand.what, &failed, wait).await;
                     retries += 1;
-                    // The wait may have been longer than the life of the token.
-                    token = self.token(None).await?;
                 }
             }
             self.asked.retries.fetch_add(1, Ordering::Relaxed);
@@ -181,6 +180,7 @@ impl Halo {
     ) -> Result<T, HaloError> {
         let mut retries = 0;
         loop {
+            self.throttle.pass().await;
             let ask = Ask { url: errand.url.clone(), form: form.map(<[_]>::to_vec), bearer: None };
             let failed = match self.send(errand, ask, &read).await {
                 Ok((done, _)) => return Ok(done),
@@ -195,14 +195,26 @@ impl Halo {
         }
     }
 
-    /// Sends one request when the gate lets it pass, and reads the answer.
+    /// Passes the gate with a good token. The wait there may have been longer than the life of the token:
+    /// then a place is given up for a new one.
+    async fn pass_with_token(&self, refused: Option<&Token>) -> Result<Token, HaloError> {
+        let token = self.token(refused).await?;
+        self.throttle.pass().await;
+        if token.is_good() {
+            return Ok(token);
+        }
+        let token = self.token(refused).await?;
+        self.throttle.pass().await;
+        Ok(token)
+    }
+
+    /// Sends one request, which has passed the gate, and reads the answer.
     async fn send<T>(
         &self,
         errand: &Errand<'_>,
         ask: Ask,
         read: impl Fn(&Answer) -> Result<T, ParseError>,
     ) -> Result<(T, Receipt), HaloError> {
-        self.throttle.pass().await;
         let request_no = self.next_request.fetch_add(1, Ordering::Relaxed);
         self.asked.requests.fetch_add(1, Ordering::Relaxed);
         if errand.what == list::LIST {

@@ -28,6 +28,11 @@ impl Token {
     pub fn header(&self) -> HeaderValue {
         self.header.clone()
     }
+
+    /// Whether it is not about to end.
+    pub(super) fn is_good(&self) -> bool {
+        Instant::now() < self.renew_at
+    }
 }
 
 /// What is known of tokens so far. It is locked while one is asked for, so that lanes which see their
@@ -59,7 +64,7 @@ impl Halo {
         let refused = refused.map(|token| token.generation);
         if let Some(token) = &keyring.token
             && Some(token.generation) != refused
-            && Instant::now() < token.renew_at
+            && token.is_good()
         {
             return Ok(token.clone());
         }
