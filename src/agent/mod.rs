@@ -21,7 +21,7 @@ pub use reset::{Reset, ResetProblem, reset};
 pub use settings::{Loaded, SecretPlace, init, load};
 pub(crate) use settings::{secret, secret_place};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::halo::{Halo, Http, Terms, Throttle, Wiring};
 use crate::scope::{MAPPING, Scope};
 use crate::store::{Health, Lock, Options, Position, Snapshot, Store, StoreError};
@@ -49,8 +49,15 @@ pub struct Wish {
     pub dry_run: bool,
 }
 
-/// Requests that a killed pass may have made without writing them down: a batch of pages for each lane.
-const UNRECORDED_A_LANE: u64 = 12;
+/// Requests that a killed pass may have made without writing them down: the pages of two batches of rows,
+/// those that the lanes fetched ahead, and what comes before the first page.
+fn unrecorded(halo: &config::Halo) -> u64 {
+    const TWO_BATCHES: u64 = 2_000;
+    const AHEAD_A_LANE: u64 = 4;
+    const BEFORE_THE_FIRST: u64 = 6;
+    let pages = TWO_BATCHES.div_ceil(u64::from(halo.page_size.max(1)));
+    pages + AHEAD_A_LANE * u64::from(halo.parallel_requests) + BEFORE_THE_FIRST
+}
 
 /// Runs one pass.
 ///
@@ -91,8 +98,7 @@ pub async fn sync(
 /// How many requests earlier passes may have made in the window before now.
 pub(crate) fn spent(config: &Config, snapshot: &Snapshot<'_>) -> Result<u64, StoreError> {
     let window = TimeDelta::from_std(config.halo.rate_limit.window).unwrap_or(TimeDelta::MAX);
-    let unrecorded = UNRECORDED_A_LANE * u64::from(config.halo.parallel_requests);
-    snapshot.requests_since(now().minus(window), unrecorded)
+    snapshot.spent_since(now().minus(window), unrecorded(&config.halo))
 }
 
 /// How the server of the settings is asked.

@@ -19,6 +19,7 @@ mod mark;
 mod open;
 mod read;
 mod runs;
+mod spent;
 mod upsert;
 mod walks;
 
