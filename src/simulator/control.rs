@@ -20,7 +20,7 @@ const PREFIX: &str = "/_sim";
 pub(super) const HELP: &str = "\
 GET  /_sim/ids                               the tickets a plain list shows
 GET  /_sim/row?id=N                          a list row as it is served now
-GET  /_sim/log                               counts and the last requests
+GET  /_sim/log[?last=N]                      counts and the last requests (50)
 POST /_sim/log                               forget them
 POST /_sim/create?count=N                    new tickets
 POST /_sim/edit?count=N                      change some tickets
@@ -70,7 +70,7 @@ fn look(
         "" => json!(HELP),
         "ids" => json!(server.ids()),
         "row" => json!(server.row(required(query, "id")?, now)),
-        "log" => log(server),
+        "log" => log(server, query.number("last")?.unwrap_or(50)),
         "knobs" => knobs(server),
         _ => return Ok(None),
     }))
@@ -192,14 +192,14 @@ fn knobs(server: &mut Server) -> Value {
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 
-fn log(server: &Server) -> Value {
+fn log(server: &Server, last: usize) -> Value {
     let log = server.log();
     let counts =
         Endpoint::NAMES.iter().map(|(endpoint, name)| ((*name).to_owned(), json!(log.count(*endpoint))));
     let last: Vec<Value> = log
         .entries()
         .rev()
-        .take(50)
+        .take(last)
         .map(|entry| {
             json!({ "at": entry.at.to_rfc3339(), "method": entry.method, "path": entry.path, "query": entry.query, "status": entry.status })
         })
