@@ -8,7 +8,7 @@ use url::Url;
 use super::{Counts, Estimate, Verdict};
 use crate::agent::AgentError;
 use crate::config::RateLimit;
-use crate::halo::{HaloError, Reached};
+use crate::halo::{HaloError, Reached, allowed};
 use crate::store::Calibration;
 use crate::sync::SyncError;
 use crate::ticket::Stamp;
@@ -16,9 +16,6 @@ use crate::ticket::parse::Named;
 
 /// Clocks that differ by no more than this need no word.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
-
-/// The share of `rate_limit` that the throttle uses, in per cent.
-const USED_PERCENT: u64 = 95;
 
 /// Requests of a first pass besides its pages: two for the token, three for names, one spare.
 const BESIDES_PAGES: u64 = 6;
@@ -147,7 +144,7 @@ pub(super) fn page_cap(received: u64, asked: u64, count: Option<u64>) -> Verdict
 /// What is left of the window for the check itself.
 pub(super) fn rate_limit(spent: u64, limit: RateLimit) -> Verdict {
     let says = format!("{spent} of {} requests were made in the last {}", limit.requests, window(limit));
-    if allowed(limit) < spent.saturating_add(OWN_REQUESTS) {
+    if u64::from(allowed(limit)) < spent.saturating_add(OWN_REQUESTS) {
         Verdict::warning(says, "the check waits its turn; wait for it, or run it later")
     } else {
         Verdict::Good(says)
@@ -157,7 +154,7 @@ pub(super) fn rate_limit(spent: u64, limit: RateLimit) -> Verdict {
 /// What a first pass of `count` tickets takes with `rows` a page, `lanes` pages at a time and `took` a page.
 pub(super) fn first_pass(count: u64, rows: u64, lanes: u32, took: Duration, limit: RateLimit) -> Estimate {
     let requests = count.div_ceil(rows.max(1)) + BESIDES_PAGES;
-    let whole_windows = u32::try_from((requests - 1) / allowed(limit)).unwrap_or(u32::MAX);
+    let whole_windows = u32::try_from((requests - 1) / u64::from(allowed(limit))).unwrap_or(u32::MAX);
     let throttled = limit.window.saturating_mul(whole_windows);
     let turns = u32::try_from(requests.div_ceil(u64::from(lanes.max(1)))).unwrap_or(u32::MAX);
     Estimate { requests, takes: throttled.max(took.saturating_mul(turns)) }
@@ -185,10 +182,6 @@ pub(super) fn calibrations(found: &[Calibration]) -> Verdict {
         None => "no verdicts about the server yet; the first passes reach them".into(),
         Some(oldest) => format!("{} verdicts about the server, the oldest of {oldest}", found.len()),
     })
-}
-
-fn allowed(limit: RateLimit) -> u64 {
-    (u64::from(limit.requests) * USED_PERCENT / 100).max(1)
 }
 
 fn window(limit: RateLimit) -> String {

@@ -26,7 +26,7 @@ pub use error::{HaloError, Unreadable};
 pub use http::{Http, Wiring};
 pub use list::{Coverage, Filter, Listed, Single};
 pub use probe::Reached;
-pub use throttle::Throttle;
+pub use throttle::{Throttle, allowed};
 pub use token::Token;
 pub use transport::{Answer, Ask, Body, Broken, Root, Transport};
 

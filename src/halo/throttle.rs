@@ -24,6 +24,13 @@ type Cell = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nano
 /// The share of the promise that is used; the rest is for clocks that differ.
 const USED_PERCENT: u32 = 95;
 
+/// How many requests leave in a window of this limit.
+#[must_use]
+pub fn allowed(limit: RateLimit) -> u32 {
+    let allowed = u64::from(limit.requests) * u64::from(USED_PERCENT) / 100;
+    u32::try_from(allowed.max(1)).unwrap_or(u32::MAX)
+}
+
 /// A ring is no longer than this; a faster promise is cut into that many parts of a shorter window,
 /// which is stricter.
 const RING_MAX: u32 = 1_000;
@@ -41,9 +48,7 @@ impl Throttle {
     /// processes, and count as made just now.
     #[must_use]
     pub fn new(limit: RateLimit, spent: u64) -> Throttle {
-        let allowed =
-            (u64::from(limit.requests) * u64::from(USED_PERCENT) / 100).clamp(1, u64::from(u32::MAX));
-        let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
+        let allowed = allowed(limit);
         let parts = allowed.div_ceil(RING_MAX);
         let window = (limit.window / parts).max(Duration::from_nanos(1));
         let clock = TokioClock { start: Instant::now() };
