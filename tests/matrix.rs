@@ -292,7 +292,7 @@ impl Desk {
     async fn sync(&self, full: bool) -> std::result::Result<Report, SyncError> {
         let limit = RateLimit { requests: 300, window: Duration::from_mins(5) };
         let since = Stamp::new(self.world.now()).expect("a moment").minus(TimeDelta::minutes(5));
-        let spent = self.store.lock().read(|snapshot| snapshot.requests_since(since, 0))?;
+        let spent = self.store.lock().read(|snapshot| snapshot.spent_since(since, 0))?;
         let terms = Terms {
             server: ServerUrl::parse("http://127.0.0.1").expect("an address"),
             tenant: None,

@@ -52,7 +52,7 @@ pub struct Wish {
 /// Requests that a killed pass may have made without writing them down: the pages of two batches of rows,
 /// those that the lanes fetched ahead, and what comes before the first page.
 fn unrecorded(halo: &config::Halo) -> u64 {
-    const TWO_BATCHES: u64 = 2_000;
+    const TWO_BATCHES: u64 = 2 * sync::BATCH_ROWS as u64;
     const AHEAD_A_LANE: u64 = 4;
     const BEFORE_THE_FIRST: u64 = 6;
     let pages = TWO_BATCHES.div_ceil(u64::from(halo.page_size.max(1)));

@@ -8,7 +8,7 @@ use crate::ticket::parse::{Named, NamedDetails};
 
 /// What was found out about the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Calibration {
     /// The question.
     pub question: String,
     /// The answer to it.
@@ -36,29 +36,29 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn verdict(&self, question: &str) -> Result<Option<Verdict>, StoreError> {
-        Ok(self.verdicts()?.into_iter().find(|it| it.question == question))
+    pub fn verdict(&self, question: &str) -> Result<Option<Calibration>, StoreError> {
+        Ok(self.calibrations()?.into_iter().find(|it| it.question == question))
     }
 
     /// All verdicts about the server.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn verdicts(&self) -> Result<Vec<Verdict>, StoreError> {
+    pub fn calibrations(&self) -> Result<Vec<Calibration>, StoreError> {
         let sql = "SELECT question, verdict, details, decided_at FROM calibrations ORDER BY question";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
-        let mut verdicts = Vec::new();
+        let mut calibrations = Vec::new();
         while let Some(row) = rows.next()? {
             let Some(decided_at) = stamp(row.get(3)?)? else { continue };
-            verdicts.push(Verdict {
+            calibrations.push(Calibration {
                 question: row.get(0)?,
                 verdict: row.get(1)?,
                 details: row.get(2)?,
                 decided_at,
             });
         }
-        Ok(verdicts)
+        Ok(calibrations)
     }
 }
 

@@ -11,7 +11,6 @@
 mod book;
 mod error;
 mod inspection;
-mod journal;
 mod ledger;
 mod lock;
 mod log;
@@ -19,7 +18,6 @@ mod mark;
 mod open;
 mod read;
 mod runs;
-mod spent;
 mod upsert;
 mod walks;
 
@@ -29,8 +27,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use book::{Delivered, Position};
 pub use error::StoreError;
-pub use ledger::Verdict;
-pub use inspection::Calibration;
+pub use ledger::Calibration;
 pub use lock::{Lock, LockError};
 pub use open::{Options, SCHEMA_VERSION};
 pub use read::{Health, LastRun, Snapshot, StoredRow};

@@ -6,7 +6,7 @@ use roaring::RoaringTreemap;
 use rusqlite::Connection;
 
 use super::mark::stamp;
-use super::{LastWalk, StoreError, Unfinished, Verdict};
+use super::{Calibration, LastWalk, StoreError, Unfinished};
 use crate::ticket::Stamp;
 use crate::watermark::Watermark;
 
@@ -41,7 +41,7 @@ pub struct Health {
     /// The last passes, the newest first.
     pub runs: Vec<LastRun>,
     /// Verdicts about the server.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<Calibration>,
 }
 
 /// A pass as `runs` has it.
@@ -160,7 +160,7 @@ impl Snapshot<'_> {
             last_walk: self.last_walk()?,
             unfinished: self.unfinished()?,
             runs: self.last_runs(runs)?,
-            verdicts: self.verdicts()?,
+            verdicts: self.calibrations()?,
         })
     }
 

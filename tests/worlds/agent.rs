@@ -77,7 +77,7 @@ impl<'w> Agent<'w> {
         let (requests, window) = self.plan.rate_limit;
         let since = wall().minus(TimeDelta::from_std(window).expect("a window"));
         let unrecorded = UNRECORDED * u64::from(self.plan.parallel_requests);
-        let spent = store.read(|snapshot| snapshot.requests_since(since, unrecorded)).expect("runs");
+        let spent = store.read(|snapshot| snapshot.spent_since(since, unrecorded)).expect("runs");
         let throttle = Throttle::new(RateLimit { requests, window }, spent);
         let store = SharedStore::new(store);
         self.wire.begin(number, pass);
