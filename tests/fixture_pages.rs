@@ -243,7 +243,7 @@ fn received(number: usize, list: &List) -> Received {
 
 /// What a walk concludes from pages.
 fn conclude(pages: &[List]) -> Then {
-    let rules = Rules { full: false, page_size: 100, accept_shortfall: 0 };
+    let rules = Rules { full: false, page_size: 100, agreed: None, accept_shortfall: 0 };
     let mut account = Account::new(rules, None);
     for (number, page) in (1..).zip(pages) {
         let page = received(number, page);

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 
 use super::SyncError;
 use super::pass::Pass;
-use crate::halo::{Coverage, Filter, HaloError, Listed};
+use crate::halo::{Coverage, Filter, Listed};
 use crate::store::StoreError;
 use crate::ticket::{Stamp, Ticket};
 use crate::watermark::{DateFilter, ZONES};
@@ -148,6 +148,13 @@ pub fn lists(plain: Told, open: Told, closed: Told) -> Lists {
     }
 }
 
+/// The first page of a list that was asked for already.
+pub(super) struct FirstPage {
+    pub(super) listed: Listed,
+    /// How many tickets there are by what other lists count.
+    pub(super) agreed: Option<u64>,
+}
+
 fn tell(listed: &Listed) -> Told {
     (listed.list.record_count, listed.list.tickets.first().map(Ticket::id))
 }
@@ -215,25 +222,23 @@ impl Pass {
         Ok(Sight::Absent)
     }
 
-    /// Finds out which lists hold all tickets; gives the first page of the plain one, where that does.
-    pub(super) async fn calibrate_lists(&self) -> Result<Option<Listed>, SyncError> {
+    /// Finds out which lists hold all tickets; gives the first page of the plain one, where that does,
+    /// with the count that the others agree on.
+    pub(super) async fn calibrate_lists(&self) -> Result<Option<FirstPage>, SyncError> {
         let filter = |coverage| Filter::All { types: self.settings.scope.ticket_types.clone(), coverage };
         let plain = self.halo.page(&filter(Coverage::Plain), 1, self.settings.page_size).await?;
         let mut told = vec![tell(&plain)];
         for coverage in [Coverage::Open, Coverage::Closed] {
-            match self.halo.list(&filter(coverage), 1, 1).await {
-                Ok(listed) => told.push(tell(&listed)),
-                // A server that refuses such a list has said nothing against the plain one.
-                Err(HaloError::Refused { .. }) => told.push((None, None)),
-                Err(error) => return Err(error.into()),
-            }
+            told.push(tell(&self.halo.list(&filter(coverage), 1, 1).await?));
         }
         let verdict = lists(told[0], told[1], told[2]);
         let count = |told: Told| told.0.map_or("?".to_owned(), |count| count.to_string());
         let [all, open, closed] = [told[0], told[1], told[2]].map(count);
         let details = format!("{all} in the plain list, {open} open, {closed} closed");
         self.keep_verdict(LIST_COVERAGE, verdict.word(), Some(details)).await?;
-        Ok((verdict == Lists::Plain).then_some(plain))
+        let sum = told[1].0.zip(told[2].0).map(|(open, closed)| open + closed);
+        let agreed = told[0].0.filter(|count| sum == Some(*count));
+        Ok((verdict == Lists::Plain).then_some(FirstPage { listed: plain, agreed }))
     }
 
     pub(super) async fn keep_verdict(
@@ -312,7 +317,7 @@ mod tests {
                 (Some(10), Some(1)),
                 Lists::Plain,
             ),
-            ("refused", (Some(10), Some(1)), (None, None), (Some(6), Some(1)), Lists::Plain),
+            ("no counts", (Some(10), Some(1)), (None, Some(2)), (Some(6), Some(1)), Lists::Plain),
             ("nothing", (Some(0), None), (Some(0), None), (Some(0), None), Lists::Plain),
         ] {
             assert_eq!(lists(plain, open, closed), expected, "{name}");

@@ -117,9 +117,15 @@ impl Pass {
         older.extend(rest_older);
         let mut confirmed = Vec::new();
         for sighting in older {
-            if let (Single::Found(now), _) = self.halo.ticket(sighting.ticket.id()).await?
-                && now.last_update() == sighting.ticket.last_update()
-            {
+            let id = sighting.ticket.id();
+            let now = match self.halo.ticket(id).await?.0 {
+                Single::Found(ticket) => Some(*ticket),
+                // It is listed and not to be had alone: then the list has the last word.
+                Single::Missing | Single::Forbidden => {
+                    self.listed(&[id]).await?.list.tickets.into_iter().find(|ticket| ticket.id() == id)
+                }
+            };
+            if now.is_some_and(|now| now.last_update() == sighting.ticket.last_update()) {
                 confirmed.push(sighting);
             }
         }

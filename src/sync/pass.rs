@@ -200,7 +200,8 @@ impl Pass {
             first = self.calibrate_lists().await?;
         }
         let mut plan = self.plan(Walk::Full, mark, taken_up).await?;
-        plan.yields = plan.mark.state == State::Following && !self.settings.dry_run;
+        let stepped = self.store.lock().read(|snapshot| snapshot.stepped_since_full())?;
+        plan.yields = plan.mark.state == State::Following && !stepped && !self.settings.dry_run;
         let walked = self.walk(&plan, names, first, tally).await?;
         self.conclude(&plan, walked, Closing::Run).await
     }
@@ -353,9 +354,9 @@ impl Pass {
             let why = "a ticket that must come back did not: the date filter does not work as it did".into();
             (walk_outcome, outcome) = (WalkOutcome::Incomplete, Outcome::Incomplete(why));
         }
-        let mut end = End::default();
+        let took_back = self.confirm_older(&mut walked).await?;
+        let mut end = End { took_back, ..End::default() };
         if plan.walk == Walk::Full && walk_outcome == WalkOutcome::Counted {
-            end.took_back = self.confirm_older(&mut walked).await?;
             if let Some(brake) = self.absent(&walked, &mut end).await? {
                 outcome = brake;
             }

@@ -84,10 +84,10 @@ struct Anchor {
     cursor: Option<i64>,
 }
 
-/// The set as it stood when the reading began, or was taken up again.
+/// The set as it stood in one answer before the first page was entered: the one that held the end of
+/// the list.
 #[derive(Clone, Copy, Debug)]
 struct Base {
-    anchor: Anchor,
     count: u64,
     /// The greatest id there was.
     top: Option<i64>,
@@ -106,7 +106,10 @@ pub struct Reading {
     page_size: u64,
     cursor: Option<i64>,
     ascending: bool,
+    /// Where it was sought last.
     anchor: Anchor,
+    /// Where a reading that goes on began.
+    origin: Anchor,
     base: Option<Base>,
     /// Arrival and count of every answer.
     counts: Vec<(u64, u64)>,
@@ -145,6 +148,7 @@ impl Reading {
             cursor,
             ascending: true,
             anchor: Anchor::default(),
+            origin: Anchor::default(),
             base: None,
             counts: Vec::new(),
             first: None,
@@ -173,12 +177,21 @@ impl Reading {
         self.latest = Some(self.latest.map_or(here, |latest| latest.max(here)));
     }
 
-    /// The greatest id of the list as it stood at the start, known from its last page.
-    pub fn set_top(&mut self, page: &Received) {
-        let top = page.ids().max();
-        if let Some(base) = &mut self.base {
-            base.top = base.top.max(top);
+    /// Notes the set as it stands, where this is the last page of the list; says whether it is.
+    pub fn set_top(&mut self, page: &Received) -> bool {
+        let Some(count) = page.record_count else { return true };
+        let end = self.position_of(page.number) + page.rows;
+        let is_last = end == count && (0 < page.rows || count == 0);
+        if is_last {
+            self.base = Some(Base { count, top: page.ids().max() });
         }
+        is_last
+    }
+
+    /// The last page, as far as is known.
+    #[must_use]
+    pub fn last_page(&self) -> u32 {
+        *self.ahead().end()
     }
 
     /// Enters a page.
@@ -242,17 +255,17 @@ impl Reading {
     /// Goes on where a search found the cursor.
     pub fn anchor(&mut self, found: &Found) {
         self.anchor = Anchor { position: found.position, cursor: self.cursor };
-        if self.base.is_none() {
-            let count = found.page.record_count.unwrap_or_default();
-            self.base = Some(Base { anchor: self.anchor, count, top: None });
+        if self.pages == 0 {
+            self.origin = self.anchor;
         }
         self.take(&found.page);
     }
 
     fn take(&mut self, page: &Received) {
-        if self.base.is_none() {
-            let count = page.record_count.unwrap_or_default();
-            self.base = Some(Base { anchor: Anchor::default(), count, top: page.ids().max() });
+        if self.pages == 0 {
+            // What left before the first page shifts nothing that is read after it.
+            let stood = self.base.map_or(0, |base| base.count);
+            self.repaired += stood.saturating_sub(page.record_count.unwrap_or(stood));
         }
         let end = self.position_of(page.number) + page.rows;
         self.surplus |= 1 < page.number && page.record_count.is_some_and(|count| count < end);
@@ -277,9 +290,9 @@ impl Reading {
         within && behind
     }
 
-    /// What is to be asked for next.
+    /// What is to be asked for next. `agreed` is a count that other lists agree with.
     #[must_use]
-    pub fn next(&self) -> Next {
+    pub fn next(&self, agreed: Option<u64>) -> Next {
         match self.latest_count() {
             _ if self.ended => Next::End,
             _ if self.pages == 0 => Next::Page(self.next_page),
@@ -288,7 +301,7 @@ impl Reading {
             Some(count) if self.position_of(self.next_page) < count => Next::Page(self.next_page),
             // So many have left that there is no next page; what was on it stands before the cursor now.
             Some(_) if self.ascending && self.latest_count() < self.entered_count => Next::Seek,
-            Some(_) if self.last_page_full && 0 < self.page_size => Next::Beyond(self.next_page),
+            Some(count) if self.last_page_full && agreed != Some(count) => Next::Beyond(self.next_page),
             Some(_) => Next::End,
         }
     }
@@ -323,18 +336,17 @@ impl Reading {
     /// One answer that holds as many as it counts proves itself. Several prove it where nothing can
     /// have slipped through between them:
     ///
-    /// * `full`, a list in which newcomers stand at the end: as many ids as there were at the start, of
-    ///   those that there were (a leaver and a newcomer cannot cancel out). Where some are missing, they
+    /// * `full`, a list in which newcomers stand at the end: as many ids as there were in one answer
+    ///   before them all, of those that there were: a leaver and a newcomer cannot cancel out, because the
+    ///   greatest id and the count are of the same answer. Where some are missing, they
     ///   have left unread: then everything behind the last anchor was received, and no more tickets left
     ///   than showed at boundaries that were asked for again.
     /// * else, where newcomers may stand anywhere: the counts never fell, and as many ids as the last.
     #[must_use]
     pub fn proves_itself(&self, full: bool) -> bool {
-        let (Some(latest), Some(base), false) = (self.latest_count(), self.base, self.uncounted) else {
-            return false;
-        };
-        if self.pages == 1 && !self.sought && base.anchor.cursor.is_none() {
-            return self.unique() == latest;
+        let (Some(latest), false) = (self.latest_count(), self.uncounted) else { return false };
+        if self.pages == 1 && !self.sought {
+            return self.entered_count == Some(self.unique());
         }
         if !self.ascending || self.surplus {
             return false;
@@ -342,9 +354,10 @@ impl Reading {
         if !full {
             return !self.count_fell() && !self.sought && self.unique() == latest;
         }
-        let newcomers = self.behind(base.top.max(base.anchor.cursor));
-        let stood = base.count.saturating_sub(base.anchor.position);
-        let read = (self.behind(base.anchor.cursor) + self.strays).saturating_sub(newcomers);
+        let Some(base) = self.base else { return false };
+        let newcomers = self.behind(base.top.max(self.origin.cursor));
+        let stood = base.count.saturating_sub(self.origin.position);
+        let read = (self.behind(self.origin.cursor) + self.strays).saturating_sub(newcomers);
         let Some(left) = (base.count + newcomers).checked_sub(latest) else { return false };
         let whole_tail = self.anchor.position + self.behind(self.anchor.cursor) + self.strays == latest;
         read == stood || (read < stood && whole_tail && left <= self.repaired.min(self.fallen()))

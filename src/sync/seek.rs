@@ -87,6 +87,13 @@ impl Seek {
         if !begins_behind && !ends_before {
             return Ok(Some(Found { page: page.clone(), position: before + passed }));
         }
+        if self.behind <= self.before {
+            // As many left as came: only the newest answer is known to be true.
+            self.before = if ends_before { page.number } else { 0 };
+            self.behind = if begins_behind { page.number } else { u32::MAX };
+            self.behind_it = begins_behind.then(|| page.clone());
+            self.stride = 1;
+        }
         if self.before + 1 == self.behind {
             // The edge between two pages: the rows behind it are on the second, if there is one.
             let position = u64::from(self.before) * u64::from(self.size);

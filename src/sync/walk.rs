@@ -12,14 +12,18 @@ use tokio::time::Instant;
 
 use super::SyncError;
 use super::account::{Account, Rules, Verdict};
+use super::calibration::FirstPage;
 use super::pages::{Ahead, Lane, Page};
 use super::pass::{Pass, start_of};
 use super::reading::{Fault, Next, Step};
 use super::writer::{Batch, Tally, Writer, figures};
-use crate::halo::{Filter, HaloError, Listed};
+use crate::halo::{Filter, HaloError};
 use crate::store::{Place, Sighting, Unfinished};
 use crate::ticket::Stamp;
 use crate::watermark::{Walk, Watermark};
+
+/// How often the end of a list is looked for before it is read without having been seen.
+const TOPS_MAX: u32 = 3;
 
 /// What is read and for which walk.
 pub(super) struct Plan {
@@ -74,7 +78,7 @@ impl Pass {
         &self,
         plan: &Plan,
         names: &Arc<HashMap<i64, String>>,
-        first: Option<Listed>,
+        first: Option<FirstPage>,
         tally: Tally,
     ) -> Result<Walked, SyncError> {
         let start = plan.taken_up.as_ref().and_then(|walk| walk.place.begun_at);
@@ -123,7 +127,7 @@ struct Reader<'p> {
     /// Whether the start of the walk is known, as far as the server tells it.
     begun: bool,
     /// The first page of the first list, where it was fetched already.
-    first: Option<Listed>,
+    first: Option<FirstPage>,
     /// The ids of the rows that are not stored yet.
     rest_ids: RoaringTreemap,
     /// How far the walk is when they are.
@@ -141,13 +145,15 @@ impl Reader<'_> {
             &settings.scope,
             settings.parallel_requests.max(1) as usize,
         );
+        let known = self.first.take();
         let rules = Rules {
+            agreed: known.as_ref().and_then(|known| known.agreed),
             full: self.plan.walk == Walk::Full,
             page_size: settings.page_size,
             accept_shortfall: settings.accept_shortfall,
         };
-        let first = match self.first.take() {
-            Some(listed) => lane.map(1, listed),
+        let first = match known {
+            Some(known) => lane.map(1, known.listed),
             None => lane.page(1, rules.page_size).await?,
         };
         if !self.begun {
@@ -188,13 +194,13 @@ impl Reader<'_> {
         self.account_mut().note(&first.received);
         let mut ahead = Ahead::new(lane);
         let mut parked: Vec<Page> = Vec::new();
+        if self.plan.walk == Walk::Full && 1 < self.account().reading().last_page() {
+            parked.extend(self.find_top(lane).await?);
+        } else if !goes_on {
+            parked.push(first);
+        }
         if goes_on {
             self.find_place(lane).await?;
-        } else {
-            self.enter(first, &mut parked, lane).await?;
-        }
-        if self.plan.walk == Walk::Full && self.walked.fault.is_none() {
-            parked.extend(self.last_page(lane).await?);
         }
         while self.walked.fault.is_none() {
             let page = match self.account().next() {
@@ -268,16 +274,17 @@ impl Reader<'_> {
     }
 
     /// The last page of the list as it stands now: the tickets that are created from now on are beyond.
-    async fn last_page(&mut self, lane: &Lane) -> Result<Option<Page>, SyncError> {
-        let reading = self.account().reading();
-        let (ahead, size) = (reading.ahead(), reading.page_size());
-        if self.account().next() != Next::Page(*ahead.start()) {
-            return Ok(None);
+    /// What is entered is asked for after it, so that everything received stood in it or came later.
+    async fn find_top(&mut self, lane: &Lane) -> Result<Option<Page>, SyncError> {
+        for _ in 0..TOPS_MAX {
+            let reading = self.account().reading();
+            let page = lane.page(reading.last_page(), reading.page_size()).await?;
+            self.account_mut().note(&page.received);
+            if self.account_mut().set_top(&page.received) {
+                return Ok(Some(page));
+            }
         }
-        let page = lane.page(*ahead.end(), size).await?;
-        self.account_mut().note(&page.received);
-        self.account_mut().set_top(&page.received);
-        Ok(Some(page))
+        Ok(None)
     }
 
     /// A page that was fetched before its turn, unless the list has moved since.

@@ -15,7 +15,6 @@ use crate::halo::Spent;
 use crate::store::{Applied, Place, RunFigures, Sighting, StoreError, WalkFigures};
 use crate::ticket::Stamp;
 use crate::ticket::parse::Stray;
-use crate::watermark::Walk;
 
 /// Rows that are stored together.
 #[derive(Default)]
@@ -31,8 +30,6 @@ type Stored = Result<(Applied, Vec<Sighting>), StoreError>;
 pub(super) struct Writer<'p> {
     pass: &'p Pass,
     walk_id: i64,
-    /// Whether older versions than the stored ones are worth a question: in a full walk.
-    keep_older: bool,
     /// The first full walk's start by the server's clock: it is told in the watermark.
     fill: Option<Option<Stamp>>,
     under_way: Option<JoinHandle<Stored>>,
@@ -66,15 +63,7 @@ impl Tally {
 
 impl<'p> Writer<'p> {
     pub(super) fn new(pass: &'p Pass, plan: &Plan, fill: Option<Option<Stamp>>, tally: Tally) -> Writer<'p> {
-        Writer {
-            pass,
-            walk_id: plan.walk_id,
-            keep_older: plan.walk == Walk::Full,
-            fill,
-            under_way: None,
-            tally,
-            older: Vec::new(),
-        }
+        Writer { pass, walk_id: plan.walk_id, fill, under_way: None, tally, older: Vec::new() }
     }
 
     /// Notes the start of the walk, which its first answer tells.
@@ -91,7 +80,7 @@ impl<'p> Writer<'p> {
         place: Option<Place>,
     ) -> Result<(), SyncError> {
         self.wait().await?;
-        let (pass, walk_id, keep_older, fill) = (self.pass, self.walk_id, self.keep_older, self.fill);
+        let (pass, walk_id, fill) = (self.pass, self.walk_id, self.fill);
         let (store, fate, run_id) = (pass.store.clone(), pass.fate(), pass.run_id);
         let (now, spent) = ((pass.wall)(), pass.halo.spent());
         let received = self.tally.received + walk.unique_ids;
@@ -109,7 +98,7 @@ impl<'p> Writer<'p> {
                     writing.set_watermark(&mark, None, Some(run_id), now)?;
                 }
                 let mut older = Vec::new();
-                if keep_older && !applied.older.is_empty() {
+                if !applied.older.is_empty() {
                     let ids: BTreeSet<_> = applied.older.iter().copied().collect();
                     older = batch.sightings;
                     older.retain(|sighting| ids.contains(&sighting.ticket.id()));

@@ -75,6 +75,12 @@ impl Copy {
         })
     }
 
+    /// Whether a pass says that it has everything.
+    pub(crate) fn is_complete(&self, run_id: i64) -> bool {
+        let sql = format!("SELECT outcome IS 'complete' FROM runs WHERE run_id = {run_id}");
+        self.all(&sql, |row| row.get(0).expect("an outcome")).first() == Some(&true)
+    }
+
     /// All moves of the mark, in order.
     pub(crate) fn moves(&self) -> Vec<Move> {
         let sql =

@@ -70,7 +70,10 @@ impl<'p> Life<'p> {
         let ledger = world.with(|server, _| Ledger::of(server, names, told));
         let wire = Wire::new(world, ledger, plan.seed, plan.latency_ms);
         let agent = Agent::new(plan, Arc::clone(&wire), folder);
-        let oracle = Oracle::new(TimeDelta::from_std(plan.overlap).expect("an overlap"));
+        let oracle = Oracle::new(
+            TimeDelta::from_std(plan.overlap).expect("an overlap"),
+            2 * plan.parallel_requests as usize,
+        );
         let copy = Copy::open(agent.path());
         Life { plan, wire, agent, oracle, copy, told }
     }

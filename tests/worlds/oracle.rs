@@ -36,6 +36,8 @@ struct First {
 /// The judge of one world.
 pub(crate) struct Oracle {
     overlap: TimeDelta,
+    /// How many pages may be fetched ahead.
+    ahead: usize,
     firsts: BTreeMap<i64, First>,
     /// When each walk began: one that is taken up again began in an earlier pass.
     begun: BTreeMap<i64, First>,
@@ -44,8 +46,8 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(overlap: TimeDelta) -> Oracle {
-        Oracle { overlap, firsts: BTreeMap::new(), begun: BTreeMap::new(), lasts: BTreeMap::new() }
+    pub(crate) fn new(overlap: TimeDelta, ahead: usize) -> Oracle {
+        Oracle { overlap, ahead, firsts: BTreeMap::new(), begun: BTreeMap::new(), lasts: BTreeMap::new() }
     }
 
     /// Judges after a pass, however it ended.
@@ -84,6 +86,7 @@ impl Oracle {
             return Err(format!("the mark stands at {mark:?}, and the journal says {journalled:?}"));
         }
         if counted
+            && copy.is_complete(run)
             && let (Some(mark), Some(first)) = (mark, self.firsts.get(&run))
             && moves.last().is_some_and(|step| step.run_id != Some(run))
             && first.date < mark.minus(self.overlap).instant()
@@ -96,7 +99,7 @@ impl Oracle {
         tombstones(copy, ledger, server, run, before.seq)?;
 
         let promised = counted || moves.iter().any(|it| it.run_id == Some(run) && it.reason == "counted");
-        let blind = seen.is_blind(ledger, full);
+        let blind = seen.is_blind(ledger, full, self.ahead);
         if blind {
             ledger.coverage.saw(Happening::Blind);
         }

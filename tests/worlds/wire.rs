@@ -179,16 +179,22 @@ impl Seen {
         REQUESTS_MAX <= self.requests
     }
 
-    /// Whether somebody left and somebody entered between the same two answers, which no count shows.
-    pub(crate) fn is_blind(&self, ledger: &Ledger, full: bool) -> bool {
+    /// Whether somebody left and somebody entered between the same two answers, which no count shows. The answers to
+    /// neighbouring pages may have so many others between them as are fetched ahead.
+    pub(crate) fn is_blind(&self, ledger: &Ledger, full: bool, ahead: usize) -> bool {
         let seqs: Vec<_> =
             self.lists.iter().filter(|list| list.received.is_some()).map(|list| list.seq).collect();
-        seqs.windows(2).any(|two| {
-            let between = ledger.events.iter().filter(|event| two[0] < event.seq && event.seq <= two[1]);
-            let exchanged = between.map(|event| event.exchanged(full));
-            let (left, entered) = exchanged.fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1));
-            left && entered
-        })
+        let (first, last) = (seqs.first().copied().unwrap_or(0), seqs.last().copied().unwrap_or(0));
+        seqs.windows(2 + ahead)
+            .map(|span| (span[0], span[1 + ahead]))
+            .chain([(first, last)].into_iter().filter(|_| seqs.len() < 2 + ahead))
+            .any(|(from, to)| {
+                let between = ledger.events.iter().filter(|event| from < event.seq && event.seq <= to);
+                let exchanged = between.map(|event| event.exchanged(full));
+                let (left, entered) =
+                    exchanged.fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1));
+                left && entered
+            })
     }
 }
 
