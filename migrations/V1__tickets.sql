@@ -227,7 +227,8 @@ CREATE TABLE walk_places (
     part      INTEGER NOT NULL,  -- of the lists that it reads one after another
     cursor    INTEGER,           -- the greatest id committed
     begun_at  TEXT,              -- the start of the walk by the server's clock
-    ids       BLOB NOT NULL      -- a serialised roaring bitmap
+    ids       BLOB NOT NULL,     -- serialised roaring bitmaps: those received,
+    older     BLOB NOT NULL      -- and those of them that were older than the stored version
 );
 
 CREATE TABLE debts (

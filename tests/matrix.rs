@@ -209,7 +209,7 @@ impl Desk {
         let world = World::new(settings, began());
         let store = Store::in_memory(Stamp::new(began()).expect("a moment")).expect("a store");
         let known = BTreeSet::new();
-        Desk { world, store: SharedStore::new(store), names, one_type: case.one_type, known }
+        Desk { world, store: SharedStore::inline(store), names, one_type: case.one_type, known }
     }
 
     async fn play(mut self) -> Row {

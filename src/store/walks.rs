@@ -74,6 +74,8 @@ pub struct Place {
     pub begun_at: Option<Stamp>,
     /// The ids received, those of earlier commits left out.
     pub ids: RoaringTreemap,
+    /// Those of them that were shown in an older version than the stored one.
+    pub older: RoaringTreemap,
 }
 
 /// A full walk that did not come to its end.
@@ -157,20 +159,19 @@ impl Snapshot<'_> {
         let Some((walk_id, started_at)) = walk else { return Ok(None) };
         let Some(started_at) = stamp(Some(started_at))? else { return Ok(None) };
         let mut statement = self.connection.prepare(
-            "SELECT part, cursor, begun_at, ids FROM walk_places WHERE walk_id = ?1 ORDER BY rowid",
+            "SELECT part, cursor, begun_at, ids, older FROM walk_places WHERE walk_id = ?1 ORDER BY rowid",
         )?;
         let mut rows = statement.query([walk_id])?;
         let (mut place, mut read_before) = (Place::default(), RoaringTreemap::new());
         while let Some(row) = rows.next()? {
-            let ids = RoaringTreemap::deserialize_from(row.get_ref(3)?.as_blob().unwrap_or_default())
-                .map_err(|error| StoreError::Nonsense { what: format!("the ids of a walk: {error}") })?;
             let part = row.get(0)?;
             if part != place.part {
                 read_before |= std::mem::take(&mut place.ids);
             }
             (place.part, place.cursor) = (part, row.get(1)?);
             place.begun_at = stamp(row.get(2)?)?;
-            place.ids |= ids;
+            place.ids |= read_ids(row.get_ref(3)?.as_blob().unwrap_or_default())?;
+            place.older |= read_ids(row.get_ref(4)?.as_blob().unwrap_or_default())?;
         }
         Ok(Some(Unfinished { walk_id, started_at, place, read_before }))
     }
@@ -278,17 +279,28 @@ impl Writing<'_> {
                 .execute([walk_id])?;
             return Ok(());
         };
-        let mut ids = Vec::new();
-        place
-            .ids
-            .serialize_into(&mut ids)
-            .map_err(|error| StoreError::Nonsense { what: format!("the ids of a walk: {error}") })?;
+        let (ids, older) = (spell_ids(&place.ids)?, spell_ids(&place.older)?);
         let begun_at = place.begun_at.map(|at| at.to_string());
         self.connection
             .prepare_cached(
-                "INSERT INTO walk_places (walk_id, part, cursor, begun_at, ids) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO walk_places (walk_id, part, cursor, begun_at, ids, older)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
-            .execute((walk_id, place.part, place.cursor, begun_at, ids))?;
+            .execute((walk_id, place.part, place.cursor, begun_at, ids, older))?;
         Ok(())
     }
+}
+
+fn read_ids(bytes: &[u8]) -> Result<RoaringTreemap, StoreError> {
+    RoaringTreemap::deserialize_from(bytes).map_err(|error| nonsense(&error))
+}
+
+fn spell_ids(ids: &RoaringTreemap) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    ids.serialize_into(&mut bytes).map_err(|error| nonsense(&error))?;
+    Ok(bytes)
+}
+
+fn nonsense(error: &std::io::Error) -> StoreError {
+    StoreError::Nonsense { what: format!("the ids of a walk: {error}") }
 }

@@ -1,6 +1,8 @@
 //! What the server says of single tickets that a walk left open: those it did not show, those it showed
 //! in an older version, and the one that had to come back.
 
+use roaring::RoaringTreemap;
+
 use super::SyncError;
 use super::absence::{self, Conclusion, Judgement, Word};
 use super::pass::{Outcome, Pass, out_of_scope};
@@ -57,17 +59,8 @@ impl Pass {
 
     /// By the hundred first: what comes back is present. Then one by one.
     async fn ask_about(&self, absent: &[i64], end: &mut End) -> Result<(), SyncError> {
-        let names = self.store.lock().read(|snapshot| snapshot.status_names())?;
         for ids in absent.chunks(IDS_A_REQUEST) {
-            let Listed { list, receipt } = self.listed(ids).await?;
-            for mut ticket in list.tickets {
-                let wanted = ids.binary_search(&ticket.id()).is_ok();
-                if wanted && self.settings.scope.holds(ticket.integer(TICKET_TYPE_ID)) {
-                    ticket.name_status(|status| names.get(&status).cloned());
-                    let hash = ticket.hash();
-                    end.present.push(Sighting { ticket, hash, request_no: receipt.request_no });
-                }
-            }
+            end.present.extend(self.sightings(ids).await?);
         }
         for id in absent {
             if end.present.iter().any(|sighting| sighting.ticket.id() == *id) {
@@ -95,26 +88,50 @@ impl Pass {
         Ok(())
     }
 
+    /// Those of some tickets that the list shows when asked for them by number.
+    async fn sightings(&self, ids: &[i64]) -> Result<Vec<Sighting>, SyncError> {
+        let names = self.store.lock().read(|snapshot| snapshot.status_names())?;
+        let Listed { list, receipt } = self.listed(ids).await?;
+        let mut sightings = Vec::new();
+        for mut ticket in list.tickets {
+            let wanted = ids.binary_search(&ticket.id()).is_ok();
+            if wanted && self.settings.scope.holds(ticket.integer(TICKET_TYPE_ID)) {
+                ticket.name_status(|status| names.get(&status).cloned());
+                let hash = ticket.hash();
+                sightings.push(Sighting { ticket, hash, request_no: receipt.request_no });
+            }
+        }
+        Ok(sightings)
+    }
+
     async fn listed(&self, ids: &[i64]) -> Result<Listed, SyncError> {
         let filter = Filter::Ids(ids.to_vec());
         Ok(self.halo.page(&filter, 1, self.settings.page_size.max(100)).await?)
     }
 
-    /// Which of the versions that are older than the stored ones the server really means.
-    pub(super) async fn confirm_older(&self, walked: &mut Walked) -> Result<Vec<Sighting>, SyncError> {
-        let mut older = std::mem::take(&mut walked.older);
-        let rest = std::mem::take(&mut walked.rest.sightings);
-        let (rest, ids) = self
+    /// Which of the versions that are older than the stored ones the server really means. `before` are
+    /// tickets that an interrupted part of the walk had seen in an older version.
+    pub(super) async fn confirm_older(
+        &self,
+        walked: &mut Walked,
+        before: &RoaringTreemap,
+    ) -> Result<Vec<Sighting>, SyncError> {
+        let mut shown = std::mem::take(&mut walked.rest.sightings);
+        shown.append(&mut walked.older);
+        let before: Vec<i64> = before.iter().map(u64::cast_signed).collect();
+        for ids in before.chunks(IDS_A_REQUEST) {
+            shown.extend(self.sightings(ids).await?);
+        }
+        let (shown, ids) = self
             .store
             .work(move |store| {
-                let ids = store.read(|snapshot| snapshot.older_among(&rest))?;
-                Ok((rest, ids))
+                let ids = store.read(|snapshot| snapshot.older_among(&shown))?;
+                Ok((shown, ids))
             })
             .await?;
         let is_older = |sighting: &Sighting| ids.contains(&sighting.ticket.id());
-        let (rest_older, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_older);
-        walked.rest.sightings = rest;
-        older.extend(rest_older);
+        let (older, newer): (Vec<_>, Vec<_>) = shown.into_iter().partition(is_older);
+        walked.rest.sightings = newer;
         let mut confirmed = Vec::new();
         for sighting in older {
             let id = sighting.ticket.id();

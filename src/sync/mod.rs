@@ -19,6 +19,8 @@ mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::task::JoinHandle;
+
 pub use pass::{Outcome, Pass, Report, Settings, same_server};
 
 use crate::halo::HaloError;
@@ -78,19 +80,45 @@ pub enum SyncError {
 
 /// The store, shared with the thread that writes.
 #[derive(Clone)]
-pub struct SharedStore(Arc<Mutex<Store>>);
+pub struct SharedStore {
+    store: Arc<Mutex<Store>>,
+    /// Whether its work is done at once, where it is asked for.
+    inline: bool,
+}
+
+/// Work with the store that goes on while something else is awaited.
+enum Working<T> {
+    Done(T),
+    UnderWay(JoinHandle<T>),
+}
+
+impl<T> Working<T> {
+    async fn done(self) -> Result<T, SyncError> {
+        match self {
+            Working::Done(done) => Ok(done),
+            Working::UnderWay(under_way) => Ok(under_way.await?),
+        }
+    }
+}
 
 impl SharedStore {
-    /// Shares a store.
+    /// Shares a store; its work is done on threads that may block.
     #[must_use]
     pub fn new(store: Store) -> SharedStore {
-        SharedStore(Arc::new(Mutex::new(store)))
+        SharedStore { store: Arc::new(Mutex::new(store)), inline: false }
+    }
+
+    /// Shares a store whose work is done at once: then everything happens in one order, that of the
+    /// runtime's one thread, and a test can be repeated.
+    #[must_use]
+    pub fn inline(store: Store) -> SharedStore {
+        SharedStore { inline: true, ..SharedStore::new(store) }
     }
 
     /// The store, when nobody else is at it. A panic while it was held left no transaction open: SQLite
     /// rolled it back.
     pub fn lock(&self) -> MutexGuard<'_, Store> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes the store, unless somebody else still shares it: then it closes with the last of them.
@@ -98,18 +126,29 @@ impl SharedStore {
     /// # Errors
     /// [`StoreError`]
     pub fn close(self) -> Result<(), StoreError> {
-        match Arc::try_unwrap(self.0) {
+        match Arc::try_unwrap(self.store) {
             Ok(store) => store.into_inner().unwrap_or_else(PoisonError::into_inner).close(),
             Err(_) => Ok(()),
         }
     }
 
-    /// Works with the store on a thread that may block.
+    /// Starts work with the store.
+    fn start<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Working<Result<T, StoreError>> {
+        if self.inline {
+            return Working::Done(work(&mut self.lock()));
+        }
+        let shared = self.clone();
+        Working::UnderWay(tokio::task::spawn_blocking(move || work(&mut shared.lock())))
+    }
+
+    /// Works with the store.
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, SyncError> {
-        let shared = self.clone();
-        Ok(tokio::task::spawn_blocking(move || work(&mut shared.lock())).await??)
+        Ok(self.start(work).done().await??)
     }
 }

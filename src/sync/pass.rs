@@ -16,7 +16,7 @@ use super::{Progress, SharedStore, SyncError, Wall, calibration, names};
 use crate::halo::{Halo, Receipt};
 use crate::scope::{MAPPING, Scope, Shift};
 use crate::store::{
-    Departed, Departure, Fate, RunEnd, RunFigures, Snapshot, StoreError, Unfinished, WalkFigures,
+    Departed, Departure, Fate, RunEnd, RunFigures, Snapshot, Store, StoreError, Unfinished, WalkFigures,
     WalkOutcome, Writing,
 };
 use crate::ticket::Stamp;
@@ -354,7 +354,8 @@ impl Pass {
             let why = "a ticket that must come back did not: the date filter does not work as it did".into();
             (walk_outcome, outcome) = (WalkOutcome::Incomplete, Outcome::Incomplete(why));
         }
-        let took_back = self.confirm_older(&mut walked).await?;
+        let older_before = plan.taken_up.as_ref().map(|walk| walk.place.older.clone()).unwrap_or_default();
+        let took_back = self.confirm_older(&mut walked, &older_before).await?;
         let mut end = End { took_back, ..End::default() };
         if plan.walk == Walk::Full && walk_outcome == WalkOutcome::Counted {
             if let Some(brake) = self.absent(&walked, &mut end).await? {
@@ -372,7 +373,9 @@ impl Pass {
         let moved = match outcome {
             Outcome::Complete => {
                 let overlap = self.settings.schedule.overlap;
-                watermark::after_counted(plan.mark.covered_until, walked.start, overlap)
+                // A walk that was taken up again may have begun before the server's clock stepped back.
+                let start = walked.start.min(walked.session_start).or(walked.session_start);
+                watermark::after_counted(plan.mark.covered_until, start, overlap)
             }
             _ => Move::Stay,
         };
@@ -439,9 +442,7 @@ impl Pass {
             && plan.taken_up.is_none()
             && report.outcome == Outcome::Complete;
         let Walked { rest, mut tally, start, .. } = walked;
-        let store = self.store.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut store = store.lock();
+        let work = move |store: &mut Store| {
             let tickets = store.write(fate, |writing| {
                 tally.applied.add(writing.upsert(&rest.sightings, run_id, now)?);
                 writing.keep_strays(&rest.strays, now)?;
@@ -481,8 +482,8 @@ impl Pass {
             }
             (report.run, report.tickets, report.tally) = (run, tickets, tally);
             Ok(report)
-        })
-        .await?
+        };
+        self.store.work(work).await
     }
 
     /// Writes down why the pass ended early; that it cannot be written down is no second failure.

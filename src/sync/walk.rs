@@ -53,6 +53,8 @@ pub(super) struct Walked {
     pub(super) fault: Option<Fault>,
     /// The start of the walk by the server's clock.
     pub(super) start: Option<Stamp>,
+    /// The same for the present pass, where the walk was taken up again.
+    pub(super) session_start: Option<Stamp>,
     /// What the pass did and stored so far.
     pub(super) tally: Tally,
     /// The rows of the end, not stored yet.
@@ -94,6 +96,7 @@ impl Pass {
                 verdict: Verdict::Counted,
                 fault: None,
                 start,
+                session_start: None,
                 tally: Tally::default(),
                 rest: Batch::default(),
                 older: Vec::new(),
@@ -156,6 +159,7 @@ impl Reader<'_> {
             Some(known) => lane.map(1, known.listed),
             None => lane.page(1, rules.page_size).await?,
         };
+        self.walked.session_start = self.walked.session_start.or(start_of(&first.receipt));
         if !self.begun {
             self.walked.start = start_of(&first.receipt);
             self.writer.begin(self.walked.start);
@@ -345,6 +349,7 @@ impl Reader<'_> {
             begun_at: self.walked.start,
             ids,
             part: self.place.part,
+            older: RoaringTreemap::new(),
         });
         self.writer.store(batch, figures(&self.walked.accounts), place).await?;
         if self.plan.yields && self.pass.settings.schedule.follow_every <= self.followed.elapsed() {

@@ -5,12 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use tokio::task::JoinHandle;
-
-use super::SyncError;
 use super::account::Account;
 use super::pass::Pass;
 use super::walk::Plan;
+use super::{SyncError, Working};
 use crate::halo::Spent;
 use crate::store::{Applied, Place, RunFigures, Sighting, StoreError, WalkFigures};
 use crate::ticket::Stamp;
@@ -32,7 +30,7 @@ pub(super) struct Writer<'p> {
     walk_id: i64,
     /// The first full walk's start by the server's clock: it is told in the watermark.
     fill: Option<Option<Stamp>>,
-    under_way: Option<JoinHandle<Stored>>,
+    under_way: Option<Working<Stored>>,
     /// What the pass did so far, walks before this one included.
     pub(super) tally: Tally,
     pub(super) older: Vec<Sighting>,
@@ -81,16 +79,20 @@ impl<'p> Writer<'p> {
     ) -> Result<(), SyncError> {
         self.wait().await?;
         let (pass, walk_id, fill) = (self.pass, self.walk_id, self.fill);
-        let (store, fate, run_id) = (pass.store.clone(), pass.fate(), pass.run_id);
+        let (fate, run_id) = (pass.fate(), pass.run_id);
         let (now, spent) = ((pass.wall)(), pass.halo.spent());
         let received = self.tally.received + walk.unique_ids;
         let run = RunFigures { received, ..self.tally.figures(spent) };
-        self.under_way = Some(tokio::task::spawn_blocking(move || {
-            store.lock().write(fate, |writing| {
+        self.under_way = Some(pass.store.start(move |store| {
+            store.write(fate, |writing| {
                 let applied = writing.upsert(&batch.sightings, run_id, now)?;
                 writing.keep_strays(&batch.strays, now)?;
                 writing.note_walk(walk_id, &walk, None, now)?;
                 writing.note_run(run_id, &run)?;
+                let place = place.map(|place| Place {
+                    older: applied.older.iter().map(|id| id.cast_unsigned()).collect(),
+                    ..place
+                });
                 writing.note_place(walk_id, place.as_ref())?;
                 if let (Some(started_at), Some(mut mark)) = (fill, writing.snapshot().watermark()?) {
                     mark.fill_started_at = started_at;
@@ -112,7 +114,7 @@ impl<'p> Writer<'p> {
     /// Waits until everything that was given is stored.
     pub(super) async fn wait(&mut self) -> Result<(), SyncError> {
         if let Some(under_way) = self.under_way.take() {
-            let (applied, older) = under_way.await??;
+            let (applied, older) = under_way.done().await??;
             self.tally.applied.add(applied);
             self.older.extend(older);
         }

@@ -79,7 +79,7 @@ impl<'w> Agent<'w> {
         let unrecorded = UNRECORDED * u64::from(self.plan.parallel_requests);
         let spent = store.read(|snapshot| snapshot.spent_since(since, unrecorded)).expect("runs");
         let throttle = Throttle::new(RateLimit { requests, window }, spent);
-        let store = SharedStore::new(store);
+        let store = SharedStore::inline(store);
         self.wire.begin(number, pass);
         let end = pass.end;
         let after = |after_ms: Option<u64>| async move {

@@ -197,6 +197,11 @@ fn words(ended: &Ended, walked: bool) -> (Happening, String) {
         }
         Err(SyncError::Stopped) => (Happening::StoppedByAPerson, "stopped".into()),
         Err(SyncError::Store(error @ StoreError::Nonsense { .. })) => panic!("{error}"),
-        Err(error) => (Happening::PassFailed, format!("{error}")),
+        Err(error) => (Happening::PassFailed, causes(error)),
     }
+}
+
+/// An error and what lies behind it.
+fn causes(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", causes(cause)))
 }
