@@ -119,8 +119,8 @@ impl Pass {
         let mut shown = std::mem::take(&mut walked.rest.sightings);
         shown.append(&mut walked.older);
         let before: Vec<i64> = before.iter().map(u64::cast_signed).collect();
-        for ids in before.chunks(IDS_A_REQUEST) {
-            shown.extend(self.sightings(ids).await?);
+        for id in &before {
+            shown.extend(self.sightings(&[*id]).await?);
         }
         let (shown, ids) = self
             .store

@@ -112,6 +112,10 @@ impl Pass {
         let first_list = plan.taken_up.as_ref().map_or(0, |walk| walk.place.part as usize);
         for part in first_list..plan.lists.len() {
             reader.read_list(part).await?;
+            if part + 1 < plan.lists.len() {
+                // A place is one in one list.
+                reader.store().await?;
+            }
             if reader.walked.fault.is_some() || reader.walked.verdict != Verdict::Counted {
                 break;
             }
