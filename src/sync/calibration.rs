@@ -235,7 +235,9 @@ impl Pass {
         let count = |told: Told| told.0.map_or("?".to_owned(), |count| count.to_string());
         let [all, open, closed] = [told[0], told[1], told[2]].map(count);
         let details = format!("{all} in the plain list, {open} open, {closed} closed");
-        self.keep_verdict(LIST_COVERAGE, verdict.word(), Some(details)).await?;
+        if told.iter().all(|(count, _)| count.is_some()) {
+            self.keep_verdict(LIST_COVERAGE, verdict.word(), Some(details)).await?;
+        }
         let sum = told[1].0.zip(told[2].0).map(|(open, closed)| open + closed);
         let agreed = told[0].0.filter(|count| sum == Some(*count));
         Ok((verdict == Lists::Plain).then_some(FirstPage { listed: plain, agreed }))

@@ -135,8 +135,10 @@ impl Pass {
         halo.number_requests_from(run_id << REQUEST_BITS);
         let mut pass = Pass { halo, store, settings, wall, progress, run_id };
         let done = tokio::select! {
-            done = pass.go() => done,
+            // Not by chance: the same events have the same end.
+            biased;
             () = stop => Err(SyncError::Stopped),
+            done = pass.go() => done,
         };
         match done {
             Ok(report) => Ok(report),

@@ -115,13 +115,13 @@ pub struct Reading {
     counts: Vec<(u64, u64)>,
     first: Option<(u64, u64)>,
     latest: Option<(u64, u64)>,
+    /// The highest count since the end of the list was seen.
+    highest: u64,
     uncounted: bool,
     entered_count: Option<u64>,
     page_before: Vec<i64>,
     last_page_full: bool,
     sought: bool,
-    /// By how much the counts of neighbouring pages fell where the boundary was asked for again.
-    repaired: u64,
     /// Whether a page held rows that its own count denies.
     surplus: bool,
     ended: bool,
@@ -153,12 +153,12 @@ impl Reading {
             counts: Vec::new(),
             first: None,
             latest: None,
+            highest: 0,
             uncounted: false,
             entered_count: None,
             page_before: Vec::new(),
             last_page_full: false,
             sought: false,
-            repaired: 0,
             surplus: false,
             ended: false,
         }
@@ -175,6 +175,7 @@ impl Reading {
         self.counts.push(here);
         self.first = Some(self.first.map_or(here, |first| first.min(here)));
         self.latest = Some(self.latest.map_or(here, |latest| latest.max(here)));
+        self.highest = self.highest.max(count);
     }
 
     /// Notes the set as it stands, where this is the last page of the list; says whether it is.
@@ -184,6 +185,7 @@ impl Reading {
         let is_last = end == count && (0 < page.rows || count == 0);
         if is_last {
             self.base = Some(Base { count, top: page.ids().max() });
+            self.highest = count;
         }
         is_last
     }
@@ -243,7 +245,6 @@ impl Reading {
         // What has left since is not there any more.
         let fell = self.entered_count.zip(self.latest_count()).map_or(0, |(was, is)| was.saturating_sub(is));
         self.sought = true;
-        self.repaired += fell;
         Seek::new(
             self.cursor.unwrap_or(i64::MIN),
             self.page_size(),
@@ -262,11 +263,6 @@ impl Reading {
     }
 
     fn take(&mut self, page: &Received) {
-        if self.pages == 0 {
-            // What left before the first page shifts nothing that is read after it.
-            let stood = self.base.map_or(0, |base| base.count);
-            self.repaired += stood.saturating_sub(page.record_count.unwrap_or(stood));
-        }
         let end = self.position_of(page.number) + page.rows;
         self.surplus |= 1 < page.number && page.record_count.is_some_and(|count| count < end);
         self.pages += 1;
@@ -338,9 +334,9 @@ impl Reading {
     ///
     /// * `full`, a list in which newcomers stand at the end: as many ids as there were in one answer
     ///   before them all, of those that there were: a leaver and a newcomer cannot cancel out, because the
-    ///   greatest id and the count are of the same answer. Where some are missing, they
-    ///   have left unread: then everything behind the last anchor was received, and no more tickets left
-    ///   than showed at boundaries that were asked for again.
+    ///   greatest id and the count are of the same answer. Where some are missing they may have left
+    ///   unread; that is so where nothing came meanwhile, because then every ticket that left shows in a
+    ///   count, and each boundary where it did was asked for again.
     /// * else, where newcomers may stand anywhere: the counts never fell, and as many ids as the last.
     #[must_use]
     pub fn proves_itself(&self, full: bool) -> bool {
@@ -358,9 +354,9 @@ impl Reading {
         let newcomers = self.behind(base.top.max(self.origin.cursor));
         let stood = base.count.saturating_sub(self.origin.position);
         let read = (self.behind(self.origin.cursor) + self.strays).saturating_sub(newcomers);
-        let Some(left) = (base.count + newcomers).checked_sub(latest) else { return false };
         let whole_tail = self.anchor.position + self.behind(self.anchor.cursor) + self.strays == latest;
-        read == stood || (read < stood && whole_tail && left <= self.repaired.min(self.fallen()))
+        let only_left = newcomers == 0 && self.highest <= base.count;
+        read == stood || (read < stood && only_left && whole_tail)
     }
 
     /// How many ids were received behind a cursor.

@@ -155,7 +155,8 @@ impl Reader<'_> {
         let known = self.first.take();
         let rules = Rules {
             agreed: known.as_ref().and_then(|known| known.agreed),
-            full: self.plan.walk == Walk::Full,
+            // A ticket that is closed enters the list of the closed ones anywhere.
+            full: self.plan.walk == Walk::Full && self.plan.lists.len() == 1,
             page_size: settings.page_size,
             accept_shortfall: settings.accept_shortfall,
         };

@@ -81,6 +81,12 @@ impl Copy {
         self.all(&sql, |row| row.get(0).expect("an outcome")).first() == Some(&true)
     }
 
+    /// Whether open and closed tickets are read in lists of their own, which a ticket may enter anywhere.
+    pub(crate) fn reads_two_lists(&self) -> bool {
+        let sql = "SELECT verdict = 'open_and_closed' FROM calibrations WHERE question = 'list_coverage'";
+        self.all(sql, |row| row.get(0).expect("a verdict")).first() == Some(&true)
+    }
+
     /// All moves of the mark, in order.
     pub(crate) fn moves(&self) -> Vec<Move> {
         let sql =

@@ -99,7 +99,7 @@ impl Oracle {
         tombstones(copy, ledger, server, run, before.seq)?;
 
         let promised = counted || moves.iter().any(|it| it.run_id == Some(run) && it.reason == "counted");
-        let blind = seen.is_blind(ledger, full, self.ahead);
+        let blind = seen.is_blind(ledger, full && !copy.reads_two_lists(), self.ahead);
         if blind {
             ledger.coverage.saw(Happening::Blind);
         }
