@@ -218,6 +218,12 @@ impl Account {
         self.readings
     }
 
+    /// Whether as many tickets were received as the list counts: then none of them has left since.
+    #[must_use]
+    pub fn has_as_many_as_stand(&self) -> bool {
+        self.reading.latest_count() == Some(self.unique())
+    }
+
     /// Different tickets received in all readings.
     #[must_use]
     pub fn unique(&self) -> u64 {

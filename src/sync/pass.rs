@@ -161,7 +161,7 @@ impl Pass {
         let names = Arc::new(self.store.lock().read(|snapshot| snapshot.status_names())?);
         match self.choose(&mark).await? {
             Walk::Full => self.full(mark, &names, Tally::default()).await,
-            Walk::Following { from } => self.following(mark, from, &names).await,
+            Walk::Following { from } => self.following(mark, from, &names, Tally::default()).await,
         }
     }
 
@@ -202,10 +202,23 @@ impl Pass {
             first = self.calibrate_lists().await?;
         }
         let mut plan = self.plan(Walk::Full, mark, taken_up).await?;
+        let resumed = plan.taken_up.is_some();
         let stepped = self.store.lock().read(|snapshot| snapshot.stepped_since_full())?;
         plan.yields = plan.mark.state == State::Following && !stepped && !self.settings.dry_run;
         let walked = self.walk(&plan, names, first, tally).await?;
-        self.conclude(&plan, walked, Closing::Run).await
+        if !resumed {
+            return self.conclude(&plan, walked, Closing::Run).await;
+        }
+        // What was received before the interruption may have changed or left since.
+        let all_stand = walked.accounts.iter().all(Account::has_as_many_as_stand);
+        let report = self.conclude(&plan, walked, Closing::RunUnlessComplete).await?;
+        let mark = self.store.lock().read(|snapshot| snapshot.watermark())?;
+        let Some(mark) = mark.filter(|_| report.outcome == Outcome::Complete) else { return Ok(report) };
+        let from = watermark::following(&mark, &self.settings.schedule, self.date_filter()?);
+        match from.filter(|_| all_stand && mark.state == State::Following) {
+            Some(from) => Box::pin(self.following(mark, from, names, report.tally)).await,
+            None => Box::pin(self.full(mark, names, report.tally)).await,
+        }
     }
 
     /// Asks for what changed. Where the ticket that must come back does not, the filter no longer means
@@ -215,8 +228,8 @@ impl Pass {
         mark: Watermark,
         from: Stamp,
         names: &Arc<HashMap<i64, String>>,
+        mut tally: Tally,
     ) -> Result<Report, SyncError> {
-        let mut tally = Tally::default();
         for from in [from, from.minus(ZONES)] {
             let plan = self.plan(Walk::Following { from }, mark.clone(), None).await?;
             let walked = self.walk(&plan, names, None, tally).await?;
@@ -471,7 +484,8 @@ impl Pass {
                     writing.set_watermark(&mark, reason, Some(run_id), now)?;
                 }
                 writing.note_walk(walk_id, &report.figures, Some(walk_outcome), now)?;
-                if closing == Closing::Run {
+                let complete = report.outcome == Outcome::Complete;
+                if closing == Closing::Run || closing == Closing::RunUnlessComplete && !complete {
                     end_run(writing, run_id, &tally.figures(spent), &report.outcome, now)?;
                 } else {
                     writing.note_run(run_id, &tally.figures(spent))?;
@@ -535,6 +549,8 @@ pub fn same_server(snapshot: &Snapshot<'_>, wanted: &Scope) -> Result<(), SyncEr
 enum Closing {
     /// The pass.
     Run,
+    /// The pass, unless the walk has everything: then it goes on.
+    RunUnlessComplete,
     /// Only the walk: the pass goes on.
     Walk,
     /// The same, and it is held for incomplete, because a ticket that must come back did not.

@@ -79,9 +79,6 @@ impl<'p> Life<'p> {
     }
 
     async fn live(mut self) -> Played {
-        if 1_000 < self.plan.tickets {
-            self.saw(Happening::LargeWorld);
-        }
         let verdict = self.history().await;
         let digest = self.told.then(|| self.digest());
         self.wire.with(|ledger, _, _| Played {
