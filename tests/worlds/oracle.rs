@@ -77,8 +77,7 @@ impl Oracle {
             self.lasts.insert(run, last);
         }
         let mine: Vec<&Walk> = walks.iter().filter(|walk| walk.run_id == run).collect();
-        let mut fulls = mine.iter().filter(|walk| walk.full).peekable();
-        let full = fulls.peek().is_some() && fulls.all(|walk| walk.is_counted());
+        let full = mine.iter().any(|walk| walk.full && walk.is_counted());
         let counted = full || mine.iter().any(|walk| !walk.full && walk.is_counted());
         self.judge_moves(&moves, &walks, run)?;
         let (mark, journalled) = (copy.mark(), moves.last().and_then(|step| step.to));
@@ -111,7 +110,7 @@ impl Oracle {
             });
             let of_walk = |walk: &&Walk| self.begun.get(&walk.walk_id);
             let first = if full {
-                mine.iter().find(|walk| walk.full).and_then(of_walk)
+                mine.iter().find(|walk| walk.full && walk.is_counted()).and_then(of_walk)
             } else {
                 self.firsts.get(&run)
             };
