@@ -20,6 +20,10 @@ pub(super) const LIST_COVERAGE: &str = "list_coverage";
 /// How long a verdict is relied on.
 const VALID: TimeDelta = TimeDelta::days(7);
 
+/// Rows asked for of a list that is only counted: more than one, so that a row that cannot be read does
+/// not hide the count.
+const ROWS_TO_COUNT: u32 = 10;
+
 /// So many pages are looked through for one ticket.
 const PAGES_MAX: u32 = 10;
 
@@ -229,7 +233,7 @@ impl Pass {
         let plain = self.halo.page(&filter(Coverage::Plain), 1, self.settings.page_size).await?;
         let mut told = vec![tell(&plain)];
         for coverage in [Coverage::Open, Coverage::Closed] {
-            told.push(tell(&self.halo.list(&filter(coverage), 1, 1).await?));
+            told.push(tell(&self.halo.page(&filter(coverage), 1, ROWS_TO_COUNT).await?));
         }
         let verdict = lists(told[0], told[1], told[2]);
         let count = |told: Told| told.0.map_or("?".to_owned(), |count| count.to_string());
