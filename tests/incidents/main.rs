@@ -10,5 +10,8 @@ mod support {
     pub(crate) mod simulated;
 }
 
+mod boundaries;
 mod budgets;
+mod counterexamples;
 mod desk;
+mod poison;
