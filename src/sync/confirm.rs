@@ -161,13 +161,18 @@ impl Pass {
             ticket.id() == id && updated.is_some_and(|at| walked.start.is_none_or(|start| at <= start))
         };
         let Listed { list, .. } = self.listed(&[id]).await?;
-        if list.tickets.iter().all(|ticket| ticket.id() == id) {
-            return Ok(!list.tickets.iter().any(was_due));
+        if let Some(ticket) = list.tickets.iter().find(|ticket| ticket.id() == id) {
+            return Ok(!was_due(ticket));
         }
-        // A server that does not know `ticketids` gives whatever it likes.
-        Ok(match self.halo.ticket(id).await?.0 {
-            Single::Found(ticket) => ticket.is_deleted() || !was_due(&ticket),
-            Single::Missing | Single::Forbidden => true,
-        })
+        // An empty list may be as wrong as the one of the walk, and a server that does not know `ticketids`
+        // gives whatever it likes: the ticket itself has the last word.
+        let single = self.halo.ticket(id).await?.0;
+        let word = match &single {
+            Single::Missing => Word::Missing,
+            Single::Forbidden => Word::Forbidden,
+            Single::Found(ticket) => Word::Found(ticket),
+        };
+        let gone = absence::conclude(word, &self.settings.scope) != Conclusion::Stays("not_listed");
+        Ok(gone || matches!(&single, Single::Found(ticket) if !was_due(ticket)))
     }
 }
