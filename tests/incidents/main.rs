@@ -12,6 +12,9 @@ mod support {
 
 mod boundaries;
 mod budgets;
+mod clocks;
 mod counterexamples;
 mod desk;
+mod paging;
 mod poison;
+mod state;
