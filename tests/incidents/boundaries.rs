@@ -77,7 +77,10 @@ fn inc_03_10_34_and_36_a_change_that_becomes_visible_late_is_brought_within_the_
         desk.good().await;
         desk.assert_equal(&format!("INC-03, INC-10, INC-34, INC-36: visible {seconds} s late"));
         let stamps = desk.texts(&format!("SELECT SOURCE_LAST_MODIFIED FROM tickets WHERE UID = {}", ids[4]));
-        assert!(stamps[0] <= newest.unwrap().to_string(), "the late one was to be dated before the newest seen");
+        assert!(
+            stamps[0] <= newest.unwrap().to_string(),
+            "the late one was to be dated before the newest seen"
+        );
     });
 }
 
@@ -93,7 +96,10 @@ fn inc_04_the_mark_is_the_servers_date_at_the_start_less_what_it_may_be_off_by()
             desk.good().await;
             let covered = desk.covered_until().unwrap().instant();
             // A token first, then the first list.
-            assert!(covered <= began + chrono::TimeDelta::seconds(6), "INC-04: pass {pass}: {covered} is too late");
+            assert!(
+                covered <= began + chrono::TimeDelta::seconds(6),
+                "INC-04: pass {pass}: {covered} is too late"
+            );
             minutes(5).await;
             assert!(covered < began + chrono::TimeDelta::seconds(6));
         }
@@ -117,7 +123,8 @@ fn inc_05_a_row_exactly_at_the_bound_is_asked_for() {
             edit_at_once(&desk, &ids[1..2]);
             desk.good().await;
             desk.assert_equal(&format!("INC-05: {filter}"));
-            let stamp = desk.texts(&format!("SELECT SOURCE_LAST_MODIFIED FROM tickets WHERE UID = {}", ids[1]));
+            let stamp =
+                desk.texts(&format!("SELECT SOURCE_LAST_MODIFIED FROM tickets WHERE UID = {}", ids[1]));
             assert_eq!(stamp[0], desk.covered_until().unwrap().to_string(), "the stamp was to be the bound");
         });
     }

@@ -115,7 +115,10 @@ fn inc_38_45_and_67_the_mark_moves_in_quiet_times_and_the_newest_seen_does_not()
         let last = desk.mark().unwrap();
         let moved = last.covered_until.unwrap().instant() - first.covered_until.unwrap().instant();
         assert_eq!(moved.num_days(), 40, "INC-45: the mark");
-        assert_eq!(last.newest_seen, first.newest_seen, "INC-38, INC-67: the newest seen moved without a row");
+        assert_eq!(
+            last.newest_seen, first.newest_seen,
+            "INC-38, INC-67: the newest seen moved without a row"
+        );
         desk.with(|server, now| drop(server.edit_some(3, now)));
         minutes(1).await;
         desk.good().await;
@@ -333,9 +336,15 @@ fn a_full_walk_makes_way_for_following_walks() {
         let report = desk.full().await;
         assert!(!follows(&report));
         let meanwhile = meanwhile.lock().unwrap().clone();
-        assert_eq!(meanwhile[0], "while it reads", "the edit did not arrive while the full walk was under way");
+        assert_eq!(
+            meanwhile[0], "while it reads",
+            "the edit did not arrive while the full walk was under way"
+        );
         assert!(before.to_string() < meanwhile[1], "the mark stood still while the full walk was under way");
-        assert!(3 <= desk.number("SELECT COUNT(*) FROM walks WHERE kind = 'following'"), "too few following walks");
+        assert!(
+            3 <= desk.number("SELECT COUNT(*) FROM walks WHERE kind = 'following'"),
+            "too few following walks"
+        );
         desk.assert_equal("in the end");
     });
 }
@@ -413,7 +422,8 @@ fn inc_53_and_66_an_empty_answer_deletes_nothing(
         }
         let settings = if full { desk.by_hand() } else { desk.settings.clone() };
         let report = desk.sync_until(settings, std::future::pending()).await.unwrap();
-        let what = format!("INC-53: {fault}, both: {both}, full: {full}, {tickets} tickets: {:?}", report.outcome);
+        let what =
+            format!("INC-53: {fault}, both: {both}, full: {full}, {tickets} tickets: {:?}", report.outcome);
         assert_eq!(desk.changes(), changes, "INC-66: {what}");
         assert_ne!(report.outcome, Outcome::Complete, "{what}");
         assert_eq!(desk.covered_until(), mark, "{what}: the mark moved");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use url::Url;
 
-use crate::support::mapping::{self, Tickets};
+use crate::support::mapping::{self, Names, Tickets};
 use crate::support::simulated::World;
 
 /// What somebody does on the server just before it answers.
@@ -87,7 +87,8 @@ impl Desk {
         let began: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
         let world = World::new(server, began);
         let memory = Path::new("/dev/shm");
-        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let folder =
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let options = Options {
             busy_timeout: Duration::from_secs(5),
             full_text: false,
@@ -310,10 +311,10 @@ impl Desk {
     }
 
     fn there(&self) -> Tickets {
-        let names = mapping::status_names();
+        static NAMES: LazyLock<Names> = LazyLock::new(mapping::status_names);
         self.with(|server, now| {
             let ids = all_ids(server);
-            let row = |id: i64| (id, mapping::expected(&server.row(id, now).unwrap(), &names));
+            let row = |id: i64| (id, mapping::expected(&server.row(id, now).unwrap(), &NAMES));
             ids.into_iter().map(row).collect()
         })
     }

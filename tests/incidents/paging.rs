@@ -69,7 +69,10 @@ fn inc_20_nothing_is_asked_for_between_the_pages_of_a_walk() {
             let entries = server.log().entries().filter(|entry| entry.endpoint != Endpoint::List);
             entries.map(|entry| entry.path.clone()).collect::<Vec<_>>()
         });
-        assert!(others.iter().all(|path| path == "/auth/token" || path == "/api/authinfo"), "INC-20: {others:?}");
+        assert!(
+            others.iter().all(|path| path == "/auth/token" || path == "/api/authinfo"),
+            "INC-20: {others:?}"
+        );
     });
 }
 
@@ -88,8 +91,14 @@ fn inc_20c_a_row_that_is_newer_than_the_pass_is_kept_and_moves_no_mark() {
         desk.good().await;
         let mark = desk.mark().unwrap();
         let kept = desk.texts(&format!("SELECT SOURCE_LAST_MODIFIED FROM tickets WHERE UID = {late}"));
-        assert!(mark.covered_until.unwrap().to_string() < kept[0], "INC-20c: the row was to be newer than the mark");
-        assert!(mark.newest_seen <= mark.covered_until, "INC-20c: a row newer than the pass counts as the newest seen");
+        assert!(
+            mark.covered_until.unwrap().to_string() < kept[0],
+            "INC-20c: the row was to be newer than the mark"
+        );
+        assert!(
+            mark.newest_seen <= mark.covered_until,
+            "INC-20c: a row newer than the pass counts as the newest seen"
+        );
         desk.assert_equal("INC-20c");
     });
 }
@@ -190,13 +199,17 @@ fn a_list_that_is_cut_is_never_complete_and_nothing_leaves(#[case] fault: &str) 
             let ended = desk.sync_until(settings, std::future::pending()).await;
             let what = format!("{fault}, {kind} pass");
             match ended {
-                Ok(report) => assert!(matches!(report.outcome, Outcome::Incomplete(_)), "{what}: {:?}", report.outcome),
+                Ok(report) => {
+                    assert!(matches!(report.outcome, Outcome::Incomplete(_)), "{what}: {:?}", report.outcome);
+                }
                 Err(error) => assert!(matches!(error, SyncError::Halo(_)), "{what}: {error}"),
             }
-            let covered = |mark: Option<halosync::watermark::Watermark>| mark.and_then(|mark| mark.covered_until);
+            let covered =
+                |mark: Option<halosync::watermark::Watermark>| mark.and_then(|mark| mark.covered_until);
             assert_eq!(desk.covered_until(), covered(before), "{what}: the watermark moved");
             assert_eq!(deletions(&desk), 0, "{what}: tickets were deleted");
-            let error = desk.texts("SELECT COALESCE(error, '') FROM runs ORDER BY run_id DESC LIMIT 1").concat();
+            let error =
+                desk.texts("SELECT COALESCE(error, '') FROM runs ORDER BY run_id DESC LIMIT 1").concat();
             assert!(!error.is_empty(), "INC-58: {what}: nothing is said of why");
             desk.heal();
             minutes(1).await;
@@ -215,7 +228,10 @@ fn inc_29_the_second_list_begins_at_its_first_page() {
         desk.assert_equal("INC-29");
         assert_eq!(desk.verdict("list_coverage"), "open_and_closed");
         let of = |which: &str| {
-            let asked = desk.asked().into_iter().filter(|query| query.contains(which) && query.contains("page_size=10&"));
+            let asked = desk
+                .asked()
+                .into_iter()
+                .filter(|query| query.contains(which) && query.contains("page_size=10&"));
             asked.map(|query| query.contains("page_no=1&")).collect::<Vec<_>>()
         };
         for which in ["open_only", "closed_only"] {
@@ -249,6 +265,9 @@ fn inc_31_rows_that_come_twice_count_once(#[values(1, 3, 9)] rows: u32, #[values
         desk.assert_equal(&what);
         assert!(matches!(report.walk, Walk::Full), "{what}");
         minutes(1).await;
-        assert!(follows(&desk.good().await) || desk.number("SELECT MAX(resumed OR count_fell) FROM walks") == 1, "{what}");
+        assert!(
+            follows(&desk.good().await) || desk.number("SELECT MAX(resumed OR count_fell) FROM walks") == 1,
+            "{what}"
+        );
     });
 }

@@ -76,7 +76,11 @@ fn a_following_walk_goes_on_past_a_row_that_cannot_be_parsed() {
         let before = desk.covered_until();
         assert!(follows(&desk.good().await));
         assert!(before < desk.covered_until(), "the watermark stands still");
-        assert_eq!(desk.number("SELECT COUNT(*) FROM changes WHERE op = 'u'"), 34, "the other rows of the page");
+        assert_eq!(
+            desk.number("SELECT COUNT(*) FROM changes WHERE op = 'u'"),
+            34,
+            "the other rows of the page"
+        );
     });
 }
 
@@ -86,7 +90,9 @@ fn a_page_that_is_too_large_is_read_in_parts() {
         let desk = Desk::new(40, &[]);
         let ids = desk.ids();
         desk.with(|server, now| {
-            ids.iter().for_each(|id| server.edit(*id, Edit::Details("x".repeat(5_000)), now));
+            for id in &ids {
+                server.edit(*id, Edit::Details("x".repeat(5_000)), now);
+            }
         });
         // Every row fits, ten of them do not.
         desk.take_in(50_000);

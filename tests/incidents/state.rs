@@ -62,7 +62,10 @@ fn inc_43_and_63_a_list_that_is_forbidden_changes_nothing() {
         let (mark, changes) = (desk.mark(), desk.changes());
         desk.with(|server, _| server.knobs().application = Application::User);
         for settings in [desk.settings.clone(), desk.by_hand()] {
-            assert!(desk.sync_until(settings, std::future::pending()).await.is_err(), "INC-43: 403 is no failure");
+            assert!(
+                desk.sync_until(settings, std::future::pending()).await.is_err(),
+                "INC-43: 403 is no failure"
+            );
             assert_eq!((desk.mark(), desk.changes()), (mark.clone(), changes), "INC-43, INC-63");
         }
         desk.with(|server, now| {
@@ -105,9 +108,17 @@ fn inc_64_and_69_a_full_walk_that_is_taken_up_deletes_nothing_that_it_saw_before
         minutes(5).await;
         desk.forget();
         desk.full().await;
-        assert_eq!(desk.texts("SELECT resumed || kind FROM walks"), ["0full", "1full"], "INC-64: it began anew");
+        assert_eq!(
+            desk.texts("SELECT resumed || kind FROM walks"),
+            ["0full", "1full"],
+            "INC-64: it began anew"
+        );
         assert!(desk.lists() < 30, "INC-64: {} list requests for the rest of 30 pages", desk.lists());
-        assert_eq!(desk.texts("SELECT UID || op FROM changes WHERE op <> 'c'"), [format!("{gone}d")], "INC-69");
+        assert_eq!(
+            desk.texts("SELECT UID || op FROM changes WHERE op <> 'c'"),
+            [format!("{gone}d")],
+            "INC-69"
+        );
         desk.assert_equal("INC-69");
     });
 }
@@ -143,7 +154,9 @@ fn inc_68_lanes_that_end_in_any_order_leave_the_union(#[values(2, 8, 32)] lanes:
 }
 
 #[rstest]
-fn inc_72_and_73_tickets_without_a_stamp_are_here_and_kept_up_by_full_walks(#[values(50, 300, 1_000)] share: u32) {
+fn inc_72_and_73_tickets_without_a_stamp_are_here_and_kept_up_by_full_walks(
+    #[values(50, 300, 1_000)] share: u32,
+) {
     virtually(async {
         let desk = Desk::new(100, &[&format!("undated={share}")]);
         desk.good().await;
@@ -231,7 +244,12 @@ fn inc_78_tickets_that_vanish_from_the_list_alone_stay_here(#[values(10, 200)] t
         desk.assert_equal(&format!("INC-78: {tickets} tickets"));
         // Few are asked for by number, and are there; many are too many to ask for.
         let listed = desk.number("SELECT COUNT(*) FROM absences");
-        assert_eq!(0 < listed, report.outcome != Outcome::Complete, "INC-78: {listed} absences: {:?}", report.outcome);
+        assert_eq!(
+            0 < listed,
+            report.outcome != Outcome::Complete,
+            "INC-78: {listed} absences: {:?}",
+            report.outcome
+        );
         desk.turn("plain_list=all");
         minutes(1).await;
         desk.full().await;
@@ -240,7 +258,9 @@ fn inc_78_tickets_that_vanish_from_the_list_alone_stay_here(#[values(10, 200)] t
 }
 
 #[rstest]
-fn inc_79_a_ticket_that_changes_its_type_leaves_as_out_of_scope(#[values("honoured", "ignored")] filter: &str) {
+fn inc_79_a_ticket_that_changes_its_type_leaves_as_out_of_scope(
+    #[values("honoured", "ignored")] filter: &str,
+) {
     virtually(async {
         let mut desk = Desk::new(100, &[&format!("type_filter={filter}")]);
         desk.settings.ticket_types = vec!["Incident".to_owned()];
