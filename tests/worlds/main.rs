@@ -49,7 +49,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use coverage::{Coverage, Happening};
 use life::Played;
@@ -89,10 +89,15 @@ fn complaint(seed: u64) -> String {
     let Played { verdict, story, .. } = play(seed, true);
     let fact =
         verdict.err().unwrap_or_else(|| "failed, but not when played again: it is not deterministic".into());
-    let command =
-        format!("HALOSYNC_WORLD_SEED={seed} cargo test --test worlds -- --nocapture worlds_converge");
     let plan = Plan { passes: Vec::new(), ..Plan::of(seed) };
-    format!("world {seed}: {fact}\n{plan:?}\n{story}\nplay it again: {command}\n")
+    format!("world {seed}: {fact}\n{plan:?}\n{story}\nplay it again: {}\n", command(seed))
+}
+
+/// What plays a world again, with the hardships that are tried now.
+fn command(seed: u64) -> String {
+    let with = std::env::var("HALOSYNC_WORLDS_WITH").map(|with| format!("HALOSYNC_WORLDS_WITH={with} "));
+    let with = with.unwrap_or_default();
+    format!("{with}HALOSYNC_WORLD_SEED={seed} cargo test --test worlds -- --nocapture worlds_converge")
 }
 
 /// The seeds that are worth a look every time: each line a seed and `# why`.
@@ -108,15 +113,20 @@ struct Campaign {
     failed: Mutex<BTreeMap<u64, String>>,
     coverage: Mutex<Coverage>,
     over: AtomicBool,
+    /// How many were played to their end.
+    played: AtomicU64,
+    took: Duration,
 }
 
 impl Campaign {
     fn play(seeds: impl Fn(u64) -> Option<u64> + Sync) -> Campaign {
-        let campaign = Campaign {
+        let mut campaign = Campaign {
             next: AtomicU64::new(0),
             failed: Mutex::default(),
             coverage: Mutex::default(),
             over: AtomicBool::new(false),
+            played: AtomicU64::new(0),
+            took: Duration::ZERO,
         };
         let goes_on = std::env::var_os("HALOSYNC_WORLDS_KEEP").is_some();
         let since = Instant::now();
@@ -130,8 +140,9 @@ impl Campaign {
                     campaign.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, fact);
                     campaign.over.fetch_or(!goes_on, Ordering::Relaxed);
                 }
-                if place % 10_000 == 9_999 {
-                    println!("{} worlds, {:.0} a second", place + 1, rate(place + 1, since));
+                let played = 1 + campaign.played.fetch_add(1, Ordering::Relaxed);
+                if played % 10_000 == 0 {
+                    println!("{}", rate(played, since.elapsed()));
                 }
             }
         };
@@ -141,22 +152,28 @@ impl Campaign {
                 scope.spawn(work);
             }
         });
+        campaign.took = since.elapsed();
         campaign
+    }
+
+    fn rate(&self) -> String {
+        rate(self.played.load(Ordering::Relaxed), self.took)
     }
 
     fn assert_none_failed(&self) {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         for (seed, fact) in failed.iter() {
-            println!("world {seed}: {fact}");
+            println!("world {seed}: {fact}\n    {}", command(*seed));
         }
         if let Some(seed) = failed.keys().next() {
-            panic!("{} worlds failed\n{}", failed.len(), complaint(*seed));
+            panic!("{} failed of {}\n{}", failed.len(), self.rate(), complaint(*seed));
         }
     }
 }
 
-fn rate(worlds: u64, since: Instant) -> f64 {
-    u32::try_from(worlds).map_or(0.0, f64::from) / since.elapsed().as_secs_f64().max(0.001)
+fn rate(worlds: u64, took: Duration) -> String {
+    let a_second = u32::try_from(worlds).map_or(0.0, f64::from) / took.as_secs_f64().max(0.001);
+    format!("{worlds} worlds, {a_second:.0} a second")
 }
 
 #[test]
@@ -173,11 +190,10 @@ fn worlds_converge() {
 
     let worlds = number("HALOSYNC_WORLDS").unwrap_or(WORLDS);
     let from = number("HALOSYNC_WORLDS_FROM").unwrap_or(0);
-    let since = Instant::now();
     let campaign = Campaign::play(|place| (place < worlds).then_some(from + place));
-    println!("{worlds} worlds, {:.0} a second", rate(worlds, since));
+    println!("{}", campaign.rate());
     let coverage = campaign.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    println!("{}", coverage.shares(worlds));
+    println!("{}", coverage.shares(campaign.played.load(Ordering::Relaxed)));
     campaign.assert_none_failed();
     if WORLDS <= worlds {
         let never: Vec<_> = Happening::expected().filter(|it| coverage.worlds_with(*it) == 0).collect();
