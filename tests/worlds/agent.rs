@@ -1,5 +1,6 @@
 //! The agent in a world: passes over a real database file, killed, stopped, or left to end by themselves.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -50,13 +51,15 @@ pub(crate) struct Agent<'w> {
     plan: &'w Plan,
     wire: Arc<Wire>,
     path: PathBuf,
+    /// The database, where the pass before left it open: the service keeps it for as long as it runs.
+    open: RefCell<Option<SharedStore>>,
 }
 
 impl<'w> Agent<'w> {
     pub(crate) fn new(plan: &'w Plan, wire: Arc<Wire>, folder: &Path) -> Agent<'w> {
         let path = folder.join("halosync.db");
         std::fs::write(&path, &*EMPTY).expect("a database");
-        Agent { plan, wire, path }
+        Agent { plan, wire, path, open: RefCell::new(None) }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -70,16 +73,18 @@ impl<'w> Agent<'w> {
         })
     }
 
-    /// Opens the database, does one pass as planned, and closes it or lets go of it.
+    /// Does one pass as planned, over a database that is open or opened now; closes it after that, keeps it, or lets go
+    /// of it where the agent dies.
     pub(crate) async fn pass(&self, number: u64, pass: &PassPlan) -> Ended {
         let wall = self.wall(pass.wall_offset);
-        let store = Store::open(&self.path, &options(wall())).expect("a database");
+        let open = self.open.take();
+        let opened = || SharedStore::inline(Store::open(&self.path, &options(wall())).expect("a database"));
+        let store = open.unwrap_or_else(opened);
         let (requests, window) = self.plan.rate_limit;
         let since = wall().minus(TimeDelta::from_std(window).expect("a window"));
         let unrecorded = UNRECORDED * u64::from(self.plan.parallel_requests);
-        let spent = store.read(|snapshot| snapshot.spent_since(since, unrecorded)).expect("runs");
+        let spent = store.lock().read(|snapshot| snapshot.spent_since(since, unrecorded)).expect("runs");
         let throttle = Throttle::new(RateLimit { requests, window }, spent);
-        let store = SharedStore::inline(store);
         self.wire.begin(number, pass);
         let end = pass.end;
         let after = |after_ms: Option<u64>| async move {
@@ -105,8 +110,10 @@ impl<'w> Agent<'w> {
         // What was being committed is committed, and what else belonged to the pass is gone: a clock that stands still
         // goes on only when nobody works any more.
         sleep(Duration::from_millis(1)).await;
-        if pass.closes && matches!(ended, Ended::Itself(_)) {
-            store.close().expect("a database that closes");
+        match ended {
+            Ended::Itself(_) if pass.closes => store.close().expect("a database that closes"),
+            Ended::Itself(_) => *self.open.borrow_mut() = Some(store),
+            Ended::Killed | Ended::Never => {}
         }
         ended
     }

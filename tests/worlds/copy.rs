@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use halosync::ticket::{Stamp, Value};
 use rusqlite::types::ValueRef;
@@ -37,6 +38,13 @@ pub(crate) struct Move {
     pub(crate) reason: String,
     pub(crate) run_id: Option<i64>,
 }
+
+static COLUMNS: LazyLock<usize> = LazyLock::new(|| mapping::columns().count());
+
+static TICKETS: LazyLock<String> = LazyLock::new(|| {
+    let columns: Vec<_> = mapping::columns().map(|name| format!("\"{name}\"")).collect();
+    format!("SELECT UID, {} FROM tickets", columns.join(", "))
+});
 
 fn moment(text: Option<String>) -> Option<Stamp> {
     text.map(|text| Stamp::from_spelled(&text).expect("a moment of 24 characters"))
@@ -77,8 +85,8 @@ impl Copy {
 
     /// Whether a pass says that it has everything.
     pub(crate) fn is_complete(&self, run_id: i64) -> bool {
-        let sql = format!("SELECT outcome IS 'complete' FROM runs WHERE run_id = {run_id}");
-        self.all(&sql, |row| row.get(0).expect("an outcome")).first() == Some(&true)
+        let sql = "SELECT outcome IS 'complete' FROM runs WHERE run_id = ?1";
+        self.all_with(sql, [run_id], |row| row.get(0).expect("an outcome")).first() == Some(&true)
     }
 
     /// Whether open and closed tickets are read in lists of their own, which a ticket may enter anywhere.
@@ -101,14 +109,14 @@ impl Copy {
 
     /// The tickets that a pass removed, each with the reason.
     pub(crate) fn tombstones(&self, run_id: i64) -> Vec<(i64, String)> {
-        let sql = format!("SELECT UID, reason FROM changes WHERE op = 'd' AND run_id = {run_id}");
-        self.all(&sql, |row| (row.get(0).expect("a ticket"), row.get(1).expect("a reason")))
+        let sql = "SELECT UID, reason FROM changes WHERE op = 'd' AND run_id = ?1";
+        self.all_with(sql, [run_id], |row| (row.get(0).expect("a ticket"), row.get(1).expect("a reason")))
     }
 
     /// The tickets of which a pass took an older version than the stored one, because the server means it.
     pub(crate) fn went_back(&self, run_id: i64) -> Vec<i64> {
-        let sql = format!("SELECT UID FROM changes WHERE reason = 'went_back' AND run_id = {run_id}");
-        self.all(&sql, |row| row.get(0).expect("a ticket"))
+        let sql = "SELECT UID FROM changes WHERE reason = 'went_back' AND run_id = ?1";
+        self.all_with(sql, [run_id], |row| row.get(0).expect("a ticket"))
     }
 
     /// The tickets that are kept although the server does not show them.
@@ -118,13 +126,12 @@ impl Copy {
 
     /// The tickets.
     pub(crate) fn tickets(&self) -> BTreeMap<i64, Vec<Value>> {
-        let columns: Vec<_> = mapping::columns().map(|name| format!("\"{name}\"")).collect();
-        let sql = format!("SELECT UID, {} FROM tickets", columns.join(", "));
+        let columns = *COLUMNS;
         let row = |row: &rusqlite::Row<'_>| {
-            let values = (1..=columns.len()).map(|place| value(row.get_ref(place).expect("a column")));
+            let values = (1..=columns).map(|place| value(row.get_ref(place).expect("a column")));
             (row.get(0).expect("an id"), values.collect())
         };
-        self.all(&sql, row).into_iter().collect()
+        self.all(&TICKETS, row).into_iter().collect()
     }
 
     /// Everything in it that follows from the world: all but the identity that is drawn when a database is made.
@@ -153,8 +160,18 @@ impl Copy {
     }
 
     pub(crate) fn all<T>(&self, sql: &str, read: impl Fn(&rusqlite::Row<'_>) -> T) -> Vec<T> {
+        self.all_with(sql, [], read)
+    }
+
+    /// With values for the places in it: a text that stays the same is prepared once.
+    fn all_with<T>(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        read: impl Fn(&rusqlite::Row<'_>) -> T,
+    ) -> Vec<T> {
         let mut statement = self.0.prepare_cached(sql).expect(sql);
-        let rows = statement.query_map([], |row| Ok(read(row))).expect(sql);
+        let rows = statement.query_map(values, |row| Ok(read(row))).expect(sql);
         rows.map(|row| row.expect(sql)).collect()
     }
 }

@@ -45,8 +45,10 @@ mod plan;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -107,6 +109,33 @@ fn corpus() -> Vec<u64> {
     lines.filter(|seed| !seed.is_empty()).map(|seed| seed.parse().expect("a seed")).collect()
 }
 
+/// A patch that no longer applies plants nothing.
+#[test]
+fn every_planted_bug_applies() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let skipped = |why: &str| {
+        // Past the harness, which keeps what a test prints to itself.
+        let _ = writeln!(std::io::stderr(), "SKIPPED every_planted_bug_applies: {why}");
+    };
+    let Ok(folder) = std::fs::read_dir(root.join("tests/worlds/planted")) else {
+        return skipped("the patches are not there");
+    };
+    let paths = folder.map(|entry| entry.expect("a file").path());
+    let mut patches: Vec<_> = paths.filter(|path| path.extension().is_some_and(|it| it == "patch")).collect();
+    patches.sort();
+    assert!(!patches.is_empty(), "no bug is planted");
+    for patch in patches {
+        let mut tool = Command::new("patch");
+        tool.args(["--dry-run", "--batch", "--fuzz=0", "-p1", "--directory"]).arg(root);
+        let done = match tool.arg("--input").arg(&patch).output() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return skipped("there is no `patch`"),
+            done => done.expect("patch"),
+        };
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "{} no longer applies: {said}", patch.display());
+    }
+}
+
 /// Plays worlds on all cores, in order, until one fails or the list ends.
 struct Campaign {
     next: AtomicU64,
@@ -148,7 +177,8 @@ impl Campaign {
         };
         std::thread::scope(|scope| {
             let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-            for _ in 0..cores {
+            // A world is one thread that waits for another one whenever the database works: two of them keep a core busy.
+            for _ in 0..2 * cores {
                 scope.spawn(work);
             }
         });

@@ -256,7 +256,7 @@ impl PassPlan {
             bustle,
             faults,
             end,
-            closes: percent(&mut chance, 70),
+            closes: percent(&mut chance, 30),
             wall_offset: if wrong == 0 { 0 } else { chance.i64(-wrong..wrong) },
         }
     }
