@@ -8,13 +8,14 @@
 #   PLANTED_WORLDS=400                      how many worlds a bug may survive
 #   PLANTED_TREE=skip                       leaves out the tree as it is
 #
-# The copy is at one place, and all share a target directory, so that only the library is built again for each bug. That
+# The copy and its target directory are at one place for all bugs, so that only the library is built again for each. That
 # takes longer than to find it: hence the test profile, which builds in a fraction of the time of the release profile.
+# The target directory is not that of the tree: cargo would take what was built from a copy for what is in the tree.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
-here=$PWD
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}
+work=${CARGO_TARGET_DIR:-$PWD/target}/planted
+export CARGO_TARGET_DIR=$work/target
 export HALOSYNC_WORLDS=${PLANTED_WORLDS:-400} RUST_BACKTRACE=0
 unset HALOSYNC_WORLD_SEED HALOSYNC_WORLDS_FROM HALOSYNC_WORLDS_KEEP HALOSYNC_WORLDS_WITH
 
@@ -23,9 +24,8 @@ if [ ${#bugs[@]} = 0 ]; then
     for patch in tests/worlds/planted/*.patch; do bugs+=("$(basename "$patch" .patch)"); done
 fi
 
-# One folder for all, and the same one next time: cargo tells packages apart by their path.
-tree=$CARGO_TARGET_DIR/planted/tree
-log=$CARGO_TARGET_DIR/planted/log
+tree=$work/tree
+log=$work/log
 
 # Brings the copy to the state of the tree. Times of files are kept, so that only what a bug touches is built again.
 renew() {
