@@ -17,7 +17,7 @@ pub(crate) fn undo(copy: &Copy) -> Result<(), String> {
     };
     let mut tickets: BTreeMap<i64, BTreeMap<&str, Json>> =
         copy.tickets().into_iter().map(|(id, row)| (id, named(row))).collect();
-    let sql = "SELECT seq, UID, op, changed, last_row FROM changes ORDER BY seq DESC";
+    let sql = "SELECT seq, UID, op, changed, last_row, reason FROM changes ORDER BY seq DESC";
     let records = copy.all(sql, |row| {
         let text = |place| row.get::<_, Option<String>>(place).expect("a text").unwrap_or_default();
         (
@@ -26,10 +26,11 @@ pub(crate) fn undo(copy: &Copy) -> Result<(), String> {
             text(2),
             text(3),
             text(4),
+            text(5),
         )
     });
     let mut expected = i64::try_from(records.len()).expect("few records");
-    for (seq, id, op, changed, last_row) in records {
+    for (seq, id, op, changed, last_row, reason) in records {
         if seq != expected {
             return Err(format!("change {expected} is missing, or there is one too many: {seq}"));
         }
@@ -49,6 +50,11 @@ pub(crate) fn undo(copy: &Copy) -> Result<(), String> {
                     };
                     if *value != plain(&pair[1]) {
                         return wrong(&format!("{attribute} is {value} after it and not {}", pair[1]));
+                    }
+                    // Only where the server was asked and means it; a restored one does.
+                    let older = pair[1].as_str().zip(pair[0].as_str()).is_some_and(|(new, old)| new < old);
+                    if attribute == "SOURCE_LAST_MODIFIED" && older && reason != "went_back" {
+                        return wrong("an older version overwrote a newer one");
                     }
                     *value = plain(&pair[0]);
                 }
