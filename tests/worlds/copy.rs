@@ -15,6 +15,7 @@ pub(crate) struct Copy(pub(crate) Connection);
 
 /// A walk as `walks` has it.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "as the column is called")]
 pub(crate) struct Walk {
     pub(crate) walk_id: i64,
     pub(crate) run_id: i64,

@@ -170,7 +170,7 @@ impl Campaign {
                     campaign.over.fetch_or(!goes_on, Ordering::Relaxed);
                 }
                 let played = 1 + campaign.played.fetch_add(1, Ordering::Relaxed);
-                if played % 10_000 == 0 {
+                if played.is_multiple_of(10_000) {
                     println!("{}", rate(played, since.elapsed()));
                 }
             }
