@@ -170,7 +170,7 @@ impl Clock {
     }
 
     fn stop(self) -> Spent {
-        Spent { wall: self.wall.elapsed(), cpu: cpu() - self.cpu }
+        Spent { wall: self.wall.elapsed(), cpu: cpu().saturating_sub(self.cpu) }
     }
 }
 

@@ -320,11 +320,10 @@ mod tests {
                     self.ids.insert(self.created);
                     self.entered.insert(self.answers);
                 }
-                Some(Event::Enters(id)) => {
-                    if self.ids.insert(id % self.created.max(10) / 10 * 10 + 5) {
-                        self.entered.insert(self.answers);
-                    }
+                Some(Event::Enters(id)) if self.ids.insert(id % self.created.max(10) / 10 * 10 + 5) => {
+                    self.entered.insert(self.answers);
                 }
+                Some(Event::Enters(_)) => {}
                 Some(Event::Leaves(place)) => {
                     let id = self.ids.iter().nth(place % self.ids.len().max(1)).copied();
                     if let Some(id) = id {
@@ -385,10 +384,10 @@ mod tests {
         shuffle: &[usize],
         neighbours: &mut Vec<(u64, u64)>,
     ) -> Result<(), Fault> {
-        let mut last = None;
+        let mut before = None;
         let mut entered = |page: &Received| {
-            if let Some(last) = last.replace(page.arrived) {
-                neighbours.push((page.arrived.min(last), page.arrived.max(last)));
+            if let Some(before) = before.replace(page.arrived) {
+                neighbours.push((page.arrived.min(before), page.arrived.max(before)));
             }
         };
         let first = list.answer(1, size);
@@ -426,24 +425,23 @@ mod tests {
                 page.number > number || (page.number == number && page.record_count == latest)
             });
             let at = parked.iter().position(|page| page.number == number);
-            let page = match at {
-                Some(at) => parked.swap_remove(at),
-                None => {
-                    let mut numbers: Vec<u32> = account.reading().ahead().take(lanes).collect();
-                    numbers.retain(|number| parked.iter().all(|page| page.number != *number));
-                    for (place, other) in shuffle.iter().enumerate() {
-                        let len = numbers.len();
-                        numbers.swap(place % len, other % len);
-                    }
-                    for number in numbers {
-                        let page = list.answer(number, size);
-                        account.note(&page);
-                        parked.retain(|it| it.number != number);
-                        parked.push(page);
-                    }
-                    let at = parked.iter().position(|page| page.number == number).unwrap();
-                    parked.swap_remove(at)
+            let page = if let Some(at) = at {
+                parked.swap_remove(at)
+            } else {
+                let mut numbers: Vec<u32> = account.reading().ahead().take(lanes).collect();
+                numbers.retain(|number| parked.iter().all(|page| page.number != *number));
+                for (place, other) in shuffle.iter().enumerate() {
+                    let len = numbers.len();
+                    numbers.swap(place % len, other % len);
                 }
+                for number in numbers {
+                    let page = list.answer(number, size);
+                    account.note(&page);
+                    parked.retain(|it| it.number != number);
+                    parked.push(page);
+                }
+                let at = parked.iter().position(|page| page.number == number).unwrap();
+                parked.swap_remove(at)
             };
             match account.enter(&page)? {
                 Step::Entered => entered(&page),
@@ -602,7 +600,7 @@ mod tests {
             let read = read(&mut list, full, size, lanes, &[]);
             prop_assert_eq!(read.verdict, Ok(Verdict::Counted));
             prop_assert_eq!(read.account.readings(), 1);
-            let pages = (tickets as u64).div_ceil(u64::from(size)).max(1);
+            let pages = tickets.cast_unsigned().div_ceil(u64::from(size)).max(1);
             prop_assert!(read.requests <= pages + 2, "{} requests for {} pages", read.requests, pages);
         }
     }

@@ -258,11 +258,9 @@ impl Pass {
         let (Some(mark), Some(from)) = (mark, from) else { return Ok(tally) };
         let plan = self.plan(Walk::Following { from }, mark, None).await?;
         let walked = self.walk(&plan, names, None, tally).await?;
-        let closing = match self.canary_is_well(&plan.mark, &walked).await? {
-            true => Closing::Walk,
-            // The full walk brings what this one did not.
-            false => Closing::WithoutTheCanary,
-        };
+        // What this one did not bring, the full walk does.
+        let well = self.canary_is_well(&plan.mark, &walked).await?;
+        let closing = if well { Closing::Walk } else { Closing::WithoutTheCanary };
         Ok(self.conclude(&plan, walked, closing).await?.tally)
     }
 
@@ -372,16 +370,17 @@ impl Pass {
         let older_before = plan.taken_up.as_ref().map(|walk| walk.place.older.clone()).unwrap_or_default();
         let took_back = self.confirm_older(&mut walked, &older_before).await?;
         let mut end = End { took_back, ..End::default() };
-        if plan.walk == Walk::Full && walk_outcome == WalkOutcome::Counted {
-            if let Some(brake) = self.absent(&walked, &mut end).await? {
-                outcome = brake;
-            }
+        if plan.walk == Walk::Full
+            && walk_outcome == WalkOutcome::Counted
+            && let Some(brake) = self.absent(&walked, &mut end).await?
+        {
+            outcome = brake;
         }
         if walked.start.is_none() {
             warnings
                 .push("the server sent no readable `Date`: the rows are stored, the watermark stays".into());
         }
-        let canary = self.next_canary(plan, &walked);
+        let canary = next_canary(plan, &walked);
         if outcome == Outcome::Complete && plan.walk == Walk::Full {
             self.calibrate_for_following(canary).await?;
         }
@@ -410,16 +409,6 @@ impl Pass {
             tally: Tally::default(),
         };
         self.finish(report, plan, walk_outcome, (moved, canary), walked, (end, closing)).await
-    }
-
-    /// The ticket that must come back in the next walk: the newest one of this walk that is not newer
-    /// than its start.
-    fn next_canary(&self, plan: &Plan, walked: &Walked) -> Option<Newest> {
-        if plan.taken_up.is_some() {
-            // What was received before the interruption is in the store.
-            return None;
-        }
-        walked.accounts.iter().filter_map(Account::newest).max_by_key(|it| it.stamp)
     }
 
     /// Finds out how the date filter works, before it is relied on. What is not found out now is asked
@@ -555,6 +544,16 @@ enum Closing {
     Walk,
     /// The same, and it is held for incomplete, because a ticket that must come back did not.
     WithoutTheCanary,
+}
+
+/// The ticket that must come back in the next walk: the newest one of this walk that is not newer
+/// than its start.
+fn next_canary(plan: &Plan, walked: &Walked) -> Option<Newest> {
+    if plan.taken_up.is_some() {
+        // What was received before the interruption is in the store.
+        return None;
+    }
+    walked.accounts.iter().filter_map(Account::newest).max_by_key(|it| it.stamp)
 }
 
 /// How many changes since `seq` should have been brought by the walks before.

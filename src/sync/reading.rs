@@ -95,6 +95,7 @@ struct Base {
 
 /// One reading.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about what was received")]
 pub struct Reading {
     /// Rows asked for on a page.
     asked: u32,

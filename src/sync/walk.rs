@@ -16,7 +16,7 @@ use super::calibration::FirstPage;
 use super::pages::{Ahead, Lane, Page};
 use super::pass::{Pass, start_of};
 use super::reading::{Fault, Next, Step};
-use super::writer::{Batch, Tally, Writer, figures};
+use super::writer::{Batch, FillStart, Tally, Writer, figures};
 use crate::halo::{Filter, HaloError};
 use crate::store::{Place, Sighting, Unfinished};
 use crate::ticket::Stamp;
@@ -84,7 +84,7 @@ impl Pass {
         tally: Tally,
     ) -> Result<Walked, SyncError> {
         let start = plan.taken_up.as_ref().and_then(|walk| walk.place.begun_at);
-        let fill = plan.fill.then_some(start);
+        let fill = plan.fill.then_some(FillStart(start));
         let mut reader = Reader {
             pass: self,
             plan,
@@ -172,12 +172,11 @@ impl Reader<'_> {
         }
         let taken_up =
             self.plan.taken_up.as_ref().map(|walk| &walk.place).filter(|it| it.part as usize == part);
-        let account = match taken_up {
-            Some(place) => Account::resumed(rules, self.walked.start, place.ids.clone(), place.cursor),
-            None => {
-                self.place = Place { part: u32::try_from(part).unwrap_or(u32::MAX), ..Place::default() };
-                Account::new(rules, self.walked.start)
-            }
+        let account = if let Some(place) = taken_up {
+            Account::resumed(rules, self.walked.start, place.ids.clone(), place.cursor)
+        } else {
+            self.place = Place { part: u32::try_from(part).unwrap_or(u32::MAX), ..Place::default() };
+            Account::new(rules, self.walked.start)
         };
         let goes_on = taken_up.is_some();
         self.walked.accounts.push(account);
@@ -222,9 +221,10 @@ impl Reader<'_> {
                     self.look_beyond(lane, number).await?;
                     continue;
                 }
-                Next::Page(number) => match self.take_parked(&mut parked, number) {
-                    Some(page) => page,
-                    None => {
+                Next::Page(number) => {
+                    if let Some(page) = self.take_parked(&mut parked, number) {
+                        page
+                    } else {
                         let reading = self.account().reading();
                         let (wanted, size) = (reading.ahead(), reading.page_size());
                         let last = *wanted.end()
@@ -233,7 +233,7 @@ impl Reader<'_> {
                         self.account_mut().note(&page.received);
                         page
                     }
-                },
+                }
             };
             self.enter(page, &mut parked, lane).await?;
         }

@@ -24,12 +24,16 @@ pub(super) struct Batch {
 /// What a stored batch did, and the older versions among it.
 type Stored = Result<(Applied, Vec<Sighting>), StoreError>;
 
+/// When the first full walk began by the server's clock, where that tells the time.
+#[derive(Clone, Copy)]
+pub(super) struct FillStart(pub(super) Option<Stamp>);
+
 /// What is being written and for which walk.
 pub(super) struct Writer<'p> {
     pass: &'p Pass,
     walk_id: i64,
     /// The first full walk's start by the server's clock: it is told in the watermark.
-    fill: Option<Option<Stamp>>,
+    fill: Option<FillStart>,
     under_way: Option<Working<Stored>>,
     /// What the pass did so far, walks before this one included.
     pub(super) tally: Tally,
@@ -60,13 +64,13 @@ impl Tally {
 }
 
 impl<'p> Writer<'p> {
-    pub(super) fn new(pass: &'p Pass, plan: &Plan, fill: Option<Option<Stamp>>, tally: Tally) -> Writer<'p> {
+    pub(super) fn new(pass: &'p Pass, plan: &Plan, fill: Option<FillStart>, tally: Tally) -> Writer<'p> {
         Writer { pass, walk_id: plan.walk_id, fill, under_way: None, tally, older: Vec::new() }
     }
 
     /// Notes the start of the walk, which its first answer tells.
     pub(super) fn begin(&mut self, start: Option<Stamp>) {
-        self.fill = self.fill.map(|_| start);
+        self.fill = self.fill.map(|_| FillStart(start));
     }
 
     /// Stores a batch once the one before is stored. `place` is where the walk can be taken up again
@@ -94,7 +98,8 @@ impl<'p> Writer<'p> {
                     ..place
                 });
                 writing.note_place(walk_id, place.as_ref())?;
-                if let (Some(started_at), Some(mut mark)) = (fill, writing.snapshot().watermark()?) {
+                if let (Some(FillStart(started_at)), Some(mut mark)) = (fill, writing.snapshot().watermark()?)
+                {
                     mark.fill_started_at = started_at;
                     mark.fill_last_id = place.and_then(|place| place.cursor);
                     writing.set_watermark(&mark, None, Some(run_id), now)?;
