@@ -5,7 +5,7 @@
 #
 #   tests/worlds/planted.sh [BUG...]        all, or these (names without `.patch`)
 #
-#   PLANTED_WORLDS=400                      how many worlds a bug may survive
+#   PLANTED_WORLDS=1000                     how many worlds a bug may survive
 #   PLANTED_TREE=skip                       leaves out the tree as it is
 #
 # The copy and its target directory are at one place for all bugs, so that only the library is built again for each. That
@@ -16,7 +16,7 @@ cd "$(dirname "$0")/../.."
 
 work=${CARGO_TARGET_DIR:-$PWD/target}/planted
 export CARGO_TARGET_DIR=$work/target
-export HALOSYNC_WORLDS=${PLANTED_WORLDS:-400} RUST_BACKTRACE=0
+export HALOSYNC_WORLDS=${PLANTED_WORLDS:-1000} RUST_BACKTRACE=0
 unset HALOSYNC_WORLD_SEED HALOSYNC_WORLDS_FROM HALOSYNC_WORLDS_KEEP HALOSYNC_WORLDS_WITH
 
 bugs=("$@")
