@@ -307,3 +307,34 @@ fn without_repetitions(tickets: Vec<Ticket>) -> Vec<Ticket> {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PAGE: &[u8] = include_bytes!("../../fixtures/pages/list-plain-envelope.json");
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reading_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = (List::read(&bytes), single(&bytes), named(&bytes));
+        }
+
+        #[test]
+        fn a_damaged_page_is_an_error_or_a_list_and_never_a_panic(
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), cut: prop::sample::Index,
+        ) {
+            let mut bytes = PAGE.to_vec();
+            for (place, byte) in damage {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            if let Ok(list) = List::read(&bytes) {
+                prop_assert!(list.tickets.len() + list.strays.len() <= list.received);
+            }
+            bytes.truncate(cut.index(bytes.len()));
+            let _ = List::read(&bytes);
+        }
+    }
+}
