@@ -10,7 +10,7 @@ use crate::agent::AgentError;
 use crate::config::RateLimit;
 use crate::halo::{HaloError, Reached, allowed};
 use crate::store::Calibration;
-use crate::sync::SyncError;
+use crate::sync;
 use crate::ticket::Stamp;
 use crate::ticket::parse::Named;
 
@@ -76,18 +76,10 @@ pub(super) fn ticket_types(
         Ok(types) => types,
         Err(error) => return (Vec::new(), without_types(wanted, error)),
     };
-    let fold = |name: &str| name.trim().to_lowercase();
-    let mut ids = Vec::new();
-    for name in wanted {
-        let before = ids.len();
-        ids.extend(types.iter().filter(|it| fold(&it.name) == fold(name)).map(|it| it.id));
-        if ids.len() == before {
-            let mut known: Vec<_> = types.iter().map(|it| it.name.trim().to_owned()).collect();
-            known.sort();
-            known.dedup();
-            return (ids, Verdict::Bad(SyncError::UnknownType { name: name.clone(), known }.into()));
-        }
-    }
+    let ids = match sync::resolve_types(wanted, &types) {
+        Ok(ids) => ids,
+        Err(error) => return (Vec::new(), Verdict::Bad(error.into())),
+    };
     let copied =
         if wanted.is_empty() { "all are copied".into() } else { format!("copied: {}", wanted.join(", ")) };
     (ids, Verdict::Good(format!("{} are known; {copied}", types.len())))

@@ -75,12 +75,7 @@ impl Pass {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let word = match &single {
-                Single::Missing => Word::Missing,
-                Single::Forbidden => Word::Forbidden,
-                Single::Found(ticket) => Word::Found(ticket),
-            };
-            match absence::conclude(word, &self.settings.scope) {
+            match absence::conclude(word(&single), &self.settings.scope) {
                 Conclusion::Leaves(reason) => end.departed.push(Departed { id: *id, reason }),
                 Conclusion::Stays(status) => end.absences.push((*id, status)),
             }
@@ -167,12 +162,16 @@ impl Pass {
         // An empty list may be as wrong as the one of the walk, and a server that does not know `ticketids`
         // gives whatever it likes: the ticket itself has the last word.
         let single = self.halo.ticket(id).await?.0;
-        let word = match &single {
-            Single::Missing => Word::Missing,
-            Single::Forbidden => Word::Forbidden,
-            Single::Found(ticket) => Word::Found(ticket),
-        };
-        let gone = absence::conclude(word, &self.settings.scope) != Conclusion::Stays("not_listed");
+        let gone = absence::conclude(word(&single), &self.settings.scope) != Conclusion::Stays("not_listed");
         Ok(gone || matches!(&single, Single::Found(ticket) if !was_due(ticket)))
+    }
+}
+
+/// What the server says of a ticket, as the judgement of an absence takes it.
+fn word(single: &Single) -> Word<'_> {
+    match single {
+        Single::Missing => Word::Missing,
+        Single::Forbidden => Word::Forbidden,
+        Single::Found(ticket) => Word::Found(ticket),
     }
 }

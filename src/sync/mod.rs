@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
+pub use names::resolve as resolve_types;
 pub use pass::{Outcome, Pass, Report, Settings, same_server};
 
 use crate::halo::HaloError;

@@ -110,7 +110,7 @@ impl Pass {
 ///
 /// # Errors
 /// [`SyncError::UnknownType`]: an unknown name must never mean "no filter".
-pub(super) fn resolve(wanted: &[String], types: &[Named]) -> Result<Vec<i64>, SyncError> {
+pub fn resolve(wanted: &[String], types: &[Named]) -> Result<Vec<i64>, SyncError> {
     let fold = |name: &str| name.trim().to_lowercase();
     let mut ids = Vec::new();
     for name in wanted {

@@ -404,12 +404,6 @@ impl Reading {
         self.cursor.filter(|_| self.ascending)
     }
 
-    /// Whether the pages came in order of id.
-    #[must_use]
-    pub fn is_ascending(&self) -> bool {
-        self.ascending
-    }
-
     /// Whether an answer came without a count.
     #[must_use]
     pub fn is_uncounted(&self) -> bool {
