@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use halosync::simulator::{Request, Server, Settings};
-use halosync::store::{Fate, Options, Sighting, Store};
+use halosync::store::{Fate, Options, Sighting, Store, Told};
 use halosync::ticket::attribute::UID;
 use halosync::ticket::parse::List;
 use halosync::ticket::{ATTRIBUTES, Cell, Stamp, Ticket};
@@ -67,7 +67,7 @@ fn parsed(count: u32) -> Vec<Sighting> {
         let answer = server.answer(&Request::get(&target, &token), now());
         for mut ticket in List::read(&answer.body).expect("a page").tickets {
             ticket.name_status(|_| Some("In Progress".to_owned()));
-            sightings.push(Sighting { ticket, hash: 0, request_no: page.into() });
+            sightings.push(Sighting { ticket, hash: 0, told: Told::Off, request_no: page.into() });
         }
     }
     sightings

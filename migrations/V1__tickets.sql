@@ -111,6 +111,8 @@ CREATE TABLE ticket_state (
     UID             INTEGER PRIMARY KEY,
     hash            INTEGER NOT NULL,  -- XXH3 of the attributes that count
     request_no      INTEGER NOT NULL,  -- of the request whose answer was stored
+    fields_hash     INTEGER,           -- XXH3 of its custom fields; NULL: not known, or not copied
+    fields_no       INTEGER,           -- of the request whose custom fields were stored
     first_seen_at   TEXT NOT NULL,     -- by the local clock
     last_seen_at    TEXT NOT NULL,     -- when it was last written; a counted full walk has seen it since
     last_seq        INTEGER NOT NULL   -- its newest change record
@@ -126,6 +128,14 @@ CREATE TABLE custom_fields (
     DISPLAY   TEXT,
     PRIMARY KEY (UID, FIELD_ID)
 ) WITHOUT ROWID;
+
+-- Which custom fields there are, as far as is known: these are asked for with the list.
+CREATE TABLE field_definitions (
+    FIELD_ID  INTEGER PRIMARY KEY,
+    NAME      TEXT,
+    LABEL     TEXT,
+    TYPE      INTEGER
+);
 
 CREATE TABLE statuses (
     ID        INTEGER PRIMARY KEY,
@@ -231,9 +241,10 @@ CREATE TABLE walk_places (
     older     BLOB NOT NULL      -- and those of them that were older than the stored version
 );
 
+-- Tickets whose custom fields are owed: they have to be asked for one by one.
 CREATE TABLE debts (
     UID       INTEGER PRIMARY KEY,
-    reason    TEXT NOT NULL,
+    reason    TEXT NOT NULL,  -- 'unread'; else why the last attempt failed; 'unreadable': the server refuses it
     attempts  INTEGER NOT NULL DEFAULT 0,
     due_at    TEXT NOT NULL
 );
@@ -361,6 +372,15 @@ SELECT UID, status AS STATUS, at AS since,
     LEAD(at) OVER (PARTITION BY UID ORDER BY seq) AS until
 FROM begins;
 
+-- The custom fields of the present tickets. `TEXT` is what people see: the display, else the value.
+CREATE VIEW ticket_custom_fields AS
+SELECT f.UID, t.NAME AS TICKET, t.STATUS, f.FIELD_ID, f.NAME, f.LABEL,
+    CASE f.TYPE WHEN 0 THEN 'text' WHEN 1 THEN 'memo' WHEN 2 THEN 'selection' WHEN 3 THEN 'selections'
+        WHEN 4 THEN 'date' WHEN 5 THEN 'time' WHEN 6 THEN 'checkbox' WHEN 7 THEN 'table'
+        WHEN 10 THEN 'rich text' END AS KIND,
+    f.VALUE, f.DISPLAY, COALESCE(NULLIF(f.DISPLAY, ''), f.VALUE) AS TEXT
+FROM custom_fields f JOIN tickets t ON t.UID = f.UID;
+
 -- One row: how the copy stands.
 CREATE VIEW sync_health AS
 SELECT
@@ -374,6 +394,7 @@ SELECT
     (SELECT error FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_error,
     (SELECT COUNT(*) FROM tickets) AS tickets,
     (SELECT COALESCE(MAX(seq), 0) FROM changes) AS last_seq,
-    (SELECT COUNT(*) FROM debts) AS debts,
+    (SELECT COUNT(*) FROM debts WHERE reason <> 'unreadable') AS debts,
+    (SELECT COUNT(*) FROM debts WHERE reason = 'unreadable') AS unreadable,
     (SELECT COUNT(*) FROM absences) AS absences,
     (SELECT COUNT(*) FROM rejects) AS rejects;

@@ -25,6 +25,8 @@ pub struct Scope {
 pub enum Shift {
     /// The same.
     None,
+    /// The same rows, only that their custom fields are not copied any more: the position stays.
+    FieldsOff,
     /// The same server, but other rows or values: the old position means nothing any more.
     Refill,
     /// Another server; its tickets must never be mixed with these.
@@ -45,8 +47,44 @@ impl Scope {
             Shift::Foreign
         } else if self == wanted {
             Shift::None
+        } else if self.custom_fields && *wanted == (Scope { custom_fields: false, ..self.clone() }) {
+            Shift::FieldsOff
         } else {
             Shift::Refill
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_custom_fields_that_are_switched_off_leave_the_position_as_it_is() {
+        let scope = |types: &[i64], custom_fields, mapping| Scope {
+            server: "https://desk.example.com".into(),
+            tenant: "one".into(),
+            ticket_types: types.to_vec(),
+            custom_fields,
+            mapping,
+        };
+        let stored = scope(&[3], true, 1);
+        for (name, wanted, shift) in [
+            ("nothing", stored.clone(), Shift::None),
+            ("custom fields off", scope(&[3], false, 1), Shift::FieldsOff),
+            ("custom fields off and another type", scope(&[4], false, 1), Shift::Refill),
+            ("more types", scope(&[3, 4], true, 1), Shift::Refill),
+            ("all types", scope(&[], true, 1), Shift::Refill),
+            ("another mapping", scope(&[3], true, 2), Shift::Refill),
+            ("another tenant", Scope { tenant: "two".into(), ..stored.clone() }, Shift::Foreign),
+            (
+                "another port",
+                Scope { server: "https://desk.example.com:8443".into(), ..stored.clone() },
+                Shift::Foreign,
+            ),
+        ] {
+            assert_eq!(stored.shift_to(&wanted), shift, "{name}");
+        }
+        assert_eq!(scope(&[3], false, 1).shift_to(&stored), Shift::Refill, "custom fields on");
     }
 }

@@ -176,6 +176,8 @@ pub struct Past {
     /// Whether that walk was the first one and was interrupted, or tickets left while it read: then
     /// only another one shows that it missed nothing.
     pub to_confirm: bool,
+    /// Whether custom fields are known that no full walk asked for.
+    pub fields_grew: bool,
     /// What the server makes of the date filter.
     pub filter: DateFilter,
 }
@@ -188,7 +190,8 @@ pub fn next_walk(mark: &Watermark, schedule: &Schedule, past: &Past, now: Stamp)
         let age = past.last_full.map(|at| (now.instant() - at.instant()).abs());
         age.is_none_or(|age| TimeDelta::from_std(every).is_ok_and(|every| every <= age))
     });
-    if mark.state == State::Filling || schedule.full || past.stepped || past.to_confirm || due {
+    let Past { stepped, to_confirm, fields_grew, .. } = *past;
+    if mark.state == State::Filling || schedule.full || stepped || to_confirm || fields_grew || due {
         return Walk::Full;
     }
     following(mark, schedule, past.filter).map_or(Walk::Full, |from| Walk::Following { from })
@@ -263,7 +266,13 @@ mod tests {
     };
 
     fn past() -> Past {
-        Past { last_full: Some(at(0)), stepped: false, to_confirm: false, filter: DateFilter::Inclusive }
+        Past {
+            last_full: Some(at(0)),
+            stepped: false,
+            to_confirm: false,
+            fields_grew: false,
+            filter: DateFilter::Inclusive,
+        }
     }
 
     #[test]
@@ -296,6 +305,7 @@ mod tests {
             ("never done", next_walk(&mark(), &SCHEDULE, &Past { last_full: None, ..past() }, at(1))),
             ("stepped", next_walk(&mark(), &SCHEDULE, &Past { stepped: true, ..past() }, at(1))),
             ("to confirm", next_walk(&mark(), &SCHEDULE, &Past { to_confirm: true, ..past() }, at(1))),
+            ("more fields", next_walk(&mark(), &SCHEDULE, &Past { fields_grew: true, ..past() }, at(1))),
             ("the filter is ignored", next_walk(&mark(), &SCHEDULE, &ignored, at(1))),
             ("the filter is not known", next_walk(&mark(), &SCHEDULE, &unknown, at(1))),
             ("a local clock set back", next_walk(&mark(), &SCHEDULE, &past(), at(-86_400))),

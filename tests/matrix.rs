@@ -315,6 +315,7 @@ impl Desk {
             ticket_types: if self.one_type { vec![ONE_TYPE.1.to_owned()] } else { Vec::new() },
             page_size: PAGE_SIZE,
             parallel_requests: 4,
+            requests_a_window: 300,
             batch_rows: sync::BATCH_ROWS,
             schedule: Schedule {
                 full,

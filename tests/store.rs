@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use halosync::store::{Applied, Departed, Departure, Fate, Options, Sighting, Store, StoreError};
+use halosync::store::{Applied, Departed, Departure, Fate, Options, Sighting, Store, StoreError, Told};
 use halosync::ticket::parse::{List, Named, NamedDetails};
 use halosync::ticket::{ATTRIBUTES, Op, Stamp, Value};
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ fn sightings(request_no: i64, rows: &[serde_json::Value]) -> Vec<Sighting> {
     let tickets = List::read(page.as_bytes()).unwrap().tickets;
     let seen = tickets.into_iter().map(|mut ticket| {
         ticket.name_status(|_| Some("In Progress".into()));
-        Sighting { hash: ticket.hash(), ticket, request_no }
+        Sighting { hash: ticket.hash(), ticket, told: Told::Off, request_no }
     });
     seen.collect()
 }

@@ -86,6 +86,7 @@ impl Desk {
             ticket_types: Vec::new(),
             page_size: self.page_size,
             parallel_requests: self.lanes,
+            requests_a_window: self.limit.requests,
             schedule: Schedule {
                 full: true,
                 full_every: None,

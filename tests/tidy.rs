@@ -29,8 +29,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const PLACES: &[(&str, &[&str], &str)] = &[
     ("reqwest::", &["src/halo/"], "the network has one door"),
     ("rusqlite::", &["src/store/"], "the database has one door"),
-    ("INSERT INTO changes", &["src/store/upsert.rs"], "the change log has one writer"),
-    ("INSERT INTO tickets", &["src/store/upsert.rs", "src/store/open.rs"], "the tickets have one writer"),
+    ("INSERT INTO changes", &["src/store/upsert/"], "the change log has one writer"),
+    ("INSERT INTO tickets", &["src/store/upsert/", "src/store/open.rs"], "the tickets have one writer"),
     ("INSERT INTO packages", &["src/store/book.rs"], "the book has one writer"),
     ("SELECT ", &["src/store/", "src/cli/demo.rs"], "SQL is written in the store"),
     ("Utc::now", &["src/agent/", "src/demo.rs", "src/simulator/"], "time is an argument below floor 3"),

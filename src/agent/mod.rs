@@ -150,6 +150,7 @@ fn pass_settings(config: &Config, wish: Wish) -> Settings {
         ticket_types: config.halo.ticket_types.clone(),
         page_size: config.halo.page_size,
         parallel_requests: config.halo.parallel_requests,
+        requests_a_window: config.halo.rate_limit.requests,
         batch_rows: sync::BATCH_ROWS,
         schedule: Schedule {
             full: wish.full || wish.accept_deletes,

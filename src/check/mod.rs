@@ -373,7 +373,7 @@ impl Sheet<'_> {
             (Coverage::Open, &mut counts.open),
             (Coverage::Closed, &mut counts.closed),
         ] {
-            match halo.page(&all(coverage), 1, 10).await {
+            match halo.page(&all(coverage).into(), 1, 10).await {
                 Ok(listed) => *count = listed.list.record_count,
                 Err(error) => {
                     self.enter(Step::Coverage, Verdict::of(error));

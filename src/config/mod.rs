@@ -295,10 +295,6 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
         (Some(secret), None) => SecretSource::Inline(secret),
         (None, None) => SecretSource::Absent,
     };
-    let include_custom_fields = reader.boolean(HALO, "include_custom_fields", false);
-    if include_custom_fields {
-        reader.problem(HALO, "include_custom_fields", "cannot be true yet: this version does not copy them");
-    }
     let halo = Halo {
         tenant: reader.optional_text(HALO, "tenant").filter(|it| !it.is_empty()),
         auth_url,
@@ -318,7 +314,7 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
         rate_limit: reader
             .parsed(HALO, "rate_limit", "requests in a window, such as \"300/5m\"", RateLimit::parse)
             .unwrap_or(RateLimit { requests: 300, window: Duration::from_mins(5) }),
-        include_custom_fields,
+        include_custom_fields: reader.boolean(HALO, "include_custom_fields", false),
         ticket_types: reader.texts(HALO, "ticket_type"),
         // Last, so that every key was asked for even where this one is unusable.
         server: server?,

@@ -4,7 +4,7 @@ use url::Url;
 
 use super::{Errand, Halo, HaloError, Receipt};
 use crate::ticket::parse::{self, List, Named};
-use crate::ticket::{Stamp, Ticket};
+use crate::ticket::{CustomField, Stamp, Ticket};
 
 /// What the ticket list is for, in messages.
 pub(super) const LIST: &str = "the ticket list";
@@ -45,6 +45,24 @@ pub enum Coverage {
     Closed,
 }
 
+/// Which tickets the list is to hold, and which custom fields its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Which tickets.
+    pub filter: Filter,
+    /// The numbers of the custom fields; none are asked for where there are none.
+    pub fields: Vec<i64>,
+}
+
+impl From<Filter> for ListQuery {
+    fn from(filter: Filter) -> ListQuery {
+        ListQuery { filter, fields: Vec::new() }
+    }
+}
+
+/// The query of a request is no longer than this; what does not fit is asked for by further ones.
+const QUERY_MAX: usize = 1_800;
+
 /// A page of the list.
 #[derive(Debug)]
 pub struct Listed {
@@ -72,7 +90,18 @@ impl Halo {
     /// # Errors
     /// [`HaloError`]
     pub async fn list(&self, filter: &Filter, page: u32, page_size: u32) -> Result<Listed, HaloError> {
-        let url = self.list_url(filter, page, page_size);
+        self.list_with(filter, &[], page, page_size).await
+    }
+
+    /// The same with some custom fields in its rows, where the server knows how (`halo-api.md` §2.6).
+    pub(super) async fn list_with(
+        &self,
+        filter: &Filter,
+        fields: &[i64],
+        page: u32,
+        page_size: u32,
+    ) -> Result<Listed, HaloError> {
+        let url = self.list_url(filter, fields, page, page_size);
         let errand = Errand { what: LIST, url: &url, also: &[] };
         let (list, receipt) = self.get(&errand, |answer| List::read(&answer.body)).await?;
         Ok(Listed { list, receipt })
@@ -83,7 +112,22 @@ impl Halo {
     /// # Errors
     /// [`HaloError`]; 403 and 404 are answers.
     pub async fn ticket(&self, id: i64) -> Result<(Single, Receipt), HaloError> {
-        let url = self.terms.server.at(&format!("/api/tickets/{id}"));
+        self.single(self.terms.server.at(&format!("/api/tickets/{id}"))).await
+    }
+
+    /// One ticket with all that it tells alone, its custom fields above all. Some servers tell them only
+    /// when asked for details; the screen of a person is never asked for, because that may mark the ticket
+    /// as read (`halo-api.md` §3).
+    ///
+    /// # Errors
+    /// [`HaloError`]; 403 and 404 are answers.
+    pub async fn detail(&self, id: i64) -> Result<(Single, Receipt), HaloError> {
+        let mut url = self.terms.server.at(&format!("/api/tickets/{id}"));
+        url.query_pairs_mut().append_pair("includedetails", "true");
+        self.single(url).await
+    }
+
+    async fn single(&self, url: Url) -> Result<(Single, Receipt), HaloError> {
         let errand = Errand { what: "a ticket", url: &url, also: &[403, 404, 410] };
         self.get(&errand, |answer| match answer.status {
             404 | 410 => Ok(Single::Missing),
@@ -117,13 +161,32 @@ impl Halo {
         self.names("the list of ticket types", &url).await
     }
 
+    /// The definitions of the custom fields of tickets.
+    ///
+    /// # Errors
+    /// [`HaloError`]
+    pub async fn field_definitions(&self) -> Result<Vec<CustomField>, HaloError> {
+        let url = self.terms.server.at("/api/FieldInfo");
+        let errand = Errand { what: "the list of custom fields", url: &url, also: &[] };
+        let (definitions, _) = self.get(&errand, |answer| parse::field_definitions(&answer.body)).await?;
+        Ok(definitions)
+    }
+
+    /// Cuts the custom fields of a query into lists that are short enough for one request each; one empty
+    /// list where there are none.
+    pub(super) fn cut<'q>(&self, query: &'q ListQuery, page: u32, page_size: u32) -> Vec<&'q [i64]> {
+        let url = self.list_url(&query.filter, &[], page, page_size);
+        let without = url.query().unwrap_or_default().len();
+        cut(&query.fields, QUERY_MAX.saturating_sub(without + "&include_custom_fields=".len()))
+    }
+
     async fn names(&self, what: &'static str, url: &Url) -> Result<Vec<Named>, HaloError> {
         let errand = Errand { what, url, also: &[] };
         let (names, _) = self.get(&errand, |answer| parse::named(&answer.body)).await?;
         Ok(names)
     }
 
-    fn list_url(&self, filter: &Filter, page: u32, page_size: u32) -> Url {
+    fn list_url(&self, filter: &Filter, fields: &[i64], page: u32, page_size: u32) -> Url {
         let mut url = self.terms.server.at("/api/tickets");
         let mut query = url.query_pairs_mut();
         query.append_pair("pageinate", "true");
@@ -161,7 +224,45 @@ impl Halo {
                 query.append_pair("closed_only", "true");
             }
         }
+        if !fields.is_empty() {
+            query.append_pair("include_custom_fields", &joined(fields));
+        }
         drop(query);
         url
+    }
+}
+
+/// Cuts numbers into lists of so many characters at most, as a query spells them: a comma is `%2C` there.
+fn cut(numbers: &[i64], room: usize) -> Vec<&[i64]> {
+    let mut lists = Vec::new();
+    let (mut first, mut taken) = (0, 0);
+    for (place, number) in numbers.iter().enumerate() {
+        let more = number.to_string().len() + "%2C".len();
+        if first < place && room < taken + more {
+            lists.push(&numbers[first..place]);
+            (first, taken) = (place, 0);
+        }
+        taken += more;
+    }
+    lists.push(&numbers[first..]);
+    lists
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_fields_is_cut_into_parts_that_fit_and_none_is_lost() {
+        let numbers: Vec<i64> = (95..1_400).collect();
+        for room in [0, 5, 6, 100, 1_700] {
+            let lists = cut(&numbers, room);
+            assert_eq!(lists.concat(), numbers, "{room}");
+            for list in lists {
+                let spelled = list.iter().map(ToString::to_string).collect::<Vec<_>>().join("%2C");
+                assert!(list.len() == 1 || spelled.len() <= room, "{room}: {spelled}");
+            }
+        }
+        assert_eq!(cut(&[], 100), [&[] as &[i64]]);
     }
 }

@@ -24,7 +24,7 @@ use url::Url;
 
 pub use error::{HaloError, Unreadable};
 pub use http::{Http, Wiring};
-pub use list::{Coverage, Filter, Listed, Single};
+pub use list::{Coverage, Filter, ListQuery, Listed, Single};
 pub use probe::Reached;
 pub use throttle::{Throttle, allowed};
 pub use token::Token;

@@ -3,13 +3,19 @@
 
 use std::pin::Pin;
 
-use super::list::{Filter, Listed};
+use super::list::{Filter, ListQuery, Listed};
 use super::{Halo, HaloError, Receipt};
 use crate::ticket::Oddity;
 use crate::ticket::parse::{List, Stray};
 
 /// When so many rows of one page cannot be read, it is not the rows that are to blame.
 const UNREADABLE_MAX: usize = 5;
+
+/// What one request for a page names.
+struct Share<'a> {
+    filter: &'a Filter,
+    fields: &'a [i64],
+}
 
 /// What of a page is there already.
 #[derive(Default)]
@@ -22,18 +28,31 @@ struct Parts {
 
 impl Halo {
     /// One page of the list. Where it is too large, or cannot be parsed, again and again, it is asked
-    /// for in parts; a single row that cannot be read is a stray of it.
+    /// for in parts; a single row that cannot be read is a stray of it. Where more custom fields are asked
+    /// for than one request can name, it is asked for once for each share of them.
     ///
     /// # Errors
     /// [`HaloError`]
-    pub async fn page(&self, filter: &Filter, number: u32, size: u32) -> Result<Listed, HaloError> {
-        let error = match self.list(filter, number, size).await {
+    pub async fn page(&self, query: &ListQuery, number: u32, size: u32) -> Result<Listed, HaloError> {
+        let mut page: Option<Listed> = None;
+        for fields in self.cut(query, number, size) {
+            let share = self.share(&Share { filter: &query.filter, fields }, number, size).await?;
+            match &mut page {
+                Some(page) => page.list.add_fields(share.list),
+                None => page = Some(share),
+            }
+        }
+        page.map_or_else(|| unreachable!("a query has one share at least"), Ok)
+    }
+
+    async fn share(&self, share: &Share<'_>, number: u32, size: u32) -> Result<Listed, HaloError> {
+        let error = match self.list_with(share.filter, share.fields, number, size).await {
             Err(error) if error.is_of_the_answer() => error,
             done => return done,
         };
         tracing::info!(page = number, rows = size, %error, "reading the page in parts");
         let mut parts = Parts::default();
-        let whole = self.read_parts(filter, number, size, &mut parts).await?;
+        let whole = self.read_parts(share, number, size, &mut parts).await?;
         match parts.receipt {
             Some(receipt) if whole => Ok(Listed { list: parts.list, receipt }),
             _ => Err(error),
@@ -44,7 +63,7 @@ impl Halo {
     /// than it is asked for makes the places of the next ones unsure.
     fn read_parts<'a>(
         &'a self,
-        filter: &'a Filter,
+        share: &'a Share<'a>,
         number: u32,
         size: u32,
         parts: &'a mut Parts,
@@ -53,7 +72,7 @@ impl Halo {
             let split = smallest_divisor(size);
             let size = size / split;
             for number in (number - 1) * split + 1..=number * split {
-                match self.list(filter, number, size).await {
+                match self.list_with(share.filter, share.fields, number, size).await {
                     Ok(Listed { list, receipt }) => {
                         let rows = list.received as u64;
                         let ends = u64::from(number) * u64::from(size);
@@ -65,7 +84,7 @@ impl Halo {
                     }
                     Err(error) if !error.is_of_the_answer() => return Err(error),
                     Err(error) if size == 1 => parts.note_unreadable(number, error)?,
-                    Err(_) if self.read_parts(filter, number, size, parts).await? => {}
+                    Err(_) if self.read_parts(share, number, size, parts).await? => {}
                     Err(_) => return Ok(false),
                 }
             }

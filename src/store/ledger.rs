@@ -1,10 +1,10 @@
-//! What is known of the server besides its tickets: verdicts about it, ticket types, and tickets that it
-//! does not show.
+//! What is known of the server besides its tickets: verdicts about it, ticket types, definitions of
+//! custom fields, and tickets that it does not show.
 
 use super::mark::stamp;
 use super::{Snapshot, StoreError, Writing};
-use crate::ticket::Stamp;
 use crate::ticket::parse::{Named, NamedDetails};
+use crate::ticket::{CustomField, Stamp};
 
 /// What was found out about the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,76 @@ pub struct Calibration {
     pub decided_at: Stamp,
 }
 
+/// A stored ticket that the server did not show when it was last asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absence {
+    /// Which.
+    pub id: i64,
+    /// What the server said of it.
+    pub status: String,
+    /// When it was first missed, by the local clock.
+    pub first_missed_at: Stamp,
+    /// When it is asked about again.
+    pub ask_again_at: Stamp,
+}
+
 impl Snapshot<'_> {
+    /// The definitions of the custom fields, ascending by number.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn field_definitions(&self) -> Result<Vec<CustomField>, StoreError> {
+        let sql = "SELECT FIELD_ID, NAME, LABEL, TYPE FROM field_definitions ORDER BY FIELD_ID";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let definitions = statement.query_map([], |row| {
+            Ok(CustomField {
+                id: row.get(0)?,
+                name: row.get(1)?,
+                label: row.get(2)?,
+                kind: row.get(3)?,
+                ..CustomField::default()
+            })
+        })?;
+        Ok(definitions.collect::<Result<_, _>>()?)
+    }
+
+    /// The newest tickets of each type, `per_type` of those whose custom fields are known and one that
+    /// owes them, `at_most` in all: those that come first of every type before the second of any.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn samples(&self, per_type: u32, at_most: u32) -> Result<Vec<i64>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT UID FROM (
+                 SELECT t.UID, d.UID IS NOT NULL AS owed, TICKET_TYPE_ID, ROW_NUMBER() OVER (
+                     PARTITION BY TICKET_TYPE_ID, d.UID IS NOT NULL ORDER BY t.UID DESC) AS place
+                 FROM tickets t LEFT JOIN debts d ON d.UID = t.UID)
+             WHERE place <= CASE WHEN owed THEN 1 ELSE ?1 END
+             ORDER BY place, owed, TICKET_TYPE_ID LIMIT ?2",
+        )?;
+        let ids = statement.query_map([per_type, at_most], |row| row.get(0))?;
+        let mut ids: Vec<i64> = ids.collect::<Result<_, _>>()?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The tickets that the server did not show.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn absences(&self) -> Result<Vec<Absence>, StoreError> {
+        let sql = "SELECT UID, status, first_missed_at, ask_again_at FROM absences ORDER BY UID";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        let mut absences = Vec::new();
+        while let Some(row) = rows.next()? {
+            let stamps = (stamp(row.get(2)?)?, stamp(row.get(3)?)?);
+            let (Some(first_missed_at), Some(ask_again_at)) = stamps else { continue };
+            absences.push(Absence { id: row.get(0)?, status: row.get(1)?, first_missed_at, ask_again_at });
+        }
+        Ok(absences)
+    }
+
     /// The ticket types.
     ///
     /// # Errors
@@ -63,6 +132,23 @@ impl Snapshot<'_> {
 }
 
 impl Writing<'_> {
+    /// Adds definitions of custom fields; what is known of a field already is replaced. None is ever
+    /// taken away: a list that leaves one out must not cost its values.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn add_field_definitions(&self, definitions: &[CustomField]) -> Result<(), StoreError> {
+        let mut upsert = self.connection.prepare_cached(
+            "INSERT INTO field_definitions (FIELD_ID, NAME, LABEL, TYPE) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (FIELD_ID) DO UPDATE SET NAME = COALESCE(excluded.NAME, NAME),
+                 LABEL = COALESCE(excluded.LABEL, LABEL), TYPE = COALESCE(excluded.TYPE, TYPE)",
+        )?;
+        for CustomField { id, name, label, kind, .. } in definitions {
+            upsert.execute((id, name, label, kind))?;
+        }
+        Ok(())
+    }
+
     /// Replaces the list of ticket types.
     ///
     /// # Errors
@@ -92,6 +178,19 @@ impl Writing<'_> {
         self.connection.execute(
             "INSERT OR REPLACE INTO calibrations (question, verdict, details, decided_at) VALUES (?1, ?2, ?3, ?4)",
             (question, verdict, details, now.to_string()),
+        )?;
+        Ok(())
+    }
+
+    /// Stores another verdict about a question that was asked; the same one is left as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn note_verdict(&self, question: &str, verdict: &str, now: Stamp) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE calibrations SET verdict = ?2, details = NULL, decided_at = ?3
+             WHERE question = ?1 AND verdict <> ?2",
+            (question, verdict, now.to_string()),
         )?;
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! would drop (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
 
 mod book;
+mod debts;
 mod error;
 mod inspection;
 mod ledger;
@@ -26,13 +27,14 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, TransactionBehavior};
 
 pub use book::{Delivered, Position};
+pub use debts::{Debt, Failing};
 pub use error::StoreError;
-pub use ledger::Calibration;
+pub use ledger::{Absence, Calibration};
 pub use lock::{Lock, LockError};
 pub use open::{Options, SCHEMA_VERSION};
 pub use read::{Health, LastRun, Snapshot, StoredRow};
 pub use runs::{RunEnd, RunFigures};
-pub use upsert::{Applied, Departed, Departure, Sighting};
+pub use upsert::{Applied, Departed, Departure, FieldsRead, Paid, Sighting, Told};
 pub use walks::{LastWalk, Place, Unfinished, WalkFigures, WalkOutcome};
 
 /// The database, open for writing or for reading only.

@@ -24,8 +24,10 @@ pub struct Health {
     pub tickets: u64,
     /// The newest change.
     pub last_seq: i64,
-    /// Details that are owed.
+    /// Tickets whose custom fields are owed.
     pub debts: u64,
+    /// Tickets whose custom fields the server refuses to show.
+    pub unreadable: u64,
     /// Tickets that the server did not show, and that are kept.
     pub absences: u64,
     /// Values and rows that could not be taken.
@@ -152,7 +154,8 @@ impl Snapshot<'_> {
             watermark: self.watermark()?,
             tickets: self.ticket_count()?,
             last_seq: self.greatest_seq()?,
-            debts: count("debts")?,
+            debts: count("debts WHERE reason <> 'unreadable'")?,
+            unreadable: count("debts WHERE reason = 'unreadable'")?,
             absences: count("absences")?,
             rejects: count("rejects")?,
             last_complete_at,

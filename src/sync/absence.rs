@@ -4,13 +4,72 @@
 //! and not when so many are gone at once that a cut in the agent's permissions is the likelier cause
 //! (`halo-api.md` §1.7).
 
+use std::collections::HashMap;
+
+use chrono::TimeDelta;
+
 use crate::scope::Scope;
-use crate::store::Departure;
-use crate::ticket::Ticket;
+use crate::store::{Absence, Departure};
 use crate::ticket::attribute::{MERGED_INTO_ID, TICKET_TYPE_ID};
+use crate::ticket::{Stamp, Ticket};
 
 /// So few tickets may always be gone.
 const FEW: u64 = 20;
+
+/// A ticket that the server keeps back is asked about again after 1, 2, 4 … days, and at least so often.
+const ASK_EVERY_MAX: TimeDelta = TimeDelta::days(30);
+
+/// The word for a ticket that was not asked about, because too many were gone.
+pub const NOT_ASKED: &str = "not_asked";
+
+/// The word for a ticket that could not be found when it was asked for its custom fields: the next full
+/// walk that misses it asks about it.
+pub const MISSING: &str = "missing";
+
+/// The absent tickets, by what is known of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Absent {
+    /// Nothing yet: they are news, and the brake counts them.
+    pub news: Vec<i64>,
+    /// The server kept them back when it was asked, and it is time to ask again.
+    pub again: Vec<i64>,
+    /// The same, and it is not.
+    pub waiting: u64,
+}
+
+/// Sorts what a full walk did not show by what is known of it.
+#[must_use]
+pub fn sort(absent: &[i64], known: &[Absence], now: Stamp) -> Absent {
+    let known: HashMap<i64, &Absence> = known.iter().map(|absence| (absence.id, absence)).collect();
+    let mut sorted = Absent::default();
+    for id in absent {
+        match known.get(id) {
+            None => sorted.news.push(*id),
+            Some(absence) if [NOT_ASKED, MISSING].contains(&absence.status.as_str()) => sorted.news.push(*id),
+            Some(absence) if is_due(absence, now) => sorted.again.push(*id),
+            Some(_) => sorted.waiting += 1,
+        }
+    }
+    sorted
+}
+
+/// A day further away than any can be means that the local clock was wrong when it was written down.
+fn is_due(absence: &Absence, now: Stamp) -> bool {
+    absence.ask_again_at <= now || now.minus(-ASK_EVERY_MAX) < absence.ask_again_at
+}
+
+/// When a ticket that was just asked about is asked about again: after as long as it has been missed, in
+/// powers of two of a day.
+#[must_use]
+pub fn ask_again_at(first_missed_at: Option<Stamp>, now: Stamp) -> Stamp {
+    let missed = first_missed_at.map_or(TimeDelta::zero(), |first| now.instant() - first.instant());
+    let day = TimeDelta::days(1);
+    let mut pause = day;
+    while pause < ASK_EVERY_MAX && pause * 2 - day <= missed {
+        pause = pause * 2;
+    }
+    now.minus(-pause.min(ASK_EVERY_MAX))
+}
 
 /// What to do about the stored tickets that a counted full walk did not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +85,11 @@ pub enum Judgement {
     Ask,
 }
 
-/// Judges by numbers: how many are absent, of how many stored, and whether the walk saw anything.
+/// Judges by numbers: how many absences are news, of how many stored tickets, and whether the walk saw
+/// anything.
 #[must_use]
 pub fn judge(absent: u64, stored: u64, seen: u64, guard: f64, accepted: bool) -> Judgement {
-    // Shares of counts far below 2^53; rounding by one ticket is of no account.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let allowed = FEW.max((stored as f64 * guard) as u64);
+    let allowed = allowed(stored, guard);
     match absent {
         0 => Judgement::NoneAbsent,
         _ if accepted => Judgement::Ask,
@@ -40,6 +98,15 @@ pub fn judge(absent: u64, stored: u64, seen: u64, guard: f64, accepted: bool) ->
         _ if seen == 0 => Judgement::Brake { allowed: 0 },
         _ => Judgement::Ask,
     }
+}
+
+/// How many tickets may leave at once.
+#[must_use]
+pub fn allowed(stored: u64, guard: f64) -> u64 {
+    // Shares of counts far below 2^53; rounding by one ticket is of no account.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let share = (stored as f64 * guard) as u64;
+    FEW.max(share)
 }
 
 /// What the server says of one ticket when asked for it alone.
@@ -97,6 +164,47 @@ mod tests {
         ] {
             assert_eq!(judge(absent, stored, seen, 0.05, accepted), judgement, "{absent} of {stored}");
         }
+    }
+
+    #[test]
+    fn a_ticket_that_is_kept_back_is_asked_about_after_one_two_four_and_so_on_up_to_thirty_days() {
+        let first = Stamp::from_spelled("2026-03-01T00:00:00.000Z").unwrap();
+        let (mut now, mut pauses) = (first, vec![]);
+        for _ in 0..8 {
+            let next = ask_again_at(Some(first), now);
+            pauses.push((next.instant() - now.instant()).num_days());
+            now = next;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(ask_again_at(None, first).minus(TimeDelta::days(1)), first);
+        let ahead = ask_again_at(Some(first), first.minus(TimeDelta::days(400)));
+        assert_eq!(
+            ahead.minus(TimeDelta::days(1)),
+            first.minus(TimeDelta::days(400)),
+            "a clock that went back"
+        );
+    }
+
+    #[test]
+    fn only_what_is_not_known_to_be_kept_back_is_news() {
+        let at =
+            |day: i64| Stamp::from_spelled("2026-03-01T00:00:00.000Z").unwrap().minus(TimeDelta::days(-day));
+        let known = |id, status: &str, ask_again_at| Absence {
+            id,
+            status: status.into(),
+            first_missed_at: at(0),
+            ask_again_at,
+        };
+        let known = [
+            known(1, "forbidden", at(3)),
+            known(2, "forbidden", at(2)),
+            known(3, "not_listed", at(1)),
+            known(4, NOT_ASKED, at(9)),
+            known(5, MISSING, at(9)),
+            known(6, "forbidden", at(900)),
+        ];
+        let sorted = sort(&[1, 2, 3, 4, 5, 6, 7], &known, at(2));
+        assert_eq!(sorted, Absent { news: vec![4, 5, 7], again: vec![2, 3, 6], waiting: 1 });
     }
 
     #[test]

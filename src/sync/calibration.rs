@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 
 use super::SyncError;
 use super::pass::Pass;
-use crate::halo::{Coverage, Filter, Listed};
+use crate::halo::{Coverage, Filter, ListQuery, Listed};
 use crate::store::StoreError;
 use crate::ticket::{Stamp, Ticket};
 use crate::watermark::{DateFilter, ZONES};
@@ -18,7 +18,7 @@ pub(super) const DATE_FILTER: &str = "date_filter";
 pub(super) const LIST_COVERAGE: &str = "list_coverage";
 
 /// How long a verdict is relied on.
-const VALID: TimeDelta = TimeDelta::days(7);
+pub(super) const VALID: TimeDelta = TimeDelta::days(7);
 
 /// Rows asked for of a list that is only counted: more than one, so that a row that cannot be read does
 /// not hide the count.
@@ -206,9 +206,9 @@ impl Pass {
         let from = stamp.minus(-bound.offset());
         let (mut received, size) = (0, self.settings.page_size);
         let lists = self.lists()?.filters(&self.settings.scope.ticket_types, Some(from));
-        for filter in &lists {
+        for query in &lists.into_iter().map(ListQuery::from).collect::<Vec<_>>() {
             for number in 1..=PAGES_MAX {
-                let list = self.halo.page(filter, number, size).await?.list;
+                let list = self.halo.page(query, number, size).await?.list;
                 if let Some(ticket) = list.tickets.iter().find(|ticket| ticket.id() == id) {
                     let same = ticket.last_update() == Some(stamp);
                     return Ok(if same { Sight::Shown } else { Sight::Unclear });
@@ -227,13 +227,14 @@ impl Pass {
     }
 
     /// Finds out which lists hold all tickets; gives the first page of the plain one, where that does,
-    /// with the count that the others agree on.
-    pub(super) async fn calibrate_lists(&self) -> Result<Option<FirstPage>, SyncError> {
+    /// with these custom fields and the count that the others agree on.
+    pub(super) async fn calibrate_lists(&self, fields: Vec<i64>) -> Result<Option<FirstPage>, SyncError> {
         let filter = |coverage| Filter::All { types: self.settings.scope.ticket_types.clone(), coverage };
-        let plain = self.halo.page(&filter(Coverage::Plain), 1, self.settings.page_size).await?;
+        let query = ListQuery { filter: filter(Coverage::Plain), fields };
+        let plain = self.halo.page(&query, 1, self.settings.page_size).await?;
         let mut told = vec![tell(&plain)];
         for coverage in [Coverage::Open, Coverage::Closed] {
-            told.push(tell(&self.halo.page(&filter(coverage), 1, ROWS_TO_COUNT).await?));
+            told.push(tell(&self.halo.page(&filter(coverage).into(), 1, ROWS_TO_COUNT).await?));
         }
         let verdict = lists(told[0], told[1], told[2]);
         let count = |told: Told| told.0.map_or("?".to_owned(), |count| count.to_string());

@@ -1,20 +1,26 @@
 //! What the server says of single tickets that a walk left open: those it did not show, those it showed
 //! in an older version, and the one that had to come back.
 
+use std::collections::{HashMap, HashSet};
+
 use roaring::RoaringTreemap;
 
 use super::SyncError;
-use super::absence::{self, Conclusion, Judgement, Word};
+use super::absence::{self, Conclusion, Judgement, NOT_ASKED, Word};
+use super::fields::is_of_one_ticket;
+use super::mapping::Mapping;
 use super::pass::{Outcome, Pass, out_of_scope};
 use super::walk::Walked;
-use crate::halo::{Filter, HaloError, Listed, Single};
+use crate::halo::{Filter, ListQuery, Listed, Single};
 use crate::store::{Departed, Sighting};
-use crate::ticket::Ticket;
-use crate::ticket::attribute::TICKET_TYPE_ID;
+use crate::ticket::{Stamp, Ticket};
 use crate::watermark::Watermark;
 
 /// How many tickets one request asks for by number.
 const IDS_A_REQUEST: usize = 100;
+
+/// When so many single tickets cannot be read in one pass, it is not the tickets that are to blame.
+const FAILURES_MAX: u32 = 5;
 
 /// What the end of a pass stores besides the last rows.
 #[derive(Default)]
@@ -23,91 +29,118 @@ pub(super) struct End {
     pub(super) took_back: Vec<Sighting>,
     /// Tickets that leave.
     pub(super) departed: Vec<Departed>,
-    /// Tickets that are missed and stay, with the server's word.
-    pub(super) absences: Vec<(i64, &'static str)>,
+    /// Tickets that are missed and stay.
+    pub(super) absences: Vec<Missed>,
     /// Tickets that the list did not show and the server has all the same.
     pub(super) present: Vec<Sighting>,
 }
 
+/// A ticket that is missed and stays.
+pub(super) struct Missed {
+    pub(super) id: i64,
+    /// The server's word.
+    pub(super) status: &'static str,
+    /// When it is asked about again.
+    pub(super) ask_again_at: Stamp,
+}
+
 impl Pass {
     /// Asks about the stored tickets that a counted full walk did not show. Gives the brake, where it
-    /// holds.
-    pub(super) async fn absent(&self, walked: &Walked, end: &mut End) -> Result<Option<Outcome>, SyncError> {
-        let seen = walked.seen();
+    /// holds: then none of them leaves.
+    pub(super) async fn absent(
+        &self,
+        mapping: &Mapping,
+        walked: &Walked,
+        end: &mut End,
+    ) -> Result<Option<Outcome>, SyncError> {
+        let (seen, now) = (walked.seen(), (self.wall)());
         let unique = seen.len();
-        let (absent, stored) = self
+        let (absent, known, stored) = self
             .store
             .work(move |store| {
-                store.read(|snapshot| Ok((snapshot.absent_from(&seen)?, snapshot.ticket_count()?)))
+                store.read(|snapshot| {
+                    Ok((snapshot.absent_from(&seen)?, snapshot.absences()?, snapshot.ticket_count()?))
+                })
             })
             .await?;
         end.departed.extend(walked.outside.iter().map(|id| out_of_scope(*id)));
-        let settings = &self.settings;
-        let (guard, accepted) = (settings.delete_guard, settings.accept_deletes);
-        match absence::judge(absent.len() as u64, stored, unique, guard, accepted) {
-            Judgement::NoneAbsent => Ok(None),
-            Judgement::Brake { allowed } => {
-                end.absences.extend(absent.iter().map(|id| (*id, "not_asked")));
-                Ok(Some(Outcome::Brake { absent: absent.len() as u64, allowed }))
-            }
-            Judgement::Ask => {
-                self.ask_about(&absent, end).await?;
-                Ok(None)
+        let (guard, accepted) = (self.settings.delete_guard, self.settings.accept_deletes);
+        let sorted = absence::sort(&absent, &known, now);
+        let not_asked = |id: &i64| Missed { id: *id, status: NOT_ASKED, ask_again_at: now };
+        let news = sorted.news.len() as u64;
+        if let Judgement::Brake { allowed } = absence::judge(news, stored, unique, guard, accepted) {
+            end.absences.extend(sorted.news.iter().map(not_asked));
+            return Ok(Some(Outcome::Brake { absent: news, allowed }));
+        }
+        let mut asked = sorted.news;
+        asked.extend(sorted.again);
+        asked.sort_unstable();
+        let first_missed: HashMap<i64, Stamp> =
+            known.into_iter().map(|absence| (absence.id, absence.first_missed_at)).collect();
+        let mut gone = Vec::new();
+        for (id, conclusion) in self.ask_about(mapping, &asked, &mut end.present).await? {
+            match conclusion {
+                Conclusion::Leaves(reason) => gone.push(Departed { id, reason }),
+                Conclusion::Stays(status) => {
+                    let ask_again_at = absence::ask_again_at(first_missed.get(&id).copied(), now);
+                    end.absences.push(Missed { id, status, ask_again_at });
+                }
             }
         }
+        // Those that were kept back and are gone now count as well.
+        let allowed = absence::allowed(stored, guard);
+        if allowed < gone.len() as u64 && !accepted {
+            end.absences.extend(gone.iter().map(|gone| not_asked(&gone.id)));
+            return Ok(Some(Outcome::Brake { absent: gone.len() as u64, allowed }));
+        }
+        end.departed.extend(gone);
+        Ok(None)
     }
 
     /// By the hundred first: what comes back is present. Then one by one.
-    async fn ask_about(&self, absent: &[i64], end: &mut End) -> Result<(), SyncError> {
+    async fn ask_about(
+        &self,
+        mapping: &Mapping,
+        absent: &[i64],
+        present: &mut Vec<Sighting>,
+    ) -> Result<Vec<(i64, Conclusion)>, SyncError> {
         for ids in absent.chunks(IDS_A_REQUEST) {
-            end.present.extend(self.sightings(ids).await?);
+            present.extend(self.sightings(mapping, ids).await?);
         }
-        for id in absent {
-            if end.present.iter().any(|sighting| sighting.ticket.id() == *id) {
-                continue;
-            }
-            let single = match self.halo.ticket(*id).await {
-                Ok((single, _)) => single,
+        let shown: HashSet<i64> = present.iter().map(|sighting| sighting.ticket.id()).collect();
+        let (mut concluded, mut failures) = (Vec::new(), 0);
+        for id in absent.iter().filter(|id| !shown.contains(id)) {
+            let conclusion = match self.halo.ticket(*id).await {
+                Ok((single, _)) => absence::conclude(word(&single), &self.settings.scope),
                 // One ticket that cannot be read does not keep the others from being judged.
-                Err(HaloError::Unreadable(_) | HaloError::TooLarge { .. }) => {
-                    end.absences.push((*id, "unreadable"));
-                    continue;
+                Err(error) if is_of_one_ticket(&error) && failures < FAILURES_MAX => {
+                    failures += 1;
+                    Conclusion::Stays("unreadable")
                 }
                 Err(error) => return Err(error.into()),
             };
-            match absence::conclude(word(&single), &self.settings.scope) {
-                Conclusion::Leaves(reason) => end.departed.push(Departed { id: *id, reason }),
-                Conclusion::Stays(status) => end.absences.push((*id, status)),
-            }
+            concluded.push((*id, conclusion));
         }
-        Ok(())
+        Ok(concluded)
     }
 
     /// Those of some tickets that the list shows when asked for them by number.
-    async fn sightings(&self, ids: &[i64]) -> Result<Vec<Sighting>, SyncError> {
-        let names = self.store.lock().read(|snapshot| snapshot.status_names())?;
-        let Listed { list, receipt } = self.listed(ids).await?;
-        let mut sightings = Vec::new();
-        for mut ticket in list.tickets {
-            let wanted = ids.binary_search(&ticket.id()).is_ok();
-            if wanted && self.settings.scope.holds(ticket.integer(TICKET_TYPE_ID)) {
-                ticket.name_status(|status| names.get(&status).cloned());
-                let hash = ticket.hash();
-                sightings.push(Sighting { ticket, hash, request_no: receipt.request_no });
-            }
-        }
-        Ok(sightings)
+    async fn sightings(&self, mapping: &Mapping, ids: &[i64]) -> Result<Vec<Sighting>, SyncError> {
+        let Listed { list, receipt } = self.listed(ids, mapping.fields.asked()).await?;
+        let wanted = list.tickets.into_iter().filter(|ticket| ids.binary_search(&ticket.id()).is_ok());
+        Ok(wanted.filter_map(|ticket| mapping.sighting(ticket, receipt.request_no)).collect())
     }
 
-    async fn listed(&self, ids: &[i64]) -> Result<Listed, SyncError> {
-        let filter = Filter::Ids(ids.to_vec());
-        Ok(self.halo.page(&filter, 1, self.settings.page_size.max(100)).await?)
+    async fn listed(&self, ids: &[i64], fields: Vec<i64>) -> Result<Listed, SyncError> {
+        let query = ListQuery { filter: Filter::Ids(ids.to_vec()), fields };
+        Ok(self.halo.page(&query, 1, self.settings.page_size.max(100)).await?)
     }
 
     /// Which of the versions that are older than the stored ones the server really means. `before` are
     /// tickets that an interrupted part of the walk had seen in an older version.
     pub(super) async fn confirm_older(
         &self,
+        mapping: &Mapping,
         walked: &mut Walked,
         before: &RoaringTreemap,
     ) -> Result<Vec<Sighting>, SyncError> {
@@ -115,7 +148,7 @@ impl Pass {
         shown.append(&mut walked.older);
         let before: Vec<i64> = before.iter().map(u64::cast_signed).collect();
         for id in &before {
-            shown.extend(self.sightings(&[*id]).await?);
+            shown.extend(self.sightings(mapping, &[*id]).await?);
         }
         let (shown, ids) = self
             .store
@@ -133,9 +166,13 @@ impl Pass {
             let now = match self.halo.ticket(id).await?.0 {
                 Single::Found(ticket) => Some(*ticket),
                 // It is listed and not to be had alone: then the list has the last word.
-                Single::Missing | Single::Forbidden => {
-                    self.listed(&[id]).await?.list.tickets.into_iter().find(|ticket| ticket.id() == id)
-                }
+                Single::Missing | Single::Forbidden => self
+                    .listed(&[id], Vec::new())
+                    .await?
+                    .list
+                    .tickets
+                    .into_iter()
+                    .find(|ticket| ticket.id() == id),
             };
             if now.is_some_and(|now| now.last_update() == sighting.ticket.last_update()) {
                 confirmed.push(sighting);
@@ -155,7 +192,7 @@ impl Pass {
             let updated = ticket.last_update();
             ticket.id() == id && updated.is_some_and(|at| walked.start.is_none_or(|start| at <= start))
         };
-        let Listed { list, .. } = self.listed(&[id]).await?;
+        let Listed { list, .. } = self.listed(&[id], Vec::new()).await?;
         if let Some(ticket) = list.tickets.iter().find(|ticket| ticket.id() == id) {
             return Ok(!was_due(ticket));
         }

@@ -8,12 +8,17 @@
 pub mod absence;
 pub mod account;
 pub mod calibration;
+mod conclusion;
 mod confirm;
+pub mod detail;
+pub mod fields;
+mod mapping;
 mod names;
 mod pages;
 mod pass;
 pub mod reading;
 pub mod seek;
+mod settle;
 mod walk;
 mod writer;
 
@@ -22,7 +27,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinHandle;
 
 pub use names::resolve as resolve_types;
-pub use pass::{Outcome, Pass, Report, Settings, same_server};
+pub use pass::{Outcome, Pass, Report, Settings};
+pub use settle::same_server;
 
 use crate::halo::HaloError;
 use crate::store::{Store, StoreError};

@@ -6,11 +6,13 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::SyncError;
+use super::fields::FieldSource;
+use super::mapping::{Mapping, Unexplained};
 use super::pass::Pass;
 use crate::halo::HaloError;
 use crate::ticket::parse::Named;
 
-const DAILY: Duration = Duration::from_hours(24);
+pub(super) const DAILY: Duration = Duration::from_hours(24);
 const HOURLY: Duration = Duration::from_hours(1);
 
 const STATUSES: &str = "status_names";
@@ -20,18 +22,37 @@ impl Pass {
     /// Refreshes the names that are older than a day.
     pub(super) async fn refresh_names(&self) -> Result<(), SyncError> {
         self.refresh_statuses(DAILY).await?;
-        if self.is_due(TYPES, DAILY)? {
-            match self.halo.ticket_types().await {
-                Ok(types) => self.keep_types(types).await?,
-                Err(error) => self.do_without(TYPES, error).await?,
-            }
+        self.refresh_types(DAILY).await
+    }
+
+    /// Looks for the names of numbers that turned up without one.
+    pub(super) async fn look_up(&self, unexplained: Unexplained) -> Result<(), SyncError> {
+        if unexplained.status {
+            self.refresh_statuses(HOURLY).await?;
+        }
+        if unexplained.ticket_type {
+            self.refresh_types(HOURLY).await?;
         }
         Ok(())
     }
 
-    /// Looks for the names of numbers that turned up without one.
-    pub(super) async fn look_up_statuses(&self) -> Result<(), SyncError> {
-        self.refresh_statuses(HOURLY).await
+    /// What rows are mapped with, as far as it is stored.
+    pub(super) fn mapping(&self, fields: FieldSource) -> Result<Mapping, SyncError> {
+        self.store.lock().read(|snapshot| {
+            let types = snapshot.ticket_types()?.into_iter().map(|it| it.id).collect();
+            let statuses = snapshot.status_names()?;
+            Ok(Mapping { scope: self.settings.scope.clone(), statuses, types, fields })
+        })
+    }
+
+    async fn refresh_types(&self, age: Duration) -> Result<(), SyncError> {
+        if !self.is_due(TYPES, age)? {
+            return Ok(());
+        }
+        match self.halo.ticket_types().await {
+            Ok(types) => self.keep_types(types).await,
+            Err(error) => self.do_without(TYPES, error).await,
+        }
     }
 
     async fn refresh_statuses(&self, age: Duration) -> Result<(), SyncError> {
@@ -72,7 +93,7 @@ impl Pass {
     }
 
     /// Notes that a list is not to be had, unless the server itself is not.
-    async fn do_without(&self, question: &'static str, error: HaloError) -> Result<(), SyncError> {
+    pub(super) async fn do_without(&self, question: &'static str, error: HaloError) -> Result<(), SyncError> {
         if error.is_of_the_token() {
             return Err(error.into());
         }
@@ -97,7 +118,7 @@ impl Pass {
             .await
     }
 
-    fn is_due(&self, question: &str, age: Duration) -> Result<bool, SyncError> {
+    pub(super) fn is_due(&self, question: &str, age: Duration) -> Result<bool, SyncError> {
         let decided = self.store.lock().read(|snapshot| snapshot.verdict(question))?;
         let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
         let now = (self.wall)();

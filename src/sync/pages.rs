@@ -4,7 +4,6 @@
 //! A place in the channel is waited for before a fetch is started, not after.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -12,12 +11,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::SyncError;
+use super::mapping::{Mapping, Unexplained};
 use super::reading::Received;
 use super::writer::Batch;
-use crate::halo::{Filter, Halo, HaloError, Listed, Receipt};
-use crate::scope::Scope;
-use crate::store::Sighting;
-use crate::ticket::attribute::TICKET_TYPE_ID;
+use crate::halo::{Filter, Halo, HaloError, ListQuery, Listed, Receipt};
 
 /// How many pages a lane may have under way, or parsed and waiting. It bounds the memory, and how much
 /// is asked for twice after a kill.
@@ -28,8 +25,8 @@ pub(super) struct Page {
     pub(super) received: Received,
     pub(super) receipt: Receipt,
     pub(super) batch: Batch,
-    /// Status numbers that have no name.
-    pub(super) unnamed: BTreeSet<i64>,
+    /// Numbers that no list of the server explains.
+    pub(super) unexplained: Unexplained,
     /// Tickets that are listed although they are of no type that is copied.
     pub(super) outside: Vec<i64>,
     pub(super) repaired: usize,
@@ -39,26 +36,19 @@ pub(super) struct Page {
 #[derive(Clone)]
 pub(super) struct Lane {
     halo: Arc<Halo>,
-    filter: Arc<Filter>,
-    names: Arc<HashMap<i64, String>>,
-    scope: Arc<Scope>,
+    query: Arc<ListQuery>,
+    mapping: Arc<Mapping>,
     permits: Arc<Semaphore>,
     lanes: usize,
 }
 
 impl Lane {
-    pub(super) fn new(
-        halo: &Arc<Halo>,
-        filter: &Filter,
-        names: &Arc<HashMap<i64, String>>,
-        scope: &Scope,
-        lanes: usize,
-    ) -> Lane {
+    pub(super) fn new(halo: &Arc<Halo>, filter: &Filter, mapping: &Arc<Mapping>, lanes: usize) -> Lane {
+        let query = ListQuery { filter: filter.clone(), fields: mapping.fields.asked() };
         Lane {
             halo: Arc::clone(halo),
-            filter: Arc::new(filter.clone()),
-            names: Arc::clone(names),
-            scope: Arc::new(scope.clone()),
+            query: Arc::new(query),
+            mapping: Arc::clone(mapping),
             permits: Arc::new(Semaphore::new(lanes)),
             lanes,
         }
@@ -67,7 +57,7 @@ impl Lane {
     /// Fetches one page.
     pub(super) async fn page(&self, number: u32, size: u32) -> Result<Page, HaloError> {
         let permit = self.permits.acquire().await;
-        let listed = self.halo.page(&self.filter, number, size).await?;
+        let listed = self.halo.page(&self.query, number, size).await?;
         // The network is free for the next page while this one is mapped.
         drop(permit);
         Ok(self.map(number, listed))
@@ -75,7 +65,7 @@ impl Lane {
 
     /// Makes a page of an answer.
     pub(super) fn map(&self, number: u32, listed: Listed) -> Page {
-        map(number, listed, &self.names, &self.scope)
+        map(number, listed, &self.mapping)
     }
 
     /// Starts fetching pages in order.
@@ -134,9 +124,9 @@ impl<'l> Ahead<'l> {
     }
 }
 
-/// From an answer to rows that can be stored: the status gets its name, rows outside of the scope are
-/// left out. They are counted before, because the server counts them.
-fn map(number: u32, listed: Listed, names: &HashMap<i64, String>, scope: &Scope) -> Page {
+/// From an answer to rows that can be stored. Those outside of the scope are counted before they are left
+/// out, because the server counts them.
+fn map(number: u32, listed: Listed, mapping: &Mapping) -> Page {
     let Listed { list, receipt } = listed;
     let tickets = list.tickets.iter().map(|ticket| (ticket.id(), ticket.last_update())).collect();
     let mut page = Page {
@@ -150,24 +140,19 @@ fn map(number: u32, listed: Listed, names: &HashMap<i64, String>, scope: &Scope)
         },
         receipt,
         batch: Batch { sightings: Vec::with_capacity(list.tickets.len()), strays: list.strays },
-        unnamed: BTreeSet::new(),
+        unexplained: Unexplained::default(),
         outside: Vec::new(),
         repaired: list.repaired,
     };
-    for mut ticket in list.tickets {
-        if !scope.holds(ticket.integer(TICKET_TYPE_ID)) {
-            page.outside.push(ticket.id());
-            continue;
-        }
-        ticket.name_status(|status| {
-            let name = names.get(&status).cloned();
-            if name.is_none() {
-                page.unnamed.insert(status);
+    for ticket in list.tickets {
+        let (id, unexplained) = (ticket.id(), mapping.unexplained(&ticket));
+        match mapping.sighting(ticket, receipt.request_no) {
+            Some(sighting) => {
+                page.unexplained.add(unexplained);
+                page.batch.sightings.push(sighting);
             }
-            name
-        });
-        let hash = ticket.hash();
-        page.batch.sightings.push(Sighting { ticket, hash, request_no: receipt.request_no });
+            None => page.outside.push(id),
+        }
     }
     page
 }

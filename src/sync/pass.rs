@@ -1,26 +1,21 @@
-//! One pass: names, one walk, what became of absent tickets, and the watermark.
-//!
-//! The last rows, the tickets that leave, the end of the walk and the move of the watermark are one
-//! transaction: a crash leaves either a mark that is older than the data, or both.
+//! One pass: the scope, names, one walk, and what single tickets are asked for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use super::account::{Account, Newest, Verdict};
-use super::confirm::End;
-use super::walk::{Plan, Walked};
-use super::writer::{Tally, figures};
-use super::{Progress, SharedStore, SyncError, Wall, calibration, names};
+use super::account::{Account, Verdict};
+use super::conclusion::Closing;
+use super::mapping::Mapping;
+use super::settle::same_server;
+use super::walk::Plan;
+use super::writer::Tally;
+use super::{Progress, SharedStore, SyncError, Wall, calibration};
 use crate::halo::{Halo, Receipt};
-use crate::scope::{MAPPING, Scope, Shift};
-use crate::store::{
-    Departed, Departure, Fate, RunEnd, RunFigures, Snapshot, Store, StoreError, Unfinished, WalkFigures,
-    WalkOutcome, Writing,
-};
+use crate::scope::Scope;
+use crate::store::{Departed, Departure, Fate, RunEnd, RunFigures, StoreError, Unfinished, WalkFigures};
 use crate::ticket::Stamp;
-use crate::watermark::{self, Move, Past, Schedule, State, Walk, Watermark, ZONES};
+use crate::watermark::{self, Past, Schedule, State, Walk, Watermark, ZONES};
 
 /// An interrupted full walk that began longer ago is not taken up again.
 const UNFINISHED_MAX: TimeDelta = TimeDelta::days(7);
@@ -36,6 +31,8 @@ pub struct Settings {
     pub page_size: u32,
     /// Requests at a time.
     pub parallel_requests: u32,
+    /// How many requests a window of the rate limit has.
+    pub requests_a_window: u32,
     /// Rows a transaction, about; usually [`super::BATCH_ROWS`].
     pub batch_rows: usize,
     /// Which walk is due when.
@@ -158,15 +155,22 @@ impl Pass {
         self.settle_types().await?;
         let mark = self.settle_scope().await?;
         self.refresh_names().await?;
-        let names = Arc::new(self.store.lock().read(|snapshot| snapshot.status_names())?);
-        match self.choose(&mark).await? {
-            Walk::Full => self.full(mark, &names, Tally::default()).await,
-            Walk::Following { from } => self.following(mark, from, &names, Tally::default()).await,
-        }
+        let fields = self.settle_fields().await?;
+        let mapping = Arc::new(self.mapping(fields)?);
+        let report = match self.choose(&mark, &mapping).await? {
+            Walk::Full => self.full(mark, &mapping, Tally::default()).await?,
+            Walk::Following { from } => self.following(mark, from, &mapping, Tally::default()).await?,
+        };
+        if self.reads_details() { self.read_details(&mapping, report).await } else { Ok(report) }
+    }
+
+    /// Whether single tickets are asked for their custom fields when the walk is over.
+    pub(super) fn reads_details(&self) -> bool {
+        self.settings.scope.custom_fields && !self.settings.dry_run
     }
 
     /// Which walk is due.
-    async fn choose(&self, mark: &Watermark) -> Result<Walk, SyncError> {
+    async fn choose(&self, mark: &Watermark, mapping: &Mapping) -> Result<Walk, SyncError> {
         let filter = match (mark.canary, mark.newest_seen) {
             (Some(id), Some(stamp))
                 if mark.state == State::Following
@@ -178,11 +182,13 @@ impl Pass {
             }
             _ => self.date_filter()?,
         };
+        let fields_grew = self.fields_grew(&mapping.fields)?;
         let past = self.store.lock().read(|snapshot| {
             Ok::<_, StoreError>(Past {
                 last_full: snapshot.last_full()?,
                 stepped: snapshot.stepped_since_full()?,
                 to_confirm: snapshot.fill_to_confirm()?,
+                fields_grew,
                 filter,
             })
         })?;
@@ -190,22 +196,17 @@ impl Pass {
     }
 
     /// Reads everything, from where an earlier full walk was interrupted if there is one.
-    async fn full(
-        &self,
-        mark: Watermark,
-        names: &Arc<HashMap<i64, String>>,
-        tally: Tally,
-    ) -> Result<Report, SyncError> {
+    async fn full(&self, mark: Watermark, mapping: &Arc<Mapping>, tally: Tally) -> Result<Report, SyncError> {
         let taken_up = self.unfinished().await?;
         let mut first = None;
         if taken_up.is_none() && !self.settings.dry_run && self.is_open(calibration::LIST_COVERAGE)? {
-            first = self.calibrate_lists().await?;
+            first = self.calibrate_lists(mapping.fields.asked()).await?;
         }
-        let mut plan = self.plan(Walk::Full, mark, taken_up).await?;
+        let mut plan = self.plan(Walk::Full, mark, mapping, taken_up).await?;
         let resumed = plan.taken_up.is_some();
         let stepped = self.store.lock().read(|snapshot| snapshot.stepped_since_full())?;
         plan.yields = plan.mark.state == State::Following && !stepped && !self.settings.dry_run;
-        let walked = self.walk(&plan, names, first, tally).await?;
+        let walked = self.walk(&plan, first, tally).await?;
         if !resumed {
             return self.conclude(&plan, walked, Closing::Run).await;
         }
@@ -216,8 +217,8 @@ impl Pass {
         let Some(mark) = mark.filter(|_| report.outcome == Outcome::Complete) else { return Ok(report) };
         let from = watermark::following(&mark, &self.settings.schedule, self.date_filter()?);
         match from.filter(|_| all_stand && mark.state == State::Following) {
-            Some(from) => Box::pin(self.following(mark, from, names, report.tally)).await,
-            None => Box::pin(self.full(mark, names, report.tally)).await,
+            Some(from) => Box::pin(self.following(mark, from, mapping, report.tally)).await,
+            None => Box::pin(self.full(mark, mapping, report.tally)).await,
         }
     }
 
@@ -227,12 +228,12 @@ impl Pass {
         &self,
         mark: Watermark,
         from: Stamp,
-        names: &Arc<HashMap<i64, String>>,
+        mapping: &Arc<Mapping>,
         mut tally: Tally,
     ) -> Result<Report, SyncError> {
         for from in [from, from.minus(ZONES)] {
-            let plan = self.plan(Walk::Following { from }, mark.clone(), None).await?;
-            let walked = self.walk(&plan, names, None, tally).await?;
+            let plan = self.plan(Walk::Following { from }, mark.clone(), mapping, None).await?;
+            let walked = self.walk(&plan, None, tally).await?;
             let counted = walked.fault.is_none() && walked.verdict == Verdict::Counted;
             if !counted || self.canary_is_well(&mark, &walked).await? {
                 return self.conclude(&plan, walked, Closing::Run).await;
@@ -243,21 +244,21 @@ impl Pass {
                 self.calibrate_filter(id, stamp).await?;
             }
         }
-        self.full(mark, names, tally).await
+        self.full(mark, mapping, tally).await
     }
 
     /// A following walk in the middle of a full one.
     pub(super) async fn follow_meanwhile(
         &self,
-        names: &Arc<HashMap<i64, String>>,
+        mapping: &Arc<Mapping>,
         tally: Tally,
     ) -> Result<Tally, SyncError> {
         let filter = self.date_filter()?;
         let mark = self.store.lock().read(|snapshot| snapshot.watermark())?;
         let from = mark.as_ref().and_then(|mark| watermark::following(mark, &self.settings.schedule, filter));
         let (Some(mark), Some(from)) = (mark, from) else { return Ok(tally) };
-        let plan = self.plan(Walk::Following { from }, mark, None).await?;
-        let walked = self.walk(&plan, names, None, tally).await?;
+        let plan = self.plan(Walk::Following { from }, mark, mapping, None).await?;
+        let walked = self.walk(&plan, None, tally).await?;
         // What this one did not bring, the full walk does.
         let well = self.canary_is_well(&plan.mark, &walked).await?;
         let closing = if well { Closing::Walk } else { Closing::WithoutTheCanary };
@@ -275,51 +276,11 @@ impl Pass {
         Ok(unfinished.filter(fresh))
     }
 
-    /// Finds the ids of the wanted ticket types, among the stored names first.
-    async fn settle_types(&mut self) -> Result<(), SyncError> {
-        if self.settings.ticket_types.is_empty() {
-            return Ok(());
-        }
-        let wanted = &self.settings.ticket_types;
-        let stored = self.store.lock().read(|snapshot| snapshot.ticket_types())?;
-        self.settings.scope.ticket_types = match names::resolve(wanted, &stored) {
-            Ok(ids) => ids,
-            Err(_) => names::resolve(wanted, &self.halo.ticket_types().await?)?,
-        };
-        Ok(())
-    }
-
-    /// Brings the database to the wanted scope and gives its watermark.
-    async fn settle_scope(&self) -> Result<Watermark, SyncError> {
-        let wanted = Scope { mapping: MAPPING, ..self.settings.scope.clone() };
-        let stored = self.store.lock().read(|snapshot| snapshot.watermark())?;
-        let (reason, departed) = match &stored {
-            Some(mark) if mark.scope.shift_to(&wanted) == Shift::None => return Ok(mark.clone()),
-            None => ("created", Vec::new()),
-            Some(_) => {
-                let rows = self.store.lock().read(|snapshot| snapshot.stored_rows())?;
-                let outside = rows.into_iter().filter(|row| !wanted.holds(row.ticket_type));
-                ("scope_changed", outside.map(|row| out_of_scope(row.id)).collect())
-            }
-        };
-        let mark = Watermark::of_nothing(wanted);
-        let (run_id, now, fate) = (self.run_id, (self.wall)(), self.fate());
-        self.store
-            .work(move |store| {
-                store.write(fate, |writing| {
-                    writing.remove(&departed, run_id, now)?;
-                    writing.give_up_walks(now)?;
-                    writing.set_watermark(&mark, Some(reason), Some(run_id), now)?;
-                    Ok(mark)
-                })
-            })
-            .await
-    }
-
     async fn plan(
         &self,
         walk: Walk,
         mark: Watermark,
+        mapping: &Arc<Mapping>,
         taken_up: Option<Unfinished>,
     ) -> Result<Plan, SyncError> {
         let from = match walk {
@@ -349,146 +310,8 @@ impl Pass {
             })
             .await?;
         tracing::info!(run = self.run_id, walk = walk.word(), resumed = resumed.is_some(), "walking");
-        Ok(Plan { walk, walk_id, lists, mark, seq, fill, taken_up, yields: false })
-    }
-
-    /// Judges a walk and stores its end.
-    async fn conclude(&self, plan: &Plan, mut walked: Walked, closing: Closing) -> Result<Report, SyncError> {
-        let mut warnings = Vec::new();
-        if !walked.unnamed.is_empty() {
-            self.look_up_statuses().await?;
-            let names = self.store.lock().read(|snapshot| snapshot.status_names())?;
-            for sighting in &mut walked.rest.sightings {
-                sighting.ticket.name_status(|status| names.get(&status).cloned());
-            }
-        }
-        let (mut walk_outcome, mut outcome) = judge(&walked);
-        if closing == Closing::WithoutTheCanary {
-            let why = "a ticket that must come back did not: the date filter does not work as it did".into();
-            (walk_outcome, outcome) = (WalkOutcome::Incomplete, Outcome::Incomplete(why));
-        }
-        let older_before = plan.taken_up.as_ref().map(|walk| walk.place.older.clone()).unwrap_or_default();
-        let took_back = self.confirm_older(&mut walked, &older_before).await?;
-        let mut end = End { took_back, ..End::default() };
-        if plan.walk == Walk::Full
-            && walk_outcome == WalkOutcome::Counted
-            && let Some(brake) = self.absent(&walked, &mut end).await?
-        {
-            outcome = brake;
-        }
-        if walked.start.is_none() {
-            warnings
-                .push("the server sent no readable `Date`: the rows are stored, the watermark stays".into());
-        }
-        let canary = next_canary(plan, &walked);
-        if outcome == Outcome::Complete && plan.walk == Walk::Full {
-            self.calibrate_for_following(canary).await?;
-        }
-        let moved = match outcome {
-            Outcome::Complete => {
-                let overlap = self.settings.schedule.overlap;
-                // A walk that was taken up again may have begun before the server's clock stepped back.
-                let start = walked.start.min(walked.session_start).or(walked.session_start);
-                watermark::after_counted(plan.mark.covered_until, start, overlap)
-            }
-            _ => Move::Stay,
-        };
-        if let Move::ClockStepped(_) = moved {
-            warnings.push("the server's clock stepped back: the next walk is a full one".into());
-        }
-        let report = Report {
-            run_id: self.run_id,
-            walk: plan.walk,
-            outcome,
-            run: RunFigures::default(),
-            figures: figures(&walked.accounts),
-            covered_until: None,
-            tickets: 0,
-            warnings,
-            dry_run: self.settings.dry_run,
-            tally: Tally::default(),
-        };
-        self.finish(report, plan, walk_outcome, (moved, canary), walked, (end, closing)).await
-    }
-
-    /// Finds out how the date filter works, before it is relied on. What is not found out now is asked
-    /// for again; it is no failure of a walk that has everything.
-    async fn calibrate_for_following(&self, canary: Option<Newest>) -> Result<(), SyncError> {
-        let Some(Newest { stamp, id, .. }) = canary else { return Ok(()) };
-        if self.settings.dry_run || !self.is_open(calibration::DATE_FILTER)? {
-            return Ok(());
-        }
-        match self.calibrate_filter(id, stamp).await {
-            Err(SyncError::Halo(error)) => {
-                tracing::warn!(%error, "the date filter could not be tried");
-                Ok(())
-            }
-            done => done.map(drop),
-        }
-    }
-
-    /// The one transaction at the end.
-    async fn finish(
-        &self,
-        mut report: Report,
-        plan: &Plan,
-        mut walk_outcome: WalkOutcome,
-        (moved, canary): (Move, Option<Newest>),
-        walked: Walked,
-        (end, closing): (End, Closing),
-    ) -> Result<Report, SyncError> {
-        let (run_id, walk_id, now) = (self.run_id, plan.walk_id, (self.wall)());
-        let (fate, spent, overlap) = (self.fate(), self.halo.spent(), self.settings.schedule.overlap);
-        let (was, seq) = (plan.mark.clone(), plan.seq);
-        let crowd = u64::from(self.settings.page_size);
-        let may_confirm = plan.walk == Walk::Full
-            && !plan.fill
-            && plan.taken_up.is_none()
-            && report.outcome == Outcome::Complete;
-        let Walked { rest, mut tally, start, .. } = walked;
-        let work = move |store: &mut Store| {
-            let tickets = store.write(fate, |writing| {
-                tally.applied.add(writing.upsert(&rest.sightings, run_id, now)?);
-                writing.keep_strays(&rest.strays, now)?;
-                tally.applied.add(writing.upsert(&end.present, run_id, now)?);
-                tally.applied.updated += writing.take_back(&end.took_back, run_id, now)?;
-                tally.deleted += writing.remove(&end.departed, run_id, now)?;
-                for (id, status) in &end.absences {
-                    writing.note_absence(*id, status, now, now.minus(-TimeDelta::days(1)))?;
-                }
-                if walk_outcome == WalkOutcome::Counted && may_confirm {
-                    let belated = belated(writing, &was, seq, overlap)?;
-                    if belated == 0 {
-                        walk_outcome = WalkOutcome::Confirmed;
-                    } else {
-                        report.warnings.push(format!(
-                            "{belated} changes are older than what was known to be complete: the server shows \
-                             changes later than `overlap` reaches back, or an earlier walk missed them"
-                        ));
-                    }
-                }
-                let mark = move_mark(writing, &was, moved, (canary, start), crowd)?;
-                report.covered_until = mark.0.as_ref().and_then(|mark| mark.covered_until);
-                if let (Some(mark), reason) = mark {
-                    writing.set_watermark(&mark, reason, Some(run_id), now)?;
-                }
-                writing.note_walk(walk_id, &report.figures, Some(walk_outcome), now)?;
-                let complete = report.outcome == Outcome::Complete;
-                if closing == Closing::Run || closing == Closing::RunUnlessComplete && !complete {
-                    end_run(writing, run_id, &tally.figures(spent), &report.outcome, now)?;
-                } else {
-                    writing.note_run(run_id, &tally.figures(spent))?;
-                }
-                writing.snapshot().ticket_count()
-            })?;
-            let run = tally.figures(spent);
-            if fate == Fate::RollBack {
-                store.write(Fate::Commit, |writing| end_run(writing, run_id, &run, &report.outcome, now))?;
-            }
-            (report.run, report.tickets, report.tally) = (run, tickets, tally);
-            Ok(report)
-        };
-        self.store.work(work).await
+        let mapping = Arc::clone(mapping);
+        Ok(Plan { walk, walk_id, lists, mark, mapping, seq, fill, taken_up, yields: false })
     }
 
     /// Writes down why the pass ended early; that it cannot be written down is no second failure.
@@ -517,96 +340,6 @@ impl Pass {
     }
 }
 
-/// Whether what is stored is of the server that is wanted.
-///
-/// # Errors
-/// [`SyncError::AnotherServer`] where it is not.
-pub fn same_server(snapshot: &Snapshot<'_>, wanted: &Scope) -> Result<(), SyncError> {
-    let Some(stored) = snapshot.watermark()?.map(|mark| mark.scope) else { return Ok(()) };
-    if stored.shift_to(wanted) != Shift::Foreign {
-        return Ok(());
-    }
-    let named = |scope: &Scope| match scope.tenant.as_str() {
-        "" => scope.server.clone(),
-        tenant => format!("{} (tenant {tenant})", scope.server),
-    };
-    Err(SyncError::AnotherServer { stored: named(&stored), wanted: named(wanted) })
-}
-
-/// What ends with a walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closing {
-    /// The pass.
-    Run,
-    /// The pass, unless the walk has everything: then it goes on.
-    RunUnlessComplete,
-    /// Only the walk: the pass goes on.
-    Walk,
-    /// The same, and it is held for incomplete, because a ticket that must come back did not.
-    WithoutTheCanary,
-}
-
-/// The ticket that must come back in the next walk: the newest one of this walk that is not newer
-/// than its start.
-fn next_canary(plan: &Plan, walked: &Walked) -> Option<Newest> {
-    if plan.taken_up.is_some() {
-        // What was received before the interruption is in the store.
-        return None;
-    }
-    walked.accounts.iter().filter_map(Account::newest).max_by_key(|it| it.stamp)
-}
-
-/// How many changes since `seq` should have been brought by the walks before.
-fn belated(writing: &Writing<'_>, was: &Watermark, seq: i64, overlap: TimeDelta) -> Result<u64, StoreError> {
-    match was.covered_until {
-        // What became visible within the overlap, the next following walk would have brought.
-        Some(covered_until) => writing.snapshot().belated(seq, covered_until.minus(overlap)),
-        None => Ok(0),
-    }
-}
-
-/// The mark after a walk, with the ticket that must come back next time, and why it moved if it did.
-/// `crowd` tickets of one stamp are too many to ask for again and again.
-fn move_mark(
-    writing: &Writing<'_>,
-    was: &Watermark,
-    moved: Move,
-    (canary, start): (Option<Newest>, Option<Stamp>),
-    crowd: u64,
-) -> Result<(Option<Watermark>, Option<&'static str>), StoreError> {
-    let Some(mut mark) = writing.snapshot().watermark()? else { return Ok((None, None)) };
-    // A following walk in the middle of a full one moved it further than the full one could.
-    let moved = if mark.covered_until == was.covered_until { moved } else { Move::Stay };
-    let reason = match moved {
-        Move::Counted(to) => {
-            mark.covered_until = Some(to);
-            mark.state = State::Following;
-            (mark.fill_started_at, mark.fill_last_id) = (None, None);
-            Some("counted")
-        }
-        Move::ClockStepped(to) => {
-            mark.covered_until = Some(to);
-            Some("clock_stepped")
-        }
-        Move::Stay => None,
-    };
-    if moved != Move::Stay {
-        let newest = match (canary, start) {
-            (Some(newest), _) if mark.newest_seen <= Some(newest.stamp) => {
-                Some((newest.stamp, newest.id, newest.tickets))
-            }
-            // The ticket that bore it has left or changed, or the walk did not see all: the table knows.
-            (_, Some(start)) if !still_bears(writing, &mark)? => writing.snapshot().newest_update(start)?,
-            _ => None,
-        };
-        if let Some((stamp, id, tickets)) = newest {
-            mark.newest_seen = Some(stamp);
-            mark.canary = (tickets <= crowd).then_some(id);
-        }
-    }
-    Ok((Some(mark), reason))
-}
-
 pub(super) fn out_of_scope(id: i64) -> Departed {
     Departed { id, reason: Departure::OutOfScope }
 }
@@ -614,53 +347,4 @@ pub(super) fn out_of_scope(id: i64) -> Departed {
 /// The start of the pass by the server's clock, where it tells the time.
 pub(super) fn start_of(first: &Receipt) -> Option<Stamp> {
     first.date.and_then(|date| watermark::pass_start(date, first.took))
-}
-
-/// Whether the ticket that is to come back is in the table as it was.
-fn still_bears(writing: &Writing<'_>, mark: &Watermark) -> Result<bool, StoreError> {
-    match (mark.newest_seen, mark.canary) {
-        (None, _) => Ok(false),
-        // Too many tickets bear it for one of them to be asked for.
-        (Some(_), None) => Ok(true),
-        (Some(stamp), Some(id)) => writing.snapshot().bears(id, stamp),
-    }
-}
-
-fn judge(walked: &Walked) -> (WalkOutcome, Outcome) {
-    if let Some(fault) = walked.fault {
-        return (WalkOutcome::Incomplete, Outcome::Incomplete(fault.to_string()));
-    }
-    match walked.verdict {
-        Verdict::Counted => (WalkOutcome::Counted, Outcome::Complete),
-        Verdict::Differs { unique, count } => {
-            let why = format!("{unique} different tickets were received, and the server counts {count}");
-            (WalkOutcome::Unverified, Outcome::Incomplete(why))
-        }
-        Verdict::Again | Verdict::Restless => {
-            let why = "the list moves so fast that every reading shows what the ones before had missed";
-            (WalkOutcome::Incomplete, Outcome::Incomplete(why.into()))
-        }
-        Verdict::Uncounted => {
-            let why = "the server does not say how many tickets there are".to_owned();
-            (WalkOutcome::Unverified, Outcome::Incomplete(why))
-        }
-    }
-}
-
-fn end_run(
-    writing: &Writing<'_>,
-    run_id: i64,
-    run: &RunFigures,
-    outcome: &Outcome,
-    now: Stamp,
-) -> Result<(), StoreError> {
-    writing.note_run(run_id, run)?;
-    match outcome {
-        Outcome::Complete => writing.end_run(run_id, RunEnd::Complete, now),
-        Outcome::Incomplete(why) => writing.end_run(run_id, RunEnd::Incomplete(why), now),
-        Outcome::Brake { absent, allowed } => {
-            let why = format!("{absent} tickets are gone at once, and {allowed} may be");
-            writing.end_run(run_id, RunEnd::Incomplete(&why), now)
-        }
-    }
 }

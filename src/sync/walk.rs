@@ -4,7 +4,6 @@
 //! is handed to the writer. The rows of the end are not stored here: they go into the transaction that
 //! moves the watermark.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use roaring::RoaringTreemap;
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use super::SyncError;
 use super::account::{Account, Rules, Verdict};
 use super::calibration::FirstPage;
+use super::mapping::{Mapping, Unexplained};
 use super::pages::{Ahead, Lane, Page};
 use super::pass::{Pass, start_of};
 use super::reading::{Fault, Next, Step};
@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) lists: Vec<Filter>,
     /// Where the copy stood when the walk was planned.
     pub(super) mark: Watermark,
+    /// What the rows are mapped with.
+    pub(super) mapping: Arc<Mapping>,
     /// The newest change then.
     pub(super) seq: i64,
     /// Whether it is the first full walk of its scope: then its position is told in the watermark.
@@ -61,8 +63,8 @@ pub(super) struct Walked {
     pub(super) rest: Batch,
     /// Older versions than the stored ones, as the list shows them.
     pub(super) older: Vec<Sighting>,
-    /// Status numbers that have no name.
-    pub(super) unnamed: BTreeSet<i64>,
+    /// Numbers that no list of the server explains.
+    pub(super) unexplained: Unexplained,
     /// Tickets that are listed although they are of no type that is copied.
     pub(super) outside: Vec<i64>,
 }
@@ -79,7 +81,6 @@ impl Pass {
     pub(super) async fn walk(
         &self,
         plan: &Plan,
-        names: &Arc<HashMap<i64, String>>,
         first: Option<FirstPage>,
         tally: Tally,
     ) -> Result<Walked, SyncError> {
@@ -88,7 +89,6 @@ impl Pass {
         let mut reader = Reader {
             pass: self,
             plan,
-            names,
             writer: Writer::new(self, plan, fill, tally),
             walked: Walked {
                 accounts: Vec::new(),
@@ -100,7 +100,7 @@ impl Pass {
                 tally: Tally::default(),
                 rest: Batch::default(),
                 older: Vec::new(),
-                unnamed: BTreeSet::new(),
+                unexplained: Unexplained::default(),
                 outside: Vec::new(),
             },
             begun: plan.taken_up.is_some(),
@@ -128,7 +128,6 @@ impl Pass {
 struct Reader<'p> {
     pass: &'p Pass,
     plan: &'p Plan,
-    names: &'p Arc<HashMap<i64, String>>,
     writer: Writer<'p>,
     walked: Walked,
     /// Whether the start of the walk is known, as far as the server tells it.
@@ -148,8 +147,7 @@ impl Reader<'_> {
         let lane = Lane::new(
             &self.pass.halo,
             &self.plan.lists[part],
-            self.names,
-            &settings.scope,
+            &self.plan.mapping,
             settings.parallel_requests.max(1) as usize,
         );
         let known = self.first.take();
@@ -335,7 +333,7 @@ impl Reader<'_> {
         }
         self.rest_ids.extend(page.received.tickets.iter().map(|(id, _)| id.cast_unsigned()));
         self.place.cursor = self.account().reading().cursor();
-        self.walked.unnamed.extend(page.unnamed);
+        self.walked.unexplained.add(page.unexplained);
         self.walked.outside.extend(page.outside);
         self.walked.rest.sightings.extend(page.batch.sightings);
         self.walked.rest.strays.extend(page.batch.strays);
@@ -360,7 +358,7 @@ impl Reader<'_> {
         if self.plan.yields && self.pass.settings.schedule.follow_every <= self.followed.elapsed() {
             self.writer.wait().await?;
             let tally = std::mem::take(&mut self.writer.tally);
-            self.writer.tally = Box::pin(self.pass.follow_meanwhile(self.names, tally)).await?;
+            self.writer.tally = Box::pin(self.pass.follow_meanwhile(&self.plan.mapping, tally)).await?;
             self.followed = Instant::now();
         }
         Ok(())

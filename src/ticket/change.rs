@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value as Json};
 
 use super::attribute::ATTRIBUTES;
+use super::field::CustomFields;
 use super::value::Cell;
 
 /// What happened to a ticket in the local copy.
@@ -67,6 +68,13 @@ impl Change {
         Change(Map::from_iter([(attribute.name.to_owned(), pair)]))
     }
 
+    /// The same with what moved in the custom fields.
+    #[must_use]
+    pub fn and_fields(mut self, old: &CustomFields, new: &CustomFields) -> Change {
+        new.moved_since(old, &mut self.0);
+        self
+    }
+
     /// Whether nothing moved.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -80,12 +88,17 @@ impl Change {
     }
 }
 
-/// A whole row as one JSON object, as it stands in `changes.last_row`.
-pub(crate) fn row_as_json<'a>(row: impl IntoIterator<Item = Cell<'a>>) -> String {
-    let object = ATTRIBUTES
-        .iter()
-        .zip(row)
-        .map(|(attribute, cell)| (attribute.name.to_owned(), cell.json(attribute.kind)))
-        .collect();
+/// A whole row as one JSON object, as it stands in `changes.last_row`; the custom fields, where there are
+/// any, are its member `_custom_fields`.
+pub(crate) fn row_as_json<'a>(row: impl IntoIterator<Item = Cell<'a>>, fields: &CustomFields) -> String {
+    let cells = ATTRIBUTES.iter().zip(row);
+    let mut object: Map<_, _> =
+        cells.map(|(attribute, cell)| (attribute.name.to_owned(), cell.json(attribute.kind))).collect();
+    if !fields.fields().is_empty() {
+        object.insert(CUSTOM_FIELDS.to_owned(), fields.to_json());
+    }
     Json::Object(object).to_string()
 }
+
+/// The member of `changes.last_row`, and the column of a delta, that holds the custom fields.
+pub(crate) const CUSTOM_FIELDS: &str = "_custom_fields";

@@ -6,6 +6,7 @@
 pub mod attribute;
 mod change;
 mod delta;
+mod field;
 pub mod parse;
 mod repair;
 mod row;
@@ -19,6 +20,7 @@ pub use attribute::{ATTRIBUTES, Attribute, Kind};
 pub(crate) use change::row_as_json;
 pub use change::{Change, Op};
 pub use delta::{DeltaRow, Tally};
+pub use field::{CustomField, CustomFields};
 pub use stamp::{NotAnInstant, Stamp};
 pub use table::{Column, Table, delta_columns};
 pub use value::{Cell, Oddity, RAW_MAX, Value};
@@ -30,6 +32,7 @@ pub struct Ticket {
     values: Box<[Value]>,
     oddities: Vec<(usize, Oddity)>,
     deleted: bool,
+    custom_fields: Option<CustomFields>,
 }
 
 impl Ticket {
@@ -55,6 +58,17 @@ impl Ticket {
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.deleted
+    }
+
+    /// The custom fields, where the answer tells them.
+    #[must_use]
+    pub fn custom_fields(&self) -> Option<&CustomFields> {
+        self.custom_fields.as_ref()
+    }
+
+    /// Takes the custom fields out of it.
+    pub fn take_custom_fields(&mut self) -> Option<CustomFields> {
+        self.custom_fields.take()
     }
 
     /// When the server last updated it, if it says so.

@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Ticket;
+use super::field;
 use super::repair::repair;
 use super::row::Row;
 use super::value::Oddity;
+use super::{CustomField, Ticket};
 
 /// Why an answer could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +77,21 @@ impl List {
     }
 }
 
+impl List {
+    /// Adds the custom fields of another answer to the same request that was asked for others. What the
+    /// other one does not show in the same version has no known custom fields.
+    pub fn add_fields(&mut self, other: List) {
+        self.repaired += other.repaired;
+        let mut others: HashMap<i64, Ticket> = other.tickets.into_iter().map(|it| (it.id(), it)).collect();
+        for ticket in &mut self.tickets {
+            let other = others.remove(&ticket.id()).filter(|it| it.last_update() == ticket.last_update());
+            let shown = other.and_then(|mut other| other.take_custom_fields());
+            let known = ticket.take_custom_fields().zip(shown);
+            ticket.custom_fields = known.map(|(one, other)| one.and(other));
+        }
+    }
+}
+
 /// Reads an answer of `GET /api/tickets/{id}`: the bare object (`halo-api.md` §3).
 ///
 /// # Errors
@@ -116,31 +132,37 @@ pub struct NamedDetails {
 /// # Errors
 /// [`ParseError`] where there is no such array.
 pub fn named(bytes: &[u8]) -> Result<Vec<Named>, ParseError> {
-    let expected = "a list of names";
+    Ok(rows(bytes, "a list of names")?.iter().filter_map(named_row).collect())
+}
+
+/// Reads `/api/FieldInfo`: what custom fields of tickets there are, in the shape of [`named`]
+/// (`halo-api.md` §8). Rows without an id are passed over.
+///
+/// # Errors
+/// [`ParseError`] where there is no such array.
+pub fn field_definitions(bytes: &[u8]) -> Result<Vec<CustomField>, ParseError> {
+    Ok(field::definitions(&rows(bytes, "a list of field definitions")?))
+}
+
+/// The rows of a bare array, or of the one array that an object holds.
+fn rows(bytes: &[u8], expected: &'static str) -> Result<Vec<serde_json::Value>, ParseError> {
     let tree: serde_json::Value = document(bytes, expected, |text| serde_json::from_str(text))?.value;
-    let rows = match &tree {
-        serde_json::Value::Array(rows) => rows,
+    let rows = match tree {
+        serde_json::Value::Array(rows) => Some(rows),
         serde_json::Value::Object(object) => {
-            let mut arrays = object.values().filter_map(serde_json::Value::as_array);
-            match (arrays.next(), arrays.next()) {
-                (Some(rows), None) => rows,
-                _ => return Err(ParseError::Shape { expected }),
-            }
+            let mut arrays = object.into_values().filter_map(|member| match member {
+                serde_json::Value::Array(rows) => Some(rows),
+                _ => None,
+            });
+            arrays.next().filter(|_| arrays.next().is_none())
         }
-        _ => return Err(ParseError::Shape { expected }),
+        _ => None,
     };
-    Ok(rows.iter().filter_map(named_row).collect())
+    rows.ok_or(ParseError::Shape { expected })
 }
 
 fn named_row(row: &serde_json::Value) -> Option<Named> {
-    let integer = |key: &str| {
-        let value = row.get(key)?;
-        value.as_i64().or_else(|| match value.as_f64()? {
-            #[expect(clippy::cast_possible_truncation)]
-            number if number.fract() == 0.0 && number.abs() < 9e15 => Some(number as i64),
-            _ => None,
-        })
-    };
+    let integer = |key: &str| row.get(key).and_then(super::value::integer);
     let text = |key: &str| row.get(key).and_then(serde_json::Value::as_str).map(super::value::clean);
     Some(Named {
         id: integer("id")?,

@@ -7,14 +7,18 @@ use std::sync::LazyLock;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use serde_json::value::RawValue;
+
 use super::Ticket;
 use super::attribute::{ATTRIBUTES, COUNT, Source, UID};
+use super::field::{self, CustomFields};
 use super::value::{Oddity, Reading, Value};
 
 /// What a property of a row is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Property {
     Attribute(usize),
+    CustomFields,
     Deleted,
     Unknown,
 }
@@ -24,7 +28,7 @@ static PROPERTIES: LazyLock<HashMap<&'static str, Property>> = LazyLock::new(|| 
         Source::Field(property) => Some((property, Property::Attribute(position))),
         Source::StatusNamedBy(_) => None,
     });
-    fields.chain([("deleted", Property::Deleted)]).collect()
+    fields.chain([("deleted", Property::Deleted), (field::PROPERTY, Property::CustomFields)]).collect()
 });
 
 /// Reads rows one after another.
@@ -88,6 +92,7 @@ impl<'de> Visitor<'de> for &mut Row {
         let mut values = vec![Value::Null; COUNT];
         let mut oddities = Vec::new();
         let mut deleted = false;
+        let mut custom_fields = None;
         let mut place = 0;
         while let Some(name) = row.next_key::<Name<'de>>()? {
             match self.property(&mut place, &name.0) {
@@ -99,6 +104,10 @@ impl<'de> Visitor<'de> for &mut Row {
                     oddities.extend(oddity.map(|oddity| (position, oddity)));
                 }
                 Property::Deleted => deleted = row.next_value::<serde_json::Value>()? == true,
+                Property::CustomFields => {
+                    custom_fields =
+                        CustomFields::read(row.next_value::<&'de RawValue>()?, &mut self.repaired);
+                }
                 Property::Unknown => {
                     row.next_value::<IgnoredAny>()?;
                 }
@@ -112,7 +121,7 @@ impl<'de> Visitor<'de> for &mut Row {
         oddities.sort_by_key(|(position, _)| *position);
         oddities.dedup_by_key(|(position, _)| *position);
         oddities.retain(|(position, _)| values[*position] == Value::Null);
-        Ok(Ok(Ticket { id, values: values.into(), oddities, deleted }))
+        Ok(Ok(Ticket { id, values: values.into(), oddities, deleted, custom_fields }))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Read, A::Error> {

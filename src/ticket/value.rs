@@ -220,6 +220,11 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// The integer that a JSON value is, `18.0` too.
+pub(super) fn integer(value: &serde_json::Value) -> Option<i64> {
+    value.as_i64().or_else(|| integral(value.as_f64()?))
+}
+
 /// The integer that a double is, if it is one and every neighbour is one too.
 fn integral(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53

@@ -114,6 +114,7 @@ impl Desk {
             ticket_types: Vec::new(),
             page_size: 10,
             parallel_requests: 4,
+            requests_a_window: 300,
             schedule: Schedule {
                 full: false,
                 full_every: None,

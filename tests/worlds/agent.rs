@@ -145,6 +145,7 @@ impl<'w> Agent<'w> {
             ticket_types: Vec::new(),
             page_size: self.plan.page_size,
             parallel_requests: self.plan.parallel_requests,
+            requests_a_window: self.plan.rate_limit.0,
             batch_rows: self.plan.batch_rows,
             schedule: Schedule {
                 full: pass.full || pass.accept_deletes,

@@ -1,0 +1,121 @@
+//! Debts: tickets whose custom fields have to be asked for one by one, and have not been told yet.
+//!
+//! A debt is made in the transaction that stores the version it is of ([`super::Writing::upsert`]), and
+//! goes when the fields are stored: no crash loses one, and no walk waits for them.
+
+use super::{Snapshot, StoreError, Writing};
+use crate::ticket::{CustomFields, Stamp};
+
+/// A ticket whose custom fields are owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Debt {
+    /// The ticket.
+    pub id: i64,
+    /// How often they were asked for in vain.
+    pub attempts: u32,
+}
+
+/// Which debts that were asked for in vain are to be paid.
+#[derive(Clone, Copy, Debug)]
+pub struct Failing {
+    /// Those due by now.
+    pub now: Stamp,
+    /// No debt can be due later than this, unless the local clock was wrong when it was put off.
+    pub latest: Stamp,
+    /// Those that the server refuses to show, too.
+    pub unreadable: bool,
+    /// So many at the most.
+    pub at_most: u32,
+}
+
+impl Snapshot<'_> {
+    /// Debts that were never asked for, in order of id, those behind `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn unread(&self, after: i64, at_most: u32) -> Result<Vec<Debt>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT UID FROM debts WHERE attempts = 0 AND ?1 < UID ORDER BY UID LIMIT ?2")?;
+        let debts = statement.query_map((after, at_most), |row| Ok(Debt { id: row.get(0)?, attempts: 0 }))?;
+        Ok(debts.collect::<Result<_, _>>()?)
+    }
+
+    /// Debts that were asked for in vain and are due, the longest due first.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn failing(&self, which: &Failing) -> Result<Vec<Debt>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT UID, attempts FROM debts
+             WHERE 0 < attempts AND CASE reason WHEN 'unreadable' THEN ?3 ELSE due_at <= ?1 OR ?2 < due_at END
+             ORDER BY due_at, UID LIMIT ?4",
+        )?;
+        let Failing { now, latest, unreadable, at_most } = which;
+        let debts = statement
+            .query_map((now.to_string(), latest.to_string(), unreadable, at_most), |row| {
+                Ok(Debt { id: row.get(0)?, attempts: row.get(1)? })
+            })?;
+        Ok(debts.collect::<Result<_, _>>()?)
+    }
+}
+
+impl Writing<'_> {
+    /// Puts a debt off, because it was asked for in vain: `why` is a word.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn put_off(&self, id: i64, why: &str, due_at: Stamp) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "UPDATE debts SET reason = ?2, attempts = attempts + 1, due_at = ?3 WHERE UID = ?1",
+            )?
+            .execute((id, why, due_at.to_string()))?;
+        Ok(())
+    }
+
+    /// Closes a debt, because the server knows no such ticket: the next full walk judges that. Should the
+    /// ticket be shown again, its fields are owed again, because they are still not known.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn close_missing(&self, id: i64, now: Stamp) -> Result<(), StoreError> {
+        self.connection.prepare_cached("DELETE FROM debts WHERE UID = ?1")?.execute([id])?;
+        self.note_absence(id, "missing", now, now)
+    }
+
+    /// Every ticket owes its custom fields: what the list told of them was not right.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn owe_all(&self, now: Stamp) -> Result<(), StoreError> {
+        self.connection.execute("UPDATE ticket_state SET fields_hash = NULL", [])?;
+        self.connection.execute(
+            "INSERT INTO debts (UID, reason, due_at) SELECT UID, 'unread', ?1 FROM ticket_state WHERE true
+             ON CONFLICT DO NOTHING",
+            [now.to_string()],
+        )?;
+        Ok(())
+    }
+
+    /// Tickets that were listed without custom fields have none: the list leaves empty ones out. Those
+    /// that have any stored are asked for all the same.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn take_unlisted_as_empty(&self) -> Result<(), StoreError> {
+        let empty = CustomFields::default().hash().cast_signed();
+        self.connection.execute(
+            "UPDATE ticket_state SET fields_hash = ?1, fields_no = request_no
+             WHERE UID IN (SELECT UID FROM debts WHERE attempts = 0)
+                 AND UID NOT IN (SELECT UID FROM custom_fields)",
+            [empty],
+        )?;
+        self.connection.execute(
+            "DELETE FROM debts WHERE attempts = 0
+                 AND UID IN (SELECT UID FROM ticket_state WHERE fields_hash IS NOT NULL)",
+            [],
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! Custom fields: a row for each in `custom_fields`, each difference in the change log of its ticket.
+//!
+//! Invariant: while custom fields are copied, a ticket whose fields are not known as of its stored version
+//! (`ticket_state.fields_hash` is NULL) has a line in `debts`, or in `absences` where the server knows it no
+//! more.
+
+use rusqlite::Row;
+
+use super::rows::{Record, Rows, Writer, modified, stored_hash};
+use crate::store::{StoreError, Writing};
+use crate::ticket::{Change, CustomField, CustomFields, Op, Stamp};
+
+/// The custom fields of one ticket as a request for that ticket alone told them.
+#[derive(Clone, Debug)]
+pub struct FieldsRead {
+    /// The ticket.
+    pub id: i64,
+    /// Its custom fields.
+    pub fields: CustomFields,
+    /// The version that they belong to.
+    pub last_update: Option<Stamp>,
+    /// The number of the request.
+    pub request_no: i64,
+}
+
+/// What became of custom fields that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paid {
+    /// They differed from the stored ones and are stored.
+    Changed,
+    /// They are those that are stored.
+    Same,
+    /// They belong to an older version than the stored one and are still owed.
+    Stale,
+    /// The ticket is not stored any more.
+    Gone,
+}
+
+impl Writing<'_> {
+    /// Stores custom fields that were asked for ticket by ticket. They never overwrite those of a newer
+    /// version, nor those that a later request showed.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn store_fields(&self, read: &FieldsRead, run_id: i64, now: Stamp) -> Result<Paid, StoreError> {
+        let FieldsRead { id, fields, last_update, request_no } = read;
+        let writer = Writer { run_id, now: &now.to_string() };
+        let mut rows = Rows::of(self.connection)?;
+        let Some(state) = rows.state(*id)? else { return Ok(Paid::Gone) };
+        let row = rows.row(*id)?;
+        let shown = last_update.map(|stamp| stamp.to_string());
+        let older = modified(&row).zip(shown.as_deref()).is_some_and(|(stored, shown)| shown < stored);
+        if older || *request_no < state.request_no.max(state.fields_no.unwrap_or(0)) {
+            return Ok(Paid::Stale);
+        }
+        let stored = rows.fields(*id)?;
+        let moved = stored.fields() != fields.fields();
+        if moved {
+            let change = Change::default().and_fields(&stored, fields).to_json();
+            let record = Record {
+                reason: Some("custom_fields"),
+                modified: modified(&row),
+                changed: Some(&change),
+                ..Record::of(*id, Op::Update)
+            };
+            rows.record_beside(record, writer)?;
+        }
+        rows.write_fields(*id, &stored, fields, writer.now)?;
+        rows.settle_fields(*id, fields, *request_no)?;
+        Ok(if moved { Paid::Changed } else { Paid::Same })
+    }
+
+    /// Empties `custom_fields`, because they are not copied any more; each ticket that had any gets a
+    /// record, so that the log still undoes what it did and every consumer hears of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn forget_fields(&self, run_id: i64, now: Stamp) -> Result<(), StoreError> {
+        let writer = Writer { run_id, now: &now.to_string() };
+        let mut rows = Rows::of(self.connection)?;
+        let mut select = self.connection.prepare("SELECT DISTINCT UID FROM custom_fields ORDER BY UID")?;
+        let ids: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for id in ids {
+            let row = rows.row(id)?;
+            let change = Change::default().and_fields(&rows.fields(id)?, &CustomFields::default()).to_json();
+            let record = Record {
+                reason: Some("custom_fields_off"),
+                modified: modified(&row),
+                changed: Some(&change),
+                ..Record::of(id, Op::Update)
+            };
+            rows.record_beside(record, writer)?;
+        }
+        self.connection.execute_batch(
+            "DELETE FROM custom_fields; DELETE FROM debts; DELETE FROM field_definitions;
+             DELETE FROM rejects WHERE attribute = 'customfields';
+             UPDATE ticket_state SET fields_hash = NULL, fields_no = NULL WHERE fields_no IS NOT NULL;",
+        )?;
+        Ok(())
+    }
+}
+
+impl Rows<'_> {
+    /// The stored custom fields of a ticket.
+    pub(super) fn fields(&self, id: i64) -> Result<CustomFields, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY FROM custom_fields WHERE UID = ?1",
+        )?;
+        let fields: Vec<_> = statement.query_map([id], field)?.collect::<Result<_, _>>()?;
+        Ok(fields.into())
+    }
+
+    /// Replaces the stored custom fields where others are shown.
+    pub(super) fn write_fields(
+        &self,
+        id: i64,
+        stored: &CustomFields,
+        shown: &CustomFields,
+        now: &str,
+    ) -> Result<(), StoreError> {
+        for field in stored.fields().iter().filter(|field| shown.get(field.id).is_none()) {
+            self.connection
+                .prepare_cached("DELETE FROM custom_fields WHERE UID = ?1 AND FIELD_ID = ?2")?
+                .execute((id, field.id))?;
+        }
+        let mut upsert = self.connection.prepare_cached(
+            "INSERT INTO custom_fields (UID, FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (UID, FIELD_ID) DO UPDATE SET NAME = excluded.NAME, LABEL = excluded.LABEL,
+                 TYPE = excluded.TYPE, VALUE = excluded.VALUE, DISPLAY = excluded.DISPLAY",
+        )?;
+        for field in shown.fields().iter().filter(|field| stored.get(field.id) != Some(field)) {
+            let CustomField { id: field_id, name, label, kind, value, display } = field;
+            upsert.execute((id, field_id, name, label, kind, value, display))?;
+        }
+        self.connection
+            .prepare_cached("DELETE FROM rejects WHERE UID = ?1 AND attribute = 'customfields'")?
+            .execute([id])?;
+        for oddity in shown.oddities() {
+            self.keep_reject(id, "customfields", oddity, now)?;
+        }
+        Ok(())
+    }
+
+    /// The custom fields of the stored version are known: nothing is owed of them.
+    pub(super) fn settle_fields(
+        &self,
+        id: i64,
+        fields: &CustomFields,
+        request_no: i64,
+    ) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("UPDATE ticket_state SET fields_hash = ?2, fields_no = ?3 WHERE UID = ?1")?
+            .execute((id, stored_hash(fields.hash()), request_no))?;
+        self.connection.prepare_cached("DELETE FROM debts WHERE UID = ?1")?.execute([id])?;
+        Ok(())
+    }
+
+    /// The custom fields are owed, unless they are already.
+    pub(super) fn owe(&self, id: i64, now: &str) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO debts (UID, reason, due_at) VALUES (?1, 'unread', ?2) ON CONFLICT DO NOTHING",
+            )?
+            .execute((id, now))?;
+        Ok(())
+    }
+
+    /// The ticket changed: its custom fields are owed at once, however often they could not be read.
+    pub(super) fn owe_anew(&self, id: i64, now: &str) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("UPDATE ticket_state SET fields_hash = NULL WHERE UID = ?1")?
+            .execute([id])?;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO debts (UID, reason, due_at) VALUES (?1, 'unread', ?2)
+                 ON CONFLICT (UID) DO UPDATE SET reason = excluded.reason, attempts = 0, due_at = excluded.due_at",
+            )?
+            .execute((id, now))?;
+        Ok(())
+    }
+}
+
+fn field(row: &Row<'_>) -> rusqlite::Result<CustomField> {
+    Ok(CustomField {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        label: row.get(2)?,
+        kind: row.get(3)?,
+        value: row.get(4)?,
+        display: row.get(5)?,
+    })
+}

@@ -1,0 +1,419 @@
+//! Custom fields at the price of the list: which there are, and whether the list tells them.
+//!
+//! A server that knows `include_custom_fields` shows them with every row; only where it does not, or does
+//! it wrongly, is every changed ticket asked for alone (`halo-api.md` §2.6). The decisions are pure. What
+//! the list says is compared with what single tickets say, when it was first asked and weekly.
+
+use chrono::TimeDelta;
+
+use super::SyncError;
+use super::calibration::VALID;
+use super::mapping::Mapping;
+use super::names::DAILY;
+use super::pass::Pass;
+use crate::halo::{Coverage, Filter, HaloError, ListQuery, Single};
+use crate::store::Told;
+use crate::ticket::attribute::TICKET_TYPE_ID;
+use crate::ticket::{CustomField, CustomFields, Ticket};
+
+/// Whether the list tells custom fields.
+const LISTED_FIELDS: &str = "custom_fields";
+
+/// Where the definitions are from.
+const DEFINITIONS: &str = "custom_field_definitions";
+
+/// Whether a full walk asked for every field that is known.
+pub(super) const FIELDS_WALKED: &str = "custom_fields_walked";
+
+/// Tickets of each type that are compared.
+const SAMPLES_PER_TYPE: u32 = 3;
+
+/// Tickets that are compared at the most; every one costs a request.
+const SAMPLES_MAX: u32 = 15;
+
+/// How long a verdict that could not be reached is left alone.
+const UNKNOWN_VALID: TimeDelta = TimeDelta::days(1);
+
+/// Where the custom fields of a ticket are told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldSource {
+    /// Nowhere: they are not copied.
+    Off,
+    /// In the list, as far as is known.
+    List {
+        /// Those that are asked for.
+        definitions: Vec<CustomField>,
+        /// Whether a row without any is one of a ticket that has none.
+        unlisted_is_empty: bool,
+    },
+    /// In the ticket alone.
+    Ticket,
+}
+
+impl FieldSource {
+    /// Decides by the verdict so far and the definitions that are known.
+    #[must_use]
+    pub fn by(verdict: Option<FieldVerdict>, definitions: Vec<CustomField>) -> FieldSource {
+        match verdict {
+            Some(FieldVerdict::Wrong) => FieldSource::Ticket,
+            // Where there are no fields, nothing is asked for, and nothing can be missing.
+            verdict => FieldSource::List {
+                unlisted_is_empty: definitions.is_empty() || verdict == Some(FieldVerdict::ListedUnlessEmpty),
+                definitions,
+            },
+        }
+    }
+
+    /// The numbers of the fields that the list is asked for.
+    #[must_use]
+    pub fn asked(&self) -> Vec<i64> {
+        match self {
+            FieldSource::Off | FieldSource::Ticket => Vec::new(),
+            FieldSource::List { definitions, .. } => definitions.iter().map(|field| field.id).collect(),
+        }
+    }
+
+    /// What a row of the list tells; its custom fields are taken out of it.
+    pub fn told(&self, ticket: &mut Ticket) -> Told {
+        let shown = ticket.take_custom_fields();
+        match self {
+            FieldSource::Off => Told::Off,
+            FieldSource::Ticket => Told::Unknown,
+            FieldSource::List { definitions, unlisted_is_empty } => match shown {
+                Some(fields) => Told::Known(fields.named_by(definitions)),
+                None if *unlisted_is_empty => Told::Known(CustomFields::default()),
+                None => Told::Unknown,
+            },
+        }
+    }
+}
+
+/// What a comparison of the list with single tickets came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldVerdict {
+    /// The list tells the same, in every row.
+    Listed,
+    /// It tells the same, and leaves out what is empty.
+    ListedUnlessEmpty,
+    /// It tells nothing, or something else.
+    Wrong,
+    /// There was nothing to compare.
+    Unknown,
+}
+
+impl FieldVerdict {
+    const ALL: [FieldVerdict; 4] =
+        [FieldVerdict::Listed, FieldVerdict::ListedUnlessEmpty, FieldVerdict::Wrong, FieldVerdict::Unknown];
+
+    /// Its word in `calibrations.verdict`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            FieldVerdict::Listed => "listed",
+            FieldVerdict::ListedUnlessEmpty => "listed_unless_empty",
+            FieldVerdict::Wrong => "one_by_one",
+            FieldVerdict::Unknown => "unknown",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<FieldVerdict> {
+        FieldVerdict::ALL.into_iter().find(|it| it.word() == word)
+    }
+}
+
+/// One ticket by the list and by itself, in the same version.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// What the list told; `None` where it told nothing.
+    pub listed: Option<CustomFields>,
+    /// What the ticket itself told.
+    pub alone: CustomFields,
+}
+
+/// Compares by the values of the fields that were asked for. Servers differ in whether they name a field
+/// that holds nothing, so that is no difference.
+#[must_use]
+pub fn compare(samples: &[Sample], asked: &[i64]) -> FieldVerdict {
+    let filled = |fields: &CustomFields| -> Vec<(i64, Option<String>)> {
+        let fields = fields.fields().iter().filter(|it| it.is_filled() && asked.contains(&it.id));
+        fields.map(|field| (field.id, field.value.clone())).collect()
+    };
+    let (mut shown, mut unlisted) = (false, false);
+    for Sample { listed, alone } in samples {
+        let alone = filled(alone);
+        match listed.as_ref().map(filled) {
+            Some(listed) if listed == alone => shown |= !alone.is_empty(),
+            None if alone.is_empty() => unlisted = true,
+            Some(_) | None => return FieldVerdict::Wrong,
+        }
+    }
+    match (shown, unlisted) {
+        (true, false) => FieldVerdict::Listed,
+        (true, true) => FieldVerdict::ListedUnlessEmpty,
+        (false, _) => FieldVerdict::Unknown,
+    }
+}
+
+impl Pass {
+    /// Finds out where the custom fields are told, as far as can be before the list is read.
+    pub(super) async fn settle_fields(&self) -> Result<FieldSource, SyncError> {
+        if !self.settings.scope.custom_fields {
+            return Ok(FieldSource::Off);
+        }
+        if self.is_due(DEFINITIONS, DAILY)? {
+            self.define_fields().await?;
+        }
+        let (verdict, definitions) = self.store.lock().read(|snapshot| {
+            Ok::<_, SyncError>((snapshot.verdict(LISTED_FIELDS)?, snapshot.field_definitions()?))
+        })?;
+        let verdict = verdict.and_then(|it| FieldVerdict::from_word(&it.verdict));
+        Ok(FieldSource::by(verdict, definitions))
+    }
+
+    /// Whether fields are known that no full walk asked for.
+    pub(super) fn fields_grew(&self, source: &FieldSource) -> Result<bool, SyncError> {
+        let walked = self.store.lock().read(|snapshot| snapshot.verdict(FIELDS_WALKED))?;
+        Ok(matches!(source, FieldSource::List { .. }) && walked.is_some_and(|it| it.verdict == "due"))
+    }
+
+    /// Asks which custom fields there are: the server's own list, else a ticket of each type.
+    async fn define_fields(&self) -> Result<(), SyncError> {
+        let listed = match self.halo.field_definitions().await {
+            Ok(definitions) => definitions,
+            Err(error) => {
+                self.do_without(DEFINITIONS, error).await?;
+                Vec::new()
+            }
+        };
+        if !listed.is_empty() {
+            return self.keep_definitions(Some("listed"), listed).await;
+        }
+        let mut found = Vec::new();
+        for id in self.one_of_each_type().await? {
+            if let Some(ticket) = self.detail_if_any(id).await? {
+                found.extend(ticket.custom_fields().into_iter().flat_map(CustomFields::fields).cloned());
+            }
+        }
+        self.keep_definitions(Some("in_tickets"), found).await
+    }
+
+    /// A ticket of each type: stored ones, else those that the list begins with.
+    async fn one_of_each_type(&self) -> Result<Vec<i64>, SyncError> {
+        let stored = self.store.work(|store| store.read(|snapshot| snapshot.samples(1, SAMPLES_MAX))).await?;
+        if !stored.is_empty() {
+            return Ok(stored);
+        }
+        let types = self.settings.scope.ticket_types.clone();
+        let query = Filter::All { types, coverage: Coverage::Plain }.into();
+        let page = self.halo.page(&query, 1, self.settings.page_size).await?;
+        let mut of_types: Vec<(Option<i64>, i64)> = Vec::new();
+        for ticket in page.list.tickets {
+            let ticket_type = ticket.integer(TICKET_TYPE_ID);
+            if of_types.iter().all(|(known, _)| *known != ticket_type) {
+                of_types.push((ticket_type, ticket.id()));
+            }
+        }
+        Ok(of_types.into_iter().map(|(_, id)| id).take(SAMPLES_MAX as usize).collect())
+    }
+
+    /// Adds definitions. Where a field is new, every ticket is to be seen again: a full walk that asked for
+    /// the others only is given up, and the next one is due.
+    async fn keep_definitions(
+        &self,
+        verdict: Option<&'static str>,
+        definitions: Vec<CustomField>,
+    ) -> Result<(), SyncError> {
+        let (now, fate) = ((self.wall)(), self.fate());
+        self.store
+            .work(move |store| {
+                store.write(fate, |writing| {
+                    let known = writing.snapshot().field_definitions()?;
+                    let is_new = |field: &CustomField| known.iter().all(|known| known.id != field.id);
+                    if definitions.iter().any(is_new) {
+                        writing.give_up_walks(now)?;
+                        writing.set_verdict(FIELDS_WALKED, "due", None, now)?;
+                    }
+                    writing.add_field_definitions(&definitions)?;
+                    match verdict {
+                        Some(verdict) => writing.set_verdict(DEFINITIONS, verdict, None, now),
+                        None => Ok(()),
+                    }
+                })
+            })
+            .await
+    }
+
+    /// Compares the list with single tickets, where that is open.
+    pub(super) async fn compare_fields(&self, mapping: &Mapping) -> Result<(), SyncError> {
+        let (was, walked) = self.store.lock().read(|snapshot| {
+            Ok::<_, SyncError>((snapshot.verdict(LISTED_FIELDS)?, snapshot.verdict(FIELDS_WALKED)?))
+        })?;
+        let now = (self.wall)();
+        let stands = was.as_ref().is_some_and(|was| {
+            let valid = match FieldVerdict::from_word(&was.verdict) {
+                Some(FieldVerdict::Unknown) | None => UNKNOWN_VALID,
+                Some(_) => VALID,
+            };
+            let age = (now.instant() - was.decided_at.instant()).abs();
+            age < valid && walked.is_none_or(|walked| walked.decided_at <= was.decided_at)
+        });
+        if stands {
+            return Ok(());
+        }
+        let ids = self
+            .store
+            .work(|store| store.read(|snapshot| snapshot.samples(SAMPLES_PER_TYPE, SAMPLES_MAX)))
+            .await?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let definitions = self.store.lock().read(|snapshot| snapshot.field_definitions())?;
+        let asked: Vec<i64> = definitions.iter().map(|field| field.id).collect();
+        let mut samples = self.samples(&ids, &asked).await?;
+        if compare(&samples, &asked) == FieldVerdict::Wrong {
+            // A ticket may have changed between two answers without a sign; hardly twice.
+            samples = self.samples(&ids, &asked).await?;
+        }
+        let found: Vec<CustomField> = samples.iter().flat_map(|it| it.alone.fields()).cloned().collect();
+        let verdict = compare(&samples, &asked);
+        self.keep_definitions(None, found).await?;
+        let was = was.and_then(|was| FieldVerdict::from_word(&was.verdict));
+        tracing::info!(verdict = verdict.word(), samples = samples.len(), "custom fields in the list");
+        let details = format!("{} tickets compared", samples.len());
+        let trusted = matches!(mapping.fields, FieldSource::List { .. });
+        let fate = self.fate();
+        self.store
+            .work(move |store| {
+                store.write(fate, |writing| {
+                    match verdict {
+                        FieldVerdict::Wrong if trusted && was != Some(verdict) => writing.owe_all(now)?,
+                        FieldVerdict::ListedUnlessEmpty => writing.take_unlisted_as_empty()?,
+                        _ => {}
+                    }
+                    writing.set_verdict(LISTED_FIELDS, verdict.word(), Some(&details), now)
+                })
+            })
+            .await
+    }
+
+    /// Some tickets by the list and alone; those that changed in between are left out.
+    async fn samples(&self, ids: &[i64], asked: &[i64]) -> Result<Vec<Sample>, SyncError> {
+        let query = ListQuery { filter: Filter::Ids(ids.to_vec()), fields: asked.to_vec() };
+        let page = self.halo.page(&query, 1, self.settings.page_size.max(SAMPLES_MAX)).await?;
+        let mut samples = Vec::new();
+        for mut row in page.list.tickets {
+            if ids.binary_search(&row.id()).is_err() {
+                continue;
+            }
+            let Some(mut alone) = self.detail_if_any(row.id()).await? else { continue };
+            if alone.last_update() == row.last_update() {
+                samples.push(Sample {
+                    listed: row.take_custom_fields(),
+                    alone: alone.take_custom_fields().unwrap_or_default(),
+                });
+            }
+        }
+        Ok(samples)
+    }
+
+    /// A ticket with all that it tells alone, unless the server does not show it, or not readably.
+    async fn detail_if_any(&self, id: i64) -> Result<Option<Ticket>, SyncError> {
+        match self.halo.detail(id).await {
+            Ok((Single::Found(ticket), _)) => Ok(Some(*ticket)),
+            Ok((Single::Missing | Single::Forbidden, _)) => Ok(None),
+            Err(error) if is_of_one_ticket(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether a failure may be that of one ticket alone; others would fail as well if it is not.
+pub(super) fn is_of_one_ticket(error: &HaloError) -> bool {
+    match error {
+        HaloError::Unreadable(_) | HaloError::TooLarge { .. } | HaloError::Unavailable { .. } => true,
+        HaloError::Refused { status, .. } => *status != 401,
+        HaloError::Unreachable { .. }
+        | HaloError::Throttled { .. }
+        | HaloError::Credentials { .. }
+        | HaloError::Misled { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ticket::parse;
+
+    fn fields(values: &[(i64, &str)]) -> CustomFields {
+        let field = |(id, value): &(i64, &str)| CustomField {
+            id: *id,
+            value: Some((*value).to_owned()),
+            ..CustomField::default()
+        };
+        values.iter().map(field).collect::<Vec<_>>().into()
+    }
+
+    #[test]
+    fn the_list_is_believed_only_where_it_tells_what_the_tickets_tell() {
+        use FieldVerdict::{Listed, ListedUnlessEmpty, Unknown, Wrong};
+        let full = fields(&[(1, "x"), (2, "7")]);
+        let sample = |listed: Option<&[(i64, &str)]>, alone: &[(i64, &str)]| Sample {
+            listed: listed.map(fields),
+            alone: fields(alone),
+        };
+        for (name, samples, verdict) in [
+            ("nothing to compare", vec![], Unknown),
+            ("the same", vec![Sample { listed: Some(full.clone()), alone: full.clone() }], Listed),
+            ("the parameter is not known", vec![Sample { listed: None, alone: full.clone() }], Wrong),
+            ("another value", vec![sample(Some(&[(1, "y")]), &[(1, "x")])], Wrong),
+            ("a value is missing", vec![sample(Some(&[(1, "x")]), &[(1, "x"), (2, "7")])], Wrong),
+            ("an empty one is left out", vec![sample(Some(&[(1, "x")]), &[(1, "x"), (2, "")])], Listed),
+            (
+                "a field that was not asked for",
+                vec![sample(Some(&[(1, "x")]), &[(1, "x"), (9, "z")])],
+                Listed,
+            ),
+            ("only empty ones", vec![sample(Some(&[]), &[(1, "")]), sample(None, &[])], Unknown),
+            (
+                "nothing for a ticket that has none",
+                vec![sample(Some(&[(1, "x")]), &[(1, "x")]), sample(None, &[(1, "")])],
+                ListedUnlessEmpty,
+            ),
+            (
+                "right once and wrong once",
+                vec![sample(Some(&[(1, "x")]), &[(1, "x")]), sample(None, &[(1, "x")])],
+                Wrong,
+            ),
+        ] {
+            assert_eq!(compare(&samples, &[1, 2]), verdict, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_row_tells_what_its_source_lets_it_tell() {
+        let definitions = vec![CustomField { id: 1, name: Some("CFa".into()), ..CustomField::default() }];
+        let list =
+            |unlisted_is_empty| FieldSource::List { definitions: definitions.clone(), unlisted_is_empty };
+        let row = |json: &str| parse::single(json.as_bytes()).unwrap();
+        let with = r#"{"id": 7, "customfields": [{"id": 1, "value": "x"}]}"#;
+        let without = r#"{"id": 7}"#;
+        let known = CustomField {
+            id: 1,
+            value: Some("x".into()),
+            name: Some("CFa".into()),
+            ..CustomField::default()
+        };
+        for (source, json, told) in [
+            (FieldSource::Off, with, Told::Off),
+            (FieldSource::Ticket, with, Told::Unknown),
+            (list(false), with, Told::Known(vec![known].into())),
+            (list(false), without, Told::Unknown),
+            (list(true), without, Told::Known(CustomFields::default())),
+            (FieldSource::by(None, vec![]), without, Told::Known(CustomFields::default())),
+        ] {
+            let mut ticket = row(json);
+            assert_eq!(source.told(&mut ticket), told, "{source:?} {json}");
+            assert_eq!(ticket.custom_fields(), None, "they are told once");
+        }
+    }
+}
