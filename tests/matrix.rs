@@ -6,6 +6,7 @@
 //! `HALOSYNC_MATRIX_SEED=17 cargo test --test matrix` runs combination 17 alone.
 
 mod support {
+    #[allow(dead_code, reason = "each test uses a part")]
     pub(crate) mod mapping;
     pub(crate) mod simulated;
 }
@@ -26,9 +27,10 @@ use halosync::scope::{MAPPING, Scope};
 use halosync::simulator::{self, Edit, Knob, Knobs, PlainList, Server};
 use halosync::store::{Snapshot, Store, StoreError};
 use halosync::sync::{self, Outcome, Pass, Report, SharedStore, SyncError};
-use halosync::ticket::{ATTRIBUTES, Stamp, Value};
+use halosync::ticket::{ATTRIBUTES, Cell, Stamp, Table, Value};
 use halosync::watermark::{Schedule, Walk};
-use support::mapping::{self, Names, Tickets};
+use serde_json::json;
+use support::mapping::{self, Fields, Names, Tickets};
 use support::simulated::World;
 
 /// Three pages.
@@ -88,8 +90,9 @@ const HEAD: &str = "\
 
 What nobody has established about HaloITSM is a knob of the simulated server ([simulator.md](simulator.md)). Under every
 setting of every knob, and under random combinations of them, a copy is made and kept: a first pass, two following passes
-with edits, creations, deletions and merges between them, and a day later a full walk. After each pass every attribute of
-every ticket is compared with the server's.
+with edits, creations, deletions and merges between them, and a day later a full walk. After each pass every attribute and
+every custom field of every ticket is compared with the server's, unless it is owed, or the server left no way to compare
+what its list tells of them: then `status` says so.
 
 *Equal* is a copy that holds what the server has. A following pass is asked for what changed: what moves no stamp on the
 server, and what leaves its list, is the next full walk's to find, and no difference before that. A ticket that the
@@ -107,6 +110,8 @@ const ONE_TYPE: (i64, &str) = (1, "incident");
 enum Result {
     /// It says complete, and the copy is equal.
     Equal,
+    /// The same, but that custom fields of some tickets are owed or not proven, and it says so.
+    Owing,
     /// It says that it may not have everything (exit status 3), and the watermark stays.
     Held,
     /// It says why it could not go on, and the watermark stays.
@@ -119,6 +124,7 @@ impl Result {
     fn words(&self) -> String {
         match self {
             Result::Equal => "equal".into(),
+            Result::Owing => "equal, with custom fields owed or not compared".into(),
             Result::Held => "incomplete, and says so (3)".into(),
             Result::Failed(65) => "fails: unreadable answer (65)".into(),
             Result::Failed(69) => "fails: unreachable (69)".into(),
@@ -131,7 +137,7 @@ impl Result {
 
     /// Whether it is what a copy should be, or says that it is not.
     fn is_honest(&self) -> bool {
-        matches!(self, Result::Equal | Result::Held | Result::Failed(65 | 69 | 75 | 77))
+        matches!(self, Result::Equal | Result::Owing | Result::Held | Result::Failed(65 | 69 | 75 | 77))
     }
 }
 
@@ -237,6 +243,8 @@ impl Desk {
             server.edit(id(3), Edit::TicketType(3), now);
             server.edit(id(4), Edit::TicketType(ONE_TYPE.0), now);
             server.edit(id(5), Edit::Touch, now);
+            let (value, display) = (json!(round), format!("Round {round}"));
+            server.edit(id(11), Edit::Custom { field: 121, value, display }, now);
         });
         minutes(1).await;
         self.world.with(|server, now| server.create(5, now));
@@ -309,7 +317,7 @@ impl Desk {
                 server: "http://127.0.0.1".into(),
                 tenant: String::new(),
                 ticket_types: Vec::new(),
-                custom_fields: false,
+                custom_fields: true,
                 mapping: MAPPING,
             },
             ticket_types: if self.one_type { vec![ONE_TYPE.1.to_owned()] } else { Vec::new() },
@@ -365,10 +373,39 @@ impl Desk {
         tickets
     }
 
+    /// The custom fields of a ticket as they should be here.
+    fn fields(&self, id: i64) -> Fields {
+        self.world.with(|server, _| mapping::expected_fields(&server.custom_fields(id).expect("a ticket")))
+    }
+
+    fn copied_fields(&self) -> BTreeMap<i64, Fields> {
+        let mut copied: BTreeMap<i64, Fields> = BTreeMap::new();
+        let text = |cell: &Cell<'_>| match cell {
+            Cell::Null => None,
+            Cell::Integer(number) => Some(number.to_string()),
+            Cell::Text(text) => Some((*text).to_owned()),
+            Cell::Real(_) => panic!("a real number among custom fields"),
+        };
+        let read = self.store.lock().read(|snapshot| {
+            snapshot.table(Table::CustomFields, |row| {
+                let (Cell::Integer(id), Cell::Integer(field)) = (row[0], row[1]) else { unreachable!("keys") };
+                let members = [2, 3, 4, 5, 6].map(|place: usize| text(&row[place]));
+                copied.entry(id).or_default().insert(field, members);
+                Ok::<_, StoreError>(())
+            })
+        });
+        read.expect("custom fields");
+        copied
+    }
+
     /// Compares after a pass that says `complete`. A following walk cannot see what moves no stamp, and nothing that
     /// leaves; a full walk sees everything, and lists what it could not conclude about.
     fn compare(&self, truth: &Tickets, full: bool) -> Result {
-        let copy = self.copy();
+        let (copy, fields, none) = (self.copy(), self.copied_fields(), Fields::new());
+        let health = self.store.lock().read(|snapshot| snapshot.health(0)).expect("health");
+        let unproven =
+            health.verdicts.iter().any(|it| it.question == "custom_fields" && it.verdict == "not_compared");
+        let owed = unproven || 0 < health.debts + health.unreadable;
         let stamp = |ticket| attribute(ticket, "SOURCE_LAST_MODIFIED");
         for (id, should_be) in truth {
             let Some(is) = copy.get(id) else {
@@ -379,16 +416,19 @@ impl Desk {
             if !differences.is_empty() && !unseen {
                 return Result::Wrong("tickets are out of date", format!("{id}: {}", differences.join(", ")));
             }
+            let differences = mapping::field_differences(fields.get(id).unwrap_or(&none), &self.fields(*id));
+            if !differences.is_empty() && !unseen && !owed {
+                return Result::Wrong("custom fields differ", format!("{id}: {}", differences.join(", ")));
+            }
         }
         let surplus: Vec<_> = copy.keys().filter(|id| !truth.contains_key(id)).collect();
-        let absences = self.store.lock().read(|snapshot| snapshot.health(0)).expect("health").absences;
         let explained = if full {
-            surplus.len() as u64 == absences
+            surplus.len() as u64 == health.absences
         } else {
             surplus.iter().all(|id| self.known.contains(id))
         };
         if explained {
-            Result::Equal
+            if unproven || 0 < health.debts { Result::Owing } else { Result::Equal }
         } else {
             Result::Wrong("tickets are here that are gone", format!("{surplus:?}"))
         }
@@ -450,6 +490,10 @@ fn combination(number: u64) -> Case {
         }
     }
     knobs.retain(|knob| knob != TOO_LONG);
+    if knobs.iter().any(|knob| knob.starts_with("undated=") && knob != "undated=0") {
+        // Without a stamp an answer from a cache cannot be told from a present one.
+        knobs.retain(|knob| !knob.starts_with("detail_cache_s="));
+    }
     Case { knobs, seed: number, hosted: chance.bool(), one_type: chance.u8(..4) == 0 }
 }
 

@@ -2,6 +2,7 @@
 //! server in this process.
 
 mod support {
+    #[allow(dead_code, reason = "each test uses a part")]
     pub(crate) mod mapping;
 }
 

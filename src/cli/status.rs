@@ -90,6 +90,9 @@ fn in_words(standing: &Standing) -> String {
         "open questions",
         format!("{} debts, {} absences, {} rejects", health.debts, health.absences, health.rejects),
     );
+    if 0 < health.unreadable {
+        line("unreadable", format!("the server refuses the custom fields of {} tickets", health.unreadable));
+    }
     for (consumer, position, waiting) in &standing.consumers {
         let acked = position.acked_seq;
         line(
@@ -147,6 +150,7 @@ fn as_json(standing: &Standing, fresh: bool) -> Value {
         "tickets": health.tickets,
         "last_seq": health.last_seq,
         "debts": health.debts,
+        "unreadable": health.unreadable,
         "absences": health.absences,
         "rejects": health.rejects,
         "verdicts": health.verdicts.iter().map(|it| json!({

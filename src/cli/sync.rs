@@ -66,11 +66,7 @@ pub(super) fn in_words(report: &Report) -> String {
     }
     match report.outcome {
         Outcome::Brake { .. } => {
-            let _ = writeln!(
-                text,
-                "  A cut in the agent's permissions looks like this. If the tickets are really gone:\n  \
-                 halosync sync --full --accept-deletes"
-            );
+            let _ = writeln!(text, "  {BRAKE_HELP}");
         }
         Outcome::Incomplete(_) => {
             let _ = writeln!(
@@ -82,6 +78,10 @@ pub(super) fn in_words(report: &Report) -> String {
     }
     text
 }
+
+/// What to do where too many tickets are gone at once.
+const BRAKE_HELP: &str = "A cut in the permissions of the agent that the application logs in as looks like \
+     this. If the tickets are really gone: halosync sync --full --accept-deletes";
 
 pub(super) fn as_json(report: &Report) -> Value {
     let (outcome, why) = match &report.outcome {
@@ -100,6 +100,7 @@ pub(super) fn as_json(report: &Report) -> Value {
         "run_id": report.run_id,
         "outcome": outcome,
         "why": why,
+        "help": matches!(report.outcome, Outcome::Brake { .. }).then_some(BRAKE_HELP),
         "dry_run": report.dry_run,
         "walk": {
             "kind": report.walk.word(),

@@ -206,6 +206,20 @@ words! {
         /// The column profile too, as if `includecolumns=true` were sent.
         Full = "full",
     }
+    /// What a list row carries of custom fields that hold nothing.
+    UnfilledFields {
+        /// Each, with an empty value.
+        Named = "named",
+        /// No `customfields` at all where none holds anything.
+        LeftOut = "left_out",
+    }
+    /// What a list row carries as the value of a custom field.
+    ListedFields {
+        /// The value.
+        Value = "value",
+        /// What is displayed.
+        Display = "display",
+    }
     /// The age of the row shape.
     RowShape {
         /// As recorded in 2025.

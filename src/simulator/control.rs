@@ -30,6 +30,9 @@ POST /_sim/merge?id=N&into=N                 merge; likewise unmerge?id=N
 POST /_sim/recount?id=N                      count the SLA anew
 POST /_sim/hide?ids=N,N | ?count=N           out of the agent's sight; likewise reveal?ids=N,N
 POST /_sim/rename?status=N&name=T            another name; likewise client=N
+POST /_sim/define?field=N&name=T[&label=T]   a new custom field
+POST /_sim/backup                            keep a copy of everything; restored by rollback
+POST /_sim/rollback
 POST /_sim/raw?id=N           (body: text)   serve this text as the ticket's row
 GET  /_sim/knobs                             the knobs and their values
 POST /_sim/knobs?NAME=VALUE                  turn them
@@ -98,6 +101,14 @@ fn act(
         }
         "raw" => json!(each(server, query, |server, id| server.set_raw(id, body.to_owned()))?),
         "rename" => rename(server, query)?,
+        "define" => {
+            let (id, name) = (required(query, "field")?, query.text("name"));
+            let name = name.ok_or_else(|| Malformed("the parameter `name` is missing".to_owned()))?;
+            server.define_field(id, name, query.text("label").unwrap_or(name));
+            json!("ok\n")
+        }
+        "backup" => quietly(|| server.back_up()),
+        "rollback" => quietly(|| server.restore_backup()),
         "knobs" => {
             for (name, value) in query.pairs() {
                 server

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::choices::Switch;
 use super::faults::Fault;
+use super::fields::{self, CustomField};
 use super::knobs::Knobs;
 use super::list;
 use super::log::RequestLog;
@@ -32,6 +33,34 @@ impl Server {
         let place = self.world.find(id)?;
         let now = Stamp::nearest(now + self.clock_offset);
         serde_json::from_slice(&list::row(&self.world, &self.knobs, place, now)).ok()
+    }
+
+    /// The custom fields of a ticket as the ticket alone shows them; `None` for an unknown id.
+    #[must_use]
+    pub fn custom_fields(&self, id: i64) -> Option<serde_json::Value> {
+        let place = self.world.find(id)?;
+        let mut body = b"{\"id\":0}".to_vec();
+        fields::append_all(&self.world, place, &mut body);
+        let mut body: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        body.get_mut("customfields").map(serde_json::Value::take)
+    }
+
+    /// Defines a custom field, a text; the tickets that are there hold nothing in it until somebody types.
+    pub fn define_field(&mut self, id: i64, name: &str, label: &str) {
+        self.world.define(CustomField::late(id, name, label));
+    }
+
+    /// Keeps a copy of everything, in place of an earlier one.
+    pub fn back_up(&mut self) {
+        self.backup = Some(Box::new(self.world.clone()));
+    }
+
+    /// Everything is again as it was when it was backed up, if it was; what changed since is gone, and numbers of new
+    /// tickets are given again.
+    pub fn restore_backup(&mut self) {
+        if let Some(backup) = self.backup.clone() {
+            self.world.restore_from(*backup);
+        }
     }
 
     /// Opens new tickets; their ids.

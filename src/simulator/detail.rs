@@ -39,7 +39,7 @@ fn body(world: &World, knobs: &Knobs, place: Place, now: Stamp) -> Vec<u8> {
     let extras = extras(world, place, now).to_string();
     body.push(b',');
     body.extend_from_slice(&extras.as_bytes()[1..]);
-    fields::append(world, place, None, &mut body);
+    fields::append_all(world, place, &mut body);
     body
 }
 

@@ -7,19 +7,24 @@ use serde_json::{Value, json};
 
 use super::catalogue::{self, TAGS};
 use super::chance::Chance;
+use super::choices::{ListedFields, UnfilledFields};
 use super::knobs::Knobs;
 use super::query::{Malformed, Query};
 use super::world::{Place, World};
 
-struct CustomField {
-    id: i64,
-    name: &'static str,
-    label: &'static str,
+/// A custom field as somebody defined it.
+#[derive(Clone, Debug)]
+pub(super) struct CustomField {
+    pub(super) id: i64,
+    name: String,
+    label: String,
     kind: Kind,
+    /// Defined when the tickets were there already: they hold nothing in it until somebody types.
+    late: bool,
 }
 
 /// What the field holds; the discriminant is Halo's type code.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     Text = 0,
     Memo = 1,
@@ -33,29 +38,49 @@ enum Kind {
 }
 
 #[rustfmt::skip]
-const CUSTOM_FIELDS: [CustomField; 9] = [
-    CustomField { id: 120, name: "CFService",        label: "Service",             kind: Kind::Single },
-    CustomField { id: 121, name: "CFCostCentre",     label: "Cost centre",         kind: Kind::Text },
-    CustomField { id: 122, name: "CFWorkaround",     label: "Workaround",          kind: Kind::Memo },
-    CustomField { id: 123, name: "CFPlatforms",      label: "Platforms affected",  kind: Kind::Multiple },
-    CustomField { id: 124, name: "CFVisitOn",        label: "Visit on",            kind: Kind::Date },
-    CustomField { id: 125, name: "CFVisitAt",        label: "Visit at",            kind: Kind::Time },
-    CustomField { id: 126, name: "CFUserConfirmed",  label: "Confirmed by user",   kind: Kind::Checkbox },
-    CustomField { id: 127, name: "CFParts",          label: "Parts",               kind: Kind::Table },
+const AT_FIRST: [(i64, &str, &str, Kind); 9] = [
+    (120, "CFService",        "Service",             Kind::Single),
+    (121, "CFCostCentre",     "Cost centre",         Kind::Text),
+    (122, "CFWorkaround",     "Workaround",          Kind::Memo),
+    (123, "CFPlatforms",      "Platforms affected",  Kind::Multiple),
+    (124, "CFVisitOn",        "Visit on",            Kind::Date),
+    (125, "CFVisitAt",        "Visit at",            Kind::Time),
+    (126, "CFUserConfirmed",  "Confirmed by user",   Kind::Checkbox),
+    (127, "CFParts",          "Parts",               Kind::Table),
     // The label repeats on purpose: labels are no keys.
-    CustomField { id: 131, name: "CFResolutionNote", label: "Workaround",          kind: Kind::Rich },
+    (131, "CFResolutionNote", "Workaround",          Kind::Rich),
 ];
 
 const SERVICES: [&str; 5] = ["Data Workspace", "Telephony", "Printing", "Payroll", "Building access"];
 
-/// The body of `/api/FieldInfo`: a bare array.
-pub(super) fn definitions() -> Value {
-    CUSTOM_FIELDS.iter().map(definition).collect()
+/// The fields that a new world has.
+pub(super) fn at_first() -> Vec<CustomField> {
+    let field = |(id, name, label, kind): (i64, &str, &str, Kind)| CustomField {
+        id,
+        name: name.to_owned(),
+        label: label.to_owned(),
+        kind,
+        late: false,
+    };
+    AT_FIRST.into_iter().map(field).collect()
 }
 
-/// The body of `/api/FieldInfo/{id}`.
-pub(super) fn definition_of(id: i64) -> Option<Value> {
-    CUSTOM_FIELDS.iter().find(|field| field.id == id).map(definition)
+impl CustomField {
+    /// A text field that is defined now.
+    pub(super) fn late(id: i64, name: &str, label: &str) -> CustomField {
+        CustomField { id, name: name.to_owned(), label: label.to_owned(), kind: Kind::Text, late: true }
+    }
+}
+
+/// The answer of `/api/FieldInfo`: a bare array.
+pub(super) fn definitions(world: &World, knobs: &Knobs) -> Option<Value> {
+    knobs.field_info.is_on().then(|| world.fields.iter().map(definition).collect())
+}
+
+/// The answer of `/api/FieldInfo/{id}`.
+pub(super) fn definition_of(world: &World, knobs: &Knobs, id: i64) -> Option<Value> {
+    let known = world.fields.iter().filter(|_| knobs.field_info.is_on());
+    known.filter(|field| field.id == id).map(definition).next()
 }
 
 fn definition(field: &CustomField) -> Value {
@@ -79,19 +104,44 @@ pub(super) fn asked(query: &Query, knobs: &Knobs) -> Result<Option<Vec<i64>>, Ma
     query.integers("include_custom_fields")
 }
 
-/// Puts `customfields` into the row that ends `body`, all of them or those asked for.
-pub(super) fn append(world: &World, place: Place, only: Option<&[i64]>, body: &mut Vec<u8>) {
+/// Puts `customfields` into the list row that ends `body`, those asked for.
+pub(super) fn append_listed(world: &World, knobs: &Knobs, place: Place, ids: &[i64], body: &mut Vec<u8>) {
+    let mut elements = elements(world, place, |field| ids.contains(&field.id));
+    if knobs.unfilled_fields == UnfilledFields::LeftOut && elements.iter().all(is_unfilled) {
+        return;
+    }
+    if knobs.listed_fields == ListedFields::Display {
+        for element in &mut elements {
+            element["value"] = element["display"].clone();
+        }
+    }
+    append(world, place, elements, body);
+}
+
+/// Puts `customfields` into the detail that ends `body`, all of them.
+pub(super) fn append_all(world: &World, place: Place, body: &mut Vec<u8>) {
+    append(world, place, elements(world, place, |_| true), body);
+}
+
+fn append(world: &World, place: Place, elements: Vec<Value>, body: &mut Vec<u8>) {
     if world.written(place).is_some_and(|written| written.raw.is_some()) || body.pop() != Some(b'}') {
         return;
     }
-    let id = world.at(place).id;
-    let turn = usize::try_from(id % 9).unwrap_or(0);
-    let fields = CUSTOM_FIELDS.iter().cycle().skip(turn).take(CUSTOM_FIELDS.len());
-    let wanted = fields.filter(|field| only.is_none_or(|ids| ids.contains(&field.id)));
-    let fields: Value = wanted.map(|field| element(world, place, field)).collect();
     body.extend_from_slice(b",\"customfields\":");
-    body.extend_from_slice(fields.to_string().as_bytes());
+    body.extend_from_slice(Value::from(elements).to_string().as_bytes());
     body.push(b'}');
+}
+
+/// The custom fields of a ticket, in an order of its own.
+fn elements(world: &World, place: Place, wanted: impl Fn(&CustomField) -> bool) -> Vec<Value> {
+    let turn = usize::try_from(world.at(place).id).unwrap_or(0) % world.fields.len().max(1);
+    let fields = world.fields.iter().cycle().skip(turn).take(world.fields.len());
+    fields.filter(|field| wanted(field)).map(|field| element(world, place, field)).collect()
+}
+
+fn is_unfilled(element: &Value) -> bool {
+    let value = &element["value"];
+    [json!(""), json!([]), json!(0), json!(false), Value::Null].contains(value)
 }
 
 fn element(world: &World, place: Place, field: &CustomField) -> Value {
@@ -99,6 +149,7 @@ fn element(world: &World, place: Place, field: &CustomField) -> Value {
         world.written(place).and_then(|written| written.custom.iter().find(|(id, _, _)| *id == field.id));
     let (value, display) = match typed {
         Some((_, value, display)) => (value.clone(), display.clone()),
+        None if field.late => (json!(""), String::new()),
         None => content(world, place, field),
     };
     json!({

@@ -9,8 +9,8 @@ use std::fmt;
 
 use super::choices::{
     Application, ClockZero, DateFilter, DefaultOrder, DeletedGet, DeletedListed, Envelope, ErrorBody,
-    ExpiresIn, HiddenGet, Honoured, PastEnd, PlainList, Precision, RetryAfter, RowShape, Switch, Tenant,
-    Turn, bounds,
+    ExpiresIn, HiddenGet, Honoured, ListedFields, PastEnd, PlainList, Precision, RetryAfter, RowShape,
+    Switch, Tenant, Turn, UnfilledFields, bounds,
 };
 
 /// One row of the table, as documentation and the command line see it.
@@ -181,6 +181,12 @@ knobs! {
     type_filter: Honoured, .., Honoured::Honoured, "Whether `requesttype_id` and `requesttype` filter", "documented", "H";
     plain_list: PlainList, .., PlainList::All, "Which tickets the plain list holds", "sources disagree", "L";
     include_custom_fields: Honoured, .., Honoured::Honoured, "Whether the list knows `include_custom_fields`", "newer servers do", "M";
+
+    // Custom fields
+    field_info: Switch, .., Switch::On, "Whether /api/FieldInfo is there (else 404)", "in the specification", "M";
+    unfilled_fields: UnfilledFields, .., UnfilledFields::Named, "What a list row carries of custom fields that hold nothing", "nulls are left out elsewhere", "L";
+    listed_fields: ListedFields, .., ListedFields::Value, "What a list row carries as the value of a custom field", "`cf_display_values_only` asks for the other", "L";
+    detail_cache_s: u32, 0..=86_400, 0, "Seconds for which a single ticket is answered as it was asked for before", "the parameter `nocache` exists", "L";
 
     // Tickets that go
     deleted_listed: DeletedListed, .., DeletedListed::Only, "When deleted tickets are listed", "\"only\" and \"also\" are both claimed", "L";

@@ -110,7 +110,7 @@ fn write_rows(
         }
         rows.write(place, body);
         if let Some(ids) = custom {
-            fields::append(world, place, Some(ids), body);
+            fields::append_listed(world, knobs, place, ids, body);
         }
     }
     body.extend_from_slice(b"],");

@@ -62,7 +62,8 @@ mod world;
 
 pub use choices::{
     Application, ClockZero, DateFilter, DefaultOrder, DeletedGet, DeletedListed, Envelope, ErrorBody,
-    ExpiresIn, HiddenGet, Honoured, PastEnd, PlainList, Precision, RetryAfter, RowShape, Switch, Tenant,
+    ExpiresIn, HiddenGet, Honoured, ListedFields, PastEnd, PlainList, Precision, RetryAfter, RowShape,
+    Switch, Tenant, UnfilledFields,
 };
 pub use effect::{Effect, Lie, Loss};
 pub use endpoint::Endpoint;

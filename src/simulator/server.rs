@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, sleeps or opens anything. Time is an argument, chance comes from the seed, so the same
 //! requests at the same moments get the same answers; a test may drive it in virtual time.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -42,6 +43,9 @@ pub struct Server {
     pub(super) chance: Chance,
     pub(super) clock_offset: TimeDelta,
     pub(super) origin: String,
+    pub(super) backup: Option<Box<World>>,
+    /// Single tickets as they were answered, and when.
+    cached: HashMap<i64, (Stamp, Answer)>,
 }
 
 impl Server {
@@ -59,6 +63,8 @@ impl Server {
             chance: Chance::seeded(seed ^ 0x5EED),
             clock_offset: TimeDelta::zero(),
             origin: format!("http://{listen}"),
+            backup: None,
+            cached: HashMap::new(),
             knobs,
         }
     }
@@ -151,16 +157,36 @@ impl Server {
             (Endpoint::List, _) => {
                 return list::answer(world, &mut self.selections, knobs, asked.query, &asked.bend, now);
             }
-            (Endpoint::Ticket, Some(id)) => detail::answer(world, knobs, id, now),
+            (Endpoint::Ticket, Some(id)) => return Ok(self.single(id, now)),
             (Endpoint::Status, _) => reference::statuses(world, knobs, asked.query),
             (Endpoint::TicketType, _) => reference::ticket_types(world, asked.query),
-            (Endpoint::FieldInfo, None) => Answer::json(200, fields::definitions().to_string()),
-            (Endpoint::FieldInfo, Some(id)) => match fields::definition_of(id) {
-                Some(definition) => Answer::json(200, definition.to_string()),
-                None => self.refused(404, "No such field."),
-            },
+            (Endpoint::FieldInfo, id) => {
+                let found = match id {
+                    None => fields::definitions(world, knobs),
+                    Some(id) => fields::definition_of(world, knobs, id),
+                };
+                match found {
+                    Some(found) => Answer::json(200, found.to_string()),
+                    None => self.refused(404, "No such field."),
+                }
+            }
             _ => self.refused(404, "No such endpoint."),
         })
+    }
+
+    /// A single ticket, as it was answered last if that is not long ago.
+    fn single(&mut self, id: i64, now: Stamp) -> Answer {
+        let keeps_ms = 1_000 * i64::from(self.knobs.detail_cache_s);
+        if let Some((at, answer)) = self.cached.get(&id)
+            && (0..keeps_ms).contains(&now.millis_since(*at))
+        {
+            return answer.clone();
+        }
+        let answer = detail::answer(&self.world, &self.knobs, id, now);
+        if 0 < keeps_ms && answer.status == 200 {
+            self.cached.insert(id, (now, answer.clone()));
+        }
+        answer
     }
 
     fn refused(&self, status: u16, message: &str) -> Answer {

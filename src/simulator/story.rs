@@ -146,7 +146,7 @@ pub(super) fn client_of<'w>(world: &'w World, chance: &mut Chance) -> &'w Client
 }
 
 /// The texts of the catalogue, escaped once: a page copies some two thousand of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Phrases {
     summaries: Vec<String>,
     hostile_summaries: Vec<String>,

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::catalogue::{self, Client, Status};
 use super::chance::Chance;
+use super::fields::{self, CustomField};
 use super::genesis::{self, Genesis};
 use super::json;
 use super::stamp::Stamp;
@@ -19,13 +20,14 @@ use super::ticket::{Edit, Merge, Standing, Ticket, Written, int32};
 /// The place of a ticket in the world.
 pub(super) type Place = u32;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) seed: u64,
     /// When the world was made; nothing in it is younger, apart from later changes.
     pub(super) epoch: Stamp,
     pub(super) statuses: Vec<Status>,
     pub(super) clients: Vec<Client>,
+    pub(super) fields: Vec<CustomField>,
     pub(super) details_bytes: u32,
     pub(super) phrases: Phrases,
     tickets: Vec<Ticket>,
@@ -56,6 +58,7 @@ impl World {
             epoch,
             statuses,
             clients: catalogue::clients(),
+            fields: fields::at_first(),
             details_bytes,
             phrases: Phrases::prepared(),
             by_update: stamps.into_iter().collect(),
@@ -205,6 +208,19 @@ impl World {
     pub(super) fn set_raw(&mut self, place: Place, row: String) {
         self.written.entry(place).or_default().raw = Some(row);
         self.generation += 1;
+    }
+
+    /// A new definition touches no ticket.
+    pub(super) fn define(&mut self, field: CustomField) {
+        self.fields.retain(|known| known.id != field.id);
+        self.fields.push(field);
+        self.generation += 1;
+    }
+
+    /// Everything is again as it was in an earlier copy of this world.
+    pub(super) fn restore_from(&mut self, backup: World) {
+        let generation = self.generation + 1;
+        *self = World { generation, ..backup };
     }
 
     /// Names are joined in when a row is read, so no ticket's stamp moves (halo-api.md §2.4).

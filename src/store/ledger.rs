@@ -52,19 +52,18 @@ impl Snapshot<'_> {
         Ok(definitions.collect::<Result<_, _>>()?)
     }
 
-    /// The newest tickets of each type, `per_type` of those whose custom fields are known and one that
-    /// owes them, `at_most` in all: those that come first of every type before the second of any.
+    /// The newest tickets of each type, `per_type` of those whose custom fields are known and of those that
+    /// owe them, `at_most` in all: the first of every type before the second of any.
     ///
     /// # Errors
     /// [`StoreError`]
     pub fn samples(&self, per_type: u32, at_most: u32) -> Result<Vec<i64>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT UID FROM (
-                 SELECT t.UID, d.UID IS NOT NULL AS owed, TICKET_TYPE_ID, ROW_NUMBER() OVER (
+                 SELECT t.UID, TICKET_TYPE_ID, d.UID IS NOT NULL AS owed, ROW_NUMBER() OVER (
                      PARTITION BY TICKET_TYPE_ID, d.UID IS NOT NULL ORDER BY t.UID DESC) AS place
                  FROM tickets t LEFT JOIN debts d ON d.UID = t.UID)
-             WHERE place <= CASE WHEN owed THEN 1 ELSE ?1 END
-             ORDER BY place, owed, TICKET_TYPE_ID LIMIT ?2",
+             WHERE place <= ?1 ORDER BY place, owed, TICKET_TYPE_ID LIMIT ?2",
         )?;
         let ids = statement.query_map([per_type, at_most], |row| row.get(0))?;
         let mut ids: Vec<i64> = ids.collect::<Result<_, _>>()?;

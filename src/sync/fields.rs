@@ -25,6 +25,9 @@ const DEFINITIONS: &str = "custom_field_definitions";
 /// Whether a full walk asked for every field that is known.
 pub(super) const FIELDS_WALKED: &str = "custom_fields_walked";
 
+/// The word while nothing was compared: what the list tells is believed, and not proven.
+const UNCOMPARED: &str = "not_compared";
+
 /// Tickets of each type that are compared.
 const SAMPLES_PER_TYPE: u32 = 3;
 
@@ -251,8 +254,9 @@ impl Pass {
         let now = (self.wall)();
         let stands = was.as_ref().is_some_and(|was| {
             let valid = match FieldVerdict::from_word(&was.verdict) {
-                Some(FieldVerdict::Unknown) | None => UNKNOWN_VALID,
+                Some(FieldVerdict::Unknown) => UNKNOWN_VALID,
                 Some(_) => VALID,
+                None => TimeDelta::zero(),
             };
             let age = (now.instant() - was.decided_at.instant()).abs();
             age < valid && walked.is_none_or(|walked| walked.decided_at <= was.decided_at)
@@ -267,12 +271,16 @@ impl Pass {
         if ids.is_empty() {
             return Ok(());
         }
+        if was.is_none() {
+            // Should it not come to an answer, `status` says so.
+            self.keep_verdict(LISTED_FIELDS, UNCOMPARED, None).await?;
+        }
         let definitions = self.store.lock().read(|snapshot| snapshot.field_definitions())?;
         let asked: Vec<i64> = definitions.iter().map(|field| field.id).collect();
         let mut samples = self.samples(&ids, &asked).await?;
         if compare(&samples, &asked) == FieldVerdict::Wrong {
             // A ticket may have changed between two answers without a sign; hardly twice.
-            samples = self.samples(&ids, &asked).await?;
+            samples = self.samples(&ids, &asked).await.unwrap_or(samples);
         }
         let found: Vec<CustomField> = samples.iter().flat_map(|it| it.alone.fields()).cloned().collect();
         let verdict = compare(&samples, &asked);
@@ -296,7 +304,8 @@ impl Pass {
             .await
     }
 
-    /// Some tickets by the list and alone; those that changed in between are left out.
+    /// Some tickets by the list and alone; those that changed in between are left out. Where the server
+    /// stops answering, those before it are better than none.
     async fn samples(&self, ids: &[i64], asked: &[i64]) -> Result<Vec<Sample>, SyncError> {
         let query = ListQuery { filter: Filter::Ids(ids.to_vec()), fields: asked.to_vec() };
         let page = self.halo.page(&query, 1, self.settings.page_size.max(SAMPLES_MAX)).await?;
@@ -305,7 +314,12 @@ impl Pass {
             if ids.binary_search(&row.id()).is_err() {
                 continue;
             }
-            let Some(mut alone) = self.detail_if_any(row.id()).await? else { continue };
+            let mut alone = match self.detail_if_any(row.id()).await {
+                Ok(Some(alone)) => alone,
+                Ok(None) => continue,
+                Err(_) if !samples.is_empty() => break,
+                Err(error) => return Err(error),
+            };
             if alone.last_update() == row.last_update() {
                 samples.push(Sample {
                     listed: row.take_custom_fields(),

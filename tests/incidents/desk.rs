@@ -1,5 +1,6 @@
 //! A server and a copy of it, passes in virtual time, and hands that reach in between two requests.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -10,7 +11,7 @@ use halosync::config::{RateLimit, ServerUrl};
 use halosync::halo::{Answer, Ask, Broken, Halo, Terms, Throttle, Transport};
 use halosync::retry::Policy;
 use halosync::scope::{MAPPING, Scope};
-use halosync::simulator::{Fault, PlainList, Server, Settings};
+use halosync::simulator::{Endpoint, Fault, PlainList, Server, Settings};
 use halosync::store::{Options, Store};
 use halosync::sync::{self, Outcome, Pass, Report, SharedStore, SyncError};
 use halosync::ticket::{Stamp, Value};
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use url::Url;
 
-use crate::support::mapping::{self, Names, Tickets};
+use crate::support::mapping::{self, Fields, Names, Tickets};
 use crate::support::simulated::World;
 
 /// What somebody does on the server just before it answers.
@@ -303,12 +304,50 @@ impl Desk {
         }
     }
 
-    /// Asserts that the copy is what the server has.
+    /// Asserts that the copy is what the server has, custom fields too where they are copied.
     pub(crate) fn assert_equal(&self, what: &str) {
         self.assert_nothing_lost(what);
+        if self.settings.scope.custom_fields {
+            self.assert_fields_equal(what);
+        }
         let there = self.ids();
         let surplus: Vec<_> = self.here().into_keys().filter(|id| there.binary_search(id).is_err()).collect();
         assert!(surplus.is_empty(), "{what}: tickets are here that are gone: {surplus:?}");
+    }
+
+    /// Asserts that the custom fields of every ticket are what the server has.
+    pub(crate) fn assert_fields_equal(&self, what: &str) {
+        let here = self.fields();
+        for id in self.ids() {
+            let there = self.with(|server, _| mapping::expected_fields(&server.custom_fields(id).unwrap()));
+            let none = Fields::new();
+            let differences = mapping::field_differences(here.get(&id).unwrap_or(&none), &there);
+            assert!(differences.is_empty(), "{what}: ticket {id}: {}", differences.join(", "));
+        }
+    }
+
+    /// The rows of `custom_fields`, by ticket.
+    pub(crate) fn fields(&self) -> BTreeMap<i64, Fields> {
+        let database = open(&self.database());
+        let sql = "SELECT UID, FIELD_ID, NAME, LABEL, CAST(TYPE AS TEXT), VALUE, DISPLAY FROM custom_fields";
+        let mut statement = database.prepare(sql).unwrap();
+        let mut rows = statement.query([]).unwrap();
+        let mut fields: BTreeMap<i64, Fields> = BTreeMap::new();
+        while let Some(row) = rows.next().unwrap() {
+            let members = [2, 3, 4, 5, 6].map(|column| row.get(column).unwrap());
+            fields.entry(row.get(0).unwrap()).or_default().insert(row.get(1).unwrap(), members);
+        }
+        fields
+    }
+
+    /// Requests since [`Desk::forget`], tokens included.
+    pub(crate) fn requests(&self) -> u64 {
+        self.with(|server, _| server.log().total())
+    }
+
+    /// Requests since then for single tickets.
+    pub(crate) fn singles(&self) -> u64 {
+        self.with(|server, _| server.log().count(Endpoint::Ticket))
     }
 
     fn there(&self) -> Tickets {

@@ -85,6 +85,37 @@ pub(crate) fn differences(is: &[Value], should_be: &[Value]) -> Vec<String> {
         .collect()
 }
 
+/// The custom fields of one ticket by their numbers: name, label, type, value, display.
+pub(crate) type Fields = BTreeMap<i64, [Option<String>; 5]>;
+
+/// The rows of `custom_fields` that a `customfields` of the server must become.
+pub(crate) fn expected_fields(elements: &Json) -> Fields {
+    let text = |value: &Json| match value {
+        Json::Null => None,
+        Json::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let field = |element: &Json| {
+        let members = ["name", "label", "type", "value", "display"].map(|name| text(&element[name]));
+        (element["id"].as_i64().expect("a number"), members)
+    };
+    elements.as_array().expect("an array").iter().map(field).collect()
+}
+
+/// The custom fields that differ, each with what is and what should be. A server may leave out those that hold nothing.
+pub(crate) fn field_differences(is: &Fields, should_be: &Fields) -> Vec<String> {
+    let holds_nothing = |field: &[Option<String>; 5]| {
+        matches!(field[3].as_deref(), None | Some("" | "[]" | "0" | "false"))
+    };
+    let ids: std::collections::BTreeSet<_> = is.keys().chain(should_be.keys()).collect();
+    let differs = |id: &&i64| match (is.get(id), should_be.get(id)) {
+        (None, Some(should_be)) => !holds_nothing(should_be),
+        (is, should_be) => is != should_be,
+    };
+    let ids = ids.into_iter().filter(differs);
+    ids.map(|id| format!("custom field {id} is {:?}, should be {:?}", is.get(id), should_be.get(id))).collect()
+}
+
 /// The names of the statuses in every fresh simulated world.
 pub(crate) fn status_names() -> Names {
     let now = DateTime::UNIX_EPOCH;
