@@ -388,7 +388,9 @@ impl Desk {
         };
         let read = self.store.lock().read(|snapshot| {
             snapshot.table(Table::CustomFields, |row| {
-                let (Cell::Integer(id), Cell::Integer(field)) = (row[0], row[1]) else { unreachable!("keys") };
+                let (Cell::Integer(id), Cell::Integer(field)) = (row[0], row[1]) else {
+                    unreachable!("keys")
+                };
                 let members = [2, 3, 4, 5, 6].map(|place: usize| text(&row[place]));
                 copied.entry(id).or_default().insert(field, members);
                 Ok::<_, StoreError>(())

@@ -13,8 +13,7 @@ use tokio::time::Instant;
 
 use super::SyncError;
 use super::conclusion::end_run;
-use super::fields::is_of_one_ticket;
-use super::mapping::Mapping;
+use super::fields::{FieldSource, is_of_one_ticket};
 use super::pass::{Outcome, Pass, Report};
 use crate::halo::{HaloError, Receipt, Single};
 use crate::store::{Debt, Failing, Fate, FieldsRead, Paid, StoreError, Writing};
@@ -100,10 +99,10 @@ impl Pass {
     /// is a warning and no failure of the pass.
     pub(super) async fn read_details(
         &self,
-        mapping: &Arc<Mapping>,
+        source: &FieldSource,
         mut report: Report,
     ) -> Result<Report, SyncError> {
-        match self.pay(mapping, &mut report).await {
+        match self.pay(source, &mut report).await {
             Ok(()) => {}
             Err(SyncError::Halo(error)) => {
                 tracing::warn!(%error, "what custom fields are owed stays owed");
@@ -122,9 +121,9 @@ impl Pass {
         Ok(report)
     }
 
-    async fn pay(&self, mapping: &Arc<Mapping>, report: &mut Report) -> Result<(), SyncError> {
+    async fn pay(&self, source: &FieldSource, report: &mut Report) -> Result<(), SyncError> {
         if report.outcome == Outcome::Complete {
-            self.compare_fields(mapping).await?;
+            self.compare_fields(source).await?;
         }
         let batch = self.settings.parallel_requests.max(1) * TICKETS_A_LANE;
         let (mut after, mut followed) = (i64::MIN, Instant::now());
@@ -136,7 +135,7 @@ impl Pass {
                 return Ok(());
             }
             if self.settings.schedule.follow_every <= followed.elapsed() {
-                self.follow_while_reading(mapping, report).await?;
+                self.follow_while_reading(report).await?;
                 followed = Instant::now();
             }
         }
@@ -157,15 +156,13 @@ impl Pass {
     }
 
     /// What changes meanwhile does not wait until everything is read.
-    async fn follow_while_reading(
-        &self,
-        mapping: &Arc<Mapping>,
-        report: &mut Report,
-    ) -> Result<(), SyncError> {
+    async fn follow_while_reading(&self, report: &mut Report) -> Result<(), SyncError> {
         let mark = self.store.lock().read(|snapshot| snapshot.watermark())?;
         if mark.is_some_and(|mark| mark.state == State::Following) {
+            // What the walk before believed of the list may have been found wrong.
+            let mapping = Arc::new(self.mapping(self.field_source()?)?);
             let tally = std::mem::take(&mut report.tally);
-            report.tally = self.follow_meanwhile(mapping, tally).await?;
+            report.tally = self.follow_meanwhile(&mapping, tally).await?;
         }
         Ok(())
     }

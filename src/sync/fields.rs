@@ -8,7 +8,6 @@ use chrono::TimeDelta;
 
 use super::SyncError;
 use super::calibration::VALID;
-use super::mapping::Mapping;
 use super::names::DAILY;
 use super::pass::Pass;
 use crate::halo::{Coverage, Filter, HaloError, ListQuery, Single};
@@ -166,6 +165,11 @@ impl Pass {
         if self.is_due(DEFINITIONS, DAILY)? {
             self.define_fields().await?;
         }
+        self.field_source()
+    }
+
+    /// Where the custom fields are told, as far as is known.
+    pub(super) fn field_source(&self) -> Result<FieldSource, SyncError> {
         let (verdict, definitions) = self.store.lock().read(|snapshot| {
             Ok::<_, SyncError>((snapshot.verdict(LISTED_FIELDS)?, snapshot.field_definitions()?))
         })?;
@@ -246,8 +250,8 @@ impl Pass {
             .await
     }
 
-    /// Compares the list with single tickets, where that is open.
-    pub(super) async fn compare_fields(&self, mapping: &Mapping) -> Result<(), SyncError> {
+    /// Compares the list with single tickets, where that is open. `source` is what the walk believed.
+    pub(super) async fn compare_fields(&self, source: &FieldSource) -> Result<(), SyncError> {
         let (was, walked) = self.store.lock().read(|snapshot| {
             Ok::<_, SyncError>((snapshot.verdict(LISTED_FIELDS)?, snapshot.verdict(FIELDS_WALKED)?))
         })?;
@@ -288,7 +292,7 @@ impl Pass {
         let was = was.and_then(|was| FieldVerdict::from_word(&was.verdict));
         tracing::info!(verdict = verdict.word(), samples = samples.len(), "custom fields in the list");
         let details = format!("{} tickets compared", samples.len());
-        let trusted = matches!(mapping.fields, FieldSource::List { .. });
+        let trusted = matches!(source, FieldSource::List { .. });
         let fate = self.fate();
         self.store
             .work(move |store| {

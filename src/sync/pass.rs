@@ -161,7 +161,7 @@ impl Pass {
             Walk::Full => self.full(mark, &mapping, Tally::default()).await?,
             Walk::Following { from } => self.following(mark, from, &mapping, Tally::default()).await?,
         };
-        if self.reads_details() { self.read_details(&mapping, report).await } else { Ok(report) }
+        if self.reads_details() { self.read_details(&mapping.fields, report).await } else { Ok(report) }
     }
 
     /// Whether single tickets are asked for their custom fields when the walk is over.

@@ -104,7 +104,8 @@ fn inc_84_and_85_the_servers_own_word_decides_what_an_absence_means_and_a_ticket
         desk.full().await;
         desk.assert_equal("it came back");
         assert_eq!(absences(&desk), [""; 0]);
-        let last = desk.texts(&format!("SELECT op || ' ' || COALESCE(reason, '') FROM changes WHERE UID = {id}"));
+        let last =
+            desk.texts(&format!("SELECT op || ' ' || COALESCE(reason, '') FROM changes WHERE UID = {id}"));
         let expected = if reason.is_some() { "c returned" } else { "c " };
         assert!(last.iter().any(|it| it == expected), "{last:?}");
     });

@@ -48,7 +48,10 @@ fn custom_fields_are_right_on_every_server_and_cost_single_requests_only_where_t
         assert_eq!(desk.verdict("custom_fields"), verdict);
         let compared = 2 * 15 + 8;
         let singles = desk.singles();
-        assert!((at_least..=at_least + compared).contains(&singles), "{singles} single tickets were asked for");
+        assert!(
+            (at_least..=at_least + compared).contains(&singles),
+            "{singles} single tickets were asked for"
+        );
         assert_eq!(debts(&desk), [""; 0]);
 
         minutes(30).await;
@@ -86,7 +89,10 @@ fn tickets_that_hold_nothing_and_of_which_the_list_says_nothing_are_not_asked_fo
         let desk = desk(120, &["unfilled_fields=left_out"]);
         let ids = desk.ids();
         desk.with(|server, now| {
-            for (id, field) in ids[..60].iter().flat_map(|id| [120, 121, 122, 123, 124, 125, 126, 127, 131].map(|it| (*id, it))) {
+            for (id, field) in ids[..60]
+                .iter()
+                .flat_map(|id| [120, 121, 122, 123, 124, 125, 126, 127, 131].map(|it| (*id, it)))
+            {
                 server.edit(id, Edit::Custom { field, value: json!(""), display: String::new() }, now);
             }
         });

@@ -104,16 +104,16 @@ pub(crate) fn expected_fields(elements: &Json) -> Fields {
 
 /// The custom fields that differ, each with what is and what should be. A server may leave out those that hold nothing.
 pub(crate) fn field_differences(is: &Fields, should_be: &Fields) -> Vec<String> {
-    let holds_nothing = |field: &[Option<String>; 5]| {
-        matches!(field[3].as_deref(), None | Some("" | "[]" | "0" | "false"))
-    };
+    let holds_nothing =
+        |field: &[Option<String>; 5]| matches!(field[3].as_deref(), None | Some("" | "[]" | "0" | "false"));
     let ids: std::collections::BTreeSet<_> = is.keys().chain(should_be.keys()).collect();
     let differs = |id: &&i64| match (is.get(id), should_be.get(id)) {
         (None, Some(should_be)) => !holds_nothing(should_be),
         (is, should_be) => is != should_be,
     };
     let ids = ids.into_iter().filter(differs);
-    ids.map(|id| format!("custom field {id} is {:?}, should be {:?}", is.get(id), should_be.get(id))).collect()
+    ids.map(|id| format!("custom field {id} is {:?}, should be {:?}", is.get(id), should_be.get(id)))
+        .collect()
 }
 
 /// The names of the statuses in every fresh simulated world.
