@@ -1,6 +1,8 @@
 //! What is known of the server besides its tickets: verdicts about it, ticket types, definitions of
 //! custom fields, and tickets that it does not show.
 
+use roaring::RoaringTreemap;
+
 use super::mark::stamp;
 use super::{Snapshot, StoreError, Writing};
 use crate::ticket::parse::{Named, NamedDetails};
@@ -191,6 +193,32 @@ impl Writing<'_> {
              WHERE question = ?1 AND verdict <> ?2",
             (question, verdict, now.to_string()),
         )?;
+        Ok(())
+    }
+
+    /// A ticket that was seen is not absent, in whatever version it was. Where its custom fields are copied
+    /// and not known, they are owed again.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn forget_absences(&self, seen: &RoaringTreemap, now: Stamp) -> Result<(), StoreError> {
+        let absences = self.snapshot().absences()?;
+        let mut back = absences.iter().filter(|absence| seen.contains(absence.id.cast_unsigned())).peekable();
+        if back.peek().is_none() {
+            return Ok(());
+        }
+        let copies_fields = self.snapshot().watermark()?.is_some_and(|mark| mark.scope.custom_fields);
+        let mut delete = self.connection.prepare("DELETE FROM absences WHERE UID = ?1")?;
+        let mut owe = self.connection.prepare(
+            "INSERT INTO debts (UID, reason, due_at) SELECT UID, 'unread', ?2 FROM ticket_state
+             WHERE UID = ?1 AND fields_hash IS NULL ON CONFLICT DO NOTHING",
+        )?;
+        for absence in back {
+            delete.execute([absence.id])?;
+            if copies_fields {
+                owe.execute((absence.id, now.to_string()))?;
+            }
+        }
         Ok(())
     }
 

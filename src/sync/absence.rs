@@ -136,11 +136,12 @@ pub fn conclude(word: Word<'_>, scope: &Scope) -> Conclusion {
         Word::Missing => Conclusion::Leaves(Departure::Vanished),
         Word::Forbidden => Conclusion::Stays("forbidden"),
         Word::Found(ticket) if ticket.is_deleted() => Conclusion::Leaves(Departure::Deleted),
-        Word::Found(ticket) if ticket.integer(MERGED_INTO_ID).is_some_and(|into| into != 0) => {
-            Conclusion::Leaves(Departure::Merged)
-        }
+        // Of another type it may still be listed, merged or not.
         Word::Found(ticket) if !scope.holds(ticket.integer(TICKET_TYPE_ID)) => {
             Conclusion::Leaves(Departure::OutOfScope)
+        }
+        Word::Found(ticket) if ticket.integer(MERGED_INTO_ID).is_some_and(|into| into != 0) => {
+            Conclusion::Leaves(Departure::Merged)
         }
         Word::Found(_) => Conclusion::Stays("not_listed"),
     }
@@ -225,6 +226,12 @@ mod tests {
             ("403", Word::Forbidden, vec![], Conclusion::Stays("forbidden")),
             ("deleted", Word::Found(&deleted), vec![], Conclusion::Leaves(Departure::Deleted)),
             ("merged", Word::Found(&merged), vec![], Conclusion::Leaves(Departure::Merged)),
+            (
+                "merged, of another type",
+                Word::Found(&merged),
+                vec![4],
+                Conclusion::Leaves(Departure::OutOfScope),
+            ),
             ("another type", Word::Found(&plain), vec![4], Conclusion::Leaves(Departure::OutOfScope)),
             ("in scope", Word::Found(&plain), vec![3], Conclusion::Stays("not_listed")),
         ] {

@@ -24,6 +24,9 @@ pub(super) const VALID: TimeDelta = TimeDelta::days(7);
 /// not hide the count.
 const ROWS_TO_COUNT: u32 = 10;
 
+/// How often a list that does not tell its count is asked for it.
+const COUNTS_MAX: u32 = 3;
+
 /// So many pages are looked through for one ticket.
 const PAGES_MAX: u32 = 10;
 
@@ -231,10 +234,10 @@ impl Pass {
     pub(super) async fn calibrate_lists(&self, fields: Vec<i64>) -> Result<Option<FirstPage>, SyncError> {
         let filter = |coverage| Filter::All { types: self.settings.scope.ticket_types.clone(), coverage };
         let query = ListQuery { filter: filter(Coverage::Plain), fields };
-        let plain = self.halo.page(&query, 1, self.settings.page_size).await?;
+        let plain = self.counted_page(&query, self.settings.page_size).await?;
         let mut told = vec![tell(&plain)];
         for coverage in [Coverage::Open, Coverage::Closed] {
-            told.push(tell(&self.halo.page(&filter(coverage).into(), 1, ROWS_TO_COUNT).await?));
+            told.push(tell(&self.counted_page(&filter(coverage).into(), ROWS_TO_COUNT).await?));
         }
         let verdict = lists(told[0], told[1], told[2]);
         let count = |told: Told| told.0.map_or("?".to_owned(), |count| count.to_string());
@@ -246,6 +249,19 @@ impl Pass {
         let sum = told[1].0.zip(told[2].0).map(|(open, closed)| open + closed);
         let agreed = told[0].0.filter(|count| sum == Some(*count));
         Ok((verdict == Lists::Plain).then_some(FirstPage { listed: plain, agreed }))
+    }
+
+    /// The first page of a list. Where it comes without a count it is asked for again: whether that is a
+    /// fault or the way of the server decides about what is read.
+    async fn counted_page(&self, query: &ListQuery, size: u32) -> Result<Listed, SyncError> {
+        let mut page = self.halo.page(query, 1, size).await?;
+        for _ in 1..COUNTS_MAX {
+            if page.list.record_count.is_some() {
+                break;
+            }
+            page = self.halo.page(query, 1, size).await?;
+        }
+        Ok(page)
     }
 
     pub(super) async fn keep_verdict(

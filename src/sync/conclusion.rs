@@ -193,6 +193,8 @@ impl Pass {
         // Every field that is known was asked for, where any is asked for in the list.
         let asked_all = plan.walk == Walk::Full && matches!(plan.mapping.fields, FieldSource::List { .. });
         let goes_on = self.reads_details();
+        let mut seen = walked.seen();
+        seen.extend(end.present.iter().map(|sighting| sighting.ticket.id().cast_unsigned()));
         let Walked { rest, mut tally, start, .. } = walked;
         let work = move |store: &mut Store| {
             let tickets = store.write(fate, |writing| {
@@ -201,6 +203,7 @@ impl Pass {
                 tally.applied.add(writing.upsert(&end.present, run_id, now)?);
                 tally.applied.updated += writing.take_back(&end.took_back, run_id, now)?;
                 tally.deleted += writing.remove(&end.departed, run_id, now)?;
+                writing.forget_absences(&seen, now)?;
                 for Missed { id, status, ask_again_at } in &end.absences {
                     writing.note_absence(*id, status, now, *ask_again_at)?;
                 }

@@ -139,13 +139,14 @@ impl<'w> Agent<'w> {
                 server: "http://127.0.0.1".into(),
                 tenant: String::new(),
                 ticket_types: Vec::new(),
-                custom_fields: false,
+                custom_fields: pass.scope.custom_fields,
                 mapping: MAPPING,
             },
-            ticket_types: Vec::new(),
+            ticket_types: pass.scope.types.iter().map(|name| (*name).to_owned()).collect(),
             page_size: self.plan.page_size,
             parallel_requests: self.plan.parallel_requests,
-            requests_a_window: self.plan.rate_limit.0,
+            // Enough that what could not be read before is read in the end.
+            requests_a_window: self.plan.rate_limit.0.max(400),
             batch_rows: self.plan.batch_rows,
             schedule: Schedule {
                 full: pass.full || pass.accept_deletes,

@@ -7,8 +7,10 @@ use std::sync::LazyLock;
 use halosync::ticket::{Stamp, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
+use serde_json::Value as Json;
 
-use crate::mapping;
+use crate::coverage::Happening;
+use crate::mapping::{self, Fields};
 
 /// A connection that only reads.
 pub(crate) struct Copy(pub(crate) Connection);
@@ -121,8 +123,73 @@ impl Copy {
     }
 
     /// The tickets that are kept although the server does not show them.
-    pub(crate) fn absences(&self) -> Vec<i64> {
-        self.all("SELECT UID FROM absences", |row| row.get(0).expect("a ticket"))
+    pub(crate) fn absences(&self) -> BTreeMap<i64, String> {
+        let sql = "SELECT UID, status || ' since ' || first_missed_at FROM absences";
+        let rows = self.all(sql, |row| (row.get(0).expect("a ticket"), row.get(1).expect("a word")));
+        rows.into_iter().collect()
+    }
+
+    /// What is copied: the numbers of the ticket types, none for all, and whether custom fields are.
+    pub(crate) fn scope(&self) -> (Vec<i64>, bool) {
+        let text =
+            self.all("SELECT scope FROM watermarks", |row| row.get::<_, String>(0).expect("a scope")).pop();
+        let scope: Json = text.map_or(Json::Null, |text| serde_json::from_str(&text).expect("JSON"));
+        let types = scope["ticket_types"].as_array().map_or(&[][..], Vec::as_slice);
+        (types.iter().filter_map(Json::as_i64).collect(), scope["custom_fields"] == true)
+    }
+
+    /// Whether a full walk was counted in this scope.
+    pub(crate) fn is_filled(&self) -> bool {
+        let sql = "SELECT state = 'following' FROM watermarks";
+        self.all(sql, |row| row.get(0).expect("a state")).first() == Some(&true)
+    }
+
+    /// The rows of `custom_fields`, by ticket.
+    pub(crate) fn fields(&self) -> BTreeMap<i64, Fields> {
+        let sql = "SELECT UID, FIELD_ID, NAME, LABEL, CAST(TYPE AS TEXT), VALUE, DISPLAY FROM custom_fields";
+        let mut fields: BTreeMap<i64, Fields> = BTreeMap::new();
+        for (id, field, members) in self.all(sql, |row| {
+            let members = [2, 3, 4, 5, 6].map(|column| row.get(column).expect("a member"));
+            (row.get(0).expect("a ticket"), row.get(1).expect("a field"), members)
+        }) {
+            fields.entry(id).or_default().insert(field, members);
+        }
+        fields
+    }
+
+    /// The tickets whose custom fields are owed.
+    pub(crate) fn debts(&self) -> Vec<i64> {
+        self.all("SELECT UID FROM debts", |row| row.get(0).expect("a ticket"))
+    }
+
+    /// The tickets whose custom fields are not known and not owed either, nor missed.
+    pub(crate) fn forgotten(&self) -> Vec<i64> {
+        let sql = "SELECT UID FROM ticket_state WHERE fields_hash IS NULL
+                   AND UID NOT IN (SELECT UID FROM debts) AND UID NOT IN (SELECT UID FROM absences)";
+        self.all(sql, |row| row.get(0).expect("a ticket"))
+    }
+
+    /// What else came of the passes after this one.
+    pub(crate) fn happenings(&self, after: i64) -> Vec<Happening> {
+        let questions = [
+            (Happening::Owed, "SELECT EXISTS (SELECT 1 FROM debts)"),
+            (Happening::KeptBack, "SELECT EXISTS (SELECT 1 FROM absences WHERE status = 'forbidden')"),
+            (
+                Happening::ReadAlone,
+                "SELECT EXISTS (SELECT 1 FROM changes WHERE reason = 'custom_fields' AND run_id > ?1)",
+            ),
+            (
+                Happening::ScopeChanged,
+                "SELECT EXISTS (SELECT 1 FROM watermark_journal WHERE reason = 'scope_changed' AND run_id > ?1)",
+            ),
+        ];
+        let so = |sql: &str| {
+            let places: &[i64] = if sql.contains("?1") { &[after] } else { &[] };
+            let answers =
+                self.all_with(sql, rusqlite::params_from_iter(places), |row| row.get(0).expect("an answer"));
+            answers.first() == Some(&true)
+        };
+        questions.into_iter().filter(|(_, sql)| so(sql)).map(|(happening, _)| happening).collect()
     }
 
     /// The tickets.

@@ -40,6 +40,18 @@ pub(crate) enum Happening {
     FullWalkCounted,
     Tombstone,
     WentBack,
+    FieldTyped,
+    FieldDefined,
+    Retyped,
+    PermissionCut,
+    Restored,
+    ScopeChanged,
+    /// A pass left custom fields owed.
+    Owed,
+    /// A pass was told custom fields ticket by ticket.
+    ReadAlone,
+    /// A pass noted that a ticket is kept back.
+    KeptBack,
     /// The one named limit: a leaver and somebody who entered between the same two answers.
     Blind,
     /// A ticket was missed, and the limit explains it.
@@ -90,6 +102,15 @@ const ALWAYS: &[Happening] = &[
     Happening::FollowingWalkCounted,
     Happening::FullWalkCounted,
     Happening::Tombstone,
+    Happening::FieldTyped,
+    Happening::FieldDefined,
+    Happening::Retyped,
+    Happening::PermissionCut,
+    Happening::Restored,
+    Happening::ScopeChanged,
+    Happening::Owed,
+    Happening::ReadAlone,
+    Happening::KeptBack,
 ];
 
 /// How often what happened.

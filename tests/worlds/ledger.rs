@@ -85,6 +85,8 @@ pub(crate) struct Deed {
     /// The tickets it was done to.
     pub(crate) to: Vec<i64>,
     pub(crate) stamped: bool,
+    /// Whether tickets got another type: they leave one filtered list and enter another anywhere.
+    pub(crate) retyped: bool,
     pub(crate) words: String,
 }
 
@@ -100,6 +102,18 @@ pub(crate) struct Ledger {
     pub(crate) clock_offset: TimeDelta,
     /// What happened, for people; only where it is to be told.
     story: Option<Vec<String>>,
+    /// As it was when the server was backed up.
+    backup: Option<Box<Backup>>,
+    /// Custom fields that were defined in the course of the world.
+    pub(crate) late_fields: BTreeSet<i64>,
+}
+
+/// What the server goes back to.
+#[derive(Clone)]
+struct Backup {
+    lives: BTreeMap<i64, Life>,
+    names: Names,
+    late_fields: BTreeSet<i64>,
 }
 
 impl Ledger {
@@ -114,6 +128,8 @@ impl Ledger {
             coverage,
             clock_offset: TimeDelta::zero(),
             story: told.then(Vec::new),
+            backup: None,
+            late_fields: BTreeSet::new(),
         }
     }
 
@@ -144,7 +160,21 @@ impl Ledger {
             let life = self.lives.entry(*id).or_default();
             (life.changed_at, life.due, life.row) = (seq, false, None);
         }
-        self.events.push(Event { seq, left: !left.is_empty(), returned, newcomer, stamped: deed.stamped });
+        if 0 < server.knobs().detail_cache_s {
+            // Whether a version is older than one before decides what a cache may excuse: none may go unseen.
+            for id in &deed.to {
+                if self.lives[id].listed {
+                    self.row(*id, server, now);
+                }
+            }
+        }
+        self.events.push(Event {
+            seq,
+            left: !left.is_empty() || deed.retyped,
+            returned: returned || deed.retyped,
+            newcomer,
+            stamped: deed.stamped,
+        });
         self.tell(now, || format!("#{seq} {}", deed.words));
     }
 
@@ -153,6 +183,39 @@ impl Ledger {
         for life in self.lives.values_mut() {
             (life.changed_at, life.due, life.row) = (self.seq, false, None);
         }
+    }
+
+    /// The server is backed up.
+    pub(crate) fn back_up(&mut self, server: &mut Server, now: DateTime<Utc>) {
+        server.back_up();
+        self.backup = Some(Box::new(Backup {
+            lives: self.lives.clone(),
+            names: self.names.clone(),
+            late_fields: self.late_fields.clone(),
+        }));
+        self.tell(now, || "the server is backed up".into());
+    }
+
+    /// The server is restored from its backup, if it has one: every ticket may be another version, and those that came
+    /// since are gone.
+    pub(crate) fn restore_backup(&mut self, server: &mut Server, now: DateTime<Utc>) -> bool {
+        let Some(backup) = self.backup.clone() else { return false };
+        for id in self.listed() {
+            // Its newest version is known from here on, whatever comes back.
+            self.row(id, server, now);
+        }
+        self.witness(server, now, |server| {
+            server.restore_backup();
+            Deed { stamped: true, retyped: true, words: "the server is restored".into(), ..Deed::default() }
+        });
+        let Backup { lives, names, late_fields } = *backup;
+        (self.names, self.late_fields) = (names, late_fields);
+        for (id, life) in &mut self.lives {
+            let was = lives.get(id).cloned().unwrap_or_default();
+            (life.deleted, life.merged, life.hidden) = (was.deleted, was.merged, was.hidden);
+        }
+        self.everything_changed();
+        true
     }
 
     /// A line of the story.
@@ -196,6 +259,15 @@ impl Ledger {
     /// Whether a version with an older stamp was shown before this one.
     pub(crate) fn went_back(&self, id: i64) -> bool {
         self.lives.get(&id).is_some_and(|life| life.row.as_deref().and_then(|row| stamp(row)) < life.newest)
+    }
+}
+
+/// The ticket type of a row.
+pub(crate) fn ticket_type(row: &[Value]) -> Option<i64> {
+    let place = mapping::columns().position(|name| name == "TICKET_TYPE_ID").expect("the attribute");
+    match row[place] {
+        Value::Integer(number) => Some(number),
+        _ => None,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::ledger::Ledger;
 use crate::mapping::{self, Names};
 use crate::oracle::{Before, Forbids, Oracle, Verdict};
 use crate::people::{self, Moment};
-use crate::plan::{PassPlan, Plan, stream};
+use crate::plan::{PassPlan, Plan, percent, stream};
 use crate::simulated::World;
 use crate::wire::Wire;
 
@@ -68,7 +68,7 @@ impl<'p> Life<'p> {
         let settings = Settings { seed: plan.seed, tickets: plan.tickets, knobs, ..Settings::default() };
         let world = World::new(settings, began());
         let ledger = world.with(|server, _| Ledger::of(server, names, told));
-        let wire = Wire::new(world, ledger, plan.seed, plan.latency_ms);
+        let wire = Wire::new(world, ledger, plan);
         let agent = Agent::new(plan, Arc::clone(&wire), folder);
         let oracle = Oracle::new(
             TimeDelta::from_std(plan.overlap).expect("an overlap"),
@@ -102,9 +102,10 @@ impl<'p> Life<'p> {
         self.wire.tell(|| "nothing goes wrong any more".into());
         // Beyond every error of the local clock, so that names are asked for again.
         sleep(Duration::from_hours(24 * 60)).await;
+        let scope = plan.passes.last().expect("a pass").scope;
         for number in 1..=LAST_WALKS_MAX {
             let resumes = self.copy.walks().last().is_some_and(|walk| !walk.is_counted() && 0 < walk.pages);
-            let complete = self.pass(100 + number, &PassPlan::quiet()).await?;
+            let complete = self.pass(100 + number, &PassPlan::quiet(scope)).await?;
             if complete && !resumes {
                 break;
             }
@@ -120,12 +121,16 @@ impl<'p> Life<'p> {
 
     async fn people_before(&self, number: u64, pass: &PassPlan) {
         let mut chance = stream(self.plan.seed, 2_000, number);
+        let mut more = stream(self.plan.seed, 2_001, number);
         for pause in &pass.before {
             sleep(*pause).await;
             let overlap = TimeDelta::from_std(self.plan.overlap).expect("an overlap");
             let bound = self.copy.mark().map(|mark| mark.minus(overlap));
             self.wire.with(|ledger, server, now| {
                 people::act(ledger, server, now, Moment::Between { bound }, &mut chance);
+                if self.plan.wide && percent(&mut more, 50) {
+                    people::act_widely(ledger, server, now, Moment::Between { bound }, &mut more);
+                }
             });
         }
     }
@@ -139,6 +144,9 @@ impl<'p> Life<'p> {
         let seen = self.wire.seen();
         let (happening, words) = words(&ended, seen.walked());
         self.saw(happening);
+        for happening in self.copy.happenings(before.run) {
+            self.saw(happening);
+        }
         self.wire.tell(|| format!("pass {} ends: {words}", run + 1));
         if matches!(ended, Ended::Never) {
             return Err("a pass does not end".into());

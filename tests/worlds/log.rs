@@ -6,7 +6,7 @@ use halosync::ticket::Value;
 use serde_json::{Map, Value as Json};
 
 use crate::copy::Copy;
-use crate::mapping;
+use crate::mapping::{self, Fields};
 
 /// Goes back from the present tickets to the empty database. `c` holds no row, so this is the direction in which every
 /// word of the log is needed and checked.
@@ -17,6 +17,8 @@ pub(crate) fn undo(copy: &Copy) -> Result<(), String> {
     };
     let mut tickets: BTreeMap<i64, BTreeMap<&str, Json>> =
         copy.tickets().into_iter().map(|(id, row)| (id, named(row))).collect();
+    let mut fields: BTreeMap<i64, BTreeMap<String, Json>> =
+        copy.fields().into_iter().map(|(id, fields)| (id, members(&fields))).collect();
     let sql = "SELECT seq, UID, op, changed, last_row, reason FROM changes ORDER BY seq DESC";
     let records = copy.all(sql, |row| {
         let text = |place| row.get::<_, Option<String>>(place).expect("a text").unwrap_or_default();
@@ -38,13 +40,23 @@ pub(crate) fn undo(copy: &Copy) -> Result<(), String> {
         let wrong = |what: &str| Err(format!("change {seq} ({op} of {id}): {what}"));
         match op.as_str() {
             "c" if tickets.remove(&id).is_none() => return wrong("there is nothing it could have created"),
-            "c" => {}
+            // What it was created with it names no more than its attributes.
+            "c" => drop(fields.remove(&id)),
             "u" => {
                 let Some(row) = tickets.get_mut(&id) else {
                     return wrong("there is no such ticket after it");
                 };
                 let changed: Map<String, Json> = serde_json::from_str(&changed).expect("JSON");
                 for (attribute, pair) in changed {
+                    if attribute.starts_with("CUSTOM.") {
+                        let fields = fields.entry(id).or_default();
+                        let is = fields.remove(&attribute).unwrap_or_default();
+                        if is != pair[1] {
+                            return wrong(&format!("{attribute} is {is} after it and not {}", pair[1]));
+                        }
+                        fields.insert(attribute, pair[0].clone());
+                        continue;
+                    }
                     let Some(value) = row.get_mut(attribute.as_str()) else {
                         return wrong("no such attribute");
                     };
@@ -61,6 +73,7 @@ pub(crate) fn undo(copy: &Copy) -> Result<(), String> {
             }
             "d" => {
                 let last: Map<String, Json> = serde_json::from_str(&last_row).expect("JSON");
+                fields.insert(id, last_members(&last));
                 let row = columns.iter().map(|name| (*name, last.get(*name).map_or(Json::Null, plain)));
                 if tickets.insert(id, row.collect()).is_some() {
                     return wrong("the ticket is there after it");
@@ -73,6 +86,34 @@ pub(crate) fn undo(copy: &Copy) -> Result<(), String> {
         Some(id) => Err(format!("ticket {id} is there, and no change created it")),
         None => Ok(()),
     }
+}
+
+/// What follows `CUSTOM.<FIELD_ID>` in a change record, in the order of the columns of `custom_fields`.
+const SUFFIXES: [(&str, &str); 5] =
+    [(".NAME", "NAME"), (".LABEL", "LABEL"), (".TYPE", "TYPE"), ("", "VALUE"), (".DISPLAY", "DISPLAY")];
+
+/// The custom fields of a ticket as change records name their members.
+fn members(fields: &Fields) -> BTreeMap<String, Json> {
+    let of = |(id, members): (&i64, &[Option<String>; 5])| {
+        let id = *id;
+        SUFFIXES.iter().zip(members.clone()).map(move |((suffix, column), member)| {
+            let member = match member {
+                Some(number) if *column == "TYPE" => number.parse::<i64>().expect("a type").into(),
+                member => Json::from(member),
+            };
+            (format!("CUSTOM.{id}{suffix}"), member)
+        })
+    };
+    fields.iter().flat_map(of).collect()
+}
+
+/// The same of the last row of a ticket that left.
+fn last_members(last: &Map<String, Json>) -> BTreeMap<String, Json> {
+    let fields = last.get("_custom_fields").and_then(Json::as_object);
+    let of = |(id, field): (&String, &Json)| {
+        SUFFIXES.map(|(suffix, column)| (format!("CUSTOM.{id}{suffix}"), field[column].clone()))
+    };
+    fields.into_iter().flatten().flat_map(of).collect()
 }
 
 fn json(value: Value) -> Json {

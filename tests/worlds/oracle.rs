@@ -8,9 +8,9 @@ use halosync::ticket::{Stamp, Value};
 
 use crate::copy::{Copy, Move, Walk};
 use crate::coverage::Happening;
-use crate::ledger::{Ledger, Life, Seq, stamp};
+use crate::ledger::{Ledger, Life, Seq, stamp, ticket_type};
 use crate::log;
-use crate::mapping;
+use crate::mapping::{self, Fields};
 use crate::wire::Seen;
 
 /// Why the mark may move.
@@ -95,7 +95,22 @@ impl Oracle {
         for _ in copy.went_back(run) {
             ledger.coverage.saw(Happening::WentBack);
         }
-        tombstones(copy, ledger, server, run, before.seq)?;
+        let scope = copy.scope();
+        // What was stored before may have become of another type since; the fill after it brings it back.
+        let shifted = moves.iter().any(|step| step.run_id == Some(run) && step.reason == "scope_changed");
+        tombstones(copy, (ledger, server, now), run, before.seq, &scope.0, shifted)?;
+        if scope.1
+            && copy.is_filled()
+            && let Some(id) = copy.forgotten().first()
+        {
+            return Err(format!("the custom fields of ticket {id} are not known, and nobody owes them"));
+        }
+        if shifted {
+            // What was promised was promised of another scope.
+            for id in ledger.listed() {
+                ledger.note(id, |life| life.due = false);
+            }
+        }
 
         let promised = counted || moves.iter().any(|it| it.run_id == Some(run) && it.reason == "counted");
         let blind = seen.is_blind(ledger, full && !copy.reads_two_lists(), self.ahead);
@@ -117,7 +132,7 @@ impl Oracle {
             let asked = mine.iter().filter_map(|walk| walk.asked_from).min();
             let should = before.mark.map(|mark| mark.minus(self.overlap));
             let bound = if full { None } else { asked.min(should).or(asked) };
-            promise(ledger, server, now, first.map_or(0, |first| first.seq), bound);
+            promise(ledger, server, now, first.map_or(0, |first| first.seq), bound, &scope.0);
         }
         kept(copy, ledger, server, now, run, promised && blind)
     }
@@ -175,8 +190,19 @@ impl Oracle {
         }
         log::undo(copy)?;
         let (tickets, absences) = (copy.tickets(), copy.absences());
+        let (types, custom_fields) = copy.scope();
+        let (fields, debts, none) = (copy.fields(), copy.debts(), Fields::new());
+        if !custom_fields && !(fields.is_empty() && debts.is_empty()) {
+            return Err("custom fields are here or owed, and they are not to be copied".into());
+        }
         for id in ledger.listed() {
             let row = ledger.row(id, server, now);
+            if !is_in(&types, &row) {
+                if tickets.contains_key(&id) {
+                    return Err(format!("ticket {id} is here in the end, and of no type that is copied"));
+                }
+                continue;
+            }
             let Some(ticket) = tickets.get(&id) else {
                 return Err(format!("ticket {id} is missing in the end; {:?}", ledger.lives[&id]));
             };
@@ -184,10 +210,24 @@ impl Oracle {
             if !differences.is_empty() {
                 return Err(format!("ticket {id} differs in the end: {}", differences.join(", ")));
             }
+            if custom_fields {
+                if debts.contains(&id) {
+                    return Err(format!("the custom fields of ticket {id} are still owed in the end"));
+                }
+                let should_be = mapping::expected_fields(&server.custom_fields(id).expect("a ticket"));
+                let differences = mapping::field_differences(fields.get(&id).unwrap_or(&none), &should_be);
+                if !differences.is_empty() {
+                    return Err(format!("ticket {id} differs in the end: {}", differences.join(", ")));
+                }
+            }
+        }
+        let is_listed = |id: &i64| ledger.lives.get(id).is_some_and(|life| life.listed);
+        if let Some((id, word)) = absences.iter().find(|(id, _)| is_listed(id)) {
+            return Err(format!("ticket {id} is listed, and absent in the end: {word}"));
         }
         for id in tickets.keys() {
             let life = ledger.lives.get(id).cloned().unwrap_or_default();
-            let may_stay = knobs.forbids(&life) && absences.contains(id);
+            let may_stay = knobs.forbids(&life) && absences.contains_key(id);
             if !life.listed && !may_stay {
                 return Err(format!("ticket {id} is here in the end, and it is gone: {life:?}"));
             }
@@ -234,11 +274,25 @@ impl Forbids {
 }
 
 /// A ticket that was there all the time, or that the server only refuses to show, was not removed.
-fn tombstones(copy: &Copy, ledger: &mut Ledger, server: &mut Server, run: i64, since: Seq) -> Verdict {
+fn tombstones(
+    copy: &Copy,
+    (ledger, server, now): (&mut Ledger, &mut Server, DateTime<Utc>),
+    run: i64,
+    since: Seq,
+    types: &[i64],
+    shifted: bool,
+) -> Verdict {
     let forbids = Forbids::of(server);
     for (id, reason) in copy.tombstones(run) {
         ledger.coverage.saw(Happening::Tombstone);
         let life = ledger.lives.get(&id).cloned().unwrap_or_default();
+        // Of another type than is copied, whether it may be seen or not.
+        let other = |ledger: &mut Ledger| {
+            server.row(id, now).is_none() || !is_in(types, &ledger.row(id, server, now))
+        };
+        if reason == "out_of_scope" && (shifted || since < life.changed_at || other(ledger)) {
+            continue;
+        }
         if life.listed && life.entered_at <= since {
             return Err(format!(
                 "ticket {id} was removed ({reason}) in pass {run}, and was listed all the time"
@@ -254,17 +308,35 @@ fn tombstones(copy: &Copy, ledger: &mut Ledger, server: &mut Server, run: i64, s
 }
 
 /// Enters what a counted walk promises: every version that stood in its list from its first answer on.
-fn promise(ledger: &mut Ledger, server: &Server, now: DateTime<Utc>, since: Seq, bound: Option<Stamp>) {
+fn promise(
+    ledger: &mut Ledger,
+    server: &mut Server,
+    now: DateTime<Utc>,
+    since: Seq,
+    bound: Option<Stamp>,
+    types: &[i64],
+) {
+    // An answer from a cache does not confirm that a ticket went back, until the cache is over.
+    let cached = 0 < server.knobs().detail_cache_s;
     for id in ledger.listed() {
         let life = &ledger.lives[&id];
         if life.due || since < life.changed_at.max(life.entered_at) {
             continue;
         }
         let row = ledger.row(id, server, now);
-        let owed = bound
-            .is_none_or(|bound| stamp(&row).is_some_and(|stamp| bound <= stamp) && !ledger.went_back(id));
+        let forward = !ledger.went_back(id);
+        let shown = match bound {
+            None => forward || !cached,
+            Some(bound) => forward && stamp(&row).is_some_and(|stamp| bound <= stamp),
+        };
+        let owed = shown && is_in(types, &row);
         ledger.note(id, |life| life.due = owed);
     }
+}
+
+/// Whether a ticket is of a type that is copied; no types are all.
+fn is_in(types: &[i64], row: &[Value]) -> bool {
+    types.is_empty() || ticket_type(row).is_some_and(|it| types.contains(&it))
 }
 
 /// Every promise was kept: the version that was due is stored.

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
 use halosync::simulator::{Edit, Server};
 use halosync::ticket::Stamp;
+use serde_json::json;
 
 use crate::coverage::Happening;
 use crate::ledger::{Deed, Ledger};
@@ -50,7 +51,7 @@ pub(crate) fn act(
             saw.push(Happening::Edited);
             ledger.witness(server, now, |server| {
                 server.edit(one, edit, now);
-                Deed { to: vec![one], stamped: true, words }
+                Deed { to: vec![one], stamped: true, words, ..Deed::default() }
             });
         }
         24..32 if may_enter => {
@@ -63,7 +64,12 @@ pub(crate) fn act(
                 for id in &to {
                     server.edit(*id, Edit::Agent(CLOSED), now);
                 }
-                Deed { words: format!("edits {} at once: {to:?}", to.len()), to, stamped: true }
+                Deed {
+                    words: format!("edits {} at once: {to:?}", to.len()),
+                    to,
+                    stamped: true,
+                    ..Deed::default()
+                }
             });
         }
         32..42 if may_enter => create(ledger, server, now, chance, moment),
@@ -71,7 +77,12 @@ pub(crate) fn act(
             saw.push(if walking { Happening::LeftInMidWalk } else { Happening::LeftBetweenPasses });
             ledger.witness(server, now, |server| {
                 server.delete(one, now);
-                Deed { to: vec![one], stamped: delete_stamps, words: format!("deletes {one}") }
+                Deed {
+                    to: vec![one],
+                    stamped: delete_stamps,
+                    words: format!("deletes {one}"),
+                    ..Deed::default()
+                }
             });
             ledger.note(one, |life| life.deleted = true);
         }
@@ -79,7 +90,7 @@ pub(crate) fn act(
             saw.push(if walking { Happening::LeftInMidWalk } else { Happening::LeftBetweenPasses });
             ledger.witness(server, now, |server| {
                 server.hide(&[one, other]);
-                Deed { to: vec![], stamped: false, words: format!("hides {one}, {other}") }
+                Deed { to: vec![], stamped: false, words: format!("hides {one}, {other}"), ..Deed::default() }
             });
             for id in [one, other] {
                 ledger.note(id, |life| life.hidden = true);
@@ -91,7 +102,12 @@ pub(crate) fn act(
             ledger.witness(server, now, |server| {
                 server.restore(id, now);
                 server.reveal(&[id]);
-                Deed { to: vec![id], stamped: delete_stamps, words: format!("restores and reveals {id}") }
+                Deed {
+                    to: vec![id],
+                    stamped: delete_stamps,
+                    words: format!("restores and reveals {id}"),
+                    ..Deed::default()
+                }
             });
             ledger.note(id, |life| (life.deleted, life.hidden) = (false, false));
         }
@@ -99,7 +115,12 @@ pub(crate) fn act(
             saw.push(Happening::Merged);
             ledger.witness(server, now, |server| {
                 server.merge(one, other, now);
-                Deed { to: vec![one], stamped: merge_stamps, words: format!("merges {one} into {other}") }
+                Deed {
+                    to: vec![one],
+                    stamped: merge_stamps,
+                    words: format!("merges {one} into {other}"),
+                    ..Deed::default()
+                }
             });
             ledger.note(one, |life| life.merged = true);
         }
@@ -111,7 +132,12 @@ pub(crate) fn act(
             saw.push(Happening::SilentChange);
             ledger.witness(server, now, |server| {
                 server.recount_sla(one, now);
-                Deed { to: vec![one], stamped: sla_stamps, words: format!("recounts the SLA of {one}") }
+                Deed {
+                    to: vec![one],
+                    stamped: sla_stamps,
+                    words: format!("recounts the SLA of {one}"),
+                    ..Deed::default()
+                }
             });
         }
         88..95 if may_enter => return commit_late(ledger, server, now, moment, one, chance),
@@ -128,12 +154,85 @@ pub(crate) fn act(
     }
 }
 
+/// One of the things that people do who keep the server: a few of them now and then.
+pub(crate) fn act_widely(
+    ledger: &mut Ledger,
+    server: &mut Server,
+    now: DateTime<Utc>,
+    moment: Moment,
+    chance: &mut Rng,
+) {
+    let mut listed = ledger.listed();
+    let Some(one) = chance.choice(&listed).copied() else { return };
+    let walking = moment == Moment::InMidWalk;
+    let late_field = 900 + chance.i64(0..4);
+    let happening = match chance.u32(..100) {
+        0..45 => {
+            let late = if ledger.late_fields.contains(&late_field) { late_field } else { 122 };
+            let field = [120, 121, 126, late][chance.usize(..4)];
+            let text = ["", "CC-1", "a \"quoted\" one", "two\nlines"][chance.usize(..4)];
+            let value =
+                [json!(text), json!(chance.i64(0..9)), json!(chance.bool()), json!([1, chance.i64(0..4)])];
+            let value = value[chance.usize(..4)].clone();
+            ledger.witness(server, now, |server| {
+                let words = format!("types {value} into field {field} of {one}");
+                server.edit(one, Edit::Custom { field, value, display: text.to_owned() }, now);
+                Deed { to: vec![one], stamped: true, words, ..Deed::default() }
+            });
+            Happening::FieldTyped
+        }
+        45..60 => {
+            ledger.late_fields.insert(late_field);
+            server.define_field(late_field, &format!("CFlate{late_field}"), "Late");
+            ledger.tell(now, || format!("field {late_field} is defined"));
+            Happening::FieldDefined
+        }
+        60..80 => {
+            let kind = [1, 3, 4][chance.usize(..3)];
+            ledger.witness(server, now, |server| {
+                server.edit(one, Edit::TicketType(kind), now);
+                let words = format!("makes {one} one of type {kind}");
+                Deed { to: vec![one], stamped: true, retyped: true, words }
+            });
+            Happening::Retyped
+        }
+        80..86 => {
+            chance.shuffle(&mut listed);
+            listed.truncate(listed.len() / 2);
+            ledger.witness(server, now, |server| {
+                server.hide(&listed);
+                Deed { words: format!("hides {} at once", listed.len()), ..Deed::default() }
+            });
+            for id in listed {
+                ledger.note(id, |life| life.hidden = true);
+            }
+            Happening::PermissionCut
+        }
+        86..92 => {
+            let away = ledger.away();
+            ledger.witness(server, now, |server| {
+                server.reveal(&away);
+                Deed { to: away.clone(), words: "reveals all".into(), ..Deed::default() }
+            });
+            for id in away {
+                ledger.note(id, |life| life.hidden = false);
+            }
+            return;
+        }
+        92..97 => return ledger.back_up(server, now),
+        // A server that is being restored answers nobody.
+        _ if walking || !ledger.restore_backup(server, now) => return,
+        _ => Happening::Restored,
+    };
+    ledger.coverage.saw(happening);
+}
+
 fn unmerge(ledger: &mut Ledger, server: &mut Server, now: DateTime<Utc>, id: i64) {
     ledger.coverage.saw(Happening::Unmerged);
     let stamped = server.knobs().merge_stamps.is_on();
     ledger.witness(server, now, |server| {
         server.unmerge(id, now);
-        Deed { to: vec![id], stamped, words: format!("unmerges {id}") }
+        Deed { to: vec![id], stamped, words: format!("unmerges {id}"), ..Deed::default() }
     });
     ledger.note(id, |life| life.deleted &= !std::mem::take(&mut life.merged));
 }
@@ -156,7 +255,7 @@ fn create(ledger: &mut Ledger, server: &mut Server, now: DateTime<Utc>, chance: 
     ledger.coverage.saw(Happening::Created);
     ledger.witness(server, now, |server| {
         let to = server.create(how_many, now);
-        Deed { words: format!("opens {to:?}"), to, stamped: true }
+        Deed { words: format!("opens {to:?}"), to, stamped: true, ..Deed::default() }
     });
 }
 
@@ -184,7 +283,7 @@ fn commit_late(
     server.knobs().commit_delay_ms = u32::try_from(delay).unwrap_or(u32::MAX);
     ledger.witness(server, now, |server| {
         server.edit(id, Edit::Summary(format!("Late by {delay} ms")), now);
-        Deed { to: vec![id], stamped: true, words: format!("edits {id}, {delay} ms late") }
+        Deed { to: vec![id], stamped: true, words: format!("edits {id}, {delay} ms late"), ..Deed::default() }
     });
     server.knobs().commit_delay_ms = usual;
 }

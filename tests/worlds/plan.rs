@@ -77,7 +77,29 @@ pub(crate) struct Plan {
     pub(crate) max_retries: u32,
     /// How long an answer travels, there and back, at most.
     pub(crate) latency_ms: u64,
+    /// Whether people do more than work at tickets: they define fields, change types, cut permissions, restore backups,
+    /// and the agent is started with other settings now and then.
+    pub(crate) wide: bool,
     pub(crate) passes: Vec<PassPlan>,
+}
+
+/// What the agent is told to copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScopePlan {
+    /// Names of the ticket types, as people write them; none is all.
+    pub(crate) types: &'static [&'static str],
+    pub(crate) custom_fields: bool,
+}
+
+impl ScopePlan {
+    /// Everything but custom fields.
+    pub(crate) const PLAIN: ScopePlan = ScopePlan { types: &[], custom_fields: false };
+
+    fn drawn(chance: &mut Rng) -> ScopePlan {
+        let types: [&[&str]; 6] =
+            [&[], &[], &[], &["incident"], &["Service Request "], &["Incident", "service request"]];
+        ScopePlan { types: types[chance.usize(..6)], custom_fields: percent(chance, 75) }
+    }
 }
 
 /// What is to befall one pass.
@@ -96,6 +118,7 @@ pub(crate) struct PassPlan {
     pub(crate) closes: bool,
     /// By how many seconds the local clock is wrong.
     pub(crate) wall_offset: i64,
+    pub(crate) scope: ScopePlan,
 }
 
 /// How a pass is to end.
@@ -155,6 +178,15 @@ const HARD_KNOBS: &[(Hardship, u32, &[&str])] = &[
     (Hardship::PartialPlainList, 5, &["plain_list=open_and_recent"]),
 ];
 
+/// The same, of custom fields.
+const FIELD_KNOBS: &[(u32, &[&str])] = &[
+    (30, &["include_custom_fields=ignored"]),
+    (15, &["field_info=off"]),
+    (20, &["unfilled_fields=left_out"]),
+    (10, &["listed_fields=display"]),
+    (20, &["detail_cache_s=60", "detail_cache_s=7200"]),
+];
+
 impl Plan {
     pub(crate) fn of(seed: u64) -> Plan {
         let mut chance = stream(seed, 1, 0);
@@ -173,10 +205,26 @@ impl Plan {
         let max_retries = chance.u32(1..=5);
         let latency_ms = [20, 200, 400, 3_000][chance.usize(..4)];
         let passes = chance.u64(2..6);
+        let wide = percent(&mut stream(seed, 5, 0), 60);
+        let knobs = knobs(seed, overlap, page_size, wide);
+        let mut passes: Vec<_> =
+            (0..passes).map(|number| PassPlan::of(seed, number, clock_wrong_days)).collect();
+        if wide {
+            // Without the list of types no name can be made out.
+            let nameless = knobs.iter().any(|knob| knob == "reference_needs_all=on");
+            let mut chance = stream(seed, 5, 1);
+            let mut scope = ScopePlan::drawn(&mut chance);
+            for pass in &mut passes {
+                if percent(&mut chance, 15) {
+                    scope = ScopePlan::drawn(&mut chance);
+                }
+                pass.scope = if nameless { ScopePlan { types: &[], ..scope } } else { scope };
+            }
+        }
         Plan {
             seed,
             tickets,
-            knobs: knobs(seed, overlap, page_size),
+            knobs,
             page_size,
             parallel_requests,
             batch_rows,
@@ -186,7 +234,8 @@ impl Plan {
             rate_limit,
             max_retries,
             latency_ms,
-            passes: (0..passes).map(|number| PassPlan::of(seed, number, clock_wrong_days)).collect(),
+            wide,
+            passes,
         }
     }
 
@@ -200,7 +249,7 @@ impl Plan {
     }
 }
 
-fn knobs(seed: u64, overlap: Duration, page_size: u32) -> Vec<String> {
+fn knobs(seed: u64, overlap: Duration, page_size: u32, wide: bool) -> Vec<String> {
     let mut chance = stream(seed, 2, 0);
     // Packing takes more time than all the rest and is tried elsewhere.
     let mut knobs = vec!["gzip=off".to_owned(), "details_bytes=40".to_owned()];
@@ -222,6 +271,16 @@ fn knobs(seed: u64, overlap: Duration, page_size: u32) -> Vec<String> {
     let cap = chance.u32(1..=page_size);
     if percent(&mut chance, 15) && page_size <= 2 * cap {
         knobs.push(format!("page_cap={cap}"));
+    }
+    let mut chance = stream(seed, 6, 0);
+    for (share, settings) in FIELD_KNOBS.iter().filter(|_| wide) {
+        let setting = settings[chance.usize(..settings.len())];
+        // Without a stamp an answer from a cache cannot be told from a present one.
+        let told_apart =
+            !setting.starts_with("detail_cache") || knobs.iter().all(|it| !it.starts_with("undated"));
+        if percent(&mut chance, *share) && told_apart {
+            knobs.push(setting.to_owned());
+        }
     }
     knobs
 }
@@ -258,13 +317,14 @@ impl PassPlan {
             end,
             closes: percent(&mut chance, 30),
             wall_offset: if wrong == 0 { 0 } else { chance.i64(-wrong..wrong) },
+            scope: ScopePlan::PLAIN,
         }
     }
 }
 
 impl PassPlan {
     /// Nothing befalls it.
-    pub(crate) fn quiet() -> PassPlan {
+    pub(crate) fn quiet(scope: ScopePlan) -> PassPlan {
         PassPlan {
             full: true,
             accept_deletes: true,
@@ -274,6 +334,7 @@ impl PassPlan {
             end: End::Itself,
             closes: true,
             wall_offset: 0,
+            scope,
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::coverage::Happening;
 use crate::ledger::{Ledger, Seq};
 use crate::people::{self, Moment};
-use crate::plan::{End, Hardship, PassPlan, percent, stands, stream};
+use crate::plan::{End, Hardship, PassPlan, Plan, ScopePlan, percent, stands, stream};
 use crate::simulated::World;
 
 /// No pass of a small world asks that often.
@@ -46,18 +46,21 @@ pub(crate) struct Wire {
     pub(crate) world: Arc<World>,
     seed: u64,
     latency_ms: u64,
+    wide: bool,
     state: Mutex<(Ledger, Seen)>,
     /// Told when the agent is to die at a request.
     pub(crate) killed: Notify,
 }
 
 impl Wire {
-    pub(crate) fn new(world: Arc<World>, ledger: Ledger, seed: u64, latency_ms: u64) -> Arc<Wire> {
-        let nothing = Seen { number: 0, plan: PassPlan::quiet(), requests: 0, lists: Vec::new() };
+    pub(crate) fn new(world: Arc<World>, ledger: Ledger, plan: &Plan) -> Arc<Wire> {
+        let nothing =
+            Seen { number: 0, plan: PassPlan::quiet(ScopePlan::PLAIN), requests: 0, lists: Vec::new() };
         Arc::new(Wire {
             world,
-            seed,
-            latency_ms,
+            seed: plan.seed,
+            latency_ms: plan.latency_ms,
+            wide: plan.wide,
             state: Mutex::new((ledger, nothing)),
             killed: Notify::new(),
         })
@@ -135,6 +138,10 @@ impl Wire {
         self.world.with(|server, now| {
             while percent(chance, seen.plan.bustle) {
                 people::act(ledger, server, now, moment, chance);
+            }
+            let mut more = stream(self.seed, 3_000 + seen.number, u64::from(seen.requests));
+            if self.wide && percent(&mut more, seen.plan.bustle / 3) {
+                people::act_widely(ledger, server, now, moment, &mut more);
             }
             let spared = path.ends_with("/status") && !stands(Hardship::StatusListFails);
             let fault = percent(chance, seen.plan.faults).then(|| fault(chance)).filter(|_| !spared);

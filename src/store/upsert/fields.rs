@@ -1,8 +1,8 @@
 //! Custom fields: a row for each in `custom_fields`, each difference in the change log of its ticket.
 //!
-//! Invariant: while custom fields are copied, a ticket whose fields are not known as of its stored version
-//! (`ticket_state.fields_hash` is NULL) has a line in `debts`, or in `absences` where the server knows it no
-//! more.
+//! Invariant: once a full walk with custom fields was counted, a ticket whose fields are not known as of its
+//! stored version (`ticket_state.fields_hash` is NULL) has a line in `debts`, or in `absences` where the
+//! server knows it no more.
 
 use rusqlite::Row;
 

@@ -115,10 +115,8 @@ impl Writing<'_> {
         let writer = Writer { run_id, now: &now.to_string() };
         let mut rows = Rows::of(self.connection)?;
         let mut applied = Applied::default();
-        let mut seen = Vec::new();
         for sighting in sightings {
             let ticket = &sighting.ticket;
-            seen.push(ticket.id());
             let Some(state) = rows.state(ticket.id())? else {
                 rows.create(sighting, writer)?;
                 applied.created += 1;
@@ -135,7 +133,6 @@ impl Writing<'_> {
                 Newer::Yes | Newer::AskedEarlier => applied.unchanged += 1,
             }
         }
-        self.forget_absences(seen.into_iter())?;
         Ok(applied)
     }
 
@@ -260,19 +257,6 @@ impl Writing<'_> {
         )?;
         for Stray { oddity } in strays {
             insert.execute((oddity.reason, &oddity.raw, now.to_string()))?;
-        }
-        Ok(())
-    }
-
-    /// A ticket that is seen is not absent.
-    fn forget_absences(&self, ids: impl Iterator<Item = i64>) -> Result<(), StoreError> {
-        let any: bool =
-            self.connection.query_row("SELECT EXISTS (SELECT 1 FROM absences)", [], |row| row.get(0))?;
-        if any {
-            let mut delete = self.connection.prepare_cached("DELETE FROM absences WHERE UID = ?1")?;
-            for id in ids {
-                delete.execute([id])?;
-            }
         }
         Ok(())
     }
