@@ -9,7 +9,6 @@
 mod support {
     pub(crate) mod history;
     #[allow(dead_code, reason = "each test uses a part")]
-    #[allow(dead_code, reason = "each test uses a part")]
     pub(crate) mod mapping;
 }
 

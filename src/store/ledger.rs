@@ -4,7 +4,7 @@
 use roaring::RoaringTreemap;
 
 use super::mark::stamp;
-use super::{Snapshot, StoreError, Writing};
+use super::{Snapshot, StoreError, StoredRow, Writing};
 use crate::ticket::parse::{Named, NamedDetails};
 use crate::ticket::{CustomField, Stamp};
 
@@ -54,23 +54,24 @@ impl Snapshot<'_> {
         Ok(definitions.collect::<Result<_, _>>()?)
     }
 
-    /// The newest tickets of each type, `per_type` of those whose custom fields are known and of those that
+    /// The newest tickets of each type that are not missed, `per_type` of those whose custom fields are known and of those that
     /// owe them, `at_most` in all: the first of every type before the second of any.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn samples(&self, per_type: u32, at_most: u32) -> Result<Vec<i64>, StoreError> {
+    pub fn samples(&self, per_type: u32, at_most: u32) -> Result<Vec<StoredRow>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT UID FROM (
+            "SELECT UID, TICKET_TYPE_ID FROM (
                  SELECT t.UID, TICKET_TYPE_ID, d.UID IS NOT NULL AS owed, ROW_NUMBER() OVER (
                      PARTITION BY TICKET_TYPE_ID, d.UID IS NOT NULL ORDER BY t.UID DESC) AS place
-                 FROM tickets t LEFT JOIN debts d ON d.UID = t.UID)
+                 FROM tickets t LEFT JOIN debts d ON d.UID = t.UID
+                 WHERE t.UID NOT IN (SELECT UID FROM absences))
              WHERE place <= ?1 ORDER BY place, owed, TICKET_TYPE_ID LIMIT ?2",
         )?;
-        let ids = statement.query_map([per_type, at_most], |row| row.get(0))?;
-        let mut ids: Vec<i64> = ids.collect::<Result<_, _>>()?;
-        ids.sort_unstable();
-        Ok(ids)
+        let rows = statement.query_map([per_type, at_most], |row| {
+            Ok(StoredRow { id: row.get(0)?, ticket_type: row.get(1)? })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The tickets that the server did not show.

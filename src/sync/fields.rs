@@ -4,6 +4,8 @@
 //! it wrongly, is every changed ticket asked for alone (`halo-api.md` §2.6). The decisions are pure. What
 //! the list says is compared with what single tickets say, when it was first asked and weekly.
 
+use std::collections::HashSet;
+
 use chrono::TimeDelta;
 
 use super::SyncError;
@@ -11,7 +13,7 @@ use super::calibration::VALID;
 use super::names::DAILY;
 use super::pass::Pass;
 use crate::halo::{Coverage, Filter, HaloError, ListQuery, Single};
-use crate::store::Told;
+use crate::store::{StoredRow, Told};
 use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::{CustomField, CustomFields, Ticket};
 
@@ -58,9 +60,13 @@ impl FieldSource {
     pub fn by(verdict: Option<FieldVerdict>, definitions: Vec<CustomField>) -> FieldSource {
         match verdict {
             Some(FieldVerdict::Wrong) => FieldSource::Ticket,
-            // Where there are no fields, nothing is asked for, and nothing can be missing.
             verdict => FieldSource::List {
-                unlisted_is_empty: definitions.is_empty() || verdict == Some(FieldVerdict::ListedUnlessEmpty),
+                unlisted_is_empty: match verdict {
+                    Some(FieldVerdict::ListedUnlessEmpty) => true,
+                    // As long as no field is known after all.
+                    Some(FieldVerdict::NoFields) => definitions.is_empty(),
+                    _ => false,
+                },
                 definitions,
             },
         }
@@ -99,6 +105,8 @@ pub enum FieldVerdict {
     ListedUnlessEmpty,
     /// It tells nothing, or something else.
     Wrong,
+    /// No ticket has any custom field, filled or not.
+    NoFields,
     /// There was nothing to compare.
     Unknown,
 }
@@ -114,6 +122,7 @@ impl FieldVerdict {
             FieldVerdict::Listed => "listed",
             FieldVerdict::ListedUnlessEmpty => "listed_unless_empty",
             FieldVerdict::Wrong => "one_by_one",
+            FieldVerdict::NoFields => "none",
             FieldVerdict::Unknown => "unknown",
         }
     }
@@ -149,9 +158,15 @@ pub fn compare(samples: &[Sample], asked: &[i64]) -> FieldVerdict {
             Some(_) | None => return FieldVerdict::Wrong,
         }
     }
+    let has_fields = |sample: &Sample| {
+        !sample.alone.fields().is_empty() || sample.listed.as_ref().is_some_and(|it| !it.fields().is_empty())
+    };
     match (shown, unlisted) {
         (true, false) => FieldVerdict::Listed,
         (true, true) => FieldVerdict::ListedUnlessEmpty,
+        (false, _) if asked.is_empty() && !samples.is_empty() && !samples.iter().any(has_fields) => {
+            FieldVerdict::NoFields
+        }
         (false, _) => FieldVerdict::Unknown,
     }
 }
@@ -195,32 +210,38 @@ impl Pass {
         if !listed.is_empty() {
             return self.keep_definitions(Some("listed"), listed).await;
         }
-        let mut found = Vec::new();
-        for id in self.one_of_each_type().await? {
-            if let Some(ticket) = self.detail_if_any(id).await? {
-                found.extend(ticket.custom_fields().into_iter().flat_map(CustomFields::fields).cloned());
-            }
+        let stored = self
+            .store
+            .work(|store| store.read(|snapshot| snapshot.samples(SAMPLES_PER_TYPE, SAMPLES_MAX)))
+            .await?;
+        let mut found = self.fields_by_type(stored).await?;
+        if found.is_empty() {
+            found = self.fields_by_type(self.first_rows().await?).await?;
         }
         self.keep_definitions(Some("in_tickets"), found).await
     }
 
-    /// A ticket of each type: stored ones, else those that the list begins with.
-    async fn one_of_each_type(&self) -> Result<Vec<i64>, SyncError> {
-        let stored = self.store.work(|store| store.read(|snapshot| snapshot.samples(1, SAMPLES_MAX))).await?;
-        if !stored.is_empty() {
-            return Ok(stored);
+    /// The custom fields of one ticket of each type: the first that the server shows.
+    async fn fields_by_type(&self, rows: Vec<StoredRow>) -> Result<Vec<CustomField>, SyncError> {
+        let (mut shown, mut found) = (HashSet::new(), Vec::new());
+        for StoredRow { id, ticket_type } in rows {
+            if !shown.contains(&ticket_type)
+                && let Some(ticket) = self.detail_if_any(id).await?
+            {
+                shown.insert(ticket_type);
+                found.extend(ticket.custom_fields().into_iter().flat_map(CustomFields::fields).cloned());
+            }
         }
+        Ok(found)
+    }
+
+    /// The tickets that the list begins with.
+    async fn first_rows(&self) -> Result<Vec<StoredRow>, SyncError> {
         let types = self.settings.scope.ticket_types.clone();
         let query = Filter::All { types, coverage: Coverage::Plain }.into();
         let page = self.halo.page(&query, 1, self.settings.page_size).await?;
-        let mut of_types: Vec<(Option<i64>, i64)> = Vec::new();
-        for ticket in page.list.tickets {
-            let ticket_type = ticket.integer(TICKET_TYPE_ID);
-            if of_types.iter().all(|(known, _)| *known != ticket_type) {
-                of_types.push((ticket_type, ticket.id()));
-            }
-        }
-        Ok(of_types.into_iter().map(|(_, id)| id).take(SAMPLES_MAX as usize).collect())
+        let row = |it: &Ticket| StoredRow { id: it.id(), ticket_type: it.integer(TICKET_TYPE_ID) };
+        Ok(page.list.tickets.iter().map(row).collect())
     }
 
     /// Adds definitions. Where a field is new, every ticket is to be seen again: a full walk that asked for
@@ -268,10 +289,12 @@ impl Pass {
         if stands {
             return Ok(());
         }
-        let ids = self
+        let rows = self
             .store
             .work(|store| store.read(|snapshot| snapshot.samples(SAMPLES_PER_TYPE, SAMPLES_MAX)))
             .await?;
+        let mut ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        ids.sort_unstable();
         if ids.is_empty() {
             return Ok(());
         }
@@ -299,7 +322,9 @@ impl Pass {
                 store.write(fate, |writing| {
                     match verdict {
                         FieldVerdict::Wrong if trusted && was != Some(verdict) => writing.owe_all(now)?,
-                        FieldVerdict::ListedUnlessEmpty => writing.take_unlisted_as_empty()?,
+                        FieldVerdict::ListedUnlessEmpty | FieldVerdict::NoFields => {
+                            writing.take_unlisted_as_empty()?;
+                        }
                         _ => {}
                     }
                     writing.set_verdict(LISTED_FIELDS, verdict.word(), Some(&details), now)
@@ -405,6 +430,9 @@ mod tests {
         ] {
             assert_eq!(compare(&samples, &[1, 2]), verdict, "{name}");
         }
+        let (none, unknown) = (sample(None, &[]), sample(None, &[(1, "x")]));
+        assert_eq!(compare(std::slice::from_ref(&none), &[]), FieldVerdict::NoFields);
+        assert_eq!(compare(&[none, unknown], &[]), Unknown, "a field that nobody knew of");
     }
 
     #[test]
@@ -427,7 +455,13 @@ mod tests {
             (list(false), with, Told::Known(vec![known].into())),
             (list(false), without, Told::Unknown),
             (list(true), without, Told::Known(CustomFields::default())),
-            (FieldSource::by(None, vec![]), without, Told::Known(CustomFields::default())),
+            (FieldSource::by(None, vec![]), without, Told::Unknown),
+            (
+                FieldSource::by(Some(FieldVerdict::NoFields), vec![]),
+                without,
+                Told::Known(CustomFields::default()),
+            ),
+            (FieldSource::by(Some(FieldVerdict::NoFields), definitions.clone()), without, Told::Unknown),
         ] {
             let mut ticket = row(json);
             assert_eq!(source.told(&mut ticket), told, "{source:?} {json}");

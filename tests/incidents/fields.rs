@@ -42,7 +42,9 @@ fn custom_fields_are_right_on_every_server_and_cost_single_requests_only_where_t
     virtually(async {
         let (faults, knobs): (Vec<&str>, Vec<&str>) = knobs_or_faults.iter().partition(|it| it.contains(':'));
         let desk = desk(120, &knobs);
-        faults.iter().for_each(|fault| desk.inject(fault));
+        for fault in faults {
+            desk.inject(fault);
+        }
         desk.good().await;
         desk.assert_equal("the first pass");
         assert_eq!(desk.verdict("custom_fields"), verdict);

@@ -90,6 +90,12 @@ pub(crate) struct Deed {
     pub(crate) words: String,
 }
 
+impl Deed {
+    pub(crate) fn new(to: Vec<i64>, stamped: bool, words: String) -> Deed {
+        Deed { to, stamped, words, retyped: false }
+    }
+}
+
 /// The memory.
 pub(crate) struct Ledger {
     pub(crate) seq: Seq,

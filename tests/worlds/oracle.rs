@@ -192,7 +192,7 @@ impl Oracle {
         let (tickets, absences) = (copy.tickets(), copy.absences());
         let (types, custom_fields) = copy.scope();
         let (fields, debts, none) = (copy.fields(), copy.debts(), Fields::new());
-        if !custom_fields && !(fields.is_empty() && debts.is_empty()) {
+        if !(custom_fields || fields.is_empty() && debts.is_empty()) {
             return Err("custom fields are here or owed, and they are not to be copied".into());
         }
         for id in ledger.listed() {

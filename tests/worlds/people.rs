@@ -51,7 +51,7 @@ pub(crate) fn act(
             saw.push(Happening::Edited);
             ledger.witness(server, now, |server| {
                 server.edit(one, edit, now);
-                Deed { to: vec![one], stamped: true, words, ..Deed::default() }
+                Deed::new(vec![one], true, words)
             });
         }
         24..32 if may_enter => {
@@ -77,12 +77,7 @@ pub(crate) fn act(
             saw.push(if walking { Happening::LeftInMidWalk } else { Happening::LeftBetweenPasses });
             ledger.witness(server, now, |server| {
                 server.delete(one, now);
-                Deed {
-                    to: vec![one],
-                    stamped: delete_stamps,
-                    words: format!("deletes {one}"),
-                    ..Deed::default()
-                }
+                Deed::new(vec![one], delete_stamps, format!("deletes {one}"))
             });
             ledger.note(one, |life| life.deleted = true);
         }
@@ -90,7 +85,7 @@ pub(crate) fn act(
             saw.push(if walking { Happening::LeftInMidWalk } else { Happening::LeftBetweenPasses });
             ledger.witness(server, now, |server| {
                 server.hide(&[one, other]);
-                Deed { to: vec![], stamped: false, words: format!("hides {one}, {other}"), ..Deed::default() }
+                Deed::new(vec![], false, format!("hides {one}, {other}"))
             });
             for id in [one, other] {
                 ledger.note(id, |life| life.hidden = true);
@@ -102,12 +97,7 @@ pub(crate) fn act(
             ledger.witness(server, now, |server| {
                 server.restore(id, now);
                 server.reveal(&[id]);
-                Deed {
-                    to: vec![id],
-                    stamped: delete_stamps,
-                    words: format!("restores and reveals {id}"),
-                    ..Deed::default()
-                }
+                Deed::new(vec![id], delete_stamps, format!("restores and reveals {id}"))
             });
             ledger.note(id, |life| (life.deleted, life.hidden) = (false, false));
         }
@@ -115,12 +105,7 @@ pub(crate) fn act(
             saw.push(Happening::Merged);
             ledger.witness(server, now, |server| {
                 server.merge(one, other, now);
-                Deed {
-                    to: vec![one],
-                    stamped: merge_stamps,
-                    words: format!("merges {one} into {other}"),
-                    ..Deed::default()
-                }
+                Deed::new(vec![one], merge_stamps, format!("merges {one} into {other}"))
             });
             ledger.note(one, |life| life.merged = true);
         }
@@ -132,12 +117,7 @@ pub(crate) fn act(
             saw.push(Happening::SilentChange);
             ledger.witness(server, now, |server| {
                 server.recount_sla(one, now);
-                Deed {
-                    to: vec![one],
-                    stamped: sla_stamps,
-                    words: format!("recounts the SLA of {one}"),
-                    ..Deed::default()
-                }
+                Deed::new(vec![one], sla_stamps, format!("recounts the SLA of {one}"))
             });
         }
         88..95 if may_enter => return commit_late(ledger, server, now, moment, one, chance),
@@ -177,7 +157,7 @@ pub(crate) fn act_widely(
             ledger.witness(server, now, |server| {
                 let words = format!("types {value} into field {field} of {one}");
                 server.edit(one, Edit::Custom { field, value, display: text.to_owned() }, now);
-                Deed { to: vec![one], stamped: true, words, ..Deed::default() }
+                Deed::new(vec![one], true, words)
             });
             Happening::FieldTyped
         }
@@ -232,7 +212,7 @@ fn unmerge(ledger: &mut Ledger, server: &mut Server, now: DateTime<Utc>, id: i64
     let stamped = server.knobs().merge_stamps.is_on();
     ledger.witness(server, now, |server| {
         server.unmerge(id, now);
-        Deed { to: vec![id], stamped, words: format!("unmerges {id}"), ..Deed::default() }
+        Deed::new(vec![id], stamped, format!("unmerges {id}"))
     });
     ledger.note(id, |life| life.deleted &= !std::mem::take(&mut life.merged));
 }
@@ -283,7 +263,7 @@ fn commit_late(
     server.knobs().commit_delay_ms = u32::try_from(delay).unwrap_or(u32::MAX);
     ledger.witness(server, now, |server| {
         server.edit(id, Edit::Summary(format!("Late by {delay} ms")), now);
-        Deed { to: vec![id], stamped: true, words: format!("edits {id}, {delay} ms late"), ..Deed::default() }
+        Deed::new(vec![id], true, format!("edits {id}, {delay} ms late"))
     });
     server.knobs().commit_delay_ms = usual;
 }
