@@ -99,6 +99,10 @@ impl Oracle {
         // What was stored before may have become of another type since; the fill after it brings it back.
         let shifted = moves.iter().any(|step| step.run_id == Some(run) && step.reason == "scope_changed");
         tombstones(copy, (ledger, server, now), run, before.seq, &scope.0, shifted)?;
+        let left = copy.tombstones(run).iter().filter(|(_, reason)| reason != "out_of_scope").count();
+        if 20 < left && !seen.accepts_deletes() && copy.tickets().len() + left < 20 * left {
+            return Err(format!("{left} tickets left at once in pass {run}, and nobody said that they may"));
+        }
         if scope.1
             && copy.is_filled()
             && let Some(id) = copy.forgotten().first()

@@ -64,12 +64,8 @@ pub(crate) fn act(
                 for id in &to {
                     server.edit(*id, Edit::Agent(CLOSED), now);
                 }
-                Deed {
-                    words: format!("edits {} at once: {to:?}", to.len()),
-                    to,
-                    stamped: true,
-                    ..Deed::default()
-                }
+                let words = format!("edits {} at once: {to:?}", to.len());
+                Deed::new(to, true, words)
             });
         }
         32..42 if may_enter => create(ledger, server, now, chance, moment),

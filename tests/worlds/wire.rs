@@ -177,6 +177,11 @@ impl Seen {
         self.lists.iter().any(|list| list.received.is_some())
     }
 
+    /// Whether a person said that however many tickets are gone, they are.
+    pub(crate) fn accepts_deletes(&self) -> bool {
+        self.plan.accept_deletes
+    }
+
     /// The first answer with a list that came.
     pub(crate) fn first(&self) -> Option<ListAnswer> {
         self.lists.iter().find(|list| list.received.is_some()).copied()
