@@ -189,7 +189,7 @@ fn furnish(dir: &Path, url: &str, client_id: &str, secret: &str) -> Result<PathB
     let text = format!(
         "# Written by `halosync demo`. The server is simulated; its limit is set far away.\n\n\
          [halo]\nserver_url = \"{url}\"\nclient_id = \"{client_id}\"\nclient_secret_file = \"client-secret\"\n\
-         rate_limit = \"100000/1m\"\n\n[store]\nfull_text = true\n"
+         rate_limit = \"100000/1m\"\ninclude_custom_fields = true\n\n[store]\nfull_text = true\n"
     );
     write("agent.toml", 0o640, &text)
 }

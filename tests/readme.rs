@@ -47,12 +47,15 @@ fn the_demo_plays_every_step_and_every_query_of_the_readme_answers_on_its_copy()
     let copy = rusqlite::Connection::open(folder.path().join("demo/halosync.db")).unwrap();
     let readme = readme();
     let queries = queries(&readme);
-    assert_eq!(queries.len(), 6);
-    for (query, rows) in queries.iter().zip([2.., 20.., 25.., 3.., 0.., 1..]) {
+    assert_eq!(queries.len(), 7);
+    for (query, rows) in queries.iter().zip([2.., 20.., 25.., 3.., 20.., 0.., 1..]) {
         let mut statement = copy.prepare(query).unwrap_or_else(|error| panic!("{error}\n{query}"));
         let found = statement.query_map([], |_| Ok(())).unwrap().count();
         assert!(rows.contains(&found), "{found} rows for\n{query}");
     }
+    let fields = "SELECT COUNT(*) FROM ticket_custom_fields WHERE NAME = 'CFService' AND TEXT <> ''";
+    let filled: i64 = copy.query_row(fields, [], |row| row.get(0)).unwrap();
+    assert!(100 < filled, "{filled} tickets name their service");
     // Three went, and the server's word was asked for each.
     let gone: String = copy
         .query_row("SELECT GROUP_CONCAT(DISTINCT REASON) FROM deleted_tickets", [], |row| row.get(0))

@@ -21,10 +21,10 @@ use crate::ticket::{CustomField, CustomFields, Ticket};
 const LISTED_FIELDS: &str = "custom_fields";
 
 /// Where the definitions are from.
-const DEFINITIONS: &str = "custom_field_definitions";
+const DEFINITIONS: &str = "field_list";
 
 /// Whether a full walk asked for every field that is known.
-pub(super) const FIELDS_WALKED: &str = "custom_fields_walked";
+pub(super) const FIELDS_WALKED: &str = "field_walk";
 
 /// The word while nothing was compared: what the list tells is believed, and not proven.
 const UNCOMPARED: &str = "not_compared";
