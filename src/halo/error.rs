@@ -170,6 +170,20 @@ impl HaloError {
         }
     }
 
+    /// Whether it may be that of the one ticket that was asked for; others would fail as well if it is not.
+    #[must_use]
+    pub fn may_be_of_one_ticket(&self) -> bool {
+        let of_the_answer = match self {
+            HaloError::Unreadable(_) | HaloError::TooLarge { .. } | HaloError::Unavailable { .. } => true,
+            HaloError::Refused { status, .. } => *status != 401,
+            HaloError::Unreachable { .. }
+            | HaloError::Throttled { .. }
+            | HaloError::Credentials { .. }
+            | HaloError::Misled { .. } => false,
+        };
+        of_the_answer && !self.is_of_the_token()
+    }
+
     /// Whether it is in the answer that something is wrong, so that a part of it may be had.
     #[must_use]
     pub(super) fn is_of_the_answer(&self) -> bool {

@@ -7,7 +7,8 @@ use chrono::TimeDelta;
 
 use super::account::{Account, Newest, Verdict};
 use super::confirm::{End, Missed};
-use super::fields::{FIELDS_WALKED, FieldSource};
+use super::definitions::FIELDS_WALKED;
+use super::fields::FieldSource;
 use super::mapping::Unexplained;
 use super::pass::{Outcome, Pass, Report};
 use super::walk::{Plan, Walked};

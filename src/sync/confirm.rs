@@ -7,7 +7,6 @@ use roaring::RoaringTreemap;
 
 use super::SyncError;
 use super::absence::{self, Conclusion, Judgement, NOT_ASKED, Word};
-use super::fields::is_of_one_ticket;
 use super::mapping::Mapping;
 use super::pass::{Outcome, Pass, out_of_scope};
 use super::walk::Walked;
@@ -113,7 +112,7 @@ impl Pass {
             let conclusion = match self.halo.ticket(*id).await {
                 Ok((single, _)) => absence::conclude(word(&single), &self.settings.scope),
                 // One ticket that cannot be read does not keep the others from being judged.
-                Err(error) if is_of_one_ticket(&error) && failures < FAILURES_MAX => {
+                Err(error) if error.may_be_of_one_ticket() && failures < FAILURES_MAX => {
                     failures += 1;
                     Conclusion::Stays("unreadable")
                 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::SyncError;
 use super::conclusion::end_run;
-use super::fields::{FieldSource, is_of_one_ticket};
+use super::fields::FieldSource;
 use super::pass::{Outcome, Pass, Report};
 use crate::halo::{HaloError, Receipt, Single};
 use crate::store::{Debt, Failing, Fate, FieldsRead, Paid, StoreError, Writing};
@@ -62,7 +62,7 @@ pub fn answered(id: i64, answer: Result<(Single, Receipt), HaloError>) -> Result
         Ok((Single::Forbidden, _)) => Answered::Refused,
         Err(HaloError::Unreadable(_)) => Answered::Failed("not_understood"),
         Err(HaloError::TooLarge { .. }) => Answered::Failed("too_large"),
-        Err(error) if is_of_one_ticket(&error) => Answered::Failed("unavailable"),
+        Err(error) if error.may_be_of_one_ticket() => Answered::Failed("unavailable"),
         Err(error) => return Err(error),
     })
 }

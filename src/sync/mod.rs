@@ -1,15 +1,17 @@
 //! One pass: from the first request to the watermark.
 //!
-//! [`account`], [`reading`], [`seek`], [`calibration`] and [`absence`] decide and are pure: answers go
-//! in, what to ask next and what to conclude come out. `pages` fetches, `writer` stores, `walk` does
-//! both as the account says, `confirm` asks about single tickets, `pass` puts the parts in order. Time
-//! comes in as a function, so that a test can give any.
+//! [`account`], [`reading`], [`seek`], [`calibration`], [`absence`] and [`fields`] decide and are pure:
+//! answers go in, what to ask next and what to conclude come out. `settle` brings the copy to its scope,
+//! `pages` fetches, `mapping` makes rows that can be stored, `writer` stores, `walk` does all that as the
+//! account says, `confirm` asks about single tickets, `conclusion` ends a walk, `detail` reads what custom
+//! fields are owed, `pass` puts the parts in order. Time comes in as a function, so that a test can give any.
 
 pub mod absence;
 pub mod account;
 pub mod calibration;
 mod conclusion;
 mod confirm;
+mod definitions;
 pub mod detail;
 pub mod fields;
 mod mapping;
