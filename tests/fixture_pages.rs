@@ -16,7 +16,7 @@ use halosync::sync::account::{Account, Rules, Verdict};
 use halosync::sync::reading::{Next, Received};
 use halosync::ticket::attribute::{MERGED_INTO_ID, STATUS, STATUS_ID};
 use halosync::ticket::parse::{self, List};
-use halosync::ticket::{ATTRIBUTES, Stamp, Ticket, Value};
+use halosync::ticket::{ATTRIBUTES, CustomField, Stamp, Ticket, Value};
 use secrecy::{ExposeSecret as _, SecretString};
 
 mod support;
@@ -782,14 +782,28 @@ async fn a_rate_limit_is_waited_for_and_is_no_fault_of_the_data() {
 }
 
 #[test]
-fn the_expected_custom_fields_belong_to_a_detail_that_is_read() {
+fn custom_fields_of_every_type_are_the_ones_that_were_written_down() {
     let name = "detail-with-custom-fields-of-each-type.expected.tsv";
-    let detail = name.replace(".expected.tsv", ".json");
-    let read = FILES.iter().find_map(|(file, comes)| match comes {
-        Comes::Ticket(id, ..) if *file == detail => Some(id.to_string()),
-        _ => None,
+    let detail = parse::single(&page(&name.replace(".expected.tsv", ".json"))).unwrap();
+    let told = detail.custom_fields().unwrap();
+    let member = |text: &str| match text {
+        "NULL" => None,
+        text => Some(serde_json::from_str::<serde_json::Value>(text).unwrap()),
+    };
+    let text = |text: &str| member(text).map(|it| it.as_str().unwrap().to_owned());
+    let table = String::from_utf8(page(name)).unwrap();
+    let expected = table.lines().skip(1).map(|line| {
+        let cells: Vec<_> = line.split('\t').collect();
+        assert_eq!(cells[0], detail.id().to_string());
+        CustomField {
+            id: cells[1].parse().unwrap(),
+            name: text(cells[2]),
+            label: text(cells[3]),
+            kind: member(cells[4]).and_then(|it| it.as_i64()),
+            value: text(cells[5]),
+            display: text(cells[6]),
+        }
     });
-    let text = String::from_utf8(page(name)).unwrap();
-    let ids: BTreeSet<_> = text.lines().skip(1).filter_map(|line| line.split('\t').next()).collect();
-    assert_eq!(ids, BTreeSet::from([read.as_deref().unwrap()]));
+    assert_eq!(told.fields(), expected.collect::<Vec<_>>());
+    assert_eq!(told.oddities(), []);
 }

@@ -3,6 +3,8 @@
 //! Pure. A server that knows `include_custom_fields` shows them with every row; only where it does not, or
 //! does it wrongly, is every changed ticket asked for alone (`halo-api.md` §2.6).
 
+use serde_json::Value as Json;
+
 use crate::store::Told;
 use crate::ticket::{CustomField, CustomFields, Ticket};
 
@@ -115,9 +117,9 @@ pub struct Sample {
 /// that holds nothing, so that is no difference.
 #[must_use]
 pub fn compare(samples: &[Sample], asked: &[i64]) -> FieldVerdict {
-    let filled = |fields: &CustomFields| -> Vec<(i64, Option<String>)> {
+    let filled = |fields: &CustomFields| -> Vec<(i64, Option<Json>)> {
         let fields = fields.fields().iter().filter(|it| it.is_filled() && asked.contains(&it.id));
-        fields.map(|field| (field.id, field.value.clone())).collect()
+        fields.map(|field| (field.id, field.value.as_deref().map(meaning))).collect()
     };
     let (mut shown, mut unlisted) = (false, false);
     for Sample { listed, alone } in samples {
@@ -139,6 +141,11 @@ pub fn compare(samples: &[Sample], asked: &[i64]) -> FieldVerdict {
         }
         (false, _) => FieldVerdict::Unknown,
     }
+}
+
+/// A value without the order in which its members are written.
+fn meaning(value: &str) -> Json {
+    serde_json::from_str(value).unwrap_or_else(|_| value.into())
 }
 
 #[cfg(test)]

@@ -248,12 +248,22 @@ fn text(raw: &str, repaired: &mut usize) -> Option<String> {
             *repaired += text.bytes().filter(|byte| *byte == 0).count();
             Some(clean(&text))
         }
-        // One spelling, whatever the blanks and the order of the members.
-        b'[' | b'{' => {
-            Some(serde_json::from_str::<Json>(raw).map_or_else(|_| raw.into(), |it| it.to_string()))
-        }
+        b'[' | b'{' => Some(without_blanks(raw)),
         _ => Some(raw.to_owned()),
     }
+}
+
+/// JSON text without the blanks between its parts, so that how it is laid out means nothing.
+fn without_blanks(raw: &str) -> String {
+    let (mut in_text, mut escaped) = (false, false);
+    raw.chars()
+        .filter(|it| {
+            let kept = in_text || !it.is_ascii_whitespace();
+            in_text ^= *it == '"' && !escaped;
+            escaped = *it == '\\' && !escaped;
+            kept
+        })
+        .collect()
 }
 
 fn hash(fields: &[CustomField], oddities: &[Oddity]) -> u64 {
@@ -297,7 +307,7 @@ mod tests {
             ("true", Some("true")),
             ("null", None),
             ("[ 1, 2 ]", Some("[1,2]")),
-            (r#"[ {"b": 1, "a": "x"} ]"#, Some(r#"[{"a":"x","b":1}]"#)),
+            (r#"[ {"b": 1.0, "a": "x \" y\\"} ]"#, Some(r#"[{"b":1.0,"a":"x \" y\\"}]"#)),
         ] {
             let fields = read(&format!(r#"[{{"value": {json}, "id": 7, "name": "CFx"}}]"#));
             assert_eq!(fields.get(7).unwrap().value.as_deref(), value, "{json}");

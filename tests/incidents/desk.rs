@@ -12,7 +12,7 @@ use halosync::halo::{Answer, Ask, Broken, Halo, Terms, Throttle, Transport};
 use halosync::retry::Policy;
 use halosync::scope::{MAPPING, Scope};
 use halosync::simulator::{Endpoint, Fault, PlainList, Server, Settings};
-use halosync::store::{Options, Store};
+use halosync::store::{Fate, Options, Store, StoreError, Writing};
 use halosync::sync::{self, Outcome, Pass, Report, SharedStore, SyncError};
 use halosync::ticket::{Stamp, Value};
 use halosync::watermark::{Schedule, Walk, Watermark};
@@ -270,6 +270,11 @@ impl Desk {
 
     pub(crate) fn covered_until(&self) -> Option<Stamp> {
         self.mark().and_then(|mark| mark.covered_until)
+    }
+
+    /// Writes into the database behind the agent's back.
+    pub(crate) fn write(&self, work: impl FnOnce(&Writing<'_>) -> Result<(), StoreError>) {
+        self.store.lock().write(Fate::Commit, work).unwrap();
     }
 
     pub(crate) fn database(&self) -> PathBuf {

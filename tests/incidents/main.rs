@@ -35,6 +35,7 @@ mod desk;
 mod fields;
 mod paging;
 mod poison;
+mod scope;
 mod state;
 
 use std::collections::BTreeSet;

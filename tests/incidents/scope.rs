@@ -1,0 +1,154 @@
+//! What is copied changes between two starts of the agent; and what the server calls its statuses and types.
+
+use halosync::simulator::{Edit, Endpoint};
+use halosync::sync::SyncError;
+use halosync::ticket::Stamp;
+
+use crate::desk::{Desk, follows, minutes, virtually};
+
+fn types(desk: &Desk) -> Vec<String> {
+    desk.texts("SELECT DISTINCT CAST(TICKET_TYPE_ID AS TEXT) FROM tickets ORDER BY 1")
+}
+
+/// The tickets of these types that the server has.
+fn wanted(desk: &Desk, types: &[i64]) -> i64 {
+    let ids = desk.ids();
+    desk.with(|server, now| {
+        let kind = |id: &i64| server.row(*id, now).unwrap()["tickettype_id"].as_i64().unwrap();
+        i64::try_from(ids.iter().filter(|id| types.is_empty() || types.contains(&kind(id))).count()).unwrap()
+    })
+}
+
+#[test]
+fn a_type_filter_that_changes_to_and_fro_and_is_widened_and_removed_loses_nothing() {
+    virtually(async {
+        let mut desk = Desk::new(150, &[]);
+        desk.settings.scope.custom_fields = true;
+        let steps: [(&[&str], &[i64]); 6] = [
+            (&["Incident"], &[1]),
+            (&["service request"], &[3]),
+            (&["Incident"], &[1]),
+            (&["INCIDENT", " Service Request "], &[1, 3]),
+            (&[], &[]),
+            (&["Incident"], &[1]),
+        ];
+        let mut filled = 0;
+        for (names, ids) in steps {
+            desk.settings.ticket_types = names.iter().map(|name| (*name).to_owned()).collect();
+            // Somebody edits what is not copied now.
+            let some = desk.ids()[..20].to_vec();
+            desk.with(|server, now| some.iter().for_each(|id| server.edit(*id, Edit::Touch, now)));
+            minutes(30).await;
+            assert!(!follows(&desk.good().await), "{names:?}: the old position still stands");
+            assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), wanted(&desk, ids), "{names:?}");
+            if !ids.is_empty() {
+                let spelled: Vec<_> = ids.iter().map(ToString::to_string).collect();
+                assert_eq!(types(&desk), spelled, "{names:?}");
+            }
+            minutes(30).await;
+            assert!(follows(&desk.good().await), "{names:?}: filled, and the changes are not followed");
+            filled += 1;
+        }
+        let other = desk.number("SELECT COUNT(*) FROM changes WHERE op = 'd' AND reason <> 'out_of_scope'");
+        assert_eq!(other, 0, "tickets left for another reason than the filter");
+        let said = desk.number("SELECT COUNT(*) FROM watermark_journal WHERE reason = 'scope_changed'");
+        assert_eq!(said, filled - 1);
+        desk.settings.ticket_types.clear();
+        minutes(30).await;
+        desk.good().await;
+        desk.assert_equal("everything again");
+    });
+}
+
+/// Rows outside of a new scope leave in the transaction that drops the position: no brake, and nobody is asked about them.
+#[test]
+fn what_a_narrower_filter_leaves_out_leaves_at_once_and_costs_no_request() {
+    virtually(async {
+        let mut desk = Desk::new(200, &[]);
+        desk.good().await;
+        minutes(30).await;
+        desk.settings.ticket_types = vec!["Problem".to_owned()];
+        desk.forget();
+        desk.good().await;
+        assert_eq!(desk.singles(), 0);
+        let left = "SELECT COUNT(*) || ' in ' || COUNT(DISTINCT observed_at) FROM changes WHERE op = 'd'";
+        assert_eq!(desk.texts(left), [format!("{} in 1", 200 - wanted(&desk, &[4]))]);
+    });
+}
+
+#[test]
+fn an_unknown_type_is_an_error_with_the_names_that_exist_and_changes_nothing() {
+    virtually(async {
+        let mut desk = Desk::new(60, &[]);
+        desk.good().await;
+        let (changes, mark) = (desk.changes(), desk.covered_until());
+        desk.settings.ticket_types = vec!["Incidents".to_owned()];
+        match desk.sync().await {
+            Err(SyncError::UnknownType { name, known }) => {
+                assert_eq!(name, "Incidents");
+                assert!(known.contains(&"Incident".to_owned()), "{known:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!((desk.changes(), desk.covered_until()), (changes, mark));
+    });
+}
+
+#[test]
+fn a_copy_made_under_another_mapping_is_filled_again_and_unchanged_tickets_stay_silent() {
+    virtually(async {
+        let desk = Desk::new(60, &[]);
+        desk.good().await;
+        let changes = desk.changes();
+        desk.write(|writing| {
+            let mut mark = writing.snapshot().watermark()?.unwrap();
+            mark.scope.mapping = 0;
+            writing.set_watermark(&mark, None, None, Stamp::from_spelled("2026-11-22T12:00:00.000Z").unwrap())
+        });
+        minutes(30).await;
+        assert!(!follows(&desk.good().await), "it followed under another mapping");
+        assert_eq!(desk.changes(), changes);
+        desk.assert_equal("another mapping");
+    });
+}
+
+#[test]
+fn names_are_asked_for_daily_and_for_an_unknown_number_hourly_at_most() {
+    virtually(async {
+        let desk = Desk::new(60, &[]);
+        let asked = |desk: &Desk| {
+            desk.with(|server, _| {
+                let count = |endpoint| server.log().count(endpoint);
+                (count(Endpoint::Status), count(Endpoint::TicketType))
+            })
+        };
+        // Both lists are forbidden at first: the numbers of every row are unknown.
+        desk.inject("status:status=403");
+        desk.inject("tickettype:status=403");
+        desk.good().await;
+        assert_eq!(asked(&desk), (1, 1), "asked for once, though every row has unknown numbers");
+        assert_eq!(desk.number("SELECT COUNT(*) FROM tickets WHERE STATUS = CAST(STATUS_ID AS TEXT)"), 60);
+        for (after, expected) in [(30, (0, 0)), (31, (1, 1)), (30, (0, 0))] {
+            minutes(after).await;
+            desk.forget();
+            desk.with(|server, now| drop(server.edit_some(3, now)));
+            desk.good().await;
+            assert_eq!(asked(&desk), expected, "{after} minutes later");
+        }
+        // They come back: every ticket gets its name in one transaction.
+        desk.heal();
+        minutes(61).await;
+        desk.with(|server, now| drop(server.edit_some(3, now)));
+        desk.good().await;
+        desk.assert_nothing_lost("the names are back");
+        let renamed = "SELECT COUNT(DISTINCT observed_at) FROM changes WHERE reason = 'status_renamed'";
+        assert_eq!(desk.number(renamed), 1);
+        minutes(23 * 60).await;
+        desk.forget();
+        desk.good().await;
+        assert_eq!(asked(&desk), (0, 0), "known numbers are asked for daily only");
+        minutes(2 * 60).await;
+        desk.good().await;
+        assert_eq!(asked(&desk), (2, 1), "a day later: all statuses, and which of them are open");
+    });
+}
