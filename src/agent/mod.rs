@@ -50,13 +50,16 @@ pub struct Wish {
 }
 
 /// Requests that a killed pass may have made without writing them down: the pages of two batches of rows,
-/// those that the lanes fetched ahead, and what comes before the first page.
+/// those that the lanes fetched ahead, what comes before the first page, and what is compared after it.
 fn unrecorded(halo: &config::Halo) -> u64 {
     const TWO_BATCHES: u64 = 2 * sync::BATCH_ROWS as u64;
     const AHEAD_A_LANE: u64 = 4;
     const BEFORE_THE_FIRST: u64 = 6;
+    // Twice some tickets by the list and alone.
+    const COMPARED: u64 = 2 * (sync::SAMPLES_MAX as u64 + 1);
     let pages = TWO_BATCHES.div_ceil(u64::from(halo.page_size.max(1)));
-    pages + AHEAD_A_LANE * u64::from(halo.parallel_requests) + BEFORE_THE_FIRST
+    let compared = if halo.include_custom_fields { COMPARED } else { 0 };
+    pages + AHEAD_A_LANE * u64::from(halo.parallel_requests) + BEFORE_THE_FIRST + compared
 }
 
 /// Runs one pass.

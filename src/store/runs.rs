@@ -112,6 +112,20 @@ impl Writing<'_> {
         Ok(())
     }
 
+    /// Writes down no more than how often a pass asked so far.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn note_requests(&self, run_id: i64, figures: &RunFigures) -> Result<(), StoreError> {
+        let RunFigures { requests, list_requests, retries, .. } = figures;
+        self.connection
+            .prepare_cached(
+                "UPDATE runs SET requests = ?2, list_requests = ?3, retries = ?4 WHERE run_id = ?1",
+            )?
+            .execute((run_id, requests.cast_signed(), list_requests.cast_signed(), retries.cast_signed()))?;
+        Ok(())
+    }
+
     /// Ends a pass.
     ///
     /// # Errors

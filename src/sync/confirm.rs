@@ -18,6 +18,10 @@ use crate::watermark::Watermark;
 /// How many tickets one request asks for by number.
 const IDS_A_REQUEST: usize = 100;
 
+/// After so many single tickets it is written down how often the server was asked: a kill must not let the
+/// next pass ask too often.
+const NOTED_EVERY: usize = 16;
+
 /// When so many single tickets cannot be read in one pass, it is not the tickets that are to blame.
 const FAILURES_MAX: u32 = 5;
 
@@ -108,7 +112,10 @@ impl Pass {
         }
         let shown: HashSet<i64> = present.iter().map(|sighting| sighting.ticket.id()).collect();
         let (mut concluded, mut failures) = (Vec::new(), 0);
-        for id in absent.iter().filter(|id| !shown.contains(id)) {
+        for (place, id) in absent.iter().filter(|id| !shown.contains(id)).enumerate() {
+            if place % NOTED_EVERY == 0 {
+                self.note_requests().await?;
+            }
             let conclusion = match self.halo.ticket(*id).await {
                 Ok((single, _)) => absence::conclude(word(&single), &self.settings.scope),
                 // One ticket that cannot be read does not keep the others from being judged.

@@ -33,7 +33,7 @@ const UNCOMPARED: &str = "not_compared";
 const SAMPLES_PER_TYPE: u32 = 3;
 
 /// Tickets that are compared at the most; every one costs a request.
-const SAMPLES_MAX: u32 = 15;
+pub const SAMPLES_MAX: u32 = 15;
 
 /// How long a verdict that could not be reached is left alone.
 const UNKNOWN_VALID: TimeDelta = TimeDelta::days(1);
@@ -213,7 +213,7 @@ impl Pass {
             let mut alone = match self.detail_if_any(row.id()).await {
                 Ok(Some(alone)) => alone,
                 Ok(None) => continue,
-                Err(_) if !samples.is_empty() => break,
+                Err(SyncError::Halo(_)) if !samples.is_empty() => break,
                 Err(error) => return Err(error),
             };
             if alone.last_update() == row.last_update() {

@@ -27,10 +27,10 @@ const PAUSE: TimeDelta = TimeDelta::minutes(5);
 const PAUSE_MAX: TimeDelta = TimeDelta::days(1);
 
 /// Tickets a lane between two commits: few enough that little is asked for twice after a kill.
-const TICKETS_A_LANE: u32 = 8;
+const TICKETS_A_LANE: u32 = 4;
 
-/// When so many in a row cannot be read, it is not the tickets that are to blame.
-const FAILURES_MAX: u64 = 8;
+/// When so many at once cannot be read, and no other can, it is not the tickets that are to blame.
+const FAILURES_MAX: usize = 4;
 
 /// What became of a debt when its ticket was asked for.
 #[derive(Clone, Debug)]
@@ -87,8 +87,8 @@ struct Figures {
     paid: u64,
     /// Those of them whose custom fields differed from the stored ones.
     changed: u64,
-    /// Tickets that owe them still.
-    owing: u64,
+    /// Tickets that could not be read, this time.
+    failed: usize,
 }
 
 /// What single tickets said, and the failure that is none of theirs.
@@ -124,6 +124,7 @@ impl Pass {
     async fn pay(&self, source: &FieldSource, report: &mut Report) -> Result<(), SyncError> {
         if report.outcome == Outcome::Complete {
             self.compare_fields(source).await?;
+            self.note_requests().await?;
         }
         let batch = self.settings.parallel_requests.max(1) * TICKETS_A_LANE;
         let (mut after, mut followed) = (i64::MIN, Instant::now());
@@ -184,11 +185,11 @@ impl Pass {
             })
             .await?;
         report.tally = tally;
-        let Figures { paid, changed, owing } = figures;
-        tracing::info!(paid, changed, owing, "custom fields ticket by ticket");
+        let Figures { paid, changed, failed } = figures;
+        tracing::info!(paid, changed, failed, "custom fields ticket by ticket");
         match failure {
             Some(error) => Err(error.into()),
-            None => Ok(0 < paid || owing < FAILURES_MAX),
+            None => Ok(failed < FAILURES_MAX.max(debts.len())),
         }
     }
 
@@ -225,19 +226,20 @@ fn settle(
         let later = due_again(*attempts, now);
         match answer {
             Answered::Told(read) => match writing.store_fields(read, run_id, now)? {
-                Paid::Gone => continue,
+                Paid::Gone => {}
                 Paid::Stale => writing.put_off(*id, "stale", later)?,
                 paid => {
                     figures.paid += 1;
                     figures.changed += u64::from(paid == Paid::Changed);
-                    continue;
                 }
             },
             Answered::Missing => writing.close_missing(*id, now)?,
             Answered::Refused => writing.put_off(*id, "unreadable", now)?,
-            Answered::Failed(why) => writing.put_off(*id, why, later)?,
+            Answered::Failed(why) => {
+                writing.put_off(*id, why, later)?;
+                figures.failed += 1;
+            }
         }
-        figures.owing += 1;
     }
     Ok(figures)
 }

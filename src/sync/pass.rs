@@ -314,6 +314,15 @@ impl Pass {
         Ok(Plan { walk, walk_id, lists, mark, mapping, seq, fill, taken_up, yields: false })
     }
 
+    /// Writes down how often the server was asked so far.
+    pub(super) async fn note_requests(&self) -> Result<(), SyncError> {
+        let run_id = self.run_id;
+        let run = Tally::default().figures(self.halo.spent());
+        self.store
+            .work(move |store| store.write(Fate::Commit, |writing| writing.note_requests(run_id, &run)))
+            .await
+    }
+
     /// Writes down why the pass ended early; that it cannot be written down is no second failure.
     fn note_failure(&self, error: &SyncError) {
         let (run_id, now, spent) = (self.run_id, (self.wall)(), self.halo.spent());

@@ -233,14 +233,14 @@ fn inc_57_and_58_a_detail_that_fails_is_a_debt_that_outlives_the_mark_and_is_pai
 #[test]
 fn debts_that_failed_take_a_quarter_of_a_window_and_fresh_ones_as_much_as_they_need() {
     virtually(async {
-        let mut desk = desk(200, &["include_custom_fields=ignored"]);
+        let mut desk = desk(100, &["include_custom_fields=ignored"]);
         desk.settings.parallel_requests = 32;
         desk.inject("ticket:html=200");
         desk.good().await;
-        assert_eq!(desk.number("SELECT COUNT(*) FROM debts WHERE attempts = 1"), 200);
+        assert_eq!(desk.number("SELECT COUNT(*) FROM debts WHERE attempts = 1"), 100);
         desk.heal();
         desk.settings.requests_a_window = 100;
-        for left in [175, 150] {
+        for left in [75, 50] {
             minutes(60).await;
             desk.forget();
             desk.good().await;
@@ -320,21 +320,21 @@ fn a_detail_of_an_older_version_is_not_stored_over_a_newer_row() {
 fn a_pass_that_is_stopped_while_it_reads_details_owes_the_rest() {
     virtually(async {
         let desk = desk(60, &["include_custom_fields=ignored", "latency_ms=1000"]);
-        // When the second batch is under way: 15 were compared, twice because they seemed wrong, and 32 make a batch.
+        // When the second batch is under way: 15 were compared, twice because they seemed wrong, and 16 make a batch.
         let world = std::sync::Arc::clone(&desk.world);
         let stop = async move {
-            while world.with(|server, _| server.log().count(Endpoint::Ticket)) < 2 * 15 + 32 + 5 {
+            while world.with(|server, _| server.log().count(Endpoint::Ticket)) < 2 * 15 + 16 + 5 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
         let ended = desk.sync_until(desk.settings.clone(), stop).await;
         assert!(matches!(ended, Err(SyncError::Stopped)), "it was not stopped");
         let owed = debts(&desk).len();
-        assert_eq!(owed, 60 - 32, "owed after one batch");
+        assert_eq!(owed, 60 - 16, "owed after one batch");
         minutes(1).await;
         desk.forget();
         assert!(follows(&desk.good().await), "the mark did not move with the walk");
-        assert_eq!(desk.singles(), 28, "the rest alone is asked for");
+        assert_eq!(desk.singles(), 44, "the rest alone is asked for");
         desk.assert_equal("stopped and gone on");
     });
 }
