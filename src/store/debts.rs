@@ -18,8 +18,8 @@ pub struct Debt {
 /// Which debts that were asked for in vain are to be paid.
 #[derive(Clone, Copy, Debug)]
 pub struct Failing {
-    /// Those due by now.
-    pub now: Stamp,
+    /// Those that were due before this.
+    pub before: Stamp,
     /// No debt can be due later than this, unless the local clock was wrong when it was put off.
     pub latest: Stamp,
     /// Those that the server refuses to show, too.
@@ -48,12 +48,12 @@ impl Snapshot<'_> {
     pub fn failing(&self, which: &Failing) -> Result<Vec<Debt>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT UID, attempts FROM debts
-             WHERE 0 < attempts AND CASE reason WHEN 'unreadable' THEN ?3 ELSE due_at <= ?1 OR ?2 < due_at END
+             WHERE 0 < attempts AND (due_at < ?1 OR ?2 < due_at) AND (?3 OR reason <> 'unreadable')
              ORDER BY due_at, UID LIMIT ?4",
         )?;
-        let Failing { now, latest, unreadable, at_most } = which;
+        let Failing { before, latest, unreadable, at_most } = which;
         let debts = statement
-            .query_map((now.to_string(), latest.to_string(), unreadable, at_most), |row| {
+            .query_map((before.to_string(), latest.to_string(), unreadable, at_most), |row| {
                 Ok(Debt { id: row.get(0)?, attempts: row.get(1)? })
             })?;
         Ok(debts.collect::<Result<_, _>>()?)

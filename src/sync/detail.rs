@@ -127,7 +127,7 @@ impl Pass {
             self.note_requests().await?;
         }
         let batch = self.settings.parallel_requests.max(1) * TICKETS_A_LANE;
-        let (mut after, mut followed) = (i64::MIN, Instant::now());
+        let (began, mut after, mut followed) = ((self.wall)(), i64::MIN, Instant::now());
         loop {
             let unread = self.store.work(move |store| store.read(|it| it.unread(after, batch))).await?;
             let Some(last) = unread.last() else { break };
@@ -140,10 +140,10 @@ impl Pass {
                 followed = Instant::now();
             }
         }
-        let now = (self.wall)();
         let which = Failing {
-            now,
-            latest: now.minus(-PAUSE_MAX),
+            // Those that were refused just now are not asked for once more.
+            before: began,
+            latest: (self.wall)().minus(-PAUSE_MAX),
             unreadable: report.walk == Walk::Full,
             at_most: share(self.settings.requests_a_window),
         };
