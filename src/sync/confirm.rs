@@ -18,6 +18,9 @@ use crate::watermark::Watermark;
 /// How many tickets one request asks for by number.
 const IDS_A_REQUEST: usize = 100;
 
+/// And how many rows: as many as a server gives at the most.
+const IDS_A_PAGE: u32 = 100;
+
 /// After so many single tickets it is written down how often the server was asked: a kill must not let the
 /// next pass ask too often.
 const NOTED_EVERY: usize = 16;
@@ -132,14 +135,25 @@ impl Pass {
 
     /// Those of some tickets that the list shows when asked for them by number.
     async fn sightings(&self, mapping: &Mapping, ids: &[i64]) -> Result<Vec<Sighting>, SyncError> {
-        let Listed { list, receipt } = self.listed(ids, mapping.fields.asked()).await?;
-        let wanted = list.tickets.into_iter().filter(|ticket| ids.binary_search(&ticket.id()).is_ok());
-        Ok(wanted.filter_map(|ticket| mapping.sighting(ticket, receipt.request_no)).collect())
+        let query = ListQuery { filter: Filter::Ids(ids.to_vec()), fields: mapping.fields.asked() };
+        let (mut sightings, mut received) = (Vec::new(), 0);
+        // More than one page where the server gives fewer rows than it is asked for.
+        for number in 1.. {
+            let Listed { list, receipt } = self.halo.page(&query, number, IDS_A_PAGE).await?;
+            received += list.received;
+            let last = list.received == 0 || list.record_count.is_none_or(|count| count <= received as u64);
+            let wanted = list.tickets.into_iter().filter(|ticket| ids.binary_search(&ticket.id()).is_ok());
+            sightings.extend(wanted.filter_map(|ticket| mapping.sighting(ticket, receipt.request_no)));
+            // A server that does not know `ticketids` would show everything, page by page.
+            if last || ids.len() <= received {
+                break;
+            }
+        }
+        Ok(sightings)
     }
 
-    async fn listed(&self, ids: &[i64], fields: Vec<i64>) -> Result<Listed, SyncError> {
-        let query = ListQuery { filter: Filter::Ids(ids.to_vec()), fields };
-        Ok(self.halo.page(&query, 1, self.settings.page_size.max(100)).await?)
+    async fn listed(&self, id: i64) -> Result<Listed, SyncError> {
+        Ok(self.halo.page(&Filter::Ids(vec![id]).into(), 1, IDS_A_PAGE).await?)
     }
 
     /// Which of the versions that are older than the stored ones the server really means. `before` are
@@ -172,13 +186,9 @@ impl Pass {
             let now = match self.halo.ticket(id).await?.0 {
                 Single::Found(ticket) => Some(*ticket),
                 // It is listed and not to be had alone: then the list has the last word.
-                Single::Missing | Single::Forbidden => self
-                    .listed(&[id], Vec::new())
-                    .await?
-                    .list
-                    .tickets
-                    .into_iter()
-                    .find(|ticket| ticket.id() == id),
+                Single::Missing | Single::Forbidden => {
+                    self.listed(id).await?.list.tickets.into_iter().find(|ticket| ticket.id() == id)
+                }
             };
             if now.is_some_and(|now| now.last_update() == sighting.ticket.last_update()) {
                 confirmed.push(sighting);
@@ -198,7 +208,7 @@ impl Pass {
             let updated = ticket.last_update();
             ticket.id() == id && updated.is_some_and(|at| walked.start.is_none_or(|start| at <= start))
         };
-        let Listed { list, .. } = self.listed(&[id], Vec::new()).await?;
+        let Listed { list, .. } = self.listed(id).await?;
         if let Some(ticket) = list.tickets.iter().find(|ticket| ticket.id() == id) {
             return Ok(!was_due(ticket));
         }

@@ -20,7 +20,8 @@ use crate::store::{Debt, Failing, Fate, FieldsRead, Paid, StoreError, Writing};
 use crate::ticket::Stamp;
 use crate::watermark::{State, Walk};
 
-/// A debt that could not be paid is due again after this, after twice this, and so on.
+/// A debt that could not be paid is due again with the next pass, then after this, after twice this, and so
+/// on.
 const PAUSE: TimeDelta = TimeDelta::minutes(5);
 
 /// And at least so often.
@@ -67,10 +68,11 @@ pub fn answered(id: i64, answer: Result<(Single, Receipt), HaloError>) -> Result
     })
 }
 
-/// When a debt that was asked for so often in vain is due again.
+/// When a debt is due again that was just asked for in vain, as it was so many times before.
 #[must_use]
-pub fn due_again(attempts: u32, now: Stamp) -> Stamp {
-    let pause = 2i32.checked_pow(attempts).map_or(PAUSE_MAX, |times| (PAUSE * times).min(PAUSE_MAX));
+pub fn due_again(before: u32, now: Stamp) -> Stamp {
+    let Some(doublings) = before.checked_sub(1) else { return now };
+    let pause = 2i32.checked_pow(doublings).map_or(PAUSE_MAX, |times| (PAUSE * times).min(PAUSE_MAX));
     now.minus(-pause)
 }
 
@@ -249,11 +251,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_debt_that_cannot_be_paid_is_tried_again_after_longer_and_longer_and_daily_at_the_least() {
+    fn a_debt_that_cannot_be_paid_is_tried_by_the_next_pass_then_after_longer_and_longer_and_daily_at_least()
+    {
         let now = Stamp::from_spelled("2026-03-04T10:20:30.000Z").unwrap();
         let minutes = |attempts| (due_again(attempts, now).instant() - now.instant()).num_minutes();
-        let pauses: Vec<_> = (0..11).map(minutes).collect();
-        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
+        let pauses: Vec<_> = (0..12).map(minutes).collect();
+        assert_eq!(pauses, [0, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
         assert_eq!(minutes(u32::MAX), 1440);
     }
 }

@@ -209,10 +209,13 @@ fn inc_87_a_reader_sees_all_that_left_in_one_walk_or_none_of_it() {
 
 /// Old closed tickets leave the list; those that the server has come back by the hundred, and only the others are asked
 /// for alone.
-#[test]
-fn three_hundred_absences_cost_three_requests_and_one_for_each_that_does_not_return() {
+/// A server that gives fewer rows than that needs more pages, and none of them is asked for alone either.
+#[rstest]
+fn three_hundred_absences_cost_three_requests_and_one_for_each_that_does_not_return(
+    #[values((100, 3), (40, 9))] (cap, requests): (u32, usize),
+) {
     virtually(async {
-        let mut desk = Desk::new(1_000, &[]);
+        let mut desk = Desk::new(1_000, &[&format!("page_cap={cap}")]);
         desk.settings.page_size = 100;
         desk.settings.delete_guard = 1.0;
         desk.good().await;
@@ -232,7 +235,8 @@ fn three_hundred_absences_cost_three_requests_and_one_for_each_that_does_not_ret
         minutes(1).await;
         desk.forget();
         desk.full().await;
-        assert_eq!(desk.asked_for("ticketids").len(), 3, "requests by number");
+        let by_number = desk.asked_for("ticketids").len();
+        assert!(by_number <= requests, "{by_number} requests by number, {requests} at most");
         assert_eq!(desk.singles(), 40, "single tickets");
         assert_eq!(tombstones(&desk).len(), 40);
     });
