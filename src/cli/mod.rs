@@ -12,6 +12,7 @@ mod reset;
 mod simulate;
 mod status;
 mod sync;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -22,7 +23,7 @@ use rustix::fs::Mode;
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, AgentError, Signal};
-use args::{Arguments, Color, Command};
+use args::{Arguments, Color, Command, Export};
 
 /// Runs a command line and gives the status to end with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -82,6 +83,8 @@ fn dispatch(arguments: &Arguments) -> Ended {
         Command::Sync(wish) => sync::sync(arguments, &load()?, wish),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
         Command::Reset(wish) => reset::reset(arguments, &load()?, wish),
+        // Whoever verifies has neither settings nor a database.
+        Command::Export(Export::Verify { dir, expect_to }) => verify::verify(arguments, dir, *expect_to),
         Command::Export(export) => export::export(arguments, &load()?, export),
         Command::Demo(demo) => demo::demo(arguments, demo),
         Command::Simulate(simulate) => simulate::simulate(arguments, simulate),

@@ -2,23 +2,28 @@
 //! the disk, then renamed; and the folder is brought to the disk too, or the name could be lost.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Read as _, Write};
+use std::io::{self, Read as _, Write};
+use std::mem;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::ExportError;
 
-/// How the names of unfinished files begin; what is left of them after a kill is litter.
+/// How the names of unfinished files begin; what is left of them after a kill is settled by the next call.
 pub(super) const DRAFT_PREFIX: &str = ".halosync-";
 
-/// A file that has no name yet.
-pub struct Draft {
-    out: BufWriter<Hashing>,
-    folder: PathBuf,
-}
+/// Bytes that are hashed and written at a time.
+const PIECE: usize = 1 << 18;
+
+/// Pieces that wait to be written.
+const WAITING: usize = 2;
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,24 +34,16 @@ pub struct Written {
     pub sha256: String,
 }
 
-struct Hashing {
+/// A file that is being written and has no name yet; dropped, it leaves nothing behind.
+///
+/// Hashing and writing go on in a thread of their own, while the next rows are read.
+pub struct Draft {
     file: NamedTempFile,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        // Not through the wrapper: its errors name the draft, which nobody has heard of.
-        let written = self.file.as_file_mut().write(buffer)?;
-        self.hash.update(&buffer[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.as_file_mut().flush()
-    }
+    folder: PathBuf,
+    piece: Vec<u8>,
+    full: Option<SyncSender<Vec<u8>>>,
+    empty: Receiver<Vec<u8>>,
+    hand: Option<JoinHandle<io::Result<Written>>>,
 }
 
 impl Draft {
@@ -55,40 +52,164 @@ impl Draft {
     /// # Errors
     /// [`ExportError::CannotCreate`]
     pub fn new(folder: &Path) -> Result<Draft, ExportError> {
-        let file = tempfile::Builder::new()
-            .prefix(DRAFT_PREFIX)
-            // The group reads; the umask may take more away.
-            .permissions(Permissions::from_mode(0o640))
-            .tempfile_in(folder)
-            .map_err(ExportError::create(folder))?;
-        let hashing = Hashing { file, hash: Sha256::new(), bytes: 0 };
-        Ok(Draft { out: BufWriter::with_capacity(1 << 18, hashing), folder: folder.to_owned() })
+        let file = nameless(folder)?;
+        let mut out = file.as_file().try_clone().map_err(ExportError::create(folder))?;
+        let (full, pieces) = sync_channel::<Vec<u8>>(WAITING);
+        let (give_back, empty) = channel();
+        let hand = thread::spawn(move || {
+            let (mut hash, mut bytes) = (Sha256::new(), 0);
+            for mut piece in pieces {
+                // Not through the wrapper: its errors name the draft, which nobody has heard of.
+                out.write_all(&piece)?;
+                hash.update(&piece);
+                bytes += piece.len() as u64;
+                piece.clear();
+                // Nobody takes it where the last piece is already under way.
+                let _ = give_back.send(piece);
+            }
+            Ok(Written { bytes, sha256: hex(&hash.finalize()) })
+        });
+        let piece = Vec::with_capacity(PIECE);
+        Ok(Draft { file, folder: folder.to_owned(), piece, full: Some(full), empty, hand: Some(hand) })
+    }
+
+    /// Brings everything to the disk.
+    ///
+    /// # Errors
+    /// [`ExportError`]; nothing is left then.
+    pub fn finish(mut self) -> Result<Nameless, ExportError> {
+        let failed = ExportError::io(&self.folder);
+        match self.pass_on().and_then(|()| self.ended()) {
+            Ok(written) => Nameless::synced(self.file, self.folder, written),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn pass_on(&mut self) -> io::Result<()> {
+        let next = self.empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
+        let piece = mem::replace(&mut self.piece, next);
+        match &self.full {
+            Some(full) if full.send(piece).is_ok() => Ok(()),
+            // It stops taking pieces only when it failed, and says why then.
+            _ => Err(self.ended().err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn ended(&mut self) -> io::Result<Written> {
+        self.full = None;
+        let hand = self.hand.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        hand.join().map_err(|_| io::Error::other("the writing thread ended"))?
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if PIECE <= self.piece.len() {
+            self.pass_on()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where rows go: into a draft, packed or not.
+pub enum Sink {
+    /// As it comes.
+    Plain(Draft),
+    /// Packed; the same rows give the same bytes.
+    Gzip(Box<GzEncoder<Draft>>),
+}
+
+impl Sink {
+    pub(super) fn new(folder: &Path, gzip: bool) -> Result<Sink, ExportError> {
+        let draft = Draft::new(folder)?;
+        Ok(if gzip {
+            Sink::Gzip(Box::new(GzEncoder::new(draft, Compression::default())))
+        } else {
+            Sink::Plain(draft)
+        })
+    }
+
+    pub(super) fn finish(self, path: &Path) -> Result<Nameless, ExportError> {
+        match self {
+            Sink::Plain(draft) => draft.finish(),
+            Sink::Gzip(encoder) => encoder.finish().map_err(ExportError::io(path))?.finish(),
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Sink::Plain(draft) => draft.write(bytes),
+            Sink::Gzip(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is whole and on the disk, and has no name yet; dropped, it leaves nothing behind.
+pub struct Nameless {
+    file: NamedTempFile,
+    folder: PathBuf,
+    written: Written,
+}
+
+impl Nameless {
+    /// A small file.
+    ///
+    /// # Errors
+    /// [`ExportError`]; nothing is left then.
+    pub fn of(folder: &Path, bytes: &[u8]) -> Result<Nameless, ExportError> {
+        let mut file = nameless(folder)?;
+        file.as_file_mut().write_all(bytes).map_err(ExportError::io(folder))?;
+        let written = Written { bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) };
+        Nameless::synced(file, folder.to_owned(), written)
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn written(&self) -> &Written {
+        &self.written
     }
 
     /// Gives the file its name; a file that has that name already is an error and stays.
     ///
     /// # Errors
-    /// [`ExportError`]; there is no such file then.
+    /// [`ExportError`]; there is no such file then, except where only the folder could not be brought to
+    /// the disk.
     pub fn publish(self, name: &str) -> Result<Written, ExportError> {
         let path = self.folder.join(name);
-        let hashing =
-            self.out.into_inner().map_err(|error| error.into_error()).map_err(ExportError::io(&path))?;
-        let Hashing { file, hash, bytes } = hashing;
-        file.as_file().sync_all().map_err(ExportError::io(&path))?;
-        file.persist_noclobber(&path).map_err(|error| error.error).map_err(ExportError::create(&path))?;
+        self.file
+            .persist_noclobber(&path)
+            .map_err(|error| error.error)
+            .map_err(ExportError::create(&path))?;
         sync_folder(&self.folder)?;
-        Ok(Written { bytes, sha256: hex(&hash.finalize()) })
+        Ok(self.written)
+    }
+
+    fn synced(file: NamedTempFile, folder: PathBuf, written: Written) -> Result<Nameless, ExportError> {
+        file.as_file().sync_all().map_err(ExportError::io(&folder))?;
+        Ok(Nameless { file, folder, written })
     }
 }
 
-impl Write for Draft {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.out.write(buffer)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
+fn nameless(folder: &Path) -> Result<NamedTempFile, ExportError> {
+    let mut file = tempfile::Builder::new();
+    // The group reads; the umask may take more away.
+    file.prefix(DRAFT_PREFIX).permissions(Permissions::from_mode(0o640));
+    file.tempfile_in(folder).map_err(|error| {
+        // Its words name the draft, which nobody has heard of.
+        let source = error.raw_os_error().map_or(error, io::Error::from_raw_os_error);
+        ExportError::CannotCreate { path: folder.to_owned(), source }
+    })
 }
 
 /// Brings the names in a folder to the disk.
@@ -98,12 +219,12 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), ExportError> {
 
 /// What is in a file that is there already.
 pub(super) fn measure(path: &Path) -> Result<Written, ExportError> {
-    let mut file = File::open(path).map_err(ExportError::io(path))?;
+    let mut file = File::open(path).map_err(ExportError::read(path))?;
     let mut hash = Sha256::new();
     let mut bytes = 0;
-    let mut piece = vec![0; 1 << 16];
+    let mut piece = vec![0; PIECE];
     loop {
-        let read = file.read(&mut piece).map_err(ExportError::io(path))?;
+        let read = file.read(&mut piece).map_err(ExportError::read(path))?;
         if read == 0 {
             return Ok(Written { bytes, sha256: hex(&hash.finalize()) });
         }
@@ -112,15 +233,49 @@ pub(super) fn measure(path: &Path) -> Result<Written, ExportError> {
     }
 }
 
-/// Removes unfinished files of a process that was killed.
-pub(super) fn remove_litter(folder: &Path) -> Result<(), ExportError> {
-    for entry in fs::read_dir(folder).map_err(ExportError::io(folder))? {
-        let entry = entry.map_err(ExportError::io(folder))?;
-        if entry.file_name().to_string_lossy().starts_with(DRAFT_PREFIX) {
-            fs::remove_file(entry.path()).map_err(ExportError::io(&entry.path()))?;
+/// Makes folders that are not there yet. A link in the place of one is refused: what is behind it may be
+/// anybody's.
+pub(super) fn make_folders<const N: usize>(folders: [&Path; N]) -> Result<(), ExportError> {
+    for folder in folders {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_folder(folder)?,
+            made => made.map_err(ExportError::create(folder))?,
         }
     }
     Ok(())
+}
+
+fn check_folder(folder: &Path) -> Result<(), ExportError> {
+    // A trailing slash would have the link followed.
+    let bare: PathBuf = folder.components().collect();
+    let metadata = fs::symlink_metadata(&bare).map_err(ExportError::create(folder))?;
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        return Ok(());
+    }
+    let why = if kind.is_symlink() { "it is a symbolic link" } else { "it is no folder" };
+    Err(ExportError::create(folder)(io::Error::new(io::ErrorKind::NotADirectory, why)))
+}
+
+/// The entries of a folder: names and kinds, sorted.
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, fs::FileType)>, ExportError> {
+    let failed = || ExportError::read(folder);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        let kind = entry.file_type().map_err(failed())?;
+        entries.push((entry.file_name().to_string_lossy().into_owned(), kind));
+    }
+    entries.sort_by(|left, right| left.0.cmp(&right.0));
+    Ok(entries)
+}
+
+/// Removes a file; one that is not there is removed already.
+pub(super) fn remove(path: &Path) -> Result<(), ExportError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ExportError::io(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -3,10 +3,11 @@
 use rusqlite::Row;
 use serde_json::{Map, Value as Json};
 
+use super::mark::stamp;
 use super::upsert::{cell, columns};
-use super::{Snapshot, StoreError};
+use super::{Snapshot, StoreError, Writing};
 use crate::ticket::attribute::COUNT;
-use crate::ticket::{ATTRIBUTES, Cell, DeltaRow, Op, Table, Tally, Value};
+use crate::ticket::{ATTRIBUTES, Cell, DeltaRow, Op, Stamp, Table, Tally, Value};
 
 /// Each ticket's first and last record in a range; the first tells whether it was there before, the
 /// last whether it is there after.
@@ -24,6 +25,25 @@ impl Snapshot<'_> {
     pub fn greatest_seq(&self) -> Result<i64, StoreError> {
         let sql = "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)";
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// The number of the oldest record that is kept; that of the next one where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn oldest_seq(&self) -> Result<i64, StoreError> {
+        let oldest: Option<i64> =
+            self.connection.query_row("SELECT MIN(seq) FROM changes", [], |row| row.get(0))?;
+        oldest.map_or_else(|| Ok(self.greatest_seq()? + 1), Ok)
+    }
+
+    /// When the latest of the records after `from` up to `to` was made.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn observed_at(&self, from: i64, to: i64) -> Result<Option<Stamp>, StoreError> {
+        let sql = "SELECT MAX(observed_at) FROM changes WHERE ?1 < seq AND seq <= ?2";
+        stamp(self.connection.query_row(sql, (from, to), |row| row.get(0))?)
     }
 
     /// Gives one row for every ticket that the records after `from`, up to the newest one, changed; in
@@ -67,6 +87,10 @@ impl Snapshot<'_> {
         from: i64,
         mut take: impl FnMut(DeltaRow<'_>) -> Result<(), E>,
     ) -> Result<Tally, E> {
+        if from + 1 < self.oldest_seq()? {
+            let what = format!("no change record {} any more, where the next package begins", from + 1);
+            return Err(StoreError::Nonsense { what }.into());
+        }
         let sql = format!(
             "{ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, {} FROM touched
              JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq
@@ -139,6 +163,24 @@ impl Snapshot<'_> {
             }
         }
         Ok(tally)
+    }
+}
+
+impl Writing<'_> {
+    /// Removes the records from before `since`, as far as every consumer has them in a package, and tells how
+    /// many. A consumer that stands at 0 needs none: its first package is made of the tickets.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn forget_changes(&self, since: Stamp) -> Result<usize, StoreError> {
+        // A record before another that stays stays too, whatever the clock said: the log keeps no hole.
+        Ok(self.connection.execute(
+            "DELETE FROM changes WHERE seq <= COALESCE(
+                 (SELECT MIN(exported_seq) FROM consumers WHERE 0 < exported_seq), 9223372036854775807)
+             AND seq < COALESCE((SELECT seq FROM changes WHERE ?1 <= observed_at ORDER BY seq LIMIT 1),
+                 9223372036854775807)",
+            [since.to_string()],
+        )?)
     }
 }
 
