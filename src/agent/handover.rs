@@ -4,7 +4,6 @@
 //! the book of the database is written. A data file without a manifest, or a package that the book does
 //! not know, is finished by the next call; it is never made twice.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -115,7 +114,8 @@ impl Desk<'_> {
     /// The packages in the folder that the book does not know.
     fn strays(&self, folder: &Folder, consumer: &Consumer) -> Result<Vec<Stray>, AgentError> {
         let known = self.store.read(|snapshot| snapshot.packages(consumer.as_str()))?;
-        let known: BTreeSet<_> = known.iter().map(|it| Range { from: it.from_seq, to: it.to_seq }).collect();
+        let range = |it: &Delivered| Range { from: it.from_seq, to: it.to_seq };
+        let known = known.into_iter().map(|it| (range(&it), it.manifest_sha256)).collect();
         Ok(folder.strays(&known)?)
     }
 
@@ -178,8 +178,9 @@ impl Desk<'_> {
             if to == from {
                 return Ok::<_, AgentError>(None);
             }
-            let failed = |source| ExportError::Io { path: folder.path().to_owned(), source };
-            let (tally, data) = folder.write(style, &delta_columns(), |rows| {
+            let name = Range { from, to }.data_file(style);
+            let failed = |source| ExportError::Io { path: folder.path().join(&name), source };
+            let (tally, data) = folder.write(&name, style, &delta_columns(), |rows| {
                 snapshot.delta(from, |row| Ok::<_, AgentError>(rows.row(row.all_cells()).map_err(failed)?))
             })?;
             let package = package(snapshot, (from, to), consumer, &position, tally, style)?;

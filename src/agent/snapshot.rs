@@ -67,7 +67,7 @@ pub fn snapshot(loaded: &Loaded, wish: &SnapshotWish<'_>) -> Result<Taken, Agent
         let mut draft = SnapshotFolder::begin(dir)?;
         for table in Table::ALL {
             draft.write(table.name(), wish.style, &table.columns(), |rows| {
-                let failed = |source| ExportError::Io { path: PathBuf::from(table.name()), source };
+                let failed = |source| ExportError::Io { path: dir.join(table.name()), source };
                 snapshot.table(table, |cells| {
                     Ok::<_, AgentError>(rows.row(cells.iter().copied()).map_err(failed)?)
                 })

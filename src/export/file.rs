@@ -1,10 +1,10 @@
 //! A file that appears whole or not at all: written under another name in the same folder, brought to
 //! the disk, then renamed; and the folder is brought to the disk too, or the name could be lost.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::mem;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -40,6 +40,8 @@ pub struct Written {
 pub struct Draft {
     file: NamedTempFile,
     folder: PathBuf,
+    /// What errors call it.
+    shown: PathBuf,
     piece: Vec<u8>,
     full: Option<SyncSender<Vec<u8>>>,
     empty: Receiver<Vec<u8>>,
@@ -47,13 +49,13 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Begins a file in a folder.
+    /// Begins a file in a folder; errors call it `shown`.
     ///
     /// # Errors
     /// [`ExportError::CannotCreate`]
-    pub fn new(folder: &Path) -> Result<Draft, ExportError> {
-        let file = nameless(folder)?;
-        let mut out = file.as_file().try_clone().map_err(ExportError::create(folder))?;
+    pub fn new(folder: &Path, shown: &Path) -> Result<Draft, ExportError> {
+        let file = nameless(folder, shown)?;
+        let mut out = file.as_file().try_clone().map_err(ExportError::create(shown))?;
         let (full, pieces) = sync_channel::<Vec<u8>>(WAITING);
         let (give_back, empty) = channel();
         let hand = thread::spawn(move || {
@@ -70,7 +72,8 @@ impl Draft {
             Ok(Written { bytes, sha256: hex(&hash.finalize()) })
         });
         let piece = Vec::with_capacity(PIECE);
-        Ok(Draft { file, folder: folder.to_owned(), piece, full: Some(full), empty, hand: Some(hand) })
+        let (folder, shown) = (folder.to_owned(), shown.to_owned());
+        Ok(Draft { file, folder, shown, piece, full: Some(full), empty, hand: Some(hand) })
     }
 
     /// Brings everything to the disk.
@@ -78,11 +81,9 @@ impl Draft {
     /// # Errors
     /// [`ExportError`]; nothing is left then.
     pub fn finish(mut self) -> Result<Nameless, ExportError> {
-        let failed = ExportError::io(&self.folder);
-        match self.pass_on().and_then(|()| self.ended()) {
-            Ok(written) => Nameless::synced(self.file, self.folder, written),
-            Err(error) => Err(failed(error)),
-        }
+        let written = self.pass_on().and_then(|()| self.ended()).map_err(ExportError::io(&self.shown))?;
+        self.file.as_file().sync_all().map_err(ExportError::io(&self.shown))?;
+        Ok(Nameless { file: self.file, folder: self.folder, shown: self.shown, written })
     }
 
     fn pass_on(&mut self) -> io::Result<()> {
@@ -125,8 +126,8 @@ pub enum Sink {
 }
 
 impl Sink {
-    pub(super) fn new(folder: &Path, gzip: bool) -> Result<Sink, ExportError> {
-        let draft = Draft::new(folder)?;
+    pub(super) fn new(folder: &Path, shown: &Path, gzip: bool) -> Result<Sink, ExportError> {
+        let draft = Draft::new(folder, shown)?;
         Ok(if gzip {
             Sink::Gzip(Box::new(GzEncoder::new(draft, Compression::default())))
         } else {
@@ -134,10 +135,10 @@ impl Sink {
         })
     }
 
-    pub(super) fn finish(self, path: &Path) -> Result<Nameless, ExportError> {
+    pub(super) fn finish(self, shown: &Path) -> Result<Nameless, ExportError> {
         match self {
             Sink::Plain(draft) => draft.finish(),
-            Sink::Gzip(encoder) => encoder.finish().map_err(ExportError::io(path))?.finish(),
+            Sink::Gzip(encoder) => encoder.finish().map_err(ExportError::io(shown))?.finish(),
         }
     }
 }
@@ -159,19 +160,22 @@ impl Write for Sink {
 pub struct Nameless {
     file: NamedTempFile,
     folder: PathBuf,
+    /// What errors call it.
+    shown: PathBuf,
     written: Written,
 }
 
 impl Nameless {
-    /// A small file.
+    /// A small file; errors call it `shown`.
     ///
     /// # Errors
     /// [`ExportError`]; nothing is left then.
-    pub fn of(folder: &Path, bytes: &[u8]) -> Result<Nameless, ExportError> {
-        let mut file = nameless(folder)?;
-        file.as_file_mut().write_all(bytes).map_err(ExportError::io(folder))?;
+    pub fn of(folder: &Path, shown: &Path, bytes: &[u8]) -> Result<Nameless, ExportError> {
+        let mut file = nameless(folder, shown)?;
+        let out = file.as_file_mut();
+        out.write_all(bytes).and_then(|()| out.sync_all()).map_err(ExportError::io(shown))?;
         let written = Written { bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) };
-        Nameless::synced(file, folder.to_owned(), written)
+        Ok(Nameless { file, folder: folder.to_owned(), shown: shown.to_owned(), written })
     }
 
     /// What is in it.
@@ -183,38 +187,35 @@ impl Nameless {
     /// Gives the file its name; a file that has that name already is an error and stays.
     ///
     /// # Errors
-    /// [`ExportError`]; there is no such file then, except where only the folder could not be brought to
-    /// the disk.
+    /// [`ExportError`]; there is no such file then.
     pub fn publish(self, name: &str) -> Result<Written, ExportError> {
         let path = self.folder.join(name);
-        self.file
-            .persist_noclobber(&path)
-            .map_err(|error| error.error)
-            .map_err(ExportError::create(&path))?;
-        sync_folder(&self.folder)?;
+        let named = self.file.persist_noclobber(&path).map_err(|error| error.error);
+        named.map_err(ExportError::create(&self.shown))?;
+        if let Err(error) = synced(&self.folder) {
+            // Nobody has heard of it yet, and it would be in the way of the next attempt.
+            let _ = fs::remove_file(&path);
+            return Err(ExportError::io(&self.shown)(error));
+        }
         Ok(self.written)
-    }
-
-    fn synced(file: NamedTempFile, folder: PathBuf, written: Written) -> Result<Nameless, ExportError> {
-        file.as_file().sync_all().map_err(ExportError::io(&folder))?;
-        Ok(Nameless { file, folder, written })
     }
 }
 
-fn nameless(folder: &Path) -> Result<NamedTempFile, ExportError> {
-    let mut file = tempfile::Builder::new();
-    // The group reads; the umask may take more away.
-    file.prefix(DRAFT_PREFIX).permissions(Permissions::from_mode(0o640));
-    file.tempfile_in(folder).map_err(|error| {
-        // Its words name the draft, which nobody has heard of.
-        let source = error.raw_os_error().map_or(error, io::Error::from_raw_os_error);
-        ExportError::CannotCreate { path: folder.to_owned(), source }
-    })
+fn nameless(folder: &Path, shown: &Path) -> Result<NamedTempFile, ExportError> {
+    // The group reads; the umask may take more away. Opened here, because the errors of the library that
+    // finds the name hold that name, which nobody has heard of.
+    let open = |path: &Path| fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+    let mut named = tempfile::Builder::new();
+    named.prefix(DRAFT_PREFIX).make_in(folder, open).map_err(ExportError::create(shown))
 }
 
 /// Brings the names in a folder to the disk.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), ExportError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(ExportError::io(folder))
+    synced(folder).map_err(ExportError::io(folder))
+}
+
+fn synced(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// What is in a file that is there already.

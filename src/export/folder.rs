@@ -1,7 +1,7 @@
 //! The folder of a consumer: its packages by the numbers in their names, and what a killed process
 //! left there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,17 +79,18 @@ impl Folder {
         &self.path
     }
 
-    /// Writes the data of a package: `fill` gives the rows. It has no name yet.
+    /// Writes the data of a package: `fill` gives the rows. It has no name yet; errors call it `name`.
     ///
     /// # Errors
     /// [`ExportError`], or what `fill` reports; there is no file then.
     pub fn write<T, E: From<ExportError>>(
         &self,
+        name: &str,
         style: Style,
         columns: &[Column],
         fill: impl FnOnce(&mut Rows<Sink>) -> Result<T, E>,
     ) -> Result<(T, Nameless), E> {
-        write(&self.path, style, columns, fill)
+        write((&self.path, &self.path.join(name)), style, columns, fill)
     }
 
     /// Names data and manifest, in this order. The manifest is on the disk before: should the process be
@@ -136,8 +137,10 @@ impl Folder {
     }
 
     fn seal(&self, package: Package, file: File) -> Result<(Manifest, Nameless), ExportError> {
-        let (manifest, bytes) = Manifest::seal(package, vec![file]).map_err(ExportError::io(&self.path))?;
-        let sealed = Nameless::of(&self.path, &bytes)?;
+        let range = Range { from: package.from_seq, to: package.to_seq };
+        let shown = self.path.join(range.manifest_file());
+        let (manifest, bytes) = Manifest::seal(package, vec![file]).map_err(ExportError::io(&shown))?;
+        let sealed = Nameless::of(&self.path, &shown, &bytes)?;
         Ok((manifest, sealed))
     }
 
@@ -159,16 +162,27 @@ impl Folder {
         Ok(true)
     }
 
-    /// The packages that are here and not among `known`, in order.
+    /// The packages that are here and not among `known`, in order: ranges with the hashes of their manifests.
+    /// The newest known one that is here is looked at too, for another database may have written here.
     ///
     /// # Errors
     /// [`ExportError`], where a manifest among them was altered too.
-    pub fn strays(&self, known: &BTreeSet<Range>) -> Result<Vec<Stray>, ExportError> {
+    pub fn strays(&self, known: &BTreeMap<Range, String>) -> Result<Vec<Stray>, ExportError> {
+        let parts: Vec<_> = entries(&self.path)?
+            .into_iter()
+            .filter_map(|(name, _)| part(&name).map(|it| (name, it)))
+            .collect();
+        let is_here = |range: &&Range| parts.iter().any(|(_, it)| *it == (**range, Part::Manifest));
+        let newest = known.keys().rev().find(is_here).copied();
+        let replaced = newest.is_some_and(|range| {
+            let manifest = read_manifest(&self.path.join(range.manifest_file()));
+            manifest.is_ok_and(|it| Some(&it.manifest_sha256) != known.get(&range))
+        });
         let mut strays: BTreeMap<Range, Stray> = BTreeMap::new();
-        for (name, _) in entries(&self.path)? {
-            let Some((range, part)) = part(&name).filter(|(range, _)| !known.contains(range)) else {
+        for (name, (range, part)) in parts {
+            if known.contains_key(&range) && !(replaced && newest == Some(range)) {
                 continue;
-            };
+            }
             let path = self.path.join(&name);
             let stray = strays.entry(range).or_insert_with(|| Stray::of(range));
             match part {
@@ -257,16 +271,17 @@ impl Folder {
     }
 }
 
+/// Writes rows into a folder; errors call the file `shown`.
 pub(super) fn write<T, E: From<ExportError>>(
-    folder: &Path,
+    (folder, shown): (&Path, &Path),
     style: Style,
     columns: &[Column],
     fill: impl FnOnce(&mut Rows<Sink>) -> Result<T, E>,
 ) -> Result<(T, Nameless), E> {
-    let mut rows = Rows::begin(style, columns, Sink::new(folder, style.gzip)?);
+    let mut rows = Rows::begin(style, columns, Sink::new(folder, shown, style.gzip)?);
     let filled = fill(&mut rows)?;
-    let sink = rows.end().map_err(ExportError::io(folder))?;
-    Ok((filled, sink.finish(folder)?))
+    let sink = rows.end().map_err(ExportError::io(shown))?;
+    Ok((filled, sink.finish(shown)?))
 }
 
 /// A manifest that stands alone; the draft of data, which may be long, is not read for one.

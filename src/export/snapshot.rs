@@ -45,7 +45,8 @@ impl SnapshotFolder {
         let draft = tempfile::Builder::new()
             .prefix(DRAFT_PREFIX)
             .tempdir_in(&parent)
-            .map_err(|error| error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
+            // Its words name the draft, which nobody has heard of.
+            .map_err(|error| error.kind().into())
             .map_err(ExportError::create(&parent))?;
         Ok(SnapshotFolder { draft, parent, files: Vec::new() })
     }
@@ -62,7 +63,7 @@ impl SnapshotFolder {
         fill: impl FnOnce(&mut Rows<Sink>) -> Result<u64, E>,
     ) -> Result<(), E> {
         let name = format!("{table}.{}", style.ending());
-        let (rows, data) = write(self.draft.path(), style, columns, fill)?;
+        let (rows, data) = write((self.draft.path(), &self.parent.join(&name)), style, columns, fill)?;
         let written = data.publish(&name)?;
         self.files.push(File::of(name, style, rows, written));
         Ok(())
@@ -82,9 +83,10 @@ impl SnapshotFolder {
         let taken = || ExportError::create(&self.parent)(io::ErrorKind::AlreadyExists.into());
         let path = path.ok_or_else(taken)?;
         let (manifest, bytes) = Manifest::seal(package, self.files).map_err(ExportError::io(&path))?;
-        let written = Nameless::of(self.draft.path(), &bytes)?.publish(MANIFEST)?;
+        let inside = self.draft.path();
+        let written = Nameless::of(inside, &path.join(MANIFEST), &bytes)?.publish(MANIFEST)?;
         let sums = sums(&manifest, &written.sha256);
-        Nameless::of(self.draft.path(), sums.as_bytes())?.publish(SUMS)?;
+        Nameless::of(inside, &path.join(SUMS), sums.as_bytes())?.publish(SUMS)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o750);
         fs::set_permissions(self.draft.path(), mode).map_err(ExportError::create(&path))?;
         fs::rename(self.draft.path(), &path).map_err(ExportError::create(&path))?;

@@ -166,8 +166,13 @@ impl Verdict {
             }
         }
         let path = folder.join(MANIFEST);
-        let read = if names.contains(MANIFEST) { self.manifest(&path)? } else { None };
-        let Some((manifest, bytes)) = read else { return Ok(()) };
+        if !names.contains(MANIFEST) {
+            for name in names.iter().filter(|name| *name != SUMS) {
+                self.find(&folder.join(name), Problem::Foreign, "no manifest tells of it");
+            }
+            return Ok(());
+        }
+        let Some((manifest, bytes)) = self.manifest(&path)? else { return Ok(()) };
         if manifest.kind != "snapshot" {
             self.find(&path, Problem::Foreign, "it is no snapshot's");
         }
