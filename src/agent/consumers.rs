@@ -58,8 +58,9 @@ pub fn acknowledge(loaded: &Loaded, consumer: &Consumer, seq: i64) -> Result<Pos
         let snapshot = writing.snapshot();
         let Some(position) = snapshot.position(consumer)? else { return Ok(Err(unknown(consumer))) };
         let ends: Vec<_> = snapshot.packages(consumer.as_str())?.iter().map(|it| it.to_seq).collect();
-        // One that has aged out was acknowledged before.
-        if !ends.contains(&seq) && seq != position.acked_seq && seq != position.exported_seq {
+        // A package that has aged out was acknowledged before.
+        let again = 0 < seq && seq == position.acked_seq;
+        if !again && !ends.contains(&seq) {
             return Ok(Err(BookProblem::NoPackage { consumer: consumer.as_str().to_owned(), seq, ends }));
         }
         writing.acknowledge(consumer, seq)?;

@@ -282,3 +282,26 @@ fn package(
         ..facts(snapshot, range, tally, Options::of(style), now())?
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_due_as_the_schedule_says() {
+        let at = |text| Stamp::from_spelled(text).unwrap();
+        let now = at("2026-11-22T12:00:00.000Z");
+        let hour = Schedule::Every(Duration::from_hours(1));
+        for (schedule, last, due) in [
+            (Schedule::Off, None, false),
+            (Schedule::AfterSync, Some("2026-11-22T12:00:00.000Z"), true),
+            (hour, None, true),
+            (hour, Some("2026-11-22T11:00:00.000Z"), true),
+            (hour, Some("2026-11-22T11:00:00.001Z"), false),
+            // By a clock that was ahead.
+            (hour, Some("2027-01-01T00:00:00.000Z"), true),
+        ] {
+            assert_eq!(is_due(schedule, last.map(at), now), due, "{schedule:?} after {last:?}");
+        }
+    }
+}

@@ -122,7 +122,7 @@ pub(super) enum Export {
         #[arg(long, value_name = "C", value_parser = consumer)]
         consumer: Option<Consumer>,
         /// The end of the last package that it has taken
-        #[arg(long, value_name = "S", value_parser = clap::value_parser!(i64).range(1..))]
+        #[arg(long, value_name = "S", value_parser = clap::value_parser!(i64).range(0..))]
         seq: i64,
     },
     /// Forget a consumer: its packages are removed, and no change is kept for it

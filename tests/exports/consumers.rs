@@ -222,9 +222,7 @@ fn what_belongs_to_others_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_pass_hands_on_what_the_schedule_wants() {
-    // Whether a package is due after a pass is asked of the values; here it is asked of the program, which needs a
-    // server for a pass: `tests/simulated_sync.rs`.
+fn nothing_new_has_a_status_of_its_own_where_it_is_wanted() {
     let desk = Desk::new("");
     desk.apply(&[ticket(1, "a")]);
     assert_eq!(desk.run(&["export", "delta", "--fail-if-empty"]).status.code(), Some(0));
