@@ -4,6 +4,7 @@
 //! one field of a kind and not the other.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use super::any;
 use crate::config::{Newlines, Style};
@@ -11,6 +12,7 @@ use crate::ticket::{Cell, Column};
 
 /// Writes rows as CSV.
 pub(super) struct Csv {
+    exact: bool,
     excel_safe: bool,
     newlines: Newlines,
 }
@@ -22,7 +24,8 @@ impl Csv {
             out.extend_from_slice(column.name.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
-        Csv { excel_safe: style.excel_safe, newlines: style.newlines }
+        let Style { excel_safe, newlines, .. } = style;
+        Csv { exact: !excel_safe && newlines == Newlines::Keep, excel_safe, newlines }
     }
 
     pub(super) fn row<'a>(&self, cells: impl IntoIterator<Item = Cell<'a>>, out: &mut Vec<u8>) {
@@ -35,7 +38,9 @@ impl Csv {
                 Cell::Null => {}
                 Cell::Integer(number) => out.extend_from_slice(integer.format(number).as_bytes()),
                 // `Debug` writes the shortest digits that read back as the same double, with a point.
-                Cell::Real(number) => out.extend_from_slice(format!("{number:?}").as_bytes()),
+                // Memory takes all that is written into it.
+                Cell::Real(number) => drop(write!(out, "{number:?}")),
+                Cell::Text(text) if self.exact => quoted(text, out),
                 Cell::Text(text) => quoted(&self.spelled(text), out),
             }
         }

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::mem;
+use std::num::NonZeroU64;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
@@ -11,6 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -21,6 +23,9 @@ pub(super) const DRAFT_PREFIX: &str = ".halosync-";
 
 /// Bytes that are hashed and written at a time.
 const PIECE: usize = 1 << 18;
+
+/// Bytes after which the disk is asked to begin.
+const SETTLE: u64 = 1 << 24;
 
 /// Pieces that wait to be written.
 const WAITING: usize = 2;
@@ -59,12 +64,18 @@ impl Draft {
         let (full, pieces) = sync_channel::<Vec<u8>>(WAITING);
         let (give_back, empty) = channel();
         let hand = thread::spawn(move || {
-            let (mut hash, mut bytes) = (Sha256::new(), 0);
+            let (mut hash, mut bytes, mut settled) = (Sha256::new(), 0, 0);
             for mut piece in pieces {
                 // Not through the wrapper: its errors name the draft, which nobody has heard of.
                 out.write_all(&piece)?;
                 hash.update(&piece);
                 bytes += piece.len() as u64;
+                if settled + SETTLE <= bytes {
+                    // The disk begins now and need not do everything at the end; a hint, so nothing is said
+                    // where the system does not take it.
+                    let _ = fadvise(&out, 0, NonZeroU64::new(bytes), Advice::DontNeed);
+                    settled = bytes;
+                }
                 piece.clear();
                 // Nobody takes it where the last piece is already under way.
                 let _ = give_back.send(piece);

@@ -131,7 +131,7 @@ fn assert_heals(desk: &Desk, scene: &Scene, when: &str) {
         .into_keys()
         .filter(|it| it.to_str().unwrap().contains(".halosync-"))
         .collect();
-    assert_eq!(litter, [PathBuf::new(); 0], "{when}");
+    assert!(litter.is_empty(), "{when}: {litter:?}");
     if scene.arguments.contains(&"snapshot") {
         let snapshots = desk.path("export/snapshots");
         for name in names(&snapshots) {
@@ -169,7 +169,7 @@ fn assert_clean(desk: &Desk, output: &Output, when: &str) {
         .into_keys()
         .filter(|it| it.to_str().unwrap().contains(".halosync-"))
         .collect();
-    assert_eq!(litter, [PathBuf::new(); 0], "{when}: {error}");
+    assert!(litter.is_empty(), "{when}: {litter:?} {error}");
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn of_json(rows: &Json) -> Loaded {
 }
 
 /// Asserts that what was loaded is the copy; where the loader cannot tell them apart, nothing is an empty text.
-fn assert_loaded(loader: &str, loaded: &Loaded, tickets: &Loaded, tells_nothing_from_empty: bool) {
+fn assert_loaded(program: &str, loaded: &Loaded, tickets: &Loaded, tells_nothing_from_empty: bool) {
     let plain = |tickets: &Loaded| -> Loaded {
         let cell = |cell: &Option<String>| {
             let number = cell.as_deref().and_then(|it| it.parse::<f64>().ok()).map(|it| format!("{it:?}"));
@@ -105,7 +105,7 @@ fn assert_loaded(loader: &str, loaded: &Loaded, tickets: &Loaded, tells_nothing_
         };
         tickets.iter().map(|(id, cells)| (*id, cells.iter().map(cell).collect())).collect()
     };
-    assert_eq!(plain(loaded), plain(tickets), "{loader}");
+    assert_eq!(plain(loaded), plain(tickets), "{program}");
 }
 
 fn good(output: &Output, what: &str) -> String {
@@ -210,7 +210,7 @@ fn duckdb_loads_a_package() {
     assert_loaded("duckdb", &of_json(&rows), &package.tickets(), true);
 }
 
-/// A PostgreSQL server of its own, without a network, until it is dropped.
+/// A server of its own, without a network, until it is dropped.
 struct Postgres {
     programs: PathBuf,
     folder: TempDir,

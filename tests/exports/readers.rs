@@ -69,7 +69,9 @@ fn csv_rows(text: &str, options: &Json) -> Vec<Row> {
         header.iter().map(|name| name.clone().unwrap()).zip(exact.map(Field::Csv)).collect()
     });
     let mut rows: Vec<Row> = named.collect();
-    rows.iter_mut().for_each(|row| row.sort_by(|left, right| left.0.cmp(&right.0)));
+    for row in &mut rows {
+        row.sort_by(|left, right| left.0.cmp(&right.0));
+    }
     rows
 }
 
