@@ -158,6 +158,15 @@ def exports(base, agent, database, tickets):
     return pairs
 
 
+def own_memory(base, *arguments):
+    """Peak memory in MB as `time` sees it, which is small itself; None where it is not there."""
+    if not shutil.which("time"):
+        return None
+    told = base / "memory"
+    subprocess.run(["time", "-f", "%M", "-o", told, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return int(told.read_text()) / 1024
+
+
 def against_the_shell(pairs):
     for name, theirs, ours in pairs:
         if theirs:
@@ -167,7 +176,7 @@ def against_the_shell(pairs):
 
 def only_exports(base):
     """The exports alone, of 50,000 and of 500,000: their speed, and whether memory grows with the table."""
-    found = {}
+    found, memory = {}, {}
     for size in (50_000, 500_000):
         process, server = simulator(size)
         folder = base / f"of-{size}"
@@ -177,13 +186,18 @@ def only_exports(base):
         finally:
             end(process)
         found[size] = exports(base, agent, folder / "halosync.db", size)
+        for name in ("csv", "json"):
+            arguments = ["export", "delta", "--consumer", f"memory-{name}", "--format", name]
+            memory[size, name] = own_memory(base, *agent, *arguments)
         shutil.rmtree(folder)
     print()
     for size, pairs in found.items():
         print(f"of {size}:")
         against_the_shell(pairs)
-    for (name, _, small), (_, _, large) in zip(*found.values()):
-        print(f"memory of {name}, 500000 against 50000     {large.memory / small.memory:5.2f}x")
+    for name in ("csv", "json"):
+        small, large = memory[50_000, name], memory[500_000, name]
+        if small:
+            print(f"memory of {name}: {small:.1f} MB of 50000, {large:.1f} MB of 500000, {large / small:.2f}x")
 
 
 def slow_server(base, tickets):

@@ -50,7 +50,7 @@ pub enum BookProblem {
 pub fn acknowledge(loaded: &Loaded, consumer: &Consumer, seq: i64) -> Result<Position, AgentError> {
     let config = &loaded.config;
     let mut desk = Desk::open(config, config.store.busy_timeout)?;
-    if let Some(Restart { lineage, evidence }) = desk.compare(&config.export.dir)? {
+    if let Some(Restart { lineage, evidence, .. }) = desk.compare(&config.export.dir)? {
         let consumer = consumer.as_str().to_owned();
         return Err(BookProblem::Restarted { consumer, seq, evidence, lineage }.into());
     }

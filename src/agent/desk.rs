@@ -27,6 +27,8 @@ pub(super) struct Desk<'a> {
 pub struct Restart {
     /// The new lineage.
     pub lineage: String,
+    /// The one that packages so far are of.
+    pub superseded: String,
     /// The file or folder that this database cannot have made.
     pub evidence: PathBuf,
 }
@@ -62,7 +64,7 @@ impl<'a> Desk<'a> {
         let lineage = self.store.write(Fate::Commit, |writing| writing.begin_lineage(superseded, now()))?;
         let file = evidence.display();
         tracing::warn!(%file, lineage, "an older copy of the database was restored: a new lineage begins");
-        Ok(Restart { lineage, evidence })
+        Ok(Restart { lineage, superseded: superseded.to_owned(), evidence })
     }
 
     /// Removes packages that were taken and are older than `keep`, the oldest of a consumer first. What

@@ -100,7 +100,7 @@ impl Desk<'_> {
             restart = self.judge(&folder, &strays)?;
             strays = self.strays(&folder, consumer)?;
         }
-        let superseded = self.clear(&folder, &mut strays, restart.is_some())?;
+        let superseded = self.clear(&folder, &mut strays, restart.as_ref())?;
         let mut packages = Vec::new();
         for stray in &strays {
             packages.extend(self.finish(&folder, consumer, style, stray)?);
@@ -109,58 +109,6 @@ impl Desk<'_> {
         let reached = self.position(consumer)?.exported_seq;
         let folder = folder.path().to_owned();
         Ok(Handover { consumer: consumer.clone(), folder, packages, reached, restart, superseded })
-    }
-
-    /// The packages in the folder that the book does not know.
-    fn strays(&self, folder: &Folder, consumer: &Consumer) -> Result<Vec<Stray>, AgentError> {
-        let known = self.store.read(|snapshot| snapshot.packages(consumer.as_str()))?;
-        let range = |it: &Delivered| Range { from: it.from_seq, to: it.to_seq };
-        let known = known.into_iter().map(|it| (range(&it), it.manifest_sha256)).collect();
-        Ok(folder.strays(&known)?)
-    }
-
-    /// Begins a new lineage where one of these cannot be of this database's making: it ends behind the
-    /// newest change, was made before one of its own, or is of a lineage that nobody has heard of.
-    fn judge(&mut self, folder: &Folder, strays: &[Stray]) -> Result<Option<Restart>, AgentError> {
-        let found = self.store.read(|snapshot| {
-            let (lineage, newest) = (snapshot.lineage()?, snapshot.greatest_seq()?);
-            let server = snapshot.watermark()?.map(|mark| mark.scope.server);
-            for stray in strays {
-                let Range { from, to } = stray.range;
-                let path = folder.path().join(stray.file());
-                let its = stray.manifest.as_ref().map_or(&lineage, |manifest| &manifest.lineage);
-                if let (Some(manifest), Some(server)) = (&stray.manifest, &server)
-                    && manifest.server != *server
-                {
-                    let why = format!("it is of another server, {}", manifest.server);
-                    return Err(AgentError::from(ExportError::Contradiction { path, why }));
-                }
-                let is_older = || Ok::<_, StoreError>(stray.made_at < snapshot.observed_at(from, to)?);
-                let is_own = *its == lineage;
-                if (is_own && (newest < to || is_older()?)) || (!is_own && !snapshot.knows_lineage(its)?) {
-                    return Ok(Some((path, its.clone())));
-                }
-            }
-            Ok(None)
-        })?;
-        found.map(|(evidence, superseded)| self.restart(evidence, &superseded)).transpose()
-    }
-
-    /// Moves packages of earlier lineages away; those of the present one stay among `strays`.
-    fn clear(
-        &self,
-        folder: &Folder,
-        strays: &mut Vec<Stray>,
-        restarted: bool,
-    ) -> Result<Option<PathBuf>, AgentError> {
-        let lineage = self.store.read(|snapshot| snapshot.lineage())?;
-        let is_present = |stray: &mut Stray| match &stray.manifest {
-            Some(manifest) => manifest.lineage == lineage,
-            None => !restarted,
-        };
-        let present = strays.extract_if(.., is_present).collect();
-        let earlier = std::mem::replace(strays, present);
-        Ok(folder.supersede(&earlier, "unknown")?)
     }
 
     /// Makes the package from the consumer's position to the newest change. Range, rows and what the

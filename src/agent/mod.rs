@@ -10,6 +10,7 @@ mod handover;
 mod reset;
 mod settings;
 mod snapshot;
+mod strays;
 
 use std::path::PathBuf;
 use std::pin::pin;

@@ -4,6 +4,7 @@
 //! all, and is never overwritten.
 
 mod csv;
+mod draft;
 mod error;
 mod file;
 mod folder;
@@ -11,17 +12,20 @@ mod json;
 mod manifest;
 mod name;
 mod snapshot;
+mod stray;
 mod verify;
 
 use std::io::{self, Write};
 use std::mem;
 
+pub use draft::{Draft, Nameless, Sink};
 pub use error::ExportError;
-pub use file::{Draft, Nameless, Sink, Written};
-pub use folder::{Folder, Stray, beyond};
+pub use file::Written;
+pub use folder::Folder;
 pub use manifest::{Counts, File, Manifest, Options, Package};
 pub use name::Range;
 pub use snapshot::SnapshotFolder;
+pub use stray::{Stray, beyond};
 pub use verify::{Chain, Finding, Problem, Verdict, verify};
 
 use crate::config::{Format, Style};

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::file::{DRAFT_PREFIX, Nameless, Sink, entries, make_folders, sync_folder};
+use super::draft::{Nameless, Sink};
+use super::file::{DRAFT_PREFIX, entries, make_folders, sync_folder};
 use super::folder::write;
 use super::manifest::{File, Manifest, Package};
 use super::{ExportError, Rows};
