@@ -159,14 +159,14 @@ impl Desk<'_> {
         if from != position.exported_seq {
             return Err(contradiction("the package before it ends elsewhere"));
         }
-        let manifest = match (&stray.manifest, &stray.data) {
+        let manifest = match (&stray.manifest, stray.data.as_slice()) {
             (Some(manifest), _) => {
                 if manifest.previous_manifest_sha256 != position.last_manifest || !folder.holds(manifest)? {
                     return Err(contradiction("it tells of another package than the file beside it"));
                 }
                 manifest.clone()
             }
-            (None, Some((name, written))) => {
+            (None, [(name, written)]) => {
                 // The name tells format and packing; the options are those of this call.
                 let style = Style { format: written.format, gzip: written.gzip, ..style };
                 let (tally, package) = self.store.read(|snapshot| {
@@ -178,7 +178,7 @@ impl Desk<'_> {
                 })?;
                 folder.complete(name, style, tally.rows(), package)?
             }
-            (None, None) => return Ok(None),
+            (None, _) => return Err(contradiction("there is other data for the same changes")),
         };
         let tally =
             Tally { created: manifest.counts.c, updated: manifest.counts.u, deleted: manifest.counts.d };

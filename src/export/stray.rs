@@ -15,7 +15,8 @@ use super::{ExportError, Folder};
 use crate::config::Style;
 use crate::ticket::Stamp;
 
-const SUPERSEDED: &str = "superseded";
+/// Where packages of earlier lineages are, below the export folder.
+pub(super) const SUPERSEDED: &str = "superseded";
 
 /// File systems note the time of a change no finer than that.
 const COARSE: TimeDelta = TimeDelta::seconds(2);
@@ -28,21 +29,21 @@ pub struct Stray {
     pub range: Range,
     /// Its manifest, where it has one.
     pub manifest: Option<Manifest>,
-    /// The name of its data file and how that is written, as far as a name tells.
-    pub data: Option<(String, Style)>,
+    /// The names of its data files, usually one, and how each is written, as far as a name tells.
+    pub data: Vec<(String, Style)>,
     /// When it was made, by the local clock.
     pub made_at: Option<Stamp>,
 }
 
 impl Stray {
     fn of(range: Range) -> Stray {
-        Stray { range, manifest: None, data: None, made_at: None }
+        Stray { range, manifest: None, data: Vec::new(), made_at: None }
     }
 
     /// The name of one of its files.
     #[must_use]
     pub fn file(&self) -> String {
-        match &self.data {
+        match self.data.first() {
             Some((name, _)) if self.manifest.is_none() => name.clone(),
             _ => self.range.manifest_file(),
         }
@@ -85,7 +86,7 @@ impl Folder {
                         let modified = modified.map_err(ExportError::read(&path))?;
                         stray.made_at = Stamp::new(DateTime::<Utc>::from(modified) + COARSE);
                     }
-                    stray.data = Some((name, Style { gzip, ..Style::exact(format) }));
+                    stray.data.push((name, Style { gzip, ..Style::exact(format) }));
                 }
             }
         }

@@ -11,6 +11,7 @@ use super::file::{DRAFT_PREFIX, entries, hex, measure};
 use super::manifest::{File, Manifest};
 use super::name::{Part, Range, part};
 use super::snapshot::{MANIFEST, SUMS, sums};
+use super::stray::SUPERSEDED;
 
 /// What is wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,8 @@ pub struct Verdict {
 }
 
 /// Judges everything below a folder: an export folder, that of one consumer, or a snapshot. Where a change
-/// is `expected`, every chain must reach it, and so must a snapshot that the folder is itself.
+/// is `expected`, every chain must reach it that is not superseded, and so must a snapshot that the folder is
+/// itself.
 ///
 /// # Errors
 /// [`ExportError`], where something cannot be read or there is nothing to judge.
@@ -96,7 +98,12 @@ pub fn verify(dir: &Path, expected: Option<i64>) -> Result<Verdict, ExportError>
         return Err(ExportError::NoPackage { path: dir.to_owned() });
     }
     if let Some(expected) = expected {
-        let short = |chain: &&Chain| chain.to_seq < expected && (chain.kind == "delta" || chain.path == dir);
+        let superseded = dir.join(SUPERSEDED);
+        let must = |chain: &Chain| match chain.kind {
+            "delta" => !chain.path.starts_with(&superseded),
+            _ => chain.path == dir,
+        };
+        let short = |chain: &&Chain| chain.to_seq < expected && must(chain);
         let short: Vec<_> = verdict.chains.iter().filter(short).cloned().collect();
         for chain in short {
             let what = format!("it ends at change {}, and {expected} was to be expected", chain.to_seq);

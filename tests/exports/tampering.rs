@@ -1,7 +1,8 @@
 //! Whatever is done to packages on their way, `verify` sees it and names the file.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use halosync::export::{Problem, Verdict, verify};
@@ -69,17 +70,16 @@ fn every_changed_byte_is_seen_and_its_file_named() {
     let export = desk.path("export");
     for (name, bytes) in &files {
         let path = export.join(name);
-        for place in 0..bytes.len() {
+        let file = File::options().write(true).open(&path).unwrap();
+        for (place, byte) in bytes.iter().enumerate() {
             for bit in [0x01, 0x20] {
-                let mut changed = bytes.clone();
-                changed[place] ^= bit;
-                fs::write(&path, &changed).unwrap();
+                file.write_all_at(&[byte ^ bit], place as u64).unwrap();
                 let verdict = verify(path.parent().unwrap(), None).unwrap();
                 let named = verdict.findings.iter().any(|it| it.path == path);
                 assert!(named, "byte {place} of {} with bit {bit:#x}: {verdict:?}", name.display());
             }
+            file.write_all_at(&[*byte], place as u64).unwrap();
         }
-        fs::write(&path, bytes).unwrap();
     }
     assert_eq!(verify(&export, None).unwrap().findings, []);
 }
@@ -90,14 +90,17 @@ fn every_truncation_and_every_addition_is_seen() {
     let export = desk.path("export");
     for (name, bytes) in &files {
         let path = export.join(name);
-        let longer = [bytes.clone(), [bytes.as_slice(), b"\n"].concat()];
-        for changed in
-            (0..bytes.len()).map(|length| bytes[..length].to_vec()).chain(longer.into_iter().skip(1))
-        {
-            fs::write(&path, &changed).unwrap();
+        let assert_seen = |what: &str| {
             let verdict = verify(path.parent().unwrap(), None).unwrap();
             let named = verdict.findings.iter().any(|it| it.path == path);
-            assert!(named, "{} with {} bytes: {verdict:?}", name.display(), changed.len());
+            assert!(named, "{} {what}: {verdict:?}", name.display());
+        };
+        fs::write(&path, [bytes.as_slice(), b"\n"].concat()).unwrap();
+        assert_seen("with a byte more");
+        let file = File::options().write(true).open(&path).unwrap();
+        for length in (0..bytes.len() as u64).rev() {
+            file.set_len(length).unwrap();
+            assert_seen(&format!("with {length} bytes"));
         }
         fs::write(&path, bytes).unwrap();
     }
