@@ -6,20 +6,24 @@ use serde_json::{Value, json};
 
 use super::args::{Arguments, Delta, Export, Snapshot};
 use super::{Ended, printable, say, say_json};
-use crate::agent::{self, Delivered, Handover, Listed, Listing, Loaded, Restart, SnapshotWish, Taken};
+use crate::agent::{
+    self, AgentError, Delivered, Handover, Listed, Listing, Loaded, Restart, SnapshotWish, Taken,
+};
 use crate::config::Consumer;
 
-pub(super) fn export(arguments: &Arguments, loaded: &Loaded, export: &Export) -> Ended {
-    let usual = &loaded.config.export.consumer;
+pub(super) fn export(
+    arguments: &Arguments,
+    load: impl Fn() -> Result<Loaded, AgentError>,
+    export: &Export,
+) -> Ended {
     match export {
-        Export::Delta(delta) => self::delta(arguments, loaded, delta),
-        Export::Snapshot(snapshot) => self::snapshot(arguments, loaded, snapshot),
-        Export::Ack { consumer, seq } => {
-            acknowledge(arguments, loaded, consumer.as_ref().unwrap_or(usual), *seq)
-        }
-        Export::Forget { consumer } => forget(arguments, loaded, consumer),
-        Export::List { consumer } => list(arguments, loaded, consumer.as_ref()),
+        // Whoever verifies has neither settings nor a database.
         Export::Verify { dir, expect_to } => super::verify::verify(arguments, dir, *expect_to),
+        Export::Delta(delta) => self::delta(arguments, &load()?, delta),
+        Export::Snapshot(snapshot) => self::snapshot(arguments, &load()?, snapshot),
+        Export::Ack { consumer, seq } => acknowledge(arguments, &load()?, consumer.as_ref(), *seq),
+        Export::Forget { consumer } => forget(arguments, &load()?, consumer),
+        Export::List { consumer } => list(arguments, &load()?, consumer.as_ref()),
     }
 }
 
@@ -142,7 +146,8 @@ fn restart_as_json(restart: &Restart) -> Value {
     json!({ "lineage": restart.lineage, "evidence": restart.evidence.display().to_string() })
 }
 
-fn acknowledge(arguments: &Arguments, loaded: &Loaded, consumer: &Consumer, seq: i64) -> Ended {
+fn acknowledge(arguments: &Arguments, loaded: &Loaded, consumer: Option<&Consumer>, seq: i64) -> Ended {
+    let consumer = consumer.unwrap_or(&loaded.config.export.consumer);
     let position = agent::acknowledge(loaded, consumer, seq)?;
     let (name, acked) = (consumer.as_str(), position.acked_seq);
     if arguments.json {

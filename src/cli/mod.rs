@@ -23,7 +23,7 @@ use rustix::fs::Mode;
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, AgentError, Signal};
-use args::{Arguments, Color, Command, Export};
+use args::{Arguments, Color, Command};
 
 /// Runs a command line and gives the status to end with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -83,9 +83,7 @@ fn dispatch(arguments: &Arguments) -> Ended {
         Command::Sync(wish) => sync::sync(arguments, &load()?, wish),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
         Command::Reset(wish) => reset::reset(arguments, &load()?, wish),
-        // Whoever verifies has neither settings nor a database.
-        Command::Export(Export::Verify { dir, expect_to }) => verify::verify(arguments, dir, *expect_to),
-        Command::Export(export) => export::export(arguments, &load()?, export),
+        Command::Export(export) => export::export(arguments, load, export),
         Command::Demo(demo) => demo::demo(arguments, demo),
         Command::Simulate(simulate) => simulate::simulate(arguments, simulate),
     }
