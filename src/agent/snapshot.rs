@@ -66,21 +66,19 @@ pub fn snapshot(loaded: &Loaded, wish: &SnapshotWish<'_>) -> Result<Taken, Agent
         }
         let mut draft = SnapshotFolder::begin(dir)?;
         for table in Table::ALL {
+            let shown = draft.shown(table.name(), wish.style);
             draft.write(table.name(), wish.style, &table.columns(), |rows| {
-                let failed = |source| ExportError::Io { path: dir.join(table.name()), source };
+                let failed = |source| ExportError::Io { path: shown.clone(), source };
                 snapshot.table(table, |cells| {
                     Ok::<_, AgentError>(rows.row(cells.iter().copied()).map_err(failed)?)
                 })
             })?;
         }
         let (folder, manifest) = draft.publish(names(at, to), package)?;
-        Ok(Taken::Snapshot { folder, manifest: Box::new(manifest), restart: None })
+        Ok(Taken::Snapshot { folder, manifest: Box::new(manifest), restart })
     })?;
     desk.close()?;
-    Ok(match taken {
-        Taken::Snapshot { folder, manifest, .. } => Taken::Snapshot { folder, manifest, restart },
-        other => other,
-    })
+    Ok(taken)
 }
 
 /// The names that a snapshot may bear: its second, or the next ones where that is taken.

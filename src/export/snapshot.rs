@@ -52,6 +52,12 @@ impl SnapshotFolder {
         Ok(SnapshotFolder { draft, parent, files: Vec::new() })
     }
 
+    /// What errors call the file of a table.
+    #[must_use]
+    pub fn shown(&self, table: &str, style: Style) -> PathBuf {
+        self.parent.join(format!("{table}.{}", style.ending()))
+    }
+
     /// Writes a table: `fill` gives the rows and says how many there were.
     ///
     /// # Errors
@@ -64,7 +70,8 @@ impl SnapshotFolder {
         fill: impl FnOnce(&mut Rows<Sink>) -> Result<u64, E>,
     ) -> Result<(), E> {
         let name = format!("{table}.{}", style.ending());
-        let (rows, data) = write((self.draft.path(), &self.parent.join(&name)), style, columns, fill)?;
+        let shown = self.shown(table, style);
+        let (rows, data) = write((self.draft.path(), &shown), style, columns, fill)?;
         let written = data.publish(&name)?;
         self.files.push(File::of(name, style, rows, written));
         Ok(())
