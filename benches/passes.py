@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures whole passes of the release binary against the simulator, each in a process of its own.
 
-    cargo build --release && python3 benches/passes.py [TICKETS]
+    cargo build --release && python3 benches/passes.py [TICKETS | exports]
 
 Prints one line a measurement: wall and CPU seconds, peak memory, and what they come to a ticket. The
 machine's noise is in the wall times; the ratios at the end compare figures of one run.
@@ -140,18 +140,64 @@ def follow(agent, server, database, tickets):
 
 
 def exports(base, agent, database, tickets):
-    csv = measure("export delta, CSV", *agent, "export", "delta", "--consumer", "a", rows=tickets)
-    jsonl = measure(
-        "export delta, JSON Lines", *agent, "export", "delta", "--consumer", "b", "--format", "jsonl", rows=tickets
-    )
-    if not shutil.which("sqlite3"):
-        return []
-    query = "SELECT * FROM tickets"
-    with open(base / "shell", "w") as out:
-        their_csv = measure("sqlite3 -csv", "sqlite3", "-csv", "-header", database, query, rows=tickets, stdout=out)
-    with open(base / "shell", "w") as out:
-        their_json = measure("sqlite3 -json", "sqlite3", "-json", database, query, rows=tickets, stdout=out)
-    return [("CSV against sqlite3 -csv", their_csv, csv), ("JSON Lines against sqlite3 -json", their_json, jsonl)]
+    """A whole table as CSV and as one JSON array, beside the shell of SQLite; the median of three each, in turns."""
+    pairs = []
+    for name in ("csv", "json"):
+        ours, theirs = [], []
+        for turn in range(3):
+            consumer = ["--consumer", f"{name}-{turn}", "--out", base / "files"]
+            ours.append(run("export delta", *agent, "export", "delta", "--format", name, *consumer))
+            shutil.rmtree(base / "files")
+            if shutil.which("sqlite3"):
+                with open(base / "shell", "w") as out:
+                    shell = ["sqlite3", f"-{name}", "-header", database, "SELECT * FROM tickets"]
+                    theirs.append(run("sqlite3", *shell, stdout=out))
+        ours = line(f"export delta of {tickets}, {name}", middle(ours), tickets)
+        theirs = line(f"sqlite3 -{name}", middle(theirs), tickets) if theirs else None
+        pairs.append((name, theirs, ours))
+    return pairs
+
+
+def own_memory(base, *arguments):
+    """Peak memory in MB as `time` sees it, which is small itself; None where it is not there."""
+    if not shutil.which("time"):
+        return None
+    told = base / "memory"
+    subprocess.run(["time", "-f", "%M", "-o", told, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return int(told.read_text()) / 1024
+
+
+def against_the_shell(pairs):
+    for name, theirs, ours in pairs:
+        if theirs:
+            wall, cpu = theirs.wall / ours.wall, theirs.cpu / ours.cpu
+            print(f"{name + ' against sqlite3 -' + name:<35} {wall:5.2f}x by wall, {cpu:5.2f}x by CPU")
+
+
+def only_exports(base):
+    """The exports alone, of 50,000 and of 500,000: their speed, and whether memory grows with the table."""
+    found, memory = {}, {}
+    for size in (50_000, 500_000):
+        process, server = simulator(size)
+        folder = base / f"of-{size}"
+        try:
+            agent = [BINARY, "-c", settings(folder, server)]
+            measure(f"first pass of {size}, 4 parallel", *agent, "sync", rows=size)
+        finally:
+            end(process)
+        found[size] = exports(base, agent, folder / "halosync.db", size)
+        for name in ("csv", "json"):
+            arguments = ["export", "delta", "--consumer", f"memory-{name}", "--format", name]
+            memory[size, name] = own_memory(base, *agent, *arguments)
+        shutil.rmtree(folder)
+    print()
+    for size, pairs in found.items():
+        print(f"of {size}:")
+        against_the_shell(pairs)
+    for name in ("csv", "json"):
+        small, large = memory[50_000, name], memory[500_000, name]
+        if small:
+            print(f"memory of {name}: {small:.1f} MB of 50000, {large:.1f} MB of 500000, {large / small:.2f}x")
 
 
 def slow_server(base, tickets):
@@ -188,8 +234,7 @@ def standard(base, tickets):
     shares = slow_server(base, tickets)
     print()
     print(f"full walk against first pass        {first.wall / full.wall:5.2f}x by wall, {first.cpu / full.cpu:5.2f}x by CPU")
-    for name, theirs, ours in pairs:
-        print(f"{name:<35} {theirs.wall / ours.wall:5.2f}x by wall, {theirs.cpu / ours.cpu:5.2f}x by CPU")
+    against_the_shell(pairs)
     for lanes, share in shares:
         print(f"share of the possible, {lanes:2} parallel      {share:5.2f}")
     print(
@@ -225,11 +270,14 @@ def growth(base, tickets):
 
 
 def main():
-    tickets = int(sys.argv[1]) if len(sys.argv) > 1 else STANDARD
+    wanted = sys.argv[1] if len(sys.argv) > 1 else str(STANDARD)
     base = pathlib.Path(tempfile.mkdtemp(prefix="halosync-bench-"))
     try:
         print(f"load of the machine before: {os.getloadavg()[0]:.1f}", flush=True)
-        (growth if tickets > STANDARD else standard)(base, tickets)
+        if wanted == "exports":
+            only_exports(base)
+        else:
+            (growth if int(wanted) > STANDARD else standard)(base, int(wanted))
         print(f"load of the machine after: {os.getloadavg()[0]:.1f}")
     finally:
         shutil.rmtree(base)

@@ -269,13 +269,16 @@ CREATE INDEX rejects_by_ticket ON rejects (UID);
 CREATE TABLE consumers (
     name          TEXT PRIMARY KEY,
     exported_seq  INTEGER NOT NULL DEFAULT 0,
-    acked_seq     INTEGER NOT NULL DEFAULT 0
+    acked_seq     INTEGER NOT NULL DEFAULT 0,
+    exported_at   TEXT,  -- when its last package was made, by the local clock
+    last_manifest TEXT   -- `manifest_sha256` of its last package, which may have aged out
 );
 
 CREATE TABLE packages (
     consumer         TEXT NOT NULL REFERENCES consumers (name) ON DELETE CASCADE,
     from_seq         INTEGER NOT NULL,
     to_seq           INTEGER NOT NULL CHECK (from_seq < to_seq),
+    folder           TEXT NOT NULL,  -- absolute
     data_file        TEXT NOT NULL,
     manifest_file    TEXT NOT NULL,
     "rows"           INTEGER NOT NULL,
@@ -286,7 +289,7 @@ CREATE TABLE packages (
     PRIMARY KEY (consumer, to_seq)
 ) WITHOUT ROWID;
 
--- The identity of this line of change records; the newest row counts.
+-- The identity of this line of change records: the newest row counts, the others are what it came from.
 CREATE TABLE lineage (
     lineage  TEXT PRIMARY KEY,
     since    TEXT NOT NULL,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 
 use crate::agent::{self, AgentError, Handover, Loaded, Wish};
-use crate::config::{Consumer, Format};
+use crate::config::{Consumer, Format, Style};
 use crate::simulator::{Effect, Endpoint, Fault, RetryAfter, Settings, Simulator};
 use crate::sync::{Progress, Report};
 
@@ -152,7 +152,7 @@ impl Stage {
         let since = Instant::now();
         let consumer =
             Consumer::parse(consumer).unwrap_or_else(|| self.loaded.config.export.consumer.clone());
-        let handover = agent::deliver(&self.loaded, &consumer, format, None)?;
+        let handover = agent::deliver(&self.loaded, &consumer, Style::exact(format), None)?;
         Ok(Scene::Export { title, handover: Box::new(handover), took: since.elapsed() })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use halosync::config::Format;
+use halosync::config::{Format, Style};
 use halosync::export::Rows;
 use halosync::store::{Options, Store};
 use halosync::ticket::attribute::{self, COUNT, STATUS};
@@ -85,8 +85,8 @@ fn the_migrations_build_exactly_the_table() {
 
 #[test]
 fn the_header_of_an_export_is_the_columns_of_the_table() {
-    let written =
-        Rows::begin(Format::Csv, &halosync::ticket::delta_columns(), Vec::new()).and_then(Rows::end).unwrap();
+    let written = Rows::begin(Style::exact(Format::Csv), &halosync::ticket::delta_columns(false), Vec::new());
+    let written = written.end().unwrap();
     let written = String::from_utf8(written).unwrap();
     let names: Vec<_> = ATTRIBUTES.iter().map(|attribute| attribute.name).collect();
     assert_eq!(written, format!("_seq,_op,_observed_at,{}\r\n", names.join(",")));

@@ -53,6 +53,7 @@ fn every_bad_input_is_told_as_the_golden_file_says() {
     full_disks(&mut book);
     files_that_are_in_the_way(&mut book);
     nothing_to_read(&mut book);
+    consumers(&mut book);
     resets(&mut book);
     command_lines(&mut book);
     for_programs(&mut book);
@@ -517,6 +518,56 @@ fn files_that_are_in_the_way(book: &mut Book) {
     case.copy();
     let case = case.write("export", "a file\n");
     case.ends(&["export", "delta"], 73, Left::AsItWas);
+
+    let mut case = book.case("an export to a symbolic link");
+    case.copy();
+    fs::create_dir(case.path("elsewhere")).expect("a folder");
+    std::os::unix::fs::symlink("elsewhere", case.path("export")).expect("a link");
+    case.ends(&["export", "delta"], 73, Left::AsItWas);
+
+    let mut case = book.case("a snapshot onto a disk that cannot be written");
+    case.copy();
+    match &Disk::of("64k") {
+        Some(disk) => {
+            disk.read_only();
+            case.on(disk).ends(&["export", "snapshot", "--out", &disk.file("export")], 73, Left::AsItWas);
+        }
+        None => case.skip(NO_DISK),
+    }
+
+    let mut case = book.case("a package that is not ours in the consumer's folder");
+    case.copy();
+    let name = "000000000007-000000000009.manifest.json";
+    fs::create_dir_all(case.path("export/deltas/default")).expect("a folder");
+    let case = case.write(&format!("export/deltas/default/{name}"), "{}");
+    case.ends(&["export", "delta"], 65, Left::AsItWas);
+}
+
+fn consumers(book: &mut Book) {
+    for (name, arguments) in [
+        ("an acknowledgement of nobody", &["export", "ack", "--consumer", "lake", "--seq", "7"][..]),
+        ("a consumer to forget that nobody knows", &["export", "forget", "--consumer", "lake"]),
+        ("a list of a consumer that nobody knows", &["export", "list", "--consumer", "lake"]),
+    ] {
+        let mut case = book.case(name);
+        case.copy();
+        case.ends(arguments, 66, Left::AsItWas);
+    }
+    let mut case = book.case("an acknowledgement in the middle of a package");
+    case.copy();
+    assert_eq!(case.run(&["export", "delta"]).status.code(), Some(0));
+    case.ends(&["export", "ack", "--seq", "7"], 66, Left::AsItWas);
+
+    let mut case = book.case("an acknowledgement of change 0");
+    case.copy();
+    assert_eq!(case.run(&["export", "delta"]).status.code(), Some(0));
+    case.ends(&["export", "ack", "--seq", "0"], 66, Left::AsItWas);
+
+    book.case("a list without a database").ends(&["export", "list"], 66, Left::AsItWas);
+
+    let mut case = book.case("nothing to verify");
+    case.remove("agent.toml");
+    case.ends(&["export", "verify", "export"], 66, Left::AsItWas);
 }
 
 fn nothing_to_read(book: &mut Book) {
@@ -571,6 +622,8 @@ fn command_lines(book: &mut Book) {
         ("a consumer's name with a capital letter", &["export", "delta", "--consumer", "Warehouse"][..]),
         ("a consumer's name that is a path", &["export", "delta", "--consumer", "../../etc"]),
         ("an unknown format", &["export", "delta", "--format", "xml"]),
+        ("an unknown way with line breaks", &["export", "delta", "--newlines", "strip"]),
+        ("a consumer to forget without a name", &["export", "forget"]),
         ("an unknown knob", &["simulate", "--knob", "page_size=4"]),
         ("a knob with a wrong value", &["simulate", "--knob", "gzip=maybe"]),
         ("a fault at an unknown endpoint", &["simulate", "--fault", "tickets:cut"]),
@@ -1131,6 +1184,11 @@ impl Disk {
 
     fn file(&self, name: &str) -> String {
         self.path().join(name).display().to_string()
+    }
+
+    fn read_only(&self) {
+        let mount = Command::new("mount").args(["-o", "remount,ro"]).arg(self.path()).status();
+        assert!(mount.is_ok_and(|status| status.success()), "a disk that was mounted can be remounted");
     }
 
     /// Leaves no room.

@@ -384,7 +384,7 @@ impl Desk {
             Cell::Null => None,
             Cell::Integer(number) => Some(number.to_string()),
             Cell::Text(text) => Some((*text).to_owned()),
-            Cell::Real(_) => panic!("a real number among custom fields"),
+            Cell::Real(_) | Cell::Json(_) => panic!("no such value among custom fields"),
         };
         let read = self.store.lock().read(|snapshot| {
             snapshot.table(Table::CustomFields, |row| {

@@ -622,3 +622,39 @@ async fn an_export_that_was_killed_is_finished_and_not_made_twice() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_hands_on_as_the_schedule_wants() {
+    let made = |report: &Json| report["export"]["packages"].as_array().map(Vec::len);
+    let desk = Desk::new(200, &[], "\n[export]\nschedule = \"after-sync\"").await;
+    assert_eq!(made(&desk.good(&["sync", "--dry-run"])), None);
+    assert_eq!(made(&desk.good(&["sync"])), Some(1));
+    assert_eq!(made(&desk.good(&["sync"])), Some(0), "nothing changed");
+    assert_eq!(packages(&desk).len(), 1);
+
+    let desk = Desk::new(200, &[], "\n[export]\nschedule = \"1h\"").await;
+    assert_eq!(made(&desk.good(&["sync"])), Some(1), "there was none yet");
+    desk.a_minute_later();
+    desk.with(|server| server.edit_some(3, Utc::now()));
+    assert_eq!(made(&desk.good(&["sync"])), None, "it is not due");
+    let database = Connection::open(desk.path("halosync.db")).expect("the database");
+    let earlier = "UPDATE consumers SET exported_at = strftime('%Y-%m-%dT%H:%M:%fZ', exported_at, '-1 hour')";
+    database.execute(earlier, []).expect("an hour");
+    // Another export is under way: the pass is none the worse.
+    let lock = fs::File::create(desk.path("halosync.db.export.lock")).expect("a lock");
+    lock.try_lock().expect("the lock");
+    assert_eq!(made(&desk.good(&["sync"])), None);
+    drop(lock);
+    assert_eq!(made(&desk.good(&["sync"])), Some(1));
+    assert_eq!(packages(&desk).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_whose_package_cannot_be_written_tells_both() {
+    let desk = Desk::new(200, &[], "\n[export]\nschedule = \"after-sync\"\ndir = \"missing/export\"").await;
+    let ended = desk.run(&["sync"]);
+    assert_eq!(ended.status, Some(73), "{}", ended.stderr);
+    assert_eq!((&ended.json["outcome"], &ended.json["export"]), (&"complete".into(), &Json::Null));
+    assert!(ended.stderr.contains("missing/export"), "{}", ended.stderr);
+    assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), 200);
+}

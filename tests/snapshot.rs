@@ -140,3 +140,38 @@ async fn a_snapshot_is_consistent_at_one_change_while_a_sync_writes() {
     assert_eq!(given, recorded, "the tickets are not those of the first {to} changes");
     desk.simulator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_that_are_made_while_a_sync_writes_follow_each_other() {
+    let desk = Desk::new(6_000, 15).await;
+    let mut sync = desk.command(&["sync"]).stdout(Stdio::null()).spawn().unwrap();
+    let mut packages = 0;
+    let mut rows = 0;
+    let mut take = || {
+        let output = desk.run(&["export", "delta"]);
+        // Before the first commit there is no database to hand on from.
+        if output.status.code() == Some(66) {
+            return 0;
+        }
+        let made = said(&output);
+        let made = made["packages"].as_array().unwrap().clone();
+        rows += made.iter().map(|it| it["counts"]["c"].as_u64().unwrap()).sum::<u64>();
+        made.len()
+    };
+    while sync.try_wait().unwrap().is_none() {
+        packages += take();
+    }
+    assert!(1 < packages, "the sync was over too early for this test to show anything");
+    assert!(sync.wait().unwrap().success());
+    take();
+    assert_eq!(rows, 6_000);
+    let verified = desk.run(&[
+        "export",
+        "verify",
+        desk.folder.path().join("export").to_str().unwrap(),
+        "--expect-to",
+        "6000",
+    ]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    desk.simulator.stop().await;
+}

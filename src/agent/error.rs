@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::consumers::BookProblem;
 use super::reset::ResetProblem;
 use crate::config::Problem;
 use crate::export::ExportError;
@@ -108,6 +109,9 @@ pub enum AgentError {
     /// The files.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The book of the consumers.
+    #[error(transparent)]
+    Book(#[from] BookProblem),
     /// The watermark cannot be moved as wanted.
     #[error(transparent)]
     Reset(#[from] ResetProblem),
@@ -147,7 +151,8 @@ impl AgentError {
             AgentError::Lock(LockError::Io { .. }) => 73,
             AgentError::Export(ExportError::CannotCreate { source, .. }) if is_full(source) => 74,
             AgentError::Export(ExportError::CannotCreate { .. }) => 73,
-            AgentError::Export(ExportError::Io { .. }) => 74,
+            AgentError::Export(ExportError::Io { .. } | ExportError::CannotRead { .. }) => 74,
+            AgentError::Export(ExportError::NoPackage { .. }) | AgentError::Book(_) => 66,
             AgentError::Export(ExportError::Contradiction { .. }) => 65,
             AgentError::Reset(ResetProblem::NoMark) => 3,
             AgentError::Reset(ResetProblem::Future(_) | ResetProblem::Forward { .. }) => 2,
@@ -212,6 +217,26 @@ impl AgentError {
             AgentError::Export(ExportError::Contradiction { .. }) => {
                 "move the file aside; packages are made again from where the book of the database ends".into()
             }
+            AgentError::Export(ExportError::CannotRead { .. }) => {
+                "check that this user may read it; nothing was changed".into()
+            }
+            AgentError::Export(ExportError::NoPackage { .. }) => {
+                "name an export folder, the folder of a consumer in its `deltas`, or a snapshot".into()
+            }
+            AgentError::Book(problem) => match problem {
+                BookProblem::NoConsumer { .. } => "`halosync export list` shows the consumers".into(),
+                BookProblem::NoPackage { consumer, ends, .. } if ends.is_empty() => {
+                    format!("no package waits; see `halosync export list --consumer {consumer}`")
+                }
+                BookProblem::NoPackage { ends, .. } => {
+                    let last: Vec<_> = ends.iter().rev().take(5).rev().map(i64::to_string).collect();
+                    format!("name the end of a package: {}", last.join(", "))
+                }
+                BookProblem::Restarted { evidence, lineage, .. } => format!(
+                    "{} is newer than the database; lineage {lineage} begins, and every consumer starts again at 0",
+                    evidence.display()
+                ),
+            },
             AgentError::Reset(problem) => match problem {
                 ResetProblem::NoMark => "the next `halosync sync` reads every ticket anyway".into(),
                 ResetProblem::Future(_) => "name a time that has passed, by this machine's clock".into(),

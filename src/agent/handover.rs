@@ -4,18 +4,17 @@
 //! the book of the database is written. A data file without a manifest, or a package that the book does
 //! not know, is finished by the next call; it is never made twice.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{AgentError, Loaded, now, options};
-use crate::config::{Ack, Consumer, Format};
-use crate::export::{
-    Counts, ExportError, File, Folder, Leftover, Manifest, Package, SnapshotFolder, data_name, manifest_name,
-};
-use crate::store::{Delivered, Lock, Position, SCHEMA_VERSION, Snapshot, Store, StoreError};
-use crate::ticket::{Stamp, Table, Tally, delta_columns};
-use crate::watermark::State;
+use chrono::TimeDelta;
+
+use super::desk::{Desk, Restart, facts};
+use super::{AgentError, Loaded, now};
+use crate::config::{Ack, Consumer, Schedule, Style};
+use crate::export::{ExportError, Folder, Manifest, Options, Package, Range, Stray};
+use crate::store::{Delivered, Fate, LockError, Position, Snapshot, StoreError};
+use crate::ticket::{Stamp, Tally, delta_columns};
 
 /// What a call handed on.
 #[derive(Debug)]
@@ -28,6 +27,10 @@ pub struct Handover {
     pub packages: Vec<(Delivered, Tally)>,
     /// Up to which change the consumer's packages reach now.
     pub reached: i64,
+    /// An older copy of the database was restored.
+    pub restart: Option<Restart>,
+    /// Where packages of an earlier lineage were moved to.
+    pub superseded: Option<PathBuf>,
 }
 
 /// Makes the next package of a consumer, if anything changed.
@@ -37,228 +40,217 @@ pub struct Handover {
 pub fn deliver(
     loaded: &Loaded,
     consumer: &Consumer,
-    format: Format,
+    style: Style,
     dir: Option<&Path>,
 ) -> Result<Handover, AgentError> {
     let config = &loaded.config;
-    let database = &config.store.path;
-    // An empty file is a database that `sync` has yet to make; nothing can be handed on from it.
-    if fs::metadata(database).map_or(true, |it| it.len() == 0) {
-        return Err(StoreError::Missing(database.clone()).into());
-    }
-    let _lock = Lock::of_the_exporter(database, config.store.busy_timeout)?;
-    let store = Store::open(database, &options(config))?;
-    let folder = Folder::of(dir.unwrap_or(&config.export.dir), consumer)?;
-    let mut desk = Desk { store, folder, consumer, acknowledged: config.export.ack == Ack::Auto };
-    let mut packages = Vec::new();
-    let position = desk.position()?;
-    if let Some(leftover) = desk.folder.leftover(position.exported_seq)? {
-        packages.push(desk.finish(&leftover, &position)?);
-    }
-    packages.extend(desk.make(format, &desk.position()?)?);
-    let reached = desk.position()?.exported_seq;
-    let Desk { store, folder, .. } = desk;
-    store.close()?;
-    Ok(Handover { consumer: consumer.clone(), folder: folder.path().to_owned(), packages, reached })
+    let mut desk = Desk::open(config, config.store.busy_timeout)?;
+    let handover = desk.hand_over(consumer, style, dir.unwrap_or(&config.export.dir))?;
+    desk.close()?;
+    Ok(handover)
 }
 
-struct Desk<'a> {
-    store: Store,
-    folder: Folder,
-    consumer: &'a Consumer,
-    acknowledged: bool,
+/// What is due when a pass has ended: the package of the consumer in the settings, as `[export] schedule`
+/// wants it, and the removal of what has aged out. While another export is under way, nothing is.
+///
+/// # Errors
+/// [`AgentError`]; what the pass stored stays, and is handed on by the next export.
+pub fn deliver_if_due(loaded: &Loaded) -> Result<Option<Handover>, AgentError> {
+    let config = &loaded.config;
+    if config.export.schedule == Schedule::Off && config.store.keep_changes.is_none() {
+        return Ok(None);
+    }
+    let mut desk = match Desk::open(config, Duration::ZERO) {
+        Err(AgentError::Lock(LockError::Held { .. }) | AgentError::Store(StoreError::Missing(_))) => {
+            return Ok(None);
+        }
+        desk => desk?,
+    };
+    let consumer = &config.export.consumer;
+    let last = desk.position(consumer)?.exported_at;
+    let due = is_due(config.export.schedule, last, now());
+    let style = Style::exact(config.export.format);
+    let handover = due.then(|| desk.hand_over(consumer, style, &config.export.dir)).transpose()?;
+    desk.close()?;
+    Ok(handover)
+}
+
+fn is_due(schedule: Schedule, last: Option<Stamp>, now: Stamp) -> bool {
+    match (schedule, last) {
+        (Schedule::Off, _) => false,
+        (Schedule::AfterSync, _) | (Schedule::Every(_), None) => true,
+        (Schedule::Every(span), Some(last)) => {
+            let since = now.instant() - last.instant();
+            // A clock that stepped back must not hold packages up until it is there again.
+            since < TimeDelta::zero() || TimeDelta::from_std(span).is_ok_and(|span| span <= since)
+        }
+    }
 }
 
 impl Desk<'_> {
-    fn position(&self) -> Result<Position, StoreError> {
-        self.store.read(|snapshot| snapshot.position(self.consumer))
+    fn position(&self, consumer: &Consumer) -> Result<Position, StoreError> {
+        Ok(self.store.read(|snapshot| snapshot.position(consumer))?.unwrap_or_default())
+    }
+
+    fn hand_over(&mut self, consumer: &Consumer, style: Style, dir: &Path) -> Result<Handover, AgentError> {
+        let folder = Folder::of(dir, consumer)?;
+        let mut restart = self.compare(dir)?;
+        let mut strays = self.strays(&folder, consumer)?;
+        if restart.is_none() {
+            restart = self.judge(&folder, &strays)?;
+            strays = self.strays(&folder, consumer)?;
+        }
+        let superseded = self.clear(&folder, &mut strays, restart.as_ref())?;
+        let mut packages = Vec::new();
+        for stray in &strays {
+            packages.extend(self.finish(&folder, consumer, style, stray)?);
+        }
+        packages.extend(self.make(&folder, consumer, style)?);
+        let reached = self.position(consumer)?.exported_seq;
+        let folder = folder.path().to_owned();
+        Ok(Handover { consumer: consumer.clone(), folder, packages, reached, restart, superseded })
     }
 
     /// Makes the package from the consumer's position to the newest change. Range, rows and what the
     /// manifest says are read in one transaction.
     fn make(
         &mut self,
-        format: Format,
-        position: &Position,
+        folder: &Folder,
+        consumer: &Consumer,
+        style: Style,
     ) -> Result<Option<(Delivered, Tally)>, AgentError> {
+        let position = self.position(consumer)?;
         let from = position.exported_seq;
         let made = self.store.read(|snapshot| {
             let to = snapshot.greatest_seq()?;
             if to == from {
                 return Ok::<_, AgentError>(None);
             }
-            let name = data_name(from, to, format);
-            let written = self.folder.write_data(&name, format, &delta_columns(), |rows| {
-                snapshot
-                    .delta(from, |row| rows.row(row.all_cells()).map_err(|source| self.failed(&name, source)))
+            let name = Range { from, to }.data_file(style);
+            let columns = delta_columns(snapshot.copies_fields()?);
+            let failed = |source| ExportError::Io { path: folder.path().join(&name), source };
+            let (tally, data) = folder.write(&name, style, &columns, |rows| {
+                snapshot.delta(from, |row| Ok::<_, AgentError>(rows.row(row.all_cells()).map_err(failed)?))
             })?;
-            let package = self.package(snapshot, (from, to), position, written.0)?;
-            Ok(Some((name, written, package)))
+            let package = package(snapshot, (from, to), consumer, &position, tally, style)?;
+            Ok(Some((tally, data, package)))
         })?;
-        let Some((name, (tally, written), package)) = made else { return Ok(None) };
-        let file = data_file(name, format, tally, written.bytes, written.sha256);
-        let manifest = self.folder.write_manifest(package, file)?;
-        self.enter(&manifest).map(|delivered| Some((delivered, tally)))
+        let Some((tally, data, package)) = made else { return Ok(None) };
+        let manifest = folder.publish(data, style, tally.rows(), package)?;
+        self.enter(folder, consumer, &manifest).map(|delivered| Some((delivered, tally)))
     }
 
     /// Finishes what a killed process left: its data file is kept.
-    fn finish(&mut self, leftover: &Leftover, position: &Position) -> Result<(Delivered, Tally), AgentError> {
-        let (from, to) = (position.exported_seq, leftover.to_seq);
-        let (tally, package) = self.store.read(|snapshot| {
-            if snapshot.greatest_seq()? < to {
-                let path = self.folder.path().join(&leftover.name);
-                let why =
-                    "it ends behind the newest change of the database, which may be an older copy".into();
-                return Err(AgentError::from(ExportError::Contradiction { path, why }));
+    fn finish(
+        &mut self,
+        folder: &Folder,
+        consumer: &Consumer,
+        style: Style,
+        stray: &Stray,
+    ) -> Result<Option<(Delivered, Tally)>, AgentError> {
+        let position = self.position(consumer)?;
+        let Range { from, to } = stray.range;
+        if to <= position.exported_seq {
+            // It has aged out once, and somebody put it back; it holds nothing that is not handed on.
+            return Ok(None);
+        }
+        let path = || folder.path().join(stray.file());
+        let contradiction =
+            |why: &str| AgentError::from(ExportError::Contradiction { path: path(), why: why.to_owned() });
+        if from != position.exported_seq {
+            return Err(contradiction("the package before it ends elsewhere"));
+        }
+        let manifest = match (&stray.manifest, stray.data.as_slice()) {
+            (Some(manifest), _) => {
+                if manifest.previous_manifest_sha256 != position.last_manifest || !folder.holds(manifest)? {
+                    return Err(contradiction("it tells of another package than the file beside it"));
+                }
+                manifest.clone()
             }
-            let tally = snapshot.tally(from, to)?;
-            Ok((tally, self.package(snapshot, (from, to), position, tally)?))
-        })?;
-        let written = self.folder.measure(&leftover.name)?;
-        let file = data_file(leftover.name.clone(), leftover.format, tally, written.bytes, written.sha256);
-        let manifest = match self.folder.manifest(from, to)? {
-            None => self.folder.write_manifest(package, file)?,
-            Some(there) if there.files == [file] && there.previous_manifest_sha256 == package.previous => {
-                there
+            (None, [(name, written)]) => {
+                // The name tells format and packing; the options are those of this call.
+                let style = Style { format: written.format, gzip: written.gzip, ..style };
+                let (tally, package) = self.store.read(|snapshot| {
+                    if from + 1 < snapshot.oldest_seq()? {
+                        return Err(contradiction("its changes have aged out, and with them what it holds"));
+                    }
+                    let tally = snapshot.tally(from, to)?;
+                    Ok((tally, package(snapshot, (from, to), consumer, &position, tally, style)?))
+                })?;
+                folder.complete(name, style, tally.rows(), package)?
             }
-            Some(_) => {
-                let path = self.folder.path().join(manifest_name(from, to));
-                let why = "it tells of another package than the file beside it".into();
-                return Err(ExportError::Contradiction { path, why }.into());
-            }
+            (None, _) => return Err(contradiction("there is other data for the same changes")),
         };
-        self.enter(&manifest).map(|delivered| (delivered, tally))
+        let tally =
+            Tally { created: manifest.counts.c, updated: manifest.counts.u, deleted: manifest.counts.d };
+        self.enter(folder, consumer, &manifest).map(|delivered| Some((delivered, tally)))
     }
 
-    fn package(
-        &self,
-        snapshot: &Snapshot<'_>,
-        range: (i64, i64),
-        position: &Position,
-        tally: Tally,
-    ) -> Result<Package, StoreError> {
-        Ok(Package {
-            kind: "delta",
-            consumer: Some(self.consumer.as_str().to_owned()),
-            previous: position.last_manifest.clone(),
-            ..facts(snapshot, range, tally, now())?
-        })
-    }
-
-    fn enter(&mut self, manifest: &Manifest) -> Result<Delivered, AgentError> {
-        let (from_seq, to_seq) = (manifest.from_seq, manifest.to_seq);
-        let file = manifest.files.first();
+    fn enter(
+        &mut self,
+        folder: &Folder,
+        consumer: &Consumer,
+        manifest: &Manifest,
+    ) -> Result<Delivered, AgentError> {
+        let range = Range { from: manifest.from_seq, to: manifest.to_seq };
+        let Some(file) = manifest.files.first() else {
+            let path = folder.path().join(range.manifest_file());
+            return Err(ExportError::Contradiction { path, why: "it tells of no file".into() }.into());
+        };
+        let folder = folder.path();
         let delivered = Delivered {
-            from_seq,
-            to_seq,
-            data_file: file.map_or(String::new(), |file| file.name.clone()),
-            manifest_file: manifest_name(from_seq, to_seq),
-            rows: file.map_or(0, |file| file.rows),
-            bytes: file.map_or(0, |file| file.bytes),
-            sha256: file.map_or(String::new(), |file| file.sha256.clone()),
+            from_seq: range.from,
+            to_seq: range.to,
+            folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
+            data_file: file.name.clone(),
+            manifest_file: range.manifest_file(),
+            rows: file.rows,
+            bytes: file.bytes,
+            sha256: file.sha256.clone(),
             manifest_sha256: manifest.manifest_sha256.clone(),
+            created_at: now(),
         };
-        let (consumer, acknowledged) = (self.consumer, self.acknowledged);
-        self.store.write(crate::store::Fate::Commit, |writing| {
-            writing.enter(consumer, &delivered, acknowledged, now())
-        })?;
+        let acknowledged = self.config.export.ack == Ack::Auto;
+        self.store.write(Fate::Commit, |writing| writing.enter(consumer, &delivered, acknowledged))?;
         Ok(delivered)
     }
-
-    fn failed(&self, name: &str, source: io::Error) -> AgentError {
-        ExportError::Io { path: self.folder.path().join(name), source }.into()
-    }
 }
 
-fn data_file(name: String, format: Format, tally: Tally, bytes: u64, sha256: String) -> File {
-    File {
-        name,
-        format: format.word().to_owned(),
-        compression: "none".into(),
-        rows: tally.rows(),
-        bytes,
-        sha256,
-    }
-}
-
-/// What a manifest says of the database, as one transaction sees it.
-fn facts(
+fn package(
     snapshot: &Snapshot<'_>,
-    (from_seq, to_seq): (i64, i64),
+    range: (i64, i64),
+    consumer: &Consumer,
+    position: &Position,
     tally: Tally,
-    now: Stamp,
+    style: Style,
 ) -> Result<Package, StoreError> {
-    let mark = snapshot.watermark()?;
-    // As it was at the end of the range: the package of a killed process is finished later, and must not
-    // promise what only a later package holds.
-    let covered_until = snapshot.covered_at(to_seq)?;
-    let state = if covered_until.is_some() { State::Following } else { State::Filling };
     Ok(Package {
-        kind: "snapshot",
-        lineage: snapshot.lineage()?,
-        server: mark.map_or(String::new(), |mark| mark.scope.server),
-        consumer: None,
-        from_seq,
-        to_seq,
-        complete: state == State::Following,
-        state: state.word().to_owned(),
-        covered_until: covered_until.map(|at| at.to_string()),
-        schema_version: SCHEMA_VERSION,
-        created_at: now.to_string(),
-        counts: Counts { c: tally.created, u: tally.updated, d: tally.deleted },
-        previous: None,
+        kind: "delta",
+        consumer: Some(consumer.as_str().to_owned()),
+        previous: position.last_manifest.clone(),
+        ..facts(snapshot, range, tally, Options::of(style), now())?
     })
 }
 
-/// A snapshot that was made, or not: a copy that was never complete is given out only on request.
-#[derive(Debug)]
-pub enum Taken {
-    /// Here it is.
-    Snapshot {
-        /// Its folder.
-        folder: PathBuf,
-        /// Its manifest.
-        manifest: Box<Manifest>,
-    },
-    /// The copy has never been complete.
-    Incomplete,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Writes all tables as they stand at one change, whatever is written meanwhile.
-///
-/// # Errors
-/// [`AgentError`]; there is no folder then.
-pub fn snapshot(
-    loaded: &Loaded,
-    format: Format,
-    dir: Option<&Path>,
-    allow_incomplete: bool,
-) -> Result<Taken, AgentError> {
-    let config = &loaded.config;
-    let store = Store::open_read_only(&config.store.path, config.store.busy_timeout)?;
-    let _lock = Lock::of_the_exporter(&config.store.path, config.store.busy_timeout)?;
-    store.read(|snapshot| {
-        let at = now();
-        let to = snapshot.greatest_seq()?;
-        let tickets = Tally { created: snapshot.ticket_count()?, ..Tally::default() };
-        let package = facts(snapshot, (0, to), tickets, at)?;
-        if !package.complete && !allow_incomplete {
-            return Ok(Taken::Incomplete);
+    #[test]
+    fn a_package_is_due_as_the_schedule_says() {
+        let at = |text| Stamp::from_spelled(text).unwrap();
+        let now = at("2026-11-22T12:00:00.000Z");
+        let hour = Schedule::Every(Duration::from_hours(1));
+        for (schedule, last, due) in [
+            (Schedule::Off, None, false),
+            (Schedule::AfterSync, Some("2026-11-22T12:00:00.000Z"), true),
+            (hour, None, true),
+            (hour, Some("2026-11-22T11:00:00.000Z"), true),
+            (hour, Some("2026-11-22T11:00:00.001Z"), false),
+            // By a clock that was ahead.
+            (hour, Some("2027-01-01T00:00:00.000Z"), true),
+        ] {
+            assert_eq!(is_due(schedule, last.map(at), now), due, "{schedule:?} after {last:?}");
         }
-        let mut draft = SnapshotFolder::begin(dir.unwrap_or(&config.export.dir))?;
-        for table in Table::ALL {
-            draft.write(table.name(), format, &table.columns(), |rows| {
-                snapshot.table(table, |cells| {
-                    let written = rows.row(cells.iter().copied());
-                    written.map_err(|source| {
-                        let path = PathBuf::from(table.name());
-                        AgentError::from(ExportError::Io { path, source })
-                    })
-                })
-            })?;
-        }
-        let name = format!("{}-seq{to:012}", at.instant().format("%Y-%m-%dT%H%M%SZ"));
-        let (folder, manifest) = draft.publish(&name, package)?;
-        Ok(Taken::Snapshot { folder, manifest: Box::new(manifest) })
-    })
+    }
 }

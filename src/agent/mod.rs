@@ -3,10 +3,14 @@
 //! Here settings, secrets, locks, the clock and the doors are put together; decisions are made below,
 //! words are found above.
 
+mod consumers;
+mod desk;
 mod error;
 mod handover;
 mod reset;
 mod settings;
+mod snapshot;
+mod strays;
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -15,10 +19,16 @@ use std::sync::Arc;
 use chrono::{TimeDelta, Utc};
 use secrecy::SecretString;
 
+pub use consumers::{BookProblem, Listed, Listing, acknowledge, forget, list};
+pub use desk::Restart;
 pub use error::{AgentError, SecretProblem, Signal};
-pub use handover::{Handover, Taken, deliver, snapshot};
+pub use handover::{Handover, deliver, deliver_if_due};
 pub use reset::{Reset, ResetProblem, reset};
 pub use settings::{Loaded, SecretPlace, init, load};
+pub use snapshot::{SnapshotWish, Taken, snapshot};
+
+pub use crate::export::{Chain, ExportError, Finding, Problem, Verdict, verify};
+pub use crate::store::Delivered;
 pub(crate) use settings::{secret, secret_place};
 
 use crate::config::{self, Config};

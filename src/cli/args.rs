@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Consumer, Format};
+use crate::config::{Consumer, Format, Newlines, Style};
 use crate::ticket::Stamp;
 
 /// Keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite file
@@ -116,19 +116,36 @@ pub(super) enum Export {
     Delta(Delta),
     /// Every table as it stands now, consistent at one change
     Snapshot(Snapshot),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Snapshot {
-    /// csv, jsonl or json [default: export.format]
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
-    pub(super) format: Option<Format>,
-    /// The export folder [default: export.dir]
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: Option<PathBuf>,
-    /// Also of a copy that was never complete; its manifest says so
-    #[arg(long)]
-    pub(super) allow_incomplete: bool,
+    /// Note that a consumer has taken its packages up to a change: they may age out
+    Ack {
+        /// Whose [default: export.consumer]
+        #[arg(long, value_name = "C", value_parser = consumer)]
+        consumer: Option<Consumer>,
+        /// The end of the last package that it has taken
+        #[arg(long, value_name = "S", value_parser = clap::value_parser!(i64).range(0..))]
+        seq: i64,
+    },
+    /// Forget a consumer: its packages are removed, and no change is kept for it
+    Forget {
+        /// Whom
+        #[arg(long, value_name = "C", value_parser = consumer)]
+        consumer: Consumer,
+    },
+    /// Show the consumers, their packages, and what waits for them
+    List {
+        /// Only this one
+        #[arg(long, value_name = "C", value_parser = consumer)]
+        consumer: Option<Consumer>,
+    },
+    /// Tell whether packages are all there, once, and unaltered; needs no settings and no database
+    Verify {
+        /// An export folder, the folder of a consumer, or a snapshot
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// The change that every consumer's packages must reach
+        #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(0..))]
+        expect_to: Option<i64>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -136,15 +153,54 @@ pub(super) struct Delta {
     /// For whom [default: export.consumer]
     #[arg(long, value_name = "C", value_parser = consumer)]
     pub(super) consumer: Option<Consumer>,
+    #[command(flatten)]
+    pub(super) files: Files,
+    /// End with 4 where nothing changed
+    #[arg(long)]
+    pub(super) fail_if_empty: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Snapshot {
+    /// For whom, to be named in the manifest
+    #[arg(long, value_name = "C", value_parser = consumer)]
+    pub(super) consumer: Option<Consumer>,
+    #[command(flatten)]
+    pub(super) files: Files,
+    /// Make none of a copy without tickets, and end with 4
+    #[arg(long)]
+    pub(super) fail_if_empty: bool,
+    /// Also of a copy that was never complete; its manifest says so
+    #[arg(long)]
+    pub(super) allow_incomplete: bool,
+}
+
+/// Where files go and how they are written.
+#[derive(Debug, Args)]
+pub(super) struct Files {
     /// csv, jsonl or json [default: export.format]
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     pub(super) format: Option<Format>,
     /// The export folder [default: export.dir]
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// End with 4 where nothing changed
+    /// Pack the files
     #[arg(long)]
-    pub(super) fail_if_empty: bool,
+    pub(super) gzip: bool,
+    /// Put an apostrophe before texts that a spreadsheet would run as formulas (CSV only)
+    #[arg(long)]
+    pub(super) excel_safe: bool,
+    /// keep line breaks in texts, or escape them, so that a row is a line (CSV only)
+    #[arg(long, value_name = "keep|escape", default_value = "keep", value_parser = newlines)]
+    pub(super) newlines: Newlines,
+}
+
+impl Files {
+    /// How they are written, where nothing is said as in the settings.
+    pub(super) fn style(&self, usual: Format) -> Style {
+        let Files { gzip, excel_safe, newlines, .. } = *self;
+        Style { format: self.format.unwrap_or(usual), gzip, excel_safe, newlines }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +245,10 @@ fn reason(text: &str) -> Result<String, String> {
 
 fn format(word: &str) -> Result<Format, String> {
     Format::parse(word).ok_or_else(|| "must be csv, jsonl or json".to_owned())
+}
+
+fn newlines(word: &str) -> Result<Newlines, String> {
+    Newlines::parse(word).ok_or_else(|| "must be keep or escape".to_owned())
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ fn next_steps(wanted: &Wanted, serving: bool) -> String {
          sqlite3 {dir}/halosync.db 'SELECT attribute, old_value, new_value FROM ticket_history LIMIT 10'\n  \
          sqlite3 {dir}/halosync.db 'SELECT UID, LABEL, KIND, TEXT FROM ticket_custom_fields LIMIT 9'\n  \
          head -2 {dir}/export/deltas/warehouse/*.csv\n  \
+         halosync export verify {dir}/export\n  \
          halosync -c {dir}/agent.toml status\n\n{serving}\
          For a real server: halosync init\n"
     )

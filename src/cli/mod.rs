@@ -12,6 +12,7 @@ mod reset;
 mod simulate;
 mod status;
 mod sync;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -82,7 +83,7 @@ fn dispatch(arguments: &Arguments) -> Ended {
         Command::Sync(wish) => sync::sync(arguments, &load()?, wish),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
         Command::Reset(wish) => reset::reset(arguments, &load()?, wish),
-        Command::Export(export) => export::export(arguments, &load()?, export),
+        Command::Export(export) => export::export(arguments, load, export),
         Command::Demo(demo) => demo::demo(arguments, demo),
         Command::Simulate(simulate) => simulate::simulate(arguments, simulate),
     }

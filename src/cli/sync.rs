@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::args::{Arguments, Sync};
-use super::{Ended, block_on, progress, say, say_json, stop_signal};
+use super::{Ended, block_on, export, progress, say, say_json, stop_signal};
 use crate::agent::{self, Loaded, Wish};
 use crate::sync::{Outcome, Report};
 use crate::watermark::Walk;
@@ -15,11 +15,17 @@ pub(super) fn sync(arguments: &Arguments, loaded: &Loaded, wish: &Sync) -> Ended
     let report = block_on(async {
         Ok(agent::sync(loaded, wish, progress::progress(arguments), stop_signal()).await?)
     })?;
+    // What the pass did is told first, whatever becomes of the packages.
+    let handed_on = if report.dry_run { Ok(None) } else { agent::deliver_if_due(loaded) };
+    let handover = handed_on.as_ref().ok().and_then(Option::as_ref);
     if arguments.json {
-        say_json(&as_json(&report))?;
+        let mut document = as_json(&report);
+        document["export"] = handover.map_or(Value::Null, export::as_json);
+        say_json(&document)?;
     } else {
-        say(&in_words(&report))?;
+        say(&(in_words(&report) + &handover.map_or(String::new(), export::in_words)))?;
     }
+    handed_on?;
     Ok(if report.outcome == Outcome::Complete { 0 } else { 3 })
 }
 

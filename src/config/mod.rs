@@ -6,6 +6,7 @@
 mod quantity;
 mod reader;
 mod server;
+mod style;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use secrecy::SecretString;
 pub use quantity::{RateLimit, Schedule};
 pub use reader::Problem;
 pub use server::{ServerUrl, safe};
+pub use style::{Format, Newlines, Style};
 
 use crate::retry::Policy;
 use reader::Reader;
@@ -140,35 +142,6 @@ pub struct Export {
     pub ack: Ack,
     /// How long acknowledged packages are kept.
     pub keep: Duration,
-}
-
-/// How rows are written into a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// RFC 4180, with a header.
-    Csv,
-    /// One JSON object a line.
-    Jsonl,
-    /// One JSON array.
-    Json,
-}
-
-impl Format {
-    /// Its word, which is the ending of its files too.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Format::Csv => "csv",
-            Format::Jsonl => "jsonl",
-            Format::Json => "json",
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Format> {
-        [Format::Csv, Format::Jsonl, Format::Json].into_iter().find(|format| format.word() == word)
-    }
 }
 
 /// When a package counts as taken.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a package could not be made.
+/// Why a package could not be made or judged.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// A folder or file cannot be made.
@@ -15,9 +15,18 @@ pub enum ExportError {
         #[source]
         source: io::Error,
     },
-    /// A file cannot be written or read.
+    /// A file cannot be written.
     #[error("cannot write {path}")]
     Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file or folder cannot be read.
+    #[error("cannot read {path}")]
+    CannotRead {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -32,6 +41,12 @@ pub enum ExportError {
         /// What is wrong with it.
         why: String,
     },
+    /// There is nothing to verify.
+    #[error("there is no package in {path}")]
+    NoPackage {
+        /// The folder.
+        path: PathBuf,
+    },
 }
 
 impl ExportError {
@@ -43,5 +58,14 @@ impl ExportError {
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
         let path = path.to_owned();
         move |source| ExportError::Io { path, source }
+    }
+
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
+        let path = path.to_owned();
+        move |source| ExportError::CannotRead { path, source }
+    }
+
+    pub(super) fn contradiction(path: PathBuf, why: &str) -> ExportError {
+        ExportError::Contradiction { path, why: why.to_owned() }
     }
 }

@@ -1,24 +1,18 @@
-//! A file that appears whole or not at all: written under another name in the same folder, brought to
-//! the disk, then renamed; and the folder is brought to the disk too, or the name could be lost.
+//! Files and folders, by name: what is there, what is in it, and that it stays.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Read as _, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::ExportError;
 
-/// How the names of unfinished files begin; what is left of them after a kill is litter.
+/// How the names of unfinished files begin; what is left of them after a kill is settled by the next call.
 pub(super) const DRAFT_PREFIX: &str = ".halosync-";
 
-/// A file that has no name yet.
-pub struct Draft {
-    out: BufWriter<Hashing>,
-    folder: PathBuf,
-}
+/// Bytes that are hashed and written at a time.
+pub(super) const PIECE: usize = 1 << 18;
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,81 +23,23 @@ pub struct Written {
     pub sha256: String,
 }
 
-struct Hashing {
-    file: NamedTempFile,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        // Not through the wrapper: its errors name the draft, which nobody has heard of.
-        let written = self.file.as_file_mut().write(buffer)?;
-        self.hash.update(&buffer[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.as_file_mut().flush()
-    }
-}
-
-impl Draft {
-    /// Begins a file in a folder.
-    ///
-    /// # Errors
-    /// [`ExportError::CannotCreate`]
-    pub fn new(folder: &Path) -> Result<Draft, ExportError> {
-        let file = tempfile::Builder::new()
-            .prefix(DRAFT_PREFIX)
-            // The group reads; the umask may take more away.
-            .permissions(Permissions::from_mode(0o640))
-            .tempfile_in(folder)
-            .map_err(ExportError::create(folder))?;
-        let hashing = Hashing { file, hash: Sha256::new(), bytes: 0 };
-        Ok(Draft { out: BufWriter::with_capacity(1 << 18, hashing), folder: folder.to_owned() })
-    }
-
-    /// Gives the file its name; a file that has that name already is an error and stays.
-    ///
-    /// # Errors
-    /// [`ExportError`]; there is no such file then.
-    pub fn publish(self, name: &str) -> Result<Written, ExportError> {
-        let path = self.folder.join(name);
-        let hashing =
-            self.out.into_inner().map_err(|error| error.into_error()).map_err(ExportError::io(&path))?;
-        let Hashing { file, hash, bytes } = hashing;
-        file.as_file().sync_all().map_err(ExportError::io(&path))?;
-        file.persist_noclobber(&path).map_err(|error| error.error).map_err(ExportError::create(&path))?;
-        sync_folder(&self.folder)?;
-        Ok(Written { bytes, sha256: hex(&hash.finalize()) })
-    }
-}
-
-impl Write for Draft {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.out.write(buffer)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 /// Brings the names in a folder to the disk.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), ExportError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(ExportError::io(folder))
+    synced(folder).map_err(ExportError::io(folder))
+}
+
+pub(super) fn synced(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// What is in a file that is there already.
 pub(super) fn measure(path: &Path) -> Result<Written, ExportError> {
-    let mut file = File::open(path).map_err(ExportError::io(path))?;
+    let mut file = File::open(path).map_err(ExportError::read(path))?;
     let mut hash = Sha256::new();
     let mut bytes = 0;
-    let mut piece = vec![0; 1 << 16];
+    let mut piece = vec![0; PIECE];
     loop {
-        let read = file.read(&mut piece).map_err(ExportError::io(path))?;
+        let read = file.read(&mut piece).map_err(ExportError::read(path))?;
         if read == 0 {
             return Ok(Written { bytes, sha256: hex(&hash.finalize()) });
         }
@@ -112,15 +48,49 @@ pub(super) fn measure(path: &Path) -> Result<Written, ExportError> {
     }
 }
 
-/// Removes unfinished files of a process that was killed.
-pub(super) fn remove_litter(folder: &Path) -> Result<(), ExportError> {
-    for entry in fs::read_dir(folder).map_err(ExportError::io(folder))? {
-        let entry = entry.map_err(ExportError::io(folder))?;
-        if entry.file_name().to_string_lossy().starts_with(DRAFT_PREFIX) {
-            fs::remove_file(entry.path()).map_err(ExportError::io(&entry.path()))?;
+/// Makes folders that are not there yet. A link in the place of one is refused: what is behind it may be
+/// anybody's.
+pub(super) fn make_folders<const N: usize>(folders: [&Path; N]) -> Result<(), ExportError> {
+    for folder in folders {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_folder(folder)?,
+            made => made.map_err(ExportError::create(folder))?,
         }
     }
     Ok(())
+}
+
+fn check_folder(folder: &Path) -> Result<(), ExportError> {
+    // A trailing slash would have the link followed.
+    let bare: PathBuf = folder.components().collect();
+    let metadata = fs::symlink_metadata(&bare).map_err(ExportError::create(folder))?;
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        return Ok(());
+    }
+    let why = if kind.is_symlink() { "it is a symbolic link" } else { "it is no folder" };
+    Err(ExportError::create(folder)(io::Error::new(io::ErrorKind::NotADirectory, why)))
+}
+
+/// The entries of a folder: names and kinds, sorted.
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, fs::FileType)>, ExportError> {
+    let failed = || ExportError::read(folder);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        let kind = entry.file_type().map_err(failed())?;
+        entries.push((entry.file_name().to_string_lossy().into_owned(), kind));
+    }
+    entries.sort_by(|left, right| left.0.cmp(&right.0));
+    Ok(entries)
+}
+
+/// Removes a file; one that is not there is removed already.
+pub(super) fn remove(path: &Path) -> Result<(), ExportError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ExportError::io(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

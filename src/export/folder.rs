@@ -2,59 +2,39 @@
 //! left there.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::file::{Draft, Written, measure, remove_litter};
+use super::draft::{Nameless, Sink};
+use super::file::{DRAFT_PREFIX, entries, make_folders, measure, remove, sync_folder};
 use super::manifest::{File, Manifest, Package};
+use super::name::Range;
 use super::{ExportError, Rows};
-use crate::config::{Consumer, Format};
+use crate::config::{Consumer, Style};
 use crate::ticket::Column;
+
+pub(super) const DELTAS: &str = "deltas";
 
 /// The folder of one consumer.
 #[derive(Debug)]
 pub struct Folder {
-    path: PathBuf,
-}
-
-/// A data file that has its name but is in no book yet: its process was killed on the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// The end of its range.
-    pub to_seq: i64,
-    /// Its format.
-    pub format: Format,
-    /// Its name.
-    pub name: String,
+    pub(super) dir: PathBuf,
+    pub(super) consumer: String,
+    pub(super) path: PathBuf,
 }
 
 impl Folder {
     /// The folder of a consumer below the export folder. The export folder is made where its own
-    /// parent is there; a longer missing path is more likely a slip of the pen.
+    /// parent is there; a longer missing path is more likely a slip of the pen. What a killed process
+    /// left unfinished is finished or removed.
     ///
     /// # Errors
     /// [`ExportError`]
     pub fn of(dir: &Path, consumer: &Consumer) -> Result<Folder, ExportError> {
-        let path = dir.join("deltas").join(consumer.as_str());
-        Folder::make([dir, &dir.join("deltas"), &path])?;
-        remove_litter(&path)?;
-        Ok(Folder { path })
-    }
-
-    /// Makes folders that are not there yet.
-    pub(super) fn make<const N: usize>(folders: [&Path; N]) -> Result<(), ExportError> {
-        for folder in folders {
-            match fs::create_dir(folder) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir() => {}
-                made => made.map_err(ExportError::create(folder))?,
-            }
-        }
-        Ok(())
-    }
-
-    /// A folder that is being made: it has no name yet, so nothing in it is taken for a package.
-    pub(super) fn nameless(path: &Path) -> Folder {
-        Folder { path: path.to_owned() }
+        let path = dir.join(DELTAS).join(consumer.as_str());
+        make_folders([dir, &dir.join(DELTAS), &path])?;
+        let folder = Folder { dir: dir.to_owned(), consumer: consumer.as_str().to_owned(), path };
+        folder.settle()?;
+        Ok(folder)
     }
 
     /// Where it is.
@@ -63,92 +43,143 @@ impl Folder {
         &self.path
     }
 
-    /// The data file that begins where the last package in the book ended, if there is one.
-    ///
-    /// # Errors
-    /// [`ExportError`]
-    pub fn leftover(&self, from_seq: i64) -> Result<Option<Leftover>, ExportError> {
-        let begin = format!("{from_seq:012}-");
-        for entry in fs::read_dir(&self.path).map_err(ExportError::io(&self.path))? {
-            let name = entry.map_err(ExportError::io(&self.path))?.file_name().to_string_lossy().into_owned();
-            let Some((to, ending)) = name.strip_prefix(&begin).and_then(|rest| rest.split_once('.')) else {
-                continue;
-            };
-            if let (Ok(to_seq), Some(format)) = (to.parse(), Format::parse(ending)) {
-                return Ok(Some(Leftover { to_seq, format, name }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Writes a data file: `fill` gives the rows.
+    /// Writes the data of a package: `fill` gives the rows. It has no name yet; errors call it `name`.
     ///
     /// # Errors
     /// [`ExportError`], or what `fill` reports; there is no file then.
-    pub fn write_data<T, E: From<ExportError>>(
+    pub fn write<T, E: From<ExportError>>(
         &self,
         name: &str,
-        format: Format,
+        style: Style,
         columns: &[Column],
-        fill: impl FnOnce(&mut Rows<Draft>) -> Result<T, E>,
-    ) -> Result<(T, Written), E> {
-        let failed = || ExportError::io(&self.path.join(name));
-        let mut rows = Rows::begin(format, columns, Draft::new(&self.path)?).map_err(failed())?;
-        let filled = fill(&mut rows)?;
-        let draft = rows.end().map_err(failed())?;
-        Ok((filled, draft.publish(name)?))
+        fill: impl FnOnce(&mut Rows<Sink>) -> Result<T, E>,
+    ) -> Result<(T, Nameless), E> {
+        write((&self.path, &self.path.join(name)), style, columns, fill)
     }
 
-    /// What is in a data file that is there already.
+    /// Names data and manifest, in this order. The manifest is on the disk before: should the process be
+    /// killed between the two names, the next one finds it.
     ///
     /// # Errors
-    /// [`ExportError`]
-    pub fn measure(&self, name: &str) -> Result<Written, ExportError> {
-        measure(&self.path.join(name))
-    }
-
-    /// The manifest of a range, where there is one already.
-    ///
-    /// # Errors
-    /// [`ExportError`], where it was altered too.
-    pub fn manifest(&self, from_seq: i64, to_seq: i64) -> Result<Option<Manifest>, ExportError> {
-        let path = self.path.join(manifest_name(from_seq, to_seq));
-        match fs::read(&path) {
-            Ok(bytes) => match Manifest::read(&bytes) {
-                Ok(manifest) => Ok(Some(manifest)),
-                Err(why) => Err(ExportError::Contradiction { path, why }),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ExportError::io(&path)(error)),
+    /// [`ExportError`]; there is no such package then.
+    pub fn publish(
+        &self,
+        data: Nameless,
+        style: Style,
+        rows: u64,
+        package: Package,
+    ) -> Result<Manifest, ExportError> {
+        let range = Range { from: package.from_seq, to: package.to_seq };
+        let name = range.data_file(style);
+        let file = File::of(name.clone(), style, rows, data.written().clone());
+        let (manifest, sealed) = self.seal(package, file)?;
+        data.publish(&name)?;
+        if let Err(error) = sealed.publish(&range.manifest_file()) {
+            // Nobody has heard of it yet, and it would be in the way of the next attempt.
+            let _ = remove(&self.path.join(name));
+            return Err(error);
         }
-    }
-
-    /// Writes the manifest of a package.
-    ///
-    /// # Errors
-    /// [`ExportError`]
-    pub fn write_manifest(&self, package: Package, file: File) -> Result<Manifest, ExportError> {
-        let name = manifest_name(package.from_seq, package.to_seq);
-        let failed = ExportError::io(&self.path.join(&name));
-        let (manifest, bytes) = match Manifest::seal(package, vec![file]) {
-            Ok(made) => made,
-            Err(error) => return Err(failed(error.into())),
-        };
-        let mut draft = Draft::new(&self.path)?;
-        draft.write_all(&bytes).map_err(failed)?;
-        draft.publish(&name)?;
         Ok(manifest)
     }
+
+    /// Adds the manifest to data that has its name already.
+    ///
+    /// # Errors
+    /// [`ExportError`]
+    pub fn complete(
+        &self,
+        data: &str,
+        style: Style,
+        rows: u64,
+        package: Package,
+    ) -> Result<Manifest, ExportError> {
+        let range = Range { from: package.from_seq, to: package.to_seq };
+        let written = measure(&self.path.join(data))?;
+        let (manifest, sealed) = self.seal(package, File::of(data.to_owned(), style, rows, written))?;
+        sealed.publish(&range.manifest_file())?;
+        Ok(manifest)
+    }
+
+    fn seal(&self, package: Package, file: File) -> Result<(Manifest, Nameless), ExportError> {
+        let range = Range { from: package.from_seq, to: package.to_seq };
+        let shown = self.path.join(range.manifest_file());
+        let (manifest, bytes) = Manifest::seal(package, vec![file]).map_err(ExportError::io(&shown))?;
+        let sealed = Nameless::of(&self.path, &shown, &bytes)?;
+        Ok((manifest, sealed))
+    }
+
+    /// Whether the data is what a manifest tells of.
+    ///
+    /// # Errors
+    /// [`ExportError`]
+    pub fn holds(&self, manifest: &Manifest) -> Result<bool, ExportError> {
+        for file in &manifest.files {
+            let path = self.path.join(&file.name);
+            if !path.is_file() {
+                return Ok(false);
+            }
+            let written = measure(&path)?;
+            if (written.bytes, written.sha256.as_str()) != (file.bytes, file.sha256.as_str()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes the files of a package, wherever it is: first the manifest, without which nobody takes the
+    /// data for a package.
+    ///
+    /// # Errors
+    /// [`ExportError`]; files that are not there are removed already.
+    pub fn remove_package(folder: &Path, manifest: &str, data: &str) -> Result<(), ExportError> {
+        remove(&folder.join(manifest))?;
+        remove(&folder.join(data))?;
+        if folder.exists() { sync_folder(folder) } else { Ok(()) }
+    }
+
+    /// Finishes or removes what a killed process left: a manifest whose data has its name already gets
+    /// its own, everything else was never heard of.
+    fn settle(&self) -> Result<(), ExportError> {
+        for (name, kind) in entries(&self.path)? {
+            if !name.starts_with(DRAFT_PREFIX) || !kind.is_file() {
+                continue;
+            }
+            let path = self.path.join(&name);
+            if let Ok(manifest) = read_manifest(&path) {
+                let range = Range { from: manifest.from_seq, to: manifest.to_seq };
+                let place = self.path.join(range.manifest_file());
+                if !place.exists() && self.holds(&manifest)? {
+                    fs::rename(&path, &place).map_err(ExportError::create(&place))?;
+                    sync_folder(&self.path)?;
+                    continue;
+                }
+            }
+            remove(&path)?;
+        }
+        Ok(())
+    }
 }
 
-/// The name of a data file.
-#[must_use]
-pub fn data_name(from_seq: i64, to_seq: i64, format: Format) -> String {
-    format!("{from_seq:012}-{to_seq:012}.{}", format.word())
+/// Writes rows into a folder; errors call the file `shown`.
+pub(super) fn write<T, E: From<ExportError>>(
+    (folder, shown): (&Path, &Path),
+    style: Style,
+    columns: &[Column],
+    fill: impl FnOnce(&mut Rows<Sink>) -> Result<T, E>,
+) -> Result<(T, Nameless), E> {
+    let mut rows = Rows::begin(style, columns, Sink::new(folder, shown, style.gzip)?);
+    let filled = fill(&mut rows)?;
+    let sink = rows.end().map_err(ExportError::io(shown))?;
+    Ok((filled, sink.finish(shown)?))
 }
 
-/// The name of the manifest beside it.
-#[must_use]
-pub fn manifest_name(from_seq: i64, to_seq: i64) -> String {
-    format!("{from_seq:012}-{to_seq:012}.manifest.json")
+/// A manifest that stands alone; the draft of data, which may be long, is not read for one.
+pub(super) fn read_manifest(path: &Path) -> Result<Manifest, ExportError> {
+    const LONGEST: u64 = 1 << 20;
+    let length = fs::metadata(path).map_err(ExportError::read(path))?.len();
+    if LONGEST < length {
+        return Err(ExportError::contradiction(path.to_owned(), "it is too long for a manifest"));
+    }
+    let bytes = fs::read(path).map_err(ExportError::read(path))?;
+    Manifest::read(&bytes).map_err(|why| ExportError::Contradiction { path: path.to_owned(), why })
 }

@@ -1,9 +1,12 @@
 //! The manifest of a package: what is in it, that it is unaltered, and which package came before.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::file::hex;
+use super::file::{Written, hex};
+use crate::config::{Format, Newlines, Style};
 
 /// A manifest, as it stands in the file. The order of the members is the order in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,9 +111,39 @@ pub struct Package {
     pub created_at: String,
     /// Rows by what happened.
     pub counts: Counts,
+    /// How values are written.
+    pub options: Options,
     /// The manifest before.
     pub previous: Option<String>,
 }
+
+impl Options {
+    /// What was done to the values in files of a style: nothing to those in JSON.
+    #[must_use]
+    pub fn of(style: Style) -> Options {
+        let csv = style.format == Format::Csv;
+        let newlines = if csv { style.newlines } else { Newlines::Keep };
+        Options { excel_safe: csv && style.excel_safe, newlines: newlines.word().to_owned() }
+    }
+}
+
+impl File {
+    /// A data file of a style.
+    #[must_use]
+    pub fn of(name: String, style: Style, rows: u64, written: Written) -> File {
+        File {
+            name,
+            format: style.format.word().to_owned(),
+            compression: if style.gzip { "gzip" } else { "none" }.to_owned(),
+            rows,
+            bytes: written.bytes,
+            sha256: written.sha256,
+        }
+    }
+}
+
+/// What every manifest begins with.
+const FORMAT: &str = "halosync/1";
 
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -119,9 +152,9 @@ impl Manifest {
     ///
     /// # Errors
     /// What `serde_json` reports; it has no reason to.
-    pub(super) fn seal(package: Package, files: Vec<File>) -> Result<(Manifest, Vec<u8>), serde_json::Error> {
+    pub(super) fn seal(package: Package, files: Vec<File>) -> io::Result<(Manifest, Vec<u8>)> {
         let mut manifest = Manifest {
-            format: "halosync/1".into(),
+            format: FORMAT.into(),
             kind: package.kind.into(),
             lineage: package.lineage,
             server: package.server,
@@ -135,7 +168,7 @@ impl Manifest {
             created_at: package.created_at,
             counts: package.counts,
             files,
-            options: Options { excel_safe: false, newlines: "keep".into() },
+            options: package.options,
             previous_manifest_sha256: package.previous,
             manifest_sha256: ZEROS.into(),
         };
@@ -157,10 +190,13 @@ impl Manifest {
         if hex(&Sha256::digest(zeroed.as_bytes())) != manifest.manifest_sha256 {
             return Err("its own hash does not match".into());
         }
+        if manifest.format != FORMAT {
+            return Err(format!("it is of format {:?}, and this version knows {FORMAT}", manifest.format));
+        }
         Ok(manifest)
     }
 
-    fn bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+    fn bytes(&self) -> io::Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
         Ok(bytes)

@@ -1,39 +1,61 @@
 //! A snapshot: a folder with the tables as they stood at one change, which appears as a whole.
 
 use std::fs;
-use std::io::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::file::{DRAFT_PREFIX, Draft, Written, sync_folder};
+use super::draft::{Nameless, Sink};
+use super::file::{DRAFT_PREFIX, entries, make_folders, sync_folder};
+use super::folder::write;
 use super::manifest::{File, Manifest, Package};
-use super::{ExportError, Folder, Rows};
-use crate::config::Format;
+use super::{ExportError, Rows};
+use crate::config::Style;
 use crate::ticket::Column;
+
+pub(super) const SNAPSHOTS: &str = "snapshots";
+
+/// The name of the check sums, for `sha256sum --check`.
+pub(super) const SUMS: &str = "SHA256SUMS";
+
+/// The name of a snapshot's manifest.
+pub(super) const MANIFEST: &str = "manifest.json";
 
 /// A snapshot that has no name yet; dropped, it leaves nothing behind.
 pub struct SnapshotFolder {
     draft: TempDir,
-    inside: Folder,
     parent: PathBuf,
     files: Vec<File>,
 }
 
 impl SnapshotFolder {
-    /// Begins a snapshot below the export folder.
+    /// Begins a snapshot below the export folder. What a killed process left there is removed.
     ///
     /// # Errors
     /// [`ExportError`]
     pub fn begin(dir: &Path) -> Result<SnapshotFolder, ExportError> {
-        let parent = dir.join("snapshots");
-        Folder::make([dir, &parent])?;
+        let parent = dir.join(SNAPSHOTS);
+        make_folders([dir, &parent])?;
+        for (name, kind) in entries(&parent)? {
+            if name.starts_with(DRAFT_PREFIX) && kind.is_dir() {
+                let litter = parent.join(name);
+                fs::remove_dir_all(&litter).map_err(ExportError::io(&litter))?;
+            }
+        }
         let draft = tempfile::Builder::new()
             .prefix(DRAFT_PREFIX)
             .tempdir_in(&parent)
+            // Its words name the draft, which nobody has heard of.
+            .map_err(|error| error.kind().into())
             .map_err(ExportError::create(&parent))?;
-        let inside = Folder::nameless(draft.path());
-        Ok(SnapshotFolder { draft, inside, parent, files: Vec::new() })
+        Ok(SnapshotFolder { draft, parent, files: Vec::new() })
+    }
+
+    /// What errors call the file of a table.
+    #[must_use]
+    pub fn shown(&self, table: &str, style: Style) -> PathBuf {
+        self.parent.join(format!("{table}.{}", style.ending()))
     }
 
     /// Writes a table: `fill` gives the rows and says how many there were.
@@ -43,44 +65,36 @@ impl SnapshotFolder {
     pub fn write<E: From<ExportError>>(
         &mut self,
         table: &str,
-        format: Format,
+        style: Style,
         columns: &[Column],
-        fill: impl FnOnce(&mut Rows<Draft>) -> Result<u64, E>,
-    ) -> Result<u64, E> {
-        let name = format!("{table}.{}", format.word());
-        let (rows, Written { bytes, sha256 }) = self.inside.write_data(&name, format, columns, fill)?;
-        let format = format.word().to_owned();
-        self.files.push(File { name, format, compression: "none".into(), rows, bytes, sha256 });
-        Ok(rows)
+        fill: impl FnOnce(&mut Rows<Sink>) -> Result<u64, E>,
+    ) -> Result<(), E> {
+        let name = format!("{table}.{}", style.ending());
+        let shown = self.shown(table, style);
+        let (rows, data) = write((self.draft.path(), &shown), style, columns, fill)?;
+        let written = data.publish(&name)?;
+        self.files.push(File::of(name, style, rows, written));
+        Ok(())
     }
 
-    /// Adds manifest and check sums and gives the folder its name.
+    /// Adds manifest and check sums and gives the folder the first of these names that is free.
     ///
     /// # Errors
     /// [`ExportError`]; there is no such folder then.
-    pub fn publish(self, name: &str, package: Package) -> Result<(PathBuf, Manifest), ExportError> {
-        let path = self.parent.join(name);
-        let failed = ExportError::io(&path);
-        let mut sums = String::new();
-        for file in &self.files {
-            sums.push_str(&format!("{}  {}\n", file.sha256, file.name));
-        }
-        let (manifest, bytes) = match Manifest::seal(package, self.files) {
-            Ok(sealed) => sealed,
-            Err(error) => return Err(failed(error.into())),
-        };
-        let mut draft = Draft::new(self.draft.path())?;
-        draft.write_all(&bytes).map_err(failed)?;
-        let written = draft.publish("manifest.json")?;
-        sums.push_str(&format!("{}  manifest.json\n", written.sha256));
-        let mut draft = Draft::new(self.draft.path())?;
-        draft.write_all(sums.as_bytes()).map_err(ExportError::io(&path))?;
-        draft.publish("SHA256SUMS")?;
-        // A folder is renamed over an empty one without a word; a snapshot of this name is kept.
-        if path.exists() {
-            let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-            return Err(ExportError::create(&path)(exists));
-        }
+    pub fn publish(
+        self,
+        names: impl IntoIterator<Item = String>,
+        package: Package,
+    ) -> Result<(PathBuf, Manifest), ExportError> {
+        // A folder is renamed over an empty one without a word; a snapshot of that name is kept.
+        let path = names.into_iter().map(|name| self.parent.join(name)).find(|path| !path.exists());
+        let taken = || ExportError::create(&self.parent)(io::ErrorKind::AlreadyExists.into());
+        let path = path.ok_or_else(taken)?;
+        let (manifest, bytes) = Manifest::seal(package, self.files).map_err(ExportError::io(&path))?;
+        let inside = self.draft.path();
+        let written = Nameless::of(inside, &path.join(MANIFEST), &bytes)?.publish(MANIFEST)?;
+        let sums = sums(&manifest, &written.sha256);
+        Nameless::of(inside, &path.join(SUMS), sums.as_bytes())?.publish(SUMS)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o750);
         fs::set_permissions(self.draft.path(), mode).map_err(ExportError::create(&path))?;
         fs::rename(self.draft.path(), &path).map_err(ExportError::create(&path))?;
@@ -89,4 +103,11 @@ impl SnapshotFolder {
         sync_folder(&self.parent)?;
         Ok((path, manifest))
     }
+}
+
+/// What stands in `SHA256SUMS`.
+pub(super) fn sums(manifest: &Manifest, manifest_file_sha256: &str) -> String {
+    let files = manifest.files.iter().map(|file| (file.sha256.as_str(), file.name.as_str()));
+    let all = files.chain([(manifest_file_sha256, MANIFEST)]);
+    all.map(|(sha256, name)| format!("{sha256}  {name}\n")).collect()
 }

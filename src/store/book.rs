@@ -1,7 +1,11 @@
 //! Who has been handed what: consumers and packages. Nothing else writes them.
 
-use rusqlite::OptionalExtension as _;
+use std::path::PathBuf;
 
+use rusqlite::{OptionalExtension as _, Row};
+use uuid::Uuid;
+
+use super::mark::stamp;
 use super::{Snapshot, StoreError, Writing};
 use crate::config::Consumer;
 use crate::ticket::Stamp;
@@ -13,6 +17,8 @@ pub struct Position {
     pub exported_seq: i64,
     /// Up to which it has said that it took them.
     pub acked_seq: i64,
+    /// When its last package was made.
+    pub exported_at: Option<Stamp>,
     /// `manifest_sha256` of its last package.
     pub last_manifest: Option<String>,
 }
@@ -24,6 +30,8 @@ pub struct Delivered {
     pub from_seq: i64,
     /// The upper end, in it.
     pub to_seq: i64,
+    /// The folder that it is in.
+    pub folder: PathBuf,
     /// Name of the data file.
     pub data_file: String,
     /// Name of the manifest.
@@ -36,30 +44,23 @@ pub struct Delivered {
     pub sha256: String,
     /// The manifest's hash.
     pub manifest_sha256: String,
+    /// When it was entered.
+    pub created_at: Stamp,
 }
 
+const POSITION: &str = "exported_seq, acked_seq, exported_at, last_manifest";
+
+const PACKAGE: &str = "from_seq, to_seq, folder, data_file, manifest_file, \"rows\", bytes, sha256, manifest_sha256, created_at";
+
 impl Snapshot<'_> {
-    /// How far a consumer has come; one that nobody has heard of stands at 0.
+    /// How far a consumer has come, where there is one of that name.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn position(&self, consumer: &Consumer) -> Result<Position, StoreError> {
-        let position = self
-            .connection
-            .query_row(
-                "SELECT exported_seq, acked_seq, (SELECT manifest_sha256 FROM packages
-                 WHERE consumer = name AND to_seq = exported_seq) FROM consumers WHERE name = ?1",
-                [consumer.as_str()],
-                |row| {
-                    Ok(Position {
-                        exported_seq: row.get(0)?,
-                        acked_seq: row.get(1)?,
-                        last_manifest: row.get(2)?,
-                    })
-                },
-            )
-            .optional()?;
-        Ok(position.unwrap_or_default())
+    pub fn position(&self, consumer: &Consumer) -> Result<Option<Position>, StoreError> {
+        let sql = format!("SELECT {POSITION} FROM consumers WHERE name = ?1");
+        let row = self.connection.query_row(&sql, [consumer.as_str()], |row| Ok(position(row, 0)));
+        row.optional()?.transpose()
     }
 
     /// All consumers and how many changes wait for each.
@@ -68,14 +69,49 @@ impl Snapshot<'_> {
     /// [`StoreError`]
     pub fn waiting(&self) -> Result<Vec<(String, Position, i64)>, StoreError> {
         let newest = self.greatest_seq()?;
-        let mut statement =
-            self.connection.prepare("SELECT name, exported_seq, acked_seq FROM consumers ORDER BY name")?;
-        let rows = statement.query_map([], |row| {
-            let exported_seq: i64 = row.get(1)?;
-            let position = Position { exported_seq, acked_seq: row.get(2)?, last_manifest: None };
-            Ok((row.get(0)?, position, newest - exported_seq))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let sql = format!("SELECT name, {POSITION} FROM consumers ORDER BY name");
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut waiting = Vec::new();
+        while let Some(row) = rows.next()? {
+            let position = position(row, 1)?;
+            let behind = newest - position.exported_seq;
+            waiting.push((row.get(0)?, position, behind));
+        }
+        Ok(waiting)
+    }
+
+    /// The packages of a consumer that have not aged out, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn packages(&self, consumer: &str) -> Result<Vec<Delivered>, StoreError> {
+        let sql = format!("SELECT {PACKAGE} FROM packages WHERE consumer = ?1 ORDER BY to_seq");
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([consumer])?;
+        let mut packages = Vec::new();
+        while let Some(row) = rows.next()? {
+            packages.push(package(row)?);
+        }
+        Ok(packages)
+    }
+
+    /// The identity of this line of changes.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn lineage(&self) -> Result<String, StoreError> {
+        let sql = "SELECT lineage FROM lineage ORDER BY rowid DESC LIMIT 1";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// Whether this line of changes is, or came from, one of that identity.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn knows_lineage(&self, lineage: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM lineage WHERE lineage = ?1)";
+        Ok(self.connection.query_row(sql, [lineage], |row| row.get(0))?)
     }
 }
 
@@ -89,9 +125,8 @@ impl Writing<'_> {
         consumer: &Consumer,
         package: &Delivered,
         acknowledged: bool,
-        now: Stamp,
     ) -> Result<(), StoreError> {
-        let at = self.snapshot().position(consumer)?.exported_seq;
+        let at = self.snapshot().position(consumer)?.unwrap_or_default().exported_seq;
         if at != package.from_seq {
             let what = format!(
                 "consumer {} at change {at}, and a package from {}",
@@ -100,28 +135,107 @@ impl Writing<'_> {
             );
             return Err(StoreError::Nonsense { what });
         }
+        let created_at = package.created_at.to_string();
         self.connection.execute(
-            "INSERT INTO consumers (name, exported_seq, acked_seq) VALUES (?1, ?2, CASE ?3 WHEN 1 THEN ?2 ELSE 0 END)
+            "INSERT INTO consumers (name, exported_seq, acked_seq, exported_at, last_manifest)
+             VALUES (?1, ?2, CASE ?3 WHEN 1 THEN ?2 ELSE 0 END, ?4, ?5)
              ON CONFLICT (name) DO UPDATE SET exported_seq = excluded.exported_seq,
-                 acked_seq = CASE ?3 WHEN 1 THEN excluded.exported_seq ELSE acked_seq END",
-            (consumer.as_str(), package.to_seq, acknowledged),
+                 acked_seq = MAX(acked_seq, excluded.acked_seq), exported_at = excluded.exported_at,
+                 last_manifest = excluded.last_manifest",
+            (consumer.as_str(), package.to_seq, acknowledged, &created_at, &package.manifest_sha256),
         )?;
         self.connection.execute(
-            "INSERT INTO packages (consumer, from_seq, to_seq, data_file, manifest_file, \"rows\", bytes, sha256,
-                 manifest_sha256, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            &format!("INSERT INTO packages (consumer, {PACKAGE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"),
             (
                 consumer.as_str(),
                 package.from_seq,
                 package.to_seq,
+                package.folder.to_string_lossy(),
                 &package.data_file,
                 &package.manifest_file,
                 package.rows.cast_signed(),
                 package.bytes.cast_signed(),
                 &package.sha256,
                 &package.manifest_sha256,
-                now.to_string(),
+                created_at,
             ),
         )?;
         Ok(())
     }
+
+    /// Notes up to which change a consumer has taken its packages; it does not go back.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn acknowledge(&self, consumer: &Consumer, seq: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE consumers SET acked_seq = MAX(acked_seq, ?2) WHERE name = ?1";
+        self.connection.execute(sql, (consumer.as_str(), seq))?;
+        Ok(())
+    }
+
+    /// Strikes a consumer and its packages out.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn forget_consumer(&self, consumer: &Consumer) -> Result<(), StoreError> {
+        self.connection.execute("DELETE FROM packages WHERE consumer = ?1", [consumer.as_str()])?;
+        self.connection.execute("DELETE FROM consumers WHERE name = ?1", [consumer.as_str()])?;
+        Ok(())
+    }
+
+    /// Strikes a package out; its consumer stays where it is.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn forget_package(&self, consumer: &str, to_seq: i64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM packages WHERE consumer = ?1 AND to_seq = ?2";
+        self.connection.execute(sql, (consumer, to_seq))?;
+        Ok(())
+    }
+
+    /// Begins a new line of changes: every consumer starts again at 0. `superseded` is the line that its
+    /// packages were of.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn begin_lineage(&self, superseded: &str, now: Stamp) -> Result<String, StoreError> {
+        let lineage = Uuid::new_v4().to_string();
+        for (lineage, reason) in [(superseded, "superseded"), (&lineage, "an older copy was restored")] {
+            self.connection.execute(
+                "INSERT OR IGNORE INTO lineage (lineage, since, reason) VALUES (?1, ?2, ?3)",
+                (lineage, now.to_string(), reason),
+            )?;
+        }
+        self.connection.execute("DELETE FROM packages", [])?;
+        self.connection.execute(
+            "UPDATE consumers SET exported_seq = 0, acked_seq = 0, exported_at = NULL, last_manifest = NULL",
+            [],
+        )?;
+        Ok(lineage)
+    }
+}
+
+fn position(row: &Row<'_>, first: usize) -> Result<Position, StoreError> {
+    Ok(Position {
+        exported_seq: row.get(first)?,
+        acked_seq: row.get(first + 1)?,
+        exported_at: stamp(row.get(first + 2)?)?,
+        last_manifest: row.get(first + 3)?,
+    })
+}
+
+fn package(row: &Row<'_>) -> Result<Delivered, StoreError> {
+    let nonsense = || StoreError::Nonsense { what: "a package without its date".into() };
+    Ok(Delivered {
+        from_seq: row.get(0)?,
+        to_seq: row.get(1)?,
+        folder: PathBuf::from(row.get::<_, String>(2)?),
+        data_file: row.get(3)?,
+        manifest_file: row.get(4)?,
+        rows: row.get::<_, i64>(5)?.cast_unsigned(),
+        bytes: row.get::<_, i64>(6)?.cast_unsigned(),
+        sha256: row.get(7)?,
+        manifest_sha256: row.get(8)?,
+        created_at: stamp(row.get(9)?)?.ok_or_else(nonsense)?,
+    })
 }

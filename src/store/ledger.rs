@@ -208,7 +208,7 @@ impl Writing<'_> {
         if back.peek().is_none() {
             return Ok(());
         }
-        let copies_fields = self.snapshot().watermark()?.is_some_and(|mark| mark.scope.custom_fields);
+        let copies_fields = self.snapshot().copies_fields()?;
         let mut delete = self.connection.prepare("DELETE FROM absences WHERE UID = ?1")?;
         let mut owe = self.connection.prepare(
             "INSERT INTO debts (UID, reason, due_at) SELECT UID, 'unread', ?2 FROM ticket_state

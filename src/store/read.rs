@@ -126,15 +126,6 @@ impl Snapshot<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The identity of this line of changes.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn lineage(&self) -> Result<String, StoreError> {
-        let sql = "SELECT lineage FROM lineage ORDER BY rowid DESC LIMIT 1";
-        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
-    }
-
     /// How the copy stands, with the last `runs` passes.
     ///
     /// # Errors

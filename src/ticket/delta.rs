@@ -14,13 +14,15 @@ pub struct DeltaRow<'a> {
     pub observed_at: &'a str,
     /// The row at the end of the range; for a deletion the last known one.
     pub cells: &'a [Cell<'a>],
+    /// Its custom fields as one JSON object, where they are copied.
+    pub custom_fields: Option<&'a str>,
 }
 
 impl<'a> DeltaRow<'a> {
     /// Its cells, in the order of [`super::delta_columns`].
     pub fn all_cells(&self) -> impl Iterator<Item = Cell<'a>> {
         let first = [Cell::Integer(self.seq), Cell::Text(self.op.letter()), Cell::Text(self.observed_at)];
-        first.into_iter().chain(self.cells.iter().copied())
+        first.into_iter().chain(self.cells.iter().copied()).chain(self.custom_fields.map(Cell::Json))
     }
 }
 

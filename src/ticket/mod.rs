@@ -17,7 +17,7 @@ mod value;
 use xxhash_rust::xxh3::Xxh3;
 
 pub use attribute::{ATTRIBUTES, Attribute, Kind};
-pub(crate) use change::row_as_json;
+pub(crate) use change::{CUSTOM_FIELDS, row_as_json};
 pub use change::{Change, Op};
 pub use delta::{DeltaRow, Tally};
 pub use field::{CustomField, CustomFields};

@@ -1,6 +1,7 @@
 //! What leaves the copy besides deltas: its tables, as columns and rows of cells.
 
 use super::attribute::{ATTRIBUTES, Kind};
+use super::change::CUSTOM_FIELDS as CUSTOM_FIELDS_COLUMN;
 
 /// A column of an exported file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +86,11 @@ impl Table {
     }
 }
 
-/// The columns of a delta.
+/// The columns of a delta, with the custom fields where they are copied.
 #[must_use]
-pub fn delta_columns() -> Vec<Column> {
-    DELTA.into_iter().chain(attributes()).collect()
+pub fn delta_columns(custom_fields: bool) -> Vec<Column> {
+    let fields = custom_fields.then_some(column(CUSTOM_FIELDS_COLUMN, Kind::Text));
+    DELTA.into_iter().chain(attributes()).chain(fields).collect()
 }
 
 fn attributes() -> impl Iterator<Item = Column> {

@@ -43,6 +43,8 @@ pub enum Cell<'a> {
     Real(f64),
     /// A text.
     Text(&'a str),
+    /// A text that is JSON, and stands as such where JSON is written.
+    Json(&'a str),
 }
 
 impl Value {
@@ -67,7 +69,7 @@ impl Cell<'_> {
             Cell::Integer(number) if kind == Kind::Boolean => (number != 0).into(),
             Cell::Integer(number) => number.into(),
             Cell::Real(number) => number.into(),
-            Cell::Text(text) => text.into(),
+            Cell::Text(text) | Cell::Json(text) => text.into(),
         }
     }
 }
@@ -78,7 +80,7 @@ impl From<Cell<'_>> for Value {
             Cell::Null => Value::Null,
             Cell::Integer(number) => Value::Integer(number),
             Cell::Real(number) => Value::Real(number),
-            Cell::Text(text) => Value::Text(text.to_owned()),
+            Cell::Text(text) | Cell::Json(text) => Value::Text(text.to_owned()),
         }
     }
 }

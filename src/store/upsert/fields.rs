@@ -4,7 +4,7 @@
 //! stored version (`ticket_state.fields_hash` is NULL) has a line in `debts`, or in `absences` where the
 //! server knows it no more.
 
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 
 use super::rows::{Record, Rows, Writer, modified, stored_hash};
 use crate::store::{StoreError, Writing};
@@ -103,11 +103,7 @@ impl Writing<'_> {
 impl Rows<'_> {
     /// The stored custom fields of a ticket.
     pub(super) fn fields(&self, id: i64) -> Result<CustomFields, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY FROM custom_fields WHERE UID = ?1",
-        )?;
-        let fields: Vec<_> = statement.query_map([id], field)?.collect::<Result<_, _>>()?;
-        Ok(fields.into())
+        stored_fields(self.connection, id)
     }
 
     /// Replaces the stored custom fields where others are shown.
@@ -179,6 +175,15 @@ impl Rows<'_> {
             .execute((id, now))?;
         Ok(())
     }
+}
+
+/// The stored custom fields of a ticket.
+pub(in crate::store) fn stored_fields(connection: &Connection, id: i64) -> Result<CustomFields, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY FROM custom_fields WHERE UID = ?1",
+    )?;
+    let fields: Vec<_> = statement.query_map([id], field)?.collect::<Result<_, _>>()?;
+    Ok(fields.into())
 }
 
 fn field(row: &Row<'_>) -> rusqlite::Result<CustomField> {

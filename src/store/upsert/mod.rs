@@ -6,6 +6,7 @@ mod rows;
 
 use std::collections::BTreeMap;
 
+pub(super) use fields::stored_fields;
 pub use fields::{FieldsRead, Paid};
 use rows::{Record, Rows, State, Writer, modified};
 pub(super) use rows::{cell, columns};

@@ -1,0 +1,260 @@
+//! Readers of the files, written from the contract (`docs/loading.md`), with none of the code that writes them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use halosync::ticket::Value;
+use serde_json::{Map, Value as Json};
+
+use crate::desk::Tickets;
+
+/// A value as a file holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Field {
+    /// CSV: nothing, or a text.
+    Csv(Option<String>),
+    /// JSON.
+    Json(Json),
+}
+
+/// A row by its columns, in the order of their names: JSON knows no other.
+pub(crate) type Row = Vec<(String, Field)>;
+
+/// The rows of a file, as its manifest says it is written.
+pub(crate) fn rows(folder: &Path, manifest: &Json, file: &Json) -> Vec<Row> {
+    let path = folder.join(file["name"].as_str().unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    if file["compression"] == "gzip" {
+        let mut unpacked = Vec::new();
+        MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).unwrap();
+        bytes = unpacked;
+    }
+    let text = String::from_utf8(bytes).unwrap();
+    let rows = match file["format"].as_str().unwrap() {
+        "csv" => csv_rows(&text, &manifest["options"]),
+        "jsonl" => text.lines().map(|line| object(line.parse().unwrap())).collect(),
+        "json" => {
+            let Json::Array(rows) = text.parse().unwrap() else { panic!("no array in {}", path.display()) };
+            rows.into_iter().map(object).collect()
+        }
+        other => panic!("the format {other}"),
+    };
+    assert_eq!(file["rows"], rows.len(), "{}", path.display());
+    rows
+}
+
+fn object(row: Json) -> Row {
+    let Json::Object(row) = row else { panic!("{row} is no object") };
+    row.into_iter().map(|(name, value)| (name, Field::Json(value))).collect()
+}
+
+fn csv_rows(text: &str, options: &Json) -> Vec<Row> {
+    let records = fields(text);
+    // Another parser, which cannot tell NULL from an empty text, sees the same.
+    let theirs = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes()).into_records();
+    let theirs: Vec<Vec<String>> =
+        theirs.map(|row| row.unwrap().iter().map(ToOwned::to_owned).collect()).collect();
+    let ours: Vec<Vec<String>> = records
+        .iter()
+        .map(|row| row.iter().map(|field| field.clone().unwrap_or_default()).collect())
+        .collect();
+    assert_eq!(ours, theirs, "two parsers read different things");
+    let (header, records) = records.split_first().unwrap();
+    let named = records.iter().map(|record| {
+        assert_eq!(record.len(), header.len());
+        let exact = record.iter().map(|field| field.as_ref().map(|field| exact(field, options)));
+        header.iter().map(|name| name.clone().unwrap()).zip(exact.map(Field::Csv)).collect()
+    });
+    let mut rows: Vec<Row> = named.collect();
+    for row in &mut rows {
+        row.sort_by(|left, right| left.0.cmp(&right.0));
+    }
+    rows
+}
+
+/// RFC 4180, where an empty field without quotes is nothing at all.
+fn fields(text: &str) -> Vec<Vec<Option<String>>> {
+    let mut records = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let mut record = Vec::new();
+        loop {
+            let field;
+            (field, rest) = field_of(rest);
+            record.push(field);
+            match rest.strip_prefix(',') {
+                Some(after) => rest = after,
+                None => break,
+            }
+        }
+        rest = rest.strip_prefix("\r\n").expect("the end of a record");
+        records.push(record);
+    }
+    records
+}
+
+fn field_of(text: &str) -> (Option<String>, &str) {
+    let Some(mut rest) = text.strip_prefix('"') else {
+        let end = text.find([',', '\r']).expect("the end of a field");
+        return ((end != 0).then(|| text[..end].to_owned()), &text[end..]);
+    };
+    let mut field = String::new();
+    loop {
+        let quote = rest.find('"').expect("a closing quote");
+        field.push_str(&rest[..quote]);
+        rest = &rest[quote + 1..];
+        match rest.strip_prefix('"') {
+            Some(after) => {
+                field.push('"');
+                rest = after;
+            }
+            None => return (Some(field), rest),
+        }
+    }
+}
+
+/// The text that was there before the options were applied.
+fn exact(field: &str, options: &Json) -> String {
+    let mut text = field.to_owned();
+    if options["newlines"] == "escape" {
+        assert!(!text.contains(['\r', '\n']), "a line break that was to be escaped");
+        let mut plain = String::new();
+        let mut rest = text.chars();
+        while let Some(it) = rest.next() {
+            let escaped = it == '\\';
+            let it = if escaped { rest.next().unwrap() } else { it };
+            plain.push(match it {
+                'r' if escaped => '\r',
+                'n' if escaped => '\n',
+                it => it,
+            });
+        }
+        text = plain;
+    }
+    match text.strip_prefix('\'') {
+        Some(plain) if options["excel_safe"] == true => plain.to_owned(),
+        _ => text,
+    }
+}
+
+/// Whether a field holds what the database does.
+pub(crate) fn is(field: &Field, value: &Value) -> bool {
+    match (field, value) {
+        (Field::Csv(None) | Field::Json(Json::Null), Value::Null) => true,
+        (Field::Csv(Some(text)), Value::Integer(number)) => *text == number.to_string(),
+        (Field::Csv(Some(text)), Value::Real(number)) => {
+            text.parse::<f64>().is_ok_and(|read| read.to_bits() == number.to_bits())
+        }
+        (Field::Csv(Some(text)), Value::Text(expected)) => text == expected,
+        (Field::Json(Json::Bool(truth)), Value::Integer(number)) => i64::from(*truth) == *number,
+        (Field::Json(json), Value::Integer(number)) => json.as_i64() == Some(*number),
+        (Field::Json(json), Value::Real(number)) => {
+            json.is_f64() && json.as_f64().is_some_and(|read| read.to_bits() == number.to_bits())
+        }
+        (Field::Json(Json::Object(fields)), Value::Text(expected)) => {
+            expected.parse::<Json>().is_ok_and(|expected| expected.as_object() == Some(fields))
+        }
+        (Field::Json(json), Value::Text(expected)) => json.as_str() == Some(expected),
+        _ => false,
+    }
+}
+
+pub(crate) fn integer(row: &Row, column: &str) -> i64 {
+    match row.iter().find(|(name, _)| name == column).map(|(_, field)| field) {
+        Some(Field::Csv(Some(text))) => text.parse().unwrap(),
+        Some(Field::Json(json)) => json.as_i64().unwrap(),
+        other => panic!("{column}: {other:?}"),
+    }
+}
+
+fn word(row: &Row, column: &str) -> String {
+    match row.iter().find(|(name, _)| name == column).map(|(_, field)| field) {
+        Some(Field::Csv(Some(text))) => text.clone(),
+        Some(Field::Json(Json::String(text))) => text.clone(),
+        other => panic!("{column}: {other:?}"),
+    }
+}
+
+/// What a consumer has that takes every package of a folder in order: tickets by number. Each row must be what its
+/// operation says, and each manifest must count it.
+pub(crate) fn fold(folder: &Path) -> BTreeMap<i64, Vec<Field>> {
+    let mut have: BTreeMap<i64, Vec<Field>> = BTreeMap::new();
+    let mut reached = 0;
+    for manifest in manifests(folder) {
+        let (from, to) = (manifest["from_seq"].as_i64().unwrap(), manifest["to_seq"].as_i64().unwrap());
+        assert_eq!(from, reached, "the package up to {to}");
+        reached = to;
+        let mut counts = BTreeMap::from([("c", 0), ("u", 0), ("d", 0)]);
+        let files = manifest["files"].as_array().unwrap();
+        assert_eq!(files.len(), 1);
+        for row in rows(folder, &manifest, &files[0]) {
+            let (id, op, seq) = (integer(&row, "UID"), word(&row, "_op"), integer(&row, "_seq"));
+            assert!(from < seq && seq <= to, "ticket {id} of change {seq} in {from}-{to}");
+            // The custom fields come last, because capitals come before the underscore.
+            let ours = ["_seq", "_op", "_observed_at"];
+            let cells = row.into_iter().filter(|(name, _)| !ours.contains(&&**name)).map(|it| it.1).collect();
+            let had = if op == "d" { have.remove(&id) } else { have.insert(id, cells) };
+            assert_eq!(had.is_some(), op != "c", "ticket {id} is {op} in {from}-{to}");
+            *counts.get_mut(op.as_str()).unwrap() += 1;
+        }
+        for (op, count) in counts {
+            assert_eq!(manifest["counts"][op], count, "{op} in {from}-{to}");
+        }
+    }
+    have
+}
+
+/// The manifests of a folder, in order.
+pub(crate) fn manifests(folder: &Path) -> Vec<Json> {
+    let names = crate::desk::names(folder);
+    let of_manifests = names.iter().filter(|name| name.ends_with(".manifest.json"));
+    of_manifests.map(|name| serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()).collect()
+}
+
+/// What a snapshot holds: the file of tickets, and that of their custom fields where these are copied.
+pub(crate) fn snapshot(folder: &Path, custom_fields: bool) -> BTreeMap<i64, Vec<Field>> {
+    let manifest: Json = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let files = manifest["files"].as_array().unwrap();
+    let table = |name: &str| {
+        let file = files.iter().find(|it| it["name"].as_str().unwrap().starts_with(name)).unwrap();
+        rows(folder, &manifest, file)
+    };
+    let tickets = table("tickets.").into_iter();
+    let mut tickets: BTreeMap<i64, Vec<Field>> =
+        tickets.map(|row| (integer(&row, "UID"), row.into_iter().map(|it| it.1).collect())).collect();
+    let mut fields: BTreeMap<i64, Map<String, Json>> = BTreeMap::new();
+    for row in table("custom_fields.") {
+        let member = |name: &str| match row.iter().find(|(column, _)| column == name).map(|(_, field)| field)
+        {
+            Some(Field::Csv(None)) => Json::Null,
+            Some(Field::Csv(Some(text))) if name == "TYPE" => text.parse::<i64>().unwrap().into(),
+            Some(Field::Csv(Some(text))) => text.as_str().into(),
+            Some(Field::Json(json)) => json.clone(),
+            None => panic!("no column {name}"),
+        };
+        let field = ["NAME", "LABEL", "TYPE", "VALUE", "DISPLAY"].map(|name| (name.to_owned(), member(name)));
+        let number = integer(&row, "FIELD_ID").to_string();
+        fields.entry(integer(&row, "UID")).or_default().insert(number, field.into_iter().collect());
+    }
+    for (id, cells) in tickets.iter_mut().filter(|_| custom_fields) {
+        cells.push(Field::Json(Json::Object(fields.remove(id).unwrap_or_default())));
+    }
+    assert!(fields.is_empty(), "custom fields of no ticket: {fields:?}");
+    tickets
+}
+
+/// Asserts that a consumer has exactly the tickets of the copy.
+pub(crate) fn assert_equal(have: &BTreeMap<i64, Vec<Field>>, tickets: &Tickets, when: &str) {
+    let (ids, expected): (Vec<_>, Vec<_>) = (have.keys().collect(), tickets.keys().collect());
+    assert_eq!(ids, expected, "{when}: the numbers of the tickets");
+    for (id, cells) in have {
+        assert_eq!(cells.len(), tickets[id].len(), "{when}: ticket {id}");
+        for (place, (field, value)) in cells.iter().zip(&tickets[id]).enumerate() {
+            let differ = || format!("{field:?} is not {value:?}").chars().take(300).collect::<String>();
+            assert!(is(field, value), "{when}: ticket {id}, attribute {place}: {}", differ());
+        }
+    }
+}
