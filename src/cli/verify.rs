@@ -28,8 +28,11 @@ fn in_words(verdict: &Verdict) -> String {
         let what = match chain.kind {
             "snapshot" => format!("a snapshot{consumer} at change {}", chain.to_seq),
             _ => format!(
-                "{} packages{consumer}, changes after {} up to {}{aged}",
-                chain.packages, chain.from_seq, chain.to_seq
+                "{} package{}{consumer}, changes after {} up to {}{aged}",
+                chain.packages,
+                if chain.packages == 1 { "" } else { "s" },
+                chain.from_seq,
+                chain.to_seq
             ),
         };
         // Writing to a `String` cannot fail.
