@@ -152,7 +152,7 @@ fn bind(statement: &mut rusqlite::Statement<'_>, ticket: &Ticket) {
             Cell::Null => ValueRef::Null,
             Cell::Integer(number) => ValueRef::Integer(number),
             Cell::Real(number) => ValueRef::Real(number),
-            Cell::Text(text) => ValueRef::Text(text.as_bytes()),
+            Cell::Text(text) | Cell::Json(text) => ValueRef::Text(text.as_bytes()),
         });
         statement.raw_bind_parameter(position + 1, lent).expect("bound");
     }
