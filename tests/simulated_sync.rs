@@ -15,11 +15,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use halosync::simulator::{DeletedGet, Endpoint, Fault, Server, Settings, Simulator};
+use halosync::simulator::{DeletedGet, Edit, Endpoint, Fault, Server, Settings, Simulator};
 use halosync::ticket::Value;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use support::mapping::{self, Tickets};
 use tempfile::TempDir;
@@ -657,4 +657,66 @@ async fn a_pass_whose_package_cannot_be_written_tells_both() {
     assert_eq!((&ended.json["outcome"], &ended.json["export"]), (&"complete".into(), &Json::Null));
     assert!(ended.stderr.contains("missing/export"), "{}", ended.stderr);
     assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), 200);
+}
+
+/// One ticket of each fate in a package, with its custom fields: as an object in JSON, as that object's text in CSV.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_fields_are_in_the_database_the_log_and_every_format_of_a_package() {
+    let desk = Desk::new(60, &[], "include_custom_fields = true").await;
+    desk.good(&["sync"]);
+    assert_eq!(desk.number("SELECT COUNT(*) FROM custom_fields"), 60 * 9);
+    for (consumer, format) in [("c", "csv"), ("l", "jsonl"), ("j", "json")] {
+        desk.good(&["export", "delta", "--consumer", consumer, "--format", format]);
+    }
+    desk.a_minute_later();
+    let ids = desk.with(|server| server.ids());
+    let (typed, gone) = (ids[3], ids[7]);
+    desk.with(|server| {
+        let edit = Edit::Custom { field: 121, value: "CC, \"7\"".into(), display: "seven".into() };
+        server.edit(typed, edit, Utc::now());
+        server.delete(gone, Utc::now());
+    });
+    let before =
+        desk.texts(&format!("SELECT VALUE FROM custom_fields WHERE UID = {typed} AND FIELD_ID = 121"));
+    desk.good(&["sync", "--full"]);
+    let logged = desk.texts(&format!(
+        "SELECT old_value || ' to ' || new_value FROM ticket_history WHERE UID = {typed} AND attribute = 'CUSTOM.121'"
+    ));
+    assert_eq!(logged, [format!("{} to CC, \"7\"", before[0])]);
+
+    let of = |row: &Json| (row["UID"].as_i64().expect("a number"), row["_custom_fields"].clone());
+    let parsed = |text: &str| text.parse::<Json>().expect("JSON");
+    let mut told: Vec<Vec<(i64, Json)>> = Vec::new();
+    for (consumer, format) in [("c", "csv"), ("l", "jsonl"), ("j", "json")] {
+        let made = desk.good(&["export", "delta", "--consumer", consumer, "--format", format]);
+        let file = made["packages"][0]["file"].as_str().expect("a file").to_owned();
+        let text =
+            fs::read_to_string(desk.path("export/deltas").join(consumer).join(file)).expect("a package");
+        told.push(match format {
+            "csv" => {
+                let mut rows = csv::Reader::from_reader(text.as_bytes());
+                let header = rows.headers().expect("a header").clone();
+                let place = |name| header.iter().position(|it| it == name).expect(name);
+                let (id, fields) = (place("UID"), place("_custom_fields"));
+                let row = |row: csv::StringRecord| (row[id].parse().expect("a number"), parsed(&row[fields]));
+                rows.records().map(|it| row(it.expect("a row"))).collect()
+            }
+            "jsonl" => text.lines().map(|line| of(&parsed(line))).collect(),
+            _ => parsed(&text).as_array().expect("an array").iter().map(of).collect(),
+        });
+    }
+    let [csv, lines, array] = &told[..] else { unreachable!("three formats") };
+    assert_eq!(csv, lines);
+    assert_eq!(csv, array);
+    let told: BTreeMap<_, _> = csv.iter().cloned().collect();
+    assert_eq!(told.keys().copied().collect::<Vec<_>>(), [typed, gone]);
+    assert_eq!(
+        told[&typed]["121"],
+        json!({ "NAME": "CFCostCentre", "LABEL": "Cost centre", "TYPE": 0, "VALUE": "CC, \"7\"", "DISPLAY": "seven" })
+    );
+    assert_eq!(
+        told[&gone].as_object().map(serde_json::Map::len),
+        Some(9),
+        "the last known ones of what is gone"
+    );
 }

@@ -42,7 +42,7 @@ impl<'a> Desk<'a> {
             return Err(StoreError::Missing(database.clone()).into());
         }
         let lock = Lock::of_the_exporter(database, patience)?;
-        Ok(Desk { config, store: Store::open(database, &options(config))?, _lock: lock })
+        Ok(Desk { config, store: Store::open_made(database, &options(config))?, _lock: lock })
     }
 
     /// Closes it, when old packages and change records were removed.

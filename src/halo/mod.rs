@@ -35,6 +35,9 @@ use crate::retry::{self, Failure, Policy, Verdict};
 use crate::ticket::parse::ParseError;
 use token::Keyring;
 
+/// So many tokens may grow old in the wait for one place, before one is tried all the same.
+const TOKENS_MAX: u32 = 5;
+
 /// How to ask a server; everything that a [`Halo`] needs to know and nothing that it does.
 pub struct Terms {
     /// Where the server is.
@@ -196,15 +199,17 @@ impl Halo {
     }
 
     /// Passes the gate with a good token. The wait there may have been longer than the life of the token:
-    /// then a place is given up for a new one.
+    /// then a place is given up for a new one, and again where that is too old as well.
     async fn pass_with_token(&self, refused: Option<&Token>) -> Result<Token, HaloError> {
-        let token = self.token(refused).await?;
+        let mut token = self.token(refused).await?;
         self.throttle.pass().await;
-        if token.is_good() {
-            return Ok(token);
+        for _ in 1..TOKENS_MAX {
+            if token.is_good() {
+                break;
+            }
+            token = self.token(refused).await?;
+            self.throttle.pass().await;
         }
-        let token = self.token(refused).await?;
-        self.throttle.pass().await;
         Ok(token)
     }
 

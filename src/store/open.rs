@@ -74,6 +74,16 @@ impl Store {
         Ok(store.prepare(options, recognised).map_err(|error| error.of(path))?)
     }
 
+    /// Opens a database for writing that is there already: one that another process is just making is as
+    /// good as missing.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn open_made(path: &Path, options: &Options) -> Result<Store, StoreError> {
+        drop(Store::open_read_only(path, options.busy_timeout)?);
+        Store::open(path, options)
+    }
+
     /// Whether the folder of a database can be used by this user, without touching anything in it.
     ///
     /// # Errors
