@@ -40,6 +40,12 @@ impl Scope {
         self.ticket_types.is_empty() || ticket_type.is_some_and(|it| self.ticket_types.contains(&it))
     }
 
+    /// Whether tickets of this type are certainly outside: of one without a type nobody knows.
+    #[must_use]
+    pub fn leaves_out(&self, ticket_type: Option<i64>) -> bool {
+        ticket_type.is_some() && !self.holds(ticket_type)
+    }
+
     /// How `wanted` relates to this scope.
     #[must_use]
     pub fn shift_to(&self, wanted: &Scope) -> Shift {

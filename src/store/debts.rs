@@ -3,7 +3,7 @@
 //! A debt is made in the transaction that stores the version it is of ([`super::Writing::upsert`]), and
 //! goes when the fields are stored: no crash loses one, and no walk waits for them.
 
-use super::{Snapshot, StoreError, Writing};
+use super::{MISSING, Snapshot, StoreError, Writing};
 use crate::ticket::{CustomFields, Stamp};
 
 /// A ticket whose custom fields are owed.
@@ -81,7 +81,7 @@ impl Writing<'_> {
     /// [`StoreError`]
     pub fn close_missing(&self, id: i64, now: Stamp) -> Result<(), StoreError> {
         self.connection.prepare_cached("DELETE FROM debts WHERE UID = ?1")?.execute([id])?;
-        self.note_absence(id, "missing", now, now)
+        self.note_absence(id, MISSING, now, now)
     }
 
     /// Every ticket owes its custom fields: what the list told of them was not right.

@@ -21,6 +21,10 @@ pub struct Calibration {
     pub decided_at: Stamp,
 }
 
+/// The status of a ticket that could not be found when it was asked for its custom fields: the next full
+/// walk that misses it asks about it.
+pub const MISSING: &str = "missing";
+
 /// A stored ticket that the server did not show when it was last asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absence {
@@ -181,6 +185,15 @@ impl Writing<'_> {
             "INSERT OR REPLACE INTO calibrations (question, verdict, details, decided_at) VALUES (?1, ?2, ?3, ?4)",
             (question, verdict, details, now.to_string()),
         )?;
+        Ok(())
+    }
+
+    /// Forgets a verdict about the server.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn forget_verdict(&self, question: &str) -> Result<(), StoreError> {
+        self.connection.execute("DELETE FROM calibrations WHERE question = ?1", [question])?;
         Ok(())
     }
 

@@ -29,7 +29,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub use book::{Delivered, Position};
 pub use debts::{Debt, Failing};
 pub use error::StoreError;
-pub use ledger::{Absence, Calibration};
+pub use ledger::{Absence, Calibration, MISSING};
 pub use lock::{Lock, LockError};
 pub use open::{Options, SCHEMA_VERSION};
 pub use read::{Health, LastRun, Snapshot, StoredRow};

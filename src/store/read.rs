@@ -114,6 +114,22 @@ impl Snapshot<'_> {
         Ok(absent)
     }
 
+    /// Those of some tickets that are stored.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn stored_among(&self, ids: &[i64]) -> Result<Vec<i64>, StoreError> {
+        let mut statement =
+            self.connection.prepare("SELECT EXISTS (SELECT 1 FROM ticket_state WHERE UID = ?1)")?;
+        let mut stored = Vec::new();
+        for id in ids {
+            if statement.query_row([id], |row| row.get(0))? {
+                stored.push(*id);
+            }
+        }
+        Ok(stored)
+    }
+
     /// The stored tickets with their types.
     ///
     /// # Errors

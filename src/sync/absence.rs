@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use chrono::TimeDelta;
 
 use crate::scope::Scope;
-use crate::store::{Absence, Departure};
+use crate::store::{Absence, Departure, MISSING};
 use crate::ticket::attribute::{MERGED_INTO_ID, TICKET_TYPE_ID};
 use crate::ticket::{Stamp, Ticket};
 
@@ -21,10 +21,6 @@ const ASK_EVERY_MAX: TimeDelta = TimeDelta::days(30);
 
 /// The word for a ticket that was not asked about, because too many were gone.
 pub const NOT_ASKED: &str = "not_asked";
-
-/// The word for a ticket that could not be found when it was asked for its custom fields: the next full
-/// walk that misses it asks about it.
-pub const MISSING: &str = "missing";
 
 /// The absent tickets, by what is known of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,7 +133,7 @@ pub fn conclude(word: Word<'_>, scope: &Scope) -> Conclusion {
         Word::Forbidden => Conclusion::Stays("forbidden"),
         Word::Found(ticket) if ticket.is_deleted() => Conclusion::Leaves(Departure::Deleted),
         // Of another type it may still be listed, merged or not.
-        Word::Found(ticket) if !scope.holds(ticket.integer(TICKET_TYPE_ID)) => {
+        Word::Found(ticket) if scope.leaves_out(ticket.integer(TICKET_TYPE_ID)) => {
             Conclusion::Leaves(Departure::OutOfScope)
         }
         Word::Found(ticket) if ticket.integer(MERGED_INTO_ID).is_some_and(|into| into != 0) => {
@@ -219,6 +215,7 @@ mod tests {
         };
         let ticket = |json: &str| parse::single(json.as_bytes()).unwrap();
         let plain = ticket(r#"{"id": 7, "tickettype_id": 3}"#);
+        let typeless = ticket(r#"{"id": 7}"#);
         let deleted = ticket(r#"{"id": 7, "deleted": true}"#);
         let merged = ticket(r#"{"id": 7, "tickettype_id": 3, "merged_into_id": 8}"#);
         for (name, word, types, conclusion) in [
@@ -233,6 +230,7 @@ mod tests {
                 Conclusion::Leaves(Departure::OutOfScope),
             ),
             ("another type", Word::Found(&plain), vec![4], Conclusion::Leaves(Departure::OutOfScope)),
+            ("of no type", Word::Found(&typeless), vec![4], Conclusion::Stays("not_listed")),
             ("in scope", Word::Found(&plain), vec![3], Conclusion::Stays("not_listed")),
         ] {
             assert_eq!(conclude(word, &scope(types)), conclusion, "{name}");

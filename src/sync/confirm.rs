@@ -60,16 +60,17 @@ impl Pass {
         end: &mut End,
     ) -> Result<Option<Outcome>, SyncError> {
         let (seen, now) = (walked.seen(), (self.wall)());
-        let unique = seen.len();
-        let (absent, known, stored) = self
+        let (unique, outside) = (seen.len(), walked.outside.clone());
+        let (absent, outside, known, stored) = self
             .store
             .work(move |store| {
                 store.read(|snapshot| {
-                    Ok((snapshot.absent_from(&seen)?, snapshot.absences()?, snapshot.ticket_count()?))
+                    let absent = snapshot.absent_from(&seen)?;
+                    let outside = snapshot.stored_among(&outside)?;
+                    Ok((absent, outside, snapshot.absences()?, snapshot.ticket_count()?))
                 })
             })
             .await?;
-        end.departed.extend(walked.outside.iter().map(|id| out_of_scope(*id)));
         let (guard, accepted) = (self.settings.delete_guard, self.settings.accept_deletes);
         let sorted = absence::sort(&absent, &known, now);
         let not_asked = |id: &i64| Missed { id: *id, status: NOT_ASKED, ask_again_at: now };
@@ -93,13 +94,14 @@ impl Pass {
                 }
             }
         }
-        // Those that were kept back and are gone now count as well.
-        let allowed = absence::allowed(stored, guard);
-        if allowed < gone.len() as u64 && !accepted {
+        // Those that were kept back and are gone now count as well, and those that are of another type now.
+        let (allowed, leaving) = (absence::allowed(stored, guard), (gone.len() + outside.len()) as u64);
+        if allowed < leaving && !accepted {
             end.absences.extend(gone.iter().map(|gone| not_asked(&gone.id)));
-            return Ok(Some(Outcome::Brake { absent: gone.len() as u64, allowed }));
+            return Ok(Some(Outcome::Brake { absent: leaving, allowed }));
         }
         end.departed.extend(gone);
+        end.departed.extend(outside.into_iter().map(out_of_scope));
         Ok(None)
     }
 
@@ -111,18 +113,29 @@ impl Pass {
         present: &mut Vec<Sighting>,
     ) -> Result<Vec<(i64, Conclusion)>, SyncError> {
         for ids in absent.chunks(IDS_A_REQUEST) {
-            present.extend(self.sightings(mapping, ids).await?);
+            match self.sightings(mapping, ids).await {
+                Ok(sightings) => present.extend(sightings),
+                // Then each of them is asked for alone.
+                Err(SyncError::Halo(error)) if error.may_be_of_one_ticket() => {
+                    tracing::warn!(%error, "the list cannot be asked for tickets by number");
+                }
+                Err(error) => return Err(error),
+            }
         }
         let shown: HashSet<i64> = present.iter().map(|sighting| sighting.ticket.id()).collect();
         let (mut concluded, mut failures) = (Vec::new(), 0);
         for (place, id) in absent.iter().filter(|id| !shown.contains(id)).enumerate() {
+            if failures == FAILURES_MAX {
+                concluded.push((*id, Conclusion::Stays(NOT_ASKED)));
+                continue;
+            }
             if place % NOTED_EVERY == 0 {
                 self.note_requests().await?;
             }
             let conclusion = match self.halo.ticket(*id).await {
                 Ok((single, _)) => absence::conclude(word(&single), &self.settings.scope),
                 // One ticket that cannot be read does not keep the others from being judged.
-                Err(error) if error.may_be_of_one_ticket() && failures < FAILURES_MAX => {
+                Err(error) if error.may_be_of_one_ticket() => {
                     failures += 1;
                     Conclusion::Stays("unreadable")
                 }
@@ -140,6 +153,7 @@ impl Pass {
         // More than one page where the server gives fewer rows than it is asked for.
         for number in 1.. {
             let Listed { list, receipt } = self.halo.page(&query, number, IDS_A_PAGE).await?;
+            self.note_requests().await?;
             received += list.received;
             let last = list.received == 0 || list.record_count.is_none_or(|count| count <= received as u64);
             let wanted = list.tickets.into_iter().filter(|ticket| ids.binary_search(&ticket.id()).is_ok());
@@ -167,8 +181,8 @@ impl Pass {
         let mut shown = std::mem::take(&mut walked.rest.sightings);
         shown.append(&mut walked.older);
         let before: Vec<i64> = before.iter().map(u64::cast_signed).collect();
-        for id in &before {
-            shown.extend(self.sightings(mapping, &[*id]).await?);
+        for ids in before.chunks(IDS_A_REQUEST) {
+            shown.extend(self.sightings(mapping, ids).await?);
         }
         let (shown, ids) = self
             .store
@@ -181,20 +195,32 @@ impl Pass {
         let (older, newer): (Vec<_>, Vec<_>) = shown.into_iter().partition(is_older);
         walked.rest.sightings = newer;
         let mut confirmed = Vec::new();
-        for sighting in older {
-            let id = sighting.ticket.id();
-            let now = match self.halo.ticket(id).await?.0 {
-                Single::Found(ticket) => Some(*ticket),
-                // It is listed and not to be had alone: then the list has the last word.
-                Single::Missing | Single::Forbidden => {
-                    self.listed(id).await?.list.tickets.into_iter().find(|ticket| ticket.id() == id)
+        for (place, sighting) in older.into_iter().enumerate() {
+            if place % NOTED_EVERY == 0 {
+                self.note_requests().await?;
+            }
+            match self.shown_now(sighting.ticket.id()).await {
+                Ok(Some(now)) if now.last_update() == sighting.ticket.last_update() => {
+                    confirmed.push(sighting);
                 }
-            };
-            if now.is_some_and(|now| now.last_update() == sighting.ticket.last_update()) {
-                confirmed.push(sighting);
+                Ok(_) => {}
+                // What cannot be read confirms nothing; the next walk that shows it asks again.
+                Err(SyncError::Halo(error)) if error.may_be_of_one_ticket() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(confirmed)
+    }
+
+    /// A ticket as the server shows it alone, else as its list does.
+    async fn shown_now(&self, id: i64) -> Result<Option<Ticket>, SyncError> {
+        match self.halo.ticket(id).await?.0 {
+            Single::Found(ticket) => Ok(Some(*ticket)),
+            // It is listed and not to be had alone: then the list has the last word.
+            Single::Missing | Single::Forbidden => {
+                Ok(self.listed(id).await?.list.tickets.into_iter().find(|ticket| ticket.id() == id))
+            }
+        }
     }
 
     /// Whether the ticket that had to come back did, or is excused: it is not listed any more, or has

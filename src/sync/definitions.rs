@@ -9,10 +9,10 @@ use chrono::TimeDelta;
 
 use super::SyncError;
 use super::calibration::VALID;
-use super::fields::{FieldSource, FieldVerdict, Sample, compare};
+use super::fields::{Consequence, FieldSource, FieldVerdict, Sample, compare, conclude};
 use super::names::DAILY;
 use super::pass::Pass;
-use crate::halo::{Coverage, Filter, ListQuery, Single};
+use crate::halo::{Coverage, Filter, HaloError, ListQuery, Single};
 use crate::store::StoredRow;
 use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::{CustomField, CustomFields, Ticket};
@@ -25,6 +25,9 @@ const DEFINITIONS: &str = "field_list";
 
 /// Whether a full walk asked for every field that is known.
 pub(super) const FIELDS_WALKED: &str = "field_walk";
+
+/// What is forgotten when custom fields are not copied any more.
+pub(super) const QUESTIONS: [&str; 3] = [LISTED_FIELDS, DEFINITIONS, FIELDS_WALKED];
 
 /// The word while nothing was compared: what the list tells is believed, and not proven.
 const UNCOMPARED: &str = "not_compared";
@@ -47,7 +50,28 @@ impl Pass {
         if self.is_due(DEFINITIONS, DAILY)? {
             self.define_fields().await?;
         }
-        self.field_source()
+        let source = self.field_source()?;
+        let never_tried = self.store.lock().read(|snapshot| snapshot.verdict(LISTED_FIELDS))?.is_none();
+        if never_tried && self.refuses_fields(&source).await? {
+            let details = "the list refuses `include_custom_fields`".to_owned();
+            self.keep_verdict(LISTED_FIELDS, FieldVerdict::Wrong.word(), Some(details)).await?;
+            return self.field_source();
+        }
+        Ok(source)
+    }
+
+    /// Whether the list is refused for the sake of the custom fields that are asked for: one ticket tells.
+    async fn refuses_fields(&self, source: &FieldSource) -> Result<bool, SyncError> {
+        let filter =
+            Filter::All { types: self.settings.scope.ticket_types.clone(), coverage: Coverage::Plain };
+        let query = ListQuery { filter, fields: source.asked() };
+        if query.fields.is_empty() {
+            return Ok(false);
+        }
+        let refused = |it: &HaloError| matches!(it, HaloError::Refused { status: 400, .. });
+        let tried = self.halo.page(&query, 1, 1).await;
+        let without = ListQuery { fields: Vec::new(), ..query };
+        Ok(tried.is_err_and(|error| refused(&error)) && self.halo.page(&without, 1, 1).await.is_ok())
     }
 
     /// Where the custom fields are told, as far as is known.
@@ -57,6 +81,13 @@ impl Pass {
         })?;
         let verdict = verdict.and_then(|it| FieldVerdict::from_word(&it.verdict));
         Ok(FieldSource::by(verdict, definitions))
+    }
+
+    /// Adds fields that a ticket told of and nobody knew.
+    pub(super) async fn learn_fields(&self, told: Vec<CustomField>) -> Result<(), SyncError> {
+        let known = self.store.lock().read(|snapshot| snapshot.field_definitions())?;
+        let is_new = |field: &CustomField| known.iter().all(|known| known.id != field.id);
+        if told.iter().any(is_new) { self.keep_definitions(None, told).await } else { Ok(()) }
     }
 
     /// Whether fields are known that no full walk asked for.
@@ -91,10 +122,13 @@ impl Pass {
     /// The custom fields of one ticket of each type: the first that the server shows.
     async fn fields_by_type(&self, rows: Vec<StoredRow>) -> Result<Vec<CustomField>, SyncError> {
         let (mut shown, mut found) = (HashSet::new(), Vec::new());
+        let mut asked = 0;
         for StoredRow { id, ticket_type } in rows {
-            if !shown.contains(&ticket_type)
-                && let Some(ticket) = self.detail_if_any(id).await?
-            {
+            if shown.contains(&ticket_type) || asked == SAMPLES_MAX {
+                continue;
+            }
+            asked += 1;
+            if let Some(ticket) = self.detail_if_any(id).await? {
                 shown.insert(ticket_type);
                 found.extend(ticket.custom_fields().into_iter().flat_map(CustomFields::fields).cloned());
             }
@@ -176,25 +210,26 @@ impl Pass {
             // A ticket may have changed between two answers without a sign; hardly twice.
             samples = self.samples(&ids, &asked).await.unwrap_or(samples);
         }
-        let found: Vec<CustomField> = samples.iter().flat_map(|it| it.alone.fields()).cloned().collect();
-        let verdict = compare(&samples, &asked);
-        self.keep_definitions(None, found).await?;
+        let seen: Vec<CustomField> = samples.iter().flat_map(|it| it.alone.fields()).cloned().collect();
+        self.keep_definitions(None, seen).await?;
+        let found = compare(&samples, &asked);
         let was = was.and_then(|was| FieldVerdict::from_word(&was.verdict));
-        tracing::info!(verdict = verdict.word(), samples = samples.len(), "custom fields in the list");
+        let (verdict, consequence) = conclude(was, found, matches!(source, FieldSource::List { .. }));
+        tracing::info!(found = found.word(), samples = samples.len(), "custom fields in the list");
         let details = format!("{} tickets compared", samples.len());
-        let trusted = matches!(source, FieldSource::List { .. });
+        // A verdict that could not be confirmed is looked at again as soon as one that could not be reached.
+        let unconfirmed = found == FieldVerdict::Unknown && verdict != found;
+        let decided_at = if unconfirmed { now.minus(VALID - UNKNOWN_VALID) } else { now };
         let fate = self.fate();
         self.store
             .work(move |store| {
                 store.write(fate, |writing| {
-                    match verdict {
-                        FieldVerdict::Wrong if trusted && was != Some(verdict) => writing.owe_all(now)?,
-                        FieldVerdict::ListedUnlessEmpty | FieldVerdict::NoFields => {
-                            writing.take_unlisted_as_empty()?;
-                        }
-                        _ => {}
+                    match consequence {
+                        Consequence::None => {}
+                        Consequence::OweAll => writing.owe_all(now)?,
+                        Consequence::TakeUnlistedAsEmpty => writing.take_unlisted_as_empty()?,
                     }
-                    writing.set_verdict(LISTED_FIELDS, verdict.word(), Some(&details), now)
+                    writing.set_verdict(LISTED_FIELDS, verdict.word(), Some(&details), decided_at)
                 })
             })
             .await
@@ -216,7 +251,8 @@ impl Pass {
                 Err(SyncError::Halo(_)) if !samples.is_empty() => break,
                 Err(error) => return Err(error),
             };
-            if alone.last_update() == row.last_update() {
+            let clear = !alone.has_unclear_fields() && !row.has_unclear_fields();
+            if clear && alone.last_update() == row.last_update() {
                 samples.push(Sample {
                     listed: row.take_custom_fields(),
                     alone: alone.take_custom_fields().unwrap_or_default(),

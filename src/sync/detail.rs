@@ -53,6 +53,7 @@ pub enum Answered {
 pub fn answered(id: i64, answer: Result<(Single, Receipt), HaloError>) -> Result<Answered, HaloError> {
     Ok(match answer {
         // What is null is left out (`halo-api.md` §2.7): a ticket that names no custom fields has none.
+        Ok((Single::Found(ticket), _)) if ticket.has_unclear_fields() => Answered::Failed("not_understood"),
         Ok((Single::Found(mut ticket), Receipt { request_no, .. })) => Answered::Told(FieldsRead {
             id,
             last_update: ticket.last_update(),
@@ -125,7 +126,13 @@ impl Pass {
 
     async fn pay(&self, source: &FieldSource, report: &mut Report) -> Result<(), SyncError> {
         if report.outcome == Outcome::Complete {
-            self.compare_fields(source).await?;
+            match self.compare_fields(source).await {
+                // What cannot be compared is no reason to leave unread what is owed.
+                Err(SyncError::Halo(error)) if error.may_be_of_one_ticket() => {
+                    tracing::warn!(%error, "the custom fields in the list could not be compared");
+                }
+                done => done?,
+            }
             self.note_requests().await?;
         }
         let batch = self.settings.parallel_requests.max(1) * TICKETS_A_LANE;
@@ -164,8 +171,7 @@ impl Pass {
         if mark.is_some_and(|mark| mark.state == State::Following) {
             // What the walk before believed of the list may have been found wrong.
             let mapping = Arc::new(self.mapping(self.field_source()?)?);
-            let tally = std::mem::take(&mut report.tally);
-            report.tally = self.follow_meanwhile(&mapping, tally).await?;
+            report.tally = self.follow_meanwhile(&mapping, report.tally.clone()).await?;
         }
         Ok(())
     }
@@ -173,6 +179,11 @@ impl Pass {
     /// Asks for some tickets and stores what came in one transaction. Says whether to go on.
     async fn pay_batch(&self, debts: &[Debt], report: &mut Report) -> Result<bool, SyncError> {
         let (answers, failure) = self.ask_for(debts).await?;
+        let told = answers.iter().filter_map(|(_, answer)| match answer {
+            Answered::Told(read) => Some(read.fields.fields()),
+            _ => None,
+        });
+        self.learn_fields(told.flatten().cloned().collect()).await?;
         let (run_id, now) = (self.run_id, (self.wall)());
         let (mut tally, spent) = (report.tally.clone(), self.halo.spent());
         let (figures, tally) = self

@@ -53,13 +53,13 @@ impl FieldSource {
 
     /// What a row of the list tells; its custom fields are taken out of it.
     pub fn told(&self, ticket: &mut Ticket) -> Told {
-        let shown = ticket.take_custom_fields();
+        let (shown, unclear) = (ticket.take_custom_fields(), ticket.has_unclear_fields());
         match self {
             FieldSource::Off => Told::Off,
             FieldSource::Ticket => Told::Unknown,
             FieldSource::List { definitions, unlisted_is_empty } => match shown {
                 Some(fields) => Told::Known(fields.named_by(definitions)),
-                None if *unlisted_is_empty => Told::Known(CustomFields::default()),
+                None if *unlisted_is_empty && !unclear => Told::Known(CustomFields::default()),
                 None => Told::Unknown,
             },
         }
@@ -82,8 +82,13 @@ pub enum FieldVerdict {
 }
 
 impl FieldVerdict {
-    const ALL: [FieldVerdict; 4] =
-        [FieldVerdict::Listed, FieldVerdict::ListedUnlessEmpty, FieldVerdict::Wrong, FieldVerdict::Unknown];
+    const ALL: [FieldVerdict; 5] = [
+        FieldVerdict::Listed,
+        FieldVerdict::ListedUnlessEmpty,
+        FieldVerdict::Wrong,
+        FieldVerdict::NoFields,
+        FieldVerdict::Unknown,
+    ];
 
     /// Its word in `calibrations.verdict`.
     #[must_use]
@@ -140,6 +145,37 @@ pub fn compare(samples: &[Sample], asked: &[i64]) -> FieldVerdict {
             FieldVerdict::NoFields
         }
         (false, _) => FieldVerdict::Unknown,
+    }
+}
+
+/// What follows from a comparison for the tickets that are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// Nothing.
+    None,
+    /// What the list told was not right: every ticket owes its custom fields.
+    OweAll,
+    /// What the list did not tell is empty.
+    TakeUnlistedAsEmpty,
+}
+
+/// Concludes from a comparison: the verdict that stands from here on, and what follows. `believed` says
+/// whether the walk before it believed the list: only then do the debts that are there come from rows that
+/// told nothing.
+#[must_use]
+pub fn conclude(
+    was: Option<FieldVerdict>,
+    found: FieldVerdict,
+    believed: bool,
+) -> (FieldVerdict, Consequence) {
+    match found {
+        // What proves nothing does not unsettle what was proven.
+        FieldVerdict::Unknown => (was.unwrap_or(found), Consequence::None),
+        FieldVerdict::Wrong if believed && was != Some(found) => (found, Consequence::OweAll),
+        FieldVerdict::ListedUnlessEmpty | FieldVerdict::NoFields if believed => {
+            (found, Consequence::TakeUnlistedAsEmpty)
+        }
+        found => (found, Consequence::None),
     }
 }
 
@@ -202,6 +238,28 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_that_proves_nothing_changes_nothing_and_debts_of_another_source_stay() {
+        use FieldVerdict::{Listed, ListedUnlessEmpty, NoFields, Unknown, Wrong};
+        for (was, found, believed, then) in [
+            (None, Unknown, true, (Unknown, Consequence::None)),
+            (Some(Wrong), Unknown, false, (Wrong, Consequence::None)),
+            (Some(ListedUnlessEmpty), Unknown, true, (ListedUnlessEmpty, Consequence::None)),
+            (None, Wrong, true, (Wrong, Consequence::OweAll)),
+            (Some(Listed), Wrong, true, (Wrong, Consequence::OweAll)),
+            (Some(Wrong), Wrong, false, (Wrong, Consequence::None)),
+            (None, ListedUnlessEmpty, true, (ListedUnlessEmpty, Consequence::TakeUnlistedAsEmpty)),
+            (Some(Wrong), ListedUnlessEmpty, false, (ListedUnlessEmpty, Consequence::None)),
+            (None, NoFields, true, (NoFields, Consequence::TakeUnlistedAsEmpty)),
+            (Some(Wrong), Listed, false, (Listed, Consequence::None)),
+        ] {
+            assert_eq!(conclude(was, found, believed), then, "{was:?}, then {found:?}, believed: {believed}");
+        }
+        for verdict in [Listed, ListedUnlessEmpty, Wrong, NoFields, Unknown] {
+            assert_eq!(FieldVerdict::from_word(verdict.word()), Some(verdict));
+        }
+    }
+
+    #[test]
     fn a_row_tells_what_its_source_lets_it_tell() {
         let definitions = vec![CustomField { id: 1, name: Some("CFa".into()), ..CustomField::default() }];
         let list =
@@ -220,6 +278,7 @@ mod tests {
             (FieldSource::Ticket, with, Told::Unknown),
             (list(false), with, Told::Known(vec![known].into())),
             (list(false), without, Told::Unknown),
+            (list(true), r#"{"id": 7, "customfields": "none"}"#, Told::Unknown),
             (list(true), without, Told::Known(CustomFields::default())),
             (FieldSource::by(None, vec![]), without, Told::Unknown),
             (

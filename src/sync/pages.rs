@@ -15,6 +15,7 @@ use super::mapping::{Mapping, Unexplained};
 use super::reading::Received;
 use super::writer::Batch;
 use crate::halo::{Filter, Halo, HaloError, ListQuery, Listed, Receipt};
+use crate::ticket::attribute::TICKET_TYPE_ID;
 
 /// How many pages a lane may have under way, or parsed and waiting. It bounds the memory, and how much
 /// is asked for twice after a kill.
@@ -146,12 +147,13 @@ fn map(number: u32, listed: Listed, mapping: &Mapping) -> Page {
     };
     for ticket in list.tickets {
         let (id, unexplained) = (ticket.id(), mapping.unexplained(&ticket));
+        let outside = mapping.scope.leaves_out(ticket.integer(TICKET_TYPE_ID));
         match mapping.sighting(ticket, receipt.request_no) {
             Some(sighting) => {
                 page.unexplained.add(unexplained);
                 page.batch.sightings.push(sighting);
             }
-            None => page.outside.push(id),
+            None => page.outside.extend(outside.then_some(id)),
         }
     }
     page

@@ -4,6 +4,7 @@
 //! another mapping drop the old position, and what leaves with them leaves in one transaction.
 
 use super::SyncError;
+use super::definitions::QUESTIONS;
 use super::names;
 use super::pass::{Pass, out_of_scope};
 use crate::scope::{MAPPING, Scope, Shift};
@@ -53,6 +54,7 @@ impl Pass {
                     writing.remove(&departed, run_id, now)?;
                     if fields_off {
                         writing.forget_fields(run_id, now)?;
+                        QUESTIONS.iter().try_for_each(|question| writing.forget_verdict(question))?;
                     }
                     if refills {
                         writing.give_up_walks(now)?;

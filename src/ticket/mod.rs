@@ -33,6 +33,7 @@ pub struct Ticket {
     oddities: Vec<(usize, Oddity)>,
     deleted: bool,
     custom_fields: Option<CustomFields>,
+    fields_unclear: bool,
 }
 
 impl Ticket {
@@ -64,6 +65,13 @@ impl Ticket {
     #[must_use]
     pub fn custom_fields(&self) -> Option<&CustomFields> {
         self.custom_fields.as_ref()
+    }
+
+    /// Whether the answer says something of the custom fields that cannot be made out: then their absence
+    /// means nothing.
+    #[must_use]
+    pub fn has_unclear_fields(&self) -> bool {
+        self.fields_unclear
     }
 
     /// Takes the custom fields out of it.

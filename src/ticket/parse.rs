@@ -78,16 +78,23 @@ impl List {
 }
 
 impl List {
-    /// Adds the custom fields of another answer to the same request that was asked for others. What the
-    /// other one does not show in the same version has no known custom fields.
+    /// Adds the custom fields of another answer to the same request that was asked for others. Of what the
+    /// other one does not show in the same version, they are unclear.
     pub fn add_fields(&mut self, other: List) {
         self.repaired += other.repaired;
         let mut others: HashMap<i64, Ticket> = other.tickets.into_iter().map(|it| (it.id(), it)).collect();
         for ticket in &mut self.tickets {
             let other = others.remove(&ticket.id()).filter(|it| it.last_update() == ticket.last_update());
-            let shown = other.and_then(|mut other| other.take_custom_fields());
-            let known = ticket.take_custom_fields().zip(shown);
-            ticket.custom_fields = known.map(|(one, other)| one.and(other));
+            let Some(mut other) = other.filter(|other| !other.fields_unclear && !ticket.fields_unclear)
+            else {
+                (ticket.custom_fields, ticket.fields_unclear) = (None, true);
+                continue;
+            };
+            ticket.custom_fields = match (ticket.custom_fields.take(), other.take_custom_fields()) {
+                (Some(one), Some(other)) => Some(one.and(other)),
+                // A server may leave out what is empty.
+                (one, other) => one.or(other),
+            };
         }
     }
 }

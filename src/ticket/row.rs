@@ -92,7 +92,7 @@ impl<'de> Visitor<'de> for &mut Row {
         let mut values = vec![Value::Null; COUNT];
         let mut oddities = Vec::new();
         let mut deleted = false;
-        let mut custom_fields = None;
+        let (mut custom_fields, mut fields_unclear) = (None, false);
         let mut place = 0;
         while let Some(name) = row.next_key::<Name<'de>>()? {
             match self.property(&mut place, &name.0) {
@@ -105,8 +105,10 @@ impl<'de> Visitor<'de> for &mut Row {
                 }
                 Property::Deleted => deleted = row.next_value::<serde_json::Value>()? == true,
                 Property::CustomFields => {
-                    custom_fields =
-                        CustomFields::read(row.next_value::<&'de RawValue>()?, &mut self.repaired);
+                    let raw = row.next_value::<&'de RawValue>()?;
+                    custom_fields = CustomFields::read(raw, &mut self.repaired);
+                    // Null is left out elsewhere; anything else that is no list is not understood.
+                    fields_unclear = custom_fields.is_none() && raw.get() != "null";
                 }
                 Property::Unknown => {
                     row.next_value::<IgnoredAny>()?;
@@ -121,7 +123,7 @@ impl<'de> Visitor<'de> for &mut Row {
         oddities.sort_by_key(|(position, _)| *position);
         oddities.dedup_by_key(|(position, _)| *position);
         oddities.retain(|(position, _)| values[*position] == Value::Null);
-        Ok(Ok(Ticket { id, values: values.into(), oddities, deleted, custom_fields }))
+        Ok(Ok(Ticket { id, values: values.into(), oddities, deleted, custom_fields, fields_unclear }))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Read, A::Error> {
