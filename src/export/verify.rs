@@ -85,7 +85,7 @@ pub struct Verdict {
 
 /// Judges everything below a folder: an export folder, that of one consumer, or a snapshot. Where a change
 /// is `expected`, every chain must reach it that is not superseded, and so must a snapshot that the folder is
-/// itself.
+/// itself; where there is neither, any snapshot will do.
 ///
 /// # Errors
 /// [`ExportError`], where something cannot be read or there is nothing to judge.
@@ -103,6 +103,12 @@ pub fn verify(dir: &Path, expected: Option<i64>) -> Result<Verdict, ExportError>
             "delta" => !chain.path.starts_with(&superseded),
             _ => chain.path == dir,
         };
+        let of_snapshots = verdict.chains.iter().filter(|chain| chain.kind == "snapshot");
+        let reached = of_snapshots.map(|chain| chain.to_seq).max();
+        if !verdict.chains.iter().any(must) && reached < Some(expected) {
+            let what = format!("nothing here reaches change {expected}, which was to be expected");
+            verdict.find(dir, Problem::Missing, what);
+        }
         let short = |chain: &&Chain| chain.to_seq < expected && must(chain);
         let short: Vec<_> = verdict.chains.iter().filter(short).cloned().collect();
         for chain in short {

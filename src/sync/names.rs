@@ -18,6 +18,9 @@ const HOURLY: Duration = Duration::from_hours(1);
 const STATUSES: &str = "status_names";
 const TYPES: &str = "type_names";
 
+/// The word for a list that is to be had, and holds nothing.
+const EMPTY: &str = "empty";
+
 impl Pass {
     /// Refreshes the names that are older than a day.
     pub(super) async fn refresh_names(&self) -> Result<(), SyncError> {
@@ -50,6 +53,7 @@ impl Pass {
             return Ok(());
         }
         match self.halo.ticket_types().await {
+            Ok(types) if types.is_empty() => self.keep_verdict(TYPES, EMPTY, None).await,
             Ok(types) => self.keep_types(types).await,
             Err(error) => self.do_without(TYPES, error).await,
         }
@@ -60,6 +64,8 @@ impl Pass {
             return Ok(());
         }
         let statuses = match self.halo.statuses(false).await {
+            // Names that are known do not become numbers because a permission was taken away.
+            Ok(statuses) if statuses.is_empty() => return self.keep_verdict(STATUSES, EMPTY, None).await,
             Ok(statuses) => statuses,
             Err(error) => return self.do_without(STATUSES, error).await,
         };

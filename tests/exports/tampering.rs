@@ -190,6 +190,23 @@ fn a_package_that_is_gone_whole_is_a_gap_and_at_the_end_what_was_expected() {
 }
 
 #[test]
+fn what_is_left_reaches_a_change_or_the_folder_does_not() {
+    let (desk, _) = made();
+    let (export, last) = (desk.path("export"), desk.last_seq());
+    let problems = |expected| -> Vec<Problem> {
+        let verdict = verify(&export, Some(expected)).unwrap();
+        verdict.findings.iter().map(|finding| finding.problem).collect()
+    };
+    assert_eq!(problems(last), []);
+    fs::create_dir(export.join("superseded")).unwrap();
+    fs::rename(export.join("deltas"), export.join("superseded/deltas")).unwrap();
+    assert_eq!(problems(last), [], "the snapshot reaches it");
+    assert_eq!(problems(last + 1), [Problem::Missing], "the snapshot does not reach it");
+    fs::remove_dir_all(export.join("snapshots")).unwrap();
+    assert_eq!(problems(last), [Problem::Missing], "what is superseded counts for nothing");
+}
+
+#[test]
 fn packages_of_others_and_repeated_ones_are_seen() {
     let (desk, files) = made();
     // The same changes as one package, from a chain that was begun again.

@@ -283,6 +283,28 @@ fn one_absent_ticket_that_cannot_be_read_does_not_keep_the_others_from_being_jud
     });
 }
 
+/// Where the server shows single tickets badly today, the walk concludes nothing of them and is complete.
+#[test]
+fn absent_tickets_that_cannot_be_read_at_all_are_left_for_later() {
+    virtually(async {
+        let desk = Desk::new(200, &[]);
+        desk.good().await;
+        let ids = desk.ids();
+        desk.with(|server, now| ids[..10].iter().for_each(|id| server.delete(*id, now)));
+        desk.inject("ticket:status=500");
+        desk.full().await;
+        assert_eq!(tombstones(&desk), [""; 0]);
+        let words =
+            desk.texts("SELECT status || ' ' || COUNT(*) FROM absences GROUP BY status ORDER BY status");
+        assert_eq!(words, ["not_asked 5", "unreadable 5"]);
+        desk.heal();
+        days(1).await;
+        desk.full().await;
+        assert_eq!(tombstones(&desk).len(), 10);
+        desk.assert_equal("readable again");
+    });
+}
+
 /// The server comes back from an old backup: tickets are as they were, some are gone, and numbers are given again.
 #[test]
 fn a_server_restored_from_a_backup_is_followed_back() {

@@ -31,12 +31,16 @@ type Deed = Box<dyn FnOnce(&mut Server, DateTime<Utc>) + Send>;
 /// What becomes of a request for a list on its way.
 type Detour = fn(&mut Url);
 
+/// What becomes of the body of an answer on its way.
+type Alteration = fn(&Url, &[u8]) -> Option<Vec<u8>>;
+
 /// The way to the server: counts list requests, and lets things happen between them.
 struct Wire {
     world: Arc<World>,
     lists: Mutex<u64>,
     deeds: Mutex<Vec<(u64, Deed)>>,
     detour: Mutex<Option<Detour>>,
+    alteration: Mutex<Option<Alteration>>,
     body_max: Mutex<usize>,
 }
 
@@ -56,7 +60,11 @@ impl Wire {
                 detour(&mut ask.url);
             }
         }
-        let answer = self.world.send(ask).await?;
+        let url = ask.url.clone();
+        let mut answer = self.world.send(ask).await?;
+        if let Some(altered) = self.alteration.lock().unwrap().and_then(|alter| alter(&url, &answer.body)) {
+            answer.body = altered.into();
+        }
         if *self.body_max.lock().unwrap() < answer.body.len() { Err(Broken::TooLarge) } else { Ok(answer) }
     }
 }
@@ -102,6 +110,7 @@ impl Desk {
             lists: Mutex::default(),
             deeds: Mutex::default(),
             detour: Mutex::default(),
+            alteration: Mutex::default(),
             body_max: Mutex::new(64 << 20),
         };
         let settings = sync::Settings {
@@ -167,6 +176,11 @@ impl Desk {
     /// Changes list requests on their way.
     pub(crate) fn divert(&self, detour: Detour) {
         *self.wire.detour.lock().unwrap() = Some(detour);
+    }
+
+    /// Changes the bodies of answers on their way, or not any more.
+    pub(crate) fn alter(&self, alteration: Option<Alteration>) {
+        *self.wire.alteration.lock().unwrap() = alteration;
     }
 
     /// Answers that are longer are too large.

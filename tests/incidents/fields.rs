@@ -132,10 +132,12 @@ fn ten_thousand_tickets_with_custom_fields_cost_a_hundred_and_thirty_requests() 
 }
 
 /// Four hundred fields do not fit into one query; each ticket gets those of every part.
-#[test]
-fn a_query_that_would_be_too_long_is_split_and_every_field_arrives() {
+#[rstest]
+fn a_query_that_would_be_too_long_is_split_and_every_field_arrives(
+    #[values("named", "left_out")] unfilled: &str,
+) {
     virtually(async {
-        let desk = desk(25, &[]);
+        let desk = desk(25, &[&format!("unfilled_fields={unfilled}")]);
         let ids = desk.ids();
         desk.with(|server, _| {
             for field in 1_000..1_400 {
@@ -203,6 +205,14 @@ fn custom_fields_are_switched_on_and_off_and_the_log_tells_both() {
         let on = desk.number(&format!("{told} AND reason IS NULL"));
         let off = desk.number(&format!("{told} AND reason = 'custom_fields_off'"));
         assert_eq!((on, off), (40, 40), "tickets whose field appears in the log, and disappears");
+
+        minutes(30).await;
+        desk.settings.scope.custom_fields = true;
+        desk.forget();
+        assert!(!follows(&desk.good().await), "switched on again, it followed");
+        let defined = desk.with(|server, _| server.log().count(Endpoint::FieldInfo));
+        assert_eq!(defined, 1, "how often the definitions were asked for");
+        desk.assert_equal("switched on again");
     });
 }
 

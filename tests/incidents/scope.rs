@@ -1,7 +1,7 @@
 //! What is copied changes between two starts of the agent; and what the server calls its statuses and types.
 
 use halosync::simulator::{Edit, Endpoint};
-use halosync::sync::SyncError;
+use halosync::sync::{Outcome, SyncError};
 use halosync::ticket::Stamp;
 
 use crate::desk::{Desk, follows, minutes, virtually};
@@ -150,5 +150,62 @@ fn names_are_asked_for_daily_and_for_an_unknown_number_hourly_at_most() {
         minutes(2 * 60).await;
         desk.good().await;
         assert_eq!(asked(&desk), (2, 1), "a day later: all statuses, and which of them are open");
+    });
+}
+
+/// A permission that is taken away may empty a list; what its numbers were called stays known.
+#[test]
+fn an_empty_list_of_names_renames_nothing() {
+    virtually(async {
+        let desk = Desk::new(60, &[]);
+        desk.good().await;
+        let (names, changes) = (desk.texts("SELECT NAME FROM statuses ORDER BY ID"), desk.changes());
+        desk.alter(Some(|url, _| url.path().ends_with("tatus").then(|| b"[]".to_vec())));
+        minutes(24 * 60).await;
+        desk.good().await;
+        assert_eq!(desk.verdict("status_names"), "empty");
+        assert_eq!(desk.texts("SELECT NAME FROM statuses ORDER BY ID"), names);
+        assert_eq!(desk.changes(), changes, "records although nothing changed");
+    });
+}
+
+/// A column of the server that is called otherwise one day must not look like tickets of another type.
+#[test]
+fn rows_without_a_type_are_not_outside_of_a_filter() {
+    virtually(async {
+        let mut desk = Desk::new(60, &[]);
+        desk.settings.ticket_types = vec!["Incident".to_owned()];
+        desk.good().await;
+        let stored = wanted(&desk, &[1]);
+        desk.alter(Some(|url, body| {
+            let text = std::str::from_utf8(body).ok()?;
+            let renamed = || text.replace("\"tickettype_id\"", "\"kind_id\"").into_bytes();
+            url.path().starts_with("/api/tickets").then(renamed)
+        }));
+        minutes(60).await;
+        desk.with(|server, now| drop(server.edit_some(20, now)));
+        desk.full().await;
+        assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), stored);
+        assert_eq!(desk.number("SELECT COUNT(*) FROM changes WHERE op = 'd'"), 0);
+    });
+}
+
+/// What leaves because it is of another type now counts for the brake like all that leaves.
+#[test]
+fn tickets_that_are_of_another_type_all_at_once_trip_the_brake() {
+    virtually(async {
+        let mut desk = Desk::new(200, &["type_filter=ignored"]);
+        desk.settings.ticket_types = vec!["Incident".to_owned()];
+        desk.good().await;
+        let (stored, ids) = (wanted(&desk, &[1]), desk.ids());
+        assert!(30 < stored, "{stored} are too few for a brake");
+        desk.with(|server, now| ids.iter().for_each(|id| server.edit(*id, Edit::TicketType(3), now)));
+        minutes(60).await;
+        let braked = desk.sync_until(desk.by_hand(), std::future::pending()).await.unwrap();
+        assert!(matches!(braked.outcome, Outcome::Brake { .. }), "{braked:?}");
+        assert_eq!(desk.number("SELECT COUNT(*) FROM changes WHERE op = 'd'"), 0);
+        desk.settings.accept_deletes = true;
+        desk.full().await;
+        assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), 0, "accepted, and they are still here");
     });
 }
