@@ -103,10 +103,6 @@ impl Pass {
         let mut warnings = Vec::new();
         if walked.unexplained != Unexplained::default() {
             self.look_up(walked.unexplained).await?;
-            let mapping = self.mapping(FieldSource::Off)?;
-            for sighting in &mut walked.rest.sightings {
-                mapping.name_status(&mut sighting.ticket);
-            }
         }
         let (mut walk_outcome, mut outcome) = judge(&walked);
         if closing == Closing::WithoutTheCanary {
@@ -181,7 +177,7 @@ impl Pass {
         mut walk_outcome: WalkOutcome,
         (moved, canary): (Move, Option<Newest>),
         walked: Walked,
-        (end, closing): (End, Closing),
+        (mut end, closing): (End, Closing),
     ) -> Result<Report, SyncError> {
         let (run_id, walk_id, now) = (self.run_id, plan.walk_id, (self.wall)());
         let (fate, spent, overlap) = (self.fate(), self.halo.spent(), self.settings.schedule.overlap);
@@ -196,9 +192,12 @@ impl Pass {
         let goes_on = self.reads_details();
         let mut seen = walked.seen();
         seen.extend(end.present.iter().map(|sighting| sighting.ticket.id().cast_unsigned()));
-        let Walked { rest, mut tally, start, .. } = walked;
+        let Walked { mut rest, mut tally, start, .. } = walked;
         let work = move |store: &mut Store| {
             let tickets = store.write(fate, |writing| {
+                for sightings in [&mut rest.sightings, &mut end.present, &mut end.took_back] {
+                    writing.name_statuses(sightings)?;
+                }
                 tally.applied.add(writing.upsert(&rest.sightings, run_id, now)?);
                 writing.keep_strays(&rest.strays, now)?;
                 tally.applied.add(writing.upsert(&end.present, run_id, now)?);

@@ -199,14 +199,9 @@ impl Pass {
             if place % NOTED_EVERY == 0 {
                 self.note_requests().await?;
             }
-            match self.shown_now(sighting.ticket.id()).await {
-                Ok(Some(now)) if now.last_update() == sighting.ticket.last_update() => {
-                    confirmed.push(sighting);
-                }
-                Ok(_) => {}
-                // What cannot be read confirms nothing; the next walk that shows it asks again.
-                Err(SyncError::Halo(error)) if error.may_be_of_one_ticket() => {}
-                Err(error) => return Err(error),
+            let now = self.shown_now(sighting.ticket.id()).await?;
+            if now.is_some_and(|now| now.last_update() == sighting.ticket.last_update()) {
+                confirmed.push(sighting);
             }
         }
         Ok(confirmed)
@@ -214,13 +209,14 @@ impl Pass {
 
     /// A ticket as the server shows it alone, else as its list does.
     async fn shown_now(&self, id: i64) -> Result<Option<Ticket>, SyncError> {
-        match self.halo.ticket(id).await?.0 {
-            Single::Found(ticket) => Ok(Some(*ticket)),
+        match self.halo.ticket(id).await {
+            Ok((Single::Found(ticket), _)) => return Ok(Some(*ticket)),
             // It is listed and not to be had alone: then the list has the last word.
-            Single::Missing | Single::Forbidden => {
-                Ok(self.listed(id).await?.list.tickets.into_iter().find(|ticket| ticket.id() == id))
-            }
+            Ok((Single::Missing | Single::Forbidden, _)) => {}
+            Err(error) if error.may_be_of_one_ticket() => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(self.listed(id).await?.list.tickets.into_iter().find(|ticket| ticket.id() == id))
     }
 
     /// Whether the ticket that had to come back did, or is excused: it is not listed any more, or has

@@ -1,9 +1,9 @@
-//! From a ticket of an answer to one that can be stored: inside the scope or not, its status by name, its
-//! custom fields as far as the answer tells them.
+//! From a ticket of an answer to one that can be stored: inside the scope or not, its custom fields as far
+//! as the answer tells them, and whether its numbers have names.
 //!
 //! Pure. What it needs to know of the server is looked up once for each pass.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::fields::FieldSource;
 use crate::scope::Scope;
@@ -15,7 +15,7 @@ use crate::ticket::attribute::{STATUS_ID, TICKET_TYPE_ID};
 #[derive(Clone, Debug)]
 pub(super) struct Mapping {
     pub(super) scope: Scope,
-    pub(super) statuses: HashMap<i64, String>,
+    pub(super) statuses: HashSet<i64>,
     pub(super) types: HashSet<i64>,
     pub(super) fields: FieldSource,
 }
@@ -40,14 +40,9 @@ impl Mapping {
         if !self.scope.holds(ticket.integer(TICKET_TYPE_ID)) {
             return None;
         }
-        self.name_status(&mut ticket);
         let told = self.fields.told(&mut ticket);
         let hash = ticket.hash();
         Some(Sighting { ticket, hash, told, request_no })
-    }
-
-    pub(super) fn name_status(&self, ticket: &mut Ticket) {
-        ticket.name_status(|status| self.statuses.get(&status).cloned());
     }
 
     /// Which numbers of a row nobody explains.
@@ -56,7 +51,7 @@ impl Mapping {
             ticket.integer(position).is_some_and(|number| !known(number))
         };
         Unexplained {
-            status: unknown(STATUS_ID, &|status| self.statuses.contains_key(&status)),
+            status: unknown(STATUS_ID, &|status| self.statuses.contains(&status)),
             ticket_type: unknown(TICKET_TYPE_ID, &|id| self.types.contains(&id)),
         }
     }

@@ -43,7 +43,7 @@ impl Pass {
     pub(super) fn mapping(&self, fields: FieldSource) -> Result<Mapping, SyncError> {
         self.store.lock().read(|snapshot| {
             let types = snapshot.ticket_types()?.into_iter().map(|it| it.id).collect();
-            let statuses = snapshot.status_names()?;
+            let statuses = snapshot.status_names()?.into_keys().collect();
             Ok(Mapping { scope: self.settings.scope.clone(), statuses, types, fields })
         })
     }

@@ -77,7 +77,7 @@ impl<'p> Writer<'p> {
     /// when this is committed, `None` where it cannot.
     pub(super) async fn store(
         &mut self,
-        batch: Batch,
+        mut batch: Batch,
         walk: WalkFigures,
         place: Option<Place>,
     ) -> Result<(), SyncError> {
@@ -89,6 +89,7 @@ impl<'p> Writer<'p> {
         let run = RunFigures { received, ..self.tally.figures(spent) };
         self.under_way = Some(pass.store.start(move |store| {
             store.write(fate, |writing| {
+                writing.name_statuses(&mut batch.sightings)?;
                 let applied = writing.upsert(&batch.sightings, run_id, now)?;
                 writing.keep_strays(&batch.strays, now)?;
                 writing.note_walk(walk_id, &walk, None, now)?;

@@ -137,6 +137,19 @@ impl Writing<'_> {
         Ok(applied)
     }
 
+    /// Puts the names on the statuses, as they are now. In the transaction that stores them: names may come while
+    /// rows are under way, and a ticket gets a new one only when it is stored or when the name changes.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn name_statuses(&self, sightings: &mut [Sighting]) -> Result<(), StoreError> {
+        let names = self.snapshot().status_names()?;
+        for sighting in sightings {
+            sighting.ticket.name_status(|status| names.get(&status).cloned());
+        }
+        Ok(())
+    }
+
     /// Stores versions that are older than the stored ones, because the server was asked and means
     /// them: it was restored from a backup.
     ///
