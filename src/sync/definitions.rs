@@ -53,8 +53,17 @@ impl Pass {
         let source = self.field_source()?;
         let never_tried = self.store.lock().read(|snapshot| snapshot.verdict(LISTED_FIELDS))?.is_none();
         if never_tried && self.refuses_fields(&source).await? {
-            let details = "the list refuses `include_custom_fields`".to_owned();
-            self.keep_verdict(LISTED_FIELDS, FieldVerdict::Wrong.word(), Some(details)).await?;
+            let details = "the list refuses `include_custom_fields`";
+            let (now, fate) = ((self.wall)(), self.fate());
+            self.store
+                .work(move |store| {
+                    store.write(fate, |writing| {
+                        // An earlier walk, which was interrupted, may have got an answer.
+                        writing.owe_all(now)?;
+                        writing.set_verdict(LISTED_FIELDS, FieldVerdict::Wrong.word(), Some(details), now)
+                    })
+                })
+                .await?;
             return self.field_source();
         }
         Ok(source)

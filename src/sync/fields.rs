@@ -171,7 +171,8 @@ pub fn conclude(
     match found {
         // What proves nothing does not unsettle what was proven.
         FieldVerdict::Unknown => (was.unwrap_or(found), Consequence::None),
-        FieldVerdict::Wrong if believed && was != Some(found) => (found, Consequence::OweAll),
+        // An earlier walk, which was interrupted, may have believed it.
+        FieldVerdict::Wrong if was != Some(found) => (found, Consequence::OweAll),
         FieldVerdict::ListedUnlessEmpty | FieldVerdict::NoFields if believed => {
             (found, Consequence::TakeUnlistedAsEmpty)
         }
@@ -246,6 +247,7 @@ mod tests {
             (Some(ListedUnlessEmpty), Unknown, true, (ListedUnlessEmpty, Consequence::None)),
             (None, Wrong, true, (Wrong, Consequence::OweAll)),
             (Some(Listed), Wrong, true, (Wrong, Consequence::OweAll)),
+            (None, Wrong, false, (Wrong, Consequence::OweAll)),
             (Some(Wrong), Wrong, false, (Wrong, Consequence::None)),
             (None, ListedUnlessEmpty, true, (ListedUnlessEmpty, Consequence::TakeUnlistedAsEmpty)),
             (Some(Wrong), ListedUnlessEmpty, false, (ListedUnlessEmpty, Consequence::None)),
