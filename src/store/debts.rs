@@ -84,6 +84,17 @@ impl Writing<'_> {
         self.note_absence(id, MISSING, now, now)
     }
 
+    /// A ticket whose custom fields are not known owes them.
+    pub(super) fn owe_if_unknown(&self, id: i64, now: Stamp) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO debts (UID, reason, due_at) SELECT UID, 'unread', ?2 FROM ticket_state
+                 WHERE UID = ?1 AND fields_hash IS NULL ON CONFLICT DO NOTHING",
+            )?
+            .execute((id, now.to_string()))?;
+        Ok(())
+    }
+
     /// Every ticket owes its custom fields: what the list told of them was not right.
     ///
     /// # Errors

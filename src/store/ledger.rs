@@ -223,14 +223,10 @@ impl Writing<'_> {
         }
         let copies_fields = self.snapshot().copies_fields()?;
         let mut delete = self.connection.prepare("DELETE FROM absences WHERE UID = ?1")?;
-        let mut owe = self.connection.prepare(
-            "INSERT INTO debts (UID, reason, due_at) SELECT UID, 'unread', ?2 FROM ticket_state
-             WHERE UID = ?1 AND fields_hash IS NULL ON CONFLICT DO NOTHING",
-        )?;
         for absence in back {
             delete.execute([absence.id])?;
             if copies_fields {
-                owe.execute((absence.id, now.to_string()))?;
+                self.owe_if_unknown(absence.id, now)?;
             }
         }
         Ok(())

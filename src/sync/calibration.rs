@@ -232,12 +232,11 @@ impl Pass {
     /// Finds out which lists hold all tickets; gives the first page of the plain one, where that does,
     /// with these custom fields and the count that the others agree on.
     pub(super) async fn calibrate_lists(&self, fields: Vec<i64>) -> Result<Option<FirstPage>, SyncError> {
-        let filter = |coverage| Filter::All { types: self.settings.scope.ticket_types.clone(), coverage };
-        let query = ListQuery { filter: filter(Coverage::Plain), fields };
+        let query = ListQuery { filter: self.whole_list(Coverage::Plain), fields };
         let plain = self.counted_page(&query, self.settings.page_size).await?;
         let mut told = vec![tell(&plain)];
         for coverage in [Coverage::Open, Coverage::Closed] {
-            told.push(tell(&self.counted_page(&filter(coverage).into(), ROWS_TO_COUNT).await?));
+            told.push(tell(&self.counted_page(&self.whole_list(coverage).into(), ROWS_TO_COUNT).await?));
         }
         let verdict = lists(told[0], told[1], told[2]);
         let count = |told: Told| told.0.map_or("?".to_owned(), |count| count.to_string());
@@ -249,6 +248,11 @@ impl Pass {
         let sum = told[1].0.zip(told[2].0).map(|(open, closed)| open + closed);
         let agreed = told[0].0.filter(|count| sum == Some(*count));
         Ok((verdict == Lists::Plain).then_some(FirstPage { listed: plain, agreed }))
+    }
+
+    /// Everything in the scope, as far as the list covers it.
+    pub(super) fn whole_list(&self, coverage: Coverage) -> Filter {
+        Filter::All { types: self.settings.scope.ticket_types.clone(), coverage }
     }
 
     /// The first page of a list. Where it comes without a count it is asked for again: whether that is a

@@ -15,7 +15,7 @@ use super::pass::Pass;
 use crate::halo::{Coverage, Filter, HaloError, ListQuery, Single};
 use crate::store::StoredRow;
 use crate::ticket::attribute::TICKET_TYPE_ID;
-use crate::ticket::{CustomField, CustomFields, Ticket};
+use crate::ticket::{CustomField, CustomFields, Stamp, Ticket};
 
 /// Whether the list tells custom fields.
 const LISTED_FIELDS: &str = "custom_fields";
@@ -53,17 +53,10 @@ impl Pass {
         let source = self.field_source()?;
         let never_tried = self.store.lock().read(|snapshot| snapshot.verdict(LISTED_FIELDS))?.is_none();
         if never_tried && self.refuses_fields(&source).await? {
-            let details = "the list refuses `include_custom_fields`";
-            let (now, fate) = ((self.wall)(), self.fate());
-            self.store
-                .work(move |store| {
-                    store.write(fate, |writing| {
-                        // An earlier walk, which was interrupted, may have got an answer.
-                        writing.owe_all(now)?;
-                        writing.set_verdict(LISTED_FIELDS, FieldVerdict::Wrong.word(), Some(details), now)
-                    })
-                })
-                .await?;
+            let details = "the list refuses `include_custom_fields`".to_owned();
+            // An earlier walk, which was interrupted, may have got an answer.
+            let wrong = (FieldVerdict::Wrong, Consequence::OweAll);
+            self.keep_field_verdict(wrong, details, (self.wall)()).await?;
             return self.field_source();
         }
         Ok(source)
@@ -71,9 +64,7 @@ impl Pass {
 
     /// Whether the list is refused for the sake of the custom fields that are asked for: one ticket tells.
     async fn refuses_fields(&self, source: &FieldSource) -> Result<bool, SyncError> {
-        let filter =
-            Filter::All { types: self.settings.scope.ticket_types.clone(), coverage: Coverage::Plain };
-        let query = ListQuery { filter, fields: source.asked() };
+        let query = ListQuery { filter: self.whole_list(Coverage::Plain), fields: source.asked() };
         if query.fields.is_empty() {
             return Ok(false);
         }
@@ -95,8 +86,7 @@ impl Pass {
     /// Adds fields that a ticket told of and nobody knew.
     pub(super) async fn learn_fields(&self, told: Vec<CustomField>) -> Result<(), SyncError> {
         let known = self.store.lock().read(|snapshot| snapshot.field_definitions())?;
-        let is_new = |field: &CustomField| known.iter().all(|known| known.id != field.id);
-        if told.iter().any(is_new) { self.keep_definitions(None, told).await } else { Ok(()) }
+        if adds_to(&known, &told) { self.keep_definitions(None, told).await } else { Ok(()) }
     }
 
     /// Whether fields are known that no full walk asked for.
@@ -147,8 +137,7 @@ impl Pass {
 
     /// The tickets that the list begins with.
     async fn first_rows(&self) -> Result<Vec<StoredRow>, SyncError> {
-        let types = self.settings.scope.ticket_types.clone();
-        let query = Filter::All { types, coverage: Coverage::Plain }.into();
+        let query = self.whole_list(Coverage::Plain).into();
         let page = self.halo.page(&query, 1, self.settings.page_size).await?;
         let row = |it: &Ticket| StoredRow { id: it.id(), ticket_type: it.integer(TICKET_TYPE_ID) };
         Ok(page.list.tickets.iter().map(row).collect())
@@ -166,8 +155,7 @@ impl Pass {
             .work(move |store| {
                 store.write(fate, |writing| {
                     let known = writing.snapshot().field_definitions()?;
-                    let is_new = |field: &CustomField| known.iter().all(|known| known.id != field.id);
-                    if definitions.iter().any(is_new) {
+                    if adds_to(&known, &definitions) {
                         writing.give_up_walks(now)?;
                         writing.set_verdict(FIELDS_WALKED, "due", None, now)?;
                     }
@@ -223,13 +211,23 @@ impl Pass {
         self.keep_definitions(None, seen).await?;
         let found = compare(&samples, &asked);
         let was = was.and_then(|was| FieldVerdict::from_word(&was.verdict));
-        let (verdict, consequence) = conclude(was, found, matches!(source, FieldSource::List { .. }));
+        let concluded = conclude(was, found, matches!(source, FieldSource::List { .. }));
         tracing::info!(found = found.word(), samples = samples.len(), "custom fields in the list");
         let details = format!("{} tickets compared", samples.len());
         // A verdict that could not be confirmed is looked at again as soon as one that could not be reached.
-        let unconfirmed = found == FieldVerdict::Unknown && verdict != found;
+        let unconfirmed = found == FieldVerdict::Unknown && concluded.0 != found;
         let decided_at = if unconfirmed { now.minus(VALID - UNKNOWN_VALID) } else { now };
-        let fate = self.fate();
+        self.keep_field_verdict(concluded, details, decided_at).await
+    }
+
+    /// Stores what is to be thought of the list, together with what follows from it.
+    async fn keep_field_verdict(
+        &self,
+        (verdict, consequence): (FieldVerdict, Consequence),
+        details: String,
+        decided_at: Stamp,
+    ) -> Result<(), SyncError> {
+        let (now, fate) = ((self.wall)(), self.fate());
         self.store
             .work(move |store| {
                 store.write(fate, |writing| {
@@ -280,4 +278,9 @@ impl Pass {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether a field is told of that is not known.
+fn adds_to(known: &[CustomField], told: &[CustomField]) -> bool {
+    told.iter().any(|field| known.iter().all(|known| known.id != field.id))
 }
