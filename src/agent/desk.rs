@@ -5,9 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::TimeDelta;
-
-use super::{AgentError, now, options};
+use super::{AgentError, ago, now, options};
 use crate::config::Config;
 use crate::export::{Counts, Folder, Options, Package, beyond};
 use crate::store::{Fate, Lock, SCHEMA_VERSION, Snapshot, Store, StoreError};
@@ -70,7 +68,7 @@ impl<'a> Desk<'a> {
     /// Removes packages that were taken and are older than `keep`, the oldest of a consumer first. What
     /// cannot be removed now is tried again next time.
     fn age_packages(&mut self) -> Result<(), AgentError> {
-        let since = before(self.config.export.keep);
+        let since = ago(self.config.export.keep);
         let consumers = self.store.read(|snapshot| snapshot.waiting())?;
         for (consumer, position, _) in consumers {
             let packages = self.store.read(|snapshot| snapshot.packages(&consumer))?;
@@ -91,16 +89,12 @@ impl<'a> Desk<'a> {
 
     fn age_changes(&mut self) -> Result<(), AgentError> {
         let Some(keep) = self.config.store.keep_changes else { return Ok(()) };
-        let removed = self.store.write(Fate::Commit, |writing| writing.forget_changes(before(keep)))?;
+        let removed = self.store.write(Fate::Commit, |writing| writing.forget_changes(ago(keep)))?;
         if 0 < removed {
             tracing::info!(removed, "change records have aged out");
         }
         Ok(())
     }
-}
-
-fn before(span: Duration) -> Stamp {
-    now().minus(TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX))
 }
 
 /// What a manifest says of the database, as one transaction sees it.

@@ -192,7 +192,7 @@ impl Desk<'_> {
         consumer: &Consumer,
         manifest: &Manifest,
     ) -> Result<Delivered, AgentError> {
-        let range = Range { from: manifest.from_seq, to: manifest.to_seq };
+        let range = manifest.range();
         let Some(file) = manifest.files.first() else {
             let path = folder.path().join(range.manifest_file());
             return Err(ExportError::Contradiction { path, why: "it tells of no file".into() }.into());

@@ -15,6 +15,7 @@ mod strays;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use secrecy::SecretString;
@@ -46,6 +47,11 @@ use crate::watermark::Schedule;
 #[must_use]
 pub fn now() -> Stamp {
     Stamp::new(Utc::now()).unwrap_or_else(|| unreachable!("a clock beyond the year 9999"))
+}
+
+/// The moment that is so long ago.
+fn ago(span: Duration) -> Stamp {
+    now().minus(TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX))
 }
 
 /// How a pass is asked for.
@@ -110,8 +116,7 @@ pub async fn sync(
 
 /// How many requests earlier passes may have made in the window before now.
 pub(crate) fn spent(config: &Config, snapshot: &Snapshot<'_>) -> Result<u64, StoreError> {
-    let window = TimeDelta::from_std(config.halo.rate_limit.window).unwrap_or(TimeDelta::MAX);
-    snapshot.spent_since(now().minus(window), unrecorded(&config.halo))
+    snapshot.spent_since(ago(config.halo.rate_limit.window), unrecorded(&config.halo))
 }
 
 /// How the server of the settings is asked.

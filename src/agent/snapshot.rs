@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use chrono::TimeDelta;
-
 use super::desk::{Desk, Restart, facts};
 use super::{AgentError, Loaded, now};
 use crate::config::{Consumer, Style};
-use crate::export::{ExportError, Manifest, Options, Package, SnapshotFolder};
-use crate::ticket::{Stamp, Table, Tally};
+use crate::export::{ExportError, Manifest, Options, Package, SnapshotFolder, snapshot_names};
+use crate::ticket::{Table, Tally};
 
 /// How a snapshot is asked for.
 #[derive(Clone, Debug)]
@@ -74,17 +72,9 @@ pub fn snapshot(loaded: &Loaded, wish: &SnapshotWish<'_>) -> Result<Taken, Agent
                 })
             })?;
         }
-        let (folder, manifest) = draft.publish(names(at, to), package)?;
+        let (folder, manifest) = draft.publish(snapshot_names(at, to), package)?;
         Ok(Taken::Snapshot { folder, manifest: Box::new(manifest), restart })
     })?;
     desk.close()?;
     Ok(taken)
-}
-
-/// The names that a snapshot may bear: its second, or the next ones where that is taken.
-fn names(at: Stamp, to: i64) -> impl Iterator<Item = String> {
-    (0..60).map(move |later| {
-        let second = at.instant() + TimeDelta::seconds(later);
-        format!("{}-seq{to:012}", second.format("%Y-%m-%dT%H%M%SZ"))
-    })
 }

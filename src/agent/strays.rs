@@ -27,7 +27,7 @@ impl Desk<'_> {
             for stray in strays {
                 let Range { from, to } = stray.range;
                 let path = folder.path().join(stray.file());
-                let its = stray.manifest.as_ref().map_or(&lineage, |manifest| &manifest.lineage);
+                let its = stray.lineage(&lineage);
                 if let (Some(manifest), Some(server)) = (&stray.manifest, &server)
                     && manifest.server != *server
                 {
@@ -35,9 +35,9 @@ impl Desk<'_> {
                     return Err(AgentError::from(ExportError::Contradiction { path, why }));
                 }
                 let is_older = || Ok::<_, StoreError>(stray.made_at < snapshot.observed_at(from, to)?);
-                let is_own = *its == lineage;
+                let is_own = its == lineage;
                 if (is_own && (newest < to || is_older()?)) || (!is_own && !snapshot.knows_lineage(its)?) {
-                    return Ok(Some((path, its.clone())));
+                    return Ok(Some((path, its.to_owned())));
                 }
             }
             Ok(None)

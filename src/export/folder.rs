@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use super::draft::{Nameless, Sink};
 use super::file::{DRAFT_PREFIX, entries, make_folders, measure, remove, sync_folder};
 use super::manifest::{File, Manifest, Package};
-use super::name::Range;
 use super::{ExportError, Rows};
 use crate::config::{Consumer, Style};
 use crate::ticket::Column;
@@ -69,7 +68,7 @@ impl Folder {
         rows: u64,
         package: Package,
     ) -> Result<Manifest, ExportError> {
-        let range = Range { from: package.from_seq, to: package.to_seq };
+        let range = package.range();
         let name = range.data_file(style);
         let file = File::of(name.clone(), style, rows, data.written().clone());
         let (manifest, sealed) = self.seal(package, file)?;
@@ -93,7 +92,7 @@ impl Folder {
         rows: u64,
         package: Package,
     ) -> Result<Manifest, ExportError> {
-        let range = Range { from: package.from_seq, to: package.to_seq };
+        let range = package.range();
         let written = measure(&self.path.join(data))?;
         let (manifest, sealed) = self.seal(package, File::of(data.to_owned(), style, rows, written))?;
         sealed.publish(&range.manifest_file())?;
@@ -101,7 +100,7 @@ impl Folder {
     }
 
     fn seal(&self, package: Package, file: File) -> Result<(Manifest, Nameless), ExportError> {
-        let range = Range { from: package.from_seq, to: package.to_seq };
+        let range = package.range();
         let shown = self.path.join(range.manifest_file());
         let (manifest, bytes) = Manifest::seal(package, vec![file]).map_err(ExportError::io(&shown))?;
         let sealed = Nameless::of(&self.path, &shown, &bytes)?;
@@ -146,8 +145,7 @@ impl Folder {
             }
             let path = self.path.join(&name);
             if let Ok(manifest) = read_manifest(&path) {
-                let range = Range { from: manifest.from_seq, to: manifest.to_seq };
-                let place = self.path.join(range.manifest_file());
+                let place = self.path.join(manifest.range().manifest_file());
                 if !place.exists() && self.holds(&manifest)? {
                     fs::rename(&path, &place).map_err(ExportError::create(&place))?;
                     sync_folder(&self.path)?;

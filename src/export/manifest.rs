@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::file::{Written, hex};
+use super::name::Range;
 use crate::config::{Format, Newlines, Style};
 
 /// A manifest, as it stands in the file. The order of the members is the order in the file.
@@ -117,6 +118,14 @@ pub struct Package {
     pub previous: Option<String>,
 }
 
+impl Package {
+    /// The changes that are in it.
+    #[must_use]
+    pub fn range(&self) -> Range {
+        Range { from: self.from_seq, to: self.to_seq }
+    }
+}
+
 impl Options {
     /// What was done to the values in files of a style: nothing to those in JSON.
     #[must_use]
@@ -148,6 +157,12 @@ const FORMAT: &str = "halosync/1";
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 impl Manifest {
+    /// The changes that it tells of.
+    #[must_use]
+    pub fn range(&self) -> Range {
+        Range { from: self.from_seq, to: self.to_seq }
+    }
+
     /// The manifest of a package, hashed.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub use error::ExportError;
 pub use file::Written;
 pub use folder::Folder;
 pub use manifest::{Counts, File, Manifest, Options, Package};
-pub use name::Range;
+pub use name::{Range, snapshot_names};
 pub use snapshot::SnapshotFolder;
 pub use stray::{Stray, beyond};
 pub use verify::{Chain, Finding, Problem, Verdict, verify};

@@ -1,10 +1,18 @@
-//! The names of a package's files: `000000004200-000000004211.csv.gz`, and the manifest beside it.
+//! Names: of a package's files, `000000004200-000000004211.csv.gz` and the manifest beside it, and of snapshots,
+//! `2026-11-22T120000Z-seq000000004211`.
 
 use std::fmt;
 
-use crate::config::{Format, Style};
+use chrono::TimeDelta;
 
-const MANIFEST: &str = "manifest.json";
+use crate::config::{Format, Style};
+use crate::ticket::Stamp;
+
+/// The name of a snapshot's manifest, and how that of a package's ends.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+/// What stands before the change in the name of a snapshot.
+const SEQ: &str = "-seq";
 
 /// The range of a package. Ranges sort as their packages follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,9 +68,31 @@ pub(super) fn part(name: &str) -> Option<(Range, Part)> {
     Some((range, Part::Data { format: Format::parse(word)?, gzip }))
 }
 
+/// The names that a snapshot may bear: its second, or the next ones where that is taken.
+pub fn snapshot_names(at: Stamp, to: i64) -> impl Iterator<Item = String> {
+    (0..60).map(move |later| {
+        let second = at.instant() + TimeDelta::seconds(later);
+        format!("{}{SEQ}{to:012}", second.format("%Y-%m-%dT%H%M%SZ"))
+    })
+}
+
+/// The change that a snapshot is of, by its name.
+pub(super) fn snapshot_seq(name: &str) -> Option<i64> {
+    name.rsplit_once(SEQ)?.1.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_snapshot_tells_its_change() {
+        let at = Stamp::from_spelled("2026-11-22T12:00:59.000Z").unwrap();
+        let names: Vec<_> = snapshot_names(at, 4_211).take(2).collect();
+        assert_eq!(names, ["2026-11-22T120059Z-seq000000004211", "2026-11-22T120100Z-seq000000004211"]);
+        assert!(names.iter().all(|name| snapshot_seq(name) == Some(4_211)));
+        assert_eq!(snapshot_seq("lost+found"), None);
+    }
 
     #[test]
     fn a_name_is_read_only_as_it_is_spelled() {

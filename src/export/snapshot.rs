@@ -10,6 +10,7 @@ use super::draft::{Nameless, Sink};
 use super::file::{DRAFT_PREFIX, entries, make_folders, sync_folder};
 use super::folder::write;
 use super::manifest::{File, Manifest, Package};
+use super::name::MANIFEST;
 use super::{ExportError, Rows};
 use crate::config::Style;
 use crate::ticket::Column;
@@ -18,9 +19,6 @@ pub(super) const SNAPSHOTS: &str = "snapshots";
 
 /// The name of the check sums, for `sha256sum --check`.
 pub(super) const SUMS: &str = "SHA256SUMS";
-
-/// The name of a snapshot's manifest.
-pub(super) const MANIFEST: &str = "manifest.json";
 
 /// A snapshot that has no name yet; dropped, it leaves nothing behind.
 pub struct SnapshotFolder {
@@ -55,7 +53,7 @@ impl SnapshotFolder {
     /// What errors call the file of a table.
     #[must_use]
     pub fn shown(&self, table: &str, style: Style) -> PathBuf {
-        self.parent.join(format!("{table}.{}", style.ending()))
+        self.parent.join(file_name(table, style))
     }
 
     /// Writes a table: `fill` gives the rows and says how many there were.
@@ -69,7 +67,7 @@ impl SnapshotFolder {
         columns: &[Column],
         fill: impl FnOnce(&mut Rows<Sink>) -> Result<u64, E>,
     ) -> Result<(), E> {
-        let name = format!("{table}.{}", style.ending());
+        let name = file_name(table, style);
         let shown = self.shown(table, style);
         let (rows, data) = write((self.draft.path(), &shown), style, columns, fill)?;
         let written = data.publish(&name)?;
@@ -103,6 +101,10 @@ impl SnapshotFolder {
         sync_folder(&self.parent)?;
         Ok((path, manifest))
     }
+}
+
+fn file_name(table: &str, style: Style) -> String {
+    format!("{table}.{}", style.ending())
 }
 
 /// What stands in `SHA256SUMS`.

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::file::{entries, make_folders, sync_folder};
 use super::folder::{DELTAS, read_manifest};
 use super::manifest::Manifest;
-use super::name::{Part, Range, part};
+use super::name::{MANIFEST, Part, Range, part, snapshot_seq};
 use super::{ExportError, Folder};
 use crate::config::Style;
 use crate::ticket::Stamp;
@@ -38,6 +38,12 @@ pub struct Stray {
 impl Stray {
     fn of(range: Range) -> Stray {
         Stray { range, manifest: None, data: Vec::new(), made_at: None }
+    }
+
+    /// The lineage it is of; `unsaid` where no manifest tells.
+    #[must_use]
+    pub fn lineage<'a>(&'a self, unsaid: &'a str) -> &'a str {
+        self.manifest.as_ref().map_or(unsaid, |manifest| &manifest.lineage)
     }
 
     /// The name of one of its files.
@@ -101,7 +107,7 @@ impl Folder {
     pub fn supersede(&self, strays: &[Stray], fallback: &str) -> Result<Option<PathBuf>, ExportError> {
         let mut last = None;
         for stray in strays {
-            let lineage = stray.manifest.as_ref().map_or(fallback, |manifest| &manifest.lineage);
+            let lineage = stray.lineage(fallback);
             if lineage.is_empty() || !lineage.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-') {
                 let path = self.path.join(stray.file());
                 return Err(ExportError::contradiction(path, "its lineage is none"));
@@ -149,8 +155,8 @@ pub fn beyond(dir: &Path, lineage: &str, seq: i64) -> Result<Option<PathBuf>, Ex
         }
     }
     for name in folders(&snapshots)? {
-        let to = name.rsplit_once("-seq").and_then(|(_, to)| to.parse::<i64>().ok());
-        if to.is_some_and(|to| seq < to) && is_of_it(&snapshots.join(&name).join("manifest.json")) {
+        let is_behind = snapshot_seq(&name).is_some_and(|to| seq < to);
+        if is_behind && is_of_it(&snapshots.join(&name).join(MANIFEST)) {
             return Ok(Some(snapshots.join(name)));
         }
     }

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use super::ExportError;
 use super::file::{DRAFT_PREFIX, entries, hex, measure};
 use super::manifest::{File, Manifest};
-use super::name::{Part, Range, part};
-use super::snapshot::{MANIFEST, SUMS, sums};
+use super::name::{MANIFEST, Part, Range, part};
+use super::snapshot::{SUMS, sums};
 use super::stray::SUPERSEDED;
 
 /// What is wrong with a file.
@@ -238,7 +238,7 @@ impl Verdict {
         for (range, manifest) in &manifests {
             let Some(manifest) = manifest else { continue };
             let path = folder.join(range.manifest_file());
-            if (manifest.from_seq, manifest.to_seq) != (range.from, range.to) {
+            if manifest.range() != *range {
                 let what = format!("it is the manifest of {}-{}", manifest.from_seq, manifest.to_seq);
                 self.find(&path, Problem::Foreign, what);
             }
