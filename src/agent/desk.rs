@@ -61,7 +61,10 @@ impl<'a> Desk<'a> {
     pub(super) fn restart(&mut self, evidence: PathBuf, superseded: &str) -> Result<Restart, AgentError> {
         let lineage = self.store.write(Fate::Commit, |writing| writing.begin_lineage(superseded, now()))?;
         let file = evidence.display();
-        tracing::warn!(%file, lineage, "an older copy of the database was restored: a new lineage begins");
+        tracing::warn!(
+            lineage,
+            "an older copy of the database was restored, {file} shows it: lineage {lineage} begins"
+        );
         Ok(Restart { lineage, superseded: superseded.to_owned(), evidence })
     }
 
@@ -77,7 +80,7 @@ impl<'a> Desk<'a> {
                 let removed =
                     Folder::remove_package(&package.folder, &package.manifest_file, &package.data_file);
                 if let Err(error) = removed {
-                    tracing::warn!(consumer, %error, "a package that has aged out cannot be removed");
+                    tracing::warn!(consumer, "a package that has aged out cannot be removed: {error}");
                     break;
                 }
                 self.store
@@ -91,7 +94,7 @@ impl<'a> Desk<'a> {
         let Some(keep) = self.config.store.keep_changes else { return Ok(()) };
         let removed = self.store.write(Fate::Commit, |writing| writing.forget_changes(ago(keep)))?;
         if 0 < removed {
-            tracing::info!(removed, "change records have aged out");
+            tracing::info!(removed, "{removed} change records have aged out");
         }
         Ok(())
     }

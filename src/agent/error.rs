@@ -1,6 +1,8 @@
 //! Everything that can stop the agent, with the exit status and what a person can do.
 
+use std::error::Error as _;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::consumers::BookProblem;
@@ -115,6 +117,15 @@ pub enum AgentError {
     /// The watermark cannot be moved as wanted.
     #[error(transparent)]
     Reset(#[from] ResetProblem),
+    /// The address for metrics cannot be had.
+    #[error("cannot listen at {address}")]
+    CannotListen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The simulator.
     #[error("cannot serve the simulated HaloITSM")]
     Serve(#[source] io::Error),
@@ -156,10 +167,44 @@ impl AgentError {
             AgentError::Export(ExportError::Contradiction { .. }) => 65,
             AgentError::Reset(ResetProblem::NoMark) => 3,
             AgentError::Reset(ResetProblem::Future(_) | ResetProblem::Forward { .. }) => 2,
+            AgentError::CannotListen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => 75,
+            AgentError::CannotListen { .. } => 78,
             AgentError::Serve(_) | AgentError::System { .. } => 1,
             AgentError::Stopped(Signal::Interrupt) => 130,
             AgentError::Stopped(Signal::Terminate) => 143,
         }
+    }
+
+    /// Why, from near to far; the problems of the settings each.
+    #[must_use]
+    pub fn causes(&self) -> Vec<String> {
+        if let AgentError::Settings { problems, .. } = self {
+            return problems.iter().map(ToString::to_string).collect();
+        }
+        let mut causes: Vec<String> = Vec::new();
+        let mut said = self.to_string();
+        let mut depth = 0;
+        let mut next = self.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // Some libraries repeat their cause in their own words; SQLite's codes only say again what its
+            // message said.
+            let repeated = said.contains(&text) || (depth > 0 && text.starts_with("Error code "));
+            said.clone_from(&text);
+            if !repeated {
+                causes.push(text);
+            }
+            depth += 1;
+            next = cause.source();
+        }
+        causes
+    }
+
+    /// The error with its causes, one behind the other.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let causes = self.causes();
+        std::iter::once(self.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
     }
 
     /// What a person can do.
@@ -244,6 +289,12 @@ impl AgentError {
                     "name an earlier time; forward the watermark goes by itself, when a walk was counted".into()
                 }
             },
+            AgentError::CannotListen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another program has that address: end it, or choose another port in metrics.listen".into()
+            }
+            AgentError::CannotListen { .. } => {
+                "choose an address of this machine and a port above 1023 in metrics.listen".into()
+            }
             AgentError::Serve(_) => "choose another --listen address on this machine".into(),
             AgentError::System { .. } => "try again".into(),
             AgentError::Stopped(_) => "the next pass goes on from the watermark".into(),

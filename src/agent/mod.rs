@@ -4,12 +4,15 @@
 //! words are found above.
 
 mod consumers;
+mod copy;
 mod desk;
 mod error;
 mod handover;
 mod reset;
+mod service;
 mod settings;
 mod snapshot;
+mod source;
 mod strays;
 
 use std::path::PathBuf;
@@ -18,25 +21,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use secrecy::SecretString;
 
 pub use consumers::{BookProblem, Listed, Listing, acknowledge, forget, list};
 pub use desk::Restart;
 pub use error::{AgentError, SecretProblem, Signal};
 pub use handover::{Handover, deliver, deliver_if_due};
 pub use reset::{Reset, ResetProblem, reset};
+pub use service::{end_on_panic, run};
 pub use settings::{Loaded, SecretPlace, init, load};
 pub use snapshot::{SnapshotWish, Taken, snapshot};
 
 pub use crate::export::{Chain, ExportError, Finding, Problem, Verdict, verify};
 pub use crate::store::Delivered;
 pub(crate) use settings::{secret, secret_place};
+pub(crate) use source::{spent, terms, wiring};
 
-use crate::config::{self, Config};
-use crate::halo::{Halo, Http, Terms, Throttle, Wiring};
+use copy::Copy;
+use source::Source;
+
+use crate::config::Config;
 use crate::scope::{MAPPING, Scope};
-use crate::store::{Health, Lock, Options, Position, Snapshot, Store, StoreError};
-use crate::sync::{self, Pass, Progress, Report, Settings, SharedStore, Wall};
+use crate::store::{Health, Options, Position, Store};
+use crate::sync::{self, Pass, Progress, Report, Settings, Wall};
 use crate::ticket::Stamp;
 use crate::watermark::Schedule;
 
@@ -65,19 +71,6 @@ pub struct Wish {
     pub dry_run: bool,
 }
 
-/// Requests that a killed pass may have made without writing them down: the pages of two batches of rows,
-/// those that the lanes fetched ahead, what comes before the first page, and what is compared after it.
-fn unrecorded(halo: &config::Halo) -> u64 {
-    const TWO_BATCHES: u64 = 2 * sync::BATCH_ROWS as u64;
-    const AHEAD_A_LANE: u64 = 4;
-    const BEFORE_THE_FIRST: u64 = 6;
-    // Twice some tickets by the list and alone.
-    const COMPARED: u64 = 2 * (sync::SAMPLES_MAX as u64 + 1);
-    let pages = TWO_BATCHES.div_ceil(u64::from(halo.page_size.max(1)));
-    let compared = if halo.include_custom_fields { COMPARED } else { 0 };
-    pages + AHEAD_A_LANE * u64::from(halo.parallel_requests) + BEFORE_THE_FIRST + compared
-}
-
 /// Runs one pass.
 ///
 /// # Errors
@@ -89,24 +82,15 @@ pub async fn sync(
     stop: impl Future<Output = Signal>,
 ) -> Result<Report, AgentError> {
     let config = &loaded.config;
-    let secret = secret(loaded)?;
-    let http = Http::new(&wiring(config)?).map_err(AgentError::Wiring)?;
-    Store::check_folder(&config.store.path)?;
-    let _lock = Lock::of_the_writer(&config.store.path)?;
-    let settings = pass_settings(config, wish);
-    let store = Store::open_where(&config.store.path, &options(config), |snapshot| {
-        sync::same_server(snapshot, &settings.scope)
-    })?;
-    let spent = store.read(|snapshot| spent(config, snapshot))?;
-    let throttle = Throttle::new(config.halo.rate_limit, spent);
-    let halo = Halo::new(Arc::new(http), throttle, terms(config, secret), fastrand::f64);
-    let store = SharedStore::new(store);
-    let wall: Wall = Arc::new(now);
+    let source = Source::of(loaded)?;
+    let copy = Copy::open(config)?;
+    let halo = Arc::new(source.open(config, copy.spent(config)?));
     let mut signal = None;
     let stop = pin!(stop);
     let stopped = async { signal = Some(stop.await) };
-    let done = Pass::run(Arc::new(halo), store.clone(), settings, wall, progress, stopped).await;
-    store.close()?;
+    let settings = pass_settings(config, wish);
+    let done = Pass::run(halo, copy.store().clone(), settings, wall(), progress, stopped).await;
+    copy.close()?;
     match (done, signal) {
         (Ok(report), _) => Ok(report),
         (Err(_), Some(signal)) => Err(AgentError::Stopped(signal)),
@@ -114,22 +98,9 @@ pub async fn sync(
     }
 }
 
-/// How many requests earlier passes may have made in the window before now.
-pub(crate) fn spent(config: &Config, snapshot: &Snapshot<'_>) -> Result<u64, StoreError> {
-    snapshot.spent_since(ago(config.halo.rate_limit.window), unrecorded(&config.halo))
-}
-
-/// How the server of the settings is asked.
-pub(crate) fn terms(config: &Config, secret: SecretString) -> Terms {
-    Terms {
-        server: config.halo.server.clone(),
-        tenant: config.halo.tenant.clone(),
-        auth_url: config.halo.auth_url.clone(),
-        client_id: config.halo.client_id.clone(),
-        client_secret: secret,
-        scope: config.halo.scope.clone(),
-        retry: config.halo.retry,
-    }
+/// The local clock, for passes.
+fn wall() -> Wall {
+    Arc::new(now)
 }
 
 /// How the copy stands, and how far each consumer is behind.
@@ -202,16 +173,4 @@ fn options(config: &Config) -> Options {
         index_last_modified: config.store.index_last_modified,
         now: now(),
     }
-}
-
-pub(crate) fn wiring(config: &Config) -> Result<Wiring, AgentError> {
-    let halo = &config.halo;
-    let ca = halo.ca_file.as_deref().map(settings::certificates).transpose()?;
-    Ok(Wiring {
-        connect_timeout: halo.connect_timeout,
-        request_timeout: halo.request_timeout,
-        ca,
-        proxy: halo.proxy.clone(),
-        loopback: halo.server.is_loopback(),
-    })
 }

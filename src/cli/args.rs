@@ -59,6 +59,8 @@ pub(super) enum Command {
     },
     /// Bring the copy up to date once
     Sync(Sync),
+    /// Be the service: passes, packages and figures in their rhythm, until a signal comes
+    Run,
     /// Tell how the copy stands
     Status {
         /// End with 4 where the last complete pass is older, such as 15m

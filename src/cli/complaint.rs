@@ -1,6 +1,5 @@
 //! Errors as people and programs read them: what happened, why, what to do.
 
-use std::error::Error;
 use std::io::Write as _;
 
 use serde_json::json;
@@ -53,26 +52,7 @@ pub(super) fn misunderstood(error: &clap::Error, as_json: bool) -> u8 {
     USAGE
 }
 
-/// Why, from near to far; the problems of the settings each.
+/// Why, from near to far, each fit for a terminal.
 pub(super) fn causes(error: &AgentError) -> Vec<String> {
-    if let AgentError::Settings { problems, .. } = error {
-        return problems.iter().map(|problem| printable(&problem.to_string())).collect();
-    }
-    let mut causes: Vec<String> = Vec::new();
-    let mut said = error.to_string();
-    let mut depth = 0;
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = printable(&cause.to_string());
-        // Some libraries repeat their cause in their own words; SQLite's codes only say again what its
-        // message said.
-        let repeated = said.contains(&text) || (depth > 0 && text.starts_with("Error code "));
-        said.clone_from(&text);
-        if !repeated {
-            causes.push(text);
-        }
-        depth += 1;
-        next = cause.source();
-    }
-    causes
+    error.causes().iter().map(|cause| printable(cause)).collect()
 }

@@ -7,8 +7,10 @@ mod check;
 mod complaint;
 mod demo;
 mod export;
+mod log;
 mod progress;
 mod reset;
+mod service;
 mod simulate;
 mod status;
 mod sync;
@@ -17,13 +19,13 @@ mod verify;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-
-use clap::Parser as _;
-use rustix::fs::Mode;
-use tracing_subscriber::EnvFilter;
+use std::time::Duration;
 
 use crate::agent::{self, AgentError, Signal};
 use args::{Arguments, Color, Command};
+use clap::Parser as _;
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 /// Runs a command line and gives the status to end with.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -41,7 +43,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // The group may read what the agent writes, others may not.
     rustix::process::umask(Mode::from_raw_mode(0o027));
-    set_up(&arguments);
+    keep_memory_private();
+    match arguments.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    // The service has settings of its own for its log.
+    if !matches!(arguments.command, Command::Run) {
+        log::of_a_command(&arguments);
+    }
     match dispatch(&arguments) {
         Ok(status) => ExitCode::from(status),
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -81,6 +92,7 @@ fn dispatch(arguments: &Arguments) -> Ended {
         }
         Command::Check { offline } => check::check(arguments, *offline),
         Command::Sync(wish) => sync::sync(arguments, &load()?, wish),
+        Command::Run => service::run(arguments, load()?),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
         Command::Reset(wish) => reset::reset(arguments, &load()?, wish),
         Command::Export(export) => export::export(arguments, load, export),
@@ -105,37 +117,35 @@ fn printable(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { '\u{FFFD}' } else { it }).collect()
 }
 
-fn set_up(arguments: &Arguments) {
-    match arguments.color {
-        Color::Auto => {}
-        Color::Always => anstream::ColorChoice::Always.write_global(),
-        Color::Never => anstream::ColorChoice::Never.write_global(),
-    }
-    let level = match (arguments.quiet, arguments.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "info",
-        (false, 2) => "debug",
-        (false, _) => "trace",
-    };
-    // The migration library logs where it was built; the other logs what is told as a cause anyway.
-    let quiet = "refinery_core=off,rustls_platform_verifier=off";
-    let filter = EnvFilter::new(format!("warn,halosync={level},{quiet}"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
-    if arguments.json {
-        log.json().init();
-    } else {
-        log.with_ansi(anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never).init();
-    }
+/// The secret and the token are in memory: no core is dumped, and nobody of the same user may look.
+fn keep_memory_private() {
+    // A kernel that refuses lets the program work all the same.
+    let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
+
+/// Threads that compute: pages are parsed in parallel, and a large machine need not notice.
+const THREADS_MAX: usize = 4;
+
+/// Threads that may block: the writer, an export, an inspection, those who ask for figures.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// How long the end of the program waits for what it no longer needs.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs asynchronous work.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let threads = std::thread::available_parallelism().map_or(THREADS_MAX, |it| it.get().min(THREADS_MAX));
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
         .map_err(|source| AgentError::System { what: "a runtime", source })?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // A thread that waits for the database would hold up the end for as long.
+    runtime.shutdown_timeout(PATIENCE);
+    done
 }
 
 /// Waits for a signal that asks to stop.

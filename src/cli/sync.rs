@@ -37,9 +37,9 @@ pub(super) fn in_words(report: &Report) -> String {
     let headline = match &report.outcome {
         Outcome::Complete => format!("complete: {} tickets {verb} here", report.tickets),
         Outcome::Incomplete(why) => format!("incomplete: {why}"),
-        Outcome::Brake { absent, allowed } => format!(
-            "stopped before deleting: {absent} tickets are gone at once, and no more than {allowed} may be"
-        ),
+        brake @ Outcome::Brake { .. } => {
+            format!("stopped before deleting: {}", brake.why().unwrap_or_default())
+        }
     };
     // Writing to a `String` cannot fail.
     let _ = writeln!(text, "{headline}");
@@ -70,9 +70,9 @@ pub(super) fn in_words(report: &Report) -> String {
     for warning in &report.warnings {
         let _ = writeln!(text, "  note: {warning}");
     }
-    match report.outcome {
-        Outcome::Brake { .. } => {
-            let _ = writeln!(text, "  {BRAKE_HELP}");
+    match &report.outcome {
+        outcome @ Outcome::Brake { .. } => {
+            let _ = writeln!(text, "  {}", outcome.help().unwrap_or_default());
         }
         Outcome::Incomplete(_) => {
             let _ = writeln!(
@@ -85,28 +85,16 @@ pub(super) fn in_words(report: &Report) -> String {
     text
 }
 
-/// What to do where too many tickets are gone at once.
-const BRAKE_HELP: &str = "A cut in the permissions of the agent that the application logs in as looks like \
-     this. If the tickets are really gone: halosync sync --full --accept-deletes";
-
 pub(super) fn as_json(report: &Report) -> Value {
-    let (outcome, why) = match &report.outcome {
-        Outcome::Complete => ("complete", Value::Null),
-        Outcome::Incomplete(why) => ("incomplete", json!(why)),
-        Outcome::Brake { absent, allowed } => (
-            "incomplete",
-            json!(format!("{absent} tickets are gone at once, and no more than {allowed} may be")),
-        ),
-    };
     let from = match report.walk {
         Walk::Full => Value::Null,
         Walk::Following { from } => json!(from.to_string()),
     };
     json!({
         "run_id": report.run_id,
-        "outcome": outcome,
-        "why": why,
-        "help": matches!(report.outcome, Outcome::Brake { .. }).then_some(BRAKE_HELP),
+        "outcome": report.outcome.word(),
+        "why": report.outcome.why(),
+        "help": report.outcome.help(),
         "dry_run": report.dry_run,
         "walk": {
             "kind": report.walk.word(),

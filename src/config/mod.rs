@@ -9,6 +9,7 @@ mod server;
 mod style;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -192,7 +193,7 @@ pub struct Log {
 #[derive(Debug)]
 pub struct Metrics {
     /// Address of the metrics and health endpoints, or none.
-    pub listen: Option<String>,
+    pub listen: Option<SocketAddr>,
     /// File that metrics are written to, or none.
     pub textfile: Option<PathBuf>,
 }
@@ -225,7 +226,7 @@ impl Config {
                 format: choice(&mut reader, "log", "format", &["auto", "text", "json", "journald"]),
             },
             Metrics {
-                listen: reader.optional_text("metrics", "listen").filter(|it| !it.is_empty()),
+                listen: listen(&mut reader),
                 textfile: path(&mut reader, "metrics", "textfile", folder),
             },
         );
@@ -358,6 +359,16 @@ fn export(reader: &mut Reader<'_>, folder: &Path) -> Export {
             .unwrap_or(Ack::Manual),
         keep: reader.duration(EXPORT, "keep", Duration::from_hours(24 * 30)),
     }
+}
+
+/// An address to listen at; an empty one is none.
+fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    let text = reader.optional_text("metrics", "listen").filter(|it| !it.is_empty())?;
+    let problem = |_| {
+        let what = format!("must be an address with a port, such as \"127.0.0.1:9187\", not {text:?}");
+        reader.problem("metrics", "listen", what);
+    };
+    text.parse().map_err(problem).ok()
 }
 
 /// A path, relative to the folder of the file; an empty one is none.

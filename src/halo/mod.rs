@@ -11,6 +11,7 @@ mod parts;
 mod probe;
 mod throttle;
 mod token;
+mod traffic;
 mod transport;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use url::Url;
 
 pub use error::{HaloError, Unreadable};
@@ -28,12 +30,14 @@ pub use list::{Coverage, Filter, ListQuery, Listed, Single};
 pub use probe::Reached;
 pub use throttle::{Throttle, allowed};
 pub use token::Token;
+pub use traffic::{Spent, Traffic};
 pub use transport::{Answer, Ask, Body, Broken, Root, Transport};
 
 use crate::config::ServerUrl;
 use crate::retry::{self, Failure, Policy, Verdict};
 use crate::ticket::parse::ParseError;
 use token::Keyring;
+use traffic::Counter;
 
 /// So many tokens may grow old in the wait for one place, before one is tried all the same.
 const TOKENS_MAX: u32 = 5;
@@ -64,26 +68,8 @@ pub struct Halo {
     terms: Terms,
     next_request: AtomicI64,
     answers: AtomicU64,
-    asked: Asked,
+    counter: Counter,
     chance: Box<dyn Fn() -> f64 + Send + Sync>,
-}
-
-#[derive(Default)]
-struct Asked {
-    requests: AtomicU64,
-    list_requests: AtomicU64,
-    retries: AtomicU64,
-}
-
-/// How often the server was asked so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// Requests, tokens and repetitions included.
-    pub requests: u64,
-    /// Those for the ticket list.
-    pub list_requests: u64,
-    /// Those that were repetitions.
-    pub retries: u64,
 }
 
 /// What is known of an answer besides its content.
@@ -123,7 +109,7 @@ impl Halo {
             terms,
             next_request: AtomicI64::new(0),
             answers: AtomicU64::new(0),
-            asked: Asked::default(),
+            counter: Counter::default(),
             chance: Box::new(chance),
         }
     }
@@ -136,11 +122,19 @@ impl Halo {
     /// How often the server was asked so far.
     #[must_use]
     pub fn spent(&self) -> Spent {
-        Spent {
-            requests: self.asked.requests.load(Ordering::Relaxed),
-            list_requests: self.asked.list_requests.load(Ordering::Relaxed),
-            retries: self.asked.retries.load(Ordering::Relaxed),
-        }
+        self.counter.spent()
+    }
+
+    /// What went over the wire so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.counter.traffic(self.throttle.throttled())
+    }
+
+    /// Until when requests wait that were told to, by the rate limit or by the server.
+    #[must_use]
+    pub fn holds_until(&self) -> Instant {
+        self.throttle.holds_until()
     }
 
     /// Asks with a token until there is an answer that `read` can read.
@@ -170,7 +164,7 @@ impl Halo {
                     retries += 1;
                 }
             }
-            self.asked.retries.fetch_add(1, Ordering::Relaxed);
+            self.counter.repeated();
         }
     }
 
@@ -194,7 +188,7 @@ impl Halo {
                 wait => self.wait(errand.what, &failed, wait).await,
             }
             retries += 1;
-            self.asked.retries.fetch_add(1, Ordering::Relaxed);
+            self.counter.repeated();
         }
     }
 
@@ -221,26 +215,17 @@ impl Halo {
         read: impl Fn(&Answer) -> Result<T, ParseError>,
     ) -> Result<(T, Receipt), HaloError> {
         let request_no = self.next_request.fetch_add(1, Ordering::Relaxed);
-        self.asked.requests.fetch_add(1, Ordering::Relaxed);
-        if errand.what == list::LIST {
-            self.asked.list_requests.fetch_add(1, Ordering::Relaxed);
-        }
+        self.counter.asked(errand.what == list::LIST);
         let host = errand.url.host_str().unwrap_or_default();
         let host = errand.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+        let since = Instant::now();
         let sent = self.transport.send(ask).await;
+        self.counter.answered(sent.as_ref().ok().map(|answer| answer.status));
+        log(request_no, errand, &sent, since.elapsed());
         let answer = sent.map_err(|source| match source {
             Broken::TooLarge => HaloError::TooLarge { what: errand.what },
             source => HaloError::Unreachable { host, source, retries: 0 },
         })?;
-        tracing::debug!(
-            request = request_no,
-            what = errand.what,
-            query = errand.url.query().unwrap_or_default(),
-            status = answer.status,
-            bytes = answer.body.len(),
-            ms = u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
-            "answered"
-        );
         let arrived = self.answers.fetch_add(1, Ordering::Relaxed);
         let receipt = Receipt { request_no, arrived, date: answer.date, took: answer.took };
         if !(200..300).contains(&answer.status) && !errand.also.contains(&answer.status) {
@@ -255,16 +240,31 @@ impl Halo {
     async fn wait(&self, what: &str, failed: &HaloError, verdict: Verdict) {
         match verdict {
             Verdict::CloseGate(wait) => {
-                tracing::info!(what, seconds = wait.as_secs(), "the server asks to wait");
+                let seconds = wait.as_secs();
+                tracing::info!(what, seconds, "the server asks to wait: {seconds} s, when asked for {what}");
                 self.throttle.close_for(wait);
             }
             Verdict::Again(wait) => {
                 let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(what, ms, error = %failed, "asking again");
+                tracing::debug!(what, ms, error = %failed, "asking again");
                 tokio::time::sleep(wait).await;
             }
             Verdict::RenewToken | Verdict::GiveUp => {}
         }
+    }
+}
+
+/// A request in the log: its number, what it asked for, and what became of it.
+fn log(request: i64, errand: &Errand<'_>, sent: &Result<Answer, Broken>, took: Duration) {
+    let (what, query) = (errand.what, errand.url.query().unwrap_or_default());
+    let page = errand.url.query_pairs().find_map(|(name, page)| (name == "page_no").then_some(page));
+    let page = page.as_deref();
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match sent {
+        Ok(Answer { status, body, .. }) => {
+            tracing::debug!(request, what, page, query, status, bytes = body.len(), ms, "answered");
+        }
+        Err(error) => tracing::debug!(request, what, page, query, %error, ms, "not answered"),
     }
 }
 

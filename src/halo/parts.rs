@@ -50,7 +50,7 @@ impl Halo {
             Err(error) if error.is_of_the_answer() => error,
             done => return done,
         };
-        tracing::info!(page = number, rows = size, %error, "reading the page in parts");
+        tracing::info!(page = number, rows = size, "reading page {number} in parts: {error}");
         let mut parts = Parts::default();
         let whole = self.read_parts(share, number, size, &mut parts).await?;
         match parts.receipt {

@@ -36,6 +36,12 @@ impl Halo {
         self.known_endpoint(&mut *self.keyring.lock().await).await
     }
 
+    /// Whether there ever was a token.
+    #[must_use]
+    pub fn was_let_in(&self) -> bool {
+        self.keyring.try_lock().is_ok_and(|keyring| keyring.has_token())
+    }
+
     /// Gets a token, unless there is one that is still good.
     ///
     /// # Errors

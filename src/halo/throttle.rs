@@ -6,7 +6,7 @@
 //! bucket would have to choose between a burst and a steady rate. An answer 429 closes the gate for
 //! everyone.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -41,6 +41,10 @@ pub struct Throttle {
     clock: TokioClock,
     ring: Vec<Cell>,
     turn: AtomicUsize,
+    /// The latest end of a wait, in nanoseconds of the clock.
+    holds_until: AtomicU64,
+    /// How long the gate was closed, in nanoseconds.
+    throttled: AtomicU64,
 }
 
 impl Throttle {
@@ -61,7 +65,14 @@ impl Throttle {
         for cell in &ring[..spent] {
             let _ = cell.check();
         }
-        Throttle { closed_until: watch::Sender::new(None), clock, ring, turn: AtomicUsize::new(spent) }
+        Throttle {
+            closed_until: watch::Sender::new(None),
+            clock,
+            ring,
+            turn: AtomicUsize::new(spent),
+            holds_until: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
+        }
     }
 
     /// Waits until a request may leave.
@@ -71,7 +82,9 @@ impl Throttle {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let Some(cell) = self.ring.get(turn % self.ring.len().max(1)) else { return };
             while let Err(not_yet) = cell.check() {
-                sleep(not_yet.wait_time_from(self.clock.now())).await;
+                let wait = not_yet.wait_time_from(self.clock.now());
+                self.hold(Instant::now() + wait);
+                sleep(wait).await;
             }
             // A cell that was taken while the gate closed is given up: its window begins when the
             // request really leaves.
@@ -83,8 +96,29 @@ impl Throttle {
 
     /// Closes the gate for everyone; a shorter wait never shortens a longer one.
     pub fn close_for(&self, wait: Duration) {
-        let at = Instant::now() + wait;
-        self.closed_until.send_modify(|until| *until = (*until).max(Some(at)));
+        let now = Instant::now();
+        self.closed_until.send_modify(|until| {
+            let closed = until.map_or(now, |until| until.max(now));
+            let more = (now + wait).saturating_duration_since(closed);
+            self.throttled.fetch_add(nanos(more), Ordering::Relaxed);
+            *until = Some(closed + more);
+        });
+        self.hold(now + wait);
+    }
+
+    /// How long the gate was closed, and will be by what is known now.
+    pub(super) fn throttled(&self) -> Duration {
+        Duration::from_nanos(self.throttled.load(Ordering::Relaxed))
+    }
+
+    /// Until when anybody waits here.
+    pub(super) fn holds_until(&self) -> Instant {
+        self.clock.start + Duration::from_nanos(self.holds_until.load(Ordering::Relaxed))
+    }
+
+    fn hold(&self, until: Instant) {
+        let until = nanos(until.saturating_duration_since(self.clock.start));
+        self.holds_until.fetch_max(until, Ordering::Relaxed);
     }
 
     fn is_open(&self) -> bool {
@@ -100,6 +134,10 @@ impl Throttle {
             }
         }
     }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// governor by tokio's clock, which tests can pause; its own would run on.
@@ -183,6 +221,8 @@ mod tests {
         let start = Instant::now();
         throttle.close_for(Duration::from_secs(30));
         throttle.close_for(Duration::from_secs(5));
+        assert_eq!(throttle.throttled(), Duration::from_secs(30));
+        assert_eq!(throttle.holds_until(), start + Duration::from_secs(30));
         let lanes: Vec<_> = (0..4)
             .map(|_| {
                 let throttle = Arc::clone(&throttle);

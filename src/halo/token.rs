@@ -46,6 +46,12 @@ pub(super) struct Keyring {
     generation: u64,
 }
 
+impl Keyring {
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+}
+
 /// What a request for a token is for, in messages.
 pub(super) const TOKEN: &str = "a token";
 
@@ -72,7 +78,10 @@ impl Halo {
         let scope = keyring.scope.unwrap_or(&self.terms.scope);
         let grant = match self.grant(&endpoint, scope).await {
             Err(HaloError::Credentials { code, .. }) if code == "invalid_scope" && scope != WIDEST_SCOPE => {
-                tracing::info!(scope, "the server does not know this scope; asking for `{WIDEST_SCOPE}`");
+                tracing::info!(
+                    scope,
+                    "the server does not know the scope `{scope}`: asking for `{WIDEST_SCOPE}`"
+                );
                 let grant = self.grant(&endpoint, WIDEST_SCOPE).await?;
                 keyring.scope = Some(WIDEST_SCOPE);
                 grant

@@ -15,6 +15,18 @@ impl Snapshot<'_> {
     pub fn schema_version(&self) -> Result<i32, StoreError> {
         Ok(self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
     }
+
+    /// What is wrong with the file, at most so many faults; nothing where it is sound
+    /// (<https://www.sqlite.org/pragma.html#pragma_quick_check>). Reads the whole file.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn quick_check(&self, most: u32) -> Result<Vec<String>, StoreError> {
+        let mut statement = self.connection.prepare(&format!("PRAGMA quick_check({most})"))?;
+        let mut told = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+        told.retain(|it| it != "ok");
+        Ok(told)
+    }
 }
 
 impl Store {

@@ -20,9 +20,13 @@ mod open;
 mod read;
 mod runs;
 mod upsert;
+mod wal;
 mod walks;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -31,16 +35,20 @@ pub use debts::{Debt, Failing};
 pub use error::StoreError;
 pub use ledger::{Absence, Calibration, MISSING};
 pub use lock::{Lock, LockError};
-pub use open::{Options, SCHEMA_VERSION};
+pub use open::{FileId, Options, SCHEMA_VERSION};
 pub use read::{Health, LastRun, Snapshot, StoredRow};
 pub use runs::{RunEnd, RunFigures};
 pub use upsert::{Applied, Departed, Departure, FieldsRead, Paid, Sighting, Told};
+pub use wal::{Checkpoint, size_of_wal};
 pub use walks::{LastWalk, Place, Unfinished, WalkFigures, WalkOutcome};
 
 /// The database, open for writing or for reading only.
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    busy_timeout: Duration,
+    /// Grows while SQLite computes.
+    ticks: Arc<AtomicU64>,
 }
 
 /// Whether what a transaction did is kept.
@@ -57,6 +65,13 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A number that grows while a statement runs, however long that takes: the sign that one which takes
+    /// long is not stuck. Waiting for a lock or for the disk does not move it.
+    #[must_use]
+    pub fn ticks(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.ticks)
     }
 
     /// Does all of `work` or nothing of it.
@@ -92,16 +107,6 @@ impl Store {
         let read = work(&Snapshot { connection: &transaction })?;
         transaction.rollback().map_err(StoreError::from)?;
         Ok(read)
-    }
-
-    /// Moves what the log still holds into the file and closes it. The -wal and -shm files stay, so
-    /// that a reader who may not write can open the database when nobody else has.
-    ///
-    /// # Errors
-    /// What SQLite reports; the data is safe in the -wal file then.
-    pub fn close(self) -> Result<(), StoreError> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        self.connection.close().map_err(|(_, error)| error.into())
     }
 }
 

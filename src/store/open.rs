@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -20,6 +22,25 @@ const APPLICATION_ID: i32 = 0x4841_4C4F;
 
 /// The newest schema that this version knows, as it stands in `user_version`.
 pub const SCHEMA_VERSION: i32 = 1;
+
+/// Instructions of SQLite's machine between two ticks ([`Store::ticks`]): some tens of milliseconds.
+const TICK: i32 = 1_000_000;
+
+/// Which file it is, whatever it is called (stat(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file that has this name now.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<FileId> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(FileId { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
 
 /// How to open a database for writing.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +86,7 @@ impl Store {
                 source: std::io::Error::other(error.to_string()),
             },
         })?;
-        connection.busy_timeout(options.busy_timeout).map_err(StoreError::from)?;
-        let store = Store { connection, path: path.to_owned() };
+        let store = Store::of(connection, path, options.busy_timeout)?;
         let recognised = store.recognise().map_err(|error| error.of(path))?;
         if recognised == Recognised::Ours {
             store.read(admit)?;
@@ -106,7 +126,7 @@ impl Store {
     pub fn in_memory(now: Stamp) -> Result<Store, StoreError> {
         let options =
             Options { busy_timeout: Duration::ZERO, full_text: false, index_last_modified: false, now };
-        let store = Store { connection: Connection::open_in_memory()?, path: PathBuf::from(":memory:") };
+        let store = Store::of(Connection::open_in_memory()?, Path::new(":memory:"), Duration::ZERO)?;
         store.prepare(&options, Recognised::Empty)
     }
 
@@ -120,13 +140,26 @@ impl Store {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(busy_timeout)?;
-        let store = Store { connection, path: path.to_owned() };
+        let store = Store::of(connection, path, busy_timeout)?;
         let known = store.recognise().map_err(|error| error.of(path))?;
         if known != Recognised::Ours {
             return Err(StoreError::Missing(path.to_owned()));
         }
         Ok(store)
+    }
+
+    fn of(mut connection: Connection, path: &Path, busy_timeout: Duration) -> Result<Store, StoreError> {
+        connection.busy_timeout(busy_timeout)?;
+        let ticks = Arc::new(AtomicU64::new(0));
+        let moves = Arc::clone(&ticks);
+        connection.progress_handler(
+            TICK,
+            Some(move || {
+                moves.fetch_add(1, Ordering::Relaxed);
+                false
+            }),
+        )?;
+        Ok(Store { connection, path: path.to_owned(), busy_timeout, ticks })
     }
 
     fn prepare(mut self, options: &Options, recognised: Recognised) -> Result<Store, StoreError> {

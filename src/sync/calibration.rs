@@ -201,7 +201,8 @@ impl Pass {
         };
         let details = format!("asked {} times about ticket {id}, updated {stamp}", answers.len());
         self.keep_verdict(DATE_FILTER, verdict.word(), Some(details)).await?;
-        tracing::info!(verdict = verdict.word(), "date filter");
+        let word = verdict.word();
+        tracing::info!(verdict = word, "the date filter of the server: {word}");
         Ok(verdict)
     }
 

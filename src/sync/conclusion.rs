@@ -162,7 +162,7 @@ impl Pass {
         }
         match self.calibrate_filter(id, stamp).await {
             Err(SyncError::Halo(error)) => {
-                tracing::warn!(%error, "the date filter could not be tried");
+                tracing::warn!("the date filter could not be tried: {error}");
                 Ok(())
             }
             done => done.map(drop),
@@ -180,7 +180,7 @@ impl Pass {
         (mut end, closing): (End, Closing),
     ) -> Result<Report, SyncError> {
         let (run_id, walk_id, now) = (self.run_id, plan.walk_id, (self.wall)());
-        let (fate, spent, overlap) = (self.fate(), self.halo.spent(), self.settings.schedule.overlap);
+        let (fate, spent, overlap) = (self.fate(), self.spent(), self.settings.schedule.overlap);
         let (was, seq) = (plan.mark.clone(), plan.seq);
         let crowd = u64::from(self.settings.page_size);
         let may_confirm = plan.walk == Walk::Full

@@ -117,7 +117,7 @@ impl Pass {
                 Ok(sightings) => present.extend(sightings),
                 // Then each of them is asked for alone.
                 Err(SyncError::Halo(error)) if error.may_be_of_one_ticket() => {
-                    tracing::warn!(%error, "the list cannot be asked for tickets by number");
+                    tracing::warn!("the list cannot be asked for tickets by number: {error}");
                 }
                 Err(error) => return Err(error),
             }

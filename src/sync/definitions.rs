@@ -212,7 +212,11 @@ impl Pass {
         let found = compare(&samples, &asked);
         let was = was.and_then(|was| FieldVerdict::from_word(&was.verdict));
         let concluded = conclude(was, found, matches!(source, FieldSource::List { .. }));
-        tracing::info!(found = found.word(), samples = samples.len(), "custom fields in the list");
+        let (found_word, samples_len) = (found.word(), samples.len());
+        tracing::info!(
+            found = found_word,
+            "what the list tells of custom fields, compared with {samples_len} tickets: {found_word}"
+        );
         let details = format!("{} tickets compared", samples.len());
         // A verdict that could not be confirmed is looked at again as soon as one that could not be reached.
         let unconfirmed = found == FieldVerdict::Unknown && concluded.0 != found;

@@ -108,13 +108,13 @@ impl Pass {
         match self.pay(source, &mut report).await {
             Ok(()) => {}
             Err(SyncError::Halo(error)) => {
-                tracing::warn!(%error, "what custom fields are owed stays owed");
+                tracing::debug!(%error, "what custom fields are owed stays owed");
                 report.warnings.push(format!("custom fields are still owed: {error}"));
             }
             Err(error) => return Err(error),
         }
         let (run_id, now) = (self.run_id, (self.wall)());
-        let (run, outcome) = (report.tally.figures(self.halo.spent()), report.outcome.clone());
+        let (run, outcome) = (report.tally.figures(self.spent()), report.outcome.clone());
         report.run = run;
         self.store
             .work(move |store| {
@@ -129,7 +129,7 @@ impl Pass {
             match self.compare_fields(source).await {
                 // What cannot be compared is no reason to leave unread what is owed.
                 Err(SyncError::Halo(error)) if error.may_be_of_one_ticket() => {
-                    tracing::warn!(%error, "the custom fields in the list could not be compared");
+                    tracing::warn!("the custom fields in the list could not be compared: {error}");
                 }
                 done => done?,
             }
@@ -185,7 +185,7 @@ impl Pass {
         });
         self.learn_fields(told.flatten().cloned().collect()).await?;
         let (run_id, now) = (self.run_id, (self.wall)());
-        let (mut tally, spent) = (report.tally.clone(), self.halo.spent());
+        let (mut tally, spent) = (report.tally.clone(), self.spent());
         let (figures, tally) = self
             .store
             .work(move |store| {
@@ -199,7 +199,7 @@ impl Pass {
             .await?;
         report.tally = tally;
         let Figures { paid, changed, failed } = figures;
-        tracing::info!(paid, changed, failed, "custom fields ticket by ticket");
+        tracing::debug!(paid, changed, failed, "custom fields ticket by ticket");
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(failed < FAILURES_MAX.max(debts.len())),

@@ -24,6 +24,7 @@ mod settle;
 mod walk;
 mod writer;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
@@ -94,6 +95,10 @@ pub struct SharedStore {
     store: Arc<Mutex<Store>>,
     /// Whether its work is done at once, where it is asked for.
     inline: bool,
+    /// How often work with it was done.
+    done: Arc<AtomicU64>,
+    /// Grows while it computes.
+    ticks: Arc<AtomicU64>,
 }
 
 /// Work with the store that goes on while something else is awaited.
@@ -115,7 +120,8 @@ impl SharedStore {
     /// Shares a store; its work is done on threads that may block.
     #[must_use]
     pub fn new(store: Store) -> SharedStore {
-        SharedStore { store: Arc::new(Mutex::new(store)), inline: false }
+        let ticks = store.ticks();
+        SharedStore { store: Arc::new(Mutex::new(store)), inline: false, done: Arc::default(), ticks }
     }
 
     /// Shares a store whose work is done at once: then everything happens in one order, that of the
@@ -129,6 +135,25 @@ impl SharedStore {
     /// rolled it back.
     pub fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often work with it was done.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// A number that grows while it computes ([`Store::ticks`]).
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    /// Ends when the store has nothing else to do for a moment; that is no work.
+    #[must_use]
+    pub fn at_leisure(&self) -> JoinHandle<()> {
+        let shared = self.clone();
+        tokio::task::spawn_blocking(move || drop(shared.lock()))
     }
 
     /// Closes the store, unless somebody else still shares it: then it closes with the last of them.
@@ -151,11 +176,18 @@ impl SharedStore {
             return Working::Done(work(&mut self.lock()));
         }
         let shared = self.clone();
-        Working::UnderWay(tokio::task::spawn_blocking(move || work(&mut shared.lock())))
+        Working::UnderWay(tokio::task::spawn_blocking(move || {
+            let done = work(&mut shared.lock());
+            shared.done.fetch_add(1, Ordering::Relaxed);
+            done
+        }))
     }
 
     /// Works with the store.
-    async fn work<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// What `work` reports, or that it panicked.
+    pub async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, SyncError> {

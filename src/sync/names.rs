@@ -114,7 +114,7 @@ impl Pass {
             | HaloError::Credentials { .. }
             | HaloError::Misled { .. } => return Err(error.into()),
         };
-        tracing::warn!(%error, "going on without the names");
+        tracing::warn!("going on without the names: {error}");
         let (now, fate) = ((self.wall)(), self.fate());
         let details = error.to_string();
         self.store

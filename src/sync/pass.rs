@@ -11,7 +11,7 @@ use super::settle::same_server;
 use super::walk::Plan;
 use super::writer::Tally;
 use super::{Progress, SharedStore, SyncError, Wall, calibration};
-use crate::halo::{Halo, Receipt};
+use crate::halo::{Halo, Receipt, Spent};
 use crate::scope::Scope;
 use crate::store::{Departed, Departure, Fate, RunEnd, RunFigures, StoreError, Unfinished, WalkFigures};
 use crate::ticket::Stamp;
@@ -57,6 +57,8 @@ pub struct Pass {
     pub(super) wall: Wall,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) run_id: i64,
+    /// What the server was asked by passes before this one.
+    spent_before: Spent,
 }
 
 /// How a pass ended that came to its end.
@@ -73,6 +75,41 @@ pub enum Outcome {
         /// How many may be.
         allowed: u64,
     },
+}
+
+impl Outcome {
+    /// Its word in `runs.outcome`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Outcome::Complete => "complete",
+            Outcome::Incomplete(_) | Outcome::Brake { .. } => "incomplete",
+        }
+    }
+
+    /// Why it is not complete.
+    #[must_use]
+    pub fn why(&self) -> Option<String> {
+        match self {
+            Outcome::Complete => None,
+            Outcome::Incomplete(why) => Some(why.clone()),
+            Outcome::Brake { absent, allowed } => {
+                Some(format!("{absent} tickets are gone at once, and no more than {allowed} may be"))
+            }
+        }
+    }
+
+    /// What a person can do.
+    #[must_use]
+    pub const fn help(&self) -> Option<&'static str> {
+        match self {
+            Outcome::Brake { .. } => Some(
+                "A cut in the permissions of the agent that the application logs in as looks like this. If the \
+                 tickets are really gone: halosync sync --full --accept-deletes",
+            ),
+            Outcome::Complete | Outcome::Incomplete(_) => None,
+        }
+    }
 }
 
 /// What a pass did.
@@ -130,7 +167,8 @@ impl Pass {
             })
             .await?;
         halo.number_requests_from(run_id << REQUEST_BITS);
-        let mut pass = Pass { halo, store, settings, wall, progress, run_id };
+        let spent_before = halo.spent();
+        let mut pass = Pass { halo, store, settings, wall, progress, run_id, spent_before };
         let done = tokio::select! {
             // Not by chance: the same events have the same end.
             biased;
@@ -144,6 +182,11 @@ impl Pass {
                 Err(error)
             }
         }
+    }
+
+    /// How often the pass asked the server so far.
+    pub(super) fn spent(&self) -> Spent {
+        self.halo.spent().since(self.spent_before)
     }
 
     /// Whether what the pass does is kept.
@@ -238,7 +281,10 @@ impl Pass {
             if !counted || self.canary_is_well(&mark, &walked).await? {
                 return self.conclude(&plan, walked, Closing::Run).await;
             }
-            tracing::warn!(canary = mark.canary, %from, "a ticket that must come back did not: asking further back");
+            tracing::warn!(
+                canary = mark.canary,
+                "a ticket that must come back when asked for changes from {from} on did not: asking further back"
+            );
             tally = self.conclude(&plan, walked, Closing::WithoutTheCanary).await?.tally;
             if let (Some(id), Some(stamp)) = (mark.canary, mark.newest_seen) {
                 self.calibrate_filter(id, stamp).await?;
@@ -309,7 +355,7 @@ impl Pass {
                 })
             })
             .await?;
-        tracing::info!(run = self.run_id, walk = walk.word(), resumed = resumed.is_some(), "walking");
+        tracing::debug!(run = self.run_id, walk = walk.word(), resumed = resumed.is_some(), "walking");
         let mapping = Arc::clone(mapping);
         Ok(Plan { walk, walk_id, lists, mark, mapping, seq, fill, taken_up, yields: false })
     }
@@ -317,7 +363,7 @@ impl Pass {
     /// Writes down how often the server was asked so far.
     pub(super) async fn note_requests(&self) -> Result<(), SyncError> {
         let run_id = self.run_id;
-        let run = Tally::default().figures(self.halo.spent());
+        let run = Tally::default().figures(self.spent());
         self.store
             .work(move |store| store.write(Fate::Commit, |writing| writing.note_requests(run_id, &run)))
             .await
@@ -325,7 +371,7 @@ impl Pass {
 
     /// Writes down why the pass ended early; that it cannot be written down is no second failure.
     fn note_failure(&self, error: &SyncError) {
-        let (run_id, now, spent) = (self.run_id, (self.wall)(), self.halo.spent());
+        let (run_id, now, spent) = (self.run_id, (self.wall)(), self.spent());
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(error);
         while let Some(next) = cause {
@@ -344,7 +390,7 @@ impl Pass {
             writing.end_run(run_id, RunEnd::Failed(&text), now)
         });
         if let Err(error) = noted {
-            tracing::warn!(%error, "the failure of the pass could not be written down");
+            tracing::debug!(%error, "the failure of the pass could not be written down");
         }
     }
 }

@@ -321,9 +321,10 @@ impl Reader<'_> {
     /// Puts the rows of an entered page to those that are stored next.
     async fn keep(&mut self, page: Page) -> Result<(), SyncError> {
         if page.repaired != 0 {
+            let places = page.repaired;
             tracing::warn!(
-                places = page.repaired,
-                "an answer was repaired: not everything in it was UTF-8 text"
+                places,
+                "an answer was repaired in {places} places: not everything was UTF-8 text"
             );
         }
         let account = self.account();

@@ -84,7 +84,7 @@ impl<'p> Writer<'p> {
         self.wait().await?;
         let (pass, walk_id, fill) = (self.pass, self.walk_id, self.fill);
         let (fate, run_id) = (pass.fate(), pass.run_id);
-        let (now, spent) = ((pass.wall)(), pass.halo.spent());
+        let (now, spent) = ((pass.wall)(), pass.spent());
         let received = self.tally.received + walk.unique_ids;
         let run = RunFigures { received, ..self.tally.figures(spent) };
         self.under_way = Some(pass.store.start(move |store| {

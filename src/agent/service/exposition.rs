@@ -1,0 +1,180 @@
+//! The figures of the service as Prometheus reads them: values in, text out.
+//!
+//! The recorder is made anew for each text, so that a consumer who was forgotten leaves no figure behind.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::agent::Standing;
+use crate::halo::Traffic;
+use crate::ticket::Stamp;
+
+/// How passes ended since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Passes {
+    pub(super) complete: u64,
+    pub(super) incomplete: u64,
+    pub(super) failed: u64,
+}
+
+/// Everything that is exposed.
+#[derive(Debug)]
+pub(super) struct Figures {
+    /// The copy; `None` where the database cannot be read.
+    pub(super) standing: Option<Standing>,
+    pub(super) passes: Passes,
+    /// Passes in a row that were not complete.
+    pub(super) failures: u32,
+    pub(super) last_duration: Option<Duration>,
+    pub(super) interval: Duration,
+    pub(super) traffic: Traffic,
+    /// What the last inspection of the database came to, where there was one.
+    pub(super) database_ok: Option<bool>,
+    pub(super) database_bytes: u64,
+    pub(super) wal_bytes: u64,
+}
+
+/// The names, what they are, and in what.
+const GAUGES: [(&str, Option<Unit>, &str); 19] = [
+    ("halosync_build_info", None, "1; the label tells the version"),
+    ("halosync_interval_seconds", Some(Unit::Seconds), "How often a pass is due"),
+    (
+        "halosync_last_success_timestamp_seconds",
+        Some(Unit::Seconds),
+        "When a pass last ended complete, by the local clock; 0 is never",
+    ),
+    (
+        "halosync_last_full_walk_timestamp_seconds",
+        Some(Unit::Seconds),
+        "When a walk over every ticket was last counted, by the local clock; 0 is never",
+    ),
+    (
+        "halosync_watermark_timestamp_seconds",
+        Some(Unit::Seconds),
+        "Up to when the copy is complete, by the server's clock; 0 is not yet",
+    ),
+    (
+        "halosync_watermark_lag_seconds",
+        Some(Unit::Seconds),
+        "How far that lies behind now, by the local clock",
+    ),
+    ("halosync_tickets", None, "Tickets present"),
+    ("halosync_debts", None, "Tickets whose custom fields are still owed"),
+    ("halosync_unreadable_tickets", None, "Tickets whose custom fields the server refuses"),
+    ("halosync_absences", None, "Tickets that the list does not show, and that are kept"),
+    ("halosync_rejects", None, "Values and rows that could not be taken"),
+    ("halosync_consecutive_failures", None, "Passes in a row that were not complete"),
+    ("halosync_last_pass_duration_seconds", Some(Unit::Seconds), "How long the last pass took"),
+    ("halosync_export_exported_seq", None, "The change that the packages of a consumer reach"),
+    ("halosync_export_acked_seq", None, "The change up to which a consumer has taken its packages"),
+    ("halosync_export_waiting_changes", None, "Changes that no package of a consumer holds yet"),
+    ("halosync_database_bytes", Some(Unit::Bytes), "The size of the database file"),
+    ("halosync_wal_bytes", Some(Unit::Bytes), "The size of the write-ahead log beside it"),
+    (
+        "halosync_database_ok",
+        None,
+        "Whether the last daily inspection found the database sound (1) or not (0)",
+    ),
+];
+
+const COUNTERS: [(&str, Option<Unit>, &str); 5] = [
+    ("halosync_changes_total", None, "Changes recorded in the database, ever"),
+    ("halosync_passes_total", None, "Passes since the process began, by how they ended"),
+    (
+        "halosync_requests_total",
+        None,
+        "Requests since the process began, by the HTTP status of their answer; none: no answer came",
+    ),
+    ("halosync_retries_total", None, "Requests that repeated an earlier one"),
+    (
+        "halosync_throttled_seconds_total",
+        Some(Unit::Seconds),
+        "For how long the server asked to wait (429, or 503 with Retry-After)",
+    ),
+];
+
+/// The figures in the text format (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+pub(super) fn exposition(figures: &Figures) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    with_local_recorder(&recorder, || {
+        for (name, unit, text) in GAUGES {
+            match unit {
+                Some(unit) => describe_gauge!(name, unit, text),
+                None => describe_gauge!(name, text),
+            }
+        }
+        for (name, unit, text) in COUNTERS {
+            match unit {
+                Some(unit) => describe_counter!(name, unit, text),
+                None => describe_counter!(name, text),
+            }
+        }
+        gauge!("halosync_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
+        of_the_process(figures);
+        if let Some(standing) = &figures.standing {
+            of_the_copy(standing);
+        }
+    });
+    recorder.handle().render()
+}
+
+fn of_the_process(figures: &Figures) {
+    gauge!("halosync_interval_seconds").set(figures.interval);
+    gauge!("halosync_consecutive_failures").set(figures.failures);
+    if let Some(took) = figures.last_duration {
+        gauge!("halosync_last_pass_duration_seconds").set(took);
+    }
+    let Passes { complete, incomplete, failed } = figures.passes;
+    for (outcome, passes) in [("complete", complete), ("incomplete", incomplete), ("failed", failed)] {
+        counter!("halosync_passes_total", "outcome" => outcome).absolute(passes);
+    }
+    for (status, requests) in &figures.traffic.answers {
+        let status = status.map_or("none".to_owned(), |status| status.to_string());
+        counter!("halosync_requests_total", "status" => status).absolute(*requests);
+    }
+    counter!("halosync_retries_total").absolute(figures.traffic.spent.retries);
+    counter!("halosync_throttled_seconds_total").absolute(figures.traffic.throttled.as_secs());
+    gauge!("halosync_database_bytes").set(lossy(figures.database_bytes));
+    gauge!("halosync_wal_bytes").set(lossy(figures.wal_bytes));
+    if let Some(ok) = figures.database_ok {
+        gauge!("halosync_database_ok").set(u8::from(ok));
+    }
+}
+
+fn of_the_copy(standing: &Standing) {
+    let health = &standing.health;
+    let covered_until = health.watermark.as_ref().and_then(|mark| mark.covered_until);
+    gauge!("halosync_last_success_timestamp_seconds").set(seconds(health.last_complete_at));
+    gauge!("halosync_last_full_walk_timestamp_seconds").set(seconds(health.last_full_at));
+    gauge!("halosync_watermark_timestamp_seconds").set(seconds(covered_until));
+    if let Some(covered_until) = covered_until {
+        let lag = standing.now.instant() - covered_until.instant();
+        gauge!("halosync_watermark_lag_seconds").set(lag.to_std().unwrap_or_default());
+    }
+    gauge!("halosync_tickets").set(lossy(health.tickets));
+    gauge!("halosync_debts").set(lossy(health.debts));
+    gauge!("halosync_unreadable_tickets").set(lossy(health.unreadable));
+    gauge!("halosync_absences").set(lossy(health.absences));
+    gauge!("halosync_rejects").set(lossy(health.rejects));
+    counter!("halosync_changes_total").absolute(u64::try_from(health.last_seq).unwrap_or(0));
+    for (consumer, position, waiting) in &standing.consumers {
+        let label = || consumer.clone();
+        let number = |seq: i64| lossy(u64::try_from(seq).unwrap_or(0));
+        gauge!("halosync_export_exported_seq", "consumer" => label()).set(number(position.exported_seq));
+        gauge!("halosync_export_acked_seq", "consumer" => label()).set(number(position.acked_seq));
+        gauge!("halosync_export_waiting_changes", "consumer" => label()).set(number(*waiting));
+    }
+}
+
+/// Seconds since 1970, to the millisecond; 0 for never.
+fn seconds(at: Option<Stamp>) -> f64 {
+    at.map_or(0.0, |at| lossy(u64::try_from(at.instant().timestamp_millis()).unwrap_or(0)) / 1000.0)
+}
+
+/// A gauge is a double: it counts exactly to 2^53, which no count here reaches.
+#[expect(clippy::cast_precision_loss, reason = "no count here reaches 2^53")]
+fn lossy(count: u64) -> f64 {
+    count as f64
+}

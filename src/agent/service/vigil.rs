@@ -1,0 +1,106 @@
+//! Whether the agent gets on: what systemd's watchdog is told.
+//!
+//! Pure. The loop proves itself by asking; a pass proves itself by signs (requests, answers, commits,
+//! steps of SQLite), unless it waits for a moment that is known; the writer by answering, or by computing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What is seen of the work at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signs {
+    /// A number that grows with everything that a pass gets done.
+    pub(super) work: u64,
+    /// A number that grows while SQLite computes.
+    pub(super) ticks: u64,
+    /// Whether the writer answered since it was last asked.
+    pub(super) writer_answered: bool,
+    /// How long there may be no sign; `None` where there is nothing to do.
+    pub(super) patience: Option<Duration>,
+    /// Until when a wait was ordered, by the rate limit or the server.
+    pub(super) holds_until: Instant,
+}
+
+/// The watch over the signs.
+#[derive(Debug)]
+pub(super) struct Vigil {
+    work: u64,
+    ticks: u64,
+    /// When the work last grew, or had to.
+    since: Instant,
+    alive: bool,
+}
+
+impl Vigil {
+    pub(super) fn begin(now: Instant) -> Vigil {
+        Vigil { work: 0, ticks: 0, since: now, alive: true }
+    }
+
+    /// Looks at the signs and tells whether everything gets on.
+    pub(super) fn look(&mut self, signs: Signs, now: Instant) -> bool {
+        let computes = signs.ticks != self.ticks;
+        if signs.patience.is_none() || signs.work != self.work || computes || now < signs.holds_until {
+            self.since = now;
+        }
+        (self.work, self.ticks) = (signs.work, signs.ticks);
+        let gets_on = signs.patience.is_none_or(|patience| now < self.since + patience);
+        self.alive = gets_on && (signs.writer_answered || computes);
+        self.alive
+    }
+
+    /// What the last look came to.
+    pub(super) fn is_alive(&self) -> bool {
+        self.alive
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A minute of patience; looks come at these seconds and see these signs.
+    #[test]
+    fn only_what_gets_on_is_alive() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let idle = Signs { work: 0, ticks: 0, writer_answered: true, patience: None, holds_until: start };
+        let busy = Signs { patience: Some(Duration::from_mins(1)), ..idle };
+        let stuck = Signs { writer_answered: false, ..busy };
+        for (name, looks) in [
+            ("nothing to do is well, however long", vec![(0, idle, true), (9_999, idle, true)]),
+            (
+                "a pass that gets requests answered is well",
+                vec![(50, Signs { work: 1, ..busy }, true), (100, Signs { work: 2, ..busy }, true)],
+            ),
+            ("a pass without a sign is stuck", vec![(1, busy, true), (59, busy, true), (60, busy, false)]),
+            (
+                "one that comes round again is well",
+                vec![(61, busy, false), (62, Signs { work: 1, ..busy }, true)],
+            ),
+            (
+                "one that was told to wait is well until then, and has its patience after it",
+                vec![
+                    (299, Signs { holds_until: at(300), ..busy }, true),
+                    (358, Signs { holds_until: at(300), ..busy }, true),
+                    (359, Signs { holds_until: at(300), ..busy }, false),
+                ],
+            ),
+            ("a writer that does not answer is stuck", vec![(1, stuck, false)]),
+            (
+                "unless it computes, for hours if need be",
+                vec![
+                    (3_000, Signs { ticks: 5, ..stuck }, true),
+                    (6_000, Signs { ticks: 6, ..stuck }, true),
+                    (6_001, Signs { ticks: 6, ..stuck }, false),
+                ],
+            ),
+            ("also when there is nothing to do", vec![(1, Signs { patience: None, ..stuck }, false)]),
+        ] {
+            let mut vigil = Vigil::begin(start);
+            for (second, signs, alive) in looks {
+                assert_eq!(vigil.look(signs, at(second)), alive, "{name}: second {second}");
+            }
+        }
+    }
+}

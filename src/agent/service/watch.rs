@@ -1,0 +1,54 @@
+//! Looks whether everything gets on, and tells systemd so if it does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Service;
+use super::board::Stage;
+use super::manager::Manager;
+use super::vigil::Signs;
+
+/// How long a pass may get nothing done beyond the longest request and the longest wait for the database.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long what follows a pass may take: packages of whole tables, an inspection of gigabytes.
+const PATIENCE_WITH_UPKEEP: Duration = Duration::from_hours(6);
+
+impl Service {
+    /// One look.
+    pub(super) fn look(&mut self) {
+        let writer_answered = self.question.as_ref().is_none_or(JoinHandle::is_finished);
+        if writer_answered {
+            self.question = Some(self.copy.store().at_leisure());
+        }
+        let (stage, halo) = {
+            let entries = self.board.entries();
+            (entries.stage, Arc::clone(&entries.halo))
+        };
+        let (config, store, traffic) = (self.config(), self.copy.store(), halo.traffic());
+        let signs = Signs {
+            work: traffic.spent.requests + traffic.answers.values().sum::<u64>() + store.done(),
+            ticks: store.ticks(),
+            writer_answered,
+            patience: match stage {
+                Stage::Idle => None,
+                Stage::Pass => Some(config.halo.request_timeout + config.store.busy_timeout + PATIENCE),
+                Stage::Upkeep => Some(PATIENCE_WITH_UPKEEP),
+            },
+            holds_until: halo.holds_until(),
+        };
+        let now = Instant::now();
+        let was_alive = self.vigil.is_alive();
+        let alive = self.vigil.look(signs, now);
+        self.board.entries().looked = (alive, now);
+        if alive {
+            Manager::alive();
+        } else if was_alive {
+            tracing::warn!("nothing gets on: systemd is given no sign of life ({signs:?})");
+        }
+        self.tell_status();
+    }
+}

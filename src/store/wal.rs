@@ -1,0 +1,63 @@
+//! The write-ahead log beside the database, which readers can keep from shrinking
+//! (<https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files>).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Store, StoreError};
+
+/// What a checkpoint came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The size of the log, in bytes.
+    pub wal_bytes: u64,
+    /// Whether a reader holds an older state, so that the log cannot begin anew.
+    pub is_held: bool,
+}
+
+/// A log that is no larger is left as it is: SQLite begins it anew by itself.
+const SMALL: u64 = 4 << 20;
+
+impl Store {
+    /// Moves what the log holds into the database, as far as readers let it, and empties it where it has
+    /// grown. Nobody is waited for.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        if size_of_wal(&self.path) <= SMALL {
+            return Ok(Checkpoint { wal_bytes: size_of_wal(&self.path), is_held: false });
+        }
+        let is_held = self.truncate_wal()?;
+        Ok(Checkpoint { wal_bytes: size_of_wal(&self.path), is_held })
+    }
+
+    /// Moves what the log still holds into the file and closes it. The -wal and -shm files stay, so
+    /// that a reader who may not write can open the database when nobody else has. A reader who still
+    /// reads is not waited for: what it keeps in the log is moved next time.
+    ///
+    /// # Errors
+    /// What SQLite reports; the data is safe in the -wal file then.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.truncate_wal()?;
+        self.connection.close().map_err(|(_, error)| error.into())
+    }
+
+    /// Gives whether somebody else was in the way.
+    fn truncate_wal(&self) -> Result<bool, StoreError> {
+        let connection = &self.connection;
+        connection.busy_timeout(Duration::ZERO)?;
+        let held = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        connection.busy_timeout(self.busy_timeout)?;
+        Ok(held?)
+    }
+}
+
+/// The size of the log of a database in bytes, asked for by its name: none is none.
+#[must_use]
+pub fn size_of_wal(database: &Path) -> u64 {
+    let mut name = OsString::from(database.as_os_str());
+    name.push("-wal");
+    std::fs::metadata(PathBuf::from(name)).map_or(0, |it| it.len())
+}
