@@ -256,15 +256,15 @@ impl Halo {
 
 /// A request in the log: its number, what it asked for, and what became of it.
 fn log(request: i64, errand: &Errand<'_>, sent: &Result<Answer, Broken>, took: Duration) {
-    let (what, query) = (errand.what, errand.url.query().unwrap_or_default());
+    let (what, path, query) = (errand.what, errand.url.path(), errand.url.query().unwrap_or_default());
     let page = errand.url.query_pairs().find_map(|(name, page)| (name == "page_no").then_some(page));
     let page = page.as_deref();
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match sent {
         Ok(Answer { status, body, .. }) => {
-            tracing::debug!(request, what, page, query, status, bytes = body.len(), ms, "answered");
+            tracing::debug!(request, what, path, page, query, status, bytes = body.len(), ms, "answered");
         }
-        Err(error) => tracing::debug!(request, what, page, query, %error, ms, "not answered"),
+        Err(error) => tracing::debug!(request, what, path, page, query, %error, ms, "not answered"),
     }
 }
 

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use secrecy::SecretString;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
@@ -34,6 +35,7 @@ use super::source::Source;
 use super::{AgentError, Loaded, Signal};
 use crate::config::{Config, Sync};
 use crate::sync::{Report, SyncError};
+use crate::ticket::Stamp;
 use board::Board;
 use endpoint::Endpoint;
 use manager::Manager;
@@ -126,6 +128,8 @@ struct Service {
     under_way: Option<JoinHandle<Ended>>,
     /// When the next round begins, by the clock that does not step.
     due: Instant,
+    /// The same by the clock that people read.
+    due_at: Stamp,
     /// A round is wanted whatever the rhythm says.
     wanted_now: bool,
     /// Whether the server ever gave this process a token.
@@ -174,6 +178,7 @@ impl Service {
             stop: CancellationToken::new(),
             under_way: None,
             due: now,
+            due_at: super::now(),
             wanted_now: false,
             let_in: false,
             disk_failed: false,
@@ -228,7 +233,13 @@ impl Service {
     /// of so many failures.
     fn wait(&mut self, took: Duration, failures: u32) {
         let Sync { interval, jitter, .. } = self.config().sync;
-        self.due = Instant::now() + Rhythm { interval, jitter }.wait(took, failures, fastrand::f64());
+        self.begin_in(Rhythm { interval, jitter }.wait(took, failures, fastrand::f64()));
+    }
+
+    /// Lets the next round begin so long from now.
+    fn begin_in(&mut self, wait: Duration) {
+        self.due = Instant::now() + wait;
+        self.due_at = super::now().minus(-TimeDelta::from_std(wait).unwrap_or_default());
     }
 
     /// A round is over: what it means, and when the next one begins.
@@ -260,7 +271,7 @@ impl Service {
         }
         self.wait(took, if failed { self.trouble.failures() } else { 0 });
         if at_once {
-            self.due = Instant::now();
+            self.begin_in(Duration::ZERO);
         }
         self.tell_status();
         Ok(())
@@ -302,7 +313,7 @@ impl Service {
     fn sync_now(&mut self) {
         tracing::info!("a pass is wanted now");
         self.wanted_now = true;
-        self.due = Instant::now();
+        self.begin_in(Duration::ZERO);
     }
 
     /// Ends: what is being committed is committed, everything else is dropped.

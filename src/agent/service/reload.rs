@@ -4,6 +4,7 @@
 //! the next pass, such as a ticket type that does not exist, has the settings before put back in force.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -28,8 +29,11 @@ impl Service {
                 return Ok(());
             }
             self.take_up(taken, heed)?;
-            let soon = if self.trouble.failures() == 0 { self.config().sync.interval } else { self.beat };
-            self.due = self.due.min(Instant::now() + soon);
+            if self.trouble.failures() != 0 {
+                self.begin_in(Duration::ZERO);
+            } else if Instant::now() + self.config().sync.interval < self.due {
+                self.begin_in(self.config().sync.interval);
+            }
             Ok(())
         });
         Manager::ready();

@@ -4,14 +4,13 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use tokio::time::Instant;
 
 use super::Service;
 use super::board::Stage;
 use super::round::Upkeep;
 use super::trouble::{Trouble, Worth};
-use crate::agent::{AgentError, Handover, now};
+use crate::agent::{AgentError, Handover};
 use crate::store::Checkpoint;
 use crate::sync::Report;
 
@@ -158,9 +157,7 @@ impl Service {
                 (rows, Some(total)) => format!("reading: {rows} of {total} rows"),
             },
             (false, _) => {
-                let wait = self.due.saturating_duration_since(Instant::now());
-                let next = now().minus(-TimeDelta::from_std(wait).unwrap_or_default());
-                let failures = self.trouble.failures();
+                let (next, failures) = (self.due_at, self.trouble.failures());
                 match self.trouble.cause() {
                     None => format!("{}next pass at {next}", self.said.standing),
                     Some(cause) => format!("{cause} ({failures} in a row); next pass at {next}"),

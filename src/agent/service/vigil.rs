@@ -22,6 +22,15 @@ pub(super) struct Signs {
     pub(super) holds_until: Instant,
 }
 
+/// What does not get on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stuck {
+    /// The writer neither answers nor computes.
+    Writer,
+    /// The pass, or what follows it, got nothing done for that long.
+    Work(Duration),
+}
+
 /// The watch over the signs.
 #[derive(Debug)]
 pub(super) struct Vigil {
@@ -29,29 +38,32 @@ pub(super) struct Vigil {
     ticks: u64,
     /// When the work last grew, or had to.
     since: Instant,
-    alive: bool,
+    stuck: Option<Stuck>,
 }
 
 impl Vigil {
     pub(super) fn begin(now: Instant) -> Vigil {
-        Vigil { work: 0, ticks: 0, since: now, alive: true }
+        Vigil { work: 0, ticks: 0, since: now, stuck: None }
     }
 
-    /// Looks at the signs and tells whether everything gets on.
-    pub(super) fn look(&mut self, signs: Signs, now: Instant) -> bool {
+    /// Looks at the signs and tells what does not get on.
+    pub(super) fn look(&mut self, signs: Signs, now: Instant) -> Option<Stuck> {
         let computes = signs.ticks != self.ticks;
         if signs.patience.is_none() || signs.work != self.work || computes || now < signs.holds_until {
             self.since = now;
         }
         (self.work, self.ticks) = (signs.work, signs.ticks);
-        let gets_on = signs.patience.is_none_or(|patience| now < self.since + patience);
-        self.alive = gets_on && (signs.writer_answered || computes);
-        self.alive
+        self.stuck = match signs.patience {
+            _ if !signs.writer_answered && !computes => Some(Stuck::Writer),
+            Some(patience) if self.since + patience <= now => Some(Stuck::Work(now - self.since)),
+            _ => None,
+        };
+        self.stuck
     }
 
     /// What the last look came to.
-    pub(super) fn is_alive(&self) -> bool {
-        self.alive
+    pub(super) fn stuck(&self) -> Option<Stuck> {
+        self.stuck
     }
 }
 
@@ -99,7 +111,7 @@ mod tests {
         ] {
             let mut vigil = Vigil::begin(start);
             for (second, signs, alive) in looks {
-                assert_eq!(vigil.look(signs, at(second)), alive, "{name}: second {second}");
+                assert_eq!(vigil.look(signs, at(second)).is_none(), alive, "{name}: second {second}");
             }
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Service;
 use super::board::Stage;
 use super::manager::Manager;
-use super::vigil::Signs;
+use super::vigil::{Signs, Stuck};
 
 /// How long a pass may get nothing done beyond the longest request and the longest wait for the database.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -41,13 +41,19 @@ impl Service {
             holds_until: halo.holds_until(),
         };
         let now = Instant::now();
-        let was_alive = self.vigil.is_alive();
-        let alive = self.vigil.look(signs, now);
-        self.board.entries().looked = (alive, now);
-        if alive {
-            Manager::alive();
-        } else if was_alive {
-            tracing::warn!("nothing gets on: systemd is given no sign of life ({signs:?})");
+        let was_stuck = self.vigil.stuck();
+        let stuck = self.vigil.look(signs, now);
+        self.board.entries().looked = (stuck.is_none(), now);
+        match stuck {
+            None => Manager::alive(),
+            Some(stuck) if was_stuck.is_none() => {
+                let what = match stuck {
+                    Stuck::Writer => "the database is waited for, or its disk".to_owned(),
+                    Stuck::Work(span) => format!("nothing was done for {} s", span.as_secs()),
+                };
+                tracing::warn!("stuck: {what}; systemd is given no sign of life until that is over");
+            }
+            Some(_) => {}
         }
         self.tell_status();
     }

@@ -1,0 +1,34 @@
+//! The service, as its manager sees it: the real program, a notify socket, signals, and a simulated server over
+//! real sockets.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+#[path = "../support/agent.rs"]
+#[allow(dead_code, reason = "each test uses a part")]
+mod agent;
+mod daemon;
+mod endurance;
+mod figures;
+mod life;
+mod readers;
+mod reload;
+mod secrets;
+mod watchdog;
+
+use agent::{CLIENT_ID, CLIENT_SECRET};
+use halosync::simulator::{Settings, Simulator};
+
+/// The settings of a simulated server that knows the agent of these tests.
+fn settings(tickets: u32) -> Settings {
+    Settings {
+        tickets,
+        client_id: CLIENT_ID.into(),
+        client_secret: CLIENT_SECRET.into(),
+        ..Settings::default()
+    }
+}
+
+/// A simulated server.
+async fn serve(tickets: u32) -> Simulator {
+    Simulator::start(settings(tickets)).await.unwrap()
+}
