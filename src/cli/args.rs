@@ -74,6 +74,17 @@ pub(super) enum Command {
     Export(Export),
     /// Serve a simulated HaloITSM on this machine
     Simulate(Simulate),
+    /// Write completions for a shell to stdout
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page to stdout, or a page for each command into a folder
+    Man {
+        /// The folder, which must be there
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

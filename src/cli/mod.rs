@@ -8,6 +8,7 @@ mod complaint;
 mod demo;
 mod export;
 mod log;
+mod manual;
 mod progress;
 mod reset;
 mod service;
@@ -98,6 +99,8 @@ fn dispatch(arguments: &Arguments) -> Ended {
         Command::Export(export) => export::export(arguments, load, export),
         Command::Demo(demo) => demo::demo(arguments, demo),
         Command::Simulate(simulate) => simulate::simulate(arguments, simulate),
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Man { dir } => manual::man(dir.as_deref()),
     }
 }
 
