@@ -87,9 +87,12 @@ fn every_file_that_the_readme_links_to_is_there() {
 #[test]
 fn the_example_holds_every_setting_with_its_default() {
     let read = |text: &str| Config::read("agent.toml.example", text, Path::new("/etc/halosync"), []);
-    let written = read(EXAMPLE).unwrap();
+    let told = read(EXAMPLE).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert_eq!(told.matches("is still that of the example").count(), 2, "{told}");
+    let example = EXAMPLE.replace("//example.", "//desk.").replace("0000-000000000000", "0000-000000000001");
+    let written = read(&example).unwrap();
     // A commented key shows its default: uncommenting all of them must change nothing.
-    let uncommented: String = EXAMPLE
+    let uncommented: String = example
         .lines()
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => {
@@ -104,4 +107,25 @@ fn the_example_holds_every_setting_with_its_default() {
     // same settings.
     let keys = uncommented.lines().filter(|line| line.contains(" = ")).count();
     assert_eq!(keys, 39, "agent.toml.example has gained or lost a key; does design and code know?");
+}
+
+/// What the package installs is the example, with the places that a package has.
+#[test]
+fn the_packaged_settings_are_the_example_with_the_places_of_a_package() {
+    let packaged = fs::read_to_string("packaging/agent.toml").unwrap();
+    let differing = |left: &str, right: &str| -> Vec<String> {
+        let right: Vec<_> = right.lines().collect();
+        left.lines().filter(|line| !right.contains(line)).map(ToOwned::to_owned).collect()
+    };
+    assert_eq!(
+        differing(&packaged, EXAMPLE),
+        [
+            "# The secret stands in /etc/halosync/client-secret (root, mode 0600); systemd hands it to the service as the",
+            "# credential \"halo-client-secret\":  (umask 077; cat > /etc/halosync/client-secret)",
+            "# client_secret_file = \"\"       # where there is no systemd",
+            "path = \"/var/lib/halosync/halosync.db\"",
+            "dir = \"/var/lib/halosync/export\"",
+        ]
+    );
+    assert_eq!(differing(EXAMPLE, &packaged).len(), 5, "{:?}", differing(EXAMPLE, &packaged));
 }

@@ -27,6 +27,10 @@ use reader::Reader;
 /// The commented example, which `init` writes.
 pub const EXAMPLE: &str = include_str!("../../agent.toml.example");
 
+/// What stands in the example where everybody has something else.
+const EXAMPLE_SERVER: &str = "https://example.haloitsm.com";
+const EXAMPLE_CLIENT: &str = "00000000-0000-0000-0000-000000000000";
+
 /// All settings, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -252,6 +256,9 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
         }
         Some(text) => ServerUrl::parse(&text).map_err(|what| reader.problem(HALO, "server_url", what)).ok(),
     };
+    if server.as_ref().is_some_and(|server| server.as_str() == EXAMPLE_SERVER) {
+        reader.problem(HALO, "server_url", "is still that of the example: set it to your Resource Server");
+    }
     let auth_url = reader
         .optional_text(HALO, "auth_url")
         .filter(|it| !it.is_empty())
@@ -259,6 +266,8 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
     let client_id = reader.text(HALO, "client_id", "");
     if client_id.trim().is_empty() {
         reader.problem(HALO, "client_id", "is missing: the Client ID of the API application");
+    } else if client_id == EXAMPLE_CLIENT {
+        reader.problem(HALO, "client_id", "is still that of the example: set it to that of your application");
     }
     let secret_file = path(reader, HALO, "client_secret_file", folder);
     // An empty variable is still the one that was given; what stands below it is not tried.
