@@ -162,3 +162,27 @@ async fn a_copy_is_ready_when_it_was_complete_a_short_while_ago() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_figure_that_an_alert_asks_for_is_exposed() {
+    let simulator = serve(250).await;
+    let metrics = free_address();
+    let agent = Agent::of(&simulator.url(), &format!("{RARE}\n[metrics]\nlisten = \"{metrics}\"\n"));
+    let mut daemon = Daemon::start(&agent);
+    daemon.told("STATUS=250 tickets");
+    let (_, text) = get(&metrics, "/metrics");
+    let rules = fs::read_to_string("packaging/prometheus/halosync.rules.yml").unwrap();
+    let is_part = |it: char| it.is_ascii_alphanumeric() || it == '_';
+    let asked: std::collections::BTreeSet<_> =
+        rules.split(|it| !is_part(it)).filter(|word| word.starts_with("halosync_")).collect();
+    assert!(12 <= asked.len(), "{asked:?}");
+    for name in asked {
+        assert!(
+            text.contains(&format!("# TYPE {name} "))
+                || name == "halosync_database_ok"
+                || name.starts_with("halosync_export"),
+            "{name} in\n{text}"
+        );
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
