@@ -111,9 +111,10 @@ fn every_setting_and_every_figure_that_the_page_names_is_there() {
             assert!(figures.contains(&format!("\"{code}\"")), "there is no figure {code}");
         }
         let key = code.split(" = ").next().unwrap();
-        if let Some((section, key)) = key.split_once('.').filter(|(section, _)| {
-            ["halo", "sync", "store", "export", "log", "metrics"].contains(section)
-        }) {
+        if let Some((section, key)) = key
+            .split_once('.')
+            .filter(|(section, _)| ["halo", "sync", "store", "export", "log", "metrics"].contains(section))
+        {
             let rest = example.split(&format!("[{section}]")).nth(1).unwrap();
             let section = rest.split("\n[").next().unwrap();
             assert!(section.contains(&format!("{key} = ")), "there is no setting {code}");
