@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::consumers::BookProblem;
 use super::reset::ResetProblem;
+use super::settings::CREDENTIAL;
 use crate::config::Problem;
 use crate::export::ExportError;
 use crate::halo::{HaloError, Root};
@@ -236,6 +237,10 @@ impl AgentError {
                 SecretProblem::Absent => {
                     "put it into a file of mode 0600 and name that in client_secret_file".into()
                 }
+                // What systemd hands over is a copy, and empty where there is nothing to copy.
+                _ if place.ends_with(CREDENTIAL) => "write it into the file that LoadCredential= of the unit \
+                     names, such as /etc/halosync/client-secret: one line, nothing before or behind it"
+                    .into(),
                 _ => format!("write it again into {}: one line, nothing before or behind it", place.display()),
             },
             AgentError::Wiring(_) => "check ca_file (PEM) and proxy".into(),
