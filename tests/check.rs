@@ -5,6 +5,8 @@
 mod support {
     #[allow(dead_code, reason = "each test uses a part")]
     pub(crate) mod agent;
+    #[allow(dead_code, reason = "each test uses a part")]
+    pub(crate) mod schema;
     pub(crate) mod tls;
 }
 
@@ -19,6 +21,7 @@ use halosync::simulator::{Fault, Server, Settings, Simulator};
 use rstest::rstest;
 use serde_json::Value as Json;
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
+use support::schema::{assert_closed, assert_holds};
 use support::tls::{Front, Wanted};
 
 async fn serve(knobs: &[&str]) -> Simulator {
@@ -45,15 +48,8 @@ fn check(agent: &Agent, more: &[&str], status: i32) -> Json {
     assert!(!told.contains(CLIENT_SECRET) && errors.is_empty(), "{told}{errors}");
     let found: Json = serde_json::from_str(&told).unwrap();
     assert_eq!(found["exit_status"], status);
-    let problems: Vec<_> = schema("check").iter_errors(&found).map(|it| it.to_string()).collect();
-    assert!(problems.is_empty(), "{problems:?} in {found:#}");
+    assert_holds("check", &found);
     found
-}
-
-/// What programs that read an output rely on.
-fn schema(of: &str) -> jsonschema::Validator {
-    let text = fs::read_to_string(format!("docs/{of}.schema.json")).unwrap();
-    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
 /// The steps with that outcome.
@@ -93,6 +89,7 @@ async fn where_all_is_well_every_step_says_so_and_four_list_requests_are_made() 
     }
     let lists = simulator.with(|server| server.log().lists());
     assert_eq!(lists, 4);
+    assert_closed("check", &found);
 
     let told = agent.run(&["check"]).success().get_output().stdout.clone();
     let told = String::from_utf8(told).unwrap();
@@ -413,33 +410,4 @@ async fn damage_in_the_middle_of_a_database_is_found() {
     let found = check(&agent, &["--offline"], 65);
     assert_eq!(steps(&found, "failure"), ["integrity"], "{found:#}");
     assert!(step(&found, "integrity")["help"].as_str().unwrap().contains("put a backup in its place"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_status_says_holds_to_its_schema_in_every_state() {
-    let simulator = serve(&[]).await;
-    let agent = Agent::of(&simulator.url(), "");
-    let status = |more: &[&str], code: i32| {
-        let run = agent.run(&[&["--json", "status"], more].concat()).code(code);
-        let found: Json = serde_json::from_slice(&run.get_output().stdout).unwrap();
-        let problems: Vec<_> = schema("status").iter_errors(&found).map(|it| it.to_string()).collect();
-        assert!(problems.is_empty(), "{problems:?} in {found:#}");
-        found
-    };
-    simulator.with(|server| server.inject(Fault::read("list:status=503").unwrap()));
-    fs::write(
-        agent.path("agent.toml"),
-        fs::read_to_string(agent.path("agent.toml")).unwrap() + "max_retries = 0\n",
-    )
-    .unwrap();
-    agent.run(&["sync"]).code(69);
-    let failed = status(&["--max-age", "1h"], 4);
-    assert_eq!((&failed["state"], &failed["fresh"]), (&"filling".into(), &false.into()));
-    simulator.with(|server| server.heal());
-    agent.run(&["sync"]).success();
-    agent.run(&["export", "delta"]).success();
-    let full = status(&["--max-age", "1h"], 0);
-    assert_eq!((&full["state"], &full["fresh"]), (&"following".into(), &true.into()));
-    assert_eq!(full["last_walk"]["outcome"], "counted");
-    assert_eq!(full["consumers"][0]["waiting"], 0);
 }

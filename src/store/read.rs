@@ -36,6 +36,8 @@ pub struct Health {
     pub last_complete_at: Option<Stamp>,
     /// When a full walk was last counted.
     pub last_full_at: Option<Stamp>,
+    /// Whether that walk was `counted`, or `confirmed` what the walks before it had brought.
+    pub last_full_outcome: Option<String>,
     /// The last walk that ended.
     pub last_walk: Option<LastWalk>,
     /// A full walk that was interrupted.
@@ -167,6 +169,7 @@ impl Snapshot<'_> {
             rejects: count("rejects")?,
             last_complete_at,
             last_full_at: self.last_full()?,
+            last_full_outcome: self.last_full_outcome()?,
             last_walk: self.last_walk()?,
             unfinished: self.unfinished()?,
             runs: self.last_runs(runs)?,

@@ -106,6 +106,20 @@ impl Snapshot<'_> {
         )?)
     }
 
+    /// How that walk ended: the word of its outcome.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn last_full_outcome(&self) -> Result<Option<String>, StoreError> {
+        let outcome = self.connection.query_row(
+            "SELECT outcome FROM walks WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')
+             ORDER BY walk_id DESC LIMIT 1",
+            [],
+            |row| row.get(0),
+        );
+        Ok(outcome.optional()?)
+    }
+
     /// Whether the last counted full walk was the first of its scope and was interrupted, or tickets
     /// left while it read.
     ///
