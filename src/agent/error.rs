@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::consumers::BookProblem;
 use super::reset::ResetProblem;
+use super::settings::CREDENTIAL;
 use crate::config::Problem;
 use crate::export::ExportError;
 use crate::halo::{HaloError, Root};
@@ -236,6 +237,10 @@ impl AgentError {
                 SecretProblem::Absent => {
                     "put it into a file of mode 0600 and name that in client_secret_file".into()
                 }
+                // What systemd hands over is a copy, and empty where there is nothing to copy.
+                _ if place.ends_with(CREDENTIAL) => "write it into the file that LoadCredential= of the unit \
+                     names, such as /etc/halosync/client-secret: one line, nothing before or behind it"
+                    .into(),
                 _ => format!("write it again into {}: one line, nothing before or behind it", place.display()),
             },
             AgentError::Wiring(_) => "check ca_file (PEM) and proxy".into(),
@@ -338,7 +343,7 @@ fn of_store(error: &StoreError) -> u8 {
         StoreError::Missing(_) => 66,
         StoreError::CannotCreate { .. } => 73,
         StoreError::OwnedByAnother { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } => 78,
-        StoreError::Damaged { .. } | StoreError::Nonsense { .. } => 65,
+        StoreError::Damaged { .. } | StoreError::Unsound { .. } | StoreError::Nonsense { .. } => 65,
         StoreError::Full(_) | StoreError::Io(_) => 74,
         StoreError::Busy(_) => 75,
         StoreError::Migration(_) | StoreError::Sqlite(_) => 1,
@@ -355,7 +360,7 @@ fn help_for_store(error: &StoreError) -> String {
         StoreError::OwnedByAnother { owner, .. } => {
             format!("run it as the owner of the folder: sudo -u '#{owner}' halosync …")
         }
-        StoreError::Damaged { path, .. } => {
+        StoreError::Damaged { path, .. } | StoreError::Unsound { path, .. } => {
             format!("move {} aside, or put a backup in its place, and sync again", path.display())
         }
         StoreError::Foreign { .. } => "name another file in store.path; this one stays as it is".into(),

@@ -26,7 +26,7 @@ const PLACES: [&str; 2] = ["agent.toml", "/etc/halosync/agent.toml"];
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// The name of the systemd credential.
-const CREDENTIAL: &str = "halo-client-secret";
+pub(super) const CREDENTIAL: &str = "halo-client-secret";
 
 /// The variable that may hold the secret.
 const VARIABLE: &str = "HALOSYNC_HALO__CLIENT_SECRET";

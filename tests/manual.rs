@@ -1,0 +1,131 @@
+//! `halosync completions` and `halosync man`, as a package that is being made calls them.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use assert_cmd::assert::Assert;
+
+/// Runs the program in an empty folder, without settings and without environment.
+fn halosync(folder: &Path, arguments: &[&str]) -> Assert {
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_halosync"));
+    command.current_dir(folder).env_clear().args(arguments).assert()
+}
+
+fn stdout(run: &Assert) -> String {
+    String::from_utf8(run.get_output().stdout.clone()).unwrap()
+}
+
+/// The commands that `--help` shows.
+fn commands(folder: &Path) -> Vec<String> {
+    let help = stdout(&halosync(folder, &["--help"]).success());
+    let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = list.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn every_shell_completes_every_command_without_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands = commands(folder.path());
+    assert!(commands.len() > 9, "{commands:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = halosync(folder.path(), &["completions", shell]).success().stderr("");
+        let script = stdout(&run);
+        for command in &commands {
+            assert!(script.contains(command.as_str()), "{shell} does not complete {command}");
+        }
+    }
+    halosync(folder.path(), &["completions", "tcsh"]).code(2);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
+}
+
+#[test]
+fn bash_understands_its_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = stdout(&halosync(folder.path(), &["completions", "bash"]).success());
+    fs::write(folder.path().join("halosync"), script).unwrap();
+    let Ok(read) = Command::new("bash").args(["-n", "halosync"]).current_dir(folder.path()).output() else {
+        eprintln!("SKIPPED: bash is not installed");
+        return;
+    };
+    assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
+}
+
+#[test]
+fn the_manual_tells_statuses_files_environment_and_signals() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = stdout(&halosync(folder.path(), &["man"]).success().stderr(""));
+    for told in [
+        ".TH halosync 1",
+        ".SH \"EXIT STATUS\"",
+        ".SH FILES",
+        ".SH ENVIRONMENT",
+        ".SH SIGNALS",
+        "HALOSYNC_CONFIG",
+        "HALOSYNC_<SECTION>__<KEY>",
+        "CREDENTIALS_DIRECTORY",
+        "halo\\-client\\-secret",
+        "/etc/halosync/agent.toml",
+        "/var/lib/halosync/halosync.db",
+        "SIGHUP",
+        "SIGUSR1",
+    ] {
+        assert!(page.contains(told), "{told} is missing");
+    }
+}
+
+#[test]
+fn every_command_has_a_page_of_its_own_that_troff_takes_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("pages");
+    fs::create_dir(&pages).unwrap();
+    halosync(folder.path(), &["man", "--dir", "pages"]).success().stdout("").stderr("");
+    let mut expected: Vec<String> =
+        commands(folder.path()).iter().map(|command| format!("halosync-{command}.1")).collect();
+    expected.extend(
+        ["delta", "snapshot", "ack", "forget", "list", "verify"].map(|it| format!("halosync-export-{it}.1")),
+    );
+    expected.push("halosync.1".into());
+    expected.sort();
+    let mut found: Vec<_> =
+        fs::read_dir(&pages).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    assert_eq!(found, expected);
+
+    for name in &found {
+        let troff = Command::new("groff")
+            .args(["-t", "-man", "-Tutf8", "-ww", "-z", name])
+            .current_dir(&pages)
+            .stdin(Stdio::null())
+            .output();
+        let Ok(troff) = troff else {
+            eprintln!("SKIPPED: groff is not installed");
+            return;
+        };
+        let told = String::from_utf8_lossy(&troff.stderr);
+        assert!(troff.status.success() && told.is_empty(), "{name}: {told}");
+    }
+}
+
+#[test]
+fn pages_that_cannot_be_written_end_with_73_and_name_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = folder.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    // Root may write wherever there is a folder.
+    let is_root = fs::write(closed.join("probe"), "").is_ok();
+    for dir in ["nowhere", "file", "closed"] {
+        if dir == "closed" && is_root {
+            continue;
+        }
+        let run = halosync(folder.path(), &["man", "--dir", dir]).code(73).stdout("");
+        let told = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(told.contains(dir), "{told}");
+    }
+}
