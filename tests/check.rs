@@ -5,6 +5,8 @@
 mod support {
     #[allow(dead_code, reason = "each test uses a part")]
     pub(crate) mod agent;
+    #[allow(dead_code, reason = "each test uses a part")]
+    pub(crate) mod schema;
     pub(crate) mod tls;
 }
 
@@ -19,6 +21,7 @@ use halosync::simulator::{Fault, Server, Settings, Simulator};
 use rstest::rstest;
 use serde_json::Value as Json;
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
+use support::schema::Schema;
 use support::tls::{Front, Wanted};
 
 async fn serve(knobs: &[&str]) -> Simulator {
@@ -45,15 +48,8 @@ fn check(agent: &Agent, more: &[&str], status: i32) -> Json {
     assert!(!told.contains(CLIENT_SECRET) && errors.is_empty(), "{told}{errors}");
     let found: Json = serde_json::from_str(&told).unwrap();
     assert_eq!(found["exit_status"], status);
-    let problems: Vec<_> = schema("check").iter_errors(&found).map(|it| it.to_string()).collect();
-    assert!(problems.is_empty(), "{problems:?} in {found:#}");
+    Schema::of("check").holds(&found);
     found
-}
-
-/// What programs that read an output rely on.
-fn schema(of: &str) -> jsonschema::Validator {
-    let text = fs::read_to_string(format!("docs/{of}.schema.json")).unwrap();
-    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
 /// The steps with that outcome.
@@ -223,11 +219,13 @@ fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
 #[case::the_login_type_is_not_agent(&["application=user"], "", &[], "coverage", 77, "log in as an agent (login type \"Agent\")")]
 #[case::not_a_service(&["application=other"], "", &[], "token", 77, "\"Client ID and Secret (Services)\"")]
 #[case::no_tenant(&["tenant=required"], "", &[], "token", 69, "check `tenant`")]
-#[case::no_such_scope(&[], "scope = \"read:everything\"", &["token:status=400"], "token", 65, "check")]
+#[case::a_scope_without_tickets(&[], "scope = \"read:assets\"", &[], "coverage", 77, "have the scope read:tickets or all")]
 #[case::a_portal(&[], "", &["list:html"], "coverage", 65, "a web page came where JSON should be: check server_url")]
 #[case::a_wrong_tenant(&["tenant=required"], "tenant = \"nobodys\"\nmax_retries = 0", &[], "token", 69, "a wrong one is answered like this too")]
 #[case::a_token_without_a_scope(&[], "", &["list:status=401"], "coverage", 77, "have the scope read:tickets or all")]
 #[case::the_limit_is_used_up_at_once(&[], "", &["any:throttle=1"], "server", 75, "other integrations may share the limit")]
+#[case::the_limit_is_used_up_for_long(&[], "", &["any:throttle=600"], "server", 75, "other integrations may share the limit")]
+#[case::a_proxy_that_wants_a_login(&[], "", &["any:html=407"], "server", 65, "a proxy in between wants a login")]
 #[case::a_maintenance_page(&[], "", &["any:html=503"], "server", 69, "under maintenance")]
 #[case::a_firewall(&[], "", &["token:html=403"], "token", 77, "a firewall or proxy may be in between")]
 #[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the address it points to")]
@@ -258,6 +256,8 @@ async fn a_mistake_of_the_set_up_is_named_where_it_shows(
 #[rstest]
 #[case::nobody_sees_a_ticket(hide_all, "coverage", "needs permissions for teams, clients and ticket types")]
 #[case::the_clock_is_off(an_hour_slow, "clock", "set this machine's clock")]
+#[case::the_scope_is_not_known(no_such_scope, "token", "set `scope` to one that the API application has")]
+#[case::a_proxy_drops_the_date(no_date, "clock", "see whether a proxy in between removes the header")]
 #[case::names_are_forbidden(no_names, "ticket types", "tickets are copied all the same")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_odd_about_the_server_is_a_warning_that_says_what_it_means(
@@ -281,6 +281,14 @@ fn hide_all(server: &mut Server) {
 
 fn an_hour_slow(server: &mut Server) {
     server.set_clock_offset(TimeDelta::hours(-1));
+}
+
+fn no_such_scope(server: &mut Server) {
+    server.knobs().set("scope_read_tickets=off").unwrap();
+}
+
+fn no_date(server: &mut Server) {
+    server.knobs().set("date_header=off").unwrap();
 }
 
 fn no_names(server: &mut Server) {
@@ -413,33 +421,4 @@ async fn damage_in_the_middle_of_a_database_is_found() {
     let found = check(&agent, &["--offline"], 65);
     assert_eq!(steps(&found, "failure"), ["integrity"], "{found:#}");
     assert!(step(&found, "integrity")["help"].as_str().unwrap().contains("put a backup in its place"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_status_says_holds_to_its_schema_in_every_state() {
-    let simulator = serve(&[]).await;
-    let agent = Agent::of(&simulator.url(), "");
-    let status = |more: &[&str], code: i32| {
-        let run = agent.run(&[&["--json", "status"], more].concat()).code(code);
-        let found: Json = serde_json::from_slice(&run.get_output().stdout).unwrap();
-        let problems: Vec<_> = schema("status").iter_errors(&found).map(|it| it.to_string()).collect();
-        assert!(problems.is_empty(), "{problems:?} in {found:#}");
-        found
-    };
-    simulator.with(|server| server.inject(Fault::read("list:status=503").unwrap()));
-    fs::write(
-        agent.path("agent.toml"),
-        fs::read_to_string(agent.path("agent.toml")).unwrap() + "max_retries = 0\n",
-    )
-    .unwrap();
-    agent.run(&["sync"]).code(69);
-    let failed = status(&["--max-age", "1h"], 4);
-    assert_eq!((&failed["state"], &failed["fresh"]), (&"filling".into(), &false.into()));
-    simulator.with(|server| server.heal());
-    agent.run(&["sync"]).success();
-    agent.run(&["export", "delta"]).success();
-    let full = status(&["--max-age", "1h"], 0);
-    assert_eq!((&full["state"], &full["fresh"]), (&"following".into(), &true.into()));
-    assert_eq!(full["last_walk"]["outcome"], "counted");
-    assert_eq!(full["consumers"][0]["waiting"], 0);
 }
