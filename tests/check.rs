@@ -5,15 +5,19 @@
 mod support {
     #[allow(dead_code, reason = "each test uses a part")]
     pub(crate) mod agent;
+    pub(crate) mod tls;
 }
 
 use std::fs;
 use std::io::Write as _;
 
+use chrono::TimeDelta;
 use halosync::check::Step;
-use halosync::simulator::{Settings, Simulator};
+use halosync::simulator::{Fault, Server, Settings, Simulator};
+use rstest::rstest;
 use serde_json::Value as Json;
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
+use support::tls::{Front, Wanted};
 
 async fn serve(knobs: &[&str]) -> Simulator {
     let mut settings = Settings {
@@ -39,7 +43,15 @@ fn check(agent: &Agent, more: &[&str], status: i32) -> Json {
     assert!(!told.contains(CLIENT_SECRET) && errors.is_empty(), "{told}{errors}");
     let found: Json = serde_json::from_str(&told).unwrap();
     assert_eq!(found["exit_status"], status);
+    let problems: Vec<_> = schema("check").iter_errors(&found).map(|it| it.to_string()).collect();
+    assert!(problems.is_empty(), "{problems:?} in {found:#}");
     found
+}
+
+/// What programs that read an output rely on.
+fn schema(of: &str) -> jsonschema::Validator {
+    let text = fs::read_to_string(format!("docs/{of}.schema.json")).unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
 /// The steps with that outcome.
@@ -98,7 +110,9 @@ fn a_server_that_is_down_is_the_failure_and_what_needs_it_is_left_out() {
     assert_eq!(
         found["left_out"],
         serde_json::json!([
+            "integrity",
             "calibration",
+            "certificate",
             "clock",
             "authorisation",
             "token",
@@ -129,7 +143,7 @@ async fn a_wrong_secret_is_the_failure_of_the_token() {
         "✗ secret         the client secret is empty",
         "    help: write it again into",
         "✓ authorisation  ",
-        "not looked at: calibration, token,",
+        "not looked at: integrity, calibration, token,",
         "failures: 1",
     ] {
         assert!(told.contains(line), "{line:?} is not in\n{told}");
@@ -161,7 +175,10 @@ async fn offline_nobody_is_asked_no_secret_is_read_and_no_lock_taken() {
     fs::write(agent.path("client-secret"), "\n").unwrap();
     fs::remove_file(agent.path("halosync.db.lock")).unwrap();
     let found = check(&agent, &["--offline"], 0);
-    assert_eq!(steps(&found, "good"), ["settings", "secret", "folder", "database", "calibration"]);
+    assert_eq!(
+        steps(&found, "good"),
+        ["settings", "secret", "folder", "database", "integrity", "calibration", "files", "disk"]
+    );
     assert_eq!(simulator.with(|server| server.log().total()), 0);
     assert!(!agent.path("halosync.db.lock").exists());
 
@@ -197,4 +214,161 @@ fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
     assert_eq!(steps(&found, "failure"), ["settings"]);
     assert_eq!(step(&found, "settings")["cause"].as_array().unwrap().len(), 2);
     assert_eq!(found["left_out"].as_array().unwrap().len(), Step::ALL.len() - 1);
+}
+
+/// The mistakes that people make (`halo-api.md` §1, §9): where each shows, how it ends, and what is said to do.
+#[rstest]
+#[case::the_login_type_is_not_agent(&["application=user"], "", &[], "coverage", 77, "log in as an agent (login type \"Agent\")")]
+#[case::not_a_service(&["application=other"], "", &[], "token", 77, "\"Client ID and Secret (Services)\"")]
+#[case::no_tenant(&["tenant=required"], "", &[], "token", 69, "check `tenant`")]
+#[case::no_such_scope(&[], "scope = \"read:everything\"", &["token:status=400"], "token", 65, "check")]
+#[case::a_portal(&[], "", &["list:html"], "coverage", 65, "a web page came where JSON should be: check server_url")]
+#[case::a_maintenance_page(&[], "", &["any:html=503"], "server", 69, "under maintenance")]
+#[case::a_firewall(&[], "", &["token:html=403"], "token", 77, "a firewall or proxy may be in between")]
+#[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the address it points to")]
+#[case::a_token_that_redirects(&[], "", &["token:redirect=307"], "token", 65, "redirects are never followed, the secret would go with them")]
+#[case::others_use_up_the_limit(&[], "", &["list:throttle=1"], "coverage", 75, "other integrations may share the limit")]
+#[case::a_type_with_a_slip(&[], "ticket_type = \"Incidnet\"", &[], "ticket types", 78, "ticket_type can be any of")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistake_of_the_set_up_is_named_where_it_shows(
+    #[case] knobs: &'static [&'static str],
+    #[case] more: &str,
+    #[case] faults: &'static [&'static str],
+    #[case] at: &str,
+    #[case] status: i32,
+    #[case] help: &str,
+) {
+    let simulator = serve(knobs).await;
+    for fault in faults {
+        simulator.with(|server| server.inject(Fault::read(fault).unwrap()));
+    }
+    let agent = Agent::of(&simulator.url(), more);
+    let found = check(&agent, &[], status);
+    assert_eq!(steps(&found, "failure"), [at], "{found:#}");
+    let told = step(&found, at)["help"].as_str().unwrap();
+    assert!(told.contains(help), "{told}");
+}
+
+/// The same, where a pass would go on.
+#[rstest]
+#[case::nobody_sees_a_ticket(hide_all, "coverage", "needs permissions for teams, clients and ticket types")]
+#[case::the_clock_is_off(an_hour_slow, "clock", "set this machine's clock")]
+#[case::names_are_forbidden(no_names, "ticket types", "tickets are copied all the same")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_odd_about_the_server_is_a_warning_that_says_what_it_means(
+    #[case] make: fn(&mut Server),
+    #[case] at: &str,
+    #[case] help: &str,
+) {
+    let simulator = serve(&[]).await;
+    simulator.with(make);
+    let agent = Agent::of(&simulator.url(), "");
+    let found = check(&agent, &[], 0);
+    assert_eq!(steps(&found, "warning"), [at], "{found:#}");
+    let told = step(&found, at)["help"].as_str().unwrap();
+    assert!(told.contains(help), "{told}");
+}
+
+fn hide_all(server: &mut Server) {
+    let ids = server.ids();
+    server.hide(&ids);
+}
+
+fn an_hour_slow(server: &mut Server) {
+    server.set_clock_offset(TimeDelta::hours(-1));
+}
+
+fn no_names(server: &mut Server) {
+    server.knobs().set("reference_needs_all=on").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_fields_that_the_list_does_not_tell_are_counted_one_by_one() {
+    let simulator = serve(&["include_custom_fields=ignored"]).await;
+    let agent = Agent::of(&simulator.url(), "include_custom_fields = true\nrate_limit = \"100000/1s\"");
+    assert_eq!(check(&agent, &[], 0)["first_pass"]["requests"], 9);
+    agent.run(&["sync"]).success();
+    assert_eq!(check(&agent, &[], 0)["first_pass"]["requests"], 9 + 250);
+}
+
+#[rstest]
+#[case::good("localhost", (-1, 90), true, "good", "trusted: for localhost, by CN=An authority of its own, until 20", "")]
+#[case::ends_soon("localhost", (-1, 5), true, "warning", "until 20", "renew it on the server in time")]
+#[case::nobody_vouches("localhost", (-1, 90), false, "failure", "UnknownIssuer", "name that authority's certificate in ca_file")]
+#[case::ended("localhost", (-9, -2), true, "failure", "xpired", "has ended and must be renewed")]
+#[case::of_another("desk.example", (-1, 90), true, "failure", "desk.example", "is for another name: set server_url")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_certificate_it_is_and_what_is_wrong_with_it_is_told(
+    #[case] name: &'static str,
+    #[case] days: (i64, i64),
+    #[case] vouched_for: bool,
+    #[case] outcome: &str,
+    #[case] says: &str,
+    #[case] help: &str,
+) {
+    let simulator = serve(&[]).await;
+    let front = Front::before(&simulator.url(), &Wanted { name, days });
+    let url = format!("https://localhost:{}", front.address.port());
+    let agent = Agent::of(&url, if vouched_for { "ca_file = \"authority.pem\"" } else { "" });
+    fs::write(agent.path("authority.pem"), &front.authority).unwrap();
+    let found = check(&agent, &[], if outcome == "failure" { 69 } else { 0 });
+    let told = step(&found, if outcome == "failure" { "server" } else { "certificate" });
+    assert_eq!(told["outcome"], outcome, "{found:#}");
+    let text = format!("{} {}", told["says"].as_str().unwrap(), told["cause"]);
+    assert!(text.contains(says), "{told:#}");
+    assert!(told["help"].as_str().unwrap_or_default().contains(help), "{told:#}");
+    if outcome != "failure" {
+        agent.run(&["sync"]).success();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_in_the_middle_of_a_database_is_found() {
+    let simulator = serve(&[]).await;
+    let agent = Agent::of(&simulator.url(), "");
+    agent.run(&["sync"]).success();
+    let root: u32 = agent
+        .database()
+        .query_row("SELECT rootpage FROM sqlite_master WHERE name = 'changes_by_ticket'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    // Nobody looks there on the way.
+    let path = agent.path("halosync.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let page = root as usize * 4096;
+    bytes[page - 4096..page].fill(0x5A);
+    fs::write(&path, bytes).unwrap();
+    let found = check(&agent, &["--offline"], 65);
+    assert_eq!(steps(&found, "failure"), ["integrity"], "{found:#}");
+    assert!(step(&found, "integrity")["help"].as_str().unwrap().contains("put a backup in its place"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_status_says_holds_to_its_schema_in_every_state() {
+    let simulator = serve(&[]).await;
+    let agent = Agent::of(&simulator.url(), "");
+    let status = |more: &[&str], code: i32| {
+        let run = agent.run(&[&["--json", "status"], more].concat()).code(code);
+        let found: Json = serde_json::from_slice(&run.get_output().stdout).unwrap();
+        let problems: Vec<_> = schema("status").iter_errors(&found).map(|it| it.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:?} in {found:#}");
+        found
+    };
+    simulator.with(|server| server.inject(Fault::read("list:status=503").unwrap()));
+    fs::write(
+        agent.path("agent.toml"),
+        fs::read_to_string(agent.path("agent.toml")).unwrap() + "max_retries = 0\n",
+    )
+    .unwrap();
+    agent.run(&["sync"]).code(69);
+    let failed = status(&["--max-age", "1h"], 4);
+    assert_eq!((&failed["state"], &failed["fresh"]), (&"filling".into(), &false.into()));
+    simulator.with(|server| server.heal());
+    agent.run(&["sync"]).success();
+    agent.run(&["export", "delta"]).success();
+    let full = status(&["--max-age", "1h"], 0);
+    assert_eq!((&full["state"], &full["fresh"]), (&"following".into(), &true.into()));
+    assert_eq!(full["last_walk"]["outcome"], "counted");
+    assert_eq!(full["consumers"][0]["waiting"], 0);
 }

@@ -343,7 +343,7 @@ fn of_store(error: &StoreError) -> u8 {
         StoreError::Missing(_) => 66,
         StoreError::CannotCreate { .. } => 73,
         StoreError::OwnedByAnother { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } => 78,
-        StoreError::Damaged { .. } | StoreError::Nonsense { .. } => 65,
+        StoreError::Damaged { .. } | StoreError::Unsound { .. } | StoreError::Nonsense { .. } => 65,
         StoreError::Full(_) | StoreError::Io(_) => 74,
         StoreError::Busy(_) => 75,
         StoreError::Migration(_) | StoreError::Sqlite(_) => 1,
@@ -360,7 +360,7 @@ fn help_for_store(error: &StoreError) -> String {
         StoreError::OwnedByAnother { owner, .. } => {
             format!("run it as the owner of the folder: sudo -u '#{owner}' halosync …")
         }
-        StoreError::Damaged { path, .. } => {
+        StoreError::Damaged { path, .. } | StoreError::Unsound { path, .. } => {
             format!("move {} aside, or put a backup in its place, and sync again", path.display())
         }
         StoreError::Foreign { .. } => "name another file in store.path; this one stays as it is".into(),

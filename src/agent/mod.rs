@@ -41,7 +41,7 @@ use source::Source;
 
 use crate::config::Config;
 use crate::scope::{MAPPING, Scope};
-use crate::store::{Health, Options, Position, Store};
+use crate::store::{Health, Holders, Options, Position, Store, size_of_wal};
 use crate::sync::{self, Pass, Progress, Report, Settings, Wall};
 use crate::ticket::Stamp;
 use crate::watermark::Schedule;
@@ -112,6 +112,12 @@ pub struct Standing {
     pub health: Health,
     /// Consumers with the changes that wait for them.
     pub consumers: Vec<(String, Position, i64)>,
+    /// The size of the database file, in bytes.
+    pub database_bytes: u64,
+    /// The size of its write-ahead log, in bytes.
+    pub wal_bytes: u64,
+    /// Who has it at this moment.
+    pub holders: Holders,
     /// The present.
     pub now: Stamp,
 }
@@ -122,10 +128,16 @@ pub struct Standing {
 /// [`AgentError`]
 pub fn status(loaded: &Loaded) -> Result<Standing, AgentError> {
     let config = &loaded.config;
-    let store = Store::open_read_only(&config.store.path, config.store.busy_timeout)?;
+    let path = &config.store.path;
+    let store = Store::open_read_only(path, config.store.busy_timeout)?;
+    let database_bytes = std::fs::metadata(path).map_or(0, |it| it.len());
+    let (wal_bytes, holders) = (size_of_wal(path), Holders::of(path));
     store.read(|snapshot| {
         Ok(Standing {
-            database: config.store.path.clone(),
+            database: path.clone(),
+            database_bytes,
+            wal_bytes,
+            holders,
             health: snapshot.health(5)?,
             consumers: snapshot.waiting()?,
             now: now(),

@@ -83,5 +83,6 @@ pub(crate) fn wiring(config: &Config) -> Result<Wiring, AgentError> {
         ca,
         proxy: halo.proxy.clone(),
         loopback: halo.server.is_loopback(),
+        keeps_certificate: false,
     })
 }

@@ -143,9 +143,17 @@ pub(super) fn rate_limit(spent: u64, limit: RateLimit) -> Verdict {
     }
 }
 
-/// What a first pass of `count` tickets takes with `rows` a page, `lanes` pages at a time and `took` a page.
-pub(super) fn first_pass(count: u64, rows: u64, lanes: u32, took: Duration, limit: RateLimit) -> Estimate {
-    let requests = count.div_ceil(rows.max(1)) + BESIDES_PAGES;
+/// What a first pass of `count` tickets takes with `rows` a page, `lanes` requests at a time and `took` each;
+/// `singles` tickets are asked for one by one as well.
+pub(super) fn first_pass(
+    count: u64,
+    rows: u64,
+    singles: u64,
+    lanes: u32,
+    took: Duration,
+    limit: RateLimit,
+) -> Estimate {
+    let requests = count.div_ceil(rows.max(1)) + singles + BESIDES_PAGES;
     let whole_windows = u32::try_from((requests - 1) / u64::from(allowed(limit))).unwrap_or(u32::MAX);
     let throttled = limit.window.saturating_mul(whole_windows);
     let turns = u32::try_from(requests.div_ceil(u64::from(lanes.max(1)))).unwrap_or(u32::MAX);
@@ -260,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_first_pass_takes_the_longer_of_its_rate_limit_and_its_pages() {
-        let estimate = |count, took| first_pass(count, 100, 4, Duration::from_millis(took), LIMIT);
+        let estimate = |count, took| first_pass(count, 100, 0, 4, Duration::from_millis(took), LIMIT);
         for (count, took, requests, seconds) in [
             (0, 100, 6, 0),
             (10_000, 100, 106, 2),
@@ -272,6 +280,8 @@ mod tests {
             let Estimate { requests: found, takes } = estimate(count, took);
             assert_eq!((found, takes.as_secs()), (requests, seconds), "{count} tickets, {took} ms");
         }
+        let one_by_one = first_pass(10_000, 100, 10_000, 4, Duration::from_millis(100), LIMIT);
+        assert_eq!((one_by_one.requests, one_by_one.takes.as_secs()), (10_106, 35 * 300));
     }
 
     #[test]

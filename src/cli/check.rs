@@ -94,6 +94,7 @@ fn as_json(checked: &Checked, offline: bool) -> Value {
             "closed": counts.closed,
         })),
         "page_rows": checked.page_rows,
+        "ticket_bytes": checked.ticket_bytes,
         "first_pass": checked.first_pass.map(|estimate| json!({
             "requests": estimate.requests,
             "seconds": estimate.takes.as_secs(),

@@ -22,6 +22,14 @@ pub(super) fn status(arguments: &Arguments, loaded: &Loaded, max_age: Option<Dur
     Ok(if fresh { 0 } else { 4 })
 }
 
+/// Up to here a write-ahead log is as large as SQLite lets it become by itself, in bytes.
+const LARGE_LOG: u64 = 8 << 20;
+
+fn megabytes(bytes: u64) -> String {
+    let tenths = bytes.div_ceil(100_000);
+    format!("{}.{} MB", tenths / 10, tenths % 10)
+}
+
 fn is_fresh(standing: &Standing, max: Duration) -> bool {
     let max = TimeDelta::from_std(max).unwrap_or(TimeDelta::MAX);
     age(standing, standing.health.last_complete_at).is_some_and(|age| age <= max)
@@ -52,6 +60,9 @@ fn in_words(standing: &Standing) -> String {
         let _ = writeln!(text, "{name:<16} {value}");
     };
     line("database", standing.database.display().to_string());
+    let holders = &standing.holders;
+    let agent = holders.agent.map_or("not running".to_owned(), |pid| format!("at work, pid {pid}"));
+    line("agent", agent);
     line("server", mark.map_or("none".into(), |mark| printable(&mark.scope.server)));
     line("state", state.into());
     line("complete until", when(standing, mark.and_then(|mark| mark.covered_until)));
@@ -93,6 +104,14 @@ fn in_words(standing: &Standing) -> String {
     if 0 < health.unreadable {
         line("unreadable", format!("the server refuses the custom fields of {} tickets", health.unreadable));
     }
+    line("size", format!("{}, log {}", megabytes(standing.database_bytes), megabytes(standing.wal_bytes)));
+    if LARGE_LOG < standing.wal_bytes {
+        for reader in &holders.readers {
+            let program =
+                reader.program.as_deref().map_or(String::new(), |it| format!(" ({})", printable(it)));
+            line("reader", format!("pid {}{program} keeps the log from shrinking", reader.pid));
+        }
+    }
     for (consumer, position, waiting) in &standing.consumers {
         let acked = position.acked_seq;
         line(
@@ -126,6 +145,13 @@ fn as_json(standing: &Standing, fresh: bool) -> Value {
     json!({
         "database": standing.database.display().to_string(),
         "fresh": fresh,
+        "agent_pid": standing.holders.agent,
+        "database_bytes": standing.database_bytes,
+        "wal_bytes": standing.wal_bytes,
+        "readers": standing.holders.readers.iter().map(|reader| json!({
+            "pid": reader.pid,
+            "program": reader.program,
+        })).collect::<Vec<_>>(),
         "state": mark.map_or("empty", |mark| mark.state.word()),
         "server": mark.map(|mark| &mark.scope.server),
         "covered_until": spelled(mark.and_then(|mark| mark.covered_until)),

@@ -4,11 +4,12 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::tls::TlsInfo;
 use reqwest::{Certificate, Client, Proxy, Response};
 use secrecy::ExposeSecret as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -39,12 +40,15 @@ pub struct Wiring {
     pub proxy: Option<String>,
     /// Whether the server is this machine, which no proxy may come before.
     pub loopback: bool,
+    /// Whether the server's certificate is kept to be looked at ([`Http::certificate`]).
+    pub keeps_certificate: bool,
 }
 
 /// Requests over HTTP.
 pub struct Http {
     client: Client,
     room: Arc<Semaphore>,
+    certificate: Mutex<Option<Vec<u8>>>,
 }
 
 impl Http {
@@ -54,7 +58,14 @@ impl Http {
     /// What is wrong with the certificate or the proxy.
     pub fn new(wiring: &Wiring) -> Result<Http, Root> {
         let client = Http::client(wiring).map_err(|error| Root::of(&error))?;
-        Ok(Http { client, room: Arc::new(Semaphore::new(BODIES_MAX / PIECE)) })
+        let room = Arc::new(Semaphore::new(BODIES_MAX / PIECE));
+        Ok(Http { client, room, certificate: Mutex::default() })
+    }
+
+    /// The certificate (DER) that the server showed last, where it is kept and the connection was encrypted.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        self.certificate.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn client(wiring: &Wiring) -> Result<Client, reqwest::Error> {
@@ -62,6 +73,7 @@ impl Http {
             .user_agent(concat!("halosync/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            .tls_info(wiring.keeps_certificate)
             .connect_timeout(wiring.connect_timeout)
             .read_timeout(IDLE_MAX.min(wiring.request_timeout))
             .timeout(wiring.request_timeout);
@@ -93,6 +105,10 @@ impl Http {
         }
         let since = Instant::now();
         let response = request.send().await.map_err(broken)?;
+        let peer = response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
+        if let Some(certificate) = peer {
+            *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate.to_vec());
+        }
         let status = response.status().as_u16();
         let headers = response.headers();
         let date = header(headers, &DATE).and_then(|date| httpdate::parse_http_date(&date).ok());

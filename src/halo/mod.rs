@@ -83,6 +83,8 @@ pub struct Receipt {
     pub date: Option<DateTime<Utc>>,
     /// How long the answer took.
     pub took: Duration,
+    /// The size of its body after decompression.
+    pub bytes: usize,
 }
 
 /// A request that is asked again until it is answered.
@@ -227,7 +229,8 @@ impl Halo {
             source => HaloError::Unreachable { host, source, retries: 0 },
         })?;
         let arrived = self.answers.fetch_add(1, Ordering::Relaxed);
-        let receipt = Receipt { request_no, arrived, date: answer.date, took: answer.took };
+        let (date, took, bytes) = (answer.date, answer.took, answer.body.len());
+        let receipt = Receipt { request_no, arrived, date, took, bytes };
         if !(200..300).contains(&answer.status) && !errand.also.contains(&answer.status) {
             return Err(HaloError::of_status(errand.what, &answer));
         }

@@ -36,6 +36,14 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    /// Parts of the file are damaged.
+    #[error("{path} is damaged: {}", faults.join("; "))]
+    Unsound {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite found.
+        faults: Vec<String>,
+    },
     /// The file is a database of another program.
     #[error("{path} is a database of another program{}", id_of(*application_id))]
     Foreign {

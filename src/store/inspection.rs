@@ -15,21 +15,27 @@ impl Snapshot<'_> {
     pub fn schema_version(&self) -> Result<i32, StoreError> {
         Ok(self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
     }
-
-    /// What is wrong with the file, at most so many faults; nothing where it is sound
-    /// (<https://www.sqlite.org/pragma.html#pragma_quick_check>). Reads the whole file.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn quick_check(&self, most: u32) -> Result<Vec<String>, StoreError> {
-        let mut statement = self.connection.prepare(&format!("PRAGMA quick_check({most})"))?;
-        let mut told = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-        told.retain(|it| it != "ok");
-        Ok(told)
-    }
 }
 
+/// So many faults of a file are worth telling.
+const FAULTS_MAX: u32 = 10;
+
 impl Store {
+    /// Looks for damage (<https://www.sqlite.org/pragma.html#pragma_quick_check>). Reads the whole file, which
+    /// takes seconds a gigabyte, and holds nobody up.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsound`] where there is any.
+    pub fn inspect(&self) -> Result<(), StoreError> {
+        let named = |error: rusqlite::Error| StoreError::from(error).of(&self.path);
+        let mut statement =
+            self.connection.prepare(&format!("PRAGMA quick_check({FAULTS_MAX})")).map_err(named)?;
+        let told = statement.query_map([], |row| row.get(0)).map_err(named)?;
+        let mut faults = told.collect::<Result<Vec<String>, _>>().map_err(named)?;
+        faults.retain(|fault| fault != "ok");
+        if faults.is_empty() { Ok(()) } else { Err(StoreError::Unsound { path: self.path.clone(), faults }) }
+    }
+
     /// Whether this user may make files beside a database, as SQLite and the lock do.
     ///
     /// # Errors

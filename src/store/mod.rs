@@ -11,6 +11,7 @@
 mod book;
 mod debts;
 mod error;
+mod holders;
 mod inspection;
 mod ledger;
 mod lock;
@@ -33,6 +34,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub use book::{Delivered, Position};
 pub use debts::{Debt, Failing};
 pub use error::StoreError;
+pub use holders::{Holders, Reader};
 pub use ledger::{Absence, Calibration, MISSING};
 pub use lock::{Lock, LockError};
 pub use open::{FileId, Options, SCHEMA_VERSION};

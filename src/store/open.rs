@@ -262,7 +262,7 @@ enum Recognised {
 
 impl StoreError {
     /// The same, naming the file where SQLite did not.
-    fn of(self, path: &Path) -> StoreError {
+    pub(super) fn of(self, path: &Path) -> StoreError {
         match self {
             StoreError::Damaged { source, .. } => StoreError::Damaged { path: path.to_owned(), source },
             other => other,

@@ -137,6 +137,14 @@ async fn a_long_reader_is_told_of_holds_nobody_up_and_the_log_shrinks_when_it_is
     let line = daemon.logged("a reader holds an old state of the database");
     assert!(line.contains(" WARN ") && line.contains("`halosync status`"), "{line}");
     assert!(64 << 20 <= wal(), "the log has {} bytes", wal());
+    let status = || {
+        let told = agent.run(&["status"]).success().get_output().stdout.clone();
+        String::from_utf8(told).unwrap()
+    };
+    let told = status();
+    let named = format!("pid {} (", std::process::id());
+    assert!(told.contains(&named) && told.contains("keeps the log from shrinking"), "{told}");
+    assert!(told.contains(&format!("at work, pid {}", daemon.pid())), "{told}");
     daemon.sync_now();
     assert_eq!(daemon.lines_with("a reader holds"), 1, "it was told twice");
     let old: i64 =
@@ -147,5 +155,7 @@ async fn a_long_reader_is_told_of_holds_nobody_up_and_the_log_shrinks_when_it_is
     daemon.sync_now();
     daemon.told("STATUS=20000 tickets");
     assert!(wal() <= 4 << 20, "the log has {} bytes", wal());
+    assert!(!status().contains("keeps the log"), "{}", status());
     assert_eq!(daemon.stop(), Some(0));
+    assert!(status().contains("not running"), "{}", status());
 }

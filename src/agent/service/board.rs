@@ -1,6 +1,5 @@
 //! What the parts of the service know of each other: how far the work is, and how it went.
 
-use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +10,6 @@ use tokio::time::Instant;
 use super::exposition::{Figures, Passes};
 use crate::agent::{AgentError, Loaded, Standing, status};
 use crate::halo::{Halo, Traffic};
-use crate::store::size_of_wal;
 use crate::sync::Progress;
 use crate::watermark::State;
 
@@ -99,7 +97,6 @@ impl Board {
         if let Err(error) = &standing {
             tracing::debug!(%error, "the database cannot be read for the figures");
         }
-        let database = &loaded.config.store.path;
         let entries = self.entries();
         Figures {
             standing: standing.ok(),
@@ -109,8 +106,6 @@ impl Board {
             interval: loaded.config.sync.interval,
             traffic: entries.traffic_before.plus(&entries.halo.traffic()),
             database_ok: entries.database_ok,
-            database_bytes: fs::metadata(database).map_or(0, |it| it.len()),
-            wal_bytes: size_of_wal(database),
         }
     }
 

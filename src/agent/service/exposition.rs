@@ -32,8 +32,6 @@ pub(super) struct Figures {
     pub(super) traffic: Traffic,
     /// What the last inspection of the database came to, where there was one.
     pub(super) database_ok: Option<bool>,
-    pub(super) database_bytes: u64,
-    pub(super) wal_bytes: u64,
 }
 
 /// The names, what they are, and in what.
@@ -136,8 +134,6 @@ fn of_the_process(figures: &Figures) {
     }
     counter!("halosync_retries_total").absolute(figures.traffic.spent.retries);
     counter!("halosync_throttled_seconds_total").absolute(figures.traffic.throttled.as_secs());
-    gauge!("halosync_database_bytes").set(lossy(figures.database_bytes));
-    gauge!("halosync_wal_bytes").set(lossy(figures.wal_bytes));
     if let Some(ok) = figures.database_ok {
         gauge!("halosync_database_ok").set(u8::from(ok));
     }
@@ -153,6 +149,8 @@ fn of_the_copy(standing: &Standing) {
         let lag = standing.now.instant() - covered_until.instant();
         gauge!("halosync_watermark_lag_seconds").set(lag.to_std().unwrap_or_default());
     }
+    gauge!("halosync_database_bytes").set(lossy(standing.database_bytes));
+    gauge!("halosync_wal_bytes").set(lossy(standing.wal_bytes));
     gauge!("halosync_tickets").set(lossy(health.tickets));
     gauge!("halosync_debts").set(lossy(health.debts));
     gauge!("halosync_unreadable_tickets").set(lossy(health.unreadable));

@@ -39,7 +39,7 @@ pub(super) struct Upkeep {
     /// The package, if one was due.
     pub(super) delivery: Result<Option<Handover>, AgentError>,
     /// What is wrong with the database, where it was inspected.
-    pub(super) inspection: Option<Result<Vec<String>, AgentError>>,
+    pub(super) inspection: Option<Result<(), AgentError>>,
 }
 
 impl Upkeep {
@@ -47,9 +47,6 @@ impl Upkeep {
         Upkeep { checkpoint: None, delivery: Ok(None), inspection: None }
     }
 }
-
-/// So many faults of a database are worth telling.
-const FAULTS_MAX: u32 = 10;
 
 impl Round {
     /// Runs the pass and what follows; where the end of the service is near, only the pass.
@@ -94,10 +91,9 @@ pub(super) async fn write_figures(board: Arc<Board>) {
 }
 
 /// Looks for damage, with a connection of its own: nobody waits for it.
-fn inspect(loaded: &Loaded) -> Result<Vec<String>, AgentError> {
+fn inspect(loaded: &Loaded) -> Result<(), AgentError> {
     let config = &loaded.config.store;
-    let store = Store::open_read_only(&config.path, config.busy_timeout)?;
-    Ok(store.read(|snapshot| snapshot.quick_check(FAULTS_MAX))?)
+    Ok(Store::open_read_only(&config.path, config.busy_timeout)?.inspect()?)
 }
 
 /// Works on a thread that may block.

@@ -130,19 +130,15 @@ impl Service {
         self.said.large_wal = large;
     }
 
-    fn tell_inspection(&mut self, inspection: &Result<Vec<String>, AgentError>) {
-        let database = self.config().store.path.display();
+    fn tell_inspection(&mut self, inspection: &Result<(), AgentError>) {
         match inspection {
-            Ok(faults) if faults.is_empty() => tracing::debug!(%database, "the database is sound"),
-            Ok(faults) => tracing::error!(
-                %database,
-                "{database} is damaged: put a backup in its place ({})",
-                faults.join("; ")
-            ),
-            Err(error) => tracing::error!(%database, "{database} cannot be inspected: {}", error.chain()),
+            Ok(()) => tracing::debug!("the database is sound"),
+            Err(error) => {
+                let cause = error.chain();
+                tracing::error!(cause, "the database was inspected: {cause} ({})", error.help());
+            }
         }
-        let sound = inspection.as_ref().is_ok_and(Vec::is_empty);
-        self.board.entries().database_ok = Some(sound);
+        self.board.entries().database_ok = Some(inspection.is_ok());
         self.inspected_at = Instant::now();
     }
 

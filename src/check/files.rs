@@ -1,0 +1,93 @@
+//! Whose the files of the database are, and who else could write or read them. Asked by their names: opening
+//! them would drop SQLite's locks.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Verdict;
+
+/// A file or folder, as stat(2) has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct File {
+    path: PathBuf,
+    owner: u32,
+    mode: u32,
+}
+
+/// Looks at the folder, the database and the files beside it, as far as they are there.
+pub(super) fn verdict(database: &Path) -> Verdict {
+    let folder = database.parent().filter(|it| *it != Path::new("")).unwrap_or(Path::new("."));
+    let beside = ["", "-wal", "-shm"].map(|suffix| {
+        let mut name = OsString::from(database.as_os_str());
+        name.push(suffix);
+        PathBuf::from(name)
+    });
+    let files: Vec<_> = beside.iter().filter_map(|path| file(path)).collect();
+    judge(file(folder).as_ref(), &files)
+}
+
+fn file(path: &Path) -> Option<File> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(File { path: path.to_owned(), owner: metadata.uid(), mode: metadata.mode() & 0o7777 })
+}
+
+fn judge(folder: Option<&File>, files: &[File]) -> Verdict {
+    if let Some(folder) = folder.filter(|it| it.mode & 0o022 != 0) {
+        let path = folder.path.display();
+        return Verdict::warning(
+            format!("others can write in {path} (mode {:04o})", folder.mode),
+            format!(
+                "chmod go-w {path}: whoever opens the database first there owns its -wal and -shm files, and the \
+                 agent cannot open it any more"
+            ),
+        );
+    }
+    let Some(database) = files.first() else {
+        return Verdict::Good("nobody else can write in the folder of the database".into());
+    };
+    if let Some(file) = files.iter().find(|it| it.owner != database.owner) {
+        let (path, owner) = (file.path.display(), database.owner);
+        return Verdict::warning(
+            format!("{path} belongs to user {}, the database to user {owner}", file.owner),
+            format!("chown {owner} {path} while nobody has the database open"),
+        );
+    }
+    if let Some(file) = files.iter().find(|it| it.mode & 0o007 != 0) {
+        let path = file.path.display();
+        return Verdict::warning(
+            format!("everybody can read {path} (mode {:04o})", file.mode),
+            format!("chmod o-rwx {path}, unless everybody may read the tickets"),
+        );
+    }
+    let modes: Vec<_> = files.iter().map(|it| format!("{:04o}", it.mode)).collect();
+    Verdict::Good(format!("all of user {}, modes {}", database.owner, modes.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_another_user_and_open_ones_are_warned_of() {
+        let file = |name: &str, owner, mode| File { path: name.into(), owner, mode };
+        let folder = file("state", 7, 0o750);
+        let open = file("state", 7, 0o770);
+        let all = [file("db", 7, 0o640), file("db-wal", 7, 0o640), file("db-shm", 7, 0o640)];
+        let foreign = [file("db", 7, 0o640), file("db-wal", 8, 0o640)];
+        let readable = [file("db", 7, 0o640), file("db-shm", 7, 0o644)];
+        for (folder, files, says) in [
+            (&folder, &all[..], "all of user 7, modes 0640, 0640, 0640"),
+            (&folder, &[], "nobody else can write in the folder of the database"),
+            (&open, &all, "others can write in state (mode 0770)"),
+            (&folder, &foreign, "db-wal belongs to user 8, the database to user 7"),
+            (&folder, &readable, "everybody can read db-shm (mode 0644)"),
+        ] {
+            let verdict = judge(Some(folder), files);
+            assert_eq!(verdict.says(), says);
+            let good = matches!(verdict, Verdict::Good(_));
+            assert_eq!(good, says.starts_with("all") || says.starts_with("nobody"), "{says}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What the server is asked, from whether it is there to what its lists show.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::{Counts, Sheet, Step, Verdict, certificate, judge};
+use crate::agent::{self, AgentError, now};
+use crate::config::Config;
+use crate::halo::{Coverage, Filter, Halo, Http, Throttle, Wiring};
+use crate::sync::fields::FieldVerdict;
+
+/// The greatest page that HaloITSM gives.
+const PAGE_MAX: u32 = 100;
+
+/// How often a failed request is repeated: somebody is waiting for the answer.
+const RETRIES_MAX: u32 = 1;
+
+impl Sheet<'_> {
+    /// The server, step by step; `None` where it ends early.
+    pub(super) async fn server(
+        &mut self,
+        config: &Config,
+        secret: Option<SecretString>,
+        spent: u64,
+    ) -> Option<()> {
+        let wiring = agent::wiring(config).map(|wiring| Wiring { keeps_certificate: true, ..wiring });
+        let http = wiring.and_then(|wiring| Http::new(&wiring).map_err(AgentError::Wiring));
+        let http = match http {
+            Ok(http) => Arc::new(http),
+            Err(error) => {
+                self.enter(Step::Server, Verdict::Bad(error));
+                return None;
+            }
+        };
+        let limit = config.halo.rate_limit;
+        // What comes before the token needs no secret.
+        let known = secret.is_some();
+        let mut terms = agent::terms(config, secret.unwrap_or_else(|| SecretString::from(String::new())));
+        terms.retry.max_retries = terms.retry.max_retries.min(RETRIES_MAX);
+        let halo = Halo::new(http.clone(), Throttle::new(limit, spent), terms, fastrand::f64);
+
+        let reached = self.answered(Step::Server, halo.reach().await, |reached| {
+            format!("{} answers in {} ms", config.halo.server.as_str(), reached.took.as_millis())
+        })?;
+        let verdict = if config.halo.server.is_encrypted() {
+            certificate::verdict(http.certificate().as_deref(), now())
+        } else {
+            Verdict::Good("none: the server is this machine, and nothing is encrypted".into())
+        };
+        self.enter(Step::Certificate, verdict);
+        let (ahead, verdict) = judge::clock(reached, now());
+        self.checked.clock_ahead = ahead;
+        self.enter(Step::Clock, verdict);
+        match halo.authorisation_server().await {
+            Ok(endpoint) => {
+                let (auth, tenant) = (config.halo.auth_url.is_some(), config.halo.tenant.is_some());
+                self.enter(Step::Authorisation, judge::authorisation(&endpoint, auth, tenant));
+            }
+            Err(error) => {
+                self.enter(Step::Authorisation, Verdict::of(error));
+                return None;
+            }
+        }
+        if !known {
+            return None;
+        }
+        self.answered(Step::Token, halo.sign_in().await, |()| "the client gets a token".into())?;
+        let (types, verdict) = judge::ticket_types(&config.halo.ticket_types, halo.ticket_types().await);
+        let failed = matches!(verdict, Verdict::Bad(_));
+        self.enter(Step::TicketTypes, verdict);
+        // Without their numbers the counts would be those of other tickets.
+        if failed { None } else { self.lists(config, &halo, types).await }
+    }
+
+    /// What the list shows of these types.
+    async fn lists(&mut self, config: &Config, halo: &Halo, types: Vec<i64>) -> Option<()> {
+        let all = |coverage| Filter::All { types: types.clone(), coverage };
+        let mut counts = Counts::default();
+        for (coverage, count) in [
+            (Coverage::Plain, &mut counts.plain),
+            (Coverage::Open, &mut counts.open),
+            (Coverage::Closed, &mut counts.closed),
+        ] {
+            match halo.page(&all(coverage).into(), 1, 10).await {
+                Ok(listed) => *count = listed.list.record_count,
+                Err(error) => {
+                    self.enter(Step::Coverage, Verdict::of(error));
+                    return None;
+                }
+            }
+        }
+        self.checked.counts = Some(counts);
+        self.enter(Step::Coverage, judge::coverage(counts));
+
+        let page = match halo.list(&all(Coverage::Plain), 1, PAGE_MAX).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.enter(Step::PageCap, Verdict::of(error));
+                return None;
+            }
+        };
+        let rows = page.list.received as u64;
+        self.checked.page_rows = Some(rows);
+        self.checked.ticket_bytes = (page.receipt.bytes as u64).checked_div(rows);
+        self.enter(Step::PageCap, judge::page_cap(rows, PAGE_MAX.into(), page.list.record_count));
+
+        let apart = counts.open.unwrap_or(0).saturating_add(counts.closed.unwrap_or(0));
+        let plain = counts.plain?;
+        let count = plain.max(apart);
+        // A list that is shorter than a page tells nothing of how long a page can be.
+        let full = if rows < plain { rows } else { PAGE_MAX.into() };
+        let (rows, lanes) = (full.min(config.halo.page_size.into()), config.halo.parallel_requests);
+        let limit = config.halo.rate_limit;
+        let singles = if self.reads_one_by_one(config) { count } else { 0 };
+        let estimate = judge::first_pass(count, rows, singles, lanes, page.receipt.took, limit);
+        self.checked.first_pass = Some(estimate);
+        self.enter(Step::FirstPass, judge::estimate(estimate, limit));
+        Some(())
+    }
+    /// Whether custom fields are wanted that the list was found not to tell.
+    fn reads_one_by_one(&self, config: &Config) -> bool {
+        let one_by_one = FieldVerdict::Wrong.word();
+        config.halo.include_custom_fields
+            && self.checked.calibrations.iter().any(|it| it.verdict == one_by_one)
+    }
+}
