@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Measures whole passes of the release binary against the simulator, each in a process of its own.
 
-    cargo build --release && python3 benches/passes.py [TICKETS | exports]
+    cargo build --release && python3 benches/passes.py [TICKETS | exports | rest]
 
 Prints one line a measurement: wall and CPU seconds, peak memory, and what they come to a ticket. The
 machine's noise is in the wall times; the ratios at the end compare figures of one run.
 
 Above 100,000 tickets it measures what grows with the table, beside tables of 10,000 and 100,000, and
 leaves out the exports and the slow server, whose figures do not depend on it.
+
+`rest` runs the service over 100,000 tickets with passes a minute apart, for five minutes after the first one.
 """
 
 import collections
@@ -269,6 +271,41 @@ def growth(base, tickets):
     )
 
 
+def used_by(process):
+    """CPU seconds and resident memory in MB of a process so far."""
+    words = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    pages = int(pathlib.Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return (int(words[11]) + int(words[12])) / ticks, pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def at_rest(base, minutes=5):
+    """The service when nothing happens: what its passes cost, and what stays in memory after the first one."""
+    process, server = simulator(STANDARD)
+    for name, environment in (("as it is", {}), ("as the unit has it", {"MALLOC_ARENA_MAX": "2"})):
+        folder = base / name.replace(" ", "-")
+        config = settings(folder, server)
+        config.write_text(config.read_text() + '[sync]\ninterval = "1m"\njitter = "0%"\n')
+        command = [BINARY, "-c", config, "run"]
+        service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+        passes = (text for text in service.stderr if " complete: " in text)
+        next(passes)
+        before, first = used_by(service)
+        since = time.monotonic()
+        for _ in range(minutes):
+            next(passes)
+        after, memory = used_by(service)
+        share = (after - before) / (time.monotonic() - since)
+        print(
+            f"at rest, {name:<20} {memory:5.1f} MB ({first:5.1f} MB when the first pass ended) "
+            f"{share * 100:7.3f} % of a core",
+            flush=True,
+        )
+        end(service)
+        shutil.rmtree(folder)
+    end(process)
+
+
 def main():
     wanted = sys.argv[1] if len(sys.argv) > 1 else str(STANDARD)
     base = pathlib.Path(tempfile.mkdtemp(prefix="halosync-bench-"))
@@ -276,6 +313,8 @@ def main():
         print(f"load of the machine before: {os.getloadavg()[0]:.1f}", flush=True)
         if wanted == "exports":
             only_exports(base)
+        elif wanted == "rest":
+            at_rest(base)
         else:
             (growth if int(wanted) > STANDARD else standard)(base, int(wanted))
         print(f"load of the machine after: {os.getloadavg()[0]:.1f}")

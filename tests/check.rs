@@ -9,7 +9,9 @@ mod support {
 }
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread;
 
 use chrono::TimeDelta;
 use halosync::check::Step;
@@ -223,6 +225,9 @@ fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
 #[case::no_tenant(&["tenant=required"], "", &[], "token", 69, "check `tenant`")]
 #[case::no_such_scope(&[], "scope = \"read:everything\"", &["token:status=400"], "token", 65, "check")]
 #[case::a_portal(&[], "", &["list:html"], "coverage", 65, "a web page came where JSON should be: check server_url")]
+#[case::a_wrong_tenant(&["tenant=required"], "tenant = \"nobodys\"\nmax_retries = 0", &[], "token", 69, "a wrong one is answered like this too")]
+#[case::a_token_without_a_scope(&[], "", &["list:status=401"], "coverage", 77, "have the scope read:tickets or all")]
+#[case::the_limit_is_used_up_at_once(&[], "", &["any:throttle=1"], "server", 75, "other integrations may share the limit")]
 #[case::a_maintenance_page(&[], "", &["any:html=503"], "server", 69, "under maintenance")]
 #[case::a_firewall(&[], "", &["token:html=403"], "token", 77, "a firewall or proxy may be in between")]
 #[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the address it points to")]
@@ -282,11 +287,77 @@ fn no_names(server: &mut Server) {
     server.knobs().set("reference_needs_all=on").unwrap();
 }
 
+/// Something that is typed behind the server's address.
+#[rstest]
+#[case::the_api("/api", 0, "")]
+#[case::a_page_of_the_portal("/portal", 65, "server_url ends in `/portal`: leave that away")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_in_the_address_is_named_where_nothing_is_found_there(
+    #[case] path: &str,
+    #[case] status: i32,
+    #[case] help: &str,
+) {
+    let simulator = serve(&[]).await;
+    let agent = Agent::of(&simulator.url(), "");
+    let settings = fs::read_to_string(agent.path("agent.toml")).unwrap();
+    let settings: Vec<_> = settings.lines().filter(|line| !line.starts_with("auth_url")).collect();
+    let url = simulator.url();
+    let settings = settings.join("\n").replace(&url, &format!("{url}{path}"));
+    fs::write(agent.path("agent.toml"), settings).unwrap();
+    let found = check(&agent, &[], status);
+    let told = found["steps"].as_array().unwrap().iter().rev().find_map(|step| step["help"].as_str());
+    assert!(told.unwrap_or_default().contains(help), "{found:#}");
+}
+
+/// Serves one answer to everything.
+fn canned(head: &str, body: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer =
+        format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(answer.as_bytes()));
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_portal_in_the_place_of_the_resource_server_shows_by_its_pages() {
+    let portal = canned("200 OK\r\nContent-Type: text/html", "<!doctype html><p>Portal</p>");
+    let found = check(&Agent::of(&portal, "max_retries = 0"), &[], 65);
+    assert_eq!(step(&found, "server")["outcome"], "warning");
+    let help = step(&found, "server")["help"].as_str().unwrap();
+    assert!(help.contains("that of the portal") && help.contains("\"Resource Server\""), "{help}");
+}
+
+#[test]
+fn a_scope_that_the_application_does_not_have_is_told() {
+    let refusal =
+        canned("400 Bad Request\r\nContent-Type: application/json", "{\"error\":\"invalid_scope\"}");
+    let found = check(&Agent::of(&refusal, ""), &[], 77);
+    let help = step(&found, "token")["help"].as_str().unwrap();
+    assert!(help.contains("set `scope` to one that the API application has"), "{help}");
+}
+
+#[test]
+fn a_proxy_that_lets_nothing_through_is_named_and_its_login_is_not() {
+    let proxy = canned("407 Proxy Authentication Required", "").replace("http://", "http://me:hunter2@");
+    let agent = Agent::of("https://halo.example", &format!("proxy = \"{proxy}\"\nmax_retries = 0"));
+    let found = check(&agent, &[], 69);
+    let help = step(&found, "server")["help"].as_str().unwrap();
+    assert!(help.starts_with("the server is asked through the proxy that `proxy` names"), "{help}");
+    assert!(!found.to_string().contains("hunter2"), "{found:#}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn custom_fields_that_the_list_does_not_tell_are_counted_one_by_one() {
     let simulator = serve(&["include_custom_fields=ignored"]).await;
     let agent = Agent::of(&simulator.url(), "include_custom_fields = true\nrate_limit = \"100000/1s\"");
-    assert_eq!(check(&agent, &[], 0)["first_pass"]["requests"], 9);
+    let unknown = check(&agent, &[], 0);
+    assert_eq!(unknown["first_pass"]["requests"], 9);
+    assert!(step(&unknown, "first pass")["says"].as_str().unwrap().contains("; 259 and "), "{unknown:#}");
     agent.run(&["sync"]).success();
     assert_eq!(check(&agent, &[], 0)["first_pass"]["requests"], 9 + 250);
 }

@@ -1,6 +1,6 @@
 //! `halosync completions` and `halosync man`, as a package that is being made calls them.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -34,33 +34,40 @@ fn file(path: &Path) -> Option<File> {
 }
 
 fn judge(folder: Option<&File>, files: &[File]) -> Verdict {
+    let mut strange = Vec::new();
     if let Some(folder) = folder.filter(|it| it.mode & 0o022 != 0) {
         let path = folder.path.display();
-        return Verdict::warning(
+        strange.push((
             format!("others can write in {path} (mode {:04o})", folder.mode),
             format!(
                 "chmod go-w {path}: whoever opens the database first there owns its -wal and -shm files, and the \
                  agent cannot open it any more"
             ),
-        );
+        ));
+    }
+    for file in files {
+        let path = file.path.display();
+        let owner = files.first().map_or(file.owner, |database| database.owner);
+        if file.owner != owner {
+            strange.push((
+                format!("{path} belongs to user {}, the database to user {owner}", file.owner),
+                format!("chown {owner} {path} while nobody has the database open"),
+            ));
+        }
+        if file.mode & 0o007 != 0 {
+            strange.push((
+                format!("everybody can read {path} (mode {:04o})", file.mode),
+                format!("chmod o-rwx {path}, unless everybody may read the tickets"),
+            ));
+        }
+    }
+    if !strange.is_empty() {
+        let (says, help): (Vec<_>, Vec<_>) = strange.into_iter().unzip();
+        return Verdict::warning(says.join("; "), help.join("; "));
     }
     let Some(database) = files.first() else {
         return Verdict::Good("nobody else can write in the folder of the database".into());
     };
-    if let Some(file) = files.iter().find(|it| it.owner != database.owner) {
-        let (path, owner) = (file.path.display(), database.owner);
-        return Verdict::warning(
-            format!("{path} belongs to user {}, the database to user {owner}", file.owner),
-            format!("chown {owner} {path} while nobody has the database open"),
-        );
-    }
-    if let Some(file) = files.iter().find(|it| it.mode & 0o007 != 0) {
-        let path = file.path.display();
-        return Verdict::warning(
-            format!("everybody can read {path} (mode {:04o})", file.mode),
-            format!("chmod o-rwx {path}, unless everybody may read the tickets"),
-        );
-    }
     let modes: Vec<_> = files.iter().map(|it| format!("{:04o}", it.mode)).collect();
     Verdict::Good(format!("all of user {}, modes {}", database.owner, modes.join(", ")))
 }
@@ -83,6 +90,12 @@ mod tests {
             (&open, &all, "others can write in state (mode 0770)"),
             (&folder, &foreign, "db-wal belongs to user 8, the database to user 7"),
             (&folder, &readable, "everybody can read db-shm (mode 0644)"),
+            (
+                &open,
+                &[file("db", 7, 0o644), file("db-wal", 8, 0o640)],
+                "others can write in state (mode 0770); everybody can read db (mode 0644); db-wal belongs to user 8, \
+                 the database to user 7",
+            ),
         ] {
             let verdict = judge(Some(folder), files);
             assert_eq!(verdict.says(), says);

@@ -7,10 +7,11 @@ use url::Url;
 
 use super::{Counts, Estimate, Verdict};
 use crate::agent::AgentError;
-use crate::config::RateLimit;
+use crate::config::{RateLimit, ServerUrl};
 use crate::halo::{HaloError, Reached, allowed};
 use crate::store::Calibration;
 use crate::sync;
+use crate::sync::fields::FieldVerdict;
 use crate::ticket::Stamp;
 use crate::ticket::parse::Named;
 
@@ -22,6 +23,19 @@ const BESIDES_PAGES: u64 = 6;
 
 /// How many requests a check makes itself, about.
 const OWN_REQUESTS: u64 = 12;
+
+/// Whether what answers may be HaloITSM's interface.
+pub(super) fn server(reached: Reached, server: &ServerUrl) -> Verdict {
+    let says = format!("{} answers in {} ms", server.as_str(), reached.took.as_millis());
+    if !reached.is_page {
+        return Verdict::Good(says);
+    }
+    Verdict::warning(
+        format!("{says}, with a web page where JSON should be"),
+        "server_url may be that of the portal, or of the login page of a proxy: set it to the \"Resource Server\" in \
+         Configuration > Integrations > HaloITSM API",
+    )
+}
 
 /// How far the server's clock is ahead, and what that means.
 pub(super) fn clock(reached: Reached, now: Stamp) -> (Option<TimeDelta>, Verdict) {
@@ -143,6 +157,30 @@ pub(super) fn rate_limit(spent: u64, limit: RateLimit) -> Verdict {
     }
 }
 
+/// How custom fields are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fields {
+    /// Not at all, or with the list.
+    Listed,
+    /// Ticket by ticket.
+    OneByOne,
+    /// That was not found out yet.
+    Unknown,
+}
+
+/// How custom fields will be read, by the verdicts of passes.
+pub(super) fn fields(wanted: bool, found: &[Calibration]) -> Fields {
+    let verdict = found.iter().find(|it| it.question == sync::LISTED_FIELDS);
+    match verdict.and_then(|it| FieldVerdict::from_word(&it.verdict)) {
+        _ if !wanted => Fields::Listed,
+        Some(FieldVerdict::Wrong) => Fields::OneByOne,
+        Some(FieldVerdict::Listed | FieldVerdict::ListedUnlessEmpty | FieldVerdict::NoFields) => {
+            Fields::Listed
+        }
+        Some(FieldVerdict::Unknown) | None => Fields::Unknown,
+    }
+}
+
 /// What a first pass of `count` tickets takes with `rows` a page, `lanes` requests at a time and `took` each;
 /// `singles` tickets are asked for one by one as well.
 pub(super) fn first_pass(
@@ -160,16 +198,24 @@ pub(super) fn first_pass(
     Estimate { requests, takes: throttled.max(took.saturating_mul(turns)) }
 }
 
-/// The estimate in words.
-pub(super) fn estimate(estimate: Estimate, limit: RateLimit) -> Verdict {
-    let minutes = estimate.takes.as_secs().div_ceil(60);
-    let takes = match minutes {
+/// The estimate in words: what it takes with the list alone, and with custom fields ticket by ticket.
+pub(super) fn estimate(listed: Estimate, one_by_one: Estimate, fields: Fields, limit: RateLimit) -> Verdict {
+    let minutes = |estimate: Estimate| match estimate.takes.as_secs().div_ceil(60) {
         0 | 1 => "up to a minute".to_owned(),
         more => format!("about {more} minutes"),
     };
+    let (estimate, besides) = match fields {
+        Fields::Listed => (listed, String::new()),
+        Fields::OneByOne => (one_by_one, ", with custom fields ticket by ticket".into()),
+        Fields::Unknown => {
+            let (requests, minutes) = (one_by_one.requests, minutes(one_by_one));
+            (listed, format!("; {requests} and {minutes} if the list does not tell custom fields"))
+        }
+    };
     Verdict::Good(format!(
-        "a first pass takes {} requests: {takes} at {} in {}",
+        "a first pass takes {} requests: {} at {} in {}{besides}",
         estimate.requests,
+        minutes(estimate),
         limit.requests,
         window(limit)
     ))
@@ -230,7 +276,8 @@ mod tests {
             (Some(-7_200), "warning", "2h behind"),
             (None, "warning", "no readable `Date`"),
         ] {
-            let reached = Reached { date: date.map(|second| at(second).instant()), took };
+            let date_of = |second| at(second).instant();
+            let reached = Reached { date: date.map(date_of), took, is_page: false };
             let (ahead, verdict) = clock(reached, at(0));
             assert_eq!(ahead.map(|it| it.num_seconds()), date);
             assert_eq!(word(&verdict), expected, "{date:?}");
@@ -282,6 +329,33 @@ mod tests {
         }
         let one_by_one = first_pass(10_000, 100, 10_000, 4, Duration::from_millis(100), LIMIT);
         assert_eq!((one_by_one.requests, one_by_one.takes.as_secs()), (10_106, 35 * 300));
+    }
+
+    #[test]
+    fn custom_fields_are_counted_ticket_by_ticket_where_that_was_found_necessary() {
+        let found = |question: &str, verdict: &str| Calibration {
+            question: question.into(),
+            verdict: verdict.into(),
+            details: None,
+            decided_at: at(0),
+        };
+        let (wrong, names) = (found(sync::LISTED_FIELDS, "one_by_one"), found("status_names", "listed"));
+        for (wanted, found, expected, says) in [
+            (false, vec![wrong.clone()], Fields::Listed, "106 requests: about 5 minutes at 300 in 5m"),
+            (true, vec![names.clone(), wrong], Fields::OneByOne, "10106 requests: about 175 minutes"),
+            (true, vec![names], Fields::Unknown, "; 10106 and about 175 minutes if the list"),
+            (
+                true,
+                vec![found(sync::LISTED_FIELDS, "listed")],
+                Fields::Listed,
+                "106 requests: about 5 minutes",
+            ),
+        ] {
+            assert_eq!(fields(wanted, &found), expected, "{found:?}");
+            let takes = |requests, minutes| Estimate { requests, takes: Duration::from_mins(minutes) };
+            let told = estimate(takes(106, 5), takes(10_106, 175), expected, LIMIT).says();
+            assert!(told.contains(says), "{told}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Every precondition of a copy, one after the other: what is well, what is worth a look, what fails and
 //! what to do about it.
 //!
-//! Facts are gathered in `place` and `server`, by the ways that a pass goes too; `judge`, `files`, `disk` and
-//! `certificate` say what they mean. A step whose precondition failed is left out. Nothing is written: the
+//! Facts are gathered in `place` and `server`, by the ways that a pass goes too; `judge`, `files`, `disk`,
+//! `certificate` and `signs` say what they mean. A step whose precondition failed is left out. Nothing is written: the
 //! dozen requests of a check stand in no `runs`, the reserve of the throttle is there for them.
 
 mod certificate;
@@ -11,6 +11,7 @@ mod files;
 mod judge;
 mod place;
 mod server;
+mod signs;
 mod step;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
+use signs::Signs;
 pub use step::Step;
 
 use crate::agent::{self, AgentError, Loaded, SecretPlace};
@@ -60,6 +62,24 @@ pub struct Finding {
     pub step: Step,
     /// How it stands.
     pub verdict: Verdict,
+    /// What in the settings may be to blame, where they show a sign of it.
+    pub sign: Option<String>,
+}
+
+impl Finding {
+    /// What to do, where there is something to do.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        let help = match &self.verdict {
+            Verdict::Good(_) => return None,
+            Verdict::Warning { help, .. } => help.clone(),
+            Verdict::Bad(error) => error.help(),
+        };
+        Some(match &self.sign {
+            Some(sign) => format!("{sign}; {help}"),
+            None => help,
+        })
+    }
 }
 
 /// How many tickets the server counts.
@@ -71,6 +91,14 @@ pub struct Counts {
     pub open: Option<u64>,
     /// In the list of closed tickets.
     pub closed: Option<u64>,
+}
+
+impl Counts {
+    /// How many tickets there are: the plain list may leave some out.
+    fn all(self) -> Option<u64> {
+        let apart = self.open.unwrap_or(0).saturating_add(self.closed.unwrap_or(0));
+        self.plain.map(|plain| plain.max(apart))
+    }
 }
 
 /// What a first pass takes.
@@ -122,13 +150,15 @@ impl Checked {
 /// Looks at everything, and tells each finding as it comes. `offline` asks no server, reads no secret and
 /// takes no lock.
 pub async fn check(named: Option<&Path>, offline: bool, tell: &mut dyn FnMut(&Finding)) -> Checked {
-    let mut sheet = Sheet { checked: Checked::default(), tell };
+    let mut sheet = Sheet { checked: Checked::default(), signs: Signs::default(), tell };
     let loaded = agent::load(named);
     let says = |loaded: &Loaded| {
         let halo = &loaded.config.halo;
         format!("{}: client {} at {}", loaded.file.display(), halo.client_id, halo.server.as_str())
     };
     if let Some(loaded) = sheet.take(Step::Settings, loaded, says) {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|it| !it.is_empty());
+        sheet.signs = Signs::of(&loaded.config.halo, is_set);
         let secret = sheet.secret(&loaded, offline);
         let spent = sheet.place(&loaded.config, offline);
         if !offline {
@@ -144,12 +174,14 @@ pub async fn check(named: Option<&Path>, offline: bool, tell: &mut dyn FnMut(&Fi
 /// The findings so far.
 struct Sheet<'t> {
     checked: Checked,
+    signs: Signs,
     tell: &'t mut dyn FnMut(&Finding),
 }
 
 impl Sheet<'_> {
     fn enter(&mut self, step: Step, verdict: Verdict) {
-        let finding = Finding { step, verdict };
+        let sign = self.signs.beside(&verdict);
+        let finding = Finding { step, verdict, sign };
         (self.tell)(&finding);
         self.checked.findings.push(finding);
     }

@@ -12,7 +12,8 @@ impl Sheet<'_> {
         let path = &config.store.path;
         let folder = Store::check_folder(path).and_then(|()| Store::check_writable(path));
         let says = |(): &()| format!("the folder of {} can be used", path.display());
-        if self.take(Step::Folder, folder, says).is_some() && !offline {
+        let is_there = self.take(Step::Folder, folder, says).is_some();
+        if is_there && !offline {
             // Taken and let go at once.
             match Lock::of_the_writer(path) {
                 Err(held @ LockError::Held { .. }) => self.enter(
@@ -25,13 +26,16 @@ impl Sheet<'_> {
             }
         }
         let spent = self.database(config).unwrap_or(0);
-        self.enter(Step::Files, files::verdict(path));
+        // Without a folder there are no files, and that was said.
+        if is_there {
+            self.enter(Step::Files, files::verdict(path));
+        }
         spent
     }
 
     /// Whether there is room for what is expected, as far as it is known by now.
     pub(super) fn room(&mut self, config: &Config) {
-        let count = self.checked.counts.and_then(|counts| counts.plain);
+        let count = self.checked.counts.and_then(|counts| counts.all());
         let expected = count.zip(self.checked.ticket_bytes).map(|(count, bytes)| count.saturating_mul(bytes));
         self.enter(Step::Disk, disk::verdict(&config.store.path, &config.export.dir, expected));
     }

@@ -1,6 +1,7 @@
 //! What the server is asked, from whether it is there to what its lists show.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -8,13 +9,15 @@ use super::{Counts, Sheet, Step, Verdict, certificate, judge};
 use crate::agent::{self, AgentError, now};
 use crate::config::Config;
 use crate::halo::{Coverage, Filter, Halo, Http, Throttle, Wiring};
-use crate::sync::fields::FieldVerdict;
 
 /// The greatest page that HaloITSM gives.
 const PAGE_MAX: u32 = 100;
 
 /// How often a failed request is repeated: somebody is waiting for the answer.
 const RETRIES_MAX: u32 = 1;
+
+/// How long to wait after a 429 that does not say so, for the same reason.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Sheet<'_> {
     /// The server, step by step; `None` where it ends early.
@@ -38,11 +41,17 @@ impl Sheet<'_> {
         let known = secret.is_some();
         let mut terms = agent::terms(config, secret.unwrap_or_else(|| SecretString::from(String::new())));
         terms.retry.max_retries = terms.retry.max_retries.min(RETRIES_MAX);
+        terms.retry.rate_limit_wait = terms.retry.rate_limit_wait.min(PATIENCE);
         let halo = Halo::new(http.clone(), Throttle::new(limit, spent), terms, fastrand::f64);
 
-        let reached = self.answered(Step::Server, halo.reach().await, |reached| {
-            format!("{} answers in {} ms", config.halo.server.as_str(), reached.took.as_millis())
-        })?;
+        let reached = match halo.reach().await {
+            Ok(reached) => reached,
+            Err(error) => {
+                self.enter(Step::Server, Verdict::of(error));
+                return None;
+            }
+        };
+        self.enter(Step::Server, judge::server(reached, &config.halo.server));
         let verdict = if config.halo.server.is_encrypted() {
             certificate::verdict(http.certificate().as_deref(), now())
         } else {
@@ -105,23 +114,16 @@ impl Sheet<'_> {
         self.checked.ticket_bytes = (page.receipt.bytes as u64).checked_div(rows);
         self.enter(Step::PageCap, judge::page_cap(rows, PAGE_MAX.into(), page.list.record_count));
 
-        let apart = counts.open.unwrap_or(0).saturating_add(counts.closed.unwrap_or(0));
-        let plain = counts.plain?;
-        let count = plain.max(apart);
+        let (plain, count) = (counts.plain?, counts.all()?);
         // A list that is shorter than a page tells nothing of how long a page can be.
         let full = if rows < plain { rows } else { PAGE_MAX.into() };
         let (rows, lanes) = (full.min(config.halo.page_size.into()), config.halo.parallel_requests);
         let limit = config.halo.rate_limit;
-        let singles = if self.reads_one_by_one(config) { count } else { 0 };
-        let estimate = judge::first_pass(count, rows, singles, lanes, page.receipt.took, limit);
-        self.checked.first_pass = Some(estimate);
-        self.enter(Step::FirstPass, judge::estimate(estimate, limit));
+        let fields = judge::fields(config.halo.include_custom_fields, &self.checked.calibrations);
+        let takes = |singles| judge::first_pass(count, rows, singles, lanes, page.receipt.took, limit);
+        let (listed, one_by_one) = (takes(0), takes(count));
+        self.checked.first_pass = Some(if fields == judge::Fields::OneByOne { one_by_one } else { listed });
+        self.enter(Step::FirstPass, judge::estimate(listed, one_by_one, fields, limit));
         Some(())
-    }
-    /// Whether custom fields are wanted that the list was found not to tell.
-    fn reads_one_by_one(&self, config: &Config) -> bool {
-        let one_by_one = FieldVerdict::Wrong.word();
-        config.halo.include_custom_fields
-            && self.checked.calibrations.iter().any(|it| it.verdict == one_by_one)
     }
 }

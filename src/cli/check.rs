@@ -34,16 +34,16 @@ pub(super) fn check(arguments: &Arguments, offline: bool) -> Ended {
 
 /// A finding in a line, and what to do in further ones.
 fn in_words(finding: &Finding) -> String {
-    let (sign, causes, help) = match &finding.verdict {
-        Verdict::Good(_) => ("\x1b[32m✓\x1b[0m", Vec::new(), None),
-        Verdict::Warning { help, .. } => ("\x1b[33m!\x1b[0m", Vec::new(), Some(help.clone())),
-        Verdict::Bad(error) => ("\x1b[31m✗\x1b[0m", causes(error), Some(error.help())),
+    let (sign, causes) = match &finding.verdict {
+        Verdict::Good(_) => ("\x1b[32m✓\x1b[0m", Vec::new()),
+        Verdict::Warning { .. } => ("\x1b[33m!\x1b[0m", Vec::new()),
+        Verdict::Bad(error) => ("\x1b[31m✗\x1b[0m", causes(error)),
     };
     let mut text = format!("{sign} {:<14} {}\n", finding.step.word(), printable(&finding.verdict.says()));
     for cause in causes {
         text.push_str(&format!("    cause: {cause}\n"));
     }
-    if let Some(help) = help {
+    if let Some(help) = finding.help() {
         text.push_str(&format!("    help: {}\n", printable(&help)));
     }
     text
@@ -109,17 +109,17 @@ fn as_json(checked: &Checked, offline: bool) -> Value {
 }
 
 fn finding(finding: &Finding) -> Value {
-    let (outcome, causes, help, exit_status) = match &finding.verdict {
-        Verdict::Good(_) => ("good", Vec::new(), None, 0),
-        Verdict::Warning { help, .. } => ("warning", Vec::new(), Some(help.clone()), 0),
-        Verdict::Bad(error) => ("failure", causes(error), Some(error.help()), error.exit_status()),
+    let (outcome, causes, exit_status) = match &finding.verdict {
+        Verdict::Good(_) => ("good", Vec::new(), 0),
+        Verdict::Warning { .. } => ("warning", Vec::new(), 0),
+        Verdict::Bad(error) => ("failure", causes(error), error.exit_status()),
     };
     json!({
         "step": finding.step.word(),
         "outcome": outcome,
         "says": printable(&finding.verdict.says()),
         "cause": causes,
-        "help": help,
+        "help": finding.help().map(|help| printable(&help)),
         "exit_status": exit_status,
     })
 }

@@ -36,6 +36,12 @@ impl ServerUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// Its path, empty on most servers.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.0.path().trim_end_matches('/')
+    }
+
     /// Whether what is sent there is encrypted.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {

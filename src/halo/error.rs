@@ -98,6 +98,11 @@ pub struct Unreadable {
     pub source: ParseError,
 }
 
+/// Whether a body looks like a web page.
+pub(super) fn is_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
+}
+
 fn after(retries: u32) -> String {
     match retries {
         0 => String::new(),
@@ -131,8 +136,7 @@ impl HaloError {
     }
 
     pub(super) fn unreadable(what: &'static str, answer: &Answer, source: ParseError) -> HaloError {
-        let start = answer.body.iter().find(|byte| !byte.is_ascii_whitespace());
-        let html = start == Some(&b'<');
+        let html = is_html(&answer.body);
         HaloError::Unreadable(Unreadable {
             what,
             status: answer.status,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use url::Url;
 
-use super::{Errand, Halo, HaloError};
+use super::error::is_html;
+use super::{Answer, Errand, Halo, HaloError};
 
 /// A server that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Reached {
     pub date: Option<DateTime<Utc>>,
     /// How long the answer took.
     pub took: Duration,
+    /// Whether a web page came where JSON should be.
+    pub is_page: bool,
 }
 
 impl Halo {
@@ -25,7 +28,12 @@ impl Halo {
     pub async fn reach(&self) -> Result<Reached, HaloError> {
         let url = self.terms.server.at("/api/authinfo");
         let errand = Errand { what: "its address", url: &url, also: &[400, 401, 403, 404, 500] };
-        self.ask_openly(&errand, None, |answer| Ok(Reached { date: answer.date, took: answer.took })).await
+        let read = |answer: &Answer| {
+            // An old server answers 404 to this, in whatever form; a page is strange where all is well.
+            let is_page = answer.status == 200 && is_html(&answer.body);
+            Ok(Reached { date: answer.date, took: answer.took, is_page })
+        };
+        self.ask_openly(&errand, None, read).await
     }
 
     /// Where tokens are asked for, with the tenant as the server or the settings name it.

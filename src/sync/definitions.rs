@@ -18,7 +18,7 @@ use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::{CustomField, CustomFields, Stamp, Ticket};
 
 /// Whether the list tells custom fields.
-const LISTED_FIELDS: &str = "custom_fields";
+pub const LISTED_FIELDS: &str = "custom_fields";
 
 /// Where the definitions are from.
 const DEFINITIONS: &str = "field_list";

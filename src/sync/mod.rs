@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
-pub use definitions::SAMPLES_MAX;
+pub use definitions::{LISTED_FIELDS, SAMPLES_MAX};
 pub use names::resolve as resolve_types;
 pub use pass::{Outcome, Pass, Report, Settings};
 pub use settle::same_server;
