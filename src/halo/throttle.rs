@@ -83,7 +83,7 @@ impl Throttle {
             let Some(cell) = self.ring.get(turn % self.ring.len().max(1)) else { return };
             while let Err(not_yet) = cell.check() {
                 let wait = not_yet.wait_time_from(self.clock.now());
-                self.hold(Instant::now() + wait);
+                self.hold(wait);
                 sleep(wait).await;
             }
             // A cell that was taken while the gate closed is given up: its window begins when the
@@ -103,7 +103,7 @@ impl Throttle {
             self.throttled.fetch_add(nanos(more), Ordering::Relaxed);
             *until = Some(closed + more);
         });
-        self.hold(now + wait);
+        self.hold(wait);
     }
 
     /// How long the gate was closed, and will be by what is known now.
@@ -113,11 +113,12 @@ impl Throttle {
 
     /// Until when anybody waits here.
     pub(super) fn holds_until(&self) -> Instant {
-        self.clock.start + Duration::from_nanos(self.holds_until.load(Ordering::Relaxed))
+        let held = Duration::from_nanos(self.holds_until.load(Ordering::Relaxed));
+        self.clock.start.checked_add(held).unwrap_or(self.clock.start)
     }
 
-    fn hold(&self, until: Instant) {
-        let until = nanos(until.saturating_duration_since(self.clock.start));
+    fn hold(&self, wait: Duration) {
+        let until = nanos(self.clock.start.elapsed().saturating_add(wait));
         self.holds_until.fetch_max(until, Ordering::Relaxed);
     }
 

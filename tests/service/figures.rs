@@ -71,6 +71,11 @@ async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
 
     // What the collector reads from the folder is the same, is for everybody, and is whole.
     let file = agent.path(textfile);
+    let until = std::time::Instant::now() + super::daemon::PATIENCE;
+    while !file.exists() {
+        assert!(std::time::Instant::now() < until, "no figures were written\n{}", daemon.story());
+        std::thread::yield_now();
+    }
     let written = fs::read_to_string(&file).unwrap();
     assert_eq!(lint(&written), "");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);

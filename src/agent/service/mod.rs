@@ -50,8 +50,14 @@ use vigil::Vigil;
 /// How often things are looked at where systemd does not want it more often.
 const BEAT_MAX: Duration = Duration::from_secs(10);
 
+/// A watchdog that wants more than that wants the impossible.
+const BEAT_MIN: Duration = Duration::from_millis(10);
+
 /// Looks in the time in which systemd expects a sign: one may be late, and one may be lost.
 const BEATS_A_WATCHDOG: u32 = 4;
+
+/// No clock can tell of moments that are much further away.
+const WAIT_MAX: Duration = Duration::from_hours(24 * 366);
 
 /// How often the database is inspected.
 const INSPECTION: Duration = Duration::from_hours(24);
@@ -91,7 +97,7 @@ pub async fn run(loaded: Loaded, named: Option<PathBuf>, heed: impl Fn(&Config))
             },
             _ = beat.tick() => service.look(),
             ended = ended(&mut service.under_way) => match ended {
-                Ok(ended) => service.settle(ended, &heed).await?,
+                Ok(ended) => service.settle(ended, &heed)?,
                 Err(broken) => return Err(SyncError::Broken(broken).into()),
             },
             () = sleep_until(due), if service.under_way.is_none() => service.begin(),
@@ -126,6 +132,10 @@ struct Service {
     beat: Duration,
     stop: CancellationToken,
     under_way: Option<JoinHandle<Ended>>,
+    /// When the last round began.
+    begun: Instant,
+    /// The figures that are being written to a file.
+    writing: Option<JoinHandle<()>>,
     /// When the next round begins, by the clock that does not step.
     due: Instant,
     /// The same by the clock that people read.
@@ -161,7 +171,8 @@ impl Service {
         let halo = Arc::new(source.open(config, copy.spent(config)?));
         let loaded = Arc::new(loaded);
         let board = Arc::new(Board::new(Arc::clone(&loaded), halo));
-        let beat = Manager::watchdog().map_or(BEAT_MAX, |span| (span / BEATS_A_WATCHDOG).min(BEAT_MAX));
+        let beat = Manager::watchdog().map_or(BEAT_MAX, |span| span / BEATS_A_WATCHDOG);
+        let beat = beat.clamp(BEAT_MIN, BEAT_MAX);
         let endpoint = listener.map(|listener| Endpoint::serve(listener, Arc::clone(&board), beat));
         let now = Instant::now();
         let mut service = Service {
@@ -177,6 +188,8 @@ impl Service {
             beat,
             stop: CancellationToken::new(),
             under_way: None,
+            begun: now,
+            writing: None,
             due: now,
             due_at: super::now(),
             wanted_now: false,
@@ -211,7 +224,8 @@ impl Service {
             tracing::warn!("the database was moved, removed or replaced: opening what has its name now");
             if let Err(error) = self.copy.reopen(&self.loaded.config) {
                 self.tell_trouble(&error.chain(), Some(&error.help()));
-                self.wait(Duration::ZERO, self.trouble.failures());
+                self.begun = Instant::now();
+                self.wait(self.trouble.failures());
                 return;
             }
         }
@@ -225,25 +239,26 @@ impl Service {
             stop: self.stop.clone(),
             inspects: INSPECTION <= self.inspected_at.elapsed(),
         };
+        self.begun = Instant::now();
         self.under_way = Some(tokio::spawn(round.run()));
         self.tell_status();
     }
 
-    /// Lets the next round begin when the rhythm wants it, after one that took that long and was the last
-    /// of so many failures.
-    fn wait(&mut self, took: Duration, failures: u32) {
+    /// Lets the next round begin when the rhythm wants it, after one that was the last of so many failures.
+    fn wait(&mut self, failures: u32) {
         let Sync { interval, jitter, .. } = self.config().sync;
-        self.begin_in(Rhythm { interval, jitter }.wait(took, failures, fastrand::f64()));
+        self.begin_in(Rhythm { interval, jitter }.wait(self.begun.elapsed(), failures, fastrand::f64()));
     }
 
     /// Lets the next round begin so long from now.
     fn begin_in(&mut self, wait: Duration) {
+        let wait = wait.min(WAIT_MAX);
         self.due = Instant::now() + wait;
         self.due_at = super::now().minus(-TimeDelta::from_std(wait).unwrap_or_default());
     }
 
     /// A round is over: what it means, and when the next one begins.
-    async fn settle(&mut self, ended: Ended, heed: &impl Fn(&Config)) -> Result<(), AgentError> {
+    fn settle(&mut self, ended: Ended, heed: &impl Fn(&Config)) -> Result<(), AgentError> {
         let halo = Arc::clone(&self.board.entries().halo);
         self.let_in |= halo.was_let_in();
         let took = ended.took;
@@ -259,17 +274,16 @@ impl Service {
             }
         }
         self.tell_upkeep(&upkeep);
-        {
-            let mut entries = self.board.entries();
-            entries.failures = self.trouble.failures();
-            entries.last_duration = Some(took);
+        self.board.entries().last_duration = Some(took);
+        // Nobody waits for a file on a slow disk; the next figures are as good.
+        if self.writing.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.writing = Some(tokio::spawn(round::write_figures(Arc::clone(&self.board))));
         }
-        round::write_figures(Arc::clone(&self.board)).await;
         if let Some(taken) = self.settings_next.take() {
-            self.take_up(taken, heed)?;
+            self.take_up(taken, heed);
             at_once |= failed;
         }
-        self.wait(took, if failed { self.trouble.failures() } else { 0 });
+        self.wait(if failed { self.trouble.failures() } else { 0 });
         if at_once {
             self.begin_in(Duration::ZERO);
         }
@@ -304,7 +318,7 @@ impl Service {
         self.tell_trouble(&error.chain(), Some(&error.help()));
         match follows {
             Consequence::Reopen => self.copy.reopen(&self.loaded.config).map(|()| true),
-            Consequence::ReadSecretAgain => self.take_new_secret(),
+            Consequence::ReadSecretAgain => Ok(self.take_new_secret()),
             Consequence::End | Consequence::Retry => Ok(false),
         }
     }

@@ -23,23 +23,22 @@ impl Service {
     /// SIGHUP: reads the settings again. Those that cannot be used change nothing.
     pub(super) fn reload(&mut self, heed: &impl Fn(&Config)) {
         Manager::reloading();
-        let taken = self.read_settings().and_then(|taken| {
-            if self.under_way.is_some() {
-                self.settings_next = Some(taken);
-                return Ok(());
-            }
-            self.take_up(taken, heed)?;
-            if self.trouble.failures() != 0 {
-                self.begin_in(Duration::ZERO);
-            } else if Instant::now() + self.config().sync.interval < self.due {
-                self.begin_in(self.config().sync.interval);
-            }
-            Ok(())
-        });
+        let taken = self.read_settings();
         Manager::ready();
         match taken {
-            Ok(()) => {
+            Ok(taken) if self.under_way.is_some() => {
+                tracing::info!("the settings were read again; they are in force when the pass has ended");
+                self.settings_next = Some(taken);
+            }
+            Ok(taken) => {
                 tracing::info!("the settings were read again");
+                self.take_up(taken, heed);
+                let wait = self.due.saturating_duration_since(Instant::now());
+                let failed = self.trouble.failures() != 0;
+                let wanted = if failed { Duration::ZERO } else { self.config().sync.interval };
+                if wanted < wait {
+                    self.begin_in(wanted);
+                }
                 self.tell_status();
             }
             Err(error) => {
@@ -74,16 +73,12 @@ impl Service {
     }
 
     /// Brings settings into force.
-    pub(super) fn take_up(
-        &mut self,
-        (loaded, source): Taken,
-        heed: &impl Fn(&Config),
-    ) -> Result<(), AgentError> {
+    pub(super) fn take_up(&mut self, (loaded, source): Taken, heed: &impl Fn(&Config)) {
         let before = std::mem::replace(&mut self.loaded, loaded);
         self.settings_before.get_or_insert(before);
         heed(self.config());
         self.board.entries().loaded = Arc::clone(&self.loaded);
-        self.ask_anew(source)
+        self.ask_anew(source);
     }
 
     /// Puts the settings before back in force, where there are any that did better; gives whether.
@@ -97,33 +92,33 @@ impl Service {
         };
         tell_refusal(error);
         let source = Source::of(&before)?;
-        self.take_up((before, source), heed)?;
+        self.take_up((before, source), heed);
         self.settings_before = None;
         Ok(true)
     }
 
     /// Takes a secret that was changed where it is kept; gives whether it was.
-    pub(super) fn take_new_secret(&mut self) -> Result<bool, AgentError> {
+    pub(super) fn take_new_secret(&mut self) -> bool {
         let source = Source::of(&self.loaded).ok();
         match source.filter(|source| source.has_another_secret(&self.secret)) {
             Some(source) => {
                 tracing::info!("the secret was changed: using the new one");
-                self.ask_anew(source)?;
-                Ok(true)
+                self.ask_anew(source);
+                true
             }
-            None => Ok(false),
+            None => false,
         }
     }
 
     /// Asks with another secret or on other terms from now on; the promise of the rate limit holds.
-    fn ask_anew(&mut self, source: Source) -> Result<(), AgentError> {
-        let spent = self.copy.spent(self.config())?;
+    fn ask_anew(&mut self, source: Source) {
+        // Where that cannot be read, everything counts as used up, and a window is waited for.
+        let spent = self.copy.spent(self.config()).unwrap_or(u64::MAX);
         self.secret = source.secret();
         let halo = Arc::new(source.open(self.config(), spent));
         let mut entries = self.board.entries();
         entries.traffic_before = entries.traffic_before.plus(&entries.halo.traffic());
         entries.halo = halo;
-        Ok(())
     }
 }
 

@@ -67,6 +67,7 @@ impl Service {
 
     /// That passes are complete again.
     pub(super) fn tell_recovery(&mut self) {
+        self.board.entries().failures = 0;
         if let Some(failures) = self.trouble.ended() {
             tracing::info!(failures, "recovered after {failures} failures");
         }
@@ -76,6 +77,7 @@ impl Service {
     pub(super) fn tell_trouble(&mut self, cause: &str, help: Option<&str>) {
         let worth = self.trouble.failed(cause);
         let failures = self.trouble.failures();
+        self.board.entries().failures = failures;
         match worth {
             Worth::News => {
                 let help = help.map_or(String::new(), |help| format!(" ({help})"));

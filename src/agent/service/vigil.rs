@@ -55,7 +55,9 @@ impl Vigil {
         (self.work, self.ticks) = (signs.work, signs.ticks);
         self.stuck = match signs.patience {
             _ if !signs.writer_answered && !computes => Some(Stuck::Writer),
-            Some(patience) if self.since + patience <= now => Some(Stuck::Work(now - self.since)),
+            Some(patience) if patience <= now.saturating_duration_since(self.since) => {
+                Some(Stuck::Work(now.saturating_duration_since(self.since)))
+            }
             _ => None,
         };
         self.stuck

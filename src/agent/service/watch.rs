@@ -35,7 +35,10 @@ impl Service {
             writer_answered,
             patience: match stage {
                 Stage::Idle => None,
-                Stage::Pass => Some(config.halo.request_timeout + config.store.busy_timeout + PATIENCE),
+                Stage::Pass => {
+                    let longest = config.halo.request_timeout.saturating_add(config.store.busy_timeout);
+                    Some(longest.saturating_add(PATIENCE))
+                }
                 Stage::Upkeep => Some(PATIENCE_WITH_UPKEEP),
             },
             holds_until: halo.holds_until(),
