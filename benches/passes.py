@@ -282,7 +282,7 @@ def used_by(process):
 def at_rest(base, minutes=5):
     """The service when nothing happens: what its passes cost, and what stays in memory after the first one."""
     process, server = simulator(STANDARD)
-    for name, environment in (("as it is", {}), ("as the unit has it", {"MALLOC_ARENA_MAX": "2"})):
+    for name, environment in (("as it is", {}), ("as the unit has it", {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"})):
         folder = base / name.replace(" ", "-")
         config = settings(folder, server)
         config.write_text(config.read_text() + '[sync]\ninterval = "1m"\njitter = "0%"\n')

@@ -1,5 +1,7 @@
 //! Passes: what each of them asked for and did, and how it ended.
 
+use rusqlite::OptionalExtension as _;
+
 use super::{Snapshot, StoreError, Writing};
 use crate::ticket::Stamp;
 
@@ -53,6 +55,15 @@ impl Snapshot<'_> {
                 deleted: number(6)?,
             })
         })?)
+    }
+
+    /// Whether the pass before this one failed.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn failed_before(&self, run_id: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT outcome IS 'failed' FROM runs WHERE run_id < ?1 ORDER BY run_id DESC LIMIT 1";
+        Ok(self.connection.query_row(sql, [run_id], |row| row.get(0)).optional()?.unwrap_or(false))
     }
 
     /// How many requests passes may have made since `since`; of a pass that was killed, `unrecorded` more

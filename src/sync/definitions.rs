@@ -13,7 +13,7 @@ use super::fields::{Consequence, FieldSource, FieldVerdict, Sample, compare, con
 use super::names::DAILY;
 use super::pass::Pass;
 use crate::halo::{Coverage, Filter, HaloError, ListQuery, Single};
-use crate::store::StoredRow;
+use crate::store::{StoreError, StoredRow};
 use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::{CustomField, CustomFields, Stamp, Ticket};
 
@@ -51,8 +51,13 @@ impl Pass {
             self.define_fields().await?;
         }
         let source = self.field_source()?;
-        let never_tried = self.store.lock().read(|snapshot| snapshot.verdict(LISTED_FIELDS))?.is_none();
-        if never_tried && self.refuses_fields(&source).await? {
+        // What was told once may be refused from some day on: then a pass has failed.
+        let in_doubt = self.store.lock().read(|snapshot| {
+            Ok::<_, StoreError>(
+                snapshot.verdict(LISTED_FIELDS)?.is_none() || snapshot.failed_before(self.run_id)?,
+            )
+        })?;
+        if in_doubt && self.refuses_fields(&source).await? {
             let details = "the list refuses `include_custom_fields`".to_owned();
             // An earlier walk, which was interrupted, may have got an answer.
             let wrong = (FieldVerdict::Wrong, Consequence::OweAll);

@@ -34,6 +34,9 @@ type Detour = fn(&mut Url);
 /// What becomes of the body of an answer on its way.
 type Alteration = fn(&Url, &[u8]) -> Option<Vec<u8>>;
 
+/// Which requests the server does not understand.
+type Strangeness = fn(&Url) -> bool;
+
 /// The way to the server: counts list requests, and lets things happen between them.
 struct Wire {
     world: Arc<World>,
@@ -41,6 +44,7 @@ struct Wire {
     deeds: Mutex<Vec<(u64, Deed)>>,
     detour: Mutex<Option<Detour>>,
     alteration: Mutex<Option<Alteration>>,
+    strangeness: Mutex<Option<Strangeness>>,
     body_max: Mutex<usize>,
 }
 
@@ -62,6 +66,9 @@ impl Wire {
         }
         let url = ask.url.clone();
         let mut answer = self.world.send(ask).await?;
+        if self.strangeness.lock().unwrap().is_some_and(|is_strange| is_strange(&url)) {
+            (answer.status, answer.body) = (400, Vec::new().into());
+        }
         if let Some(altered) = self.alteration.lock().unwrap().and_then(|alter| alter(&url, &answer.body)) {
             answer.body = altered.into();
         }
@@ -111,6 +118,7 @@ impl Desk {
             deeds: Mutex::default(),
             detour: Mutex::default(),
             alteration: Mutex::default(),
+            strangeness: Mutex::default(),
             body_max: Mutex::new(64 << 20),
         };
         let settings = sync::Settings {
@@ -181,6 +189,11 @@ impl Desk {
     /// Changes the bodies of answers on their way, or not any more.
     pub(crate) fn alter(&self, alteration: Option<Alteration>) {
         *self.wire.alteration.lock().unwrap() = alteration;
+    }
+
+    /// Answers what is strange to the server with 400; `None` ends that.
+    pub(crate) fn refuse(&self, strangeness: Option<Strangeness>) {
+        *self.wire.strangeness.lock().unwrap() = strangeness;
     }
 
     /// Answers that are longer are too large.

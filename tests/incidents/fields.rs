@@ -354,3 +354,36 @@ fn a_pass_that_is_stopped_while_it_reads_details_owes_the_rest() {
         desk.assert_equal("stopped and gone on");
     });
 }
+
+/// A list that knew the parameter and refuses it from some day on: one pass fails, the next one finds out why, and goes on
+/// ticket by ticket.
+#[test]
+fn a_list_that_begins_to_refuse_custom_fields_fails_one_pass_and_no_more() {
+    virtually(async {
+        let desk = desk(40, &[]);
+        desk.good().await;
+        assert_eq!(desk.verdict("custom_fields"), "listed");
+        minutes(30).await;
+        type_into(&desk, desk.ids()[4], 121, "CC-new");
+        desk.refuse(Some(|url| url.query().is_some_and(|query| query.contains("include_custom_fields"))));
+        assert!(desk.sync().await.is_err(), "the list was refused, and nobody noticed");
+        minutes(5).await;
+        desk.good().await;
+        assert_eq!((desk.verdict("custom_fields").as_str(), debts(&desk)), ("one_by_one", vec![]));
+        desk.assert_equal("ticket by ticket");
+        desk.assert_fields_equal("ticket by ticket");
+
+        // Any other failure is no reason to believe that: one request more, and the list tells them as before.
+        let other = self::desk(40, &[]);
+        other.good().await;
+        minutes(30).await;
+        other.inject("list@x9:status=503");
+        assert!(other.sync().await.is_err());
+        other.heal();
+        other.forget();
+        other.good().await;
+        assert_eq!((other.verdict("custom_fields").as_str(), other.lists()), ("listed", 2));
+        other.good().await;
+        assert_eq!(other.lists(), 3, "the list was tried again although nothing had failed");
+    });
+}

@@ -186,6 +186,26 @@ async fn at_any_moment_sigterm_ends_it_with_0_and_leaves_a_sound_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_signals_is_weathered_and_being_told_twice_to_end_is_the_same_as_once() {
+    let simulator = serve(250).await;
+    let agent = Agent::of(&simulator.url(), RARE);
+    let mut daemon = Daemon::start(&agent);
+    daemon.logged("complete: full walk");
+    for _ in 0..200 {
+        daemon.signal(Signal::HUP);
+        daemon.signal(Signal::USR1);
+        daemon.signal(Signal::PIPE);
+    }
+    daemon.logged("the settings were read again");
+    simulator.with(|server| server.edit_some(3, Utc::now()));
+    daemon.signal(Signal::USR1);
+    daemon.logged("3 updated");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(daemon.lines_with(" WARN ") + daemon.lines_with(" ERROR "), 0, "{}", daemon.story());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupt_from_the_keyboard_ends_it_with_130() {
     let simulator = serve(250).await;
     let agent = Agent::of(&simulator.url(), QUICK);
