@@ -32,6 +32,8 @@ pub struct Policy {
     pub max_retries: u32,
     /// How long to wait after a 429 that does not say how long.
     pub rate_limit_wait: Duration,
+    /// A server that asks to wait longer is not waited for.
+    pub patience: Duration,
 }
 
 /// What to do next.
@@ -66,6 +68,7 @@ pub fn verdict(failure: Failure, retries: u32, renewed: bool, policy: &Policy, c
         Failure::Unauthorized if !renewed => Verdict::RenewToken,
         Failure::Unauthorized | Failure::Refused => Verdict::GiveUp,
         Failure::Unreadable if UNREADABLE_RETRIES <= retries => Verdict::GiveUp,
+        Failure::Throttled { retry_after: Some(told) } if policy.patience < told => Verdict::GiveUp,
         _ if policy.max_retries <= retries => Verdict::GiveUp,
         Failure::Throttled { retry_after } => {
             let told = retry_after.unwrap_or(policy.rate_limit_wait);
@@ -97,7 +100,8 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    const POLICY: Policy = Policy { max_retries: 5, rate_limit_wait: Duration::from_mins(1) };
+    const POLICY: Policy =
+        Policy { max_retries: 5, rate_limit_wait: Duration::from_mins(1), patience: Duration::MAX };
 
     #[rstest]
     #[case::as_told(Some(30), 30)]
@@ -108,6 +112,19 @@ mod tests {
         let failure = Failure::Throttled { retry_after: told.map(Duration::from_secs) };
         let expected = Verdict::CloseGate(Duration::from_secs(waits));
         assert_eq!(verdict(failure, 0, false, &POLICY, 0.5), expected);
+    }
+
+    #[rstest]
+    #[case::as_long_as_that(Some(5), false)]
+    #[case::longer(Some(6), true)]
+    #[case::by_the_settings(None, false)]
+    fn a_server_that_asks_for_too_much_patience_is_not_waited_for(
+        #[case] told: Option<u64>,
+        #[case] gives_up: bool,
+    ) {
+        let failure = Failure::Throttled { retry_after: told.map(Duration::from_secs) };
+        let policy = Policy { patience: Duration::from_secs(5), ..POLICY };
+        assert_eq!(verdict(failure, 0, false, &policy, 0.5) == Verdict::GiveUp, gives_up);
     }
 
     #[test]

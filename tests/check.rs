@@ -21,7 +21,7 @@ use halosync::simulator::{Fault, Server, Settings, Simulator};
 use rstest::rstest;
 use serde_json::Value as Json;
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
-use support::schema::{assert_closed, assert_holds};
+use support::schema::Schema;
 use support::tls::{Front, Wanted};
 
 async fn serve(knobs: &[&str]) -> Simulator {
@@ -48,7 +48,7 @@ fn check(agent: &Agent, more: &[&str], status: i32) -> Json {
     assert!(!told.contains(CLIENT_SECRET) && errors.is_empty(), "{told}{errors}");
     let found: Json = serde_json::from_str(&told).unwrap();
     assert_eq!(found["exit_status"], status);
-    assert_holds("check", &found);
+    Schema::of("check").holds(&found);
     found
 }
 
@@ -89,7 +89,6 @@ async fn where_all_is_well_every_step_says_so_and_four_list_requests_are_made() 
     }
     let lists = simulator.with(|server| server.log().lists());
     assert_eq!(lists, 4);
-    assert_closed("check", &found);
 
     let told = agent.run(&["check"]).success().get_output().stdout.clone();
     let told = String::from_utf8(told).unwrap();
@@ -220,11 +219,13 @@ fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
 #[case::the_login_type_is_not_agent(&["application=user"], "", &[], "coverage", 77, "log in as an agent (login type \"Agent\")")]
 #[case::not_a_service(&["application=other"], "", &[], "token", 77, "\"Client ID and Secret (Services)\"")]
 #[case::no_tenant(&["tenant=required"], "", &[], "token", 69, "check `tenant`")]
-#[case::no_such_scope(&[], "scope = \"read:everything\"", &["token:status=400"], "token", 65, "check")]
+#[case::a_scope_without_tickets(&[], "scope = \"read:assets\"", &[], "coverage", 77, "have the scope read:tickets or all")]
 #[case::a_portal(&[], "", &["list:html"], "coverage", 65, "a web page came where JSON should be: check server_url")]
 #[case::a_wrong_tenant(&["tenant=required"], "tenant = \"nobodys\"\nmax_retries = 0", &[], "token", 69, "a wrong one is answered like this too")]
 #[case::a_token_without_a_scope(&[], "", &["list:status=401"], "coverage", 77, "have the scope read:tickets or all")]
 #[case::the_limit_is_used_up_at_once(&[], "", &["any:throttle=1"], "server", 75, "other integrations may share the limit")]
+#[case::the_limit_is_used_up_for_long(&[], "", &["any:throttle=600"], "server", 75, "other integrations may share the limit")]
+#[case::a_proxy_that_wants_a_login(&[], "", &["any:html=407"], "server", 65, "a proxy in between wants a login")]
 #[case::a_maintenance_page(&[], "", &["any:html=503"], "server", 69, "under maintenance")]
 #[case::a_firewall(&[], "", &["token:html=403"], "token", 77, "a firewall or proxy may be in between")]
 #[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the address it points to")]
@@ -255,6 +256,8 @@ async fn a_mistake_of_the_set_up_is_named_where_it_shows(
 #[rstest]
 #[case::nobody_sees_a_ticket(hide_all, "coverage", "needs permissions for teams, clients and ticket types")]
 #[case::the_clock_is_off(an_hour_slow, "clock", "set this machine's clock")]
+#[case::the_scope_is_not_known(no_such_scope, "token", "set `scope` to one that the API application has")]
+#[case::a_proxy_drops_the_date(no_date, "clock", "see whether a proxy in between removes the header")]
 #[case::names_are_forbidden(no_names, "ticket types", "tickets are copied all the same")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_odd_about_the_server_is_a_warning_that_says_what_it_means(
@@ -278,6 +281,14 @@ fn hide_all(server: &mut Server) {
 
 fn an_hour_slow(server: &mut Server) {
     server.set_clock_offset(TimeDelta::hours(-1));
+}
+
+fn no_such_scope(server: &mut Server) {
+    server.knobs().set("scope_read_tickets=off").unwrap();
+}
+
+fn no_date(server: &mut Server) {
+    server.knobs().set("date_header=off").unwrap();
 }
 
 fn no_names(server: &mut Server) {

@@ -478,7 +478,7 @@ fn terms(auth_url: Option<&str>, max_retries: u32) -> Terms {
         client_id: agent::CLIENT_ID.into(),
         client_secret: SecretString::from(agent::CLIENT_SECRET.to_owned()),
         scope: "read:tickets".into(),
-        retry: Policy { max_retries, rate_limit_wait: Duration::from_mins(1) },
+        retry: Policy { max_retries, rate_limit_wait: Duration::from_mins(1), patience: Duration::MAX },
     }
 }
 

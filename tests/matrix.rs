@@ -308,7 +308,11 @@ impl Desk {
             client_id: "halosync-demo".into(),
             client_secret: "demo-secret".to_owned().into(),
             scope: "read:tickets".into(),
-            retry: Policy { max_retries: 5, rate_limit_wait: Duration::from_mins(1) },
+            retry: Policy {
+                max_retries: 5,
+                rate_limit_wait: Duration::from_mins(1),
+                patience: Duration::MAX,
+            },
         };
         let transport: Arc<World> = Arc::clone(&self.world);
         let halo = Halo::new(transport, Throttle::new(limit, spent), terms, || 0.5);

@@ -71,7 +71,7 @@ impl Desk {
             client_id: "halosync-demo".into(),
             client_secret: "demo-secret".to_owned().into(),
             scope: "read:tickets".into(),
-            retry: Policy { max_retries: self.max_retries, rate_limit_wait: WAIT },
+            retry: Policy { max_retries: self.max_retries, rate_limit_wait: WAIT, patience: Duration::MAX },
         };
         let transport: Arc<World> = Arc::clone(&self.world);
         let halo = Halo::new(transport, Throttle::new(self.limit, spent), terms, || 0.5);

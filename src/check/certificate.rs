@@ -1,6 +1,6 @@
 //! Whose certificate the server has, and for how long.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use chrono::{DateTime, TimeDelta};
 use x509_parser::extensions::GeneralName;
@@ -43,7 +43,13 @@ fn names(certificate: &X509Certificate<'_>) -> String {
     let names: Vec<_> = names
         .filter_map(|name| match name {
             GeneralName::DNSName(name) => Some((*name).to_owned()),
-            GeneralName::IPAddress([a, b, c, d]) => Some(Ipv4Addr::new(*a, *b, *c, *d).to_string()),
+            GeneralName::IPAddress(bytes) => {
+                let short = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                short
+                    .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
+                    .ok()
+                    .map(|it| it.to_string())
+            }
             _ => None,
         })
         .collect();

@@ -86,10 +86,10 @@ fn judge(copy: &Disk, package: Option<&Disk>, needed: u64, for_package: u64) -> 
     ))
 }
 
-/// The disk of the nearest folder that is there.
+/// The disk of the folder itself, or of the nearest one above that is there: a folder may be a disk of its own.
 fn disk(path: &Path) -> Option<Disk> {
     let path = std::path::absolute(path).ok()?;
-    let folder = path.ancestors().skip(1).find(|it| it.is_dir())?.to_owned();
+    let folder = path.ancestors().find(|it| it.is_dir())?.to_owned();
     let room = rustix::fs::statvfs(&folder).ok()?;
     let kind = rustix::fs::statfs(&folder).ok()?.f_type.cast_unsigned() & 0xFFFF_FFFF;
     Some(Disk {
@@ -110,6 +110,14 @@ fn megabytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_may_be_a_disk_of_its_own_and_one_that_is_not_there_is_on_that_above() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path().to_owned(), folder.path().join("export/later")] {
+            assert_eq!(disk(&path).unwrap().folder, folder.path());
+        }
+    }
 
     #[test]
     fn a_disk_that_is_too_small_or_not_of_this_machine_is_warned_of() {

@@ -81,6 +81,19 @@ pub(super) fn authorisation(endpoint: &Url, auth_is_set: bool, tenant_is_set: bo
     Verdict::Good(format!("tokens are at {place} ({}), {tenant}", source(auth_is_set)))
 }
 
+/// The token, and its scope where `instead` of the wanted one there is another.
+pub(super) fn token(scope: &str, instead: Option<&str>) -> Verdict {
+    match instead {
+        None => Verdict::Good(format!("the client gets a token for `{scope}`")),
+        Some(instead) => Verdict::warning(
+            format!("the server does not know the scope `{scope}`: the client gets a token for `{instead}`"),
+            format!(
+                "set `scope` to one that the API application has; with `{instead}` it may see more than it needs"
+            ),
+        ),
+    }
+}
+
 /// The numbers of the wanted ticket types, and whether they exist.
 pub(super) fn ticket_types(
     wanted: &[String],

@@ -24,9 +24,7 @@ use signs::Signs;
 pub use step::Step;
 
 use crate::agent::{self, AgentError, Loaded, SecretPlace};
-use crate::halo::HaloError;
 use crate::store::Calibration;
-use crate::sync::SyncError;
 
 /// How a step stands.
 #[derive(Debug)]
@@ -203,16 +201,6 @@ impl Sheet<'_> {
                 None
             }
         }
-    }
-
-    /// The same for what the server answered.
-    fn answered<T>(
-        &mut self,
-        step: Step,
-        answered: Result<T, HaloError>,
-        says: impl FnOnce(&T) -> String,
-    ) -> Option<T> {
-        self.take(step, answered.map_err(SyncError::from), says)
     }
 
     fn secret(&mut self, loaded: &Loaded, offline: bool) -> Option<SecretString> {

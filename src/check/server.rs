@@ -16,7 +16,7 @@ const PAGE_MAX: u32 = 100;
 /// How often a failed request is repeated: somebody is waiting for the answer.
 const RETRIES_MAX: u32 = 1;
 
-/// How long to wait after a 429 that does not say so, for the same reason.
+/// How long a server that is throttled is waited for, for the same reason.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Sheet<'_> {
@@ -42,6 +42,7 @@ impl Sheet<'_> {
         let mut terms = agent::terms(config, secret.unwrap_or_else(|| SecretString::from(String::new())));
         terms.retry.max_retries = terms.retry.max_retries.min(RETRIES_MAX);
         terms.retry.rate_limit_wait = terms.retry.rate_limit_wait.min(PATIENCE);
+        terms.retry.patience = PATIENCE;
         let halo = Halo::new(http.clone(), Throttle::new(limit, spent), terms, fastrand::f64);
 
         let reached = match halo.reach().await {
@@ -74,7 +75,13 @@ impl Sheet<'_> {
         if !known {
             return None;
         }
-        self.answered(Step::Token, halo.sign_in().await, |()| "the client gets a token".into())?;
+        match halo.sign_in().await {
+            Ok(instead) => self.enter(Step::Token, judge::token(&config.halo.scope, instead)),
+            Err(error) => {
+                self.enter(Step::Token, Verdict::of(error));
+                return None;
+            }
+        }
         let (types, verdict) = judge::ticket_types(&config.halo.ticket_types, halo.ticket_types().await);
         let failed = matches!(verdict, Verdict::Bad(_));
         self.enter(Step::TicketTypes, verdict);

@@ -1,7 +1,8 @@
 //! `halosync completions` and `halosync man`: what a package installs beside the program.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory as _};
@@ -36,9 +37,15 @@ pub(super) fn man(dir: Option<&Path>) -> Ended {
     for (name, text) in pages {
         let path = dir.join(name);
         let text = text.map_err(Failure::Output)?;
-        fs::write(&path, text).map_err(|source| AgentError::CannotCreate { path, source })?;
+        publish(&path, &text).map_err(|source| AgentError::CannotCreate { path, source })?;
     }
     Ok(0)
+}
+
+/// Writes a page for everybody: the mask of the process keeps from others what it makes, which a manual is not.
+fn publish(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, Permissions::from_mode(0o644))
 }
 
 type Page = (PathBuf, io::Result<String>);

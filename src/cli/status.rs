@@ -67,8 +67,9 @@ fn in_words(standing: &Standing) -> String {
     line("state", state.into());
     line("complete until", when(standing, mark.and_then(|mark| mark.covered_until)));
     line("last complete", when(standing, health.last_complete_at));
-    let outcome = health.last_full_outcome.as_deref().map_or(String::new(), |it| format!(", {it}"));
-    line("last full walk", format!("{}{outcome}", when(standing, health.last_full_at)));
+    let full = health.last_full.as_ref();
+    let proven = full.map_or(String::new(), |walk| format!(", {}", walk.outcome));
+    line("last full walk", when(standing, full.map(|walk| walk.ended_at)) + &proven);
     if let Some(walk) = &health.last_walk {
         let figures = &walk.figures;
         let counted = figures.record_count.map_or("no count".to_owned(), |count| count.to_string());
@@ -160,8 +161,8 @@ fn as_json(standing: &Standing, fresh: bool) -> Value {
         "newest_seen": spelled(mark.and_then(|mark| mark.newest_seen)),
         "last_complete_at": spelled(health.last_complete_at),
         "last_complete_age_seconds": age_seconds(health.last_complete_at),
-        "last_full_at": spelled(health.last_full_at),
-        "last_full_outcome": health.last_full_outcome,
+        "last_full_at": spelled(health.last_full.as_ref().map(|walk| walk.ended_at)),
+        "last_full_outcome": health.last_full.as_ref().map(|walk| &walk.outcome),
         "last_walk": health.last_walk.as_ref().map(|walk| json!({
             "kind": walk.kind,
             "outcome": walk.outcome,

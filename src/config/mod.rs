@@ -293,6 +293,7 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
         retry: Policy {
             max_retries: reader.integer(HALO, "max_retries", 0..=20, 5),
             rate_limit_wait: reader.duration(HALO, "rate_limit_wait", Duration::from_mins(1)),
+            patience: Duration::MAX,
         },
         rate_limit: reader
             .parsed(HALO, "rate_limit", "requests in a window, such as \"300/5m\"", RateLimit::parse)

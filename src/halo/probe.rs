@@ -50,11 +50,13 @@ impl Halo {
         self.keyring.try_lock().is_ok_and(|keyring| keyring.has_token())
     }
 
-    /// Gets a token, unless there is one that is still good.
+    /// Gets a token, unless there is one that is still good. Gives the scope that was taken in the place of the
+    /// configured one, where the server does not know that.
     ///
     /// # Errors
     /// [`HaloError`]
-    pub async fn sign_in(&self) -> Result<(), HaloError> {
-        self.token(None).await.map(|_| ())
+    pub async fn sign_in(&self) -> Result<Option<&'static str>, HaloError> {
+        self.token(None).await?;
+        Ok(self.keyring.lock().await.other_scope())
     }
 }

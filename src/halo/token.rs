@@ -50,6 +50,11 @@ impl Keyring {
     pub(super) fn has_token(&self) -> bool {
         self.token.is_some()
     }
+
+    /// What the server took, where it did not take the configured scope.
+    pub(super) fn other_scope(&self) -> Option<&'static str> {
+        self.scope
+    }
 }
 
 /// What a request for a token is for, in messages.

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 /// Bytes of the -shm file that are locked by whoever reads: `WAL_READ_LOCK(i)` is byte 120 + 3 + i, of five
 /// (<https://www.sqlite.org/walformat.html>, 2.3.1).
@@ -37,17 +38,48 @@ impl Holders {
     #[must_use]
     pub fn of(database: &Path) -> Holders {
         let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-        let inode = |suffix: &str| {
+        let place = |suffix: &str| {
             let mut name = OsString::from(database.as_os_str());
             name.push(suffix);
-            fs::metadata(PathBuf::from(name)).ok().map(|it| it.ino())
+            Place::of(&PathBuf::from(name))
         };
-        let agent = inode(".lock").and_then(|inode| writer(&locks, inode));
+        let agent = place(".lock").and_then(|place| writer(&locks, place));
         let own = [Some(std::process::id()), agent];
-        let pids = inode("-shm").map(|inode| readers(&locks, inode)).unwrap_or_default();
+        let pids = place("-shm").map(|place| readers(&locks, place)).unwrap_or_default();
         let others = pids.into_iter().filter(|pid| !own.contains(&Some(*pid)));
         Holders { agent, readers: others.map(|pid| Reader { pid, program: program(pid) }).collect() }
     }
+}
+
+/// Where a file is, in the numbers of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// Its file system. Not what stat(2) tells, which is another one where they are stacked; not known before
+    /// Linux 5.8.
+    device: Option<(u32, u32)>,
+    inode: u64,
+}
+
+impl Place {
+    fn of(path: &Path) -> Option<Place> {
+        let told =
+            rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::MNT_ID).ok()?;
+        let mount = (told.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(told.stx_mnt_id);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        Some(Place { device: mount.and_then(|mount| device(&mounts, mount)), inode: told.stx_ino })
+    }
+
+    fn is_of(self, held: &Held<'_>) -> bool {
+        self.inode == held.inode && self.device.is_none_or(|device| device == held.device)
+    }
+}
+
+/// The device of a mount, by its number (proc(5), mountinfo).
+fn device(mounts: &str, mount: u64) -> Option<(u32, u32)> {
+    let mut lines = mounts.lines().map(str::split_whitespace);
+    let device = lines.find_map(|mut words| (words.next()?.parse() == Ok(mount)).then(|| words.nth(1))?)?;
+    let (major, minor) = device.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// A lock as `/proc/locks` has it (proc(5)).
@@ -55,35 +87,38 @@ struct Held<'l> {
     kind: &'l str,
     access: &'l str,
     pid: u32,
+    device: (u32, u32),
     inode: u64,
     from: u64,
     to: u64,
 }
 
-/// The locks that are held; those that are only waited for stand behind an arrow. The device is left out:
-/// that of a stacked file system is not the one that stat(2) tells.
+/// The locks that are held; those that are only waited for stand behind an arrow.
 fn held(locks: &str) -> impl Iterator<Item = Held<'_>> {
     locks.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(1);
         let (kind, _, access) = (words.next()?, words.next()?, words.next()?);
         let pid = words.next()?.parse().ok().filter(|pid| 0 < *pid)?;
-        let inode = words.next()?.rsplit(':').next()?.parse().ok()?;
+        let mut file = words.next()?.split(':');
+        let mut hexadecimal = || u32::from_str_radix(file.next()?, 16).ok();
+        let device = (hexadecimal()?, hexadecimal()?);
+        let inode = file.next()?.parse().ok()?;
         let from = words.next()?.parse().ok()?;
         let to = words.next().map_or(u64::MAX, |to| to.parse().unwrap_or(u64::MAX));
-        Some(Held { kind, access, pid, inode, from, to })
+        Some(Held { kind, access, pid, device, inode, from, to })
     })
 }
 
-/// Who holds the lock file of this inode.
-fn writer(locks: &str, inode: u64) -> Option<u32> {
-    held(locks).find(|it| it.kind == "FLOCK" && it.access == "WRITE" && it.inode == inode).map(|it| it.pid)
+/// Who holds the lock file that is there.
+fn writer(locks: &str, place: Place) -> Option<u32> {
+    held(locks).find(|it| it.kind == "FLOCK" && it.access == "WRITE" && place.is_of(it)).map(|it| it.pid)
 }
 
-/// Who holds a read mark in the -shm file of this inode.
-fn readers(locks: &str, inode: u64) -> BTreeSet<u32> {
+/// Who holds a read mark in the -shm file that is there.
+fn readers(locks: &str, place: Place) -> BTreeSet<u32> {
     let is_mark = |it: &Held<'_>| it.from <= *READ_MARKS.end() && *READ_MARKS.start() <= it.to;
-    let readers = held(locks)
-        .filter(|it| it.kind == "POSIX" && it.access == "READ" && it.inode == inode && is_mark(it));
+    let readers =
+        held(locks).filter(|it| it.kind == "POSIX" && it.access == "READ" && place.is_of(it) && is_mark(it));
     readers.map(|it| it.pid).collect()
 }
 
@@ -107,15 +142,31 @@ mod tests {
 7: FLOCK  ADVISORY  WRITE 815 fe:00:99 0 EOF
 8: FLOCK  ADVISORY  READ  816 fe:00:98 0 EOF
 9: LEASE  ACTIVE    READ  817
+10: FLOCK  ADVISORY  WRITE 818 00:1b:97 0 EOF
 ";
+
+    fn on_disk(inode: u64) -> Place {
+        Place { device: Some((254, 0)), inode }
+    }
 
     #[test]
     fn only_who_holds_a_read_mark_of_the_file_reads_and_only_a_held_lock_counts() {
-        assert_eq!(readers(LOCKS, 77).into_iter().collect::<Vec<_>>(), [4711, 4715]);
-        assert_eq!(readers(LOCKS, 78).into_iter().collect::<Vec<_>>(), [4714]);
-        assert_eq!(readers(LOCKS, 79).len(), 0);
-        assert_eq!(writer(LOCKS, 99), Some(815));
-        assert_eq!(writer(LOCKS, 98), None);
-        assert_eq!((readers("", 77).len(), writer("nonsense\n\n", 99)), (0, None));
+        assert_eq!(readers(LOCKS, on_disk(77)).into_iter().collect::<Vec<_>>(), [4711, 4715]);
+        assert_eq!(readers(LOCKS, on_disk(78)).into_iter().collect::<Vec<_>>(), [4714]);
+        assert_eq!(readers(LOCKS, on_disk(79)).len(), 0);
+        assert_eq!(writer(LOCKS, on_disk(99)), Some(815));
+        assert_eq!(writer(LOCKS, on_disk(98)), None);
+        assert_eq!((readers("", on_disk(77)).len(), writer("nonsense\n\n", on_disk(99))), (0, None));
+    }
+
+    #[test]
+    fn a_file_of_the_same_number_on_another_disk_is_another_file() {
+        assert_eq!(writer(LOCKS, on_disk(97)), None);
+        assert_eq!(writer(LOCKS, Place { device: Some((0, 27)), inode: 97 }), Some(818));
+        assert_eq!(writer(LOCKS, Place { device: None, inode: 97 }), Some(818));
+        let mounts = "22 1 254:0 / / rw - ext4 /dev/vda rw\n31 22 0:27 / /dev/shm rw - tmpfs tmpfs rw\n";
+        for (mount, expected) in [(22, Some((254, 0))), (31, Some((0, 27))), (2, None)] {
+            assert_eq!(device(mounts, mount), expected);
+        }
     }
 }

@@ -42,7 +42,7 @@ pub use read::{Health, LastRun, Snapshot, StoredRow};
 pub use runs::{RunEnd, RunFigures};
 pub use upsert::{Applied, Departed, Departure, FieldsRead, Paid, Sighting, Told};
 pub use wal::{Checkpoint, size_of_wal};
-pub use walks::{LastWalk, Place, Unfinished, WalkFigures, WalkOutcome};
+pub use walks::{LastFull, LastWalk, Place, Unfinished, WalkFigures, WalkOutcome};
 
 /// The database, open for writing or for reading only.
 pub struct Store {

@@ -6,7 +6,7 @@ use roaring::RoaringTreemap;
 use rusqlite::Connection;
 
 use super::mark::stamp;
-use super::{Calibration, LastWalk, StoreError, Unfinished};
+use super::{Calibration, LastFull, LastWalk, StoreError, Unfinished};
 use crate::ticket::Stamp;
 use crate::watermark::Watermark;
 
@@ -34,10 +34,8 @@ pub struct Health {
     pub rejects: u64,
     /// When a pass last ended complete.
     pub last_complete_at: Option<Stamp>,
-    /// When a full walk was last counted.
-    pub last_full_at: Option<Stamp>,
-    /// Whether that walk was `counted`, or `confirmed` what the walks before it had brought.
-    pub last_full_outcome: Option<String>,
+    /// The full walk that was last counted.
+    pub last_full: Option<LastFull>,
     /// The last walk that ended.
     pub last_walk: Option<LastWalk>,
     /// A full walk that was interrupted.
@@ -168,8 +166,7 @@ impl Snapshot<'_> {
             absences: count("absences")?,
             rejects: count("rejects")?,
             last_complete_at,
-            last_full_at: self.last_full()?,
-            last_full_outcome: self.last_full_outcome()?,
+            last_full: self.last_full()?,
             last_walk: self.last_walk()?,
             unfinished: self.unfinished()?,
             runs: self.last_runs(runs)?,

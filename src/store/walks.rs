@@ -63,6 +63,15 @@ pub struct LastWalk {
     pub figures: WalkFigures,
 }
 
+/// The full walk that was last counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastFull {
+    /// When it ended, by the local clock.
+    pub ended_at: Stamp,
+    /// `counted`, or `confirmed` where it agreed with the walks before it.
+    pub outcome: String,
+}
+
 /// What one commit of a full walk received, and how far it came with it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Place {
@@ -92,32 +101,23 @@ pub struct Unfinished {
 }
 
 impl Snapshot<'_> {
-    /// When the last counted full walk ended.
+    /// The last full walk that was counted.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn last_full(&self) -> Result<Option<Stamp>, StoreError> {
-        stamp(self.connection.query_row(
-            // The last one and not the latest: the local clock may have been set back since.
-            "SELECT MAX(walk_id), ended_at FROM walks
-             WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')",
-            [],
-            |row| row.get(1),
-        )?)
-    }
-
-    /// How that walk ended: the word of its outcome.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn last_full_outcome(&self) -> Result<Option<String>, StoreError> {
-        let outcome = self.connection.query_row(
-            "SELECT outcome FROM walks WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')
-             ORDER BY walk_id DESC LIMIT 1",
-            [],
-            |row| row.get(0),
-        );
-        Ok(outcome.optional()?)
+    pub fn last_full(&self) -> Result<Option<LastFull>, StoreError> {
+        let walk: Option<(Option<String>, String)> = self
+            .connection
+            .query_row(
+                // The last one and not the latest: the local clock may have been set back since.
+                "SELECT ended_at, outcome FROM walks
+                 WHERE kind = 'full' AND outcome IN ('counted', 'confirmed') ORDER BY walk_id DESC LIMIT 1",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        let Some((ended_at, outcome)) = walk else { return Ok(None) };
+        Ok(stamp(ended_at)?.map(|ended_at| LastFull { ended_at, outcome }))
     }
 
     /// Whether the last counted full walk was the first of its scope and was interrupted, or tickets

@@ -228,7 +228,7 @@ impl Pass {
         let fields_grew = self.fields_grew(&mapping.fields)?;
         let past = self.store.lock().read(|snapshot| {
             Ok::<_, StoreError>(Past {
-                last_full: snapshot.last_full()?,
+                last_full: snapshot.last_full()?.map(|walk| walk.ended_at),
                 stepped: snapshot.stepped_since_full()?,
                 to_confirm: snapshot.fill_to_confirm()?,
                 fields_grew,

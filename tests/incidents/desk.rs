@@ -244,7 +244,11 @@ impl Desk {
             client_id: "halosync-demo".into(),
             client_secret: "demo-secret".to_owned().into(),
             scope: "read:tickets".into(),
-            retry: Policy { max_retries: 5, rate_limit_wait: Duration::from_mins(1) },
+            retry: Policy {
+                max_retries: 5,
+                rate_limit_wait: Duration::from_mins(1),
+                patience: Duration::MAX,
+            },
         };
         let limit = RateLimit { requests: 1_000_000, window: Duration::from_secs(1) };
         let halo = Halo::new(Arc::clone(&self.wire) as _, Throttle::new(limit, 0), terms, || 0.5);

@@ -126,7 +126,11 @@ impl<'w> Agent<'w> {
             client_id: "halosync-demo".into(),
             client_secret: "demo-secret".to_owned().into(),
             scope: "read:tickets".into(),
-            retry: Policy { max_retries: self.plan.max_retries, rate_limit_wait: Duration::from_mins(1) },
+            retry: Policy {
+                max_retries: self.plan.max_retries,
+                rate_limit_wait: Duration::from_mins(1),
+                patience: Duration::MAX,
+            },
         };
         let draws = Mutex::new(stream(self.plan.seed, 1_000, number));
         let chance = move || draws.lock().expect("no panic before this one").f64();

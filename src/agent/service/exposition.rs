@@ -143,7 +143,8 @@ fn of_the_copy(standing: &Standing) {
     let health = &standing.health;
     let covered_until = health.watermark.as_ref().and_then(|mark| mark.covered_until);
     gauge!("halosync_last_success_timestamp_seconds").set(seconds(health.last_complete_at));
-    gauge!("halosync_last_full_walk_timestamp_seconds").set(seconds(health.last_full_at));
+    gauge!("halosync_last_full_walk_timestamp_seconds")
+        .set(seconds(health.last_full.as_ref().map(|walk| walk.ended_at)));
     gauge!("halosync_watermark_timestamp_seconds").set(seconds(covered_until));
     if let Some(covered_until) = covered_until {
         let lag = standing.now.instant() - covered_until.instant();
