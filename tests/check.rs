@@ -373,9 +373,10 @@ async fn custom_fields_that_the_list_does_not_tell_are_counted_one_by_one() {
 #[rstest]
 #[case::good("localhost", (-1, 90), true, "good", "trusted: for localhost, by CN=An authority of its own, until 20", "")]
 #[case::ends_soon("localhost", (-1, 5), true, "warning", "until 20", "renew it on the server in time")]
-#[case::nobody_vouches("localhost", (-1, 90), false, "failure", "UnknownIssuer", "name that authority's certificate in ca_file")]
-#[case::ended("localhost", (-9, -2), true, "failure", "xpired", "has ended and must be renewed")]
-#[case::of_another("desk.example", (-1, 90), true, "failure", "desk.example", "is for another name: set server_url")]
+#[case::nobody_vouches("localhost", (-1, 90), false, "failure", "nobody known vouches for the server's certificate", "name that authority's certificate in ca_file")]
+#[case::ended("localhost", (-9, -2), true, "failure", "the server's certificate ended at 20", "has ended and must be renewed")]
+#[case::not_yet("localhost", (2, 90), true, "failure", "begins at 20", "this machine's clock is wrong")]
+#[case::of_another("desk.example", (-1, 90), true, "failure", "is for desk.example, not for this host", "is for another name: set server_url")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whose_certificate_it_is_and_what_is_wrong_with_it_is_told(
     #[case] name: &'static str,

@@ -203,7 +203,7 @@ impl HaloError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            HaloError::Unreachable { source: Broken::Unsafe(root), .. } => advice_for_tls(&root.to_string()),
+            HaloError::Unreachable { source: Broken::Unsafe(flaw, _), .. } => flaw.advice(),
             HaloError::Unreachable { .. } => {
                 "check server_url, the network and the proxy; the next pass goes on where this one stopped"
             }
@@ -257,25 +257,6 @@ impl HaloError {
             }
             HaloError::Misled { .. } => "set auth_url to the Authorisation Server that you trust",
         }
-    }
-}
-
-/// What to do where the certificate is at fault, or where there is none; by the words of rustls.
-fn advice_for_tls(root: &str) -> &'static str {
-    let says = |words: &[&str]| words.iter().any(|word| root.contains(word));
-    if says(&["Expired", "expired"]) {
-        "the server's certificate has ended and must be renewed there; or this machine's clock is wrong"
-    } else if says(&["NotValidYet", "not valid yet"]) {
-        "the server's certificate is not valid yet: this machine's clock is wrong, or that of its authority"
-    } else if says(&["NotValidForName", "not valid for name"]) {
-        "the certificate is for another name: set server_url to the name that the server has, not to its \
-         address or an alias"
-    } else if says(&["UnknownIssuer", "CaUsedAsEndEntity", "SelfSigned"]) {
-        "nobody known vouches for the server's certificate: if it comes from an authority of your own, or from \
-         a proxy that looks into connections, name that authority's certificate in ca_file"
-    } else {
-        "check that server_url is https at the right port; if the server's certificate comes from an \
-         authority of your own, name that authority's certificate in ca_file"
     }
 }
 

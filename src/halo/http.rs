@@ -1,8 +1,6 @@
 //! The wire in earnest: reqwest, with everything it would do on its own account switched off.
 
-use std::error::Error;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::flaw::Flaw;
 use super::transport::{Answer, Ask, Body, Broken, Root, Transport};
 
 /// The room for all bodies under way together, in bytes after decompression: a small compressed answer
@@ -157,19 +156,11 @@ fn broken(error: reqwest::Error) -> Broken {
         return Broken::Timeout;
     }
     let root = Root::of(&error);
-    match (error.is_connect(), fails_in_tls(&error)) {
-        (true, true) => Broken::Unsafe(root),
-        (true, false) => Broken::Connect(root),
+    match (error.is_connect(), Flaw::of(&error)) {
+        (true, Some(flaw)) => Broken::Unsafe(flaw, root),
+        (true, None) => Broken::Connect(root),
         (false, _) => Broken::Lost(root),
     }
-}
-
-/// The TLS library's errors are I/O errors of this kind, in I/O errors of the layers above.
-fn fails_in_tls(error: &(dyn Error + 'static)) -> bool {
-    let here = error.downcast_ref::<io::Error>().is_some_and(|it| {
-        it.kind() == io::ErrorKind::InvalidData || it.get_ref().is_some_and(|inner| fails_in_tls(inner))
-    });
-    here || error.source().is_some_and(fails_in_tls)
 }
 
 fn header(headers: &HeaderMap<HeaderValue>, name: &HeaderName) -> Option<String> {

@@ -5,6 +5,7 @@
 //! because a 307 would replay the form with the secret to wherever it points.
 
 mod error;
+mod flaw;
 mod http;
 mod list;
 mod parts;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use url::Url;
 
 pub use error::{HaloError, Unreadable};
+pub use flaw::Flaw;
 pub use http::{Http, Wiring};
 pub use list::{Coverage, Filter, ListQuery, Listed, Single};
 pub use probe::Reached;

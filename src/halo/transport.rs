@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
+use super::flaw::Flaw;
 use super::token::Token;
 
 /// A request.
@@ -93,8 +94,8 @@ pub enum Broken {
     #[error("no connection")]
     Connect(#[source] Root),
     /// A connection, but not a safe one: a certificate that is not trusted, or no TLS at all.
-    #[error("no safe connection")]
-    Unsafe(#[source] Root),
+    #[error("no safe connection: {0}")]
+    Unsafe(Flaw, #[source] Root),
     /// It took too long.
     #[error("no answer in time")]
     Timeout,
