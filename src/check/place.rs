@@ -16,10 +16,11 @@ impl Sheet<'_> {
         if is_there && !offline {
             // Taken and let go at once.
             match Lock::of_the_writer(path) {
-                Err(held @ LockError::Held { .. }) => self.enter(
-                    Step::Lock,
-                    Verdict::warning(held.to_string(), "`sync` and `reset` end with 75 until it is done"),
-                ),
+                // Where the service runs, that is as it should be.
+                Err(held @ LockError::Held { .. }) => {
+                    let says = format!("{held}: until it is done, `sync` and `reset` end with 75");
+                    self.enter(Step::Lock, Verdict::Good(says));
+                }
                 lock => {
                     self.take(Step::Lock, lock, |_| "no other halosync is at work".into());
                 }
