@@ -36,6 +36,14 @@ pub struct Policy {
     pub patience: Duration,
 }
 
+impl Policy {
+    /// How long nobody asks after a 429 that says so, or does not.
+    #[must_use]
+    pub fn closes_for(&self, retry_after: Option<Duration>) -> Duration {
+        retry_after.unwrap_or(self.rate_limit_wait).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
+    }
+}
+
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -70,10 +78,7 @@ pub fn verdict(failure: Failure, retries: u32, renewed: bool, policy: &Policy, c
         Failure::Unreadable if UNREADABLE_RETRIES <= retries => Verdict::GiveUp,
         Failure::Throttled { retry_after: Some(told) } if policy.patience < told => Verdict::GiveUp,
         _ if policy.max_retries <= retries => Verdict::GiveUp,
-        Failure::Throttled { retry_after } => {
-            let told = retry_after.unwrap_or(policy.rate_limit_wait);
-            Verdict::CloseGate(told.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX))
-        }
+        Failure::Throttled { retry_after } => Verdict::CloseGate(policy.closes_for(retry_after)),
         Failure::Unavailable | Failure::Unreadable => {
             let ceiling = FIRST_WAIT.saturating_mul(1 << retries.min(10)).min(LONGEST_WAIT);
             Verdict::Again(ceiling.mul_f64(chance.clamp(0.0, 1.0)))

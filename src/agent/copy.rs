@@ -6,20 +6,20 @@ use crate::store::{FileId, Lock, Store, StoreError};
 use crate::sync::{self, SharedStore};
 
 /// The copy, for as long as passes are made.
-pub(super) struct Copy {
+pub(super) struct LockedCopy {
     store: SharedStore,
     /// The file, as it was opened.
     file: Option<FileId>,
     _lock: Lock,
 }
 
-impl Copy {
+impl LockedCopy {
     /// Takes the lock and opens the database, if it is none of another server.
-    pub(super) fn open(config: &Config) -> Result<Copy, AgentError> {
+    pub(super) fn open(config: &Config) -> Result<LockedCopy, AgentError> {
         Store::check_folder(&config.store.path)?;
         let lock = Lock::of_the_writer(&config.store.path)?;
         let (store, file) = open(config)?;
-        Ok(Copy { store, file, _lock: lock })
+        Ok(LockedCopy { store, file, _lock: lock })
     }
 
     pub(super) fn store(&self) -> &SharedStore {

@@ -145,6 +145,12 @@ pub enum AgentError {
 }
 
 impl AgentError {
+    /// Whether it says that the database is damaged.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, AgentError::Store(StoreError::Damaged { .. } | StoreError::Unsound { .. }))
+    }
+
     /// The exit status (`sysexits.h` where it has one).
     #[must_use]
     pub fn exit_status(&self) -> u8 {

@@ -36,7 +36,7 @@ pub use crate::store::Delivered;
 pub(crate) use settings::{secret, secret_place};
 pub(crate) use source::{spent, terms, wiring};
 
-use copy::Copy;
+use copy::LockedCopy;
 use source::Source;
 
 use crate::config::Config;
@@ -83,7 +83,7 @@ pub async fn sync(
 ) -> Result<Report, AgentError> {
     let config = &loaded.config;
     let source = Source::of(loaded)?;
-    let copy = Copy::open(config)?;
+    let copy = LockedCopy::open(config)?;
     let halo = Arc::new(source.open(config, copy.spent(config)?));
     let mut signal = None;
     let stop = pin!(stop);

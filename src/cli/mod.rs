@@ -19,6 +19,7 @@ mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -130,6 +131,9 @@ fn keep_memory_private() {
 /// Threads that compute: pages are parsed in parallel, and a large machine need not notice.
 const THREADS_MAX: usize = 4;
 
+/// One that waits for the database must not hold up the timers and signals of the others.
+const THREADS_MIN: usize = 2;
+
 /// Threads that may block: the writer, an export, an inspection, those who ask for figures.
 const BLOCKING_THREADS_MAX: usize = 16;
 
@@ -138,7 +142,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs asynchronous work.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let threads = std::thread::available_parallelism().map_or(THREADS_MAX, |it| it.get().min(THREADS_MAX));
+    let threads = std::thread::available_parallelism().map_or(THREADS_MAX, NonZero::get);
+    let threads = threads.clamp(THREADS_MIN, THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .max_blocking_threads(BLOCKING_THREADS_MAX)

@@ -135,6 +135,17 @@ impl Halo {
         self.counter.traffic(self.throttle.throttled())
     }
 
+    /// How long the server still wants to be left alone.
+    #[must_use]
+    pub fn closed_for(&self) -> Duration {
+        self.throttle.closed_for()
+    }
+
+    /// Leaves the server alone for so long.
+    pub fn close_for(&self, wait: Duration) {
+        self.throttle.close_for(wait);
+    }
+
     /// Until when requests wait that were told to, by the rate limit or by the server.
     #[must_use]
     pub fn holds_until(&self) -> Instant {
@@ -158,7 +169,7 @@ impl Halo {
                 Err(failed) => failed,
             };
             match retry::verdict(failed.failure(), retries, renewed, &self.terms.retry, (self.chance)()) {
-                Verdict::GiveUp => return Err(failed.after(retries)),
+                Verdict::GiveUp => return Err(self.give_up(failed, retries)),
                 Verdict::RenewToken => {
                     renewed = true;
                     refused = Some(token);
@@ -188,7 +199,7 @@ impl Halo {
                 Err(failed) => failed,
             };
             match retry::verdict(failed.failure(), retries, true, &self.terms.retry, (self.chance)()) {
-                Verdict::GiveUp | Verdict::RenewToken => return Err(failed.after(retries)),
+                Verdict::GiveUp | Verdict::RenewToken => return Err(self.give_up(failed, retries)),
                 wait => self.wait(errand.what, &failed, wait).await,
             }
             retries += 1;
@@ -240,6 +251,15 @@ impl Halo {
             Ok(value) => Ok((value, receipt)),
             Err(source) => Err(HaloError::unreadable(errand.what, &answer, source)),
         }
+    }
+
+    /// The failure of a request that is not repeated. What the server asked for holds all the same, for
+    /// everybody and for the next pass.
+    fn give_up(&self, failed: HaloError, retries: u32) -> HaloError {
+        if let Failure::Throttled { retry_after } = failed.failure() {
+            self.throttle.close_for(self.terms.retry.closes_for(retry_after));
+        }
+        failed.after(retries)
     }
 
     async fn wait(&self, what: &str, failed: &HaloError, verdict: Verdict) {

@@ -106,6 +106,12 @@ impl Throttle {
         self.hold(wait);
     }
 
+    /// How long the gate is still closed.
+    pub(super) fn closed_for(&self) -> Duration {
+        let until = *self.closed_until.borrow();
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
     /// How long the gate was closed, and will be by what is known now.
     pub(super) fn throttled(&self) -> Duration {
         Duration::from_nanos(self.throttled.load(Ordering::Relaxed))

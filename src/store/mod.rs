@@ -41,7 +41,7 @@ pub use open::{FileId, Options, SCHEMA_VERSION};
 pub use read::{Health, LastRun, Snapshot, StoredRow};
 pub use runs::{RunEnd, RunFigures};
 pub use upsert::{Applied, Departed, Departure, FieldsRead, Paid, Sighting, Told};
-pub use wal::{Checkpoint, size_of_wal};
+pub use wal::{Checkpoint, last_written, size_of_wal};
 pub use walks::{LastFull, LastWalk, Place, Unfinished, WalkFigures, WalkOutcome};
 
 /// The database, open for writing or for reading only.

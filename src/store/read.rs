@@ -153,7 +153,11 @@ impl Snapshot<'_> {
             Ok(u64::try_from(count).unwrap_or(0))
         };
         let last_complete_at = stamp(self.connection.query_row(
-            "SELECT MAX(ended_at) FROM runs WHERE outcome = 'complete' AND kind = 'sync'",
+            // A full walk that takes hours makes way for following ones, each complete in itself.
+            "SELECT MAX(ended_at) FROM (
+                 SELECT ended_at FROM runs WHERE outcome = 'complete' AND kind = 'sync'
+                 UNION ALL
+                 SELECT ended_at FROM walks WHERE kind = 'following' AND outcome = 'counted')",
             [],
             |row| row.get(0),
         )?)?;

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Store, StoreError};
 
@@ -52,6 +52,19 @@ impl Store {
         connection.busy_timeout(self.busy_timeout)?;
         Ok(held?)
     }
+}
+
+/// A number that changes while the files of a database are written, also by a checkpoint, which computes
+/// nothing: the times of their last change. Asked for by their names.
+#[must_use]
+pub fn last_written(database: &Path) -> u64 {
+    let mut wal = OsString::from(database.as_os_str());
+    wal.push("-wal");
+    let nanos = |path: &Path| {
+        let changed = std::fs::metadata(path).and_then(|it| it.modified()).ok()?;
+        u64::try_from(changed.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
+    };
+    nanos(database).unwrap_or(0).wrapping_add(nanos(Path::new(&wal)).unwrap_or(0))
 }
 
 /// The size of the log of a database in bytes, asked for by its name: none is none.

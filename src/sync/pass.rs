@@ -13,7 +13,9 @@ use super::writer::Tally;
 use super::{Progress, SharedStore, SyncError, Wall, calibration};
 use crate::halo::{Halo, Receipt, Spent};
 use crate::scope::Scope;
-use crate::store::{Departed, Departure, Fate, RunEnd, RunFigures, StoreError, Unfinished, WalkFigures};
+use crate::store::{
+    Departed, Departure, Fate, RunEnd, RunFigures, StoreError, Unfinished, WalkFigures, Writing,
+};
 use crate::ticket::Stamp;
 use crate::watermark::{self, Past, Schedule, State, Walk, Watermark, ZONES};
 
@@ -178,7 +180,7 @@ impl Pass {
         match done {
             Ok(report) => Ok(report),
             Err(error) => {
-                pass.note_failure(&error);
+                pass.note_failure(&error).await;
                 Err(error)
             }
         }
@@ -370,7 +372,7 @@ impl Pass {
     }
 
     /// Writes down why the pass ended early; that it cannot be written down is no second failure.
-    fn note_failure(&self, error: &SyncError) {
+    async fn note_failure(&self, error: &SyncError) {
         let (run_id, now, spent) = (self.run_id, (self.wall)(), self.spent());
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(error);
@@ -378,7 +380,7 @@ impl Pass {
             text = format!("{text}: {next}");
             cause = next.source();
         }
-        let noted = self.store.lock().write(Fate::Commit, |writing| {
+        let write = move |writing: &Writing<'_>| {
             let health = writing.snapshot().run_figures(run_id)?;
             let run = RunFigures {
                 requests: spent.requests,
@@ -388,7 +390,8 @@ impl Pass {
             };
             writing.note_run(run_id, &run)?;
             writing.end_run(run_id, RunEnd::Failed(&text), now)
-        });
+        };
+        let noted = self.store.work(move |store| store.write(Fate::Commit, write)).await;
         if let Err(error) = noted {
             tracing::debug!(%error, "the failure of the pass could not be written down");
         }

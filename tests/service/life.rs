@@ -10,7 +10,7 @@ use halosync::simulator::{Application, Settings, Simulator};
 use rustix::process::Signal;
 
 use super::agent::Agent;
-use super::daemon::{Daemon, free_address};
+use super::daemon::{Daemon, free_address, get};
 use super::{serve, settings};
 
 /// Short intervals, so that something happens, and no limit that would hold a test up.
@@ -247,6 +247,39 @@ async fn a_database_that_is_taken_away_is_noticed_and_filled_anew() {
     daemon.logged("the database was moved, removed or replaced");
     daemon.logged("complete: full walk, 250 rows, 250 created");
     assert_eq!(number(&agent, "SELECT COUNT(*) FROM tickets"), 250);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_is_found_by_looking_through_the_database_and_a_backup_ends_it() {
+    let simulator = serve(250).await;
+    let metrics = free_address();
+    let agent = Agent::of(&simulator.url(), &format!("{RARE}\n[metrics]\nlisten = \"{metrics}\"\n"));
+    agent.run(&["sync"]).success();
+    let path = agent.path("halosync.db");
+    let sound = fs::read(&path).unwrap();
+    let root = number(&agent, "SELECT rootpage FROM sqlite_master WHERE name = 'rejects_by_ticket'");
+    let page = usize::try_from(root).unwrap() * 4096;
+    let mut damaged = sound.clone();
+    damaged[page - 4096..page].fill(0x5A);
+    fs::write(&path, damaged).unwrap();
+
+    let mut daemon = Daemon::start(&agent);
+    let line = daemon.logged("the database was looked through");
+    assert!(line.contains(" ERROR ") && line.contains("is damaged") && line.contains("backup"), "{line}");
+    daemon.told("STATUS=250 tickets");
+    assert!(get(&metrics, "/metrics").1.contains("\nhalosync_database_ok 0\n"));
+    assert_eq!(get(&metrics, "/readyz").0, 503);
+
+    fs::write(agent.path("backup"), sound).unwrap();
+    fs::rename(agent.path("backup"), &path).unwrap();
+    for beside in ["halosync.db-wal", "halosync.db-shm"] {
+        fs::remove_file(agent.path(beside)).unwrap();
+    }
+    daemon.sync_now();
+    daemon.told("STATUS=250 tickets");
+    assert!(get(&metrics, "/metrics").1.contains("\nhalosync_database_ok 1\n"));
+    assert_eq!(get(&metrics, "/readyz").0, 200);
     assert_eq!(daemon.stop(), Some(0));
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Entries {
     pub(super) failures: u32,
     pub(super) last_duration: Option<Duration>,
     pub(super) database_ok: Option<bool>,
+    /// Whether the figures could not be written to their file.
+    pub(super) figures_fail: bool,
     /// Whether everything got on at the last look, and when that was.
     pub(super) looked: (bool, Instant),
 }
@@ -61,6 +63,7 @@ impl Board {
             failures: 0,
             last_duration: None,
             database_ok: None,
+            figures_fail: false,
             looked: (true, Instant::now()),
         };
         Board { entries: Mutex::new(entries), rows: AtomicU64::new(0), total: AtomicU64::new(0) }

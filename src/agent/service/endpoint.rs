@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::board::Board;
@@ -31,9 +32,13 @@ pub(super) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
+/// So many may read the database for figures at a time; the others wait, and the writer has its threads.
+const READERS_MAX: usize = 2;
+
 #[derive(Clone)]
 struct Known {
     board: Arc<Board>,
+    turns: Arc<Semaphore>,
     beat: Duration,
 }
 
@@ -44,7 +49,7 @@ impl Endpoint {
             .route("/metrics", get(metrics))
             .route("/healthz", get(alive))
             .route("/readyz", get(ready))
-            .with_state(Known { board, beat });
+            .with_state(Known { board, turns: Arc::new(Semaphore::new(READERS_MAX)), beat });
         let serving = tokio::spawn(async move {
             // It ends with the process only.
             let _ = axum::serve(listener, router).await;
@@ -59,7 +64,8 @@ impl Drop for Endpoint {
     }
 }
 
-async fn metrics(State(Known { board, .. }): State<Known>) -> Response {
+async fn metrics(State(Known { board, turns, .. }): State<Known>) -> Response {
+    let _turn = turns.acquire().await;
     match tokio::task::spawn_blocking(move || exposition(&board.figures())).await {
         Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -67,13 +73,14 @@ async fn metrics(State(Known { board, .. }): State<Known>) -> Response {
 }
 
 /// Whether the process gets on.
-async fn alive(State(Known { board, beat }): State<Known>) -> Response {
+async fn alive(State(Known { board, beat, .. }): State<Known>) -> Response {
     let alive = board.is_alive(beat);
     answer(alive, &json!({ "alive": alive }))
 }
 
 /// Whether the copy can be relied on.
-async fn ready(State(Known { board, .. }): State<Known>) -> Response {
+async fn ready(State(Known { board, turns, .. }): State<Known>) -> Response {
+    let _turn = turns.acquire().await;
     match tokio::task::spawn_blocking(move || board.readiness()).await {
         Ok(Ok(standing)) => {
             let covered_until = standing.health.watermark.and_then(|mark| mark.covered_until);

@@ -30,7 +30,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::copy::Copy;
+use super::copy::LockedCopy;
 use super::source::Source;
 use super::{AgentError, Loaded, Signal};
 use crate::config::{Config, Sync};
@@ -39,10 +39,10 @@ use crate::ticket::Stamp;
 use board::Board;
 use endpoint::Endpoint;
 use manager::Manager;
-use reload::Taken;
+use reload::Accepted;
 use rhythm::Rhythm;
 use round::{Ended, Round};
-use signals::{Signals, Wish};
+use signals::{Demand, Signals};
 use tidings::Said;
 use trouble::{Consequence, Trouble, consequence};
 use vigil::Vigil;
@@ -58,6 +58,9 @@ const BEATS_A_WATCHDOG: u32 = 4;
 
 /// No clock can tell of moments that are much further away.
 const WAIT_MAX: Duration = Duration::from_hours(24 * 366);
+
+/// How old the figures in the file may become.
+const FIGURES: Duration = Duration::from_mins(1);
 
 /// How often the database is inspected.
 const INSPECTION: Duration = Duration::from_hours(24);
@@ -83,25 +86,37 @@ pub fn end_on_panic() {
 /// [`AgentError`]: what cannot be used at the start, what ends the service, or the signal SIGINT.
 pub async fn run(loaded: Loaded, named: Option<PathBuf>, heed: impl Fn(&Config)) -> Result<(), AgentError> {
     let mut signals = Signals::listen()?;
-    let mut service = Service::start(loaded, named).await?;
+    let mut service = tokio::select! {
+        started = Service::start(loaded, named) => started?,
+        // A database may take minutes to open, when it is brought to another schema.
+        signal = signals.stop() => return ended_by(signal),
+    };
     let mut beat = tokio::time::interval(service.beat);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let due = service.due;
         tokio::select! {
             biased;
-            wish = signals.next() => match wish {
-                Wish::Stop(signal) => return service.stop(signal).await,
-                Wish::Reload => service.reload(&heed),
-                Wish::SyncNow => service.sync_now(),
+            demand = signals.next() => match demand {
+                Demand::Stop(signal) => return service.stop(signal).await,
+                Demand::Reload => service.reload(&heed),
+                Demand::SyncNow => service.sync_now(),
             },
             _ = beat.tick() => service.look(),
             ended = ended(&mut service.under_way) => match ended {
                 Ok(ended) => service.settle(ended, &heed)?,
                 Err(broken) => return Err(SyncError::Broken(broken).into()),
             },
-            () = sleep_until(due), if service.under_way.is_none() => service.begin(),
+            () = sleep_until(due), if service.under_way.is_none() => service.begin()?,
         }
+    }
+}
+
+/// How the service ends by a signal.
+fn ended_by(signal: Signal) -> Result<(), AgentError> {
+    match signal {
+        Signal::Terminate => Ok(()),
+        Signal::Interrupt => Err(AgentError::Stopped(signal)),
     }
 }
 
@@ -123,9 +138,9 @@ struct Service {
     /// The settings before, until a pass has got on with the new ones.
     settings_before: Option<Arc<Loaded>>,
     /// New settings that come into force when the round is over.
-    settings_next: Option<Taken>,
+    settings_next: Option<Accepted>,
     secret: SecretString,
-    copy: Copy,
+    copy: LockedCopy,
     board: Arc<Board>,
     manager: Manager,
     _endpoint: Option<Endpoint>,
@@ -134,8 +149,8 @@ struct Service {
     under_way: Option<JoinHandle<Ended>>,
     /// When the last round began.
     begun: Instant,
-    /// The figures that are being written to a file.
-    writing: Option<JoinHandle<()>>,
+    /// The figures that are being written to a file, and since when.
+    writing: Option<(JoinHandle<()>, Instant)>,
     /// When the next round begins, by the clock that does not step.
     due: Instant,
     /// The same by the clock that people read.
@@ -145,7 +160,10 @@ struct Service {
     /// Whether the server ever gave this process a token.
     let_in: bool,
     disk_failed: bool,
-    inspected_at: Instant,
+    /// Failed passes in a row; those that were only incomplete do not count.
+    failed: u32,
+    /// When the database was last looked through.
+    inspected_at: Option<Instant>,
     trouble: Trouble,
     vigil: Vigil,
     /// The last question to the writer, if it was not answered yet.
@@ -166,10 +184,13 @@ impl Service {
             None => None,
         };
         let source = Source::of(&loaded)?;
-        let copy = Copy::open(config)?;
-        let secret = source.secret();
-        let halo = Arc::new(source.open(config, copy.spent(config)?));
         let loaded = Arc::new(loaded);
+        let opened = Arc::clone(&loaded);
+        let copy = tokio::task::spawn_blocking(move || LockedCopy::open(&opened.config));
+        let copy = copy.await.map_err(SyncError::Broken)??;
+        let secret = source.secret();
+        let spent = copy.spent(&loaded.config)?;
+        let halo = Arc::new(source.open(&loaded.config, spent));
         let board = Arc::new(Board::new(Arc::clone(&loaded), halo));
         let beat = Manager::watchdog().map_or(BEAT_MAX, |span| span / BEATS_A_WATCHDOG);
         let beat = beat.clamp(BEAT_MIN, BEAT_MAX);
@@ -195,7 +216,8 @@ impl Service {
             wanted_now: false,
             let_in: false,
             disk_failed: false,
-            inspected_at: now,
+            failed: 0,
+            inspected_at: None,
             trouble: Trouble::default(),
             vigil: Vigil::begin(now),
             question: None,
@@ -211,6 +233,7 @@ impl Service {
         );
         Manager::ready();
         service.manager.status("started".into());
+        service.write_figures();
         Ok(service)
     }
 
@@ -219,17 +242,18 @@ impl Service {
     }
 
     /// Begins a round.
-    fn begin(&mut self) {
+    fn begin(&mut self) -> Result<(), AgentError> {
+        self.begun = Instant::now();
+        self.wanted_now = false;
         if self.copy.is_replaced(&self.loaded.config) {
             tracing::warn!("the database was moved, removed or replaced: opening what has its name now");
-            if let Err(error) = self.copy.reopen(&self.loaded.config) {
-                self.tell_trouble(&error.chain(), Some(&error.help()));
-                self.begun = Instant::now();
-                self.wait(self.trouble.failures());
-                return;
+            if !self.reopen()? {
+                self.failed += 1;
+                self.wait();
+                self.tell_status();
+                return Ok(());
             }
         }
-        self.wanted_now = false;
         let halo = Arc::clone(&self.board.entries().halo);
         let round = Round {
             loaded: Arc::clone(&self.loaded),
@@ -237,17 +261,35 @@ impl Service {
             store: self.copy.store().clone(),
             board: Arc::clone(&self.board),
             stop: self.stop.clone(),
-            inspects: INSPECTION <= self.inspected_at.elapsed(),
+            inspects: self.inspected_at.is_none_or(|at| INSPECTION <= at.elapsed()),
         };
-        self.begun = Instant::now();
         self.under_way = Some(tokio::spawn(round.run()));
         self.tell_status();
+        Ok(())
     }
 
-    /// Lets the next round begin when the rhythm wants it, after one that was the last of so many failures.
-    fn wait(&mut self, failures: u32) {
+    /// Opens the database anew; gives whether it could be. What is no database of ours ends the service,
+    /// everything else is an outage.
+    fn reopen(&mut self) -> Result<bool, AgentError> {
+        match self.copy.reopen(&self.loaded.config) {
+            Ok(()) => {
+                // Another file is another one to look through.
+                self.inspected_at = None;
+                self.board.entries().database_ok = None;
+                Ok(true)
+            }
+            Err(error) if error.exit_status() == 78 => Err(error),
+            Err(error) => {
+                self.tell_trouble(&error.chain(), Some(&error.help()));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Lets the next round begin when the rhythm wants it.
+    fn wait(&mut self) {
         let Sync { interval, jitter, .. } = self.config().sync;
-        self.begin_in(Rhythm { interval, jitter }.wait(self.begun.elapsed(), failures, fastrand::f64()));
+        self.begin_in(Rhythm { interval, jitter }.wait(self.begun.elapsed(), self.failed, fastrand::f64()));
     }
 
     /// Lets the next round begin so long from now.
@@ -263,27 +305,20 @@ impl Service {
         self.let_in |= halo.was_let_in();
         let took = ended.took;
         let mut at_once = self.wanted_now;
-        let mut failed = false;
         let Ended { pass, upkeep, .. } = ended;
         match pass {
             Ok(report) => self.settle_report(&report, took),
             Err(SyncError::Stopped) => return Ok(()),
-            Err(error) => {
-                failed = true;
-                at_once |= self.settle_failure(error.into(), heed)?;
-            }
+            Err(error) => at_once |= self.settle_failure(error.into(), heed)?,
         }
         self.tell_upkeep(&upkeep);
         self.board.entries().last_duration = Some(took);
-        // Nobody waits for a file on a slow disk; the next figures are as good.
-        if self.writing.as_ref().is_none_or(JoinHandle::is_finished) {
-            self.writing = Some(tokio::spawn(round::write_figures(Arc::clone(&self.board))));
+        self.write_figures();
+        if let Some(accepted) = self.settings_next.take() {
+            self.take_up(accepted, heed);
+            at_once |= self.failed != 0;
         }
-        if let Some(taken) = self.settings_next.take() {
-            self.take_up(taken, heed);
-            at_once |= failed;
-        }
-        self.wait(if failed { self.trouble.failures() } else { 0 });
+        self.wait();
         if at_once {
             self.begin_in(Duration::ZERO);
         }
@@ -294,6 +329,7 @@ impl Service {
     fn settle_report(&mut self, report: &Report, took: Duration) {
         self.settings_before = None;
         self.disk_failed = false;
+        self.failed = 0;
         self.tell_pass(report, took);
         match report.outcome.why() {
             None => {
@@ -310,16 +346,35 @@ impl Service {
     /// What follows from a failed pass; gives whether another one is to begin at once.
     fn settle_failure(&mut self, error: AgentError, heed: &impl Fn(&Config)) -> Result<bool, AgentError> {
         self.board.entries().passes.failed += 1;
+        self.failed = self.failed.saturating_add(1);
         let follows = consequence(&error, self.let_in, self.disk_failed);
         self.disk_failed = follows == Consequence::Reopen;
-        if follows == Consequence::End {
+        if follows == Consequence::End && self.settings_next.is_none() {
             return if self.take_back(&error, heed)? { Ok(true) } else { Err(error) };
         }
         self.tell_trouble(&error.chain(), Some(&error.help()));
         match follows {
-            Consequence::Reopen => self.copy.reopen(&self.loaded.config).map(|()| true),
+            // With a wait: a disk that fails does so again within the same moment.
+            Consequence::Reopen => self.reopen().map(|_| false),
             Consequence::ReadSecretAgain => Ok(self.take_new_secret()),
+            // Settings that came meanwhile may mend it.
             Consequence::End | Consequence::Retry => Ok(false),
+        }
+    }
+
+    /// Writes the figures to their file, unless that is still being done: nobody waits for a slow disk, and the
+    /// next figures are as good.
+    fn write_figures(&mut self) {
+        if self.writing.as_ref().is_none_or(|(writing, _)| writing.is_finished()) {
+            let writing = tokio::spawn(textfile::write_figures(Arc::clone(&self.board)));
+            self.writing = Some((writing, Instant::now()));
+        }
+    }
+
+    /// The same where the last ones are old: a first pass may take hours.
+    fn write_figures_if_due(&mut self) {
+        if self.writing.as_ref().is_none_or(|(_, at)| FIGURES <= at.elapsed()) {
+            self.write_figures();
         }
     }
 
@@ -353,9 +408,6 @@ impl Service {
             Ok(Ok(Err(error))) => tracing::warn!("the database was not closed, nothing is lost: {error}"),
             Ok(Err(_)) | Err(_) => tracing::warn!("stopped in the middle; what was committed stays"),
         }
-        match signal {
-            Signal::Terminate => Ok(()),
-            Signal::Interrupt => Err(AgentError::Stopped(signal)),
-        }
+        ended_by(signal)
     }
 }

@@ -17,7 +17,7 @@ use crate::store::Store;
 use crate::sync;
 
 /// Settings that can be used, with the server that they name.
-pub(super) type Taken = (Arc<Loaded>, Source);
+pub(super) type Accepted = (Arc<Loaded>, Source);
 
 impl Service {
     /// SIGHUP: reads the settings again. Those that cannot be used change nothing.
@@ -34,7 +34,7 @@ impl Service {
                 tracing::info!("the settings were read again");
                 self.take_up(taken, heed);
                 let wait = self.due.saturating_duration_since(Instant::now());
-                let failed = self.trouble.failures() != 0;
+                let failed = self.failed != 0;
                 let wanted = if failed { Duration::ZERO } else { self.config().sync.interval };
                 if wanted < wait {
                     self.begin_in(wanted);
@@ -49,11 +49,14 @@ impl Service {
     }
 
     /// New settings, as far as they can be judged without asking the server.
-    fn read_settings(&self) -> Result<Taken, AgentError> {
+    fn read_settings(&self) -> Result<Accepted, AgentError> {
         let loaded = load(self.named.as_deref())?;
         let (old, new) = (self.config(), &loaded.config);
         let fixed = [
             ("store.path", old.store.path == new.store.path),
+            ("store.full_text", old.store.full_text == new.store.full_text),
+            ("store.index_last_modified", old.store.index_last_modified == new.store.index_last_modified),
+            ("store.busy_timeout", old.store.busy_timeout == new.store.busy_timeout),
             ("metrics.listen", old.metrics.listen == new.metrics.listen),
             ("log.format", old.log.format == new.log.format),
         ];
@@ -73,7 +76,7 @@ impl Service {
     }
 
     /// Brings settings into force.
-    pub(super) fn take_up(&mut self, (loaded, source): Taken, heed: &impl Fn(&Config)) {
+    pub(super) fn take_up(&mut self, (loaded, source): Accepted, heed: &impl Fn(&Config)) {
         let before = std::mem::replace(&mut self.loaded, loaded);
         self.settings_before.get_or_insert(before);
         heed(self.config());
@@ -117,6 +120,7 @@ impl Service {
         self.secret = source.secret();
         let halo = Arc::new(source.open(self.config(), spent));
         let mut entries = self.board.entries();
+        halo.close_for(entries.halo.closed_for());
         entries.traffic_before = entries.traffic_before.plus(&entries.halo.traffic());
         entries.halo = halo;
     }

@@ -8,8 +8,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, Stage};
-use super::exposition::exposition;
-use super::textfile;
 use crate::agent::{AgentError, Handover, Loaded, Wish, deliver_if_due, pass_settings, wall};
 use crate::halo::Halo;
 use crate::store::{Checkpoint, Store};
@@ -77,16 +75,6 @@ impl Round {
             inspection = Some(apart(move || inspect(&loaded)).await);
         }
         Upkeep { checkpoint: checkpoint.ok(), delivery, inspection }
-    }
-}
-
-/// Writes the figures to the file of the settings, where they name one.
-pub(super) async fn write_figures(board: Arc<Board>) {
-    let Some(path) = board.entries().loaded.config.metrics.textfile.clone() else { return };
-    let shown = path.display().to_string();
-    let written = spawn_blocking(move || textfile::write(&path, &exposition(&board.figures()))).await;
-    if let Ok(Err(error)) = written {
-        tracing::warn!(file = shown, %error, "the figures cannot be written");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::agent::{AgentError, Signal};
 
 /// What somebody wants of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Demand {
     /// SIGTERM, SIGINT: to end.
     Stop(Signal),
     /// SIGHUP: to read the settings again.
@@ -37,13 +37,21 @@ impl Signals {
     }
 
     /// The next one; the end comes before everything else.
-    pub(super) async fn next(&mut self) -> Wish {
+    pub(super) async fn next(&mut self) -> Demand {
         tokio::select! {
             biased;
-            Some(()) = self.terminate.recv() => Wish::Stop(Signal::Terminate),
-            Some(()) = self.interrupt.recv() => Wish::Stop(Signal::Interrupt),
-            Some(()) = self.reload.recv() => Wish::Reload,
-            Some(()) = self.sync_now.recv() => Wish::SyncNow,
+            Some(()) = self.terminate.recv() => Demand::Stop(Signal::Terminate),
+            Some(()) = self.interrupt.recv() => Demand::Stop(Signal::Interrupt),
+            Some(()) = self.reload.recv() => Demand::Reload,
+            Some(()) = self.sync_now.recv() => Demand::SyncNow,
+            else => std::future::pending().await,
+        }
+    }
+    /// The next one that wants the end; others are left for later.
+    pub(super) async fn stop(&mut self) -> Signal {
+        tokio::select! {
+            Some(()) = self.terminate.recv() => Signal::Terminate,
+            Some(()) = self.interrupt.recv() => Signal::Interrupt,
             else => std::future::pending().await,
         }
     }

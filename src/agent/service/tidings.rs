@@ -97,7 +97,9 @@ impl Service {
         }
         match &upkeep.delivery {
             Ok(handover) => {
-                if let Some(failures) = self.said.packages.ended() {
+                if handover.is_some()
+                    && let Some(failures) = self.said.packages.ended()
+                {
                     tracing::info!(failures, "packages are made again after {failures} failures");
                 }
                 handover.iter().for_each(tell_handover);
@@ -135,13 +137,18 @@ impl Service {
     fn tell_inspection(&mut self, inspection: &Result<(), AgentError>) {
         match inspection {
             Ok(()) => tracing::debug!("the database is sound"),
+            Err(error) if error.is_damage() => {
+                let (cause, help) = (error.chain(), error.help());
+                tracing::error!(cause, "the database was looked through: {cause} ({help})");
+            }
             Err(error) => {
-                let cause = error.chain();
-                tracing::error!(cause, "the database was inspected: {cause} ({})", error.help());
+                // That says nothing of the database; the next round tries again.
+                tracing::debug!(cause = error.chain(), "the database could not be looked through");
+                return;
             }
         }
         self.board.entries().database_ok = Some(inspection.is_ok());
-        self.inspected_at = Instant::now();
+        self.inspected_at = Some(Instant::now());
     }
 
     /// The line of `systemctl status`.

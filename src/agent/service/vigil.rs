@@ -12,8 +12,8 @@ use tokio::time::Instant;
 pub(super) struct Signs {
     /// A number that grows with everything that a pass gets done.
     pub(super) work: u64,
-    /// A number that grows while SQLite computes.
-    pub(super) ticks: u64,
+    /// A number that changes while SQLite computes, or its files are written.
+    pub(super) moves: u64,
     /// Whether the writer answered since it was last asked.
     pub(super) writer_answered: bool,
     /// How long there may be no sign; `None` where there is nothing to do.
@@ -35,7 +35,7 @@ pub(super) enum Stuck {
 #[derive(Debug)]
 pub(super) struct Vigil {
     work: u64,
-    ticks: u64,
+    moves: u64,
     /// When the work last grew, or had to.
     since: Instant,
     stuck: Option<Stuck>,
@@ -43,16 +43,16 @@ pub(super) struct Vigil {
 
 impl Vigil {
     pub(super) fn begin(now: Instant) -> Vigil {
-        Vigil { work: 0, ticks: 0, since: now, stuck: None }
+        Vigil { work: 0, moves: 0, since: now, stuck: None }
     }
 
     /// Looks at the signs and tells what does not get on.
     pub(super) fn look(&mut self, signs: Signs, now: Instant) -> Option<Stuck> {
-        let computes = signs.ticks != self.ticks;
+        let computes = signs.moves != self.moves;
         if signs.patience.is_none() || signs.work != self.work || computes || now < signs.holds_until {
             self.since = now;
         }
-        (self.work, self.ticks) = (signs.work, signs.ticks);
+        (self.work, self.moves) = (signs.work, signs.moves);
         self.stuck = match signs.patience {
             _ if !signs.writer_answered && !computes => Some(Stuck::Writer),
             Some(patience) if patience <= now.saturating_duration_since(self.since) => {
@@ -78,7 +78,7 @@ mod tests {
     fn only_what_gets_on_is_alive() {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
-        let idle = Signs { work: 0, ticks: 0, writer_answered: true, patience: None, holds_until: start };
+        let idle = Signs { work: 0, moves: 0, writer_answered: true, patience: None, holds_until: start };
         let busy = Signs { patience: Some(Duration::from_mins(1)), ..idle };
         let stuck = Signs { writer_answered: false, ..busy };
         for (name, looks) in [
@@ -104,9 +104,9 @@ mod tests {
             (
                 "unless it computes, for hours if need be",
                 vec![
-                    (3_000, Signs { ticks: 5, ..stuck }, true),
-                    (6_000, Signs { ticks: 6, ..stuck }, true),
-                    (6_001, Signs { ticks: 6, ..stuck }, false),
+                    (3_000, Signs { moves: 5, ..stuck }, true),
+                    (6_000, Signs { moves: 6, ..stuck }, true),
+                    (6_001, Signs { moves: 6, ..stuck }, false),
                 ],
             ),
             ("also when there is nothing to do", vec![(1, Signs { patience: None, ..stuck }, false)]),

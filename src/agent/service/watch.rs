@@ -10,12 +10,13 @@ use super::Service;
 use super::board::Stage;
 use super::manager::Manager;
 use super::vigil::{Signs, Stuck};
+use crate::store::last_written;
 
 /// How long a pass may get nothing done beyond the longest request and the longest wait for the database.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long what follows a pass may take: packages of whole tables, an inspection of gigabytes.
-const PATIENCE_WITH_UPKEEP: Duration = Duration::from_hours(6);
+const PATIENCE_WITH_UPKEEP: Duration = Duration::from_mins(30);
 
 impl Service {
     /// One look.
@@ -31,7 +32,7 @@ impl Service {
         let (config, store, traffic) = (self.config(), self.copy.store(), halo.traffic());
         let signs = Signs {
             work: traffic.spent.requests + traffic.answers.values().sum::<u64>() + store.done(),
-            ticks: store.ticks(),
+            moves: store.ticks().wrapping_add(last_written(&config.store.path)),
             writer_answered,
             patience: match stage {
                 Stage::Idle => None,
@@ -58,6 +59,7 @@ impl Service {
             }
             Some(_) => {}
         }
+        self.write_figures_if_due();
         self.tell_status();
     }
 }
