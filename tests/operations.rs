@@ -98,7 +98,10 @@ async fn a_copy_that_is_fresh_says_so_and_one_that_was_vacuumed_is_as_it_was() {
     assert!(succeeds("check", &agent).contains("integrity"));
     agent.run(&["sync"]).success();
     let database = rusqlite::Connection::open(agent.path("state/halosync.db")).unwrap();
-    database.execute("UPDATE runs SET ended_at = '2020-01-01T00:00:00.000Z'", []).unwrap();
+    for table in ["runs", "walks"] {
+        let old = format!("UPDATE {table} SET ended_at = '2020-01-01T00:00:00.000Z'");
+        database.execute(&old, []).unwrap();
+    }
     assert_eq!(run("fresh", &agent).status.code(), Some(4));
 }
 
