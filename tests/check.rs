@@ -404,18 +404,7 @@ async fn damage_in_the_middle_of_a_database_is_found() {
     let simulator = serve(&[]).await;
     let agent = Agent::of(&simulator.url(), "");
     agent.run(&["sync"]).success();
-    let root: u32 = agent
-        .database()
-        .query_row("SELECT rootpage FROM sqlite_master WHERE name = 'changes_by_ticket'", [], |row| {
-            row.get(0)
-        })
-        .unwrap();
-    // Nobody looks there on the way.
-    let path = agent.path("halosync.db");
-    let mut bytes = fs::read(&path).unwrap();
-    let page = root as usize * 4096;
-    bytes[page - 4096..page].fill(0x5A);
-    fs::write(&path, bytes).unwrap();
+    agent.damage("changes_by_ticket");
     let found = check(&agent, &["--offline"], 65);
     assert_eq!(steps(&found, "failure"), ["integrity"], "{found:#}");
     assert!(step(&found, "integrity")["help"].as_str().unwrap().contains("put a backup in its place"));

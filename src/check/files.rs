@@ -1,12 +1,12 @@
 //! Whose the files of the database are, and who else could write or read them. Asked by their names: opening
 //! them would drop SQLite's locks.
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Verdict;
+use crate::store::{beside, folder_of};
 
 /// A file or folder, as stat(2) has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,14 +18,9 @@ struct File {
 
 /// Looks at the folder, the database and the files beside it, as far as they are there.
 pub(super) fn verdict(database: &Path) -> Verdict {
-    let folder = database.parent().filter(|it| *it != Path::new("")).unwrap_or(Path::new("."));
-    let beside = ["", "-wal", "-shm"].map(|suffix| {
-        let mut name = OsString::from(database.as_os_str());
-        name.push(suffix);
-        PathBuf::from(name)
-    });
-    let files: Vec<_> = beside.iter().filter_map(|path| file(path)).collect();
-    judge(file(folder).as_ref(), &files)
+    let names = ["", "-wal", "-shm"].map(|suffix| beside(database, suffix));
+    let files: Vec<_> = names.iter().filter_map(|path| file(path)).collect();
+    judge(file(&folder_of(database)).as_ref(), &files)
 }
 
 fn file(path: &Path) -> Option<File> {

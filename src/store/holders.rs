@@ -4,12 +4,13 @@
 //! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2), and trying a lock could disturb its holder.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
+
+use super::open::beside;
 
 /// Bytes of the -shm file that are locked by whoever reads: `WAL_READ_LOCK(i)` is byte 120 + 3 + i, of five
 /// (<https://www.sqlite.org/walformat.html>, 2.3.1).
@@ -38,11 +39,7 @@ impl Holders {
     #[must_use]
     pub fn of(database: &Path) -> Holders {
         let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-        let place = |suffix: &str| {
-            let mut name = OsString::from(database.as_os_str());
-            name.push(suffix);
-            Place::of(&PathBuf::from(name))
-        };
+        let place = |suffix| Place::of(&beside(database, suffix));
         let agent = place(".lock").and_then(|place| writer(&locks, place));
         let own = [Some(std::process::id()), agent];
         let pids = place("-shm").map(|place| readers(&locks, place)).unwrap_or_default();

@@ -3,11 +3,12 @@
 //! A lock file is held open, not merely there: the kernel lets go of it with the process, so a killed
 //! agent leaves nothing behind that would stop the next one.
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use super::open::beside;
 
 /// A held lock; it is let go when dropped.
 #[derive(Debug)]
@@ -55,9 +56,7 @@ impl Lock {
     }
 
     fn take(database: &Path, suffix: &str, patience: Duration) -> Result<Lock, LockError> {
-        let mut name = OsString::from(database.as_os_str());
-        name.push(suffix);
-        let path = PathBuf::from(name);
+        let path = beside(database, suffix);
         let failed = |source| LockError::Io { path: path.clone(), source };
         let mut file = OpenOptions::new()
             .read(true)

@@ -37,7 +37,7 @@ pub use error::StoreError;
 pub use holders::{Holders, Reader};
 pub use ledger::{Absence, Calibration, MISSING};
 pub use lock::{Lock, LockError};
-pub use open::{FileId, Options, SCHEMA_VERSION};
+pub use open::{FileId, Options, SCHEMA_VERSION, beside, folder_of};
 pub use read::{Health, LastRun, Snapshot, StoredRow};
 pub use runs::{RunEnd, RunFigures};
 pub use upsert::{Applied, Departed, Departure, FieldsRead, Paid, Sighting, Told};

@@ -270,8 +270,17 @@ impl StoreError {
     }
 }
 
+/// The file beside a database that is called as it is, with a suffix: `-wal`, `.lock`.
+#[must_use]
+pub fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// The folder a file is in, spelled so that it can be asked about.
-pub(super) fn folder_of(path: &Path) -> PathBuf {
+#[must_use]
+pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),

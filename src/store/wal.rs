@@ -1,10 +1,10 @@
 //! The write-ahead log beside the database, which readers can keep from shrinking
 //! (<https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files>).
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::open::beside;
 use super::{Store, StoreError};
 
 /// What a checkpoint came to.
@@ -26,8 +26,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
-        if size_of_wal(&self.path) <= SMALL {
-            return Ok(Checkpoint { wal_bytes: size_of_wal(&self.path), is_held: false });
+        let wal_bytes = size_of_wal(&self.path);
+        if wal_bytes <= SMALL {
+            return Ok(Checkpoint { wal_bytes, is_held: false });
         }
         let is_held = self.truncate_wal()?;
         Ok(Checkpoint { wal_bytes: size_of_wal(&self.path), is_held })
@@ -58,19 +59,15 @@ impl Store {
 /// nothing: the times of their last change. Asked for by their names.
 #[must_use]
 pub fn last_written(database: &Path) -> u64 {
-    let mut wal = OsString::from(database.as_os_str());
-    wal.push("-wal");
     let nanos = |path: &Path| {
         let changed = std::fs::metadata(path).and_then(|it| it.modified()).ok()?;
         u64::try_from(changed.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
     };
-    nanos(database).unwrap_or(0).wrapping_add(nanos(Path::new(&wal)).unwrap_or(0))
+    nanos(database).unwrap_or(0).wrapping_add(nanos(&beside(database, "-wal")).unwrap_or(0))
 }
 
 /// The size of the log of a database in bytes, asked for by its name: none is none.
 #[must_use]
 pub fn size_of_wal(database: &Path) -> u64 {
-    let mut name = OsString::from(database.as_os_str());
-    name.push("-wal");
-    std::fs::metadata(PathBuf::from(name)).map_or(0, |it| it.len())
+    std::fs::metadata(beside(database, "-wal")).map_or(0, |it| it.len())
 }

@@ -258,11 +258,7 @@ async fn damage_is_found_by_looking_through_the_database_and_a_backup_ends_it() 
     agent.run(&["sync"]).success();
     let path = agent.path("halosync.db");
     let sound = fs::read(&path).unwrap();
-    let root = number(&agent, "SELECT rootpage FROM sqlite_master WHERE name = 'rejects_by_ticket'");
-    let page = usize::try_from(root).unwrap() * 4096;
-    let mut damaged = sound.clone();
-    damaged[page - 4096..page].fill(0x5A);
-    fs::write(&path, damaged).unwrap();
+    agent.damage("rejects_by_ticket");
 
     let mut daemon = Daemon::start(&agent);
     let line = daemon.logged("the database was looked through");

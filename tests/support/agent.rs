@@ -47,4 +47,14 @@ impl Agent {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         rusqlite::Connection::open_with_flags(self.path("halosync.db"), flags).expect("a database")
     }
+    /// Damages the first page of an index that nobody looks into on the way. Nobody may have the database open.
+    pub(crate) fn damage(&self, index: &str) {
+        let sql = "SELECT rootpage FROM sqlite_master WHERE name = ?1";
+        let root: u32 = self.database().query_row(sql, [index], |row| row.get(0)).expect("an index");
+        let path = self.path("halosync.db");
+        let mut bytes = fs::read(&path).expect("a database");
+        let end = root as usize * 4096;
+        bytes[end - 4096..end].fill(0x5A);
+        fs::write(&path, bytes).expect("a damaged one");
+    }
 }

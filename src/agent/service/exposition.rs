@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::agent::Standing;
@@ -34,61 +34,48 @@ pub(super) struct Figures {
     pub(super) database_ok: Option<bool>,
 }
 
-/// The names, what they are, and in what.
-const GAUGES: [(&str, Option<Unit>, &str); 19] = [
-    ("halosync_build_info", None, "1; the label tells the version"),
-    ("halosync_interval_seconds", Some(Unit::Seconds), "How often a pass is due"),
+/// The names, which tell the unit, and what they are.
+const GAUGES: [(&str, &str); 19] = [
+    ("halosync_build_info", "1; the label tells the version"),
+    ("halosync_interval_seconds", "How often a pass is due"),
     (
         "halosync_last_success_timestamp_seconds",
-        Some(Unit::Seconds),
         "When a pass last ended complete, by the local clock; 0 is never",
     ),
     (
         "halosync_last_full_walk_timestamp_seconds",
-        Some(Unit::Seconds),
         "When a walk over every ticket was last counted, by the local clock; 0 is never",
     ),
     (
         "halosync_watermark_timestamp_seconds",
-        Some(Unit::Seconds),
         "Up to when the copy is complete, by the server's clock; 0 is not yet",
     ),
-    (
-        "halosync_watermark_lag_seconds",
-        Some(Unit::Seconds),
-        "How far that lies behind now, by the local clock",
-    ),
-    ("halosync_tickets", None, "Tickets present"),
-    ("halosync_debts", None, "Tickets whose custom fields are still owed"),
-    ("halosync_unreadable_tickets", None, "Tickets whose custom fields the server refuses"),
-    ("halosync_absences", None, "Tickets that the list does not show, and that are kept"),
-    ("halosync_rejects", None, "Values and rows that could not be taken"),
-    ("halosync_consecutive_failures", None, "Passes in a row that were not complete"),
-    ("halosync_last_pass_duration_seconds", Some(Unit::Seconds), "How long the last pass took"),
-    ("halosync_export_exported_seq", None, "The change that the packages of a consumer reach"),
-    ("halosync_export_acked_seq", None, "The change up to which a consumer has taken its packages"),
-    ("halosync_export_waiting_changes", None, "Changes that no package of a consumer holds yet"),
-    ("halosync_database_bytes", Some(Unit::Bytes), "The size of the database file"),
-    ("halosync_wal_bytes", Some(Unit::Bytes), "The size of the write-ahead log beside it"),
-    (
-        "halosync_database_ok",
-        None,
-        "Whether the last daily inspection found the database sound (1) or not (0)",
-    ),
+    ("halosync_watermark_lag_seconds", "How far that lies behind now, by the local clock"),
+    ("halosync_tickets", "Tickets present"),
+    ("halosync_debts", "Tickets whose custom fields are still owed"),
+    ("halosync_unreadable_tickets", "Tickets whose custom fields the server refuses"),
+    ("halosync_absences", "Tickets that the list does not show, and that are kept"),
+    ("halosync_rejects", "Values and rows that could not be taken"),
+    ("halosync_consecutive_failures", "Passes in a row that were not complete"),
+    ("halosync_last_pass_duration_seconds", "How long the last pass took"),
+    ("halosync_export_exported_seq", "The change that the packages of a consumer reach"),
+    ("halosync_export_acked_seq", "The change up to which a consumer has taken its packages"),
+    ("halosync_export_waiting_changes", "Changes that no package of a consumer holds yet"),
+    ("halosync_database_bytes", "The size of the database file"),
+    ("halosync_wal_bytes", "The size of the write-ahead log beside it"),
+    ("halosync_database_ok", "Whether the last daily inspection found the database sound (1) or not (0)"),
 ];
 
-const COUNTERS: [(&str, Option<Unit>, &str); 5] = [
-    ("halosync_changes_total", None, "Changes recorded in the database, ever"),
-    ("halosync_passes_total", None, "Passes since the process began, by how they ended"),
+const COUNTERS: [(&str, &str); 5] = [
+    ("halosync_changes_total", "Changes recorded in the database, ever"),
+    ("halosync_passes_total", "Passes since the process began, by how they ended"),
     (
         "halosync_requests_total",
-        None,
         "Requests since the process began, by the HTTP status of their answer; none: no answer came",
     ),
-    ("halosync_retries_total", None, "Requests that repeated an earlier one"),
+    ("halosync_retries_total", "Requests that repeated an earlier one"),
     (
         "halosync_throttled_seconds_total",
-        Some(Unit::Seconds),
         "For how long the server asked to wait (429, or 503 with Retry-After)",
     ),
 ];
@@ -97,17 +84,11 @@ const COUNTERS: [(&str, Option<Unit>, &str); 5] = [
 pub(super) fn exposition(figures: &Figures) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     with_local_recorder(&recorder, || {
-        for (name, unit, text) in GAUGES {
-            match unit {
-                Some(unit) => describe_gauge!(name, unit, text),
-                None => describe_gauge!(name, text),
-            }
+        for (name, text) in GAUGES {
+            describe_gauge!(name, text);
         }
-        for (name, unit, text) in COUNTERS {
-            match unit {
-                Some(unit) => describe_counter!(name, unit, text),
-                None => describe_counter!(name, text),
-            }
+        for (name, text) in COUNTERS {
+            describe_counter!(name, text);
         }
         gauge!("halosync_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
         of_the_process(figures);

@@ -1,8 +1,8 @@
 //! The service: passes in their rhythm, until a signal comes.
 //!
 //! One loop waits for what happens first: a signal, a look at how things go, the end of a round, the time
-//! for the next one. A `round` is a task of its own, so that the loop is always there to be asked. `rhythm`,
-//! `trouble` and `vigil` decide and are pure; `manager`, `signals`, `endpoint` and `textfile` are the doors to
+//! for the next one. A `round` is a task of its own, so that the loop is always there to be asked; `turn` says
+//! when it begins and what follows from its end. `rhythm`, `trouble` and `vigil` decide and are pure; `manager`, `signals`, `endpoint` and `textfile` are the doors to
 //! systemd, the kernel and those who watch; `board` is what the parts know of each other.
 
 mod board;
@@ -16,6 +16,7 @@ mod signals;
 mod textfile;
 mod tidings;
 mod trouble;
+mod turn;
 mod vigil;
 mod watch;
 
@@ -24,7 +25,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use secrecy::SecretString;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
@@ -33,18 +33,17 @@ use tokio_util::sync::CancellationToken;
 use super::copy::LockedCopy;
 use super::source::Source;
 use super::{AgentError, Loaded, Signal};
-use crate::config::{Config, Sync};
-use crate::sync::{Report, SyncError};
+use crate::config::Config;
+use crate::sync::SyncError;
 use crate::ticket::Stamp;
 use board::Board;
 use endpoint::Endpoint;
 use manager::Manager;
 use reload::Accepted;
-use rhythm::Rhythm;
-use round::{Ended, Round};
+use round::Ended;
 use signals::{Demand, Signals};
 use tidings::Said;
-use trouble::{Consequence, Trouble, consequence};
+use trouble::Trouble;
 use vigil::Vigil;
 
 /// How often things are looked at where systemd does not want it more often.
@@ -55,15 +54,6 @@ const BEAT_MIN: Duration = Duration::from_millis(10);
 
 /// Looks in the time in which systemd expects a sign: one may be late, and one may be lost.
 const BEATS_A_WATCHDOG: u32 = 4;
-
-/// No clock can tell of moments that are much further away.
-const WAIT_MAX: Duration = Duration::from_hours(24 * 366);
-
-/// How old the figures in the file may become.
-const FIGURES: Duration = Duration::from_mins(1);
-
-/// How often the database is inspected.
-const INSPECTION: Duration = Duration::from_hours(24);
 
 /// How long the end waits for what is under way: systemd is promised five seconds.
 const GRACE: Duration = Duration::from_secs(3);
@@ -239,150 +229,6 @@ impl Service {
 
     fn config(&self) -> &Config {
         &self.loaded.config
-    }
-
-    /// Begins a round.
-    fn begin(&mut self) -> Result<(), AgentError> {
-        self.begun = Instant::now();
-        self.wanted_now = false;
-        if self.copy.is_replaced(&self.loaded.config) {
-            tracing::warn!("the database was moved, removed or replaced: opening what has its name now");
-            if !self.reopen()? {
-                self.failed += 1;
-                self.wait();
-                self.tell_status();
-                return Ok(());
-            }
-        }
-        let halo = Arc::clone(&self.board.entries().halo);
-        let round = Round {
-            loaded: Arc::clone(&self.loaded),
-            halo,
-            store: self.copy.store().clone(),
-            board: Arc::clone(&self.board),
-            stop: self.stop.clone(),
-            inspects: self.inspected_at.is_none_or(|at| INSPECTION <= at.elapsed()),
-        };
-        self.under_way = Some(tokio::spawn(round.run()));
-        self.tell_status();
-        Ok(())
-    }
-
-    /// Opens the database anew; gives whether it could be. What is no database of ours ends the service,
-    /// everything else is an outage.
-    fn reopen(&mut self) -> Result<bool, AgentError> {
-        match self.copy.reopen(&self.loaded.config) {
-            Ok(()) => {
-                // Another file is another one to look through.
-                self.inspected_at = None;
-                self.board.entries().database_ok = None;
-                Ok(true)
-            }
-            Err(error) if error.exit_status() == 78 => Err(error),
-            Err(error) => {
-                self.tell_trouble(&error.chain(), Some(&error.help()));
-                Ok(false)
-            }
-        }
-    }
-
-    /// Lets the next round begin when the rhythm wants it.
-    fn wait(&mut self) {
-        let Sync { interval, jitter, .. } = self.config().sync;
-        self.begin_in(Rhythm { interval, jitter }.wait(self.begun.elapsed(), self.failed, fastrand::f64()));
-    }
-
-    /// Lets the next round begin so long from now.
-    fn begin_in(&mut self, wait: Duration) {
-        let wait = wait.min(WAIT_MAX);
-        self.due = Instant::now() + wait;
-        self.due_at = super::now().minus(-TimeDelta::from_std(wait).unwrap_or_default());
-    }
-
-    /// A round is over: what it means, and when the next one begins.
-    fn settle(&mut self, ended: Ended, heed: &impl Fn(&Config)) -> Result<(), AgentError> {
-        let halo = Arc::clone(&self.board.entries().halo);
-        self.let_in |= halo.was_let_in();
-        let took = ended.took;
-        let mut at_once = self.wanted_now;
-        let Ended { pass, upkeep, .. } = ended;
-        match pass {
-            Ok(report) => self.settle_report(&report, took),
-            Err(SyncError::Stopped) => return Ok(()),
-            Err(error) => at_once |= self.settle_failure(error.into(), heed)?,
-        }
-        self.tell_upkeep(&upkeep);
-        self.board.entries().last_duration = Some(took);
-        self.write_figures();
-        if let Some(accepted) = self.settings_next.take() {
-            self.take_up(accepted, heed);
-            at_once |= self.failed != 0;
-        }
-        self.wait();
-        if at_once {
-            self.begin_in(Duration::ZERO);
-        }
-        self.tell_status();
-        Ok(())
-    }
-
-    fn settle_report(&mut self, report: &Report, took: Duration) {
-        self.settings_before = None;
-        self.disk_failed = false;
-        self.failed = 0;
-        self.tell_pass(report, took);
-        match report.outcome.why() {
-            None => {
-                self.board.entries().passes.complete += 1;
-                self.tell_recovery();
-            }
-            Some(why) => {
-                self.board.entries().passes.incomplete += 1;
-                self.tell_trouble(&why, report.outcome.help());
-            }
-        }
-    }
-
-    /// What follows from a failed pass; gives whether another one is to begin at once.
-    fn settle_failure(&mut self, error: AgentError, heed: &impl Fn(&Config)) -> Result<bool, AgentError> {
-        self.board.entries().passes.failed += 1;
-        self.failed = self.failed.saturating_add(1);
-        let follows = consequence(&error, self.let_in, self.disk_failed);
-        self.disk_failed = follows == Consequence::Reopen;
-        if follows == Consequence::End && self.settings_next.is_none() {
-            return if self.take_back(&error, heed)? { Ok(true) } else { Err(error) };
-        }
-        self.tell_trouble(&error.chain(), Some(&error.help()));
-        match follows {
-            // With a wait: a disk that fails does so again within the same moment.
-            Consequence::Reopen => self.reopen().map(|_| false),
-            Consequence::ReadSecretAgain => Ok(self.take_new_secret()),
-            // Settings that came meanwhile may mend it.
-            Consequence::End | Consequence::Retry => Ok(false),
-        }
-    }
-
-    /// Writes the figures to their file, unless that is still being done: nobody waits for a slow disk, and the
-    /// next figures are as good.
-    fn write_figures(&mut self) {
-        if self.writing.as_ref().is_none_or(|(writing, _)| writing.is_finished()) {
-            let writing = tokio::spawn(textfile::write_figures(Arc::clone(&self.board)));
-            self.writing = Some((writing, Instant::now()));
-        }
-    }
-
-    /// The same where the last ones are old: a first pass may take hours.
-    fn write_figures_if_due(&mut self) {
-        if self.writing.as_ref().is_none_or(|(_, at)| FIGURES <= at.elapsed()) {
-            self.write_figures();
-        }
-    }
-
-    /// SIGUSR1: a round now, or right after the one under way.
-    fn sync_now(&mut self) {
-        tracing::info!("a pass is wanted now");
-        self.wanted_now = true;
-        self.begin_in(Duration::ZERO);
     }
 
     /// Ends: what is being committed is committed, everything else is dropped.

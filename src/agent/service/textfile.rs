@@ -5,17 +5,41 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
+use super::Service;
 use super::board::Board;
 use super::exposition::exposition;
 
 /// The collector is another user; there is nothing in it that nobody may know.
 const FOR_EVERYBODY: u32 = 0o644;
 
+/// How old the figures in the file may become.
+const FIGURES: Duration = Duration::from_mins(1);
+
+impl Service {
+    /// Writes the figures to their file, unless that is still being done: nobody waits for a slow disk, and the
+    /// next figures are as good.
+    pub(super) fn write_figures(&mut self) {
+        if self.writing.as_ref().is_none_or(|(writing, _)| writing.is_finished()) {
+            let writing = tokio::spawn(publish(Arc::clone(&self.board)));
+            self.writing = Some((writing, Instant::now()));
+        }
+    }
+
+    /// The same where the last ones are old: a first pass may take hours.
+    pub(super) fn write_figures_if_due(&mut self) {
+        if self.writing.as_ref().is_none_or(|(_, at)| FIGURES <= at.elapsed()) {
+            self.write_figures();
+        }
+    }
+}
+
 /// Writes the figures to the file of the settings, where they name one. That it cannot be is told once.
-pub(super) async fn write_figures(board: Arc<Board>) {
+async fn publish(board: Arc<Board>) {
     let Some(path) = board.entries().loaded.config.metrics.textfile.clone() else { return };
     let (shown, figures) = (path.display().to_string(), Arc::clone(&board));
     let written = spawn_blocking(move || write(&path, &exposition(&figures.figures()))).await;
