@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use chrono::{DateTime, TimeDelta, Utc};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use halosync::simulator::{Request, Server, Settings, Simulator};
+use halosync::simulator::{ApiRequest, Server, Simulator, SimulatorSettings};
 
 fn main() {
     divan::main();
@@ -19,9 +19,9 @@ fn now() -> DateTime<Utc> {
 }
 
 fn server(tickets: u32) -> (Server, String) {
-    let mut server = Server::new(Settings { tickets, ..Settings::default() }, now());
-    let answer = server.answer(&Request::form("/auth/token", &CREDENTIALS), now());
-    let body = answer.value().expect("JSON");
+    let mut server = Server::new(SimulatorSettings { tickets, ..SimulatorSettings::default() }, now());
+    let answer = server.respond(&ApiRequest::form("/auth/token", &CREDENTIALS), now());
+    let body = answer.json_body().expect("JSON");
     let token = body["access_token"].as_str().expect("a token").to_owned();
     (server, token)
 }
@@ -44,7 +44,7 @@ fn page(bencher: Bencher<'_, '_>, tickets: u32) {
     let mut page = 0;
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
         page = page % (tickets / 100) + 1;
-        server.answer(&Request::get(&target(page), &token), now()).body.len()
+        server.respond(&ApiRequest::get(&target(page), &token), now()).body.len()
     });
 }
 
@@ -57,7 +57,7 @@ fn changed_page(bencher: Bencher<'_, '_>, tickets: u32) {
     let target = format!("{}&lastupdatefromdate={}", target(1), recently.format("%Y-%m-%dT%H:%M:%SZ"));
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
         server.edit(id, halosync::simulator::Edit::Touch, now());
-        server.answer(&Request::get(&target, &token), now()).body.len()
+        server.respond(&ApiRequest::get(&target, &token), now()).body.len()
     });
 }
 
@@ -68,25 +68,25 @@ fn first_page(bencher: Bencher<'_, '_>, tickets: u32) {
     let id = server.ids()[0];
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
         server.edit(id, halosync::simulator::Edit::Touch, now());
-        server.answer(&Request::get(&target(1), &token), now()).body.len()
+        server.respond(&ApiRequest::get(&target(1), &token), now()).body.len()
     });
 }
 
 /// Making a world.
 #[divan::bench(args = SIZES, sample_count = 5)]
 fn world(tickets: u32) -> Server {
-    Server::new(Settings { tickets, ..Settings::default() }, now())
+    Server::new(SimulatorSettings { tickets, ..SimulatorSettings::default() }, now())
 }
 
 /// Pages over one kept-alive loopback connection, read and thrown away.
 #[divan::bench(args = [10_000, 1_000_000])]
 fn page_over_a_socket(bencher: Bencher<'_, '_>, tickets: u32) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let settings = Settings { tickets, ..Settings::default() };
+    let settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
     let simulator = runtime.block_on(Simulator::start(settings)).expect("a port");
     let token = simulator.with(|server| {
-        let answer = server.answer(&Request::form("/auth/token", &CREDENTIALS), Utc::now());
-        answer.value().expect("JSON")["access_token"].as_str().expect("a token").to_owned()
+        let answer = server.respond(&ApiRequest::form("/auth/token", &CREDENTIALS), Utc::now());
+        answer.json_body().expect("JSON")["access_token"].as_str().expect("a token").to_owned()
     });
     let mut stream = TcpStream::connect(simulator.url().trim_start_matches("http://")).expect("a connection");
     let mut buffer = vec![0; 1 << 20];

@@ -16,11 +16,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halosync::simulator::{Request, Server, Settings};
-use halosync::store::{Fate, Options, Sighting, Store, Told};
+use halosync::simulator::{ApiRequest, Server, SimulatorSettings};
+use halosync::store::{CustomFieldsState, ObservedTicket, Store, StoreOptions, TxEnd};
 use halosync::ticket::attribute::UID;
-use halosync::ticket::parse::List;
-use halosync::ticket::{ATTRIBUTES, Cell, Stamp, Ticket};
+use halosync::ticket::parse::ParsedPage;
+use halosync::ticket::{ATTRIBUTES, CellValue, Ticket, Timestamp};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -51,23 +51,28 @@ fn main() {
 }
 
 /// Tickets of a simulated server, read from its pages by the agent's parser; not hashed yet.
-fn parsed(count: u32) -> Vec<Sighting> {
-    let mut server = Server::new(Settings { tickets: count, ..Settings::default() }, now());
+fn parsed(count: u32) -> Vec<ObservedTicket> {
+    let mut server = Server::new(SimulatorSettings { tickets: count, ..SimulatorSettings::default() }, now());
     let form = [
         ("grant_type", "client_credentials"),
         ("client_id", "halosync-demo"),
         ("client_secret", "demo-secret"),
         ("scope", "read:tickets"),
     ];
-    let answer = server.answer(&Request::form("/auth/token", &form), now()).value().expect("JSON");
+    let answer = server.respond(&ApiRequest::form("/auth/token", &form), now()).json_body().expect("JSON");
     let token = answer["access_token"].as_str().expect("a token").to_owned();
     let mut sightings = Vec::new();
     for page in 1..=count.div_ceil(ROWS_A_PAGE) {
         let target = format!("/api/tickets?pageinate=true&page_no={page}&page_size={ROWS_A_PAGE}&order=id");
-        let answer = server.answer(&Request::get(&target, &token), now());
-        for mut ticket in List::read(&answer.body).expect("a page").tickets {
-            ticket.name_status(|_| Some("In Progress".to_owned()));
-            sightings.push(Sighting { ticket, hash: 0, told: Told::Off, request_no: page.into() });
+        let answer = server.respond(&ApiRequest::get(&target, &token), now());
+        for mut ticket in ParsedPage::parse(&answer.body).expect("a page").tickets {
+            ticket.resolve_status_name(|_| Some("In Progress".to_owned()));
+            sightings.push(ObservedTicket {
+                ticket,
+                hash: 0,
+                custom_fields: CustomFieldsState::NotSynced,
+                request_no: page.into(),
+            });
         }
     }
     sightings
@@ -77,8 +82,8 @@ fn now() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
 }
 
-fn stamp() -> Stamp {
-    Stamp::new(now()).expect("a year of four digits")
+fn stamp() -> Timestamp {
+    Timestamp::new(now()).expect("a year of four digits")
 }
 
 /// Gives `work` a database of the store without tickets, and takes it away afterwards.
@@ -93,11 +98,11 @@ fn fresh(database: &Path, work: impl FnOnce(&Path) -> Spent) -> Spent {
 
 fn open(database: &Path) -> Store {
     let busy_timeout = Duration::ZERO;
-    let options = Options { busy_timeout, full_text: false, index_last_modified: false, now: stamp() };
+    let options = StoreOptions { busy_timeout, full_text: false, index_last_modified: false, now: stamp() };
     Store::open(database, &options).expect("a database")
 }
 
-fn store_as_agent(database: &Path, sightings: &mut [Sighting]) -> Spent {
+fn store_as_agent(database: &Path, sightings: &mut [ObservedTicket]) -> Spent {
     let mut store = open(database);
     let clock = Clock::start();
     for batch in sightings.chunks_mut(ROWS_A_TRANSACTION) {
@@ -105,13 +110,13 @@ fn store_as_agent(database: &Path, sightings: &mut [Sighting]) -> Spent {
             sighting.hash = sighting.ticket.hash();
         }
         let batch = &*batch;
-        store.write(Fate::Commit, |writing| writing.upsert(batch, 1, stamp())).expect("stored");
+        store.write(TxEnd::Commit, |writing| writing.upsert(batch, 1, stamp())).expect("stored");
     }
     store.close().expect("closed");
     clock.stop()
 }
 
-fn store_bare(database: &Path, sightings: &[Sighting]) -> Spent {
+fn store_bare(database: &Path, sightings: &[ObservedTicket]) -> Spent {
     let mut connection = Connection::open(database).expect("a database");
     // What `Store::open` sets, where it is a matter of the connection.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("set");
@@ -123,7 +128,7 @@ fn store_bare(database: &Path, sightings: &[Sighting]) -> Spent {
     for batch in sightings.chunks(ROWS_A_TRANSACTION) {
         let transaction = connection.transaction().expect("begun");
         let mut statement = transaction.prepare_cached(&upsert).expect("SQL");
-        for Sighting { ticket, .. } in batch {
+        for ObservedTicket { ticket, .. } in batch {
             bind(&mut statement, ticket);
             statement.raw_execute().expect("stored");
         }
@@ -148,11 +153,11 @@ fn upsert() -> String {
 
 fn bind(statement: &mut rusqlite::Statement<'_>, ticket: &Ticket) {
     for (position, value) in ticket.values().iter().enumerate() {
-        let lent = ToSqlOutput::Borrowed(match value.cell() {
-            Cell::Null => ValueRef::Null,
-            Cell::Integer(number) => ValueRef::Integer(number),
-            Cell::Real(number) => ValueRef::Real(number),
-            Cell::Text(text) | Cell::Json(text) => ValueRef::Text(text.as_bytes()),
+        let lent = ToSqlOutput::Borrowed(match value.as_cell() {
+            CellValue::Null => ValueRef::Null,
+            CellValue::Integer(number) => ValueRef::Integer(number),
+            CellValue::Real(number) => ValueRef::Real(number),
+            CellValue::Text(text) | CellValue::Json(text) => ValueRef::Text(text.as_bytes()),
         });
         statement.raw_bind_parameter(position + 1, lent).expect("bound");
     }

@@ -106,7 +106,7 @@ CREATE TABLE tickets (
     WORKFLOW_STEP                  INTEGER CHECK (typeof(WORKFLOW_STEP) IN ('integer', 'null'))
 );
 
--- What the agent needs beside a ticket, so that `tickets` stays exactly the mapping.
+-- What halosync needs for each ticket beside the mapped attributes.
 CREATE TABLE ticket_state (
     UID             INTEGER PRIMARY KEY,
     hash            INTEGER NOT NULL,  -- XXH3 of the attributes that count
@@ -114,7 +114,7 @@ CREATE TABLE ticket_state (
     fields_hash     INTEGER,           -- XXH3 of its custom fields; NULL: not known, or not copied
     fields_no       INTEGER,           -- of the request whose custom fields were stored
     first_seen_at   TEXT NOT NULL,     -- by the local clock
-    last_seen_at    TEXT NOT NULL,     -- when it was last written; a counted full walk has seen it since
+    last_seen_at    TEXT NOT NULL,     -- when it was last written; a later verified full scan has seen it too
     last_seq        INTEGER NOT NULL   -- its newest change record
 );
 
@@ -166,19 +166,19 @@ CREATE TABLE changes (
     last_row              TEXT   -- for 'd': JSON, the last known row
 );
 CREATE INDEX changes_by_ticket ON changes (UID, seq);
-CREATE TRIGGER changes_are_never_edited BEFORE UPDATE ON changes
+CREATE TRIGGER changes_append_only BEFORE UPDATE ON changes
 BEGIN SELECT RAISE(ABORT, 'changes is append-only'); END;
 
 CREATE TABLE watermarks (
-    one              INTEGER PRIMARY KEY CHECK (one = 1),
-    scope            TEXT NOT NULL,  -- JSON
-    state            TEXT NOT NULL CHECK (state IN ('filling', 'following')),
-    covered_until    TEXT CHECK (length(covered_until) = 24),
-    newest_seen      TEXT CHECK (length(newest_seen) = 24),
-    canary_id        INTEGER,  -- a ticket that bears `newest_seen` and must come back
-    fill_started_at  TEXT CHECK (length(fill_started_at) = 24),
-    fill_last_id     INTEGER,
-    CHECK (state = 'filling' OR covered_until IS NOT NULL)
+    one                 INTEGER PRIMARY KEY CHECK (one = 1),
+    scope               TEXT NOT NULL,  -- JSON
+    state               TEXT NOT NULL CHECK (state IN ('initial', 'incremental')),
+    covered_until       TEXT CHECK (length(covered_until) = 24),
+    newest_seen         TEXT CHECK (length(newest_seen) = 24),
+    canary_id           INTEGER,  -- a ticket with `newest_seen` that the next incremental scan must return
+    initial_started_at  TEXT CHECK (length(initial_started_at) = 24),
+    initial_last_id     INTEGER,
+    CHECK (state = 'initial' OR covered_until IS NOT NULL)
 );
 
 CREATE TABLE watermark_journal (
@@ -190,11 +190,11 @@ CREATE TABLE watermark_journal (
     run_id         INTEGER
 );
 
-CREATE TABLE calibrations (
-    question    TEXT PRIMARY KEY,
-    verdict     TEXT NOT NULL,
-    details     TEXT,
-    decided_at  TEXT NOT NULL
+CREATE TABLE server_probes (
+    probe      TEXT PRIMARY KEY,
+    result     TEXT NOT NULL,
+    details    TEXT,
+    probed_at  TEXT NOT NULL
 );
 
 CREATE TABLE runs (
@@ -213,45 +213,45 @@ CREATE TABLE runs (
     deleted        INTEGER NOT NULL DEFAULT 0
 );
 
-CREATE TABLE walks (
-    walk_id       INTEGER PRIMARY KEY AUTOINCREMENT,
+CREATE TABLE scans (
+    scan_id       INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id        INTEGER NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
-    kind          TEXT NOT NULL CHECK (kind IN ('full', 'following')),
-    outcome       TEXT CHECK (outcome IN ('counted', 'confirmed', 'incomplete', 'unverified', 'failed')),
+    kind          TEXT NOT NULL CHECK (kind IN ('full', 'incremental')),
+    outcome       TEXT CHECK (outcome IN ('verified', 'confirmed', 'incomplete', 'count_mismatch', 'failed')),
     pages         INTEGER NOT NULL DEFAULT 0,
     unique_ids    INTEGER NOT NULL DEFAULT 0,
     record_count  INTEGER,
     count_fell    INTEGER NOT NULL DEFAULT 0,
-    readings      INTEGER NOT NULL DEFAULT 1,
-    asked_from    TEXT,
-    fill          INTEGER NOT NULL DEFAULT 0,  -- the first of its scope
+    reads         INTEGER NOT NULL DEFAULT 1,  -- how often the list was read
+    updated_from  TEXT,                        -- the lower bound of an incremental scan
+    initial       INTEGER NOT NULL DEFAULT 0,  -- the initial load of its scope
     resumed       INTEGER NOT NULL DEFAULT 0,
-    moves_before  INTEGER NOT NULL,            -- the newest `move_id` when it began
+    last_move_id  INTEGER NOT NULL,            -- the newest `move_id` when it began
     started_at    TEXT NOT NULL,
     ended_at      TEXT
 );
 
--- Where an unfinished full walk can be taken up again: what each of its commits received.
-CREATE TABLE walk_places (
-    walk_id   INTEGER NOT NULL REFERENCES walks (walk_id) ON DELETE CASCADE,
-    part      INTEGER NOT NULL,  -- of the lists that it reads one after another
-    cursor    INTEGER,           -- the greatest id committed
-    begun_at  TEXT,              -- the start of the walk by the server's clock
-    ids       BLOB NOT NULL,     -- serialised roaring bitmaps: those received,
-    older     BLOB NOT NULL      -- and those of them that were older than the stored version
+-- Where an interrupted full scan continues: one row for each of its commits.
+CREATE TABLE scan_checkpoints (
+    scan_id            INTEGER NOT NULL REFERENCES scans (scan_id) ON DELETE CASCADE,
+    part               INTEGER NOT NULL,  -- which of the lists that the scan reads one after another, from 0
+    cursor             INTEGER,           -- the greatest id committed
+    server_started_at  TEXT,              -- the start of the scan by the server's clock
+    ids                BLOB NOT NULL,     -- serialized roaring bitmap: the ids received
+    older              BLOB NOT NULL      -- the same: ids received in an older version than the stored one
 );
 
--- Tickets whose custom fields are owed: they have to be asked for one by one.
-CREATE TABLE debts (
+-- Tickets whose custom fields must still be fetched one by one.
+CREATE TABLE pending_fetches (
     UID       INTEGER PRIMARY KEY,
     reason    TEXT NOT NULL,  -- 'unread'; else why the last attempt failed; 'unreadable': the server refuses it
     attempts  INTEGER NOT NULL DEFAULT 0,
     due_at    TEXT NOT NULL
 );
 
-CREATE TABLE absences (
+CREATE TABLE unlisted_tickets (
     UID              INTEGER PRIMARY KEY,
-    status           TEXT NOT NULL,  -- what the server said when asked for it
+    status           TEXT NOT NULL,  -- what the server answered when asked for it
     first_missed_at  TEXT NOT NULL,
     ask_again_at     TEXT NOT NULL
 );
@@ -384,20 +384,20 @@ SELECT f.UID, t.NAME AS TICKET, t.STATUS, f.FIELD_ID, f.NAME, f.LABEL,
     f.VALUE, f.DISPLAY, COALESCE(NULLIF(f.DISPLAY, ''), f.VALUE) AS TEXT
 FROM custom_fields f JOIN tickets t ON t.UID = f.UID;
 
--- One row: how the copy stands.
+-- One row: the facts of health. Whether they are good is decided by `halosync status`.
 CREATE VIEW sync_health AS
 SELECT
     (SELECT state FROM watermarks) AS state,
     (SELECT covered_until FROM watermarks) AS covered_until,
     (SELECT newest_seen FROM watermarks) AS newest_seen,
     (SELECT MAX(ended_at) FROM runs WHERE outcome = 'complete' AND kind = 'sync') AS last_complete_at,
-    (SELECT ended_at FROM walks WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')
-     ORDER BY walk_id DESC LIMIT 1) AS last_full_at,
+    (SELECT ended_at FROM scans WHERE kind = 'full' AND outcome IN ('verified', 'confirmed')
+     ORDER BY scan_id DESC LIMIT 1) AS last_full_at,
     (SELECT outcome FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_outcome,
     (SELECT error FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_error,
     (SELECT COUNT(*) FROM tickets) AS tickets,
     (SELECT COALESCE(MAX(seq), 0) FROM changes) AS last_seq,
-    (SELECT COUNT(*) FROM debts WHERE reason <> 'unreadable') AS debts,
-    (SELECT COUNT(*) FROM debts WHERE reason = 'unreadable') AS unreadable,
-    (SELECT COUNT(*) FROM absences) AS absences,
+    (SELECT COUNT(*) FROM pending_fetches WHERE reason <> 'unreadable') AS pending_fetches,
+    (SELECT COUNT(*) FROM pending_fetches WHERE reason = 'unreadable') AS unreadable,
+    (SELECT COUNT(*) FROM unlisted_tickets) AS unlisted_tickets,
     (SELECT COUNT(*) FROM rejects) AS rejects;

@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 
-use crate::agent::{self, AgentError, Handover, Loaded, Wish};
-use crate::config::{Consumer, Format, Style};
-use crate::simulator::{Effect, Endpoint, Fault, RetryAfter, Settings, Simulator};
-use crate::sync::{Progress, Report};
+use crate::app::{self, AppError, DeltaSummary, LoadedConfig, SyncOptions};
+use crate::config::{ConsumerName, Format, FormatOptions};
+use crate::simulator::{ApiEndpoint, Effect, RetryAfter, ServerFault, Simulator, SimulatorSettings};
+use crate::sync::{Progress, RunReport};
 
 /// What marks a folder as the demo's own.
 const MARKER: &str = ".halosync-demo";
 
 /// How the demo is asked for.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct DemoOptions {
     /// Its folder.
     pub dir: PathBuf,
     /// How many tickets the server has.
@@ -32,7 +32,7 @@ pub struct Wanted {
 
 /// One step, with its figures.
 #[derive(Debug)]
-pub enum Scene {
+pub enum DemoStep {
     /// The server is up.
     Serving {
         /// Where.
@@ -41,73 +41,78 @@ pub enum Scene {
         tickets: u32,
     },
     /// A pass was run.
-    Pass {
+    Sync {
         /// What it shows.
         title: &'static str,
         /// What it did.
-        report: Box<Report>,
+        report: Box<RunReport>,
         /// How long it took.
-        took: Duration,
+        elapsed: Duration,
     },
     /// A package was made.
     Export {
         /// What it shows.
         title: &'static str,
         /// What was handed on.
-        handover: Box<Handover>,
+        summary: Box<DeltaSummary>,
         /// How long it took.
-        took: Duration,
+        elapsed: Duration,
     },
 }
 
 /// The demo's server and folder.
-pub struct Stage {
+pub struct Demo {
     simulator: Simulator,
-    loaded: Loaded,
+    loaded: LoadedConfig,
 }
 
-impl Stage {
+impl Demo {
     /// Prepares folder and server.
     ///
     /// # Errors
     /// [`AgentError::NotADemo`] where the folder is not the demo's own; it stays as it is then.
-    pub async fn set(wanted: &Wanted, tell: &mut impl FnMut(Scene)) -> Result<Stage, AgentError> {
-        clear(&wanted.dir)?;
-        let settings = Settings { tickets: wanted.tickets, ..Settings::default() };
+    pub async fn prepare(
+        options: &DemoOptions,
+        on_step: &mut impl FnMut(DemoStep),
+    ) -> Result<Demo, AppError> {
+        recreate_dir(&options.dir)?;
+        let settings = SimulatorSettings { tickets: options.tickets, ..SimulatorSettings::default() };
         let (client_id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
-        let simulator = Simulator::start(settings).await.map_err(AgentError::Serve)?;
-        let file = furnish(&wanted.dir, &simulator.url(), &client_id, &secret)?;
-        tell(Scene::Serving { url: simulator.url(), tickets: wanted.tickets });
-        Ok(Stage { simulator, loaded: agent::load(Some(&file))? })
+        let simulator = Simulator::start(settings).await.map_err(AppError::Serve)?;
+        let file = write_config(&options.dir, &simulator.url(), &client_id, &secret)?;
+        on_step(DemoStep::Serving { url: simulator.url(), tickets: options.tickets });
+        Ok(Demo { simulator, loaded: app::load(Some(&file))? })
     }
 
     /// Plays everything.
     ///
     /// # Errors
     /// [`AgentError`]
-    pub async fn play(
+    pub async fn run(
         &self,
         progress: impl Fn() -> Arc<dyn Progress>,
-        tell: &mut impl FnMut(Scene),
-    ) -> Result<(), AgentError> {
-        let changes = Wish::default();
-        let full = Wish { full: true, ..Wish::default() };
-        tell(self.pass("first sync: everything", changes, &progress).await?);
-        tell(self.pass("nothing changed: one list request", changes, &progress).await?);
-        tell(self.export("first package for `warehouse`", "warehouse", Format::Csv)?);
+        on_step: &mut impl FnMut(DemoStep),
+    ) -> Result<(), AppError> {
+        let incremental = SyncOptions::default();
+        let full = SyncOptions { full: true, ..SyncOptions::default() };
+        on_step(self.run_sync("first sync: everything", incremental, &progress).await?);
+        on_step(self.run_sync("nothing changed: one list request", incremental, &progress).await?);
+        on_step(self.export("first package for `warehouse`", "warehouse", Format::Csv)?);
 
         self.simulator.with(|server| {
             server.edit_some(25, Utc::now());
             server.create(5, Utc::now());
         });
-        tell(self.pass("25 tickets edited, 5 opened", changes, &progress).await?);
+        on_step(self.run_sync("25 tickets edited, 5 opened", incremental, &progress).await?);
 
-        let patience = Effect::Throttle(RetryAfter::Seconds, 1);
+        let throttle = Effect::Throttle(RetryAfter::Seconds, 1);
         self.simulator.with(|server| {
             server.edit_some(3, Utc::now());
-            server.inject(Fault::at(Endpoint::List, patience).at_most(1));
+            server.inject(ServerFault::at(ApiEndpoint::List, throttle).at_most(1));
         });
-        tell(self.pass("3 edited, and the server says 429: wait a second", changes, &progress).await?);
+        on_step(
+            self.run_sync("3 edited, and the server says 429: wait a second", incremental, &progress).await?,
+        );
 
         self.simulator.with(|server| {
             let ids = server.ids();
@@ -115,74 +120,78 @@ impl Stage {
                 server.delete(*id, Utc::now());
             }
         });
-        tell(
-            self.pass("3 deleted at the server: a list of changes does not show that", changes, &progress)
-                .await?,
+        on_step(
+            self.run_sync(
+                "3 deleted at the server: a list of changes does not show that",
+                incremental,
+                &progress,
+            )
+            .await?,
         );
-        tell(self.pass("a full walk finds them missing and asks about each", full, &progress).await?);
+        on_step(self.run_sync("a full walk finds them missing and asks about each", full, &progress).await?);
 
-        tell(self.export("next package for `warehouse`: only what changed", "warehouse", Format::Csv)?);
-        tell(self.export("another consumer, in JSON, from the beginning", "lake", Format::Json)?);
+        on_step(self.export("next package for `warehouse`: only what changed", "warehouse", Format::Csv)?);
+        on_step(self.export("another consumer, in JSON, from the beginning", "lake", Format::Json)?);
         Ok(())
     }
 
     /// The settings it wrote.
     #[must_use]
-    pub fn loaded(&self) -> &Loaded {
+    pub fn loaded(&self) -> &LoadedConfig {
         &self.loaded
     }
 
     /// Ends the server.
-    pub async fn strike(self) {
+    pub async fn teardown(self) {
         self.simulator.stop().await;
     }
 
-    async fn pass(
+    async fn run_sync(
         &self,
         title: &'static str,
-        wish: Wish,
+        options: SyncOptions,
         progress: &impl Fn() -> Arc<dyn Progress>,
-    ) -> Result<Scene, AgentError> {
-        let since = Instant::now();
-        let report = agent::sync(&self.loaded, wish, progress(), pending()).await?;
-        Ok(Scene::Pass { title, report: Box::new(report), took: since.elapsed() })
+    ) -> Result<DemoStep, AppError> {
+        let started = Instant::now();
+        let report = app::sync(&self.loaded, options, progress(), pending()).await?;
+        Ok(DemoStep::Sync { title, report: Box::new(report), elapsed: started.elapsed() })
     }
 
-    fn export(&self, title: &'static str, consumer: &str, format: Format) -> Result<Scene, AgentError> {
-        let since = Instant::now();
+    fn export(&self, title: &'static str, consumer: &str, format: Format) -> Result<DemoStep, AppError> {
+        let started = Instant::now();
         let consumer =
-            Consumer::parse(consumer).unwrap_or_else(|| self.loaded.config.export.consumer.clone());
-        let handover = agent::deliver(&self.loaded, &consumer, Style::exact(format), None)?;
-        Ok(Scene::Export { title, handover: Box::new(handover), took: since.elapsed() })
+            ConsumerName::parse(consumer).unwrap_or_else(|| self.loaded.config.export.consumer.clone());
+        let summary = app::export_delta(&self.loaded, &consumer, FormatOptions::exact(format), None)?;
+        Ok(DemoStep::Export { title, summary: Box::new(summary), elapsed: started.elapsed() })
     }
 }
 
 /// Makes the folder; one that an earlier demo left is replaced.
-fn clear(dir: &Path) -> Result<(), AgentError> {
-    let failed = |source| AgentError::CannotCreate { path: dir.to_owned(), source };
+fn recreate_dir(dir: &Path) -> Result<(), AppError> {
+    let failed = |source| AppError::CannotCreate { path: dir.to_owned(), source };
     let empty = fs::read_dir(dir).map(|mut entries| entries.next().is_none());
     match empty {
         Ok(true) => fs::write(dir.join(MARKER), "").map_err(failed),
         Ok(false) if dir.join(MARKER).is_file() => {
             fs::remove_dir_all(dir).map_err(failed)?;
-            clear(dir)
+            recreate_dir(dir)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             fs::DirBuilder::new().mode(0o750).create(dir).map_err(failed)?;
             fs::write(dir.join(MARKER), "").map_err(failed)
         }
-        Ok(false) | Err(_) => Err(AgentError::NotADemo { path: dir.to_owned() }),
+        Ok(false) | Err(_) => Err(AppError::NotADemo { path: dir.to_owned() }),
     }
 }
 
 /// Writes settings and secret as a person would.
-fn furnish(dir: &Path, url: &str, client_id: &str, secret: &str) -> Result<PathBuf, AgentError> {
+fn write_config(dir: &Path, url: &str, client_id: &str, secret: &str) -> Result<PathBuf, AppError> {
     let write = |name: &str, mode, text: &str| {
         let path = dir.join(name);
         let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
         opened
             .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|source| AgentError::CannotCreate { path: path.clone(), source })
+            .map_err(|source| AppError::CannotCreate { path: path.clone(), source })
             .map(|()| path)
     };
     write("client-secret", 0o600, &format!("{secret}\n"))?;

@@ -1,7 +1,7 @@
 //! halosync keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite
 //! file.
 
-pub mod agent;
+pub mod app;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 
 /// How a request failed, as far as the next step depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum RequestFailure {
     /// 429, or a 503 that says when to come back.
-    Throttled {
+    RateLimited {
         /// How long the server asks to wait, if it does.
         retry_after: Option<Duration>,
     },
@@ -27,30 +27,30 @@ pub enum Failure {
 
 /// The limits of asking again.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// How often one request may be repeated.
     pub max_retries: u32,
     /// How long to wait after a 429 that does not say how long.
     pub rate_limit_wait: Duration,
     /// A server that asks to wait longer is not waited for.
-    pub patience: Duration,
+    pub max_wait: Duration,
 }
 
-impl Policy {
+impl RetryPolicy {
     /// How long nobody asks after a 429 that says so, or does not.
     #[must_use]
-    pub fn closes_for(&self, retry_after: Option<Duration>) -> Duration {
+    pub fn rate_limit_pause(&self, retry_after: Option<Duration>) -> Duration {
         retry_after.unwrap_or(self.rate_limit_wait).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
     }
 }
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryDecision {
     /// Ask again after this wait, which concerns this request only.
-    Again(Duration),
+    RetryAfter(Duration),
     /// Close the gate for every request for this long, then ask again.
-    CloseGate(Duration),
+    PauseAll(Duration),
     /// Get a new token and ask again at once.
     RenewToken,
     /// Report the failure.
@@ -71,17 +71,27 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// `retries` is how often the request was repeated already, `renewed` whether it already got a new
 /// token, `chance` a number in `0.0..1.0` that spreads the waits (full jitter).
 #[must_use]
-pub fn verdict(failure: Failure, retries: u32, renewed: bool, policy: &Policy, chance: f64) -> Verdict {
+pub fn decide(
+    failure: RequestFailure,
+    retries: u32,
+    renewed: bool,
+    policy: &RetryPolicy,
+    jitter: f64,
+) -> RetryDecision {
     match failure {
-        Failure::Unauthorized if !renewed => Verdict::RenewToken,
-        Failure::Unauthorized | Failure::Refused => Verdict::GiveUp,
-        Failure::Unreadable if UNREADABLE_RETRIES <= retries => Verdict::GiveUp,
-        Failure::Throttled { retry_after: Some(told) } if policy.patience < told => Verdict::GiveUp,
-        _ if policy.max_retries <= retries => Verdict::GiveUp,
-        Failure::Throttled { retry_after } => Verdict::CloseGate(policy.closes_for(retry_after)),
-        Failure::Unavailable | Failure::Unreadable => {
+        RequestFailure::Unauthorized if !renewed => RetryDecision::RenewToken,
+        RequestFailure::Unauthorized | RequestFailure::Refused => RetryDecision::GiveUp,
+        RequestFailure::Unreadable if UNREADABLE_RETRIES <= retries => RetryDecision::GiveUp,
+        RequestFailure::RateLimited { retry_after: Some(requested) } if policy.max_wait < requested => {
+            RetryDecision::GiveUp
+        }
+        _ if policy.max_retries <= retries => RetryDecision::GiveUp,
+        RequestFailure::RateLimited { retry_after } => {
+            RetryDecision::PauseAll(policy.rate_limit_pause(retry_after))
+        }
+        RequestFailure::Unavailable | RequestFailure::Unreadable => {
             let ceiling = FIRST_WAIT.saturating_mul(1 << retries.min(10)).min(LONGEST_WAIT);
-            Verdict::Again(ceiling.mul_f64(chance.clamp(0.0, 1.0)))
+            RetryDecision::RetryAfter(ceiling.mul_f64(jitter.clamp(0.0, 1.0)))
         }
     }
 }
@@ -89,7 +99,7 @@ pub fn verdict(failure: Failure, retries: u32, renewed: bool, policy: &Policy, c
 /// Reads a `Retry-After` (RFC 9110 §10.2.3): seconds, or a date, which is compared with the `Date` of
 /// the same answer and never with the local clock.
 #[must_use]
-pub fn retry_after(value: &str, date: Option<DateTime<Utc>>) -> Option<Duration> {
+pub fn parse_retry_after(value: &str, date: Option<DateTime<Utc>>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
@@ -105,42 +115,42 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    const POLICY: Policy =
-        Policy { max_retries: 5, rate_limit_wait: Duration::from_mins(1), patience: Duration::MAX };
+    const POLICY: RetryPolicy =
+        RetryPolicy { max_retries: 5, rate_limit_wait: Duration::from_mins(1), max_wait: Duration::MAX };
 
     #[rstest]
     #[case::as_told(Some(30), 30)]
     #[case::at_least_a_second(Some(0), 1)]
     #[case::at_most_fifteen_minutes(Some(86_400), 900)]
     #[case::the_configured_wait(None, 60)]
-    fn a_throttled_request_waits_as_long_as_it_was_told(#[case] told: Option<u64>, #[case] waits: u64) {
-        let failure = Failure::Throttled { retry_after: told.map(Duration::from_secs) };
-        let expected = Verdict::CloseGate(Duration::from_secs(waits));
-        assert_eq!(verdict(failure, 0, false, &POLICY, 0.5), expected);
+    fn retry_after_is_respected_within_its_limits(
+        #[case] retry_after: Option<u64>,
+        #[case] wait_seconds: u64,
+    ) {
+        let failure = RequestFailure::RateLimited { retry_after: retry_after.map(Duration::from_secs) };
+        let expected = RetryDecision::PauseAll(Duration::from_secs(wait_seconds));
+        assert_eq!(decide(failure, 0, false, &POLICY, 0.5), expected);
     }
 
     #[rstest]
     #[case::as_long_as_that(Some(5), false)]
     #[case::longer(Some(6), true)]
     #[case::by_the_settings(None, false)]
-    fn a_server_that_asks_for_too_much_patience_is_not_waited_for(
-        #[case] told: Option<u64>,
-        #[case] gives_up: bool,
-    ) {
-        let failure = Failure::Throttled { retry_after: told.map(Duration::from_secs) };
-        let policy = Policy { patience: Duration::from_secs(5), ..POLICY };
-        assert_eq!(verdict(failure, 0, false, &policy, 0.5) == Verdict::GiveUp, gives_up);
+    fn retry_after_beyond_max_wait_gives_up(#[case] retry_after: Option<u64>, #[case] gives_up: bool) {
+        let failure = RequestFailure::RateLimited { retry_after: retry_after.map(Duration::from_secs) };
+        let policy = RetryPolicy { max_wait: Duration::from_secs(5), ..POLICY };
+        assert_eq!(decide(failure, 0, false, &policy, 0.5) == RetryDecision::GiveUp, gives_up);
     }
 
     #[test]
-    fn a_refused_request_is_never_repeated() {
-        assert_eq!(verdict(Failure::Refused, 0, false, &POLICY, 0.5), Verdict::GiveUp);
+    fn refused_request_is_never_retried() {
+        assert_eq!(decide(RequestFailure::Refused, 0, false, &POLICY, 0.5), RetryDecision::GiveUp);
     }
 
     #[test]
-    fn an_unauthorized_request_gets_one_new_token_and_no_more() {
-        assert_eq!(verdict(Failure::Unauthorized, 0, false, &POLICY, 0.5), Verdict::RenewToken);
-        assert_eq!(verdict(Failure::Unauthorized, 0, true, &POLICY, 0.5), Verdict::GiveUp);
+    fn unauthorized_request_renews_the_token_once() {
+        assert_eq!(decide(RequestFailure::Unauthorized, 0, false, &POLICY, 0.5), RetryDecision::RenewToken);
+        assert_eq!(decide(RequestFailure::Unauthorized, 0, true, &POLICY, 0.5), RetryDecision::GiveUp);
     }
 
     #[rstest]
@@ -153,27 +163,27 @@ mod tests {
     #[case::past("Sun, 22 Nov 2026 11:00:00 GMT", Some(0))]
     #[case::garbage("soon", None)]
     #[case::negative("-5", None)]
-    fn retry_after_is_read_in_every_legal_form(#[case] value: &str, #[case] seconds: Option<u64>) {
+    fn retry_after_is_parsed_in_every_valid_form(#[case] value: &str, #[case] seconds: Option<u64>) {
         let date = "2026-11-22T12:00:00Z".parse().unwrap();
-        assert_eq!(retry_after(value, Some(date)), seconds.map(Duration::from_secs));
+        assert_eq!(parse_retry_after(value, Some(date)), seconds.map(Duration::from_secs));
     }
 
     #[test]
-    fn a_date_to_wait_for_means_nothing_without_the_date_of_the_answer() {
-        assert_eq!(retry_after("Sun, 22 Nov 2026 12:00:30 GMT", None), None);
+    fn retry_after_date_needs_the_date_of_the_response() {
+        assert_eq!(parse_retry_after("Sun, 22 Nov 2026 12:00:30 GMT", None), None);
     }
 
     proptest! {
         #[test]
-        fn every_request_ends_and_no_wait_is_longer_than_its_limit(
-            retries in 0u32..40, renewed: bool, chance in 0.0..1.0f64, told in proptest::option::of(0u64..1_000_000),
+        fn every_request_ends_and_no_wait_exceeds_its_limit(
+            retries in 0u32..40, renewed: bool, jitter in 0.0..1.0f64, retry_after in proptest::option::of(0u64..1_000_000),
         ) {
-            for failure in [Failure::Throttled { retry_after: told.map(Duration::from_secs) }, Failure::Unavailable, Failure::Unreadable] {
-                match verdict(failure, retries, renewed, &POLICY, chance) {
-                    Verdict::GiveUp => prop_assert!(UNREADABLE_RETRIES <= retries),
-                    Verdict::Again(wait) => prop_assert!(retries < POLICY.max_retries && wait <= LONGEST_WAIT),
-                    Verdict::CloseGate(wait) => prop_assert!(retries < POLICY.max_retries && wait <= RETRY_AFTER_MAX),
-                    Verdict::RenewToken => prop_assert!(false, "a token has no part in this"),
+            for failure in [RequestFailure::RateLimited { retry_after: retry_after.map(Duration::from_secs) }, RequestFailure::Unavailable, RequestFailure::Unreadable] {
+                match decide(failure, retries, renewed, &POLICY, jitter) {
+                    RetryDecision::GiveUp => prop_assert!(UNREADABLE_RETRIES <= retries),
+                    RetryDecision::RetryAfter(wait) => prop_assert!(retries < POLICY.max_retries && wait <= LONGEST_WAIT),
+                    RetryDecision::PauseAll(wait) => prop_assert!(retries < POLICY.max_retries && wait <= RETRY_AFTER_MAX),
+                    RetryDecision::RenewToken => prop_assert!(false, "a token has no part in this"),
                 }
             }
         }

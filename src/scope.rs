@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of the mapping; a database filled under another one is filled again.
-pub const MAPPING: u32 = 1;
+pub const MAPPING_VERSION: u32 = 1;
 
 /// The scope of a database, as it stands in `watermarks.scope`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,41 +22,41 @@ pub struct Scope {
 
 /// How a wanted scope relates to the one that a database has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shift {
+pub enum ScopeChange {
     /// The same.
-    None,
+    Unchanged,
     /// The same rows, only that their custom fields are not copied any more: the position stays.
-    FieldsOff,
+    CustomFieldsDisabled,
     /// The same server, but other rows or values: the old position means nothing any more.
-    Refill,
+    InitialLoad,
     /// Another server; its tickets must never be mixed with these.
-    Foreign,
+    OtherServer,
 }
 
 impl Scope {
     /// Whether the scope holds tickets of this type; one without a type belongs to no filtered scope.
     #[must_use]
-    pub fn holds(&self, ticket_type: Option<i64>) -> bool {
+    pub fn includes(&self, ticket_type: Option<i64>) -> bool {
         self.ticket_types.is_empty() || ticket_type.is_some_and(|it| self.ticket_types.contains(&it))
     }
 
     /// Whether tickets of this type are certainly outside: of one without a type nobody knows.
     #[must_use]
-    pub fn leaves_out(&self, ticket_type: Option<i64>) -> bool {
-        ticket_type.is_some() && !self.holds(ticket_type)
+    pub fn excludes(&self, ticket_type: Option<i64>) -> bool {
+        ticket_type.is_some() && !self.includes(ticket_type)
     }
 
     /// How `wanted` relates to this scope.
     #[must_use]
-    pub fn shift_to(&self, wanted: &Scope) -> Shift {
+    pub fn change_to(&self, wanted: &Scope) -> ScopeChange {
         if (&self.server, &self.tenant) != (&wanted.server, &wanted.tenant) {
-            Shift::Foreign
+            ScopeChange::OtherServer
         } else if self == wanted {
-            Shift::None
+            ScopeChange::Unchanged
         } else if self.custom_fields && *wanted == (Scope { custom_fields: false, ..self.clone() }) {
-            Shift::FieldsOff
+            ScopeChange::CustomFieldsDisabled
         } else {
-            Shift::Refill
+            ScopeChange::InitialLoad
         }
     }
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_custom_fields_that_are_switched_off_leave_the_position_as_it_is() {
+    fn only_disabling_custom_fields_keeps_the_watermark() {
         let scope = |types: &[i64], custom_fields, mapping| Scope {
             server: "https://desk.example.com".into(),
             tenant: "one".into(),
@@ -75,22 +75,22 @@ mod tests {
             mapping,
         };
         let stored = scope(&[3], true, 1);
-        for (name, wanted, shift) in [
-            ("nothing", stored.clone(), Shift::None),
-            ("custom fields off", scope(&[3], false, 1), Shift::FieldsOff),
-            ("custom fields off and another type", scope(&[4], false, 1), Shift::Refill),
-            ("more types", scope(&[3, 4], true, 1), Shift::Refill),
-            ("all types", scope(&[], true, 1), Shift::Refill),
-            ("another mapping", scope(&[3], true, 2), Shift::Refill),
-            ("another tenant", Scope { tenant: "two".into(), ..stored.clone() }, Shift::Foreign),
+        for (name, wanted, change) in [
+            ("nothing", stored.clone(), ScopeChange::Unchanged),
+            ("custom fields off", scope(&[3], false, 1), ScopeChange::CustomFieldsDisabled),
+            ("custom fields off and another type", scope(&[4], false, 1), ScopeChange::InitialLoad),
+            ("more types", scope(&[3, 4], true, 1), ScopeChange::InitialLoad),
+            ("all types", scope(&[], true, 1), ScopeChange::InitialLoad),
+            ("another mapping", scope(&[3], true, 2), ScopeChange::InitialLoad),
+            ("another tenant", Scope { tenant: "two".into(), ..stored.clone() }, ScopeChange::OtherServer),
             (
                 "another port",
                 Scope { server: "https://desk.example.com:8443".into(), ..stored.clone() },
-                Shift::Foreign,
+                ScopeChange::OtherServer,
             ),
         ] {
-            assert_eq!(stored.shift_to(&wanted), shift, "{name}");
+            assert_eq!(stored.change_to(&wanted), change, "{name}");
         }
-        assert_eq!(scope(&[3], false, 1).shift_to(&stored), Shift::Refill, "custom fields on");
+        assert_eq!(scope(&[3], false, 1).change_to(&stored), ScopeChange::InitialLoad, "custom fields on");
     }
 }

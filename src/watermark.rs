@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::scope::Scope;
-use crate::ticket::Stamp;
+use crate::ticket::Timestamp;
 
 /// The position of the copy: the one row of `watermarks`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,36 +18,36 @@ pub struct Watermark {
     /// What it is a position in.
     pub scope: Scope,
     /// Whether the first full walk is done.
-    pub state: State,
+    pub state: WatermarkState,
     /// Every ticket updated before this instant, as the server lists them, is stored.
-    pub covered_until: Option<Stamp>,
+    pub covered_until: Option<Timestamp>,
     /// The newest `last_update` that is not newer than the last pass; never a bound by itself.
-    pub newest_seen: Option<Stamp>,
+    pub newest_seen: Option<Timestamp>,
     /// A ticket that bears it, where not too many do: following walks ask for it too, and where it does
     /// not come back the filter no longer means what it did.
     pub canary: Option<i64>,
     /// What `covered_until` becomes when the fill that is under way is counted.
-    pub fill_started_at: Option<Stamp>,
+    pub initial_started_at: Option<Timestamp>,
     /// The greatest id committed by that fill.
-    pub fill_last_id: Option<i64>,
+    pub initial_last_id: Option<i64>,
 }
 
 /// Whether the copy has once been complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum WatermarkState {
     /// No full walk was counted in this scope.
-    Filling,
+    Initial,
     /// One was; from now on only changes are asked for.
-    Following,
+    Incremental,
 }
 
-impl State {
+impl WatermarkState {
     /// Its word in `watermarks.state`.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            State::Filling => "filling",
-            State::Following => "following",
+            WatermarkState::Initial => "filling",
+            WatermarkState::Incremental => "following",
         }
     }
 }
@@ -55,45 +55,45 @@ impl State {
 impl Watermark {
     /// The position of an empty database.
     #[must_use]
-    pub fn of_nothing(scope: Scope) -> Watermark {
+    pub fn new(scope: Scope) -> Watermark {
         Watermark {
             scope,
-            state: State::Filling,
+            state: WatermarkState::Initial,
             covered_until: None,
             newest_seen: None,
             canary: None,
-            fill_started_at: None,
-            fill_last_id: None,
+            initial_started_at: None,
+            initial_last_id: None,
         }
     }
 }
 
 /// A walk over the ticket list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Walk {
+pub enum ScanKind {
     /// Every ticket, without a date filter.
     Full,
     /// What was updated at or after this instant.
-    Following {
+    Incremental {
         /// The lower bound; there is never an upper one.
-        from: Stamp,
+        from: Timestamp,
     },
 }
 
-impl Walk {
+impl ScanKind {
     /// Its word in `walks.kind`.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Walk::Full => "full",
-            Walk::Following { .. } => "following",
+            ScanKind::Full => "full",
+            ScanKind::Incremental { .. } => "following",
         }
     }
 }
 
 /// What the server makes of the lower bound of `last_update` (`halo-api.md` §2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DateFilter {
+pub enum DateFilterBehavior {
     /// It shows a ticket that was updated at that very instant.
     Inclusive,
     /// It shows only what was updated later.
@@ -108,119 +108,138 @@ pub enum DateFilter {
     Unknown,
 }
 
-impl DateFilter {
-    const ALL: [DateFilter; 6] = [
-        DateFilter::Inclusive,
-        DateFilter::Exclusive,
-        DateFilter::Early,
-        DateFilter::Late,
-        DateFilter::Ignored,
-        DateFilter::Unknown,
+impl DateFilterBehavior {
+    const ALL: [DateFilterBehavior; 6] = [
+        DateFilterBehavior::Inclusive,
+        DateFilterBehavior::Exclusive,
+        DateFilterBehavior::Early,
+        DateFilterBehavior::Late,
+        DateFilterBehavior::Ignored,
+        DateFilterBehavior::Unknown,
     ];
 
     /// Its word in `calibrations.verdict`.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            DateFilter::Inclusive => "inclusive",
-            DateFilter::Exclusive => "exclusive",
-            DateFilter::Early => "early",
-            DateFilter::Late => "late",
-            DateFilter::Ignored => "ignored",
-            DateFilter::Unknown => "unknown",
+            DateFilterBehavior::Inclusive => "inclusive",
+            DateFilterBehavior::Exclusive => "exclusive",
+            DateFilterBehavior::Early => "early",
+            DateFilterBehavior::Late => "late",
+            DateFilterBehavior::Ignored => "ignored",
+            DateFilterBehavior::Unknown => "unknown",
         }
     }
 
     /// From its word; what is no word of it is not known.
     #[must_use]
-    pub fn from_word(word: &str) -> DateFilter {
-        DateFilter::ALL.into_iter().find(|it| it.word() == word).unwrap_or(DateFilter::Unknown)
+    pub fn parse_or_unknown(text: &str) -> DateFilterBehavior {
+        DateFilterBehavior::ALL
+            .into_iter()
+            .find(|it| it.as_str() == text)
+            .unwrap_or(DateFilterBehavior::Unknown)
     }
 
     /// By how much a bound is asked for earlier than it is meant; `None` where there is no following
     /// the changes. Zones reach from 12 hours behind UTC to 14 hours ahead of it.
     #[must_use]
-    pub const fn lead(self) -> Option<TimeDelta> {
+    pub const fn safety_margin(self) -> Option<TimeDelta> {
         match self {
-            DateFilter::Inclusive => Some(TimeDelta::zero()),
-            DateFilter::Exclusive => Some(TimeDelta::seconds(1)),
-            DateFilter::Early | DateFilter::Late => Some(ZONES),
-            DateFilter::Ignored | DateFilter::Unknown => None,
+            DateFilterBehavior::Inclusive => Some(TimeDelta::zero()),
+            DateFilterBehavior::Exclusive => Some(TimeDelta::seconds(1)),
+            DateFilterBehavior::Early | DateFilterBehavior::Late => Some(MAX_ZONE_DIFFERENCE),
+            DateFilterBehavior::Ignored | DateFilterBehavior::Unknown => None,
         }
     }
 }
 
 /// As far as the clocks of the earth are apart.
-pub const ZONES: TimeDelta = TimeDelta::hours(26);
+pub const MAX_ZONE_DIFFERENCE: TimeDelta = TimeDelta::hours(26);
 
 /// What a person wants of the choice of a walk.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
+pub struct ScanSchedule {
     /// Asked for by hand.
-    pub full: bool,
+    pub full_requested: bool,
     /// How often a full walk is due; `None` is never.
     pub full_every: Option<Duration>,
     /// How far a following walk reaches back behind the mark.
     pub overlap: TimeDelta,
     /// How often a following walk is due while a full one is under way.
-    pub follow_every: Duration,
+    pub incremental_every: Duration,
 }
 
 /// What is known of the walks before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Past {
+pub struct ScanHistory {
     /// When the last counted full walk ended, by the local clock.
-    pub last_full: Option<Stamp>,
+    pub last_full: Option<Timestamp>,
     /// Whether the server's clock went back since.
-    pub stepped: bool,
+    pub clock_stepped: bool,
     /// Whether that walk was the first one and was interrupted, or tickets left while it read: then
     /// only another one shows that it missed nothing.
-    pub to_confirm: bool,
+    pub needs_confirmation: bool,
     /// Whether custom fields are known that no full walk asked for.
-    pub fields_grew: bool,
+    pub has_new_fields: bool,
     /// What the server makes of the date filter.
-    pub filter: DateFilter,
+    pub date_filter: DateFilterBehavior,
 }
 
 /// Chooses the next walk. `now` is the present by the local clock, which decides about nothing but
 /// whether a full walk is due.
 #[must_use]
-pub fn next_walk(mark: &Watermark, schedule: &Schedule, past: &Past, now: Stamp) -> Walk {
+pub fn next_scan(
+    watermark: &Watermark,
+    schedule: &ScanSchedule,
+    history: &ScanHistory,
+    now: Timestamp,
+) -> ScanKind {
     let due = schedule.full_every.is_some_and(|every| {
-        let age = past.last_full.map(|at| (now.instant() - at.instant()).abs());
+        let age = history.last_full.map(|at| (now.instant() - at.instant()).abs());
         age.is_none_or(|age| TimeDelta::from_std(every).is_ok_and(|every| every <= age))
     });
-    let Past { stepped, to_confirm, fields_grew, .. } = *past;
-    if mark.state == State::Filling || schedule.full || stepped || to_confirm || fields_grew || due {
-        return Walk::Full;
+    let ScanHistory { clock_stepped, needs_confirmation, has_new_fields, .. } = *history;
+    if watermark.state == WatermarkState::Initial
+        || schedule.full_requested
+        || clock_stepped
+        || needs_confirmation
+        || has_new_fields
+        || due
+    {
+        return ScanKind::Full;
     }
-    following(mark, schedule, past.filter).map_or(Walk::Full, |from| Walk::Following { from })
+    incremental_start(watermark, schedule, history.date_filter)
+        .map_or(ScanKind::Full, |from| ScanKind::Incremental { from })
 }
 
 /// Where a following walk starts: behind the mark by the overlap, or at the canary if that lies
 /// further back; `None` where there can be none.
 #[must_use]
-pub fn following(mark: &Watermark, schedule: &Schedule, filter: DateFilter) -> Option<Stamp> {
-    let from = mark.covered_until?.minus(schedule.overlap);
-    let canary = mark.newest_seen.filter(|_| mark.canary.is_some());
-    Some(canary.map_or(from, |stamp| from.min(stamp)).minus(filter.lead()?))
+pub fn incremental_start(
+    watermark: &Watermark,
+    schedule: &ScanSchedule,
+    date_filter: DateFilterBehavior,
+) -> Option<Timestamp> {
+    let from = watermark.covered_until?.minus(schedule.overlap);
+    let canary = watermark.newest_seen.filter(|_| watermark.canary.is_some());
+    Some(canary.map_or(from, |newest| from.min(newest)).minus(date_filter.safety_margin()?))
 }
 
 /// The start of a pass by the server's clock: the `Date` of its first list answer, less the time that
 /// the request took, less the second that `Date` may have been rounded by.
 #[must_use]
-pub fn pass_start(date: DateTime<Utc>, took: Duration) -> Option<Stamp> {
+pub fn run_start(date: DateTime<Utc>, took: Duration) -> Option<Timestamp> {
     let took = TimeDelta::from_std(took).ok()?;
-    Stamp::new(date.checked_sub_signed(took)?.checked_sub_signed(TimeDelta::seconds(1))?)
+    Timestamp::new(date.checked_sub_signed(took)?.checked_sub_signed(TimeDelta::seconds(1))?)
 }
 
 /// Where the mark goes when a walk was counted, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
+pub enum WatermarkMove {
     /// Forward to the start of the pass.
-    Counted(Stamp),
+    Advance(Timestamp),
     /// Back to the server's own time, which lies behind the mark; a full walk is due.
-    ClockStepped(Stamp),
+    ClockStepped(Timestamp),
     /// Nowhere.
     Stay,
 }
@@ -228,13 +247,17 @@ pub enum Move {
 /// Decides where the mark goes. `start` is [`pass_start`], `None` where the server sent no readable
 /// `Date`.
 #[must_use]
-pub fn after_counted(covered_until: Option<Stamp>, start: Option<Stamp>, overlap: TimeDelta) -> Move {
+pub fn after_verified_scan(
+    covered_until: Option<Timestamp>,
+    start: Option<Timestamp>,
+    overlap: TimeDelta,
+) -> WatermarkMove {
     match (start, covered_until) {
-        (None, _) => Move::Stay,
-        (Some(start), None) => Move::Counted(start),
-        (Some(start), Some(mark)) if mark <= start => Move::Counted(start),
-        (Some(start), Some(mark)) if start < mark.minus(overlap) => Move::ClockStepped(start),
-        (Some(_), Some(_)) => Move::Stay,
+        (None, _) => WatermarkMove::Stay,
+        (Some(start), None) => WatermarkMove::Advance(start),
+        (Some(start), Some(covered)) if covered <= start => WatermarkMove::Advance(start),
+        (Some(start), Some(covered)) if start < covered.minus(overlap) => WatermarkMove::ClockStepped(start),
+        (Some(_), Some(_)) => WatermarkMove::Stay,
     }
 }
 
@@ -243,11 +266,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn at(second: i64) -> Stamp {
-        Stamp::new(DateTime::from_timestamp(1_790_000_000 + second, 0).unwrap()).unwrap()
+    fn at(second: i64) -> Timestamp {
+        Timestamp::new(DateTime::from_timestamp(1_790_000_000 + second, 0).unwrap()).unwrap()
     }
 
-    fn mark() -> Watermark {
+    fn watermark() -> Watermark {
         let scope = Scope {
             server: "https://halo.example".into(),
             tenant: String::new(),
@@ -255,95 +278,113 @@ mod tests {
             custom_fields: false,
             mapping: 1,
         };
-        Watermark { state: State::Following, covered_until: Some(at(0)), ..Watermark::of_nothing(scope) }
+        Watermark { state: WatermarkState::Incremental, covered_until: Some(at(0)), ..Watermark::new(scope) }
     }
 
-    const SCHEDULE: Schedule = Schedule {
-        full: false,
+    const SCHEDULE: ScanSchedule = ScanSchedule {
+        full_requested: false,
         full_every: Some(Duration::from_hours(24)),
         overlap: TimeDelta::minutes(10),
-        follow_every: Duration::from_mins(5),
+        incremental_every: Duration::from_mins(5),
     };
 
-    fn past() -> Past {
-        Past {
+    fn history() -> ScanHistory {
+        ScanHistory {
             last_full: Some(at(0)),
-            stepped: false,
-            to_confirm: false,
-            fields_grew: false,
-            filter: DateFilter::Inclusive,
+            clock_stepped: false,
+            needs_confirmation: false,
+            has_new_fields: false,
+            date_filter: DateFilterBehavior::Inclusive,
         }
     }
 
     #[test]
-    fn a_following_walk_reaches_back_behind_the_mark_and_to_the_canary() {
-        let with_canary = |stamp| Watermark { newest_seen: Some(stamp), canary: Some(7), ..mark() };
-        let crowded = Watermark { newest_seen: Some(at(-9_000)), canary: None, ..mark() };
-        for (name, mark, filter, from) in [
-            ("by the overlap", mark(), DateFilter::Inclusive, at(-600)),
-            ("a canary within it", with_canary(at(-5)), DateFilter::Inclusive, at(-600)),
-            ("a canary behind it", with_canary(at(-9_000)), DateFilter::Inclusive, at(-9_000)),
-            ("too many for a canary", crowded, DateFilter::Inclusive, at(-600)),
-            ("an exclusive bound", with_canary(at(-9_000)), DateFilter::Exclusive, at(-9_001)),
-            ("another zone", mark(), DateFilter::Late, at(-600 - 26 * 3_600)),
+    fn incremental_scan_starts_an_overlap_before_watermark_or_at_canary() {
+        let with_canary = |newest| Watermark { newest_seen: Some(newest), canary: Some(7), ..watermark() };
+        let without_canary = Watermark { newest_seen: Some(at(-9_000)), canary: None, ..watermark() };
+        for (name, watermark, filter, from) in [
+            ("by the overlap", watermark(), DateFilterBehavior::Inclusive, at(-600)),
+            ("a canary within it", with_canary(at(-5)), DateFilterBehavior::Inclusive, at(-600)),
+            ("a canary behind it", with_canary(at(-9_000)), DateFilterBehavior::Inclusive, at(-9_000)),
+            ("too many for a canary", without_canary, DateFilterBehavior::Inclusive, at(-600)),
+            ("an exclusive bound", with_canary(at(-9_000)), DateFilterBehavior::Exclusive, at(-9_001)),
+            ("another zone", watermark(), DateFilterBehavior::Late, at(-600 - 26 * 3_600)),
         ] {
-            let walk = next_walk(&mark, &SCHEDULE, &Past { filter, ..past() }, at(300));
-            assert_eq!(walk, Walk::Following { from }, "{name}");
+            let scan =
+                next_scan(&watermark, &SCHEDULE, &ScanHistory { date_filter: filter, ..history() }, at(300));
+            assert_eq!(scan, ScanKind::Incremental { from }, "{name}");
         }
     }
 
     #[test]
-    fn a_full_walk_is_due_first_by_hand_by_time_and_where_there_is_no_following() {
-        let filling = Watermark { state: State::Filling, ..mark() };
-        let by_hand = Schedule { full: true, ..SCHEDULE };
-        let ignored = Past { filter: DateFilter::Ignored, ..past() };
-        let unknown = Past { filter: DateFilter::Unknown, ..past() };
-        for (name, walk) in [
-            ("first", next_walk(&filling, &SCHEDULE, &Past { last_full: None, ..past() }, at(0))),
-            ("by hand", next_walk(&mark(), &by_hand, &past(), at(1))),
-            ("by time", next_walk(&mark(), &SCHEDULE, &past(), at(86_400))),
-            ("never done", next_walk(&mark(), &SCHEDULE, &Past { last_full: None, ..past() }, at(1))),
-            ("stepped", next_walk(&mark(), &SCHEDULE, &Past { stepped: true, ..past() }, at(1))),
-            ("to confirm", next_walk(&mark(), &SCHEDULE, &Past { to_confirm: true, ..past() }, at(1))),
-            ("more fields", next_walk(&mark(), &SCHEDULE, &Past { fields_grew: true, ..past() }, at(1))),
-            ("the filter is ignored", next_walk(&mark(), &SCHEDULE, &ignored, at(1))),
-            ("the filter is not known", next_walk(&mark(), &SCHEDULE, &unknown, at(1))),
-            ("a local clock set back", next_walk(&mark(), &SCHEDULE, &past(), at(-86_400))),
+    fn full_scan_is_due_first_on_request_by_time_or_without_date_filter() {
+        let initial = Watermark { state: WatermarkState::Initial, ..watermark() };
+        let by_hand = ScanSchedule { full_requested: true, ..SCHEDULE };
+        let ignored = ScanHistory { date_filter: DateFilterBehavior::Ignored, ..history() };
+        let unknown = ScanHistory { date_filter: DateFilterBehavior::Unknown, ..history() };
+        for (name, scan) in [
+            ("first", next_scan(&initial, &SCHEDULE, &ScanHistory { last_full: None, ..history() }, at(0))),
+            ("by hand", next_scan(&watermark(), &by_hand, &history(), at(1))),
+            ("by time", next_scan(&watermark(), &SCHEDULE, &history(), at(86_400))),
+            (
+                "never done",
+                next_scan(&watermark(), &SCHEDULE, &ScanHistory { last_full: None, ..history() }, at(1)),
+            ),
+            (
+                "stepped",
+                next_scan(&watermark(), &SCHEDULE, &ScanHistory { clock_stepped: true, ..history() }, at(1)),
+            ),
+            (
+                "to confirm",
+                next_scan(
+                    &watermark(),
+                    &SCHEDULE,
+                    &ScanHistory { needs_confirmation: true, ..history() },
+                    at(1),
+                ),
+            ),
+            (
+                "more fields",
+                next_scan(&watermark(), &SCHEDULE, &ScanHistory { has_new_fields: true, ..history() }, at(1)),
+            ),
+            ("the filter is ignored", next_scan(&watermark(), &SCHEDULE, &ignored, at(1))),
+            ("the filter is not known", next_scan(&watermark(), &SCHEDULE, &unknown, at(1))),
+            ("a local clock set back", next_scan(&watermark(), &SCHEDULE, &history(), at(-86_400))),
         ] {
-            assert_eq!(walk, Walk::Full, "{name}");
+            assert_eq!(scan, ScanKind::Full, "{name}");
         }
     }
 
     #[test]
-    fn the_start_of_a_pass_is_before_the_server_could_have_seen_it() {
+    fn run_start_is_before_the_server_can_have_seen_the_request() {
         let date = at(100).instant();
-        assert_eq!(pass_start(date, Duration::from_secs(3)), Some(at(96)));
+        assert_eq!(run_start(date, Duration::from_secs(3)), Some(at(96)));
     }
 
     #[test]
-    fn the_mark_goes_back_only_when_the_servers_clock_did() {
+    fn watermark_moves_back_only_when_the_server_clock_did() {
         let overlap = TimeDelta::minutes(10);
         for (name, start, expected) in [
-            ("later", Some(at(5)), Move::Counted(at(5))),
-            ("a little earlier", Some(at(-599)), Move::Stay),
-            ("the whole overlap earlier", Some(at(-600)), Move::Stay),
-            ("more than the overlap earlier", Some(at(-601)), Move::ClockStepped(at(-601))),
-            ("no date", None, Move::Stay),
+            ("later", Some(at(5)), WatermarkMove::Advance(at(5))),
+            ("a little earlier", Some(at(-599)), WatermarkMove::Stay),
+            ("the whole overlap earlier", Some(at(-600)), WatermarkMove::Stay),
+            ("more than the overlap earlier", Some(at(-601)), WatermarkMove::ClockStepped(at(-601))),
+            ("no date", None, WatermarkMove::Stay),
         ] {
-            assert_eq!(after_counted(Some(at(0)), start, overlap), expected, "{name}");
+            assert_eq!(after_verified_scan(Some(at(0)), start, overlap), expected, "{name}");
         }
     }
 
     proptest! {
         #[test]
-        fn consecutive_walks_leave_no_instant_uncovered(starts in proptest::collection::vec(-100_000i64..100_000, 1..50)) {
-            let mut mark = mark();
+        fn consecutive_scans_leave_no_instant_uncovered(starts in proptest::collection::vec(-100_000i64..100_000, 1..50)) {
+            let mut watermark = watermark();
             for start in starts {
-                let Walk::Following { from } = next_walk(&mark, &SCHEDULE, &past(), at(0)) else { unreachable!() };
-                match after_counted(mark.covered_until, Some(at(start)), SCHEDULE.overlap) {
-                    Move::Counted(to) => { prop_assert!(from <= mark.covered_until.unwrap()); mark.covered_until = Some(to) }
-                    Move::ClockStepped(to) => { prop_assert!(to < mark.covered_until.unwrap()); mark.covered_until = Some(to) }
-                    Move::Stay => {}
+                let ScanKind::Incremental { from } = next_scan(&watermark, &SCHEDULE, &history(), at(0)) else { unreachable!() };
+                match after_verified_scan(watermark.covered_until, Some(at(start)), SCHEDULE.overlap) {
+                    WatermarkMove::Advance(to) => { prop_assert!(from <= watermark.covered_until.unwrap()); watermark.covered_until = Some(to) }
+                    WatermarkMove::ClockStepped(to) => { prop_assert!(to < watermark.covered_until.unwrap()); watermark.covered_until = Some(to) }
+                    WatermarkMove::Stay => {}
                 }
             }
         }

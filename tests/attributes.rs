@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use halosync::config::{Format, Style};
-use halosync::export::Rows;
-use halosync::store::{Options, Store};
-use halosync::ticket::attribute::{self, COUNT, STATUS};
-use halosync::ticket::parse::{self, List};
-use halosync::ticket::{ATTRIBUTES, Attribute, Kind, Value};
+use halosync::config::{Format, FormatOptions};
+use halosync::export::RowWriter;
+use halosync::store::{Store, StoreOptions};
+use halosync::ticket::attribute::{self, ATTRIBUTE_COUNT, STATUS};
+use halosync::ticket::parse::{self, ParsedPage};
+use halosync::ticket::{ATTRIBUTES, Attribute, AttributeValue, ValueKind};
 
 mod support;
 
@@ -33,11 +33,11 @@ fn the_specification_and_the_table_agree_row_by_row() {
         })
         .collect();
     let declared: Vec<[&str; 3]> =
-        ATTRIBUTES.iter().map(|it| [it.name, it.source.property(), it.kind.word()]).collect();
+        ATTRIBUTES.iter().map(|it| [it.name, it.source.property(), it.kind.as_str()]).collect();
     for (row, (specified, declared)) in specified.iter().zip(&declared).enumerate() {
         assert_eq!(specified, declared, "row {} of fixtures/attributes.tsv (left) and of the table", row + 1);
     }
-    assert_eq!(specified.len(), COUNT, "the table has {COUNT} rows");
+    assert_eq!(specified.len(), ATTRIBUTE_COUNT, "the table has {ATTRIBUTE_COUNT} rows");
 }
 
 /// The line that adds an attribute to an installed database.
@@ -47,11 +47,11 @@ fn alter_table(attribute: &Attribute) -> String {
         name => name,
     };
     let check = match attribute.kind {
-        Kind::Boolean => format!("{name} IN (0, 1)"),
-        Kind::Timestamp => format!("length({name}) = 24"),
-        Kind::Integer => format!("typeof({name}) IN ('integer', 'null')"),
-        Kind::Real => format!("typeof({name}) IN ('real', 'null')"),
-        Kind::Text | Kind::Clock => format!("typeof({name}) IN ('text', 'null')"),
+        ValueKind::Boolean => format!("{name} IN (0, 1)"),
+        ValueKind::Timestamp => format!("length({name}) = 24"),
+        ValueKind::Integer => format!("typeof({name}) IN ('integer', 'null')"),
+        ValueKind::Real => format!("typeof({name}) IN ('real', 'null')"),
+        ValueKind::Text | ValueKind::Clock => format!("typeof({name}) IN ('text', 'null')"),
     };
     format!("ALTER TABLE tickets ADD COLUMN {name} {} CHECK ({check});", attribute.kind.column_type())
 }
@@ -60,11 +60,11 @@ fn alter_table(attribute: &Attribute) -> String {
 fn the_migrations_build_exactly_the_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("halosync.db");
-    let options = Options {
+    let options = StoreOptions {
         busy_timeout: std::time::Duration::ZERO,
         full_text: false,
         index_last_modified: false,
-        now: halosync::agent::now(),
+        now: halosync::app::now(),
     };
     Store::open(&path, &options).unwrap().close().unwrap();
     let connection = rusqlite::Connection::open(&path).unwrap();
@@ -85,8 +85,12 @@ fn the_migrations_build_exactly_the_table() {
 
 #[test]
 fn the_header_of_an_export_is_the_columns_of_the_table() {
-    let written = Rows::begin(Style::exact(Format::Csv), &halosync::ticket::delta_columns(false), Vec::new());
-    let written = written.end().unwrap();
+    let written = RowWriter::new(
+        FormatOptions::exact(Format::Csv),
+        &halosync::ticket::delta_columns(false),
+        Vec::new(),
+    );
+    let written = written.finish().unwrap();
     let written = String::from_utf8(written).unwrap();
     let names: Vec<_> = ATTRIBUTES.iter().map(|attribute| attribute.name).collect();
     assert_eq!(written, format!("_seq,_op,_observed_at,{}\r\n", names.join(",")));
@@ -100,7 +104,7 @@ fn the_header_of_an_export_is_the_columns_of_the_table() {
 #[test]
 fn the_documentation_is_what_the_table_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/attributes.md");
-    let document = attribute::document();
+    let document = attribute::render_markdown();
     let there = fs::read_to_string(&path).unwrap_or_default();
     if there != document {
         fs::write(&path, document).unwrap();
@@ -110,15 +114,15 @@ fn the_documentation_is_what_the_table_says() {
 
 #[test]
 fn a_recorded_page_touches_every_attribute() {
-    let list = List::read(&support::page("list-full-envelope-with-column-profile.json")).unwrap();
-    let names = parse::named(&support::page("status-bare-array.json")).unwrap();
+    let list = ParsedPage::parse(&support::page("list-full-envelope-with-column-profile.json")).unwrap();
+    let names = parse::parse_reference_items(&support::page("status-bare-array.json")).unwrap();
     let mut tickets = list.tickets;
     for ticket in &mut tickets {
-        assert_eq!(ticket.values()[STATUS], Value::Null, "a list row holds no status name");
-        ticket.name_status(|id| names.iter().find(|it| it.id == id).map(|it| it.name.clone()));
+        assert_eq!(ticket.values()[STATUS], AttributeValue::Null, "a list row holds no status name");
+        ticket.resolve_status_name(|id| names.iter().find(|it| it.id == id).map(|it| it.name.clone()));
     }
-    let untouched: Vec<_> = (0..COUNT)
-        .filter(|position| tickets.iter().all(|ticket| ticket.values()[*position] == Value::Null))
+    let untouched: Vec<_> = (0..ATTRIBUTE_COUNT)
+        .filter(|position| tickets.iter().all(|ticket| ticket.values()[*position] == AttributeValue::Null))
         .map(|position| format!("{} ({})", ATTRIBUTES[position].name, ATTRIBUTES[position].source.property()))
         .collect();
     assert!(untouched.is_empty(), "NULL in every row of the page: {untouched:#?}");

@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use halosync::simulator::{Fault, Settings, Simulator};
+use halosync::simulator::{ServerFault, Simulator, SimulatorSettings};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -826,7 +826,7 @@ impl Case<'_> {
 
     /// Serves a simulated HaloITSM that the settings point to.
     fn serve(&mut self, knobs: &[&str]) {
-        let mut settings = Settings { tickets: 250, ..Settings::default() };
+        let mut settings = SimulatorSettings { tickets: 250, ..SimulatorSettings::default() };
         for knob in knobs {
             settings.knobs.set(knob).expect("a knob");
         }
@@ -834,12 +834,16 @@ impl Case<'_> {
     }
 
     fn serve_tenant(&mut self, tenant: &str) {
-        let mut settings = Settings { tickets: 250, tenant: Some(tenant.to_owned()), ..Settings::default() };
+        let mut settings = SimulatorSettings {
+            tickets: 250,
+            tenant: Some(tenant.to_owned()),
+            ..SimulatorSettings::default()
+        };
         settings.knobs.set("tenant=required").expect("a knob");
         self.start(settings);
     }
 
-    fn start(&mut self, settings: Settings) {
+    fn start(&mut self, settings: SimulatorSettings) {
         let simulator = self.book.runtime.block_on(Simulator::start(settings)).expect("a simulator");
         let text = fs::read_to_string(self.path("agent.toml")).expect("the settings");
         self.put("agent.toml", text.replace(NOBODY, &simulator.url()));
@@ -853,7 +857,7 @@ impl Case<'_> {
 
     fn fault(&mut self, fault: &str) {
         let simulator = self.simulator.as_ref().expect("a simulator");
-        simulator.with(|server| server.inject(Fault::read(fault).expect("a fault")));
+        simulator.with(|server| server.inject(ServerFault::parse(fault).expect("a fault")));
     }
 
     /// Serves, and makes a complete copy.

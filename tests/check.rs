@@ -16,8 +16,8 @@ use std::net::TcpListener;
 use std::thread;
 
 use chrono::TimeDelta;
-use halosync::check::Step;
-use halosync::simulator::{Fault, Server, Settings, Simulator};
+use halosync::check::CheckStep;
+use halosync::simulator::{Server, ServerFault, Simulator, SimulatorSettings};
 use rstest::rstest;
 use serde_json::Value as Json;
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
@@ -25,11 +25,11 @@ use support::schema::Schema;
 use support::tls::{Front, Wanted};
 
 async fn serve(knobs: &[&str]) -> Simulator {
-    let mut settings = Settings {
+    let mut settings = SimulatorSettings {
         tickets: 250,
         client_id: CLIENT_ID.into(),
         client_secret: CLIENT_SECRET.into(),
-        ..Settings::default()
+        ..SimulatorSettings::default()
     };
     for knob in knobs {
         settings.knobs.set(knob).unwrap();
@@ -72,7 +72,7 @@ async fn where_all_is_well_every_step_says_so_and_four_list_requests_are_made() 
     assert!((101..200).contains(&copied), "{copied} incidents");
     simulator.with(|server| server.log_mut().reset());
     let found = check(&agent, &[], 0);
-    assert_eq!(steps(&found, "good"), Step::ALL.map(Step::word), "{found}");
+    assert_eq!(steps(&found, "good"), CheckStep::ALL.map(CheckStep::as_str), "{found}");
     assert_eq!(found["left_out"], serde_json::json!([]));
     let counts = &found["counts"];
     assert_eq!(counts["plain"], copied);
@@ -87,12 +87,12 @@ async fn where_all_is_well_every_step_says_so_and_four_list_requests_are_made() 
         assert_eq!(found["verdict"], verdict, "{question}");
         assert_eq!(found["decided_at"].as_str().unwrap().len(), 24);
     }
-    let lists = simulator.with(|server| server.log().lists());
+    let lists = simulator.with(|server| server.log().list_count());
     assert_eq!(lists, 4);
 
     let told = agent.run(&["check"]).success().get_output().stdout.clone();
     let told = String::from_utf8(told).unwrap();
-    assert_eq!(told.lines().filter(|line| line.starts_with('✓')).count(), Step::ALL.len(), "{told}");
+    assert_eq!(told.lines().filter(|line| line.starts_with('✓')).count(), CheckStep::ALL.len(), "{told}");
     assert!(told.ends_with("all is well\n"), "{told}");
     // Nothing of it is written down.
     let runs: i64 = agent.database().query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
@@ -208,7 +208,7 @@ fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
     let found = check(&agent, &[], 78);
     assert_eq!(steps(&found, "failure"), ["settings"]);
     assert_eq!(step(&found, "settings")["cause"].as_array().unwrap().len(), 2);
-    assert_eq!(found["left_out"].as_array().unwrap().len(), Step::ALL.len() - 1);
+    assert_eq!(found["left_out"].as_array().unwrap().len(), CheckStep::ALL.len() - 1);
 }
 
 /// The mistakes that people make (`halo-api.md` §1, §9): where each shows, how it ends, and what is said to do.
@@ -240,7 +240,7 @@ async fn a_mistake_of_the_set_up_is_named_where_it_shows(
 ) {
     let simulator = serve(knobs).await;
     for fault in faults {
-        simulator.with(|server| server.inject(Fault::read(fault).unwrap()));
+        simulator.with(|server| server.inject(ServerFault::parse(fault).unwrap()));
     }
     let agent = Agent::of(&simulator.url(), more);
     let found = check(&agent, &[], status);

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use halosync::config::{RateLimit, ServerUrl};
 use halosync::halo::{
-    Answer, Ask, Broken, Coverage, Filter, Halo, HaloError, Single, Terms, Throttle, Transport,
+    ClientOptions, Coverage, Filter, HaloClient, HaloError, HttpRequest, HttpResponse, RateLimiter,
+    TicketLookup, Transport, TransportError,
 };
-use halosync::retry::Policy;
-use halosync::sync::account::{Account, Rules, Verdict};
-use halosync::sync::reading::{Next, Received};
+use halosync::retry::RetryPolicy;
+use halosync::sync::list_read::{NextRequest, PageSummary};
+use halosync::sync::list_scan::{ListScan, ListScanOptions, ReadVerdict};
 use halosync::ticket::attribute::{MERGED_INTO_ID, STATUS, STATUS_ID};
-use halosync::ticket::parse::{self, List};
-use halosync::ticket::{ATTRIBUTES, CustomField, Stamp, Ticket, Value};
+use halosync::ticket::parse::{self, ParsedPage};
+use halosync::ticket::{ATTRIBUTES, AttributeValue, CustomField, Ticket, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
 mod support;
@@ -207,54 +208,55 @@ fn the_readme_of_the_folder_tells_of_every_file() {
 
 // ---- Pages of the list ----
 
-fn read(name: &str) -> List {
-    List::read(&page(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+fn read(name: &str) -> ParsedPage {
+    ParsedPage::parse(&page(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// The tickets of a page, their statuses named by the recorded list of names.
 fn tickets(name: &str) -> BTreeMap<i64, Ticket> {
-    let names = parse::named(&page("status-bare-array.json")).expect("names");
+    let names = parse::parse_reference_items(&page("status-bare-array.json")).expect("names");
     let mut tickets = read(name).tickets;
     for ticket in &mut tickets {
-        ticket.name_status(|id| names.iter().find(|it| it.id == id).map(|it| it.name.clone()));
+        ticket.resolve_status_name(|id| names.iter().find(|it| it.id == id).map(|it| it.name.clone()));
     }
     tickets.into_iter().map(|ticket| (ticket.id(), ticket)).collect()
 }
 
-fn value<'t>(ticket: &'t Ticket, attribute: &str) -> &'t Value {
+fn value<'t>(ticket: &'t Ticket, attribute: &str) -> &'t AttributeValue {
     let position = ATTRIBUTES.iter().position(|it| it.name == attribute);
     &ticket.values()[position.expect("an attribute")]
 }
 
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::Text(text.to_owned())
 }
 
-fn received(number: usize, list: &List) -> Received {
-    Received {
+fn received(number: usize, list: &ParsedPage) -> PageSummary {
+    PageSummary {
         number: u32::try_from(number).expect("a page"),
         tickets: list.tickets.iter().map(|ticket| (ticket.id(), ticket.last_update())).collect(),
-        strays: list.strays.len() as u64,
-        rows: list.received as u64,
+        rejected_rows: list.rejected_rows.len() as u64,
+        rows: list.rows_received as u64,
         record_count: list.record_count,
-        arrived: number as u64,
+        arrival_no: number as u64,
     }
 }
 
 /// What a walk concludes from pages.
-fn conclude(pages: &[List]) -> Then {
-    let rules = Rules { full: false, page_size: 100, agreed: None, accept_shortfall: 0 };
-    let mut account = Account::new(rules, None);
+fn conclude(pages: &[ParsedPage]) -> Then {
+    let rules =
+        ListScanOptions { full: false, page_size: 100, cross_checked_count: None, accept_shortfall: 0 };
+    let mut account = ListScan::new(rules, None);
     for (number, page) in (1..).zip(pages) {
         let page = received(number, page);
-        account.note(&page);
-        if account.enter(&page).is_err() {
+        account.record_response(&page);
+        if account.add_page(&page).is_err() {
             return Then::Fault;
         }
     }
-    match (account.next(), account.verdict()) {
-        (Next::Page(_), _) => Then::AskOn,
-        (_, Verdict::Counted) => Then::Complete,
+    match (account.next_request(), account.verdict()) {
+        (NextRequest::Page(_), _) => Then::AskOn,
+        (_, ReadVerdict::Verified) => Then::Complete,
         _ => Then::Differs,
     }
 }
@@ -267,8 +269,8 @@ fn a_page_of_the_list_gives_its_rows_and_means_what_its_count_says() {
         let ids: Vec<_> = list.tickets.iter().map(Ticket::id).collect();
         assert_eq!(ids, expected.ids, "{name}: the ids");
         assert_eq!(list.record_count, expected.count, "{name}: record_count");
-        assert_eq!(list.received, expected.received, "{name}: rows received");
-        assert_eq!(list.strays.len(), expected.strays, "{name}: rows without a usable id");
+        assert_eq!(list.rows_received, expected.received, "{name}: rows received");
+        assert_eq!(list.rejected_rows.len(), expected.strays, "{name}: rows without a usable id");
         assert_eq!(list.repaired, expected.repaired, "{name}: repaired places");
         assert_eq!(conclude(&[list]), expected.then, "{name}: what follows");
     }
@@ -311,7 +313,7 @@ fn a_value_of_the_wrong_kind_is_reported_and_no_other_is() {
         let odd: BTreeSet<(i64, usize)> = read(name)
             .tickets
             .iter()
-            .flat_map(|ticket| ticket.oddities().iter().map(|(position, _)| (ticket.id(), *position)))
+            .flat_map(|ticket| ticket.rejected_values().iter().map(|(position, _)| (ticket.id(), *position)))
             .collect();
         let named = |set: BTreeSet<(i64, usize)>| -> Vec<_> {
             set.into_iter().map(|(uid, position)| (uid, ATTRIBUTES[position].name)).collect()
@@ -324,7 +326,8 @@ fn a_value_of_the_wrong_kind_is_reported_and_no_other_is() {
 fn a_reported_value_is_kept_as_the_server_wrote_it() {
     let tickets = tickets("list-wrong-kinds.json");
     let raw = |uid: i64, attribute: &str| {
-        let kept = tickets[&uid].oddities().iter().find(|(place, _)| ATTRIBUTES[*place].name == attribute);
+        let kept =
+            tickets[&uid].rejected_values().iter().find(|(place, _)| ATTRIBUTES[*place].name == attribute);
         let (_, oddity) = kept.unwrap_or_else(|| panic!("{uid} {attribute}"));
         oddity.raw.clone()
     };
@@ -341,7 +344,7 @@ fn a_reported_value_is_kept_as_the_server_wrote_it() {
 
 #[test]
 fn a_row_without_a_usable_id_is_kept_whole() {
-    let strays: Vec<_> = read("list-row-without-id.json").strays;
+    let strays: Vec<_> = read("list-row-without-id.json").rejected_rows;
     let begins = [
         "{\"summary\": \"No id at all\"",
         "{\"id\": null,",
@@ -355,8 +358,8 @@ fn a_row_without_a_usable_id_is_kept_whole() {
     ];
     assert_eq!(strays.len(), begins.len());
     for (stray, begins) in strays.iter().zip(begins) {
-        assert!(stray.oddity.raw.starts_with(begins), "{} instead of {begins}…", stray.oddity.raw);
-        let row: serde_json::Value = serde_json::from_str(&stray.oddity.raw).unwrap();
+        assert!(stray.rejected.raw.starts_with(begins), "{} instead of {begins}…", stray.rejected.raw);
+        let row: serde_json::Value = serde_json::from_str(&stray.rejected.raw).unwrap();
         let whole = row.as_object().is_none_or(|row| row.is_empty() || row["use"] == "ticket");
         assert!(whole, "the end of the row is there too: {row}");
     }
@@ -389,14 +392,14 @@ fn members_in_any_order_and_nested_namesakes_give_the_same_ticket() {
 fn what_a_plain_envelope_leaves_out_is_null() {
     let tickets = tickets("list-plain-envelope.json");
     for (uid, ticket) in &tickets {
-        assert_eq!(*value(ticket, "OPEN_SEARCH_SCORE"), Value::Null, "{uid}");
+        assert_eq!(*value(ticket, "OPEN_SEARCH_SCORE"), AttributeValue::Null, "{uid}");
     }
-    assert_eq!(*value(&tickets[&3322], "USER_EMAIL"), Value::Null);
-    assert_eq!(*value(&tickets[&3335], "TEAM_ID"), Value::Null, "the shape of 2024 has none");
-    assert_eq!(*value(&tickets[&3310], "TEAM_ID"), Value::Integer(4));
-    assert_eq!(*value(&tickets[&3316], "ESTIMATE"), Value::Real(1.25));
+    assert_eq!(*value(&tickets[&3322], "USER_EMAIL"), AttributeValue::Null);
+    assert_eq!(*value(&tickets[&3335], "TEAM_ID"), AttributeValue::Null, "the shape of 2024 has none");
+    assert_eq!(*value(&tickets[&3310], "TEAM_ID"), AttributeValue::Integer(4));
+    assert_eq!(*value(&tickets[&3316], "ESTIMATE"), AttributeValue::Real(1.25));
     match value(&tickets[&3310], "ESTIMATE") {
-        Value::Real(number) => assert_eq!(number.to_bits(), 0.0_f64.to_bits(), "-0.0 is 0.0"),
+        AttributeValue::Real(number) => assert_eq!(number.to_bits(), 0.0_f64.to_bits(), "-0.0 is 0.0"),
         other => panic!("{other:?}"),
     }
 }
@@ -448,7 +451,10 @@ impl Recorded {
 }
 
 impl Transport for Recorded {
-    fn send(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send + '_>> {
+    fn send(
+        &self,
+        ask: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>> {
         let path = ask.url.path().to_owned();
         let scope = ask.form.iter().flatten().find(|(name, _)| *name == "scope");
         let scope = scope.map(|(_, value)| value.expose_secret().to_owned());
@@ -458,7 +464,7 @@ impl Transport for Recorded {
         self.asked.lock().expect("the log").push(asked);
         let prepared = self.answers.get(&path).unwrap_or_else(|| panic!("nobody should ask for {path}"));
         let (status, name) = *prepared.get(before).or(prepared.last()).expect("an answer");
-        let answer = Answer {
+        let answer = HttpResponse {
             status,
             date: None,
             retry_after: None,
@@ -470,29 +476,29 @@ impl Transport for Recorded {
     }
 }
 
-fn terms(auth_url: Option<&str>, max_retries: u32) -> Terms {
-    Terms {
+fn terms(auth_url: Option<&str>, max_retries: u32) -> ClientOptions {
+    ClientOptions {
         server: ServerUrl::parse("https://desk.example.com").expect("an address"),
         tenant: None,
         auth_url: auth_url.map(|url| url.parse().expect("an address")),
         client_id: agent::CLIENT_ID.into(),
         client_secret: SecretString::from(agent::CLIENT_SECRET.to_owned()),
         scope: "read:tickets".into(),
-        retry: Policy { max_retries, rate_limit_wait: Duration::from_mins(1), patience: Duration::MAX },
+        retry: RetryPolicy { max_retries, rate_limit_wait: Duration::from_mins(1), max_wait: Duration::MAX },
     }
 }
 
-fn halo(transport: &Arc<Recorded>, terms: Terms) -> Halo {
+fn halo(transport: &Arc<Recorded>, terms: ClientOptions) -> HaloClient {
     let limit = RateLimit { requests: 1_000, window: Duration::from_secs(1) };
-    Halo::new(Arc::clone(transport) as Arc<dyn Transport>, Throttle::new(limit, 0), terms, || 0.5)
+    HaloClient::new(Arc::clone(transport) as Arc<dyn Transport>, RateLimiter::new(limit, 0), terms, || 0.5)
 }
 
 /// A server that is asked once, at an authorisation server that the settings name.
-fn once(transport: &Arc<Recorded>) -> Halo {
+fn once(transport: &Arc<Recorded>) -> HaloClient {
     halo(transport, terms(Some("https://desk.example.com/auth"), 0))
 }
 
-const ALL: Filter = Filter::All { types: Vec::new(), coverage: Coverage::Plain };
+const ALL: Filter = Filter::All { types: Vec::new(), coverage: Coverage::Default };
 
 /// An error and its cause as a terminal and a log can hold them: one line, no page, no secret.
 fn presentable(name: &str, error: &HaloError) -> String {
@@ -509,10 +515,10 @@ async fn an_answer_that_is_no_list_is_an_error_and_never_an_empty_list() {
     for (name, comes) in FILES {
         let Comes::Fault(says) = comes else { continue };
         let bytes = page(name);
-        assert_eq!(List::read(&bytes).map(|_| ()).unwrap_err().to_string(), *says, "{name}");
+        assert_eq!(ParsedPage::parse(&bytes).map(|_| ()).unwrap_err().to_string(), *says, "{name}");
 
         let server = Arc::new(Recorded::signed_in().with("/api/tickets", &[(200, name)]));
-        let error = once(&server).list(&ALL, 1, 100).await.unwrap_err();
+        let error = once(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
         assert!(matches!(error, HaloError::Unreadable(_)), "{name}: {error:?}");
         let html = if bytes.starts_with(b"<!DOCTYPE html>") { " of HTML" } else { "" };
         let size = bytes.len();
@@ -525,21 +531,21 @@ async fn an_answer_that_is_no_list_is_an_error_and_never_an_empty_list() {
 
 #[tokio::test]
 async fn open_and_closed_tickets_are_asked_for_apart_with_any_other_filter() {
-    let from = Stamp::from_spelled("2026-11-22T12:00:00.000Z").unwrap();
+    let from = Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap();
     let all = |coverage| Filter::All { types: Vec::new(), coverage };
     let updated = |coverage| Filter::UpdatedFrom { types: vec![4], from, coverage };
     let plain = "?pageinate=true&page_no=1&page_size=100&order=id&orderdesc=false";
     let since = "&requesttype_id=4&lastupdatefromdate=2026-11-22T12%3A00%3A00.000Z";
     for (filter, more) in [
-        (all(Coverage::Plain), String::new()),
+        (all(Coverage::Default), String::new()),
         (all(Coverage::Open), "&open_only=true".into()),
         (all(Coverage::Closed), "&closed_only=true".into()),
-        (updated(Coverage::Plain), since.into()),
+        (updated(Coverage::Default), since.into()),
         (updated(Coverage::Open), format!("{since}&open_only=true")),
         (updated(Coverage::Closed), format!("{since}&closed_only=true")),
     ] {
         let server = Arc::new(Recorded::signed_in().with("/api/tickets", &[(200, "list-empty.json")]));
-        once(&server).list(&filter, 1, 100).await.unwrap();
+        once(&server).fetch_list(&filter, 1, 100).await.unwrap();
         let asked = &server.asked("/api/tickets")[0].url;
         assert_eq!(*asked, format!("https://desk.example.com/api/tickets{plain}{more}"));
     }
@@ -550,7 +556,8 @@ async fn an_answer_that_is_no_list_is_asked_for_again() {
     for broken in ["list-truncated.json", "list-html-with-200.html", "list-tickets-missing.json"] {
         let answers = [(200, broken), (200, "list-empty.json")];
         let server = Arc::new(Recorded::signed_in().with("/api/tickets", &answers));
-        let listed = halo(&server, terms(Some("https://desk.example.com/auth"), 1)).list(&ALL, 1, 100).await;
+        let listed =
+            halo(&server, terms(Some("https://desk.example.com/auth"), 1)).fetch_list(&ALL, 1, 100).await;
         assert_eq!(listed.unwrap().list.record_count, Some(0), "{broken}");
     }
 }
@@ -561,13 +568,13 @@ async fn a_single_ticket_is_read_by_its_own_members_only() {
         let Comes::Ticket(id, deleted, merged_into) = *comes else { continue };
         let path = format!("/api/tickets/{id}");
         let server = Arc::new(Recorded::signed_in().with(&path, &[(200, name)]));
-        let (single, _) = once(&server).ticket(id).await.unwrap();
-        let Single::Found(ticket) = single else { panic!("{name}: {single:?}") };
-        assert_eq!(*ticket, parse::single(&page(name)).unwrap(), "{name}");
+        let (single, _) = once(&server).fetch_ticket(id).await.unwrap();
+        let TicketLookup::Found(ticket) = single else { panic!("{name}: {single:?}") };
+        assert_eq!(*ticket, parse::parse_ticket(&page(name)).unwrap(), "{name}");
         assert_eq!(ticket.id(), id, "{name}");
         assert_eq!(ticket.is_deleted(), deleted, "{name}: deleted");
         assert_eq!(ticket.integer(MERGED_INTO_ID), Some(merged_into), "{name}: merged_into_id");
-        assert_eq!(ticket.oddities(), [], "{name}");
+        assert_eq!(ticket.rejected_values(), [], "{name}");
         assert!(server.asked(&path)[0].with_token, "{name}");
     }
 }
@@ -576,20 +583,20 @@ async fn a_single_ticket_is_read_by_its_own_members_only() {
 fn what_stands_in_the_nested_user_is_not_the_tickets() {
     let bytes = page("detail-nested-user-with-float-site-id.json");
     let whole: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-    let ticket = parse::single(&bytes).unwrap();
+    let ticket = parse::parse_ticket(&bytes).unwrap();
     for (attribute, property) in
         [("SITE_ID", "site_id"), ("PRIORITY_ID", "priority_id"), ("SLA_ID", "sla_id")]
     {
         let own = whole[property].as_i64().unwrap();
-        assert_eq!(*value(&ticket, attribute), Value::Integer(own), "{attribute}");
+        assert_eq!(*value(&ticket, attribute), AttributeValue::Integer(own), "{attribute}");
     }
     let priorities = [&whole["priority_id"], &whole["user"]["priority_id"]];
     assert_ne!(priorities[0], priorities[1], "the two can be told apart");
-    assert_eq!(*value(&ticket, "INACTIVE"), whole["inactive"].as_bool().map_or(Value::Null, bit));
+    assert_eq!(*value(&ticket, "INACTIVE"), whole["inactive"].as_bool().map_or(AttributeValue::Null, bit));
 }
 
-fn bit(truth: bool) -> Value {
-    Value::Integer(i64::from(truth))
+fn bit(truth: bool) -> AttributeValue {
+    AttributeValue::Integer(i64::from(truth))
 }
 
 #[tokio::test]
@@ -597,7 +604,7 @@ async fn a_ticket_in_an_array_is_a_fault_and_never_not_found() {
     for (name, comes) in FILES {
         let Comes::NoTicket = comes else { continue };
         let server = Arc::new(Recorded::signed_in().with("/api/tickets/6125", &[(200, name)]));
-        let error = once(&server).ticket(6125).await.unwrap_err();
+        let error = once(&server).fetch_ticket(6125).await.unwrap_err();
         assert!(presentable(name, &error).ends_with("the answer is not a ticket"), "{name}: {error}");
     }
 }
@@ -607,8 +614,8 @@ async fn a_404_says_that_there_is_no_such_ticket_whatever_its_body() {
     for (name, comes) in FILES {
         let Comes::Missing = comes else { continue };
         let server = Arc::new(Recorded::signed_in().with("/api/tickets/999", &[(404, name)]));
-        let (single, _) = once(&server).ticket(999).await.unwrap();
-        assert!(matches!(single, Single::Missing), "{name}: {single:?}");
+        let (single, _) = once(&server).fetch_ticket(999).await.unwrap();
+        assert!(matches!(single, TicketLookup::Missing), "{name}: {single:?}");
         assert_eq!(server.asked("/api/tickets/999").len(), 1, "{name}: an answer, not a failure");
     }
 }
@@ -617,16 +624,17 @@ async fn a_404_says_that_there_is_no_such_ticket_whatever_its_body() {
 fn names_are_read_bare_or_in_an_envelope_with_their_stray_spaces() {
     for (name, comes) in FILES {
         let Comes::Names(names) = comes else { continue };
-        let read = parse::named(&page(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let read =
+            parse::parse_reference_items(&page(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let read: Vec<_> = read.iter().map(|it| (it.id, it.name.as_str())).collect();
         assert_eq!(read, *names, "{name}");
     }
-    let statuses = parse::named(&page("status-bare-array.json")).unwrap();
+    let statuses = parse::parse_reference_items(&page("status-bare-array.json")).unwrap();
     let kinds: Vec<_> = statuses.iter().map(|it| it.details.kind).collect();
     assert_eq!(kinds, [Some(0), Some(0), Some(0), Some(0), Some(1)], "40 is a status of orders");
     assert_eq!(statuses[3].details.sequence, Some(900));
-    assert_eq!(statuses[3].details.colour.as_deref(), Some("#000000"));
-    let types = parse::named(&page("tickettype-bare-array.json")).unwrap();
+    assert_eq!(statuses[3].details.color.as_deref(), Some("#000000"));
+    let types = parse::parse_reference_items(&page("tickettype-bare-array.json")).unwrap();
     let usages: Vec<_> = types.iter().map(|it| it.details.usage.as_deref()).collect();
     assert_eq!(
         usages,
@@ -685,7 +693,7 @@ async fn a_token_is_renewed_shortly_before_it_ends() {
         let halo = once(&server);
         let tokens = async |after: u64| {
             tokio::time::advance(Duration::from_secs(after)).await;
-            halo.list(&ALL, 1, 100).await.unwrap();
+            halo.fetch_list(&ALL, 1, 100).await.unwrap();
             server.asked("/auth/token").len()
         };
         assert_eq!(tokens(0).await, 1, "{name}");
@@ -700,7 +708,7 @@ async fn without_a_token_nothing_is_asked_and_the_reason_is_told() {
         let Comes::NoToken(statuses, says) = comes else { continue };
         for status in *statuses {
             let server = Arc::new(Recorded::default().with("/auth/token", &[(*status, name)]));
-            let error = once(&server).list(&ALL, 1, 100).await.unwrap_err();
+            let error = once(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
             assert_eq!(presentable(name, &error), *says, "{name}");
             assert!(server.asked("/api/tickets").is_empty(), "{name}: asked without a token");
         }
@@ -712,12 +720,12 @@ async fn a_refused_client_is_told_which_settings_to_look_at() {
     let server = |name| Arc::new(Recorded::default().with("/auth/token", &[(400, name)]));
     for name in ["token-error-invalid-client.json", "token-error-unauthorized-client.json"] {
         let server = server(name);
-        let error = once(&server).list(&ALL, 1, 100).await.unwrap_err();
+        let error = once(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
         assert!(error.advice().contains("\"Client ID and Secret (Services)\""), "{name}: {}", error.advice());
         assert_eq!(server.asked("/auth/token").len(), 1, "{name}: refused once is refused");
     }
     let wrong = Arc::new(Recorded::default().with("/auth/token", &[(500, "token-wrong-tenant.html")]));
-    let error = once(&wrong).list(&ALL, 1, 100).await.unwrap_err();
+    let error = once(&wrong).fetch_list(&ALL, 1, 100).await.unwrap_err();
     assert!(error.advice().contains("tenant"), "{}", error.advice());
 }
 
@@ -728,12 +736,12 @@ async fn an_unknown_scope_is_asked_for_once_more_as_all() {
         server.asked("/auth/token").into_iter().filter_map(|asked| asked.scope).collect()
     };
     let never = Arc::new(Recorded::default().with("/auth/token", &[refused]));
-    once(&never).list(&ALL, 1, 100).await.unwrap_err();
+    once(&never).fetch_list(&ALL, 1, 100).await.unwrap_err();
     assert_eq!(scopes(&never), ["read:tickets", "all"]);
 
     let recorded = Recorded::default().with("/auth/token", &[refused, (200, "token-ok.json")]);
     let server = Arc::new(recorded.with("/api/tickets", &[(200, "list-empty.json")]));
-    once(&server).list(&ALL, 1, 100).await.unwrap();
+    once(&server).fetch_list(&ALL, 1, 100).await.unwrap();
     assert_eq!(scopes(&server), ["read:tickets", "all"]);
     assert!(server.asked("/api/tickets")[0].with_token);
 }
@@ -744,7 +752,7 @@ async fn the_server_says_where_tokens_are_to_be_had() {
         let Comes::Discovery(url) = comes else { continue };
         let recorded = Recorded::signed_in().with("/api/authinfo", &[(200, name)]);
         let server = Arc::new(recorded.with("/api/tickets", &[(200, "list-empty.json")]));
-        halo(&server, terms(None, 0)).list(&ALL, 1, 100).await.unwrap();
+        halo(&server, terms(None, 0)).fetch_list(&ALL, 1, 100).await.unwrap();
         let (info, token) = (server.asked("/api/authinfo"), server.asked("/auth/token"));
         assert_eq!(info[0].url, "https://desk.example.com/api/authinfo", "{name}");
         assert!(!info[0].with_token, "{name}: there is no token yet");
@@ -760,7 +768,7 @@ async fn an_error_shows_what_its_body_says_on_one_line() {
         let Comes::Refusal(statuses, says) = comes else { continue };
         for status in *statuses {
             let server = Arc::new(Recorded::signed_in().with("/api/tickets", &[(*status, name)]));
-            let error = once(&server).list(&ALL, 1, 100).await.unwrap_err();
+            let error = once(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
             assert_eq!(presentable(name, &error), says.replace("{}", &status.to_string()), "{name}");
             let (tokens, asked) = if *status == 401 { (2, 2) } else { (1, 1) };
             assert_eq!(server.asked("/auth/token").len(), tokens, "{name}: tokens after {status}");
@@ -776,7 +784,7 @@ async fn a_rate_limit_is_waited_for_and_is_no_fault_of_the_data() {
         let server = Arc::new(Recorded::signed_in().with("/api/tickets", &answers));
         let halo = halo(&server, terms(Some("https://desk.example.com/auth"), 1));
         let since = tokio::time::Instant::now();
-        halo.list(&ALL, 1, 100).await.unwrap();
+        halo.fetch_list(&ALL, 1, 100).await.unwrap();
         assert_eq!(since.elapsed().as_secs(), 60, "{limit}: as long as rate_limit_wait says");
     }
 }
@@ -784,7 +792,7 @@ async fn a_rate_limit_is_waited_for_and_is_no_fault_of_the_data() {
 #[test]
 fn custom_fields_of_every_type_are_the_ones_that_were_written_down() {
     let name = "detail-with-custom-fields-of-each-type.expected.tsv";
-    let detail = parse::single(&page(&name.replace(".expected.tsv", ".json"))).unwrap();
+    let detail = parse::parse_ticket(&page(&name.replace(".expected.tsv", ".json"))).unwrap();
     let told = detail.custom_fields().unwrap();
     let member = |text: &str| match text {
         "NULL" => None,
@@ -805,5 +813,5 @@ fn custom_fields_of_every_type_are_the_ones_that_were_written_down() {
         }
     });
     assert_eq!(told.fields(), expected.collect::<Vec<_>>());
-    assert_eq!(told.oddities(), []);
+    assert_eq!(told.rejected_values(), []);
 }

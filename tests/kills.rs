@@ -23,7 +23,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use halosync::ticket::Value;
+use halosync::ticket::AttributeValue;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value as Json;
@@ -241,12 +241,12 @@ impl Desk {
     }
 }
 
-fn value(value: ValueRef<'_>) -> Value {
+fn value(value: ValueRef<'_>) -> AttributeValue {
     match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).unwrap()),
+        ValueRef::Null => AttributeValue::Null,
+        ValueRef::Integer(number) => AttributeValue::Integer(number),
+        ValueRef::Real(number) => AttributeValue::Real(number),
+        ValueRef::Text(text) => AttributeValue::Text(String::from_utf8(text.to_vec()).unwrap()),
         ValueRef::Blob(_) => panic!("a blob"),
     }
 }

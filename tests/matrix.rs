@@ -19,16 +19,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halosync::agent::AgentError;
+use halosync::app::AppError;
 use halosync::config::{RateLimit, ServerUrl};
-use halosync::halo::{Halo, Terms, Throttle};
-use halosync::retry::Policy;
-use halosync::scope::{MAPPING, Scope};
+use halosync::halo::{ClientOptions, HaloClient, RateLimiter};
+use halosync::retry::RetryPolicy;
+use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::simulator::{self, Edit, Knob, Knobs, PlainList, Server};
-use halosync::store::{Snapshot, Store, StoreError};
-use halosync::sync::{self, Outcome, Pass, Report, SharedStore, SyncError};
-use halosync::ticket::{ATTRIBUTES, Cell, Stamp, Table, Value};
-use halosync::watermark::{Schedule, Walk};
+use halosync::store::{ReadTx, Store, StoreError};
+use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
+use halosync::ticket::{ATTRIBUTES, AttributeValue, CellValue, SnapshotTable, Timestamp};
+use halosync::watermark::{ScanKind, ScanSchedule};
 use serde_json::json;
 use support::mapping::{self, Fields, Names, Tickets};
 use support::simulated::World;
@@ -183,11 +183,11 @@ impl Case {
     fn play(&self) -> Row {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
-            let mut settings = simulator::Settings {
+            let mut settings = simulator::SimulatorSettings {
                 tickets: TICKETS,
                 seed: self.seed,
                 tenant: self.hosted.then(|| "acme".to_owned()),
-                ..simulator::Settings::default()
+                ..simulator::SimulatorSettings::default()
             };
             for knob in std::iter::once(SHORT).chain(self.knobs.iter().map(String::as_str)) {
                 settings.knobs.set(knob).expect("a knob");
@@ -208,14 +208,14 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(case: &Case, settings: simulator::Settings) -> Desk {
+    fn new(case: &Case, settings: simulator::SimulatorSettings) -> Desk {
         let forbidden =
             settings.knobs.reference_needs_all.is_on() && settings.knobs.scope_read_tickets.is_on();
         let names = if forbidden { Names::new() } else { mapping::status_names() };
         let world = World::new(settings, began());
-        let store = Store::in_memory(Stamp::new(began()).expect("a moment")).expect("a store");
+        let store = Store::in_memory(Timestamp::new(began()).expect("a moment")).expect("a store");
         let known = BTreeSet::new();
-        Desk { world, store: SharedStore::inline(store), names, one_type: case.one_type, known }
+        Desk { world, store: SharedStore::new_inline(store), names, one_type: case.one_type, known }
     }
 
     async fn play(mut self) -> Row {
@@ -244,7 +244,7 @@ impl Desk {
             server.edit(id(4), Edit::TicketType(ONE_TYPE.0), now);
             server.edit(id(5), Edit::Touch, now);
             let (value, display) = (json!(round), format!("Round {round}"));
-            server.edit(id(11), Edit::Custom { field: 121, value, display }, now);
+            server.edit(id(11), Edit::CustomField { field: 121, value, display }, now);
         });
         minutes(1).await;
         self.world.with(|server, now| server.create(5, now));
@@ -287,9 +287,11 @@ impl Desk {
         let truth = self.truth();
         self.known.extend(truth.keys());
         let result = match done {
-            Ok(Report { outcome: Outcome::Complete, walk, .. }) => self.compare(&truth, walk == Walk::Full),
+            Ok(RunReport { outcome: RunOutcome::Complete, scan_kind: walk, .. }) => {
+                self.compare(&truth, walk == ScanKind::Full)
+            }
             Ok(_) => Result::Held,
-            Err(error) => Result::Failed(AgentError::from(error).exit_status()),
+            Err(error) => Result::Failed(AppError::from(error).exit_status()),
         };
         if matches!(result, Result::Held | Result::Failed(_)) {
             assert_eq!(self.watermark(), before, "the watermark moved in a pass that was not complete");
@@ -297,43 +299,43 @@ impl Desk {
         result
     }
 
-    async fn sync(&self, full: bool) -> std::result::Result<Report, SyncError> {
+    async fn sync(&self, full: bool) -> std::result::Result<RunReport, SyncError> {
         let limit = RateLimit { requests: 300, window: Duration::from_mins(5) };
-        let since = Stamp::new(self.world.now()).expect("a moment").minus(TimeDelta::minutes(5));
-        let spent = self.store.lock().read(|snapshot| snapshot.spent_since(since, 0))?;
-        let terms = Terms {
+        let since = Timestamp::new(self.world.now()).expect("a moment").minus(TimeDelta::minutes(5));
+        let spent = self.store.lock().read(|snapshot| snapshot.requests_since(since, 0))?;
+        let terms = ClientOptions {
             server: ServerUrl::parse("http://127.0.0.1").expect("an address"),
             tenant: None,
             auth_url: None,
             client_id: "halosync-demo".into(),
             client_secret: "demo-secret".to_owned().into(),
             scope: "read:tickets".into(),
-            retry: Policy {
+            retry: RetryPolicy {
                 max_retries: 5,
                 rate_limit_wait: Duration::from_mins(1),
-                patience: Duration::MAX,
+                max_wait: Duration::MAX,
             },
         };
         let transport: Arc<World> = Arc::clone(&self.world);
-        let halo = Halo::new(transport, Throttle::new(limit, spent), terms, || 0.5);
-        let settings = sync::Settings {
+        let halo = HaloClient::new(transport, RateLimiter::new(limit, spent), terms, || 0.5);
+        let settings = sync::RunSettings {
             scope: Scope {
                 server: "http://127.0.0.1".into(),
                 tenant: String::new(),
                 ticket_types: Vec::new(),
                 custom_fields: true,
-                mapping: MAPPING,
+                mapping: MAPPING_VERSION,
             },
             ticket_types: if self.one_type { vec![ONE_TYPE.1.to_owned()] } else { Vec::new() },
             page_size: PAGE_SIZE,
             parallel_requests: 4,
-            requests_a_window: 300,
+            requests_per_window: 300,
             batch_rows: sync::BATCH_ROWS,
-            schedule: Schedule {
-                full,
+            schedule: ScanSchedule {
+                full_requested: full,
                 full_every: Some(Duration::from_hours(24)),
                 overlap: TimeDelta::minutes(10),
-                follow_every: Duration::from_mins(5),
+                incremental_every: Duration::from_mins(5),
             },
             accept_shortfall: 0,
             delete_guard: 0.05,
@@ -342,11 +344,11 @@ impl Desk {
             keep_runs: TimeDelta::days(400),
         };
         let (store, wall) = (self.store.clone(), self.world.wall());
-        Pass::run(Arc::new(halo), store, settings, wall, Arc::new(()), std::future::pending()).await
+        RunContext::run(Arc::new(halo), store, settings, wall, Arc::new(()), std::future::pending()).await
     }
 
-    fn watermark(&self) -> Option<Stamp> {
-        let covered = |snapshot: &Snapshot<'_>| {
+    fn watermark(&self) -> Option<Timestamp> {
+        let covered = |snapshot: &ReadTx<'_>| {
             Ok::<_, StoreError>(snapshot.watermark()?.and_then(|mark| mark.covered_until))
         };
         self.store.lock().read(covered).expect("a watermark")
@@ -367,8 +369,9 @@ impl Desk {
         let mut tickets = Tickets::new();
         let read = self.store.lock().read(|snapshot| {
             snapshot.delta(0, |row| {
-                let ticket: Vec<Value> = row.cells.iter().map(|cell| Value::from(*cell)).collect();
-                let Value::Integer(id) = *attribute(&ticket, "UID") else { unreachable!("a key") };
+                let ticket: Vec<AttributeValue> =
+                    row.cells.iter().map(|cell| AttributeValue::from(*cell)).collect();
+                let AttributeValue::Integer(id) = *attribute(&ticket, "UID") else { unreachable!("a key") };
                 tickets.insert(id, ticket);
                 Ok::<_, StoreError>(())
             })
@@ -384,15 +387,15 @@ impl Desk {
 
     fn copied_fields(&self) -> BTreeMap<i64, Fields> {
         let mut copied: BTreeMap<i64, Fields> = BTreeMap::new();
-        let text = |cell: &Cell<'_>| match cell {
-            Cell::Null => None,
-            Cell::Integer(number) => Some(number.to_string()),
-            Cell::Text(text) => Some((*text).to_owned()),
-            Cell::Real(_) | Cell::Json(_) => panic!("no such value among custom fields"),
+        let text = |cell: &CellValue<'_>| match cell {
+            CellValue::Null => None,
+            CellValue::Integer(number) => Some(number.to_string()),
+            CellValue::Text(text) => Some((*text).to_owned()),
+            CellValue::Real(_) | CellValue::Json(_) => panic!("no such value among custom fields"),
         };
         let read = self.store.lock().read(|snapshot| {
-            snapshot.table(Table::CustomFields, |row| {
-                let (Cell::Integer(id), Cell::Integer(field)) = (row[0], row[1]) else {
+            snapshot.for_each_row(SnapshotTable::CustomFields, |row| {
+                let (CellValue::Integer(id), CellValue::Integer(field)) = (row[0], row[1]) else {
                     unreachable!("keys")
                 };
                 let members = [2, 3, 4, 5, 6].map(|place: usize| text(&row[place]));
@@ -410,8 +413,8 @@ impl Desk {
         let (copy, fields, none) = (self.copy(), self.copied_fields(), Fields::new());
         let health = self.store.lock().read(|snapshot| snapshot.health(0)).expect("health");
         let unproven =
-            health.verdicts.iter().any(|it| it.question == "custom_fields" && it.verdict == "not_compared");
-        let owed = unproven || 0 < health.debts + health.unreadable;
+            health.probes.iter().any(|it| it.probe == "custom_fields" && it.result == "not_compared");
+        let owed = unproven || 0 < health.pending_fetches + health.unreadable;
         let stamp = |ticket| attribute(ticket, "SOURCE_LAST_MODIFIED");
         for (id, should_be) in truth {
             let Some(is) = copy.get(id) else {
@@ -429,19 +432,19 @@ impl Desk {
         }
         let surplus: Vec<_> = copy.keys().filter(|id| !truth.contains_key(id)).collect();
         let explained = if full {
-            surplus.len() as u64 == health.absences
+            surplus.len() as u64 == health.unlisted_tickets
         } else {
             surplus.iter().all(|id| self.known.contains(id))
         };
         if explained {
-            if unproven || 0 < health.debts { Result::Owing } else { Result::Equal }
+            if unproven || 0 < health.pending_fetches { Result::Owing } else { Result::Equal }
         } else {
             Result::Wrong("tickets are here that are gone", format!("{surplus:?}"))
         }
     }
 }
 
-fn attribute<'t>(ticket: &'t [Value], name: &str) -> &'t Value {
+fn attribute<'t>(ticket: &'t [AttributeValue], name: &str) -> &'t AttributeValue {
     let place = mapping::columns().position(|attribute| attribute == name);
     &ticket[place.expect("an attribute")]
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use chrono::Utc;
-use halosync::simulator::{Settings, Simulator};
+use halosync::simulator::{Simulator, SimulatorSettings};
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
 
 const PAGE: &str = include_str!("../docs/operations.md");
@@ -45,11 +45,11 @@ async fn copied() -> Option<(Simulator, Agent)> {
         eprintln!("SKIPPED: sqlite3 is not on this machine");
         return None;
     }
-    let settings = Settings {
+    let settings = SimulatorSettings {
         tickets: 250,
         client_id: CLIENT_ID.into(),
         client_secret: CLIENT_SECRET.into(),
-        ..Settings::default()
+        ..SimulatorSettings::default()
     };
     let simulator = Simulator::start(settings).await.unwrap();
     let places = "[store]\npath = \"state/halosync.db\"\n\n[export]\ndir = \"state/export\"\n";

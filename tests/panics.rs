@@ -12,7 +12,7 @@ const VICTIM: &str = "HALOSYNC_TEST_VICTIM";
 #[test]
 fn a_panic_in_a_task_that_nobody_waits_for_ends_the_process() {
     if std::env::var_os(VICTIM).is_some() {
-        halosync::agent::end_on_panic();
+        halosync::app::abort_on_panic();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             tokio::spawn(async { panic!("the fault of a task") });

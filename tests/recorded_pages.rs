@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use halosync::ticket::attribute::COUNT;
-use halosync::ticket::{ATTRIBUTES, Kind, Value};
+use halosync::ticket::attribute::ATTRIBUTE_COUNT;
+use halosync::ticket::{ATTRIBUTES, AttributeValue, ValueKind};
 use rusqlite::types::ValueRef;
 
 mod support;
@@ -35,7 +35,11 @@ fn rows() -> BTreeMap<i64, Vec<Expected>> {
     }
     for (uid, values) in &rows {
         let positions: BTreeSet<_> = values.iter().map(|value| value.position).collect();
-        assert_eq!((positions.len(), values.len()), (COUNT, COUNT), "ticket {uid} was written down whole");
+        assert_eq!(
+            (positions.len(), values.len()),
+            (ATTRIBUTE_COUNT, ATTRIBUTE_COUNT),
+            "ticket {uid} was written down whole"
+        );
     }
     assert_eq!(rows.len(), 5);
     rows
@@ -53,14 +57,14 @@ fn every_attribute_of_a_recorded_page_reaches_the_database() {
         for expected in values {
             let name = expected.attribute();
             let sql = format!("SELECT \"{name}\", typeof(\"{name}\") FROM tickets WHERE UID = ?1");
-            let (value, kind): (Value, String) = database
+            let (value, kind): (AttributeValue, String) = database
                 .query_row(&sql, [uid], |row| Ok((stored(row.get_ref(0)?), row.get(1)?)))
                 .unwrap_or_else(|error| panic!("ticket {uid}: {error}"));
             let belongs = match (&expected.value, ATTRIBUTES[expected.position].kind) {
-                (Value::Null, _) => "null",
-                (_, Kind::Integer | Kind::Boolean) => "integer",
-                (_, Kind::Real) => "real",
-                (_, Kind::Text | Kind::Timestamp | Kind::Clock) => "text",
+                (AttributeValue::Null, _) => "null",
+                (_, ValueKind::Integer | ValueKind::Boolean) => "integer",
+                (_, ValueKind::Real) => "real",
+                (_, ValueKind::Text | ValueKind::Timestamp | ValueKind::Clock) => "text",
             };
             if !same(&value, &expected.value) || kind != belongs {
                 wrong.push(format!("{uid} {name}: {value:?} ({kind}), not {:?}", expected.value));
@@ -109,14 +113,14 @@ fn every_attribute_of_a_recorded_page_reaches_the_export() {
             let read = &records[row][place(expected.position)];
             let written = raw[row + 1][place(expected.position)];
             let right = match &expected.value {
-                Value::Null => written.is_empty(),
-                Value::Integer(number) => written == number.to_string(),
-                Value::Real(number) => {
+                AttributeValue::Null => written.is_empty(),
+                AttributeValue::Integer(number) => written == number.to_string(),
+                AttributeValue::Real(number) => {
                     written.contains('.')
                         && written.parse().is_ok_and(|it: f64| it.to_bits() == number.to_bits())
                 }
-                Value::Text(text) if text.is_empty() => written == "\"\"",
-                Value::Text(text) => !written.is_empty() && read == text,
+                AttributeValue::Text(text) if text.is_empty() => written == "\"\"",
+                AttributeValue::Text(text) => !written.is_empty() && read == text,
             };
             if !right {
                 wrong.push(format!("{id} {}: {written}, not {:?}", expected.attribute(), expected.value));
@@ -174,20 +178,20 @@ fn header() -> String {
 }
 
 /// A value as SQLite has it.
-fn stored(value: ValueRef<'_>) -> Value {
+fn stored(value: ValueRef<'_>) -> AttributeValue {
     match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(text) => Value::Text(std::str::from_utf8(text).expect("UTF-8").to_owned()),
+        ValueRef::Null => AttributeValue::Null,
+        ValueRef::Integer(number) => AttributeValue::Integer(number),
+        ValueRef::Real(number) => AttributeValue::Real(number),
+        ValueRef::Text(text) => AttributeValue::Text(std::str::from_utf8(text).expect("UTF-8").to_owned()),
         ValueRef::Blob(_) => panic!("a blob"),
     }
 }
 
 /// Equal to the last bit: `-0.0` is not `0.0`.
-fn same(left: &Value, right: &Value) -> bool {
+fn same(left: &AttributeValue, right: &AttributeValue) -> bool {
     match (left, right) {
-        (Value::Real(left), Value::Real(right)) => left.to_bits() == right.to_bits(),
+        (AttributeValue::Real(left), AttributeValue::Real(right)) => left.to_bits() == right.to_bits(),
         _ => left == right,
     }
 }

@@ -10,18 +10,18 @@ mod support {
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use halosync::simulator::{Endpoint, Settings, Simulator};
+use halosync::simulator::{ApiEndpoint, Simulator, SimulatorSettings};
 use halosync::store::{Store, StoreError};
-use halosync::ticket::Stamp;
+use halosync::ticket::Timestamp;
 use serde_json::Value as Json;
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
 
 async fn simulator() -> Simulator {
-    let settings = Settings {
+    let settings = SimulatorSettings {
         tickets: 250,
         client_id: CLIENT_ID.into(),
         client_secret: CLIENT_SECRET.into(),
-        ..Settings::default()
+        ..SimulatorSettings::default()
     };
     Simulator::start(settings).await.unwrap()
 }
@@ -39,8 +39,8 @@ fn number(agent: &Agent, sql: &str) -> i64 {
     agent.database().query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-fn spelled(text: &str) -> Stamp {
-    Stamp::from_spelled(text).unwrap()
+fn spelled(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +64,7 @@ async fn a_reset_moves_the_mark_back_and_the_next_pass_asks_again_from_there() {
     let report = json(&agent, &["sync", "--json"]);
     assert_eq!((&report["outcome"], &report["walk"]["kind"]), (&"complete".into(), &"following".into()));
     let asked = simulator.with(|server| {
-        let list = server.log().entries().find(|entry| entry.endpoint == Endpoint::List).unwrap();
+        let list = server.log().entries().find(|entry| entry.endpoint == ApiEndpoint::List).unwrap();
         list.query.split("lastupdatefromdate=").nth(1).unwrap()[..24 + 4].replace("%3A", ":")
     });
     assert!(asked <= to, "it asked from {asked}");
@@ -88,7 +88,8 @@ async fn a_package_that_ends_before_a_reset_is_not_told_of_it() {
     assert!(first.0 < to);
     agent.run(&["reset", "--to", &to, "--reason", "x"]).success();
     let store = Store::open_read_only(&agent.path("halosync.db"), Duration::from_secs(1)).unwrap();
-    let covered = |seq| store.read(|it| Ok::<_, StoreError>(it.covered_at(seq)?.map(|at| at.to_string())));
+    let covered =
+        |seq| store.read(|it| Ok::<_, StoreError>(it.covered_until_at(seq)?.map(|at| at.to_string())));
     assert_eq!(covered(first.1).unwrap(), Some(first.0));
     assert_eq!(covered(first.1 + 3).unwrap(), Some(to));
 }

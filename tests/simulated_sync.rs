@@ -15,8 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use halosync::simulator::{DeletedGet, Edit, Endpoint, Fault, Server, Settings, Simulator};
-use halosync::ticket::Value;
+use halosync::simulator::{ApiEndpoint, DeletedGet, Edit, Server, ServerFault, Simulator, SimulatorSettings};
+use halosync::ticket::AttributeValue;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value as Json, json};
@@ -44,7 +44,7 @@ struct Ended {
 
 impl Desk {
     async fn new(tickets: u32, knobs: &[&str], halo: &str) -> Desk {
-        let mut settings = Settings { tickets, ..Settings::default() };
+        let mut settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
         for knob in knobs {
             settings.knobs.set(knob).expect("a knob");
         }
@@ -95,7 +95,7 @@ impl Desk {
     }
 
     fn inject(&self, fault: &str) {
-        self.with(|server| server.inject(Fault::read(fault).expect("a fault")));
+        self.with(|server| server.inject(ServerFault::parse(fault).expect("a fault")));
     }
 
     /// The server's clock is a minute further than by the last call: its `Date` knows only whole seconds, so
@@ -180,7 +180,8 @@ impl Desk {
             let count = database.query_row("SELECT COUNT(*) FROM tickets", [], |row| row.get::<_, i64>(0));
             count.ok().filter(|rows| 0 < *rows)
         };
-        until("the first rows", || committed().is_some() && self.with(|it| 18 <= it.log().lists())).await;
+        until("the first rows", || committed().is_some() && self.with(|it| 18 <= it.log().list_count()))
+            .await;
         child
     }
 }
@@ -195,12 +196,12 @@ impl Ended {
     }
 }
 
-fn value(value: ValueRef<'_>) -> Value {
+fn value(value: ValueRef<'_>) -> AttributeValue {
     match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
+        ValueRef::Null => AttributeValue::Null,
+        ValueRef::Integer(number) => AttributeValue::Integer(number),
+        ValueRef::Real(number) => AttributeValue::Real(number),
+        ValueRef::Text(text) => AttributeValue::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
         ValueRef::Blob(_) => panic!("a blob"),
     }
 }
@@ -222,7 +223,7 @@ async fn a_first_sync_copies_every_ticket_whatever_the_page_cap_and_keeps_its_la
     let report = desk.good(&["sync"]);
     assert_eq!((&report["outcome"], &report["tickets"]), (&"complete".into(), &717.into()));
     desk.assert_copied(&[]);
-    let (lists, peak) = desk.with(|server| (server.log().lists(), server.log().peak_in_flight()));
+    let (lists, peak) = desk.with(|server| (server.log().list_count(), server.log().peak_in_flight()));
     // 18 pages, and what is asked to find out how the server answers.
     assert!((18..=23).contains(&lists), "{lists} list requests");
     assert_eq!(peak, 3);
@@ -236,13 +237,13 @@ async fn a_quiet_sync_asks_once_and_25_changes_among_2500_tickets_cost_at_most_t
 
     desk.forget();
     let quiet = desk.good(&["sync"]);
-    assert_eq!(desk.with(|server| server.log().lists()), 1);
+    assert_eq!(desk.with(|server| server.log().list_count()), 1);
     assert_eq!((desk.changes(), &quiet["walk"]["kind"]), (filled, &"following".into()));
 
     desk.forget();
     let edited = desk.with(|server| server.edit_some(25, Utc::now()));
     desk.good(&["sync"]);
-    let lists = desk.with(|server| server.log().lists());
+    let lists = desk.with(|server| server.log().list_count());
     assert!(lists <= 2, "{lists} list requests for 25 changes");
     let recorded = desk.texts(&format!(
         "SELECT op || ' ' || UID || COALESCE(reason, '') FROM changes WHERE seq > {filled} ORDER BY UID"
@@ -263,7 +264,7 @@ async fn a_token_that_ends_in_mid_walk_leads_to_one_new_token() {
         desk.good(&["sync"]);
         let (tokens, refused) = desk.with(|server| {
             let refused = server.log().entries().filter(|entry| entry.status == 401).count();
-            (server.log().tokens(), refused)
+            (server.log().token_count(), refused)
         });
         assert_eq!(tokens, 2, "{fault}");
         assert!((1..=4).contains(&refused), "{fault}: {refused} requests were refused");
@@ -280,7 +281,7 @@ async fn a_429_in_mid_walk_is_waited_for_by_every_lane() {
     assert_eq!(report["requests"]["repeated"], 1);
     desk.assert_copied(&[]);
     desk.with(|server| {
-        let lists = server.log().entries().filter(|entry| entry.endpoint == Endpoint::List);
+        let lists = server.log().entries().filter(|entry| entry.endpoint == ApiEndpoint::List);
         let after: Vec<_> = lists.skip_while(|entry| entry.status != 429).collect();
         let opens = after[0].at + TimeDelta::milliseconds(1_900);
         // Those under way could not know, nor what left before the answer was read on a busy machine.
@@ -303,7 +304,7 @@ async fn a_walk_that_differs_from_the_count_is_incomplete_and_holds_the_watermar
         assert_eq!(ended.status, Some(3), "{lie}: {}", ended.stdout);
         assert_eq!(ended.json["outcome"], "incomplete");
         assert_eq!((desk.watermark(), desk.number(journal)), (mark.clone(), moves), "{lie}");
-        desk.with(Server::heal);
+        desk.with(Server::clear_faults);
         // What was received is kept all the same.
         let ids = edited.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let stored = desk.number(&format!(
@@ -341,7 +342,7 @@ async fn a_deletion_is_found_by_a_full_walk_and_a_hidden_ticket_stays() {
     desk.with(|server| {
         server.knobs().deleted_get = DeletedGet::Found;
         server.delete(ids[18], Utc::now());
-        server.reveal(&[hidden]);
+        server.unhide(&[hidden]);
     });
     desk.good(&["sync", "--full"]);
     desk.assert_copied(&[]);
@@ -447,7 +448,7 @@ async fn a_sync_that_is_asked_to_stop_ends_at_once_and_the_next_one_converges() 
     assert_eq!(desk.watermark(), "");
     assert_eq!(desk.texts("SELECT outcome FROM runs"), ["failed"]);
 
-    desk.with(Server::heal);
+    desk.with(Server::clear_faults);
     desk.good(&["sync"]);
     desk.assert_sound();
     desk.assert_copied(&[]);
@@ -465,7 +466,7 @@ async fn a_sync_that_is_killed_leaves_a_sound_database_and_the_next_one_converge
         1
     );
 
-    desk.with(Server::heal);
+    desk.with(Server::clear_faults);
     desk.good(&["sync"]);
     desk.assert_sound();
     desk.assert_copied(&[]);
@@ -672,7 +673,7 @@ async fn custom_fields_are_in_the_database_the_log_and_every_format_of_a_package
     let ids = desk.with(|server| server.ids());
     let (typed, gone) = (ids[3], ids[7]);
     desk.with(|server| {
-        let edit = Edit::Custom { field: 121, value: "CC, \"7\"".into(), display: "seven".into() };
+        let edit = Edit::CustomField { field: 121, value: "CC, \"7\"".into(), display: "seven".into() };
         server.edit(typed, edit, Utc::now());
         server.delete(gone, Utc::now());
     });

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use halosync::simulator::{
-    Answer, Delivery, Edit, Endpoint, Fault, Knobs, Request, Server, Settings, Simulator, Stamp,
+    ApiEndpoint, ApiRequest, ApiResponse, Delivery, Edit, Knobs, Server, ServerFault, Simulator,
+    SimulatorSettings, SqlDateTime,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ fn now() -> DateTime<Utc> {
 }
 
 fn server_with(tickets: u32, knobs: &[&str]) -> Server {
-    let mut settings = Settings { tickets, ..Settings::default() };
+    let mut settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
     for knob in knobs {
         settings.knobs.set(knob).expect("a knob");
     }
@@ -37,25 +38,25 @@ fn credentials<'a>(secret: &'a str, scope: &'a str) -> [(&'a str, &'a str); 4] {
     ]
 }
 
-fn token_answer(server: &mut Server, secret: &str, scope: &str, at: DateTime<Utc>) -> Answer {
-    server.answer(&Request::form("/auth/token", &credentials(secret, scope)), at)
+fn token_answer(server: &mut Server, secret: &str, scope: &str, at: DateTime<Utc>) -> ApiResponse {
+    server.respond(&ApiRequest::form("/auth/token", &credentials(secret, scope)), at)
 }
 
 fn token(server: &mut Server) -> String {
     let answer = token_answer(server, "demo-secret", SCOPE, now());
-    let body = answer.value().expect("JSON");
+    let body = answer.json_body().expect("JSON");
     body["access_token"].as_str().expect("a token").to_owned()
 }
 
-fn ask(server: &mut Server, target: &str) -> Answer {
+fn ask(server: &mut Server, target: &str) -> ApiResponse {
     let token = token(server);
-    server.answer(&Request::get(target, &token), now())
+    server.respond(&ApiRequest::get(target, &token), now())
 }
 
 fn list(server: &mut Server, query: &str) -> Value {
     let answer = ask(server, &format!("/api/tickets?{query}"));
     assert_eq!(answer.status, 200, "{query}: {}", String::from_utf8_lossy(&answer.body));
-    answer.value().expect("JSON")
+    answer.json_body().expect("JSON")
 }
 
 fn page(server: &mut Server, number: u32, query: &str) -> Value {
@@ -67,7 +68,7 @@ fn ids(list: &Value) -> Vec<i64> {
     rows.iter().map(|row| row["id"].as_i64().expect("an id")).collect()
 }
 
-fn text_of(answer: &Answer) -> String {
+fn text_of(answer: &ApiResponse) -> String {
     String::from_utf8_lossy(&answer.body).into_owned()
 }
 
@@ -141,8 +142,8 @@ fn without_an_order_pages_come_newest_first_or_by_a_moving_sla() {
     let target = "/api/tickets?pageinate=true&page_no=1&page_size=100";
     let mut seen = HashSet::new();
     for hours in 0..5 {
-        let answer = moving.answer(&Request::get(target, &token), now() + TimeDelta::minutes(10 * hours));
-        seen.insert(ids(&answer.value().expect("JSON")));
+        let answer = moving.respond(&ApiRequest::get(target, &token), now() + TimeDelta::minutes(10 * hours));
+        seen.insert(ids(&answer.json_body().expect("JSON")));
     }
     assert!(seen.len() > 1, "the order stood still");
 }
@@ -234,7 +235,7 @@ fn a_change_becomes_readable_with_a_stamp_that_is_already_past() {
     server.edit(id, Edit::Touch, now());
     let row = server.row(id, now()).expect("a row");
     assert_eq!(row["last_update"], "2026-03-04T10:20:25.4");
-    let stamp = |name: &str| Stamp::read(row[name].as_str().expect("a date")).expect("a date");
+    let stamp = |name: &str| SqlDateTime::parse(row[name].as_str().expect("a date")).expect("a date");
     let later = stamp("lastactiondate").millis_since(stamp("last_update"));
     assert!((110..370).contains(&later), "{later}");
 }
@@ -315,7 +316,7 @@ fn deleted_tickets_are_listed_and_answered_as_the_knobs_say() {
         let answer = ask(&mut server, &format!("/api/tickets/{id}"));
         assert_eq!(answer.status, status);
         if status == 200 {
-            assert_eq!(answer.value().expect("JSON")["deleted"], true);
+            assert_eq!(answer.json_body().expect("JSON")["deleted"], true);
         }
     }
 }
@@ -364,7 +365,7 @@ fn hidden_tickets_leave_the_list_and_are_forbidden_or_not_found() {
     assert_eq!(ask(&mut server, &format!("/api/tickets/{id}")).status, 403);
     server.knobs().set("hidden_get=404").expect("a knob");
     assert_eq!(ask(&mut server, &format!("/api/tickets/{id}")).status, 404);
-    server.reveal(&[id]);
+    server.unhide(&[id]);
     assert_eq!(server.ids().len(), 40);
 }
 
@@ -388,7 +389,7 @@ fn every_recorded_field_occurs_in_some_row_and_every_row_is_json() {
     for number in 1..=10 {
         let answer = ask(&mut server, &format!("/api/tickets?pageinate=true&page_no={number}&page_size=100"));
         bytes += answer.body.len();
-        for row in answer.value().expect("JSON")["tickets"].as_array().expect("rows") {
+        for row in answer.json_body().expect("JSON")["tickets"].as_array().expect("rows") {
             seen.extend(row.as_object().expect("a row").keys().cloned());
         }
     }
@@ -408,7 +409,7 @@ proptest! {
     #[test]
     fn every_row_of_every_world_is_json_with_its_own_id(seed: u64, tickets in 1..60_u32, details_bytes in 0..5_000_u32) {
         let knobs = Knobs { details_bytes, undated: 300, ..Knobs::default() };
-        let mut server = Server::new(Settings { seed, tickets, knobs, ..Settings::default() }, now());
+        let mut server = Server::new(SimulatorSettings { seed, tickets, knobs, ..SimulatorSettings::default() }, now());
         server.edit_some(tickets / 2, now());
         let ids = server.ids();
         prop_assert_eq!(ids.len(), usize::try_from(tickets).expect("a count"));
@@ -500,7 +501,8 @@ fn only_the_age_differs_between_two_moments() {
 #[test]
 fn the_same_seed_makes_the_same_world_and_another_seed_another() {
     let world = |seed| {
-        let server = Server::new(Settings { seed, tickets: 50, ..Settings::default() }, now());
+        let server =
+            Server::new(SimulatorSettings { seed, tickets: 50, ..SimulatorSettings::default() }, now());
         server.ids().into_iter().map(|id| server.row(id, now())).collect::<Vec<_>>()
     };
     assert_eq!(world(7), world(7));
@@ -511,7 +513,7 @@ fn the_same_seed_makes_the_same_world_and_another_seed_another() {
 fn a_raw_row_is_served_verbatim() {
     let mut server = server(10);
     let id = server.ids()[4];
-    server.set_raw(id, r#"{"id":"\ud800",,}"#.to_owned());
+    server.set_raw_row(id, r#"{"id":"\ud800",,}"#.to_owned());
     let text = text_of(&ask(&mut server, "/api/tickets?pageinate=true&page_no=1&page_size=100&order=id"));
     assert!(text.contains(r#",{"id":"\ud800",,},{"id":"#));
     assert_eq!(server.row(id, now()), None);
@@ -523,7 +525,7 @@ fn a_raw_row_is_served_verbatim() {
 fn a_single_ticket_is_a_bare_object_with_custom_fields() {
     let mut server = server(30);
     let id = server.ids()[11];
-    let ticket = ask(&mut server, &format!("/API/Tickets/{id}")).value().expect("JSON");
+    let ticket = ask(&mut server, &format!("/API/Tickets/{id}")).json_body().expect("JSON");
     assert_eq!(ticket["id"], id);
     assert_eq!(ticket["summary"], server.row(id, now()).expect("a row")["summary"]);
     let kinds: HashSet<_> = ticket["customfields"]
@@ -563,13 +565,13 @@ fn custom_fields_come_with_the_list_where_the_server_knows_the_parameter() {
         assert_eq!(row["customfields"].as_array().expect("fields").len(), 2);
     }
     let id = knows.ids()[0];
-    knows.edit(id, Edit::Custom { field: 121, value: json!(42), display: "42".into() }, now());
+    knows.edit(id, Edit::CustomField { field: 121, value: json!(42), display: "42".into() }, now());
     let row = &page(&mut knows, 1, "include_custom_fields=121")["tickets"][0];
     assert_eq!(row["customfields"][0]["value"], 42);
 
     let mut ignores = server_with(20, &["include_custom_fields=ignored"]);
     assert!(page(&mut ignores, 1, "include_custom_fields=120")["tickets"][0].get("customfields").is_none());
-    let fields = ask(&mut ignores, "/api/FieldInfo").value().expect("JSON");
+    let fields = ask(&mut ignores, "/api/FieldInfo").json_body().expect("JSON");
     assert_eq!(fields.as_array().expect("an array").len(), 9);
 }
 
@@ -577,8 +579,8 @@ fn custom_fields_come_with_the_list_where_the_server_knows_the_parameter() {
 fn statuses_and_types_are_bare_arrays_that_know_no_paging() {
     let mut server = server(5);
     for path in ["/api/Status", "/api/tickettype"] {
-        let one = ask(&mut server, &format!("{path}?pageinate=true&page_no=1&page_size=2")).value();
-        let two = ask(&mut server, &format!("{path}?pageinate=true&page_no=2&page_size=2")).value();
+        let one = ask(&mut server, &format!("{path}?pageinate=true&page_no=1&page_size=2")).json_body();
+        let two = ask(&mut server, &format!("{path}?pageinate=true&page_no=2&page_size=2")).json_body();
         assert!(one.as_ref().expect("JSON").as_array().expect("an array").len() > 6, "{path}");
         assert_eq!(one, two, "{path}");
     }
@@ -587,7 +589,7 @@ fn statuses_and_types_are_bare_arrays_that_know_no_paging() {
     assert!(statuses.contains("Being worked on") && !statuses.contains("\"Closed\""));
     let types = |server: &mut Server, query: &str| {
         ask(server, &format!("/api/tickettype{query}"))
-            .value()
+            .json_body()
             .expect("JSON")
             .as_array()
             .expect("an array")
@@ -602,17 +604,17 @@ fn statuses_and_types_are_bare_arrays_that_know_no_paging() {
 #[test]
 fn a_token_is_three_dotted_parts_and_lives_an_hour() {
     let mut server = server(5);
-    let answer = token_answer(&mut server, "demo-secret", SCOPE, now()).value().expect("JSON");
+    let answer = token_answer(&mut server, "demo-secret", SCOPE, now()).json_body().expect("JSON");
     let token = answer["access_token"].as_str().expect("a token").to_owned();
     assert!(token.starts_with("eyJ") && token.split('.').count() == 3);
     assert_eq!((&answer["token_type"], &answer["expires_in"]), (&json!("Bearer"), &json!(3600)));
     for name in ["scope", "refresh_token", "id_token"] {
         assert!(!answer[name].as_str().expect("a text").is_empty(), "{name}");
     }
-    let request = Request::get("/api/status", &token);
-    assert_eq!(server.answer(&request, now() + TimeDelta::seconds(3_599)).status, 200);
-    assert_eq!(server.answer(&request, now() + TimeDelta::seconds(3_600)).status, 401);
-    assert_eq!(server.answer(&Request::get("/api/status", "eyJ.no.no"), now()).status, 401);
+    let request = ApiRequest::get("/api/status", &token);
+    assert_eq!(server.respond(&request, now() + TimeDelta::seconds(3_599)).status, 200);
+    assert_eq!(server.respond(&request, now() + TimeDelta::seconds(3_600)).status, 401);
+    assert_eq!(server.respond(&ApiRequest::get("/api/status", "eyJ.no.no"), now()).status, 401);
 }
 
 #[test]
@@ -625,7 +627,11 @@ fn a_refused_token_says_why() {
     ] {
         let mut server = server_with(5, &[knob]);
         let answer = token_answer(&mut server, secret, scope, now());
-        assert_eq!((answer.status, &answer.value().expect("JSON")["error"]), (400, &json!(error)), "{knob}");
+        assert_eq!(
+            (answer.status, &answer.json_body().expect("JSON")["error"]),
+            (400, &json!(error)),
+            "{knob}"
+        );
     }
 }
 
@@ -639,12 +645,13 @@ fn a_wrong_tenant_is_a_whole_html_page() {
         ("required", "?Tenant=ACME", true),
         ("ignored", "?tenant=other", true),
     ] {
-        let mut settings = Settings { tenant: Some("acme".into()), tickets: 3, ..Settings::default() };
+        let mut settings =
+            SimulatorSettings { tenant: Some("acme".into()), tickets: 3, ..SimulatorSettings::default() };
         settings.knobs.set(&format!("tenant={knob}")).expect("a knob");
         let mut server = Server::new(settings, now());
-        let mut request = Request::form("/auth/token", &credentials("demo-secret", SCOPE));
+        let mut request = ApiRequest::form("/auth/token", &credentials("demo-secret", SCOPE));
         request.query = given.trim_start_matches('?').to_owned();
-        let answer = server.answer(&request, now());
+        let answer = server.respond(&request, now());
         assert_eq!(answer.status == 200, works, "{knob} {given}");
         if !works {
             assert!(answer.header("Content-Type").expect("a type").starts_with("text/html"));
@@ -656,9 +663,9 @@ fn a_wrong_tenant_is_a_whole_html_page() {
 #[test]
 fn a_token_without_scope_opens_nothing_and_a_user_login_no_tickets() {
     let mut server = server(5);
-    let answer = token_answer(&mut server, "demo-secret", "", now()).value().expect("JSON");
-    let request = Request::get("/api/tickets", answer["access_token"].as_str().expect("a token"));
-    assert_eq!(server.answer(&request, now()).status, 401);
+    let answer = token_answer(&mut server, "demo-secret", "", now()).json_body().expect("JSON");
+    let request = ApiRequest::get("/api/tickets", answer["access_token"].as_str().expect("a token"));
+    assert_eq!(server.respond(&request, now()).status, 401);
     let mut user = server_with(5, &["application=user"]);
     assert_eq!(ask(&mut user, "/api/tickets").status, 403);
     let mut narrow = server_with(5, &["reference_needs_all=on"]);
@@ -672,16 +679,16 @@ fn a_new_token_may_end_the_old_one() {
         let mut server = server_with(5, &[&format!("new_token_kills_old={knob}")]);
         let old = token(&mut server);
         token(&mut server);
-        assert_eq!(server.answer(&Request::get("/api/status", &old), now()).status, status);
+        assert_eq!(server.respond(&ApiRequest::get("/api/status", &old), now()).status, status);
     }
 }
 
 #[test]
 fn discovery_needs_no_token_and_can_be_missing() {
-    let request = Request { method: "GET".into(), path: "/api/authinfo".into(), ..Request::default() };
-    let info = server(5).answer(&request, now()).value().expect("JSON");
+    let request = ApiRequest { method: "GET".into(), path: "/api/authinfo".into(), ..ApiRequest::default() };
+    let info = server(5).respond(&request, now()).json_body().expect("JSON");
     assert_eq!(info["auth_url"], "http://127.0.0.1:0/auth");
-    assert_eq!(server_with(5, &["authinfo=off"]).answer(&request, now()).status, 404);
+    assert_eq!(server_with(5, &["authinfo=off"]).respond(&request, now()).status, 404);
 }
 
 #[test]
@@ -699,15 +706,15 @@ fn outside_the_api_the_portal_answers_200() {
 fn the_rate_limit_rolls_and_speaks_the_recorded_text() {
     let mut server = server_with(5, &["rate_limit=300"]);
     let token = token(&mut server);
-    let request = Request::get("/api/status", &token);
+    let request = ApiRequest::get("/api/status", &token);
     for second in 1..300 {
-        assert_eq!(server.answer(&request, now() + TimeDelta::seconds(second)).status, 200);
+        assert_eq!(server.respond(&request, now() + TimeDelta::seconds(second)).status, 200);
     }
-    let refused = server.answer(&request, now() + TimeDelta::milliseconds(299_999));
+    let refused = server.respond(&request, now() + TimeDelta::milliseconds(299_999));
     assert_eq!(refused.status, 429);
     assert_eq!(text_of(&refused), "\"Rate Limit Reached - 300 Requests per rolling 5 minute window.\"");
     assert_eq!(refused.header("retry-after"), None);
-    assert_eq!(server.answer(&request, now() + TimeDelta::seconds(300)).status, 200);
+    assert_eq!(server.respond(&request, now() + TimeDelta::seconds(300)).status, 200);
 }
 
 #[test]
@@ -716,7 +723,10 @@ fn a_refusal_may_say_how_long_to_wait() {
         let mut server = server_with(5, &["rate_limit=1", &format!("retry_after={knob}")]);
         let token = token(&mut server);
         let at = now() + TimeDelta::milliseconds(10_100);
-        assert_eq!(server.answer(&Request::get("/api/status", &token), at).header("Retry-After"), Some(told));
+        assert_eq!(
+            server.respond(&ApiRequest::get("/api/status", &token), at).header("Retry-After"),
+            Some(told)
+        );
     }
 }
 
@@ -734,9 +744,9 @@ fn every_answer_carries_the_date_of_the_simulated_clock() {
 
 // ---- Faults ----
 
-fn struck(spec: &str, target: &str) -> (Server, Answer) {
+fn struck(spec: &str, target: &str) -> (Server, ApiResponse) {
     let mut server = server(250);
-    server.inject(Fault::read(spec).expect("a fault"));
+    server.inject(ServerFault::parse(spec).expect("a fault"));
     let answer = ask(&mut server, target);
     (server, answer)
 }
@@ -757,8 +767,8 @@ fn a_fault_replaces_the_answer() {
     ] {
         if spec.starts_with("any") {
             let mut server = server(5);
-            server.inject(Fault::read(spec).expect("a fault"));
-            let answer = server.answer(&Request::get("/api/status", "none"), now());
+            server.inject(ServerFault::parse(spec).expect("a fault"));
+            let answer = server.respond(&ApiRequest::get("/api/status", "none"), now());
             assert_eq!((answer.status, text_of(&answer).starts_with(start)), (status, true), "{spec}");
             continue;
         }
@@ -772,7 +782,7 @@ fn a_fault_replaces_the_answer() {
 #[test]
 fn a_fault_bends_a_list() {
     let plain = server(250).ids();
-    let bent = |spec: &str| struck(spec, PAGE_2).1.value().expect("JSON");
+    let bent = |spec: &str| struck(spec, PAGE_2).1.json_body().expect("JSON");
     assert_eq!(ids(&bent("list:repeat=3")), plain[97..197]);
     let empty = bent("list:empty");
     assert_eq!((ids(&empty).len(), &empty["record_count"]), (0, &json!(250)));
@@ -805,7 +815,7 @@ fn a_fault_spoils_the_delivery() {
     assert_eq!(cut.delivery, Delivery::Cut(whole.body.len() / 2));
     assert_eq!(struck("list:cut=100", PAGE_2).1.delivery, Delivery::Cut(100));
     assert_eq!(struck("list:reset", PAGE_2).1.delivery, Delivery::Reset);
-    assert_eq!(struck("list:slow=80", PAGE_2).1.delivery, Delivery::Drip(Duration::from_millis(80)));
+    assert_eq!(struck("list:slow=80", PAGE_2).1.delivery, Delivery::Slow(Duration::from_millis(80)));
     assert_eq!(struck("list:delay=80", PAGE_2).1.delay, Duration::from_millis(80));
     assert!(std::str::from_utf8(&struck("list:garble", PAGE_2).1.body).is_err());
 }
@@ -825,12 +835,12 @@ fn a_fault_strikes_when_it_is_told_to() {
         ("@chance100", vec![1, 2, 3, 4, 5, 6]),
     ] {
         let mut server = server(5);
-        server.inject(Fault::read(&format!("status{when}:blank")).expect("a fault"));
+        server.inject(ServerFault::parse(&format!("status{when}:blank")).expect("a fault"));
         let statuses: Vec<_> =
             (1..=6).filter(|_| text_of(&ask(&mut server, "/api/status")).is_empty()).collect();
         assert_eq!(statuses.len(), struck_at.len(), "{when}");
-        let mut server = Server::new(Settings { tickets: 5, ..Settings::default() }, now());
-        server.inject(Fault::read(&format!("status{when}:blank")).expect("a fault"));
+        let mut server = Server::new(SimulatorSettings { tickets: 5, ..SimulatorSettings::default() }, now());
+        server.inject(ServerFault::parse(&format!("status{when}:blank")).expect("a fault"));
         for number in 1..=6 {
             let empty = text_of(&ask(&mut server, "/api/status")).is_empty();
             assert_eq!(empty, struck_at.contains(&number), "{when} {number}");
@@ -842,7 +852,7 @@ fn a_fault_strikes_when_it_is_told_to() {
 fn a_fault_by_chance_repeats_with_the_seed() {
     let run = || {
         let mut server = server(5);
-        server.inject(Fault::read("status@chance30:blank").expect("a fault"));
+        server.inject(ServerFault::parse("status@chance30:blank").expect("a fault"));
         (0..100).map(|_| text_of(&ask(&mut server, "/api/status")).is_empty()).collect::<Vec<_>>()
     };
     let first = run();
@@ -860,7 +870,7 @@ fn a_wrong_fault_is_told_what_would_have_been_right() {
         ("list:status=99", "`99` is not a value of status; it takes 400 to 599"),
         ("list:reset=1", "`1` is not a value of reset; it takes nothing"),
     ] {
-        let error = Fault::read(spec).expect_err("no fault").to_string();
+        let error = ServerFault::parse(spec).expect_err("no fault").to_string();
         assert!(error.starts_with(told), "{spec}: {error}");
     }
 }
@@ -873,11 +883,11 @@ fn the_log_counts_what_was_asked() {
     ask(&mut server, "/api/tickets?count=1");
     ask(&mut server, "/api/nothing");
     let log = server.log();
-    assert_eq!((log.lists(), log.tokens(), log.total()), (1, 2, 4));
+    assert_eq!((log.list_count(), log.token_count(), log.total()), (1, 2, 4));
     let asked: Vec<_> =
         log.entries().map(|entry| (entry.endpoint, entry.status, entry.query.as_str())).collect();
-    assert_eq!(asked[1], (Endpoint::List, 200, "count=1"));
-    assert_eq!(asked[3], (Endpoint::Other, 404, ""));
+    assert_eq!(asked[1], (ApiEndpoint::List, 200, "count=1"));
+    assert_eq!(asked[3], (ApiEndpoint::Other, 404, ""));
     server.log_mut().reset();
     assert_eq!(server.log().total(), 0);
 }
@@ -886,15 +896,15 @@ fn the_log_counts_what_was_asked() {
 fn the_server_is_driven_through_control_endpoints() {
     let mut server = server(50);
     let mut control = |method: &str, path: &str, query: &str, body: &str| {
-        let request = Request {
+        let request = ApiRequest {
             method: method.into(),
             path: format!("/_sim/{path}"),
             query: query.into(),
             body: body.into(),
-            ..Request::default()
+            ..ApiRequest::default()
         };
-        let answer = server.answer(&request, now());
-        (answer.status, answer.value().unwrap_or_else(|| json!(text_of(&answer))))
+        let answer = server.respond(&request, now());
+        (answer.status, answer.json_body().unwrap_or_else(|| json!(text_of(&answer))))
     };
     let (_, ids) = control("GET", "ids", "", "");
     let id = ids[7].as_i64().expect("an id");
@@ -931,7 +941,7 @@ fn edits_move_the_row_and_its_stamp() {
 // ---- The socket door ----
 
 async fn running(knobs: &[&str]) -> (Simulator, reqwest::Client, String) {
-    let mut settings = Settings { tickets: 300, ..Settings::default() };
+    let mut settings = SimulatorSettings { tickets: 300, ..SimulatorSettings::default() };
     for knob in knobs {
         settings.knobs.set(knob).expect("a knob");
     }
@@ -977,7 +987,8 @@ async fn the_discovered_address_is_the_one_it_listens_on() {
 #[tokio::test]
 async fn a_cut_body_a_reset_and_a_slow_body_reach_the_client_as_such() {
     let (simulator, client, token) = running(&[]).await;
-    let spoil = |spec: &str| simulator.with(|server| server.inject(Fault::read(spec).expect("a fault")));
+    let spoil =
+        |spec: &str| simulator.with(|server| server.inject(ServerFault::parse(spec).expect("a fault")));
 
     spoil("list@1:cut=5000");
     let cut = fetch(&simulator, &client, &token).await.expect("a head");
@@ -1011,7 +1022,7 @@ async fn requests_overlap_while_the_server_is_slow() {
     }
     assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
     simulator.with(|server| {
-        assert_eq!(server.log().lists(), 8);
+        assert_eq!(server.log().list_count(), 8);
         assert!(server.log().peak_in_flight() > 1);
     });
 }
@@ -1025,7 +1036,10 @@ async fn an_answer_can_lack_its_date() {
 
 #[tokio::test]
 async fn only_loopback_addresses_are_served() {
-    let settings = Settings { listen: "0.0.0.0:0".parse().expect("an address"), ..Settings::default() };
+    let settings = SimulatorSettings {
+        listen: "0.0.0.0:0".parse().expect("an address"),
+        ..SimulatorSettings::default()
+    };
     let error = Simulator::start(settings).await.expect_err("refused");
     assert!(error.to_string().contains("loopback"));
 }
@@ -1046,7 +1060,7 @@ fn the_documentation_holds_the_tables() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/simulator.md");
     let written = std::fs::read_to_string(path).expect("docs/simulator.md");
     let mut renewed = written.clone();
-    for (name, table) in [("knobs", Knobs::markdown()), ("effects", Fault::markdown())] {
+    for (name, table) in [("knobs", Knobs::markdown()), ("effects", ServerFault::markdown())] {
         let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
         let from = renewed.find(&begin).expect("a beginning") + begin.len();
         let to = renewed.find(&end).expect("an end");

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use halosync::simulator::{Knobs, Settings, Simulator};
+use halosync::simulator::{Knobs, Simulator, SimulatorSettings};
 use rusqlite::Connection;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -23,7 +23,7 @@ impl Desk {
     async fn new(tickets: u32, latency_ms: u32) -> Desk {
         let mut knobs = Knobs::default();
         knobs.set(&format!("latency_ms={latency_ms}")).unwrap();
-        let settings = Settings { tickets, knobs, ..Settings::default() };
+        let settings = SimulatorSettings { tickets, knobs, ..SimulatorSettings::default() };
         let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
         let simulator = Simulator::start(settings).await.unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ mod support {
     pub(crate) mod schema;
 }
 
-use halosync::simulator::{Fault, Settings, Simulator};
+use halosync::simulator::{ServerFault, Simulator, SimulatorSettings};
 use serde_json::{Value as Json, json};
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
 use support::schema::Schema;
@@ -17,11 +17,11 @@ use support::schema::Schema;
 const TICKETS: u32 = 1_200;
 
 async fn served(more: &str) -> (Simulator, Agent) {
-    let settings = Settings {
+    let settings = SimulatorSettings {
         tickets: TICKETS,
         client_id: CLIENT_ID.into(),
         client_secret: CLIENT_SECRET.into(),
-        ..Settings::default()
+        ..SimulatorSettings::default()
     };
     let simulator = Simulator::start(settings).await.unwrap();
     let agent = Agent::of(&simulator.url(), more);
@@ -39,7 +39,7 @@ fn told(agent: &Agent, more: &[&str], status: i32) -> Json {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_schema_says() {
     let (simulator, agent) = served("parallel_requests = 1\nmax_retries = 0").await;
-    let fault = |text: &str| simulator.with(|server| server.inject(Fault::read(text).unwrap()));
+    let fault = |text: &str| simulator.with(|server| server.inject(ServerFault::parse(text).unwrap()));
     agent.run(&["status"]).code(66);
 
     fault("token:status=403");
@@ -49,7 +49,7 @@ async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_sch
         assert_eq!(empty[member], value, "{empty:#}");
     }
 
-    simulator.with(|server| server.heal());
+    simulator.with(|server| server.clear_faults());
     fault("list@page11:status=403");
     agent.run(&["sync"]).code(77);
     let interrupted = told(&agent, &["--max-age", "1h"], 4);
@@ -58,7 +58,7 @@ async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_sch
     assert_eq!(interrupted["state"], "filling");
     Schema::of("status").is_closed_around(&interrupted);
 
-    simulator.with(|server| server.heal());
+    simulator.with(|server| server.clear_faults());
     agent.run(&["sync"]).success();
     agent.run(&["export", "delta"]).success();
     let reader = rusqlite::Connection::open(agent.path("halosync.db")).unwrap();

@@ -10,15 +10,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use halosync::store::{Applied, Departed, Departure, Fate, Options, Sighting, Store, StoreError, Told};
-use halosync::ticket::parse::{List, Named, NamedDetails};
-use halosync::ticket::{ATTRIBUTES, Op, Stamp, Value};
+use halosync::store::{
+    CustomFieldsState, ObservedTicket, Removal, RemovalReason, Store, StoreError, StoreOptions, TxEnd,
+    UpsertCounts,
+};
+use halosync::ticket::parse::{ParsedPage, ReferenceDetails, ReferenceItem};
+use halosync::ticket::{ATTRIBUTES, AttributeValue, Op, Timestamp};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::json;
 
-fn now() -> Stamp {
-    Stamp::from_spelled("2026-11-22T12:00:00.000Z").unwrap()
+fn now() -> Timestamp {
+    Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap()
 }
 
 fn store() -> Store {
@@ -32,29 +35,37 @@ fn version(id: i64, minute: Option<u32>, summary: &str) -> serde_json::Value {
 }
 
 /// What a page shows, as the answer to request `request_no`.
-fn sightings(request_no: i64, rows: &[serde_json::Value]) -> Vec<Sighting> {
+fn sightings(request_no: i64, rows: &[serde_json::Value]) -> Vec<ObservedTicket> {
     let page = json!({ "record_count": rows.len(), "tickets": rows }).to_string();
-    let tickets = List::read(page.as_bytes()).unwrap().tickets;
+    let tickets = ParsedPage::parse(page.as_bytes()).unwrap().tickets;
     let seen = tickets.into_iter().map(|mut ticket| {
-        ticket.name_status(|_| Some("In Progress".into()));
-        Sighting { hash: ticket.hash(), ticket, told: Told::Off, request_no }
+        ticket.resolve_status_name(|_| Some("In Progress".into()));
+        ObservedTicket {
+            hash: ticket.hash(),
+            ticket,
+            custom_fields: CustomFieldsState::NotSynced,
+            request_no,
+        }
     });
     seen.collect()
 }
 
-fn apply(store: &mut Store, request_no: i64, rows: &[serde_json::Value]) -> Applied {
+fn apply(store: &mut Store, request_no: i64, rows: &[serde_json::Value]) -> UpsertCounts {
     let seen = sightings(request_no, rows);
-    store.write(Fate::Commit, |writing| writing.upsert(&seen, 1, now())).unwrap()
+    store.write(TxEnd::Commit, |writing| writing.upsert(&seen, 1, now())).unwrap()
 }
 
 /// The delta after `from`, by id: what happened, and the row at its end.
-fn delta(store: &Store, from: i64) -> BTreeMap<i64, (Op, Vec<Value>)> {
+fn delta(store: &Store, from: i64) -> BTreeMap<i64, (Op, Vec<AttributeValue>)> {
     let mut rows = BTreeMap::new();
     store
         .read(|snapshot| {
             snapshot.delta(from, |row| {
-                let cells: Vec<Value> = row.cells.iter().map(|cell| Value::from(*cell)).collect();
-                let Value::Integer(id) = cells[halosync::ticket::attribute::UID] else { unreachable!() };
+                let cells: Vec<AttributeValue> =
+                    row.cells.iter().map(|cell| AttributeValue::from(*cell)).collect();
+                let AttributeValue::Integer(id) = cells[halosync::ticket::attribute::UID] else {
+                    unreachable!()
+                };
                 assert!(rows.insert(id, (row.op, cells)).is_none(), "ticket {id} stands in a delta twice");
                 Ok::<_, StoreError>(())
             })
@@ -70,7 +81,7 @@ fn greatest_seq(store: &Store) -> i64 {
 fn summaries(store: &Store) -> BTreeMap<i64, String> {
     let name = ATTRIBUTES.iter().position(|attribute| attribute.name == "NAME").unwrap();
     let rows = delta(store, 0).into_iter().map(|(id, (_, cells))| match &cells[name] {
-        Value::Text(text) => (id, text.clone()),
+        AttributeValue::Text(text) => (id, text.clone()),
         other => panic!("{other:?}"),
     });
     rows.collect()
@@ -111,7 +122,7 @@ fn an_older_version_is_reported_and_taken_only_when_the_server_means_it() {
     let applied = apply(&mut store, 2, &[version(7, Some(10), "old")]);
     assert_eq!((applied.older, summaries(&store)[&7].as_str()), (vec![7], "new"));
     let seen = sightings(3, &[version(7, Some(10), "old")]);
-    store.write(Fate::Commit, |writing| writing.take_back(&seen, 1, now())).unwrap();
+    store.write(TxEnd::Commit, |writing| writing.apply_older(&seen, 1, now())).unwrap();
     assert_eq!(summaries(&store)[&7], "old");
 }
 
@@ -119,15 +130,15 @@ fn an_older_version_is_reported_and_taken_only_when_the_server_means_it() {
 fn a_ticket_that_leaves_is_recorded_with_its_last_row_and_may_return() {
     let mut store = store();
     apply(&mut store, 1, &[version(7, Some(1), "here"), version(8, Some(1), "stays")]);
-    let gone = [Departed { id: 7, reason: Departure::Vanished }];
+    let gone = [Removal { id: 7, reason: RemovalReason::Vanished }];
     let remove =
-        |store: &mut Store| store.write(Fate::Commit, |writing| writing.remove(&gone, 1, now())).unwrap();
+        |store: &mut Store| store.write(TxEnd::Commit, |writing| writing.remove(&gone, 1, now())).unwrap();
     assert_eq!(remove(&mut store), 1);
     assert_eq!(remove(&mut store), 0, "what is gone cannot leave again");
     let (op, last) = &delta(&store, 2)[&7];
     assert_eq!(
         (op, &last[ATTRIBUTES.iter().position(|it| it.name == "NAME").unwrap()]),
-        (&Op::Delete, &Value::Text("here".into()))
+        (&Op::Delete, &AttributeValue::Text("here".into()))
     );
     apply(&mut store, 2, &[version(7, Some(2), "back")]);
     assert_eq!(delta(&store, 3)[&7].0, Op::Create);
@@ -137,14 +148,15 @@ fn a_ticket_that_leaves_is_recorded_with_its_last_row_and_may_return() {
 #[test]
 fn a_renamed_status_renames_its_tickets_in_one_go() {
     let mut store = store();
-    let named = |name: &str| vec![Named { id: 2, name: name.into(), details: NamedDetails::default() }];
+    let named =
+        |name: &str| vec![ReferenceItem { id: 2, name: name.into(), details: ReferenceDetails::default() }];
     store
-        .write(Fate::Commit, |writing| writing.replace_statuses(&named("In Progress"), None, 1, now()))
+        .write(TxEnd::Commit, |writing| writing.replace_statuses(&named("In Progress"), None, 1, now()))
         .unwrap();
     apply(&mut store, 1, &[version(7, Some(1), "a"), version(8, Some(1), "b")]);
     let rename = |store: &mut Store| {
         store
-            .write(Fate::Commit, |writing| writing.replace_statuses(&named("Working"), None, 1, now()))
+            .write(TxEnd::Commit, |writing| writing.replace_statuses(&named("Working"), None, 1, now()))
             .unwrap()
     };
     assert_eq!((rename(&mut store), rename(&mut store)), (2, 0));
@@ -158,12 +170,17 @@ fn a_renamed_status_renames_its_tickets_in_one_go() {
 fn a_dry_run_counts_and_keeps_nothing() {
     let mut store = store();
     let seen = sightings(1, &[version(7, Some(1), "here")]);
-    let applied = store.write(Fate::RollBack, |writing| writing.upsert(&seen, 1, now())).unwrap();
+    let applied = store.write(TxEnd::Rollback, |writing| writing.upsert(&seen, 1, now())).unwrap();
     assert_eq!((applied.created, greatest_seq(&store), summaries(&store).len()), (1, 0, 0));
 }
 
-fn options() -> Options {
-    Options { busy_timeout: Duration::from_secs(1), full_text: true, index_last_modified: true, now: now() }
+fn options() -> StoreOptions {
+    StoreOptions {
+        busy_timeout: Duration::from_secs(1),
+        full_text: true,
+        index_last_modified: true,
+        now: now(),
+    }
 }
 
 fn mode(path: &Path) -> u32 {
@@ -202,17 +219,17 @@ fn the_full_text_index_follows_the_tickets_and_can_be_switched_off() {
             reader.prepare("SELECT rowid FROM tickets_fts WHERE tickets_fts MATCH ?1").unwrap();
         statement.query_map([word], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
-    let mut store = Store::open(&path, &Options { full_text: false, ..options() }).unwrap();
+    let mut store = Store::open(&path, &StoreOptions { full_text: false, ..options() }).unwrap();
     apply(&mut store, 1, &[version(7, Some(1), "printer"), version(8, Some(1), "scanner")]);
     store.close().unwrap();
     let mut store = Store::open(&path, &options()).unwrap();
     assert_eq!(found("printer"), [7], "what was there before is indexed too");
     apply(&mut store, 2, &[version(7, Some(2), "toner")]);
-    let gone = [Departed { id: 8, reason: Departure::Vanished }];
-    store.write(Fate::Commit, |writing| writing.remove(&gone, 1, now())).unwrap();
+    let gone = [Removal { id: 8, reason: RemovalReason::Vanished }];
+    store.write(TxEnd::Commit, |writing| writing.remove(&gone, 1, now())).unwrap();
     store.close().unwrap();
     assert_eq!((found("printer"), found("toner"), found("scanner")), (vec![], vec![7], vec![]));
-    Store::open(&path, &Options { full_text: false, ..options() }).unwrap().close().unwrap();
+    Store::open(&path, &StoreOptions { full_text: false, ..options() }).unwrap().close().unwrap();
     let left: i64 = Connection::open(&path)
         .unwrap()
         .query_row("SELECT COUNT(*) FROM sqlite_master WHERE name LIKE 'tickets_fts%'", [], |row| row.get(0))
@@ -245,14 +262,14 @@ proptest! {
     #[test]
     fn the_deltas_of_any_history_fold_to_the_tickets(history in proptest::collection::vec(step(), 1..30)) {
         let mut store = store();
-        let mut folded: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
+        let mut folded: BTreeMap<i64, Vec<AttributeValue>> = BTreeMap::new();
         let mut from = 0;
         for (request_no, step) in (1..).zip(history.iter().chain([&Step::Export])) {
             match step {
                 Step::Show { rows: shown } => { apply(&mut store, request_no, &rows(shown)); }
                 Step::Leave { id } => {
-                    let gone = [Departed { id: *id, reason: Departure::Deleted }];
-                    store.write(Fate::Commit, |writing| writing.remove(&gone, 1, now())).unwrap();
+                    let gone = [Removal { id: *id, reason: RemovalReason::Deleted }];
+                    store.write(TxEnd::Commit, |writing| writing.remove(&gone, 1, now())).unwrap();
                 }
                 Step::Export => {
                     for (id, (op, cells)) in delta(&store, from) {

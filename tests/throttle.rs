@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use halosync::config::{RateLimit, ServerUrl};
-use halosync::halo::{Halo, HaloError, Terms, Throttle};
-use halosync::retry::{Policy, RETRY_AFTER_MAX};
-use halosync::scope::{MAPPING, Scope};
-use halosync::simulator::{Endpoint, Fault, Settings};
+use halosync::halo::{ClientOptions, HaloClient, HaloError, RateLimiter};
+use halosync::retry::{RETRY_AFTER_MAX, RetryPolicy};
+use halosync::scope::{MAPPING_VERSION, Scope};
+use halosync::simulator::{ApiEndpoint, ServerFault, SimulatorSettings};
 use halosync::store::Store;
-use halosync::sync::{self, Outcome, Pass, Report, SharedStore, SyncError};
-use halosync::ticket::Stamp;
-use halosync::watermark::Schedule;
+use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
+use halosync::ticket::Timestamp;
+use halosync::watermark::ScanSchedule;
 use proptest::prelude::*;
 use support::simulated::World;
 use tokio::time::{Instant, sleep, timeout};
@@ -44,54 +44,59 @@ struct Desk {
 impl Desk {
     /// To be made inside a runtime whose clock is paused.
     fn new(tickets: u32, knobs: &[&str]) -> Desk {
-        let mut settings = Settings { tickets, ..Settings::default() };
+        let mut settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
         for knob in ["details_bytes=60"].iter().chain(knobs) {
             settings.knobs.set(knob).unwrap();
         }
         let began: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
         let world = World::new(settings, began);
-        let store = SharedStore::new(Store::in_memory(Stamp::new(began).unwrap()).unwrap());
+        let store = SharedStore::new(Store::in_memory(Timestamp::new(began).unwrap()).unwrap());
         Desk { world, store, limit: UNLIMITED, lanes: 4, page_size: 10, max_retries: 5 }
     }
 
     fn inject(&self, faults: &[&str]) {
-        self.world.with(|server, _| faults.iter().for_each(|it| server.inject(Fault::read(it).unwrap())));
+        self.world
+            .with(|server, _| faults.iter().for_each(|it| server.inject(ServerFault::parse(it).unwrap())));
     }
 
     /// A pass in a process of its own: what earlier ones asked for is known from `runs` alone, where a killed one may have
     /// asked for `unrecorded` more.
-    async fn sync(&self, unrecorded: u64, stop: impl Future<Output = ()>) -> Result<Report, SyncError> {
+    async fn sync(&self, unrecorded: u64, stop: impl Future<Output = ()>) -> Result<RunReport, SyncError> {
         let window = TimeDelta::from_std(self.limit.window).unwrap();
-        let since = Stamp::new(self.world.now()).unwrap().minus(window);
-        let spent = self.store.lock().read(|snapshot| snapshot.spent_since(since, unrecorded))?;
-        let terms = Terms {
+        let since = Timestamp::new(self.world.now()).unwrap().minus(window);
+        let spent = self.store.lock().read(|snapshot| snapshot.requests_since(since, unrecorded))?;
+        let terms = ClientOptions {
             server: ServerUrl::parse("http://127.0.0.1").unwrap(),
             tenant: None,
             auth_url: None,
             client_id: "halosync-demo".into(),
             client_secret: "demo-secret".to_owned().into(),
             scope: "read:tickets".into(),
-            retry: Policy { max_retries: self.max_retries, rate_limit_wait: WAIT, patience: Duration::MAX },
+            retry: RetryPolicy {
+                max_retries: self.max_retries,
+                rate_limit_wait: WAIT,
+                max_wait: Duration::MAX,
+            },
         };
         let transport: Arc<World> = Arc::clone(&self.world);
-        let halo = Halo::new(transport, Throttle::new(self.limit, spent), terms, || 0.5);
-        let settings = sync::Settings {
+        let halo = HaloClient::new(transport, RateLimiter::new(self.limit, spent), terms, || 0.5);
+        let settings = sync::RunSettings {
             scope: Scope {
                 server: "http://127.0.0.1".into(),
                 tenant: String::new(),
                 ticket_types: Vec::new(),
                 custom_fields: false,
-                mapping: MAPPING,
+                mapping: MAPPING_VERSION,
             },
             ticket_types: Vec::new(),
             page_size: self.page_size,
             parallel_requests: self.lanes,
-            requests_a_window: self.limit.requests,
-            schedule: Schedule {
-                full: true,
+            requests_per_window: self.limit.requests,
+            schedule: ScanSchedule {
+                full_requested: true,
                 full_every: None,
                 overlap: TimeDelta::minutes(10),
-                follow_every: Duration::from_mins(5),
+                incremental_every: Duration::from_mins(5),
             },
             accept_shortfall: 0,
             batch_rows: sync::BATCH_ROWS,
@@ -101,18 +106,18 @@ impl Desk {
             keep_runs: TimeDelta::days(400),
         };
         let (store, wall) = (self.store.clone(), self.world.wall());
-        Pass::run(Arc::new(halo), store, settings, wall, Arc::new(()), stop).await
+        RunContext::run(Arc::new(halo), store, settings, wall, Arc::new(()), stop).await
     }
 
     /// A pass that is to end well.
-    async fn good(&self) -> Report {
+    async fn good(&self) -> RunReport {
         let report = self.sync(0, std::future::pending()).await.unwrap();
-        assert_eq!(report.outcome, Outcome::Complete);
+        assert_eq!(report.outcome, RunOutcome::Complete);
         report
     }
 
     /// When requests left, since the first of them, with the status of their answers.
-    fn requests(&self) -> Vec<(Duration, Endpoint, u16)> {
+    fn requests(&self) -> Vec<(Duration, ApiEndpoint, u16)> {
         self.world.with(|server, _| {
             let log = server.log();
             let Some(began) = log.entries().next().map(|entry| entry.at) else { return Vec::new() };
@@ -130,7 +135,7 @@ impl Desk {
     }
 
     fn tokens(&self) -> u64 {
-        self.world.with(|server, _| server.log().tokens())
+        self.world.with(|server, _| server.log().token_count())
     }
 }
 
@@ -266,7 +271,7 @@ fn after_a_429_nobody_asks_until_the_time_that_the_server_named() {
             desk.world.with(|server, _| server.set_clock_offset(TimeDelta::seconds(offset)));
             desk.inject(&[&format!("list@12:{fault}")]);
             let report = desk.good().await;
-            assert_eq!(report.run.retries, 1, "{fault}");
+            assert_eq!(report.run_stats.retries, 1, "{fault}");
             let requests = desk.requests();
             let refused = requests.iter().find(|request| request.2 == 429).unwrap().0;
             // The answer is under way for as long as the latency.
@@ -305,7 +310,7 @@ fn a_request_that_is_never_answered_is_given_up_after_its_tries() {
             let error = desk.sync(0, std::future::pending()).await.unwrap_err();
             let SyncError::Halo(error) = error else { panic!("{fault}: {error}") };
             let retries = match &error {
-                HaloError::Throttled { retries, .. }
+                HaloError::RateLimited { retries, .. }
                 | HaloError::Unavailable { retries, .. }
                 | HaloError::Unreachable { retries, .. } => *retries,
                 // It does not tell.
@@ -313,7 +318,7 @@ fn a_request_that_is_never_answered_is_given_up_after_its_tries() {
                 other => panic!("{fault}: {other}"),
             };
             assert_eq!(retries, max_retries, "{fault}");
-            let endpoint = if fault.starts_with("token") { Endpoint::Token } else { Endpoint::List };
+            let endpoint = if fault.starts_with("token") { ApiEndpoint::Token } else { ApiEndpoint::List };
             let tries = desk.requests().iter().filter(|request| request.1 == endpoint).count();
             assert_eq!(tries, 1 + max_retries as usize, "{fault}");
             assert!(

@@ -6,33 +6,34 @@ use chrono::{DateTime, TimeDelta};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::Verdict;
-use crate::ticket::Stamp;
+use super::CheckOutcome;
+use crate::ticket::Timestamp;
 
 /// A certificate that ends sooner is worth a word.
-const SOON: TimeDelta = TimeDelta::days(14);
+const EXPIRY_WARNING: TimeDelta = TimeDelta::days(14);
 
 /// So many names are told.
 const NAMES_MAX: usize = 5;
 
 /// What the certificate (DER) says of itself; that it is trusted is known, or there would be no answer.
-pub(super) fn verdict(der: Option<&[u8]>, now: Stamp) -> Verdict {
+pub(super) fn check(der: Option<&[u8]>, now: Timestamp) -> CheckOutcome {
     let parsed = der.and_then(|der| X509Certificate::from_der(der).ok());
     let Some((_, certificate)) = parsed else {
-        return Verdict::warning(
+        return CheckOutcome::warning(
             "the server's certificate is trusted, but cannot be read",
             "look at it with: openssl s_client -connect HOST:443",
         );
     };
-    let until = certificate.validity().not_after.timestamp();
-    let Some(until) = DateTime::from_timestamp(until, 0).and_then(Stamp::new) else {
-        return Verdict::Good("the certificate is trusted".into());
+    let expires_at = certificate.validity().not_after.timestamp();
+    let Some(expires_at) = DateTime::from_timestamp(expires_at, 0).and_then(Timestamp::new) else {
+        return CheckOutcome::Ok("the certificate is trusted".into());
     };
-    let says = format!("trusted: for {}, by {}, until {until}", names(&certificate), certificate.issuer());
-    if until.instant() - now.instant() < SOON {
-        Verdict::warning(says, "renew it on the server in time: afterwards no pass can be made")
+    let message =
+        format!("trusted: for {}, by {}, until {expires_at}", names(&certificate), certificate.issuer());
+    if expires_at.instant() - now.instant() < EXPIRY_WARNING {
+        CheckOutcome::warning(message, "renew it on the server in time: afterwards no pass can be made")
     } else {
-        Verdict::Good(says)
+        CheckOutcome::Ok(message)
     }
 }
 
@@ -44,11 +45,8 @@ fn names(certificate: &X509Certificate<'_>) -> String {
         .filter_map(|name| match name {
             GeneralName::DNSName(name) => Some((*name).to_owned()),
             GeneralName::IPAddress(bytes) => {
-                let short = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
-                short
-                    .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
-                    .ok()
-                    .map(|it| it.to_string())
+                let ipv4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                ipv4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)).ok().map(|it| it.to_string())
             }
             _ => None,
         })

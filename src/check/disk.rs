@@ -4,20 +4,20 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::Verdict;
+use super::CheckOutcome;
 
 /// Less than that is little whatever comes, in bytes.
-const FLOOR: u64 = 256 << 20;
+const MIN_FREE_BYTES: u64 = 256 << 20;
 
 /// A ticket in the database, its log and its change record, against its size in a page.
-const COPY: u64 = 2;
+const DATABASE_FACTOR: u64 = 2;
 
 /// A ticket in a first package, against the same.
-const PACKAGE: u64 = 1;
+const PACKAGE_FACTOR: u64 = 1;
 
 /// File systems of other machines: SQLite's log needs memory that all who use it share
 /// (<https://www.sqlite.org/wal.html>, 1). Numbers of statfs(2).
-const REMOTE: [(u64, &str); 8] = [
+const REMOTE_FILE_SYSTEMS: [(u64, &str); 8] = [
     (0x6969, "NFS"),
     (0x517B, "SMB"),
     (0xFF53_4D42, "CIFS"),
@@ -41,66 +41,68 @@ struct Disk {
 
 /// Looks at the disks of database and exports. `expected` is the size of all tickets as the server writes
 /// them, where it is known.
-pub(super) fn verdict(database: &Path, exports: &Path, expected: Option<u64>) -> Verdict {
-    let there = fs::metadata(database).map_or(0, |it| it.len());
-    let (Some(copy), package) = (disk(database), disk(exports)) else {
-        return Verdict::warning(
+pub(super) fn check(database: &Path, exports: &Path, expected: Option<u64>) -> CheckOutcome {
+    let database_bytes = fs::metadata(database).map_or(0, |it| it.len());
+    let (Some(database_disk), export_disk) = (disk_of(database), disk_of(exports)) else {
+        return CheckOutcome::warning(
             format!("nothing is known of the disk of {}", database.display()),
             "see that its folder is there",
         );
     };
     let expected = expected.unwrap_or(0);
-    let needed = expected.saturating_mul(COPY).saturating_sub(there);
-    judge(&copy, package.as_ref(), needed, expected.saturating_mul(PACKAGE))
+    let needed = expected.saturating_mul(DATABASE_FACTOR).saturating_sub(database_bytes);
+    assess(&database_disk, export_disk.as_ref(), needed, expected.saturating_mul(PACKAGE_FACTOR))
 }
 
-fn judge(copy: &Disk, package: Option<&Disk>, needed: u64, for_package: u64) -> Verdict {
-    if let Some(kind) = copy.remote {
-        return Verdict::warning(
-            format!("{} is on a file system of another machine ({kind})", copy.folder.display()),
+fn assess(database_disk: &Disk, export_disk: Option<&Disk>, needed: u64, package_bytes: u64) -> CheckOutcome {
+    if let Some(kind) = database_disk.remote {
+        return CheckOutcome::warning(
+            format!("{} is on a file system of another machine ({kind})", database_disk.folder.display()),
             "put store.path on a disk of this machine: SQLite's log needs memory that all readers share",
         );
     }
-    let together = package.is_none_or(|package| package.device == copy.device);
-    let needed = FLOOR.max(if together { needed.saturating_add(for_package) } else { needed });
-    let others = package.filter(|_| !together).map(|package| (package, FLOOR.max(for_package)));
-    for (disk, needed) in [(copy, needed)].into_iter().chain(others) {
+    let is_same_disk = export_disk.is_none_or(|export_disk| export_disk.device == database_disk.device);
+    let needed = MIN_FREE_BYTES.max(if is_same_disk { needed.saturating_add(package_bytes) } else { needed });
+    let separate_export_disk = export_disk
+        .filter(|_| !is_same_disk)
+        .map(|export_disk| (export_disk, MIN_FREE_BYTES.max(package_bytes)));
+    for (disk, needed) in [(database_disk, needed)].into_iter().chain(separate_export_disk) {
         if disk.free < needed {
-            return Verdict::warning(
+            return CheckOutcome::warning(
                 format!(
                     "{} has room for {}, and {} may be needed",
                     disk.folder.display(),
-                    megabytes(disk.free),
-                    megabytes(needed)
+                    format_size(disk.free),
+                    format_size(needed)
                 ),
                 "make room, or name a larger disk in store.path or export.dir; a full one loses nothing, and \
                  the passes wait",
             );
         }
     }
-    let free = megabytes(copy.free);
-    Verdict::Good(format!(
+    let free = format_size(database_disk.free);
+    CheckOutcome::Ok(format!(
         "{} has room for {free}; {} may be needed",
-        copy.folder.display(),
-        megabytes(needed)
+        database_disk.folder.display(),
+        format_size(needed)
     ))
 }
 
 /// The disk of the folder itself, or of the nearest one above that is there: a folder may be a disk of its own.
-fn disk(path: &Path) -> Option<Disk> {
+fn disk_of(path: &Path) -> Option<Disk> {
     let path = std::path::absolute(path).ok()?;
     let folder = path.ancestors().find(|it| it.is_dir())?.to_owned();
-    let room = rustix::fs::statvfs(&folder).ok()?;
+    let stats = rustix::fs::statvfs(&folder).ok()?;
     let kind = rustix::fs::statfs(&folder).ok()?.f_type.cast_unsigned() & 0xFFFF_FFFF;
     Some(Disk {
         device: fs::metadata(&folder).ok()?.dev(),
-        free: room.f_bavail.saturating_mul(room.f_frsize),
-        remote: REMOTE.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name),
+        free: stats.f_bavail.saturating_mul(stats.f_frsize),
+        remote: REMOTE_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name),
         folder,
     })
 }
 
-fn megabytes(bytes: u64) -> String {
+fn format_size(bytes: u64) -> String {
     match bytes >> 20 {
         few @ 0..10_000 => format!("{few} MB"),
         many => format!("{} GB", many >> 10),
@@ -112,15 +114,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_may_be_a_disk_of_its_own_and_one_that_is_not_there_is_on_that_above() {
+    fn disk_is_that_of_the_folder_or_its_nearest_existing_parent() {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().to_owned(), folder.path().join("export/later")] {
-            assert_eq!(disk(&path).unwrap().folder, folder.path());
+            assert_eq!(disk_of(&path).unwrap().folder, folder.path());
         }
     }
 
     #[test]
-    fn a_disk_that_is_too_small_or_not_of_this_machine_is_warned_of() {
+    fn small_or_remote_disk_warns() {
         let disk = |device, gigabytes: u64| Disk {
             folder: format!("/disk{device}").into(),
             device,
@@ -129,7 +131,7 @@ mod tests {
         };
         let (small, large) = (disk(1, 0), disk(1, 9));
         let nfs = Disk { remote: Some("NFS"), ..large.clone() };
-        for (name, copy, package, needed, for_package, says) in [
+        for (name, database_disk, export_disk, needed, package_bytes, fragment) in [
             ("room for all", &large, Some(&large), 2 << 30, 1 << 30, "has room for 9216 MB; 3072 MB may"),
             (
                 "both do not fit",
@@ -152,10 +154,10 @@ mod tests {
             ("a full disk", &small, None, 0, 0, "has room for 0 MB, and 256 MB"),
             ("a disk elsewhere", &nfs, None, 0, 0, "of another machine (NFS)"),
         ] {
-            let verdict = judge(copy, package, needed, for_package);
-            assert!(verdict.says().contains(says), "{name}: {}", verdict.says());
-            let good = matches!(verdict, Verdict::Good(_));
-            assert_eq!(good, says.contains("may"), "{name}");
+            let outcome = assess(database_disk, export_disk, needed, package_bytes);
+            assert!(outcome.message().contains(fragment), "{name}: {}", outcome.message());
+            let is_ok = matches!(outcome, CheckOutcome::Ok(_));
+            assert_eq!(is_ok, fragment.contains("may"), "{name}");
         }
     }
 }

@@ -5,34 +5,34 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::Verdict;
-use crate::store::{beside, folder_of};
+use super::CheckOutcome;
+use crate::store::{parent_folder, sibling_path};
 
 /// A file or folder, as stat(2) has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct File {
+struct FileStat {
     path: PathBuf,
     owner: u32,
     mode: u32,
 }
 
 /// Looks at the folder, the database and the files beside it, as far as they are there.
-pub(super) fn verdict(database: &Path) -> Verdict {
-    let names = ["", "-wal", "-shm"].map(|suffix| beside(database, suffix));
-    let files: Vec<_> = names.iter().filter_map(|path| file(path)).collect();
-    judge(file(&folder_of(database)).as_ref(), &files)
+pub(super) fn check(database: &Path) -> CheckOutcome {
+    let names = ["", "-wal", "-shm"].map(|suffix| sibling_path(database, suffix));
+    let files: Vec<_> = names.iter().filter_map(|path| stat(path)).collect();
+    assess(stat(&parent_folder(database)).as_ref(), &files)
 }
 
-fn file(path: &Path) -> Option<File> {
+fn stat(path: &Path) -> Option<FileStat> {
     let metadata = fs::metadata(path).ok()?;
-    Some(File { path: path.to_owned(), owner: metadata.uid(), mode: metadata.mode() & 0o7777 })
+    Some(FileStat { path: path.to_owned(), owner: metadata.uid(), mode: metadata.mode() & 0o7777 })
 }
 
-fn judge(folder: Option<&File>, files: &[File]) -> Verdict {
-    let mut strange = Vec::new();
+fn assess(folder: Option<&FileStat>, files: &[FileStat]) -> CheckOutcome {
+    let mut problems = Vec::new();
     if let Some(folder) = folder.filter(|it| it.mode & 0o022 != 0) {
         let path = folder.path.display();
-        strange.push((
+        problems.push((
             format!("others can write in {path} (mode {:04o})", folder.mode),
             format!(
                 "chmod go-w {path}: whoever opens the database first there owns its -wal and -shm files, and the \
@@ -44,27 +44,27 @@ fn judge(folder: Option<&File>, files: &[File]) -> Verdict {
         let path = file.path.display();
         let owner = files.first().map_or(file.owner, |database| database.owner);
         if file.owner != owner {
-            strange.push((
+            problems.push((
                 format!("{path} belongs to user {}, the database to user {owner}", file.owner),
                 format!("chown {owner} {path} while nobody has the database open"),
             ));
         }
         if file.mode & 0o007 != 0 {
-            strange.push((
+            problems.push((
                 format!("everybody can read {path} (mode {:04o})", file.mode),
                 format!("chmod o-rwx {path}, unless everybody may read the tickets"),
             ));
         }
     }
-    if !strange.is_empty() {
-        let (says, help): (Vec<_>, Vec<_>) = strange.into_iter().unzip();
-        return Verdict::warning(says.join("; "), help.join("; "));
+    if !problems.is_empty() {
+        let (messages, helps): (Vec<_>, Vec<_>) = problems.into_iter().unzip();
+        return CheckOutcome::warning(messages.join("; "), helps.join("; "));
     }
     let Some(database) = files.first() else {
-        return Verdict::Good("nobody else can write in the folder of the database".into());
+        return CheckOutcome::Ok("nobody else can write in the folder of the database".into());
     };
     let modes: Vec<_> = files.iter().map(|it| format!("{:04o}", it.mode)).collect();
-    Verdict::Good(format!("all of user {}, modes {}", database.owner, modes.join(", ")))
+    CheckOutcome::Ok(format!("all of user {}, modes {}", database.owner, modes.join(", ")))
 }
 
 #[cfg(test)]
@@ -72,14 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_another_user_and_open_ones_are_warned_of() {
-        let file = |name: &str, owner, mode| File { path: name.into(), owner, mode };
+    fn files_of_other_users_or_open_to_everybody_warn() {
+        let file = |name: &str, owner, mode| FileStat { path: name.into(), owner, mode };
         let folder = file("state", 7, 0o750);
         let open = file("state", 7, 0o770);
         let all = [file("db", 7, 0o640), file("db-wal", 7, 0o640), file("db-shm", 7, 0o640)];
         let foreign = [file("db", 7, 0o640), file("db-wal", 8, 0o640)];
         let readable = [file("db", 7, 0o640), file("db-shm", 7, 0o644)];
-        for (folder, files, says) in [
+        for (folder, files, message) in [
             (&folder, &all[..], "all of user 7, modes 0640, 0640, 0640"),
             (&folder, &[], "nobody else can write in the folder of the database"),
             (&open, &all, "others can write in state (mode 0770)"),
@@ -92,10 +92,10 @@ mod tests {
                  the database to user 7",
             ),
         ] {
-            let verdict = judge(Some(folder), files);
-            assert_eq!(verdict.says(), says);
-            let good = matches!(verdict, Verdict::Good(_));
-            assert_eq!(good, says.starts_with("all") || says.starts_with("nobody"), "{says}");
+            let outcome = assess(Some(folder), files);
+            assert_eq!(outcome.message(), message);
+            let is_ok = matches!(outcome, CheckOutcome::Ok(_));
+            assert_eq!(is_ok, message.starts_with("all") || message.starts_with("nobody"), "{message}");
         }
     }
 }

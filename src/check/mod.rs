@@ -8,10 +8,10 @@
 mod certificate;
 mod disk;
 mod files;
-mod judge;
-mod place;
+mod hints;
+mod local;
+mod rules;
 mod server;
-mod signs;
 mod step;
 
 use std::path::Path;
@@ -20,61 +20,61 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
-use signs::Signs;
-pub use step::Step;
+use hints::Hints;
+pub use step::CheckStep;
 
-use crate::agent::{self, AgentError, Loaded, SecretPlace};
-use crate::store::Calibration;
+use crate::app::{self, AppError, LoadedConfig, SecretLocation};
+use crate::store::ServerProbe;
 
 /// How a step stands.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum CheckOutcome {
     /// Well, and how.
-    Good(String),
+    Ok(String),
     /// Worth a look.
     Warning {
         /// What.
-        says: String,
+        message: String,
         /// What to do about it, or what it means.
         help: String,
     },
     /// It fails, as a pass would.
-    Bad(AgentError),
+    Fail(AppError),
 }
 
-impl Verdict {
+impl CheckOutcome {
     /// What is the case.
     #[must_use]
-    pub fn says(&self) -> String {
+    pub fn message(&self) -> String {
         match self {
-            Verdict::Good(says) | Verdict::Warning { says, .. } => says.clone(),
-            Verdict::Bad(error) => error.to_string(),
+            CheckOutcome::Ok(message) | CheckOutcome::Warning { message, .. } => message.clone(),
+            CheckOutcome::Fail(error) => error.to_string(),
         }
     }
 }
 
 /// A step that was looked at.
 #[derive(Debug)]
-pub struct Finding {
+pub struct CheckFinding {
     /// Which.
-    pub step: Step,
+    pub step: CheckStep,
     /// How it stands.
-    pub verdict: Verdict,
+    pub outcome: CheckOutcome,
     /// What in the settings may be to blame, where they show a sign of it.
-    pub sign: Option<String>,
+    pub hint: Option<String>,
 }
 
-impl Finding {
+impl CheckFinding {
     /// What to do, where there is something to do.
     #[must_use]
     pub fn help(&self) -> Option<String> {
-        let help = match &self.verdict {
-            Verdict::Good(_) => return None,
-            Verdict::Warning { help, .. } => help.clone(),
-            Verdict::Bad(error) => error.help(),
+        let help = match &self.outcome {
+            CheckOutcome::Ok(_) => return None,
+            CheckOutcome::Warning { help, .. } => help.clone(),
+            CheckOutcome::Fail(error) => error.help(),
         };
-        Some(match &self.sign {
-            Some(sign) => format!("{sign}; {help}"),
+        Some(match &self.hint {
+            Some(hint) => format!("{hint}; {help}"),
             None => help,
         })
     }
@@ -82,139 +82,148 @@ impl Finding {
 
 /// How many tickets the server counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ListCounts {
     /// In the plain list.
-    pub plain: Option<u64>,
+    pub default_list: Option<u64>,
     /// In the list of open tickets.
     pub open: Option<u64>,
     /// In the list of closed tickets.
     pub closed: Option<u64>,
 }
 
-impl Counts {
+impl ListCounts {
     /// How many tickets there are: the plain list may leave some out.
-    fn all(self) -> Option<u64> {
-        let apart = self.open.unwrap_or(0).saturating_add(self.closed.unwrap_or(0));
-        self.plain.map(|plain| plain.max(apart))
+    fn total(self) -> Option<u64> {
+        let open_and_closed = self.open.unwrap_or(0).saturating_add(self.closed.unwrap_or(0));
+        self.default_list.map(|default_list| default_list.max(open_and_closed))
     }
 }
 
 /// What a first pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Estimate {
+pub struct InitialLoadEstimate {
     /// Requests.
     pub requests: u64,
     /// Time, at the configured rate limit.
-    pub takes: Duration,
+    pub duration: Duration,
 }
 
 /// Everything that was found.
 #[derive(Debug, Default)]
-pub struct Checked {
+pub struct CheckReport {
     /// The steps that were looked at.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<CheckFinding>,
     /// How far the server's clock is ahead of this machine's.
     pub clock_ahead: Option<TimeDelta>,
     /// What the server counts.
-    pub counts: Option<Counts>,
+    pub counts: Option<ListCounts>,
     /// The rows of a page of 100.
     pub page_rows: Option<u64>,
     /// The size of a ticket in a page, in bytes.
     pub ticket_bytes: Option<u64>,
     /// What a first pass takes.
-    pub first_pass: Option<Estimate>,
+    pub initial_load: Option<InitialLoadEstimate>,
     /// What passes found out about the server.
-    pub calibrations: Vec<Calibration>,
+    pub probes: Vec<ServerProbe>,
 }
 
-impl Checked {
+impl CheckReport {
     /// The status to end with: that of the first failure.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
-        let failures = self.findings.iter().filter_map(|finding| match &finding.verdict {
-            Verdict::Bad(error) => Some(error.exit_status()),
-            Verdict::Good(_) | Verdict::Warning { .. } => None,
+        let failures = self.findings.iter().filter_map(|finding| match &finding.outcome {
+            CheckOutcome::Fail(error) => Some(error.exit_status()),
+            CheckOutcome::Ok(_) | CheckOutcome::Warning { .. } => None,
         });
         failures.into_iter().next().unwrap_or(0)
     }
 
     /// The steps that were left out, because one before them failed or because nobody is to be asked.
-    pub fn left_out(&self) -> impl Iterator<Item = Step> {
-        let done = |step: &Step| self.findings.iter().any(|finding| finding.step == *step);
-        Step::ALL.into_iter().filter(move |step| !done(step))
+    pub fn skipped_steps(&self) -> impl Iterator<Item = CheckStep> {
+        let done = |step: &CheckStep| self.findings.iter().any(|finding| finding.step == *step);
+        CheckStep::ALL.into_iter().filter(move |step| !done(step))
     }
 }
 
 /// Looks at everything, and tells each finding as it comes. `offline` asks no server, reads no secret and
 /// takes no lock.
-pub async fn check(named: Option<&Path>, offline: bool, tell: &mut dyn FnMut(&Finding)) -> Checked {
-    let mut sheet = Sheet { checked: Checked::default(), signs: Signs::default(), tell };
-    let loaded = agent::load(named);
-    let says = |loaded: &Loaded| {
+pub async fn check(
+    config_path: Option<&Path>,
+    offline: bool,
+    on_finding: &mut dyn FnMut(&CheckFinding),
+) -> CheckReport {
+    let mut builder =
+        ReportBuilder { report: CheckReport::default(), hints: Hints::default(), on_finding: on_finding };
+    let loaded = app::load(config_path);
+    let message = |loaded: &LoadedConfig| {
         let halo = &loaded.config.halo;
         format!("{}: client {} at {}", loaded.file.display(), halo.client_id, halo.server.as_str())
     };
-    if let Some(loaded) = sheet.take(Step::Settings, loaded, says) {
+    if let Some(loaded) = builder.record_result(CheckStep::Settings, loaded, message) {
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|it| !it.is_empty());
-        sheet.signs = Signs::of(&loaded.config.halo, is_set);
-        let secret = sheet.secret(&loaded, offline);
-        let spent = sheet.place(&loaded.config, offline);
+        builder.hints = Hints::new(&loaded.config.halo, is_set);
+        let secret = builder.check_secret(&loaded, offline);
+        let requests_made = builder.check_local(&loaded.config, offline);
         if !offline {
-            sheet.enter(Step::RateLimit, judge::rate_limit(spent, loaded.config.halo.rate_limit));
+            builder.record(
+                CheckStep::RateLimit,
+                rules::rate_limit(requests_made, loaded.config.halo.rate_limit),
+            );
             // Where it ends early, the finding is entered already.
-            let _ = sheet.server(&loaded.config, secret, spent).await;
+            let _ = builder.check_server(&loaded.config, secret, requests_made).await;
         }
-        sheet.room(&loaded.config);
+        builder.check_disk_space(&loaded.config);
     }
-    sheet.checked
+    builder.report
 }
 
 /// The findings so far.
-struct Sheet<'t> {
-    checked: Checked,
-    signs: Signs,
-    tell: &'t mut dyn FnMut(&Finding),
+struct ReportBuilder<'t> {
+    report: CheckReport,
+    hints: Hints,
+    on_finding: &'t mut dyn FnMut(&CheckFinding),
 }
 
-impl Sheet<'_> {
-    fn enter(&mut self, step: Step, verdict: Verdict) {
-        let sign = self.signs.beside(&verdict);
-        let finding = Finding { step, verdict, sign };
-        (self.tell)(&finding);
-        self.checked.findings.push(finding);
+impl ReportBuilder<'_> {
+    fn record(&mut self, step: CheckStep, outcome: CheckOutcome) {
+        let hint = self.hints.hint_for(&outcome);
+        let finding = CheckFinding { step, outcome, hint };
+        (self.on_finding)(&finding);
+        self.report.findings.push(finding);
     }
 
     /// Enters what was found, and gives it where it is no failure.
-    fn take<T, E: Into<AgentError>>(
+    fn record_result<T, E: Into<AppError>>(
         &mut self,
-        step: Step,
+        step: CheckStep,
         found: Result<T, E>,
-        says: impl FnOnce(&T) -> String,
+        message: impl FnOnce(&T) -> String,
     ) -> Option<T> {
         match found {
             Ok(found) => {
-                self.enter(step, Verdict::Good(says(&found)));
+                self.record(step, CheckOutcome::Ok(message(&found)));
                 Some(found)
             }
             Err(error) => {
-                self.enter(step, Verdict::Bad(error.into()));
+                self.record(step, CheckOutcome::Fail(error.into()));
                 None
             }
         }
     }
 
-    fn secret(&mut self, loaded: &Loaded, offline: bool) -> Option<SecretString> {
-        let place = agent::secret_place(loaded).map(|place| match place {
-            SecretPlace::Credential(file) => format!("in the systemd credential {}", file.display()),
-            SecretPlace::Environment(_) => "in HALOSYNC_HALO__CLIENT_SECRET".to_owned(),
-            SecretPlace::File(file) => format!("in {}", file.display()),
-            SecretPlace::Settings(_) => format!("in {}", loaded.file.display()),
+    fn check_secret(&mut self, loaded: &LoadedConfig, offline: bool) -> Option<SecretString> {
+        let location = app::find_secret(loaded).map(|source| match source {
+            SecretLocation::Credential(file) => format!("in the systemd credential {}", file.display()),
+            SecretLocation::Environment(_) => "in HALOSYNC_HALO__CLIENT_SECRET".to_owned(),
+            SecretLocation::File(file) => format!("in {}", file.display()),
+            SecretLocation::Settings(_) => format!("in {}", loaded.file.display()),
         });
         if offline {
-            self.take(Step::Secret, place, |place| format!("{place}; not read"));
+            self.record_result(CheckStep::Secret, location, |location| format!("{location}; not read"));
             return None;
         }
-        let secret = place.and_then(|place| Ok((agent::secret(loaded)?, place)));
-        self.take(Step::Secret, secret, |(_, place)| place.clone()).map(|(secret, _)| secret)
+        let secret = location.and_then(|location| Ok((app::read_secret(loaded)?, location)));
+        self.record_result(CheckStep::Secret, secret, |(_, location)| location.clone())
+            .map(|(secret, _)| secret)
     }
 }

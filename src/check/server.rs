@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Counts, Sheet, Step, Verdict, certificate, judge};
-use crate::agent::{self, AgentError, now};
+use super::{CheckOutcome, CheckStep, ListCounts, ReportBuilder, certificate, rules};
+use crate::app::{self, AppError, now};
 use crate::config::Config;
-use crate::halo::{Coverage, Filter, Halo, Http, Throttle, Wiring};
+use crate::halo::{Coverage, Filter, HaloClient, HttpOptions, HttpTransport, RateLimiter};
 
 /// The greatest page that HaloITSM gives.
 const PAGE_MAX: u32 = 100;
@@ -17,120 +17,142 @@ const PAGE_MAX: u32 = 100;
 const RETRIES_MAX: u32 = 1;
 
 /// How long a server that is throttled is waited for, for the same reason.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
-impl Sheet<'_> {
+impl ReportBuilder<'_> {
     /// The server, step by step; `None` where it ends early.
-    pub(super) async fn server(
+    pub(super) async fn check_server(
         &mut self,
         config: &Config,
         secret: Option<SecretString>,
-        spent: u64,
+        requests_made: u64,
     ) -> Option<()> {
-        let wiring = agent::wiring(config).map(|wiring| Wiring { keeps_certificate: true, ..wiring });
-        let http = wiring.and_then(|wiring| Http::new(&wiring).map_err(AgentError::Wiring));
+        let http_options =
+            app::http_options(config).map(|options| HttpOptions { keeps_certificate: true, ..options });
+        let http =
+            http_options.and_then(|options| HttpTransport::new(&options).map_err(AppError::HttpOptions));
         let http = match http {
             Ok(http) => Arc::new(http),
             Err(error) => {
-                self.enter(Step::Server, Verdict::Bad(error));
+                self.record(CheckStep::Server, CheckOutcome::Fail(error));
                 return None;
             }
         };
         let limit = config.halo.rate_limit;
         // What comes before the token needs no secret.
-        let known = secret.is_some();
-        let mut terms = agent::terms(config, secret.unwrap_or_else(|| SecretString::from(String::new())));
-        terms.retry.max_retries = terms.retry.max_retries.min(RETRIES_MAX);
-        terms.retry.rate_limit_wait = terms.retry.rate_limit_wait.min(PATIENCE);
-        terms.retry.patience = PATIENCE;
-        let halo = Halo::new(http.clone(), Throttle::new(limit, spent), terms, fastrand::f64);
+        let has_secret = secret.is_some();
+        let mut client_options =
+            app::client_options(config, secret.unwrap_or_else(|| SecretString::from(String::new())));
+        client_options.retry.max_retries = client_options.retry.max_retries.min(RETRIES_MAX);
+        client_options.retry.rate_limit_wait = client_options.retry.rate_limit_wait.min(MAX_WAIT);
+        client_options.retry.max_wait = MAX_WAIT;
+        let halo = HaloClient::new(
+            http.clone(),
+            RateLimiter::new(limit, requests_made),
+            client_options,
+            fastrand::f64,
+        );
 
-        let reached = match halo.reach().await {
-            Ok(reached) => reached,
+        let ping = match halo.ping().await {
+            Ok(ping) => ping,
             Err(error) => {
-                self.enter(Step::Server, Verdict::of(error));
+                self.record(CheckStep::Server, CheckOutcome::from_error(error));
                 return None;
             }
         };
-        self.enter(Step::Server, judge::server(reached, &config.halo.server));
-        let verdict = if config.halo.server.is_encrypted() {
-            certificate::verdict(http.certificate().as_deref(), now())
+        self.record(CheckStep::Server, rules::server(ping, &config.halo.server));
+        let outcome = if config.halo.server.is_encrypted() {
+            certificate::check(http.certificate().as_deref(), now())
         } else {
-            Verdict::Good("none: the server is this machine, and nothing is encrypted".into())
+            CheckOutcome::Ok("none: the server is this machine, and nothing is encrypted".into())
         };
-        self.enter(Step::Certificate, verdict);
-        let (ahead, verdict) = judge::clock(reached, now());
-        self.checked.clock_ahead = ahead;
-        self.enter(Step::Clock, verdict);
-        match halo.authorisation_server().await {
+        self.record(CheckStep::Certificate, outcome);
+        let (clock_ahead, outcome) = rules::clock(ping, now());
+        self.report.clock_ahead = clock_ahead;
+        self.record(CheckStep::Clock, outcome);
+        match halo.authorization_server().await {
             Ok(endpoint) => {
                 let (auth, tenant) = (config.halo.auth_url.is_some(), config.halo.tenant.is_some());
-                self.enter(Step::Authorisation, judge::authorisation(&endpoint, auth, tenant));
+                self.record(CheckStep::Authorization, rules::authorization(&endpoint, auth, tenant));
             }
             Err(error) => {
-                self.enter(Step::Authorisation, Verdict::of(error));
+                self.record(CheckStep::Authorization, CheckOutcome::from_error(error));
                 return None;
             }
         }
-        if !known {
+        if !has_secret {
             return None;
         }
-        match halo.sign_in().await {
-            Ok(instead) => self.enter(Step::Token, judge::token(&config.halo.scope, instead)),
+        match halo.authenticate().await {
+            Ok(granted_scope) => {
+                self.record(CheckStep::Token, rules::token(&config.halo.scope, granted_scope))
+            }
             Err(error) => {
-                self.enter(Step::Token, Verdict::of(error));
+                self.record(CheckStep::Token, CheckOutcome::from_error(error));
                 return None;
             }
         }
-        let (types, verdict) = judge::ticket_types(&config.halo.ticket_types, halo.ticket_types().await);
-        let failed = matches!(verdict, Verdict::Bad(_));
-        self.enter(Step::TicketTypes, verdict);
+        let (types, outcome) =
+            rules::ticket_types(&config.halo.ticket_types, halo.fetch_ticket_types().await);
+        let failed = matches!(outcome, CheckOutcome::Fail(_));
+        self.record(CheckStep::TicketTypes, outcome);
         // Without their numbers the counts would be those of other tickets.
-        if failed { None } else { self.lists(config, &halo, types).await }
+        if failed { None } else { self.check_lists(config, &halo, types).await }
     }
 
     /// What the list shows of these types.
-    async fn lists(&mut self, config: &Config, halo: &Halo, types: Vec<i64>) -> Option<()> {
-        let all = |coverage| Filter::All { types: types.clone(), coverage };
-        let mut counts = Counts::default();
+    async fn check_lists(&mut self, config: &Config, halo: &HaloClient, types: Vec<i64>) -> Option<()> {
+        let filter_for = |coverage| Filter::All { types: types.clone(), coverage };
+        let mut counts = ListCounts::default();
         for (coverage, count) in [
-            (Coverage::Plain, &mut counts.plain),
+            (Coverage::Default, &mut counts.default_list),
             (Coverage::Open, &mut counts.open),
             (Coverage::Closed, &mut counts.closed),
         ] {
-            match halo.page(&all(coverage).into(), 1, 10).await {
-                Ok(listed) => *count = listed.list.record_count,
+            match halo.fetch_page(&filter_for(coverage).into(), 1, 10).await {
+                Ok(page) => *count = page.list.record_count,
                 Err(error) => {
-                    self.enter(Step::Coverage, Verdict::of(error));
+                    self.record(CheckStep::Coverage, CheckOutcome::from_error(error));
                     return None;
                 }
             }
         }
-        self.checked.counts = Some(counts);
-        self.enter(Step::Coverage, judge::coverage(counts));
+        self.report.counts = Some(counts);
+        self.record(CheckStep::Coverage, rules::coverage(counts));
 
-        let page = match halo.list(&all(Coverage::Plain), 1, PAGE_MAX).await {
+        let page = match halo.fetch_list(&filter_for(Coverage::Default), 1, PAGE_MAX).await {
             Ok(page) => page,
             Err(error) => {
-                self.enter(Step::PageCap, Verdict::of(error));
+                self.record(CheckStep::PageCap, CheckOutcome::from_error(error));
                 return None;
             }
         };
-        let rows = page.list.received as u64;
-        self.checked.page_rows = Some(rows);
-        self.checked.ticket_bytes = (page.receipt.bytes as u64).checked_div(rows);
-        self.enter(Step::PageCap, judge::page_cap(rows, PAGE_MAX.into(), page.list.record_count));
+        let rows = page.list.rows_received as u64;
+        self.report.page_rows = Some(rows);
+        self.report.ticket_bytes = (page.meta.bytes as u64).checked_div(rows);
+        self.record(CheckStep::PageCap, rules::page_cap(rows, PAGE_MAX.into(), page.list.record_count));
 
-        let (plain, count) = (counts.plain?, counts.all()?);
+        let (default_count, count) = (counts.default_list?, counts.total()?);
         // A list that is shorter than a page tells nothing of how long a page can be.
-        let full = if rows < plain { rows } else { PAGE_MAX.into() };
-        let (rows, lanes) = (full.min(config.halo.page_size.into()), config.halo.parallel_requests);
+        let page_cap = if rows < default_count { rows } else { PAGE_MAX.into() };
+        let (page_rows, parallel_requests) =
+            (page_cap.min(config.halo.page_size.into()), config.halo.parallel_requests);
         let limit = config.halo.rate_limit;
-        let fields = judge::fields(config.halo.include_custom_fields, &self.checked.calibrations);
-        let takes = |singles| judge::first_pass(count, rows, singles, lanes, page.receipt.took, limit);
-        let (listed, one_by_one) = (takes(0), takes(count));
-        self.checked.first_pass = Some(if fields == judge::Fields::OneByOne { one_by_one } else { listed });
-        self.enter(Step::FirstPass, judge::estimate(listed, one_by_one, fields, limit));
+        let mode = rules::custom_fields_mode(config.halo.include_custom_fields, &self.report.probes);
+        let estimate = |single_requests| {
+            rules::estimate_initial_load(
+                count,
+                page_rows,
+                single_requests,
+                parallel_requests,
+                page.meta.took,
+                limit,
+            )
+        };
+        let (with_list, per_ticket) = (estimate(0), estimate(count));
+        self.report.initial_load =
+            Some(if mode == rules::CustomFieldsReadMode::PerTicket { per_ticket } else { with_list });
+        self.record(CheckStep::InitialLoad, rules::initial_load(with_list, per_ticket, mode, limit));
         Some(())
     }
 }

@@ -2,7 +2,7 @@
 
 /// What is looked at, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum CheckStep {
     /// The settings can be used.
     Settings,
     /// The client secret is there, and nobody else can read it.
@@ -16,7 +16,7 @@ pub enum Step {
     /// The database is sound.
     Integrity,
     /// What passes found out about the server.
-    Calibration,
+    Probes,
     /// Its files belong to one user, and nobody else can write there.
     Files,
     /// Requests are left in the present window.
@@ -28,7 +28,7 @@ pub enum Step {
     /// Its clock.
     Clock,
     /// Where tokens come from.
-    Authorisation,
+    Authorization,
     /// There is a token.
     Token,
     /// The ticket types are known.
@@ -38,58 +38,58 @@ pub enum Step {
     /// How long a page can be.
     PageCap,
     /// What a first pass takes.
-    FirstPass,
+    InitialLoad,
     /// There is room for what comes, on a disk that locks can be kept on.
     Disk,
 }
 
-impl Step {
+impl CheckStep {
     /// All of them, in their order.
-    pub const ALL: [Step; 19] = [
-        Step::Settings,
-        Step::Secret,
-        Step::Folder,
-        Step::Lock,
-        Step::Database,
-        Step::Integrity,
-        Step::Calibration,
-        Step::Files,
-        Step::RateLimit,
-        Step::Server,
-        Step::Certificate,
-        Step::Clock,
-        Step::Authorisation,
-        Step::Token,
-        Step::TicketTypes,
-        Step::Coverage,
-        Step::PageCap,
-        Step::FirstPass,
-        Step::Disk,
+    pub const ALL: [CheckStep; 19] = [
+        CheckStep::Settings,
+        CheckStep::Secret,
+        CheckStep::Folder,
+        CheckStep::Lock,
+        CheckStep::Database,
+        CheckStep::Integrity,
+        CheckStep::Probes,
+        CheckStep::Files,
+        CheckStep::RateLimit,
+        CheckStep::Server,
+        CheckStep::Certificate,
+        CheckStep::Clock,
+        CheckStep::Authorization,
+        CheckStep::Token,
+        CheckStep::TicketTypes,
+        CheckStep::Coverage,
+        CheckStep::PageCap,
+        CheckStep::InitialLoad,
+        CheckStep::Disk,
     ];
 
     /// Its name for people and programs.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Step::Settings => "settings",
-            Step::Secret => "secret",
-            Step::Folder => "folder",
-            Step::Lock => "lock",
-            Step::Database => "database",
-            Step::Integrity => "integrity",
-            Step::Calibration => "calibration",
-            Step::Files => "files",
-            Step::RateLimit => "rate limit",
-            Step::Server => "server",
-            Step::Certificate => "certificate",
-            Step::Clock => "clock",
-            Step::Authorisation => "authorisation",
-            Step::Token => "token",
-            Step::TicketTypes => "ticket types",
-            Step::Coverage => "coverage",
-            Step::PageCap => "page cap",
-            Step::FirstPass => "first pass",
-            Step::Disk => "disk",
+            CheckStep::Settings => "settings",
+            CheckStep::Secret => "secret",
+            CheckStep::Folder => "folder",
+            CheckStep::Lock => "lock",
+            CheckStep::Database => "database",
+            CheckStep::Integrity => "integrity",
+            CheckStep::Probes => "calibration",
+            CheckStep::Files => "files",
+            CheckStep::RateLimit => "rate limit",
+            CheckStep::Server => "server",
+            CheckStep::Certificate => "certificate",
+            CheckStep::Clock => "clock",
+            CheckStep::Authorization => "authorisation",
+            CheckStep::Token => "token",
+            CheckStep::TicketTypes => "ticket types",
+            CheckStep::Coverage => "coverage",
+            CheckStep::PageCap => "page cap",
+            CheckStep::InitialLoad => "first pass",
+            CheckStep::Disk => "disk",
         }
     }
 }

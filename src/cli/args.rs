@@ -7,13 +7,13 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Consumer, Format, Newlines, Style};
-use crate::ticket::Stamp;
+use crate::config::{ConsumerName, Format, FormatOptions, Newlines};
+use crate::ticket::Timestamp;
 
 /// Keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite file
 #[derive(Debug, Parser)]
 #[command(name = "halosync", version, propagate_version = true, arg_required_else_help = true)]
-pub(super) struct Arguments {
+pub(super) struct CliArgs {
     /// Settings file [default: `$HALOSYNC_CONFIG`, ./agent.toml, /etc/halosync/agent.toml]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub(super) enum Color {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// See everything work against a simulated server, without any set-up
-    Demo(Demo),
+    Demo(DemoArgs),
     /// Write a commented settings file
     Init {
         /// The file to write
@@ -58,7 +58,7 @@ pub(super) enum Command {
         offline: bool,
     },
     /// Bring the copy up to date once
-    Sync(Sync),
+    Sync(SyncArgs),
     /// Be the service: passes, packages and figures in their rhythm, until a signal comes
     Run,
     /// Tell how the copy stands
@@ -68,12 +68,12 @@ pub(super) enum Command {
         max_age: Option<Duration>,
     },
     /// Move the watermark back, so that the next sync asks again for what was updated since
-    Reset(Reset),
+    Reset(ResetArgs),
     /// Hand changes on as files
     #[command(subcommand)]
-    Export(Export),
+    Export(ExportCommand),
     /// Serve a simulated HaloITSM on this machine
-    Simulate(Simulate),
+    Simulate(SimulateArgs),
     /// Write completions for a shell to stdout
     Completions {
         /// Which shell
@@ -88,7 +88,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Demo {
+pub(super) struct DemoArgs {
     /// Where to put settings, database and exports
     #[arg(long, value_name = "DIR", default_value = "halosync-demo")]
     pub(super) dir: PathBuf,
@@ -101,7 +101,7 @@ pub(super) struct Demo {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Sync {
+pub(super) struct SyncArgs {
     /// Look at every ticket, not only at those that changed
     #[arg(long)]
     pub(super) full: bool,
@@ -114,26 +114,26 @@ pub(super) struct Sync {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Reset {
+pub(super) struct ResetArgs {
     /// Where to: a date (midnight UTC) or a time with its zone, such as 2026-11-22T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    pub(super) to: Stamp,
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(super) to: Timestamp,
     /// Why; it is journalled beside the move
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
     pub(super) reason: String,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Export {
+pub(super) enum ExportCommand {
     /// Everything that changed since the consumer's last package
-    Delta(Delta),
+    Delta(DeltaArgs),
     /// Every table as it stands now, consistent at one change
-    Snapshot(Snapshot),
+    Snapshot(SnapshotArgs),
     /// Note that a consumer has taken its packages up to a change: they may age out
     Ack {
         /// Whose [default: export.consumer]
-        #[arg(long, value_name = "C", value_parser = consumer)]
-        consumer: Option<Consumer>,
+        #[arg(long, value_name = "C", value_parser = parse_consumer)]
+        consumer: Option<ConsumerName>,
         /// The end of the last package that it has taken
         #[arg(long, value_name = "S", value_parser = clap::value_parser!(i64).range(0..))]
         seq: i64,
@@ -141,14 +141,14 @@ pub(super) enum Export {
     /// Forget a consumer: its packages are removed, and no change is kept for it
     Forget {
         /// Whom
-        #[arg(long, value_name = "C", value_parser = consumer)]
-        consumer: Consumer,
+        #[arg(long, value_name = "C", value_parser = parse_consumer)]
+        consumer: ConsumerName,
     },
     /// Show the consumers, their packages, and what waits for them
     List {
         /// Only this one
-        #[arg(long, value_name = "C", value_parser = consumer)]
-        consumer: Option<Consumer>,
+        #[arg(long, value_name = "C", value_parser = parse_consumer)]
+        consumer: Option<ConsumerName>,
     },
     /// Tell whether packages are all there, once, and unaltered; needs no settings and no database
     Verify {
@@ -162,24 +162,24 @@ pub(super) enum Export {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Delta {
+pub(super) struct DeltaArgs {
     /// For whom [default: export.consumer]
-    #[arg(long, value_name = "C", value_parser = consumer)]
-    pub(super) consumer: Option<Consumer>,
+    #[arg(long, value_name = "C", value_parser = parse_consumer)]
+    pub(super) consumer: Option<ConsumerName>,
     #[command(flatten)]
-    pub(super) files: Files,
+    pub(super) files: FileArgs,
     /// End with 4 where nothing changed
     #[arg(long)]
     pub(super) fail_if_empty: bool,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Snapshot {
+pub(super) struct SnapshotArgs {
     /// For whom, to be named in the manifest
-    #[arg(long, value_name = "C", value_parser = consumer)]
-    pub(super) consumer: Option<Consumer>,
+    #[arg(long, value_name = "C", value_parser = parse_consumer)]
+    pub(super) consumer: Option<ConsumerName>,
     #[command(flatten)]
-    pub(super) files: Files,
+    pub(super) files: FileArgs,
     /// Make none of a copy without tickets, and end with 4
     #[arg(long)]
     pub(super) fail_if_empty: bool,
@@ -190,9 +190,9 @@ pub(super) struct Snapshot {
 
 /// Where files go and how they are written.
 #[derive(Debug, Args)]
-pub(super) struct Files {
+pub(super) struct FileArgs {
     /// csv, jsonl or json [default: export.format]
-    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub(super) format: Option<Format>,
     /// The export folder [default: export.dir]
     #[arg(long, value_name = "DIR")]
@@ -204,20 +204,20 @@ pub(super) struct Files {
     #[arg(long)]
     pub(super) excel_safe: bool,
     /// keep line breaks in texts, or escape them, so that a row is a line (CSV only)
-    #[arg(long, value_name = "keep|escape", default_value = "keep", value_parser = newlines)]
+    #[arg(long, value_name = "keep|escape", default_value = "keep", value_parser = parse_newlines)]
     pub(super) newlines: Newlines,
 }
 
-impl Files {
+impl FileArgs {
     /// How they are written, where nothing is said as in the settings.
-    pub(super) fn style(&self, usual: Format) -> Style {
-        let Files { gzip, excel_safe, newlines, .. } = *self;
-        Style { format: self.format.unwrap_or(usual), gzip, excel_safe, newlines }
+    pub(super) fn format_options(&self, default_format: Format) -> FormatOptions {
+        let FileArgs { gzip, excel_safe, newlines, .. } = *self;
+        FormatOptions { format: self.format.unwrap_or(default_format), gzip, excel_safe, newlines }
     }
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Simulate {
+pub(super) struct SimulateArgs {
     /// Where to listen; this machine only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8180")]
     pub(super) listen: SocketAddr,
@@ -238,30 +238,30 @@ pub(super) struct Simulate {
     pub(super) fault: Vec<String>,
 }
 
-fn consumer(name: &str) -> Result<Consumer, String> {
-    Consumer::parse(name).ok_or_else(|| format!("must be {}", Consumer::RULE))
+fn parse_consumer(name: &str) -> Result<ConsumerName, String> {
+    ConsumerName::parse(name).ok_or_else(|| format!("must be {}", ConsumerName::RULE))
 }
 
-fn instant(text: &str) -> Result<Stamp, String> {
+fn parse_time(text: &str) -> Result<Timestamp, String> {
     let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").map(midnight);
     let at = date.or_else(|_| DateTime::parse_from_rfc3339(text).map(|at| at.with_timezone(&Utc)));
-    at.ok().and_then(Stamp::new).ok_or_else(|| {
+    at.ok().and_then(Timestamp::new).ok_or_else(|| {
         "must be a date such as 2026-11-22, or a time with its zone such as 2026-11-22T12:00:00Z".to_owned()
     })
 }
 
-fn reason(text: &str) -> Result<String, String> {
+fn parse_reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() { Err("must say why".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-fn format(word: &str) -> Result<Format, String> {
-    Format::parse(word).ok_or_else(|| "must be csv, jsonl or json".to_owned())
+fn parse_format(text: &str) -> Result<Format, String> {
+    Format::parse(text).ok_or_else(|| "must be csv, jsonl or json".to_owned())
 }
 
-fn newlines(word: &str) -> Result<Newlines, String> {
-    Newlines::parse(word).ok_or_else(|| "must be keep or escape".to_owned())
+fn parse_newlines(text: &str) -> Result<Newlines, String> {
+    Newlines::parse(text).ok_or_else(|| "must be keep or escape".to_owned())
 }
 
 #[cfg(test)]
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_needs_its_zone_and_a_date_is_its_midnight() {
+    fn reset_time_requires_zone_and_date_means_midnight_utc() {
         for (text, at) in [
             ("2026-11-22", Some("2026-11-22T00:00:00.000Z")),
             ("2026-11-22T12:00:00Z", Some("2026-11-22T12:00:00.000Z")),
@@ -280,13 +280,13 @@ mod tests {
             ("yesterday", None),
             ("", None),
         ] {
-            assert_eq!(instant(text).ok().map(|at| at.to_string()).as_deref(), at, "{text:?}");
+            assert_eq!(parse_time(text).ok().map(|at| at.to_string()).as_deref(), at, "{text:?}");
         }
     }
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_definition_is_consistent() {
         use clap::CommandFactory as _;
-        Arguments::command().debug_assert();
+        CliArgs::command().debug_assert();
     }
 }

@@ -2,44 +2,45 @@
 
 use serde_json::{Value, json};
 
-use super::args::Arguments;
-use super::complaint::causes;
-use super::{Ended, Failure, block_on, printable, say, say_json, stop_signal};
-use crate::agent::AgentError;
-use crate::check::{self, Checked, Finding, Verdict};
+use super::args::CliArgs;
+use super::error_output::causes;
+use super::{CommandError, CommandResult, block_on, print, print_json, printable, stop_signal};
+use crate::app::AppError;
+use crate::check::{self, CheckFinding, CheckOutcome, CheckReport};
 
-pub(super) fn check(arguments: &Arguments, offline: bool) -> Ended {
-    let mut broken = None;
-    let mut tell = |finding: &Finding| {
-        if !arguments.json && broken.is_none() {
-            broken = say(&in_words(finding)).err();
+pub(super) fn check(arguments: &CliArgs, offline: bool) -> CommandResult {
+    let mut output_error = None;
+    let mut on_finding = |finding: &CheckFinding| {
+        if !arguments.json && output_error.is_none() {
+            output_error = print(&to_text(finding)).err();
         }
     };
-    let checked = block_on(async {
+    let report = block_on(async {
         tokio::select! {
-            checked = check::check(arguments.config.as_deref(), offline, &mut tell) => Ok(checked),
-            signal = stop_signal() => Err(Failure::Agent(AgentError::Stopped(signal))),
+            report = check::check(arguments.config.as_deref(), offline, &mut on_finding) => Ok(report),
+            signal = stop_signal() => Err(CommandError::Agent(AppError::Stopped(signal))),
         }
     })?;
-    if let Some(failure) = broken {
+    if let Some(failure) = output_error {
         return Err(failure);
     }
     if arguments.json {
-        say_json(&as_json(&checked, offline))?;
+        print_json(&to_json(&report, offline))?;
     } else {
-        say(&ending(&checked, offline))?;
+        print(&summary(&report, offline))?;
     }
-    Ok(checked.exit_status())
+    Ok(report.exit_status())
 }
 
 /// A finding in a line, and what to do in further ones.
-fn in_words(finding: &Finding) -> String {
-    let (sign, causes) = match &finding.verdict {
-        Verdict::Good(_) => ("\x1b[32m✓\x1b[0m", Vec::new()),
-        Verdict::Warning { .. } => ("\x1b[33m!\x1b[0m", Vec::new()),
-        Verdict::Bad(error) => ("\x1b[31m✗\x1b[0m", causes(error)),
+fn to_text(finding: &CheckFinding) -> String {
+    let (symbol, causes) = match &finding.outcome {
+        CheckOutcome::Ok(_) => ("\x1b[32m✓\x1b[0m", Vec::new()),
+        CheckOutcome::Warning { .. } => ("\x1b[33m!\x1b[0m", Vec::new()),
+        CheckOutcome::Fail(error) => ("\x1b[31m✗\x1b[0m", causes(error)),
     };
-    let mut text = format!("{sign} {:<14} {}\n", finding.step.word(), printable(&finding.verdict.says()));
+    let mut text =
+        format!("{symbol} {:<14} {}\n", finding.step.as_str(), printable(&finding.outcome.message()));
     for cause in causes {
         text.push_str(&format!("    cause: {cause}\n"));
     }
@@ -50,74 +51,74 @@ fn in_words(finding: &Finding) -> String {
 }
 
 /// The verdicts of the passes, and how it all stands.
-fn ending(checked: &Checked, offline: bool) -> String {
+fn summary(report: &CheckReport, offline: bool) -> String {
     let mut text = String::new();
-    for it in &checked.calibrations {
+    for it in &report.probes {
         let details = it.details.as_deref().map_or(String::new(), |details| format!(" ({details})"));
-        let verdict = printable(&format!("{}: {}{details}", it.question, it.verdict));
-        text.push_str(&format!("    {} {verdict}\n", it.decided_at));
+        let result = printable(&format!("{}: {}{details}", it.probe, it.result));
+        text.push_str(&format!("    {} {result}\n", it.probed_at));
     }
-    let (warnings, failures) = tally(checked);
-    let left_out: Vec<_> = checked.left_out().map(check::Step::word).collect();
-    if failures != 0 && !left_out.is_empty() {
-        text.push_str(&format!("not looked at: {}\n", left_out.join(", ")));
+    let (warnings, failures) = count_outcomes(report);
+    let skipped: Vec<_> = report.skipped_steps().map(check::CheckStep::as_str).collect();
+    if failures != 0 && !skipped.is_empty() {
+        text.push_str(&format!("not looked at: {}\n", skipped.join(", ")));
     }
-    let asked = if offline { ", without asking the server" } else { "" };
+    let offline_note = if offline { ", without asking the server" } else { "" };
     text.push_str(&match (failures, warnings) {
-        (0, 0) => format!("all is well{asked}\n"),
-        (0, warnings) => format!("nothing fails{asked}; worth a look: {warnings}\n"),
-        (failures, _) => format!("failures: {failures}{asked}\n"),
+        (0, 0) => format!("all is well{offline_note}\n"),
+        (0, warnings) => format!("nothing fails{offline_note}; worth a look: {warnings}\n"),
+        (failures, _) => format!("failures: {failures}{offline_note}\n"),
     });
     text
 }
 
-fn tally(checked: &Checked) -> (usize, usize) {
-    let count = |wanted: fn(&Verdict) -> bool| {
-        checked.findings.iter().filter(|finding| wanted(&finding.verdict)).count()
+fn count_outcomes(report: &CheckReport) -> (usize, usize) {
+    let count = |predicate: fn(&CheckOutcome) -> bool| {
+        report.findings.iter().filter(|finding| predicate(&finding.outcome)).count()
     };
-    (count(|it| matches!(it, Verdict::Warning { .. })), count(|it| matches!(it, Verdict::Bad(_))))
+    (count(|it| matches!(it, CheckOutcome::Warning { .. })), count(|it| matches!(it, CheckOutcome::Fail(_))))
 }
 
-fn as_json(checked: &Checked, offline: bool) -> Value {
-    let (warnings, failures) = tally(checked);
+fn to_json(report: &CheckReport, offline: bool) -> Value {
+    let (warnings, failures) = count_outcomes(report);
     json!({
         "offline": offline,
-        "exit_status": checked.exit_status(),
+        "exit_status": report.exit_status(),
         "warnings": warnings,
         "failures": failures,
-        "steps": checked.findings.iter().map(finding).collect::<Vec<_>>(),
-        "left_out": checked.left_out().map(check::Step::word).collect::<Vec<_>>(),
-        "clock_ahead_seconds": checked.clock_ahead.map(|ahead| ahead.num_seconds()),
-        "counts": checked.counts.map(|counts| json!({
-            "plain": counts.plain,
+        "steps": report.findings.iter().map(finding_to_json).collect::<Vec<_>>(),
+        "left_out": report.skipped_steps().map(check::CheckStep::as_str).collect::<Vec<_>>(),
+        "clock_ahead_seconds": report.clock_ahead.map(|offset| offset.num_seconds()),
+        "counts": report.counts.map(|counts| json!({
+            "plain": counts.default_list,
             "open": counts.open,
             "closed": counts.closed,
         })),
-        "page_rows": checked.page_rows,
-        "ticket_bytes": checked.ticket_bytes,
-        "first_pass": checked.first_pass.map(|estimate| json!({
+        "page_rows": report.page_rows,
+        "ticket_bytes": report.ticket_bytes,
+        "first_pass": report.initial_load.map(|estimate| json!({
             "requests": estimate.requests,
-            "seconds": estimate.takes.as_secs(),
+            "seconds": estimate.duration.as_secs(),
         })),
-        "calibrations": checked.calibrations.iter().map(|it| json!({
-            "question": it.question,
-            "verdict": it.verdict,
+        "calibrations": report.probes.iter().map(|it| json!({
+            "question": it.probe,
+            "verdict": it.result,
             "details": it.details,
-            "decided_at": it.decided_at.to_string(),
+            "decided_at": it.probed_at.to_string(),
         })).collect::<Vec<_>>(),
     })
 }
 
-fn finding(finding: &Finding) -> Value {
-    let (outcome, causes, exit_status) = match &finding.verdict {
-        Verdict::Good(_) => ("good", Vec::new(), 0),
-        Verdict::Warning { .. } => ("warning", Vec::new(), 0),
-        Verdict::Bad(error) => ("failure", causes(error), error.exit_status()),
+fn finding_to_json(finding: &CheckFinding) -> Value {
+    let (outcome, causes, exit_status) = match &finding.outcome {
+        CheckOutcome::Ok(_) => ("good", Vec::new(), 0),
+        CheckOutcome::Warning { .. } => ("warning", Vec::new(), 0),
+        CheckOutcome::Fail(error) => ("failure", causes(error), error.exit_status()),
     };
     json!({
-        "step": finding.step.word(),
+        "step": finding.step.as_str(),
         "outcome": outcome,
-        "says": printable(&finding.verdict.says()),
+        "says": printable(&finding.outcome.message()),
         "cause": causes,
         "help": finding.help().map(|help| printable(&help)),
         "exit_status": exit_status,

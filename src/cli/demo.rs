@@ -2,68 +2,71 @@
 
 use std::time::Duration;
 
-use super::args::{Arguments, Demo};
-use super::{Ended, Failure, block_on, export, progress, say, say_json, stop_signal, sync};
-use crate::demo::{Scene, Stage, Wanted};
-use crate::sync::Outcome;
+use super::args::{CliArgs, DemoArgs};
+use super::{CommandError, CommandResult, block_on, export, print, print_json, progress, stop_signal, sync};
+use crate::demo::{Demo, DemoOptions, DemoStep};
+use crate::sync::RunOutcome;
 
-pub(super) fn demo(arguments: &Arguments, demo: &Demo) -> Ended {
-    let wanted = Wanted { dir: demo.dir.clone(), tickets: demo.tickets };
+pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
+    let options = DemoOptions { dir: args.dir.clone(), tickets: args.tickets };
     block_on(async {
-        let mut narrator = Narrator { as_json: arguments.json, step: 0, broken: None };
-        let mut tell = |scene| narrator.tell(&scene);
-        let stage = Stage::set(&wanted, &mut tell).await?;
-        let played = tokio::select! {
-            played = stage.play(|| progress::progress(arguments), &mut tell) => played,
-            signal = stop_signal() => Err(crate::agent::AgentError::Stopped(signal)),
+        let mut printer = StepPrinter { as_json: arguments.json, number: 0, output_error: None };
+        let mut on_step = |step| printer.print_step(&step);
+        let prepared = Demo::prepare(&options, &mut on_step).await?;
+        let outcome = tokio::select! {
+            outcome = prepared.run(|| progress::progress(arguments), &mut on_step) => outcome,
+            signal = stop_signal() => Err(crate::app::AppError::Stopped(signal)),
         };
-        played?;
-        if let Some(failure) = narrator.broken {
+        outcome?;
+        if let Some(failure) = printer.output_error {
             return Err(failure);
         }
         if !arguments.json {
-            say(&next_steps(&wanted, demo.keep_serving))?;
+            print(&next_steps(&options, args.keep_serving))?;
         }
-        if demo.keep_serving {
+        if args.keep_serving {
             stop_signal().await;
         }
-        stage.strike().await;
+        prepared.teardown().await;
         Ok(0)
     })
 }
 
-struct Narrator {
+struct StepPrinter {
     as_json: bool,
-    step: u32,
-    broken: Option<Failure>,
+    number: u32,
+    output_error: Option<CommandError>,
 }
 
-impl Narrator {
-    fn tell(&mut self, scene: &Scene) {
-        self.step += 1;
-        let told = if self.as_json { say_json(&as_json(scene)) } else { say(&self.in_words(scene)) };
-        if let Err(failure) = told {
-            self.broken.get_or_insert(failure);
+impl StepPrinter {
+    fn print_step(&mut self, step: &DemoStep) {
+        self.number += 1;
+        let result = if self.as_json { print_json(&to_json(step)) } else { print(&self.to_text(step)) };
+        if let Err(failure) = result {
+            self.output_error.get_or_insert(failure);
         }
     }
 
-    fn in_words(&self, scene: &Scene) -> String {
-        let title = |text: &str| format!("\x1b[1m{}. {text}\x1b[0m\n", self.step);
-        match scene {
-            Scene::Serving { url, tickets } => {
+    fn to_text(&self, step: &DemoStep) -> String {
+        let title = |text: &str| format!("\x1b[1m{}. {text}\x1b[0m\n", self.number);
+        match step {
+            DemoStep::Serving { url, tickets } => {
                 title(&format!("a simulated HaloITSM with {tickets} tickets at {url}")) + "\n"
             }
-            Scene::Pass { title: text, report, took } => {
-                let mut words = indented(&sync::in_words(report));
-                if report.outcome == Outcome::Complete {
-                    words.push_str(&format!("     took       {}\n", speed(report.run.received, *took)));
+            DemoStep::Sync { title: text, report, elapsed } => {
+                let mut body = indented(&sync::to_text(report));
+                if report.outcome == RunOutcome::Complete {
+                    body.push_str(&format!(
+                        "     took       {}\n",
+                        format_throughput(report.run_stats.received, *elapsed)
+                    ));
                 }
-                title(text) + &words + "\n"
+                title(text) + &body + "\n"
             }
-            Scene::Export { title: text, handover, took } => {
-                let rows = handover.packages.iter().map(|(package, _)| package.rows).sum();
-                let took = format!("     took       {}\n", speed(rows, *took));
-                title(text) + &indented(&export::in_words(handover)) + &took + "\n"
+            DemoStep::Export { title: text, summary, elapsed } => {
+                let rows = summary.packages.iter().map(|(package, _)| package.rows).sum();
+                let elapsed_line = format!("     took       {}\n", format_throughput(rows, *elapsed));
+                title(text) + &indented(&export::to_text(summary)) + &elapsed_line + "\n"
             }
         }
     }
@@ -73,8 +76,8 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("   {line}\n")).collect()
 }
 
-fn speed(rows: u64, took: Duration) -> String {
-    let seconds = took.as_secs_f64();
+fn format_throughput(rows: u64, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
     // A rate for the eye.
     #[expect(clippy::cast_precision_loss)]
     let rate = rows as f64 / seconds.max(1e-6);
@@ -85,22 +88,22 @@ fn speed(rows: u64, took: Duration) -> String {
     }
 }
 
-fn as_json(scene: &Scene) -> serde_json::Value {
-    match scene {
-        Scene::Serving { url, tickets } => {
-            serde_json::json!({ "scene": "serving", "url": url, "tickets": tickets })
+fn to_json(step: &DemoStep) -> serde_json::Value {
+    match step {
+        DemoStep::Serving { url, tickets } => {
+            serde_json::json!({ "step": "serving", "url": url, "tickets": tickets })
         }
-        Scene::Pass { title, report, took } => serde_json::json!({
-            "scene": "pass", "title": title, "seconds": took.as_secs_f64(), "report": sync::as_json(report),
+        DemoStep::Sync { title, report, elapsed } => serde_json::json!({
+            "step": "pass", "title": title, "seconds": elapsed.as_secs_f64(), "report": sync::to_json(report),
         }),
-        Scene::Export { title, handover, took } => serde_json::json!({
-            "scene": "export", "title": title, "seconds": took.as_secs_f64(), "report": export::as_json(handover),
+        DemoStep::Export { title, summary, elapsed } => serde_json::json!({
+            "step": "export", "title": title, "seconds": elapsed.as_secs_f64(), "report": export::to_json(summary),
         }),
     }
 }
 
-fn next_steps(wanted: &Wanted, serving: bool) -> String {
-    let dir = wanted.dir.display();
+fn next_steps(options: &DemoOptions, serving: bool) -> String {
+    let dir = options.dir.display();
     let serving = if serving {
         format!(
             "The server goes on until Ctrl-C. In another terminal, change it and sync again:\n  \

@@ -4,121 +4,123 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::args::{Arguments, Delta, Export, Snapshot};
-use super::{Ended, printable, say, say_json};
-use crate::agent::{
-    self, AgentError, Delivered, Handover, Listed, Listing, Loaded, Restart, SnapshotWish, Taken,
+use super::args::{CliArgs, DeltaArgs, ExportCommand, SnapshotArgs};
+use super::{CommandResult, print, print_json, printable};
+use crate::app::{
+    self, AppError, ConsumerEntry, ConsumerList, DeltaSummary, LoadedConfig, NewLineage, PackageRecord,
+    SnapshotOptions, SnapshotOutcome,
 };
-use crate::config::Consumer;
+use crate::config::ConsumerName;
 
 pub(super) fn export(
-    arguments: &Arguments,
-    load: impl Fn() -> Result<Loaded, AgentError>,
-    export: &Export,
-) -> Ended {
-    match export {
+    arguments: &CliArgs,
+    load: impl Fn() -> Result<LoadedConfig, AppError>,
+    command: &ExportCommand,
+) -> CommandResult {
+    match command {
         // Whoever verifies has neither settings nor a database.
-        Export::Verify { dir, expect_to } => super::verify::verify(arguments, dir, *expect_to),
-        Export::Delta(delta) => self::delta(arguments, &load()?, delta),
-        Export::Snapshot(snapshot) => self::snapshot(arguments, &load()?, snapshot),
-        Export::Ack { consumer, seq } => acknowledge(arguments, &load()?, consumer.as_ref(), *seq),
-        Export::Forget { consumer } => forget(arguments, &load()?, consumer),
-        Export::List { consumer } => list(arguments, &load()?, consumer.as_ref()),
+        ExportCommand::Verify { dir, expect_to } => super::verify::verify(arguments, dir, *expect_to),
+        ExportCommand::Delta(delta) => self::delta(arguments, &load()?, delta),
+        ExportCommand::Snapshot(snapshot) => self::snapshot(arguments, &load()?, snapshot),
+        ExportCommand::Ack { consumer, seq } => acknowledge(arguments, &load()?, consumer.as_ref(), *seq),
+        ExportCommand::Forget { consumer } => forget(arguments, &load()?, consumer),
+        ExportCommand::List { consumer } => list(arguments, &load()?, consumer.as_ref()),
     }
 }
 
-fn snapshot(arguments: &Arguments, loaded: &Loaded, wanted: &Snapshot) -> Ended {
-    let wish = SnapshotWish {
-        consumer: wanted.consumer.as_ref(),
-        style: wanted.files.style(loaded.config.export.format),
-        dir: wanted.files.out.as_deref(),
-        allow_incomplete: wanted.allow_incomplete,
-        allow_empty: !wanted.fail_if_empty,
+fn snapshot(arguments: &CliArgs, loaded: &LoadedConfig, args: &SnapshotArgs) -> CommandResult {
+    let options = SnapshotOptions {
+        consumer: args.consumer.as_ref(),
+        format_options: args.files.format_options(loaded.config.export.format),
+        dir: args.files.out.as_deref(),
+        allow_incomplete: args.allow_incomplete,
+        allow_empty: !args.fail_if_empty,
     };
-    let (status, why) = match agent::snapshot(loaded, &wish)? {
-        Taken::Snapshot { folder, manifest, restart } => {
+    let (status, message) = match app::export_snapshot(loaded, &options)? {
+        SnapshotOutcome::Written { folder, manifest, new_lineage: restart } => {
             if arguments.json {
                 let folder = folder.display().to_string();
-                let restart = restart.as_ref().map(restart_as_json);
-                say_json(&json!({ "folder": folder, "manifest": manifest, "restart": restart }))?;
+                let restart = restart.as_ref().map(restart_to_json);
+                print_json(&json!({ "folder": folder, "manifest": manifest, "restart": restart }))?;
             } else {
                 let mut text = format!("{}\n", folder.display());
                 for file in &manifest.files {
                     // Writing to a `String` cannot fail.
                     let _ = writeln!(text, "  {}: {} rows, {} bytes", file.name, file.rows, file.bytes);
                 }
-                say(&(text + &restart_in_words(restart.as_ref())))?;
+                print(&(text + &restart_to_text(restart.as_ref())))?;
             }
             return Ok(0);
         }
-        Taken::Incomplete => {
+        SnapshotOutcome::Incomplete => {
             (3, "no snapshot: the copy has never been complete (--allow-incomplete takes one anyway)\n")
         }
-        Taken::Empty => (4, "no snapshot: there is no ticket\n"),
+        SnapshotOutcome::Empty => (4, "no snapshot: there is no ticket\n"),
     };
     if arguments.json {
-        say_json(&json!({ "folder": null, "manifest": null, "restart": null }))?;
+        print_json(&json!({ "folder": null, "manifest": null, "restart": null }))?;
     } else {
-        say(why)?;
+        print(message)?;
     }
     Ok(status)
 }
 
-fn delta(arguments: &Arguments, loaded: &Loaded, delta: &Delta) -> Ended {
+fn delta(arguments: &CliArgs, loaded: &LoadedConfig, args: &DeltaArgs) -> CommandResult {
     let settings = &loaded.config.export;
-    let consumer = delta.consumer.as_ref().unwrap_or(&settings.consumer);
-    let style = delta.files.style(settings.format);
-    let handover = agent::deliver(loaded, consumer, style, delta.files.out.as_deref())?;
+    let consumer = args.consumer.as_ref().unwrap_or(&settings.consumer);
+    let format_options = args.files.format_options(settings.format);
+    let summary = app::export_delta(loaded, consumer, format_options, args.files.out.as_deref())?;
     if arguments.json {
-        say_json(&as_json(&handover))?;
+        print_json(&to_json(&summary))?;
     } else {
-        say(&in_words(&handover))?;
+        print(&to_text(&summary))?;
     }
-    Ok(if delta.fail_if_empty && handover.packages.is_empty() { 4 } else { 0 })
+    Ok(if args.fail_if_empty && summary.packages.is_empty() { 4 } else { 0 })
 }
 
 /// What was handed on, a line a package.
-pub(super) fn in_words(handover: &Handover) -> String {
-    let consumer = handover.consumer.as_str();
-    let mut text = restart_in_words(handover.restart.as_ref());
-    if let Some(superseded) = &handover.superseded {
+pub(super) fn to_text(summary: &DeltaSummary) -> String {
+    let consumer = summary.consumer.as_str();
+    let mut text = restart_to_text(summary.new_lineage.as_ref());
+    if let Some(superseded) = &summary.superseded {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "note: packages of an earlier lineage are now in {}", superseded.display());
     }
-    if handover.packages.is_empty() {
-        let _ = writeln!(text, "nothing new for {consumer}: its packages reach change {}", handover.reached);
+    if summary.packages.is_empty() {
+        let _ =
+            writeln!(text, "nothing new for {consumer}: its packages reach change {}", summary.exported_seq);
     }
-    for (package, tally) in &handover.packages {
+    for (package, counts) in &summary.packages {
         let _ = writeln!(
             text,
             "{}: {} rows ({} created, {} updated, {} deleted), {} bytes",
-            handover.folder.join(&package.data_file).display(),
+            summary.folder.join(&package.data_file).display(),
             package.rows,
-            tally.created,
-            tally.updated,
-            tally.deleted,
+            counts.created,
+            counts.updated,
+            counts.deleted,
             package.bytes,
         );
     }
     text
 }
 
-pub(super) fn as_json(handover: &Handover) -> Value {
+pub(super) fn to_json(summary: &DeltaSummary) -> Value {
     json!({
-        "consumer": handover.consumer.as_str(),
-        "folder": handover.folder.display().to_string(),
-        "reached": handover.reached,
-        "packages": handover.packages.iter().map(|(package, tally)| {
-            let mut document = package_as_json(package);
-            document["counts"] = json!({ "c": tally.created, "u": tally.updated, "d": tally.deleted });
+        "consumer": summary.consumer.as_str(),
+        "folder": summary.folder.display().to_string(),
+        "reached": summary.exported_seq,
+        "packages": summary.packages.iter().map(|(package, counts)| {
+            let mut document = package_to_json(package);
+            document["counts"] = json!({ "c": counts.created, "u": counts.updated, "d": counts.deleted });
             document
         }).collect::<Vec<_>>(),
-        "restart": handover.restart.as_ref().map(restart_as_json),
-        "superseded": handover.superseded.as_ref().map(|it| it.display().to_string()),
+        "restart": summary.new_lineage.as_ref().map(restart_to_json),
+        "superseded": summary.superseded.as_ref().map(|it| it.display().to_string()),
     })
 }
 
-fn package_as_json(package: &Delivered) -> Value {
+fn package_to_json(package: &PackageRecord) -> Value {
     json!({
         "from_seq": package.from_seq,
         "to_seq": package.to_seq,
@@ -131,7 +133,7 @@ fn package_as_json(package: &Delivered) -> Value {
     })
 }
 
-fn restart_in_words(restart: Option<&Restart>) -> String {
+fn restart_to_text(restart: Option<&NewLineage>) -> String {
     restart.map_or(String::new(), |it| {
         format!(
             "note: {} is not of this database, so an older copy of it was restored: lineage {} begins, and \
@@ -142,58 +144,63 @@ fn restart_in_words(restart: Option<&Restart>) -> String {
     })
 }
 
-fn restart_as_json(restart: &Restart) -> Value {
+fn restart_to_json(restart: &NewLineage) -> Value {
     json!({ "lineage": restart.lineage, "evidence": restart.evidence.display().to_string() })
 }
 
-fn acknowledge(arguments: &Arguments, loaded: &Loaded, consumer: Option<&Consumer>, seq: i64) -> Ended {
+fn acknowledge(
+    arguments: &CliArgs,
+    loaded: &LoadedConfig,
+    consumer: Option<&ConsumerName>,
+    seq: i64,
+) -> CommandResult {
     let consumer = consumer.unwrap_or(&loaded.config.export.consumer);
-    let position = agent::acknowledge(loaded, consumer, seq)?;
+    let position = app::acknowledge(loaded, consumer, seq)?;
     let (name, acked) = (consumer.as_str(), position.acked_seq);
     if arguments.json {
         let exported = position.exported_seq;
-        say_json(&json!({ "consumer": name, "acked_seq": acked, "exported_seq": exported }))?;
+        print_json(&json!({ "consumer": name, "acked_seq": acked, "exported_seq": exported }))?;
     } else {
-        say(&format!("{name} has taken everything up to change {acked}\n"))?;
+        print(&format!("{name} has taken everything up to change {acked}\n"))?;
     }
     Ok(0)
 }
 
-fn forget(arguments: &Arguments, loaded: &Loaded, consumer: &Consumer) -> Ended {
-    let removed = agent::forget(loaded, consumer)?;
+fn forget(arguments: &CliArgs, loaded: &LoadedConfig, consumer: &ConsumerName) -> CommandResult {
+    let removed = app::forget_consumer(loaded, consumer)?;
     let name = consumer.as_str();
     if arguments.json {
-        say_json(&json!({ "consumer": name, "removed_packages": removed }))?;
+        print_json(&json!({ "consumer": name, "removed_packages": removed }))?;
     } else {
-        say(&format!("{name} is forgotten, and {removed} packages are removed\n"))?;
+        print(&format!("{name} is forgotten, and {removed} packages are removed\n"))?;
     }
     Ok(0)
 }
 
-fn list(arguments: &Arguments, loaded: &Loaded, consumer: Option<&Consumer>) -> Ended {
-    let listing = agent::list(loaded, consumer)?;
+fn list(arguments: &CliArgs, loaded: &LoadedConfig, consumer: Option<&ConsumerName>) -> CommandResult {
+    let listing = app::list_consumers(loaded, consumer)?;
     if arguments.json {
-        say_json(&listing_as_json(&listing))?;
+        print_json(&listing_to_json(&listing))?;
     } else {
-        say(&listing_in_words(&listing))?;
+        print(&listing_to_text(&listing))?;
     }
     Ok(0)
 }
 
-fn listing_in_words(listing: &Listing) -> String {
+fn listing_to_text(listing: &ConsumerList) -> String {
     if listing.consumers.is_empty() {
         return "nothing was handed on yet\n".into();
     }
     let mut text = String::new();
-    for Listed { name, position, waiting, packages } in &listing.consumers {
+    for ConsumerEntry { name, position, waiting, packages } in &listing.consumers {
         // Writing to a `String` cannot fail.
         let _ = writeln!(
             text,
             "{name}: {waiting} changes wait, packages reach {}, taken up to {}",
             position.exported_seq, position.acked_seq
         );
-        for (package, there) in packages {
-            let state = match (there, package.to_seq <= position.acked_seq) {
+        for (package, present) in packages {
+            let state = match (present, package.to_seq <= position.acked_seq) {
                 (false, _) => "its files are gone",
                 (true, true) => "taken",
                 (true, false) => "waits to be taken",
@@ -212,13 +219,13 @@ fn listing_in_words(listing: &Listing) -> String {
     text
 }
 
-fn listing_as_json(listing: &Listing) -> Value {
-    let package = |(package, there): &(Delivered, bool), acked: i64| {
-        let mut document = package_as_json(package);
+fn listing_to_json(listing: &ConsumerList) -> Value {
+    let package = |(package, present): &(PackageRecord, bool), acked: i64| {
+        let mut document = package_to_json(package);
         document["folder"] = json!(package.folder.display().to_string());
         document["created_at"] = json!(package.created_at.to_string());
         document["acked"] = json!(package.to_seq <= acked);
-        document["present"] = json!(there);
+        document["present"] = json!(present);
         document
     };
     json!({
@@ -230,7 +237,7 @@ fn listing_as_json(listing: &Listing) -> Value {
             "acked_seq": it.position.acked_seq,
             "exported_at": it.position.exported_at.map(|at| at.to_string()),
             "waiting": it.waiting,
-            "packages": it.packages.iter().map(|it2| package(it2, it.position.acked_seq)).collect::<Vec<_>>(),
+            "packages": it.packages.iter().map(|entry| package(entry, it.position.acked_seq)).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
     })
 }

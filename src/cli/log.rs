@@ -18,8 +18,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt as text, reload};
 
-use super::args::Arguments;
-use crate::agent::AgentError;
+use super::args::CliArgs;
+use crate::app::AppError;
 use crate::config;
 
 /// The service's name in the journal, and what its fields begin with there.
@@ -27,39 +27,42 @@ const IDENTIFIER: &str = "halosync";
 const FIELD_PREFIX: &str = "HALOSYNC";
 
 /// The log of a command: on stderr, as much as its flags say.
-pub(super) fn of_a_command(arguments: &Arguments) {
-    let log = Registry::default().with(filter(asked_for(arguments).unwrap_or("warn")));
-    if arguments.json { log.with(json()).init() } else { log.with(lines()).init() }
+pub(super) fn init_for_command(arguments: &CliArgs) {
+    let log = Registry::default().with(filter(level_from_flags(arguments).unwrap_or("warn")));
+    if arguments.json { log.with(json_layer()).init() } else { log.with(text_layer()).init() }
 }
 
 /// The log of the service: where and as much as its settings say.
-pub(super) fn of_the_service(arguments: &Arguments, settings: &config::Log) -> Result<Levels, AgentError> {
-    let asked_for = asked_for(arguments);
-    let (filter, handle) = reload::Layer::new(filter(asked_for.unwrap_or(&settings.level)));
+pub(super) fn init_for_service(
+    arguments: &CliArgs,
+    settings: &config::LogConfig,
+) -> Result<LogLevelHandle, AppError> {
+    let flag_level = level_from_flags(arguments);
+    let (filter, handle) = reload::Layer::new(filter(flag_level.unwrap_or(&settings.level)));
     let log = Registry::default().with(filter);
     match settings.format.as_str() {
-        "journald" => log.with(journal().map_err(no_journal)?).init(),
-        "auto" if !arguments.json && stderr_is_the_journal() => match journal() {
+        "journald" => log.with(journald_layer().map_err(journald_error)?).init(),
+        "auto" if !arguments.json && is_stderr_journald() => match journald_layer() {
             Ok(journal) => log.with(journal).init(),
-            Err(_) => log.with(lines()).init(),
+            Err(_) => log.with(text_layer()).init(),
         },
-        "json" => log.with(json()).init(),
-        _ if arguments.json => log.with(json()).init(),
-        _ => log.with(lines()).init(),
+        "json" => log.with(json_layer()).init(),
+        _ if arguments.json => log.with(json_layer()).init(),
+        _ => log.with(text_layer()).init(),
     }
-    Ok(Levels { handle, fixed: asked_for.is_some() })
+    Ok(LogLevelHandle { handle, set_by_flags: flag_level.is_some() })
 }
 
 /// The levels that are written, which new settings may change.
-pub(super) struct Levels {
+pub(super) struct LogLevelHandle {
     handle: reload::Handle<EnvFilter, Registry>,
     /// A flag was given, which counts for more than settings.
-    fixed: bool,
+    set_by_flags: bool,
 }
 
-impl Levels {
-    pub(super) fn follow(&self, settings: &config::Log) {
-        if !self.fixed {
+impl LogLevelHandle {
+    pub(super) fn apply_config(&self, settings: &config::LogConfig) {
+        if !self.set_by_flags {
             // It fails only where the log is gone, and the process with it.
             let _ = self.handle.reload(filter(&settings.level));
         }
@@ -67,7 +70,7 @@ impl Levels {
 }
 
 /// What the flags ask for, where they ask.
-fn asked_for(arguments: &Arguments) -> Option<&'static str> {
+fn level_from_flags(arguments: &CliArgs) -> Option<&'static str> {
     match (arguments.quiet, arguments.verbose) {
         (true, _) => Some("error"),
         (false, 0) => None,
@@ -85,37 +88,37 @@ fn filter(level: &str) -> EnvFilter {
 }
 
 /// Whether stderr leads to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
-fn stderr_is_the_journal() -> bool {
+fn is_stderr_journald() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
     let Ok(stderr) = rustix::fs::fstat(io::stderr()) else { return false };
     stream == format!("{}:{}", stderr.st_dev, stderr.st_ino)
 }
 
-fn journal() -> io::Result<tracing_journald::Layer> {
+fn journald_layer() -> io::Result<tracing_journald::Layer> {
     let layer = tracing_journald::layer()?;
     Ok(layer.with_syslog_identifier(IDENTIFIER.into()).with_field_prefix(Some(FIELD_PREFIX.into())))
 }
 
-fn no_journal(source: io::Error) -> AgentError {
-    AgentError::System { what: "a connection to the journal", source }
+fn journald_error(source: io::Error) -> AppError {
+    AppError::System { what: "a connection to the journal", source }
 }
 
 // A stderr that is gone must not end the program: the library would panic when it tells of it there.
 
-fn json<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
+fn json_layer<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
     text::layer().json().with_target(false).with_writer(io::stderr).log_internal_errors(false)
 }
 
-fn lines<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
-    let colours = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
-    let layer = text::layer().with_ansi(colours).with_writer(io::stderr).log_internal_errors(false);
-    layer.event_format(Line)
+fn text_layer<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
+    let use_colors = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let layer = text::layer().with_ansi(use_colors).with_writer(io::stderr).log_internal_errors(false);
+    layer.event_format(LineFormat)
 }
 
 /// A line: when, how serious, and the message.
-struct Line;
+struct LineFormat;
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
     N: for<'w> FormatFields<'w> + 'static,
@@ -129,14 +132,14 @@ where
         SystemTime.format_time(&mut out)?;
         let level = *event.metadata().level();
         if out.has_ansi_escapes() {
-            write!(out, " {}{level:>5}\x1b[0m ", colour(level))?;
+            write!(out, " {}{level:>5}\x1b[0m ", color(level))?;
         } else {
             write!(out, " {level:>5} ")?;
         }
         if Level::INFO < level {
             context.format_fields(out.by_ref(), event)?;
         } else {
-            let mut message = Message(String::new());
+            let mut message = MessageVisitor(String::new());
             event.record(&mut message);
             out.write_str(&message.0)?;
         }
@@ -144,7 +147,7 @@ where
     }
 }
 
-const fn colour(level: Level) -> &'static str {
+const fn color(level: Level) -> &'static str {
     match level {
         Level::ERROR => "\x1b[31m",
         Level::WARN => "\x1b[33m",
@@ -154,9 +157,9 @@ const fn colour(level: Level) -> &'static str {
 }
 
 /// The message of an event, fit for a terminal.
-struct Message(String);
+struct MessageVisitor(String);
 
-impl Visit for Message {
+impl Visit for MessageVisitor {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             self.0 = super::printable(&format!("{value:?}"));

@@ -4,8 +4,8 @@
 
 mod args;
 mod check;
-mod complaint;
 mod demo;
+mod error_output;
 mod export;
 mod log;
 mod manual;
@@ -23,8 +23,8 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::agent::{self, AgentError, Signal};
-use args::{Arguments, Color, Command};
+use crate::app::{self, AppError, Signal};
+use args::{CliArgs, Color, Command};
 use clap::Parser as _;
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
@@ -34,10 +34,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     // What cannot be read cannot say how it wants to be answered either, so this is looked for by hand.
     let as_json = arguments.iter().take_while(|it| *it != "--").any(|it| it == "--json");
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match CliArgs::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         // Help and version are data, everything else is an error; clap knows which is which.
-        Err(error) if error.use_stderr() => return ExitCode::from(complaint::misunderstood(&error, as_json)),
+        Err(error) if error.use_stderr() => {
+            return ExitCode::from(error_output::print_usage_error(&error, as_json));
+        }
         Err(data) => {
             let _ = data.print();
             return ExitCode::SUCCESS;
@@ -53,67 +55,67 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     // The service has settings of its own for its log.
     if !matches!(arguments.command, Command::Run) {
-        log::of_a_command(&arguments);
+        log::init_for_command(&arguments);
     }
     match dispatch(&arguments) {
         Ok(status) => ExitCode::from(status),
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(Failure::Output(error)) => {
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CommandError::Output(error)) => {
             let _ = writeln!(io::stderr(), "error: cannot write the output: {error}");
             ExitCode::from(74)
         }
-        Err(Failure::Agent(error)) => {
-            complaint::complain(&error, arguments.json);
+        Err(CommandError::Agent(error)) => {
+            error_output::print_error(&error, arguments.json);
             ExitCode::from(error.exit_status())
         }
     }
 }
 
 /// Why a command ended early.
-enum Failure {
-    Agent(AgentError),
+enum CommandError {
+    Agent(AppError),
     Output(io::Error),
 }
 
-impl<E: Into<AgentError>> From<E> for Failure {
+impl<E: Into<AppError>> From<E> for CommandError {
     fn from(error: E) -> Self {
-        Failure::Agent(error.into())
+        CommandError::Agent(error.into())
     }
 }
 
 /// The status of a command that came to its end, or why it did not.
-type Ended = Result<u8, Failure>;
+type CommandResult = Result<u8, CommandError>;
 
-fn dispatch(arguments: &Arguments) -> Ended {
-    let load = || agent::load(arguments.config.as_deref());
+fn dispatch(arguments: &CliArgs) -> CommandResult {
+    let load = || app::load(arguments.config.as_deref());
     match &arguments.command {
         Command::Init { file } => {
-            agent::init(file)?;
-            say(&format!("wrote {}\n", file.display()))?;
+            app::init(file)?;
+            print(&format!("wrote {}\n", file.display()))?;
             Ok(0)
         }
         Command::Check { offline } => check::check(arguments, *offline),
-        Command::Sync(wish) => sync::sync(arguments, &load()?, wish),
+        Command::Sync(args) => sync::sync(arguments, &load()?, args),
         Command::Run => service::run(arguments, load()?),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
-        Command::Reset(wish) => reset::reset(arguments, &load()?, wish),
+        Command::Reset(args) => reset::reset(arguments, &load()?, args),
         Command::Export(export) => export::export(arguments, load, export),
-        Command::Demo(demo) => demo::demo(arguments, demo),
-        Command::Simulate(simulate) => simulate::simulate(arguments, simulate),
+        Command::Demo(args) => demo::demo(arguments, args),
+        Command::Simulate(args) => simulate::simulate(arguments, args),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { dir } => manual::man(dir.as_deref()),
     }
 }
 
 /// Writes data to stdout.
-fn say(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), CommandError> {
     let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CommandError::Output)
 }
 
 /// Writes one JSON document to stdout.
-fn say_json(value: &serde_json::Value) -> Result<(), Failure> {
-    say(&format!("{value:#}\n"))
+fn print_json(value: &serde_json::Value) -> Result<(), CommandError> {
+    print(&format!("{value:#}\n"))
 }
 
 /// Text from the server, fit for a terminal: control characters would be obeyed there.
@@ -138,10 +140,10 @@ const THREADS_MIN: usize = 2;
 const BLOCKING_THREADS_MAX: usize = 16;
 
 /// How long the end of the program waits for what it no longer needs.
-const PATIENCE: Duration = Duration::from_secs(1);
+const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs asynchronous work.
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let threads = std::thread::available_parallelism().map_or(THREADS_MAX, NonZero::get);
     let threads = threads.clamp(THREADS_MIN, THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -149,10 +151,10 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
-        .map_err(|source| AgentError::System { what: "a runtime", source })?;
+        .map_err(|source| AppError::System { what: "a runtime", source })?;
     let done = runtime.block_on(work);
     // A thread that waits for the database would hold up the end for as long.
-    runtime.shutdown_timeout(PATIENCE);
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
     done
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::Arguments;
+use super::args::CliArgs;
 use crate::sync::Progress;
 
-struct Bar(ProgressBar);
+struct TerminalProgress(ProgressBar);
 
-impl Progress for Bar {
+impl Progress for TerminalProgress {
     fn received(&self, rows: u64, total: Option<u64>) {
         if let Some(total) = total {
             self.0.set_length(total.max(rows));
@@ -20,14 +20,14 @@ impl Progress for Bar {
     }
 }
 
-impl Drop for Bar {
+impl Drop for TerminalProgress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
 }
 
 /// A bar where a person looks on, else nothing.
-pub(super) fn progress(arguments: &Arguments) -> Arc<dyn Progress> {
+pub(super) fn progress(arguments: &CliArgs) -> Arc<dyn Progress> {
     if arguments.json || arguments.quiet || !std::io::stderr().is_terminal() {
         return Arc::new(());
     }
@@ -38,5 +38,5 @@ pub(super) fn progress(arguments: &Arguments) -> Arc<dyn Progress> {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(100));
-    Arc::new(Bar(bar))
+    Arc::new(TerminalProgress(bar))
 }

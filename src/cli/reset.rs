@@ -2,27 +2,27 @@
 
 use serde_json::json;
 
-use super::args::{Arguments, Reset};
-use super::{Ended, printable, say, say_json};
-use crate::agent::{self, Loaded};
+use super::args::{CliArgs, ResetArgs};
+use super::{CommandResult, print, print_json, printable};
+use crate::app::{self, LoadedConfig};
 
-pub(super) fn reset(arguments: &Arguments, loaded: &Loaded, wish: &Reset) -> Ended {
-    let done = agent::reset(loaded, wish.to, &wish.reason)?;
+pub(super) fn reset(arguments: &CliArgs, loaded: &LoadedConfig, args: &ResetArgs) -> CommandResult {
+    let done = app::reset(loaded, args.to, &args.reason)?;
     if arguments.json {
-        say_json(&json!({
+        print_json(&json!({
             "database": loaded.config.store.path.display().to_string(),
             "from": done.from.to_string(),
             "to": done.to.to_string(),
-            "reason": wish.reason,
+            "reason": args.reason,
         }))?;
     } else {
-        say(&format!(
+        print(&format!(
             "the watermark went back\n  from       {}\n  to         {}\n  reason     {}\n  \
              The rows stay. The next sync asks for what was updated since {}, or before.\n",
             done.from,
             done.to,
-            printable(&wish.reason),
-            done.asks_from,
+            printable(&args.reason),
+            done.next_scan_from,
         ))?;
     }
     Ok(0)

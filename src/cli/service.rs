@@ -1,15 +1,15 @@
 //! `halosync run`.
 
-use super::args::Arguments;
-use super::{Ended, block_on, log};
-use crate::agent::{self, Loaded};
+use super::args::CliArgs;
+use super::{CommandResult, block_on, log};
+use crate::app::{self, LoadedConfig};
 
-pub(super) fn run(arguments: &Arguments, loaded: Loaded) -> Ended {
-    let level = log::of_the_service(arguments, &loaded.config.log)?;
-    agent::end_on_panic();
+pub(super) fn run(arguments: &CliArgs, loaded: LoadedConfig) -> CommandResult {
+    let log_level = log::init_for_service(arguments, &loaded.config.log)?;
+    app::abort_on_panic();
     block_on(async {
-        let heed = |config: &crate::config::Config| level.follow(&config.log);
-        Ok(agent::run(loaded, arguments.config.clone(), heed).await?)
+        let apply_config = |config: &crate::config::Config| log_level.apply_config(&config.log);
+        Ok(app::run_service(loaded, arguments.config.clone(), apply_config).await?)
     })?;
     Ok(0)
 }

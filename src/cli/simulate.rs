@@ -2,40 +2,40 @@
 
 use serde_json::json;
 
-use super::args::{Arguments, Simulate};
-use super::complaint::misunderstood;
-use super::{Ended, block_on, say, say_json, stop_signal};
-use crate::agent::AgentError;
-use crate::simulator::{Fault, Knobs, Settings, Simulator};
+use super::args::{CliArgs, SimulateArgs};
+use super::error_output::print_usage_error;
+use super::{CommandResult, block_on, print, print_json, stop_signal};
+use crate::app::AppError;
+use crate::simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
 
-pub(super) fn simulate(arguments: &Arguments, simulate: &Simulate) -> Ended {
-    if simulate.knob.iter().any(|knob| knob == "help") {
-        say(&Knobs::markdown())?;
+pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResult {
+    if args.knob.iter().any(|knob| knob == "help") {
+        print(&Knobs::markdown())?;
         return Ok(0);
     }
-    if simulate.fault.iter().any(|fault| fault == "help") {
-        say(&Fault::markdown())?;
+    if args.fault.iter().any(|fault| fault == "help") {
+        print(&ServerFault::markdown())?;
         return Ok(0);
     }
-    let settings = match settings(simulate) {
+    let settings = match settings_from_args(args) {
         Ok(settings) => settings,
-        Err(wrong) => {
+        Err(message) => {
             // A wrong word on the command line, in the manner of all others.
-            let error = clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{wrong}\n"));
-            return Ok(misunderstood(&error, arguments.json));
+            let error = clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{message}\n"));
+            return Ok(print_usage_error(&error, arguments.json));
         }
     };
     block_on(async {
         let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
-        let simulator = Simulator::start(settings).await.map_err(AgentError::Serve)?;
+        let simulator = Simulator::start(settings).await.map_err(AppError::Serve)?;
         let url = simulator.url();
         if arguments.json {
-            say_json(&json!({ "url": url, "client_id": id, "client_secret": secret }))?;
+            print_json(&json!({ "url": url, "client_id": id, "client_secret": secret }))?;
         } else {
-            say(&format!(
+            print(&format!(
                 "a simulated HaloITSM with {} tickets at {url}\n  client id {id}, secret {secret}\n  \
                  what it can be told: curl {url}/_sim\n",
-                simulate.tickets
+                args.tickets
             ))?;
         }
         stop_signal().await;
@@ -44,25 +44,25 @@ pub(super) fn simulate(arguments: &Arguments, simulate: &Simulate) -> Ended {
     })
 }
 
-fn settings(simulate: &Simulate) -> Result<Settings, String> {
+fn settings_from_args(args: &SimulateArgs) -> Result<SimulatorSettings, String> {
     let mut knobs = Knobs::default();
-    for knob in &simulate.knob {
+    for knob in &args.knob {
         knobs.set(knob).map_err(|error| error.to_string())?;
     }
-    let faults = simulate.fault.iter().map(|fault| Fault::read(fault).map_err(|error| error.to_string()));
-    if !simulate.listen.ip().is_loopback() {
-        let listen = simulate.listen;
+    let faults = args.fault.iter().map(|fault| ServerFault::parse(fault).map_err(|error| error.to_string()));
+    if !args.listen.ip().is_loopback() {
+        let listen = args.listen;
         return Err(format!(
             "--listen must be an address that only this machine reaches, such as 127.0.0.1:8180, not {listen}"
         ));
     }
-    Ok(Settings {
-        listen: simulate.listen,
-        seed: simulate.seed,
-        tickets: simulate.tickets,
-        tenant: simulate.tenant.clone(),
+    Ok(SimulatorSettings {
+        listen: args.listen,
+        seed: args.seed,
+        tickets: args.tickets,
+        tenant: args.tenant.clone(),
         knobs,
         faults: faults.collect::<Result<_, _>>()?,
-        ..Settings::default()
+        ..SimulatorSettings::default()
     })
 }

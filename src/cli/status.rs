@@ -6,50 +6,50 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::args::Arguments;
-use super::{Ended, printable, say, say_json};
-use crate::agent::{self, Loaded, Standing};
-use crate::ticket::Stamp;
+use super::args::CliArgs;
+use super::{CommandResult, print, print_json, printable};
+use crate::app::{self, LoadedConfig, StatusReport};
+use crate::ticket::Timestamp;
 
-pub(super) fn status(arguments: &Arguments, loaded: &Loaded, max_age: Option<Duration>) -> Ended {
-    let standing = agent::status(loaded)?;
-    let fresh = max_age.is_none_or(|max| is_fresh(&standing, max));
+pub(super) fn status(arguments: &CliArgs, loaded: &LoadedConfig, max_age: Option<Duration>) -> CommandResult {
+    let status = app::status(loaded)?;
+    let fresh = max_age.is_none_or(|max| is_fresh(&status, max));
     if arguments.json {
-        say_json(&as_json(&standing, fresh))?;
+        print_json(&to_json(&status, fresh))?;
     } else {
-        say(&in_words(&standing))?;
+        print(&to_text(&status))?;
     }
     Ok(if fresh { 0 } else { 4 })
 }
 
 /// Up to here a write-ahead log is as large as SQLite lets it become by itself, in bytes.
-const LARGE_LOG: u64 = 8 << 20;
+const LARGE_WAL_BYTES: u64 = 8 << 20;
 
 fn megabytes(bytes: u64) -> String {
     let tenths = bytes.div_ceil(100_000);
     format!("{}.{} MB", tenths / 10, tenths % 10)
 }
 
-fn is_fresh(standing: &Standing, max: Duration) -> bool {
+fn is_fresh(status: &StatusReport, max: Duration) -> bool {
     let max = TimeDelta::from_std(max).unwrap_or(TimeDelta::MAX);
-    age(standing, standing.health.last_complete_at).is_some_and(|age| age <= max)
+    age(status, status.health.last_complete_at).is_some_and(|age| age <= max)
 }
 
-fn age(standing: &Standing, at: Option<Stamp>) -> Option<TimeDelta> {
-    at.map(|at| standing.now.instant() - at.instant())
+fn age(status: &StatusReport, at: Option<Timestamp>) -> Option<TimeDelta> {
+    at.map(|at| status.now.instant() - at.instant())
 }
 
 /// `2026-11-22T12:00:00.000Z (5m ago)`, or `never`.
-fn when(standing: &Standing, at: Option<Stamp>) -> String {
-    let Some((at, age)) = at.zip(age(standing, at)) else { return "never".into() };
+fn format_time_with_age(status: &StatusReport, at: Option<Timestamp>) -> String {
+    let Some((at, age)) = at.zip(age(status, at)) else { return "never".into() };
     let ago = Duration::from_secs(u64::try_from(age.num_seconds()).unwrap_or(0));
     format!("{at} ({} ago)", humantime::format_duration(ago))
 }
 
-fn in_words(standing: &Standing) -> String {
-    let health = &standing.health;
-    let mark = health.watermark.as_ref();
-    let state = match mark.map(|mark| mark.state.word()) {
+fn to_text(status: &StatusReport) -> String {
+    let health = &status.health;
+    let watermark = health.watermark.as_ref();
+    let state = match watermark.map(|mark| mark.state.as_str()) {
         Some("following") => "following: the copy was complete once, changes are followed",
         Some(_) => "filling: the copy has never been complete",
         None => "empty: nothing was copied yet",
@@ -59,62 +59,65 @@ fn in_words(standing: &Standing) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "{name:<16} {value}");
     };
-    line("database", standing.database.display().to_string());
-    let holders = &standing.holders;
-    let agent = holders.agent.map_or("not running".to_owned(), |pid| format!("at work, pid {pid}"));
-    line("agent", agent);
-    line("server", mark.map_or("none".into(), |mark| printable(&mark.scope.server)));
+    line("database", status.database.display().to_string());
+    let holders = &status.holders;
+    let service = holders.writer.map_or("not running".to_owned(), |pid| format!("at work, pid {pid}"));
+    line("agent", service);
+    line("server", watermark.map_or("none".into(), |mark| printable(&mark.scope.server)));
     line("state", state.into());
-    line("complete until", when(standing, mark.and_then(|mark| mark.covered_until)));
-    line("last complete", when(standing, health.last_complete_at));
-    let full = health.last_full.as_ref();
-    let proven = full.map_or(String::new(), |walk| format!(", {}", walk.outcome));
-    line("last full walk", when(standing, full.map(|walk| walk.ended_at)) + &proven);
-    if let Some(walk) = &health.last_walk {
-        let figures = &walk.figures;
-        let counted = figures.record_count.map_or("no count".to_owned(), |count| count.to_string());
-        let again =
-            if 1 < figures.readings { format!(", read {} times", figures.readings) } else { String::new() };
+    line("complete until", format_time_with_age(status, watermark.and_then(|mark| mark.covered_until)));
+    line("last complete", format_time_with_age(status, health.last_complete_at));
+    let full = health.last_full_scan.as_ref();
+    let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome));
+    line("last full walk", format_time_with_age(status, full.map(|scan| scan.ended_at)) + &full_outcome);
+    if let Some(scan) = &health.last_scan {
+        let stats = &scan.stats;
+        let server_count = stats.record_count.map_or("no count".to_owned(), |count| count.to_string());
+        let reads_note =
+            if 1 < stats.reads { format!(", read {} times", stats.reads) } else { String::new() };
         line(
             "last walk",
             format!(
-                "{}, {}: {} tickets, the server counts {counted}{again}",
-                walk.kind, walk.outcome, figures.unique_ids
+                "{}, {}: {} tickets, the server counts {server_count}{reads_note}",
+                scan.kind, scan.outcome, stats.unique_ids
             ),
         );
     }
-    if let Some(walk) = &health.unfinished {
-        let received = walk.place.ids.len() + walk.read_before.len();
-        let since = when(standing, Some(walk.started_at));
+    if let Some(scan) = &health.interrupted_scan {
+        let received = scan.checkpoint.ids.len() + scan.earlier_list_ids.len();
+        let since = format_time_with_age(status, Some(scan.started_at));
         line(
             "interrupted walk",
             format!("{received} tickets received since {since}; it goes on with the next full walk"),
         );
     }
-    for it in &health.verdicts {
+    for it in &health.probes {
         let details = it.details.as_deref().map_or(String::new(), |it| format!(": {}", printable(it)));
-        let since = when(standing, Some(it.decided_at));
-        line(&it.question.replace('_', " "), format!("{}{details}; since {since}", it.verdict));
+        let since = format_time_with_age(status, Some(it.probed_at));
+        line(&it.probe.replace('_', " "), format!("{}{details}; since {since}", it.result));
     }
-    line("newest update", when(standing, mark.and_then(|mark| mark.newest_seen)));
+    line("newest update", format_time_with_age(status, watermark.and_then(|mark| mark.newest_seen)));
     line("tickets", health.tickets.to_string());
     line("changes", health.last_seq.to_string());
     line(
         "open questions",
-        format!("{} debts, {} absences, {} rejects", health.debts, health.absences, health.rejects),
+        format!(
+            "{} debts, {} absences, {} rejects",
+            health.pending_fetches, health.unlisted_tickets, health.rejects
+        ),
     );
     if 0 < health.unreadable {
         line("unreadable", format!("the server refuses the custom fields of {} tickets", health.unreadable));
     }
-    line("size", format!("{}, log {}", megabytes(standing.database_bytes), megabytes(standing.wal_bytes)));
-    if LARGE_LOG < standing.wal_bytes {
+    line("size", format!("{}, log {}", megabytes(status.database_bytes), megabytes(status.wal_bytes)));
+    if LARGE_WAL_BYTES < status.wal_bytes {
         for reader in &holders.readers {
             let program =
                 reader.program.as_deref().map_or(String::new(), |it| format!(" ({})", printable(it)));
             line("reader", format!("pid {}{program} keeps the log from shrinking", reader.pid));
         }
     }
-    for (consumer, position, waiting) in &standing.consumers {
+    for (consumer, position, waiting) in &status.consumers {
         let acked = position.acked_seq;
         line(
             "consumer",
@@ -139,56 +142,56 @@ fn in_words(standing: &Standing) -> String {
     text
 }
 
-fn as_json(standing: &Standing, fresh: bool) -> Value {
-    let health = &standing.health;
-    let mark = health.watermark.as_ref();
-    let spelled = |at: Option<Stamp>| at.map(|at| at.to_string());
-    let age_seconds = |at| age(standing, at).map(|age| age.num_seconds());
+fn to_json(status: &StatusReport, fresh: bool) -> Value {
+    let health = &status.health;
+    let watermark = health.watermark.as_ref();
+    let format_time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let age_seconds = |at| age(status, at).map(|age| age.num_seconds());
     json!({
-        "database": standing.database.display().to_string(),
+        "database": status.database.display().to_string(),
         "fresh": fresh,
-        "agent_pid": standing.holders.agent,
-        "database_bytes": standing.database_bytes,
-        "wal_bytes": standing.wal_bytes,
-        "readers": standing.holders.readers.iter().map(|reader| json!({
+        "agent_pid": status.holders.writer,
+        "database_bytes": status.database_bytes,
+        "wal_bytes": status.wal_bytes,
+        "readers": status.holders.readers.iter().map(|reader| json!({
             "pid": reader.pid,
             "program": reader.program,
         })).collect::<Vec<_>>(),
-        "state": mark.map_or("empty", |mark| mark.state.word()),
-        "server": mark.map(|mark| &mark.scope.server),
-        "covered_until": spelled(mark.and_then(|mark| mark.covered_until)),
-        "covered_age_seconds": age_seconds(mark.and_then(|mark| mark.covered_until)),
-        "newest_seen": spelled(mark.and_then(|mark| mark.newest_seen)),
-        "last_complete_at": spelled(health.last_complete_at),
+        "state": watermark.map_or("empty", |mark| mark.state.as_str()),
+        "server": watermark.map(|mark| &mark.scope.server),
+        "covered_until": format_time(watermark.and_then(|mark| mark.covered_until)),
+        "covered_age_seconds": age_seconds(watermark.and_then(|mark| mark.covered_until)),
+        "newest_seen": format_time(watermark.and_then(|mark| mark.newest_seen)),
+        "last_complete_at": format_time(health.last_complete_at),
         "last_complete_age_seconds": age_seconds(health.last_complete_at),
-        "last_full_at": spelled(health.last_full.as_ref().map(|walk| walk.ended_at)),
-        "last_full_outcome": health.last_full.as_ref().map(|walk| &walk.outcome),
-        "last_walk": health.last_walk.as_ref().map(|walk| json!({
-            "kind": walk.kind,
-            "outcome": walk.outcome,
-            "pages": walk.figures.pages,
-            "unique_ids": walk.figures.unique_ids,
-            "record_count": walk.figures.record_count,
-            "count_fell": walk.figures.count_fell,
-            "readings": walk.figures.readings,
+        "last_full_at": format_time(health.last_full_scan.as_ref().map(|scan| scan.ended_at)),
+        "last_full_outcome": health.last_full_scan.as_ref().map(|scan| &scan.outcome),
+        "last_walk": health.last_scan.as_ref().map(|scan| json!({
+            "kind": scan.kind,
+            "outcome": scan.outcome,
+            "pages": scan.stats.pages,
+            "unique_ids": scan.stats.unique_ids,
+            "record_count": scan.stats.record_count,
+            "count_fell": scan.stats.count_fell,
+            "readings": scan.stats.reads,
         })),
-        "interrupted_walk": health.unfinished.as_ref().map(|walk| json!({
-            "started_at": walk.started_at.to_string(),
-            "received": walk.place.ids.len() + walk.read_before.len(),
+        "interrupted_walk": health.interrupted_scan.as_ref().map(|scan| json!({
+            "started_at": scan.started_at.to_string(),
+            "received": scan.checkpoint.ids.len() + scan.earlier_list_ids.len(),
         })),
         "tickets": health.tickets,
         "last_seq": health.last_seq,
-        "debts": health.debts,
+        "debts": health.pending_fetches,
         "unreadable": health.unreadable,
-        "absences": health.absences,
+        "absences": health.unlisted_tickets,
         "rejects": health.rejects,
-        "verdicts": health.verdicts.iter().map(|it| json!({
-            "question": it.question,
-            "verdict": it.verdict,
+        "verdicts": health.probes.iter().map(|it| json!({
+            "question": it.probe,
+            "verdict": it.result,
             "details": it.details,
-            "decided_at": it.decided_at.to_string(),
+            "decided_at": it.probed_at.to_string(),
         })).collect::<Vec<_>>(),
-        "consumers": standing.consumers.iter().map(|(name, position, waiting)| json!({
+        "consumers": status.consumers.iter().map(|(name, position, waiting)| json!({
             "name": name,
             "exported_seq": position.exported_seq,
             "acked_seq": position.acked_seq,

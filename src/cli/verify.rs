@@ -5,30 +5,30 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::args::Arguments;
-use super::{Ended, printable, say, say_json};
-use crate::agent::{Verdict, verify as judged};
+use super::args::CliArgs;
+use super::{CommandResult, print, print_json, printable};
+use crate::app::{VerifyReport, verify as judged};
 
-pub(super) fn verify(arguments: &Arguments, dir: &Path, expected: Option<i64>) -> Ended {
-    let verdict = judged(dir, expected)?;
+pub(super) fn verify(arguments: &CliArgs, dir: &Path, expected_seq: Option<i64>) -> CommandResult {
+    let report = judged(dir, expected_seq)?;
     if arguments.json {
-        say_json(&as_json(&verdict))?;
+        print_json(&to_json(&report))?;
     } else {
-        say(&in_words(&verdict))?;
+        print(&to_text(&report))?;
     }
-    Ok(if verdict.findings.is_empty() { 0 } else { 65 })
+    Ok(if report.findings.is_empty() { 0 } else { 65 })
 }
 
-fn in_words(verdict: &Verdict) -> String {
+fn to_text(report: &VerifyReport) -> String {
     let mut text = String::new();
-    for chain in &verdict.chains {
+    for chain in &report.chains {
         let consumer = chain.consumer.as_deref().map_or(String::new(), |name| format!(" for {name}"));
-        let aged =
+        let aged_out_note =
             if chain.from_seq == 0 { "" } else { "; what came before has aged out, or was taken away" };
         let what = match chain.kind {
             "snapshot" => format!("a snapshot{consumer} at change {}", chain.to_seq),
             _ => format!(
-                "{} package{}{consumer}, changes after {} up to {}{aged}",
+                "{} package{}{consumer}, changes after {} up to {}{aged_out_note}",
                 chain.packages,
                 if chain.packages == 1 { "" } else { "s" },
                 chain.from_seq,
@@ -44,21 +44,21 @@ fn in_words(verdict: &Verdict) -> String {
             chain.rows
         );
     }
-    for finding in &verdict.findings {
+    for finding in &report.findings {
         let path = printable(&finding.path.display().to_string());
-        let _ = writeln!(text, "{}: {path}: {}", finding.problem.word(), printable(&finding.what));
+        let _ = writeln!(text, "{}: {path}: {}", finding.problem.as_str(), printable(&finding.message));
     }
-    text.push_str(match verdict.findings.len() {
+    text.push_str(match report.findings.len() {
         0 => "everything is there, once, and unaltered\n",
         _ => "this cannot be trusted as it is\n",
     });
     text
 }
 
-fn as_json(verdict: &Verdict) -> Value {
+fn to_json(report: &VerifyReport) -> Value {
     json!({
-        "ok": verdict.findings.is_empty(),
-        "chains": verdict.chains.iter().map(|chain| json!({
+        "ok": report.findings.is_empty(),
+        "chains": report.chains.iter().map(|chain| json!({
             "path": chain.path.display().to_string(),
             "kind": chain.kind,
             "consumer": chain.consumer,
@@ -68,10 +68,10 @@ fn as_json(verdict: &Verdict) -> Value {
             "to_seq": chain.to_seq,
             "rows": chain.rows,
         })).collect::<Vec<_>>(),
-        "problems": verdict.findings.iter().map(|finding| json!({
-            "problem": finding.problem.word(),
+        "problems": report.findings.iter().map(|finding| json!({
+            "problem": finding.problem.as_str(),
             "path": finding.path.display().to_string(),
-            "what": finding.what,
+            "what": finding.message,
         })).collect::<Vec<_>>(),
     })
 }

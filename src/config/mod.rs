@@ -3,10 +3,10 @@
 //! Pure: text in, settings or all that is wrong with them out. Who reads the file and the secret is
 //! [`crate::agent`]'s business.
 
+mod format;
 mod quantity;
 mod reader;
 mod server;
-mod style;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
-pub use quantity::{RateLimit, Schedule};
-pub use reader::Problem;
-pub use server::{ServerUrl, safe};
-pub use style::{Format, Newlines, Style};
+pub use format::{Format, FormatOptions, Newlines};
+pub use quantity::{ExportSchedule, RateLimit};
+pub use reader::ConfigProblem;
+pub use server::{ServerUrl, check_safe_url};
 
-use crate::retry::Policy;
-use reader::Reader;
+use crate::retry::RetryPolicy;
+use reader::ConfigReader;
 
 /// The commented example, which `init` writes.
 pub const EXAMPLE: &str = include_str!("../../agent.toml.example");
@@ -35,22 +35,22 @@ const EXAMPLE_CLIENT: &str = "00000000-0000-0000-0000-000000000000";
 #[derive(Debug)]
 pub struct Config {
     /// `[halo]`
-    pub halo: Halo,
+    pub halo: HaloConfig,
     /// `[sync]`
-    pub sync: Sync,
+    pub sync: SyncConfig,
     /// `[store]`
-    pub store: Store,
+    pub store: StoreConfig,
     /// `[export]`
-    pub export: Export,
+    pub export: ExportConfig,
     /// `[log]`
-    pub log: Log,
+    pub log: LogConfig,
     /// `[metrics]`
-    pub metrics: Metrics,
+    pub metrics: MetricsConfig,
 }
 
 /// `[halo]`: the server and how to ask it.
 #[derive(Debug)]
-pub struct Halo {
+pub struct HaloConfig {
     /// Where it is.
     pub server: ServerUrl,
     /// The tenant, where one is configured.
@@ -76,7 +76,7 @@ pub struct Halo {
     /// Requests at a time.
     pub parallel_requests: u32,
     /// When to ask again.
-    pub retry: Policy,
+    pub retry: RetryPolicy,
     /// The promise of how often the server is asked.
     pub rate_limit: RateLimit,
     /// Whether custom fields are copied.
@@ -100,7 +100,7 @@ pub enum SecretSource {
 
 /// `[sync]`: when and how to walk.
 #[derive(Debug)]
-pub struct Sync {
+pub struct SyncConfig {
     /// Between two passes of the service.
     pub interval: Duration,
     /// By what share the interval is spread.
@@ -117,7 +117,7 @@ pub struct Sync {
 
 /// `[store]`: the database.
 #[derive(Debug)]
-pub struct Store {
+pub struct StoreConfig {
     /// The file.
     pub path: PathBuf,
     /// Whether `tickets_fts` is kept.
@@ -134,24 +134,24 @@ pub struct Store {
 
 /// `[export]`: the files.
 #[derive(Debug)]
-pub struct Export {
+pub struct ExportConfig {
     /// The folder.
     pub dir: PathBuf,
     /// The format.
     pub format: Format,
     /// When packages are made without being asked for.
-    pub schedule: Schedule,
+    pub schedule: ExportSchedule,
     /// For whom.
-    pub consumer: Consumer,
+    pub consumer: ConsumerName,
     /// Whether a package counts as taken as soon as it is made.
-    pub ack: Ack,
+    pub ack: AckMode,
     /// How long acknowledged packages are kept.
     pub keep: Duration,
 }
 
 /// When a package counts as taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ack {
+pub enum AckMode {
     /// When `export ack` says so.
     Manual,
     /// As soon as it is made.
@@ -160,21 +160,21 @@ pub enum Ack {
 
 /// The name of a consumer: `[a-z0-9][a-z0-9_-]{0,63}`, so that it is safe as a folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Consumer(String);
+pub struct ConsumerName(String);
 
-impl Consumer {
+impl ConsumerName {
     /// What a name must look like.
     pub const RULE: &'static str =
         "a name of 1 to 64 characters a-z, 0-9, `_` and `-` that begins with a letter or digit";
 
     /// Checks a name.
     #[must_use]
-    pub fn parse(name: &str) -> Option<Consumer> {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let good = (1..=64).contains(&name.len())
-            && name.bytes().all(|byte| plain(byte) || byte == b'_' || byte == b'-')
-            && name.bytes().next().is_some_and(plain);
-        good.then(|| Consumer(name.to_owned()))
+    pub fn parse(name: &str) -> Option<ConsumerName> {
+        let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_valid = (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| is_alphanumeric(byte) || byte == b'_' || byte == b'-')
+            && name.bytes().next().is_some_and(is_alphanumeric);
+        is_valid.then(|| ConsumerName(name.to_owned()))
     }
 
     /// The name.
@@ -186,7 +186,7 @@ impl Consumer {
 
 /// `[log]`
 #[derive(Debug)]
-pub struct Log {
+pub struct LogConfig {
     /// The least level that is written.
     pub level: String,
     /// How.
@@ -195,7 +195,7 @@ pub struct Log {
 
 /// `[metrics]`
 #[derive(Debug)]
-pub struct Metrics {
+pub struct MetricsConfig {
     /// Address of the metrics and health endpoints, or none.
     pub listen: Option<SocketAddr>,
     /// File that metrics are written to, or none.
@@ -215,21 +215,21 @@ impl Config {
         text: &str,
         folder: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Config, Vec<Problem>> {
+    ) -> Result<Config, Vec<ConfigProblem>> {
         let environment: BTreeMap<_, _> =
             environment.into_iter().filter(|(name, _)| name.starts_with("HALOSYNC_")).collect();
-        let mut reader = Reader::new(file, text, &environment)?;
+        let mut reader = ConfigReader::new(file, text, &environment)?;
         let from_environment = environment.contains_key("HALOSYNC_HALO__CLIENT_SECRET");
         let halo = halo(&mut reader, folder, from_environment);
         let config = (
             sync(&mut reader),
             store(&mut reader, folder),
             export(&mut reader, folder),
-            Log {
+            LogConfig {
                 level: choice(&mut reader, "log", "level", &["info", "error", "warn", "debug", "trace"]),
                 format: choice(&mut reader, "log", "format", &["auto", "text", "json", "journald"]),
             },
-            Metrics {
+            MetricsConfig {
                 listen: listen(&mut reader),
                 textfile: path(&mut reader, "metrics", "textfile", folder),
             },
@@ -245,29 +245,38 @@ impl Config {
     }
 }
 
-fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Option<Halo> {
+fn halo(reader: &mut ConfigReader<'_>, folder: &Path, from_environment: bool) -> Option<HaloConfig> {
     const HALO: &str = "halo";
     let server = match reader.optional_text(HALO, "server_url") {
         None => {
-            if !reader.is_given(HALO, "server_url") {
-                reader.problem(HALO, "server_url", "is missing: the address of the Resource Server");
+            if !reader.is_set(HALO, "server_url") {
+                reader.add_problem(HALO, "server_url", "is missing: the address of the Resource Server");
             }
             None
         }
-        Some(text) => ServerUrl::parse(&text).map_err(|what| reader.problem(HALO, "server_url", what)).ok(),
+        Some(text) => {
+            ServerUrl::parse(&text).map_err(|message| reader.add_problem(HALO, "server_url", message)).ok()
+        }
     };
     if server.as_ref().is_some_and(|server| server.as_str() == EXAMPLE_SERVER) {
-        reader.problem(HALO, "server_url", "is still that of the example: set it to your Resource Server");
+        reader.add_problem(
+            HALO,
+            "server_url",
+            "is still that of the example: set it to your Resource Server",
+        );
     }
-    let auth_url = reader
-        .optional_text(HALO, "auth_url")
-        .filter(|it| !it.is_empty())
-        .and_then(|text| server::address(&text).map_err(|what| reader.problem(HALO, "auth_url", what)).ok());
+    let auth_url = reader.optional_text(HALO, "auth_url").filter(|it| !it.is_empty()).and_then(|text| {
+        server::parse_safe_url(&text).map_err(|message| reader.add_problem(HALO, "auth_url", message)).ok()
+    });
     let client_id = reader.text(HALO, "client_id", "");
     if client_id.trim().is_empty() {
-        reader.problem(HALO, "client_id", "is missing: the Client ID of the API application");
+        reader.add_problem(HALO, "client_id", "is missing: the Client ID of the API application");
     } else if client_id == EXAMPLE_CLIENT {
-        reader.problem(HALO, "client_id", "is still that of the example: set it to that of your application");
+        reader.add_problem(
+            HALO,
+            "client_id",
+            "is still that of the example: set it to that of your application",
+        );
     }
     let secret_file = path(reader, HALO, "client_secret_file", folder);
     // An empty variable is still the one that was given; what stands below it is not tried.
@@ -278,7 +287,7 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
         (Some(secret), None) => SecretSource::Inline(secret),
         (None, None) => SecretSource::Absent,
     };
-    let halo = Halo {
+    let halo = HaloConfig {
         tenant: reader.optional_text(HALO, "tenant").filter(|it| !it.is_empty()),
         auth_url,
         client_id,
@@ -290,10 +299,10 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
         request_timeout: reader.duration(HALO, "request_timeout", Duration::from_mins(2)),
         page_size: reader.integer(HALO, "page_size", 1..=100, 100),
         parallel_requests: reader.integer(HALO, "parallel_requests", 1..=32, 4),
-        retry: Policy {
+        retry: RetryPolicy {
             max_retries: reader.integer(HALO, "max_retries", 0..=20, 5),
             rate_limit_wait: reader.duration(HALO, "rate_limit_wait", Duration::from_mins(1)),
-            patience: Duration::MAX,
+            max_wait: Duration::MAX,
         },
         rate_limit: reader
             .parsed(HALO, "rate_limit", "requests in a window, such as \"300/5m\"", RateLimit::parse)
@@ -306,12 +315,12 @@ fn halo(reader: &mut Reader<'_>, folder: &Path, from_environment: bool) -> Optio
     Some(halo)
 }
 
-fn sync(reader: &mut Reader<'_>) -> Sync {
+fn sync(reader: &mut ConfigReader<'_>) -> SyncConfig {
     const SYNC: &str = "sync";
     let percent = "a share such as \"5%\"";
-    Sync {
+    SyncConfig {
         interval: reader.duration(SYNC, "interval", Duration::from_mins(5)),
-        jitter: reader.parsed(SYNC, "jitter", percent, quantity::share).unwrap_or(0.1),
+        jitter: reader.parsed(SYNC, "jitter", percent, quantity::parse_percentage).unwrap_or(0.1),
         overlap: TimeDelta::from_std(reader.duration(SYNC, "overlap", Duration::from_mins(10)))
             .unwrap_or(TimeDelta::minutes(10)),
         full_every: reader
@@ -320,14 +329,16 @@ fn sync(reader: &mut Reader<'_>) -> Sync {
                 every => reader::duration(every).map(Some),
             })
             .unwrap_or(Some(Duration::from_hours(24))),
-        delete_guard: reader.parsed(SYNC, "delete_guard", percent, quantity::share).unwrap_or(0.05),
+        delete_guard: reader
+            .parsed(SYNC, "delete_guard", percent, quantity::parse_percentage)
+            .unwrap_or(0.05),
         accept_shortfall: reader.integer(SYNC, "accept_shortfall", 0..=u32::MAX, 0),
     }
 }
 
-fn store(reader: &mut Reader<'_>, folder: &Path) -> Store {
+fn store(reader: &mut ConfigReader<'_>, folder: &Path) -> StoreConfig {
     const STORE: &str = "store";
-    Store {
+    StoreConfig {
         path: path(reader, STORE, "path", folder).unwrap_or_else(|| folder.join("halosync.db")),
         full_text: reader.boolean(STORE, "full_text", false),
         index_last_modified: reader.boolean(STORE, "index_last_modified", false),
@@ -342,9 +353,9 @@ fn store(reader: &mut Reader<'_>, folder: &Path) -> Store {
     }
 }
 
-fn export(reader: &mut Reader<'_>, folder: &Path) -> Export {
+fn export(reader: &mut ConfigReader<'_>, folder: &Path) -> ExportConfig {
     const EXPORT: &str = "export";
-    Export {
+    ExportConfig {
         dir: path(reader, EXPORT, "dir", folder).unwrap_or_else(|| folder.join("export")),
         format: reader
             .parsed(EXPORT, "format", "\"csv\", \"jsonl\" or \"json\"", Format::parse)
@@ -354,41 +365,52 @@ fn export(reader: &mut Reader<'_>, folder: &Path) -> Export {
                 EXPORT,
                 "schedule",
                 "\"off\", \"after-sync\" or a duration such as \"1h\"",
-                Schedule::parse,
+                ExportSchedule::parse,
             )
-            .unwrap_or(Schedule::Off),
+            .unwrap_or(ExportSchedule::Off),
         consumer: reader
-            .parsed(EXPORT, "consumer", Consumer::RULE, Consumer::parse)
-            .unwrap_or_else(|| Consumer("default".into())),
+            .parsed(EXPORT, "consumer", ConsumerName::RULE, ConsumerName::parse)
+            .unwrap_or_else(|| ConsumerName("default".into())),
         ack: reader
             .parsed(EXPORT, "ack", "\"manual\" or \"auto\"", |text| match text {
-                "manual" => Some(Ack::Manual),
-                "auto" => Some(Ack::Auto),
+                "manual" => Some(AckMode::Manual),
+                "auto" => Some(AckMode::Auto),
                 _ => None,
             })
-            .unwrap_or(Ack::Manual),
+            .unwrap_or(AckMode::Manual),
         keep: reader.duration(EXPORT, "keep", Duration::from_hours(24 * 30)),
     }
 }
 
 /// An address to listen at; an empty one is none.
-fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+fn listen(reader: &mut ConfigReader<'_>) -> Option<SocketAddr> {
     let text = reader.optional_text("metrics", "listen").filter(|it| !it.is_empty())?;
     let problem = |_| {
-        let what = format!("must be an address with a port, such as \"127.0.0.1:9187\", not {text:?}");
-        reader.problem("metrics", "listen", what);
+        let message = format!("must be an address with a port, such as \"127.0.0.1:9187\", not {text:?}");
+        reader.add_problem("metrics", "listen", message);
     };
     text.parse().map_err(problem).ok()
 }
 
 /// A path, relative to the folder of the file; an empty one is none.
-fn path(reader: &mut Reader<'_>, section: &'static str, key: &'static str, folder: &Path) -> Option<PathBuf> {
+fn path(
+    reader: &mut ConfigReader<'_>,
+    section: &'static str,
+    key: &'static str,
+    folder: &Path,
+) -> Option<PathBuf> {
     reader.optional_text(section, key).filter(|it| !it.is_empty()).map(|path| folder.join(path))
 }
 
 /// One of some words; the first is the default.
-fn choice(reader: &mut Reader<'_>, section: &'static str, key: &'static str, words: &[&str]) -> String {
-    let wanted = format!("one of {}", words.join(", "));
-    let chosen = reader.parsed(section, key, &wanted, |word| words.contains(&word).then(|| word.to_owned()));
-    chosen.unwrap_or_else(|| words.first().copied().unwrap_or_default().to_owned())
+fn choice(
+    reader: &mut ConfigReader<'_>,
+    section: &'static str,
+    key: &'static str,
+    choices: &[&str],
+) -> String {
+    let expected = format!("one of {}", choices.join(", "));
+    let chosen =
+        reader.parsed(section, key, &expected, |text| choices.contains(&text).then(|| text.to_owned()));
+    chosen.unwrap_or_else(|| choices.first().copied().unwrap_or_default().to_owned())
 }

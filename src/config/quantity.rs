@@ -27,14 +27,14 @@ impl RateLimit {
 }
 
 /// A share, `0.0..=1.0`.
-pub(super) fn share(text: &str) -> Option<f64> {
+pub(super) fn parse_percentage(text: &str) -> Option<f64> {
     let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
     (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
 }
 
 /// When something happens that may also never happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schedule {
+pub enum ExportSchedule {
     /// Never.
     Off,
     /// After each pass.
@@ -43,12 +43,12 @@ pub enum Schedule {
     Every(Duration),
 }
 
-impl Schedule {
-    pub(super) fn parse(text: &str) -> Option<Schedule> {
+impl ExportSchedule {
+    pub(super) fn parse(text: &str) -> Option<ExportSchedule> {
         match text {
-            "off" => Some(Schedule::Off),
-            "after-sync" => Some(Schedule::AfterSync),
-            every => duration(every).map(Schedule::Every),
+            "off" => Some(ExportSchedule::Off),
+            "after-sync" => Some(ExportSchedule::AfterSync),
+            every => duration(every).map(ExportSchedule::Every),
         }
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_limit_is_a_number_of_requests_in_a_window() {
+    fn rate_limit_is_requests_per_window() {
         for (text, limit) in [
             ("300/5m", Some((300, 300))),
             ("450 / 300s", Some((450, 300))),
@@ -74,11 +74,11 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_a_percentage() {
+    fn share_is_parsed_from_a_percentage() {
         for (text, expected) in
             [("5%", Some(0.05)), ("0%", Some(0.0)), ("101%", None), ("5", None), ("-1%", None)]
         {
-            assert_eq!(share(text), expected, "{text}");
+            assert_eq!(parse_percentage(text), expected, "{text}");
         }
     }
 }

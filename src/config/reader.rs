@@ -13,78 +13,86 @@ use toml::de::{DeTable, DeValue};
 
 /// One thing wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Where: `agent.toml:3`, or the name of an environment variable.
-    pub place: String,
+    pub location: String,
     /// What is wrong there.
-    pub what: String,
+    pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.place, self.what)
+        write!(out, "{}: {}", self.location, self.message)
     }
 }
 
 /// A value, from wherever it was given.
-enum Given<'a> {
+enum RawSetting<'a> {
     File(&'a DeValue<'a>),
     Environment(&'a str),
 }
 
-pub(super) struct Reader<'a> {
+pub(super) struct ConfigReader<'a> {
     file: &'a str,
     text: &'a str,
     table: DeTable<'a>,
     environment: &'a BTreeMap<String, String>,
-    asked: Vec<(&'static str, &'static str)>,
-    problems: Vec<Problem>,
+    requested_keys: Vec<(&'static str, &'static str)>,
+    problems: Vec<ConfigProblem>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ConfigReader<'a> {
     /// `file` is how the file is called in problems, `environment` the variables that begin with
     /// `HALOSYNC_`.
     pub(super) fn new(
         file: &'a str,
         text: &'a str,
         environment: &'a BTreeMap<String, String>,
-    ) -> Result<Reader<'a>, Vec<Problem>> {
+    ) -> Result<ConfigReader<'a>, Vec<ConfigProblem>> {
         match DeTable::parse(text) {
             Ok(table) => {
                 let table = table.into_inner();
-                Ok(Reader { file, text, table, environment, asked: Vec::new(), problems: Vec::new() })
+                Ok(ConfigReader {
+                    file,
+                    text,
+                    table,
+                    environment,
+                    requested_keys: Vec::new(),
+                    problems: Vec::new(),
+                })
             }
             Err(error) => {
                 let line = error.span().map_or(1, |span| line_of(text, span.start));
-                let what = format!("not TOML: {}", error.message());
-                Err(vec![Problem { place: format!("{file}:{line}"), what }])
+                let message = format!("not TOML: {}", error.message());
+                Err(vec![ConfigProblem { location: format!("{file}:{line}"), message }])
             }
         }
     }
 
     /// Ends the reading: all problems, those of unknown keys among them.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
-        let mut unknown = self.unknown_in_file();
-        unknown.extend(self.unknown_in_environment());
+    pub(super) fn finish(mut self) -> Vec<ConfigProblem> {
+        let mut unknown = self.unknown_keys();
+        unknown.extend(self.unknown_variables());
         self.problems.extend(unknown);
         // As they stand in the file, from its beginning to its end; then the environment's.
         let file = self.file;
-        self.problems.sort_by_key(|Problem { place, .. }| match place.strip_prefix(file) {
+        self.problems.sort_by_key(|ConfigProblem { location, .. }| match location.strip_prefix(file) {
             Some(line) => line.trim_start_matches(':').parse().unwrap_or(0),
             None => usize::MAX,
         });
         self.problems
     }
 
-    pub(super) fn problem(&mut self, section: &str, key: &str, what: impl Into<String>) {
-        let place = self.place(section, key);
-        self.problems.push(Problem { place, what: format!("`{section}.{key}` {}", what.into()) });
+    pub(super) fn add_problem(&mut self, section: &str, key: &str, message: impl Into<String>) {
+        let location = self.location(section, key);
+        self.problems
+            .push(ConfigProblem { location, message: format!("`{section}.{key}` {}", message.into()) });
     }
 
     /// Whether the key has a value, usable or not.
-    pub(super) fn is_given(&self, section: &str, key: &str) -> bool {
+    pub(super) fn is_set(&self, section: &str, key: &str) -> bool {
         let in_file = self.table.get(section).and_then(|it| it.get_ref().as_table()?.get(key));
-        self.environment.contains_key(&variable(section, key)) || in_file.is_some()
+        self.environment.contains_key(&variable_name(section, key)) || in_file.is_some()
     }
 
     pub(super) fn text(&mut self, section: &'static str, key: &'static str, default: &str) -> String {
@@ -92,10 +100,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn optional_text(&mut self, section: &'static str, key: &'static str) -> Option<String> {
-        self.read(section, key, "a text", |given| match given {
-            Given::File(DeValue::String(text)) => Some(text.to_string()),
-            Given::Environment(text) => Some((*text).to_owned()),
-            Given::File(_) => None,
+        self.read(section, key, "a text", |raw| match raw {
+            RawSetting::File(DeValue::String(text)) => Some(text.to_string()),
+            RawSetting::Environment(text) => Some((*text).to_owned()),
+            RawSetting::File(_) => None,
         })
     }
 
@@ -108,20 +116,20 @@ impl<'a> Reader<'a> {
             }
             _ => None,
         };
-        let read = self.read(section, key, "a text or a list of texts", |given| match given {
-            Given::File(value) => strings(value),
-            Given::Environment(text) if text.trim_start().starts_with('[') => {
+        let read = self.read(section, key, "a text or a list of texts", |raw| match raw {
+            RawSetting::File(value) => strings(value),
+            RawSetting::Environment(text) if text.trim_start().starts_with('[') => {
                 strings(DeValue::parse(text.trim()).ok()?.get_ref())
             }
-            Given::Environment(text) => Some(vec![(*text).to_owned()]),
+            RawSetting::Environment(text) => Some(vec![(*text).to_owned()]),
         });
         read.unwrap_or_default().into_iter().filter(|text| !text.trim().is_empty()).collect()
     }
 
     pub(super) fn boolean(&mut self, section: &'static str, key: &'static str, default: bool) -> bool {
-        let read = self.read(section, key, "`true` or `false`", |given| match given {
-            Given::File(value) => value.as_bool(),
-            Given::Environment(text) => text.trim().parse().ok(),
+        let read = self.read(section, key, "`true` or `false`", |raw| match raw {
+            RawSetting::File(value) => value.as_bool(),
+            RawSetting::Environment(text) => text.trim().parse().ok(),
         });
         read.unwrap_or(default)
     }
@@ -133,12 +141,12 @@ impl<'a> Reader<'a> {
         range: RangeInclusive<u32>,
         default: u32,
     ) -> u32 {
-        let wanted = format!("a whole number from {} to {}", range.start(), range.end());
-        let read = self.read(section, key, &wanted, |given| {
-            let text = match given {
-                Given::File(DeValue::Integer(number)) => number.as_str(),
-                Given::Environment(text) => text.trim(),
-                Given::File(_) => return None,
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let read = self.read(section, key, &expected, |raw| {
+            let text = match raw {
+                RawSetting::File(DeValue::Integer(number)) => number.as_str(),
+                RawSetting::Environment(text) => text.trim(),
+                RawSetting::File(_) => return None,
             };
             text.parse().ok().filter(|number| range.contains(number))
         });
@@ -161,13 +169,13 @@ impl<'a> Reader<'a> {
         &mut self,
         section: &'static str,
         key: &'static str,
-        wanted: &str,
+        expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
-        self.read(section, key, wanted, |given| match given {
-            Given::File(DeValue::String(text)) => parse(text),
-            Given::Environment(text) => parse(text.trim()),
-            Given::File(_) => None,
+        self.read(section, key, expected, |raw| match raw {
+            RawSetting::File(DeValue::String(text)) => parse(text),
+            RawSetting::Environment(text) => parse(text.trim()),
+            RawSetting::File(_) => None,
         })
     }
 
@@ -175,28 +183,28 @@ impl<'a> Reader<'a> {
         &mut self,
         section: &'static str,
         key: &'static str,
-        wanted: &str,
-        read: impl Fn(&Given<'_>) -> Option<T>,
+        expected: &str,
+        read: impl Fn(&RawSetting<'_>) -> Option<T>,
     ) -> Option<T> {
-        self.asked.push((section, key));
-        let name = variable(section, key);
+        self.requested_keys.push((section, key));
+        let name = variable_name(section, key);
         let (value, shown) = if let Some(text) = self.environment.get(&name) {
-            (read(&Given::Environment(text)), format!("{text:?}"))
+            (read(&RawSetting::Environment(text)), format!("{text:?}"))
         } else {
             let value = self.table.get(section)?.get_ref().as_table()?.get(key)?;
             let written = self.text.get(value.span()).unwrap_or_default();
-            (read(&Given::File(value.get_ref())), written.to_owned())
+            (read(&RawSetting::File(value.get_ref())), written.to_owned())
         };
         if value.is_none() {
             // A secret is never shown, not even a wrong one.
             let shown = if key.contains("secret") { "the value given".to_owned() } else { shown };
-            self.problem(section, key, format!("must be {wanted}, not {shown}"));
+            self.add_problem(section, key, format!("must be {expected}, not {shown}"));
         }
         value
     }
 
-    fn place(&self, section: &str, key: &str) -> String {
-        let name = variable(section, key);
+    fn location(&self, section: &str, key: &str) -> String {
+        let name = variable_name(section, key);
         if self.environment.contains_key(&name) {
             return name;
         }
@@ -211,50 +219,52 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn unknown_in_file(&self) -> Vec<Problem> {
+    fn unknown_keys(&self) -> Vec<ConfigProblem> {
         let mut unknown = Vec::new();
-        let mut report = |key: &Spanned<_>, what: String| {
-            let place = format!("{}:{}", self.file, line_of(self.text, key.span().start));
-            unknown.push(Problem { place, what });
+        let mut report = |key: &Spanned<_>, message: String| {
+            let location = format!("{}:{}", self.file, line_of(self.text, key.span().start));
+            unknown.push(ConfigProblem { location, message });
         };
         for (section, value) in &self.table {
             let name = section.get_ref().as_ref();
             let Some(keys) = value.get_ref().as_table() else {
-                let hint = self.asked.iter().find(|(_, key)| *key == name).map(|(section, _)| *section);
+                let hint =
+                    self.requested_keys.iter().find(|(_, key)| *key == name).map(|(section, _)| *section);
                 let hint = hint.map_or(String::new(), |section| format!("; it belongs under [{section}]"));
                 report(section, format!("`{name}` stands outside of a section{hint}"));
                 continue;
             };
             let known: Vec<_> =
-                self.asked.iter().filter(|(it, _)| *it == name).map(|(_, key)| *key).collect();
+                self.requested_keys.iter().filter(|(it, _)| *it == name).map(|(_, key)| *key).collect();
             if known.is_empty() {
-                let sections = self.asked.iter().map(|(section, _)| *section);
+                let sections = self.requested_keys.iter().map(|(section, _)| *section);
                 report(section, format!("unknown section [{name}]{}", did_you_mean(name, sections)));
                 continue;
             }
             for key in keys.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
                 let wrong = key.get_ref().as_ref();
-                let elsewhere = self.asked.iter().find(|(_, key)| *key == wrong);
-                let meant = elsewhere.map_or_else(
+                let elsewhere = self.requested_keys.iter().find(|(_, key)| *key == wrong);
+                let hint = elsewhere.map_or_else(
                     || did_you_mean(wrong, known.iter().copied()),
                     |(section, _)| format!("; it belongs under [{section}]"),
                 );
-                report(key, format!("unknown key `{wrong}` in [{name}]{meant}"));
+                report(key, format!("unknown key `{wrong}` in [{name}]{hint}"));
             }
         }
         unknown
     }
 
-    fn unknown_in_environment(&self) -> Vec<Problem> {
-        let known: Vec<_> = self.asked.iter().map(|(section, key)| variable(section, key)).collect();
+    fn unknown_variables(&self) -> Vec<ConfigProblem> {
+        let known: Vec<_> =
+            self.requested_keys.iter().map(|(section, key)| variable_name(section, key)).collect();
         // One underscore may belong to anybody, unless it is a key of ours but for the second one.
-        let ours =
+        let is_ours =
             |name: &str| name.contains("__") || known.iter().any(|it| it.replacen("__", "_", 1) == name);
-        let unknown = self.environment.keys().filter(|name| !known.contains(name) && ours(name));
+        let unknown = self.environment.keys().filter(|name| !known.contains(name) && is_ours(name));
         unknown
-            .map(|name| Problem {
-                place: name.clone(),
-                what: format!(
+            .map(|name| ConfigProblem {
+                location: name.clone(),
+                message: format!(
                     "unknown environment variable{}",
                     did_you_mean(name, known.iter().map(String::as_str))
                 ),
@@ -264,7 +274,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The environment variable that overrides a key.
-fn variable(section: &str, key: &str) -> String {
+fn variable_name(section: &str, key: &str) -> String {
     format!("HALOSYNC_{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase())
 }
 

@@ -12,7 +12,7 @@ impl ServerUrl {
     /// # Errors
     /// What is wrong with it, as the end of a sentence that begins with the key.
     pub fn parse(text: &str) -> Result<ServerUrl, String> {
-        let mut url = address(text)?;
+        let mut url = parse_safe_url(text)?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err("must not have a query or a fragment".into());
         }
@@ -24,7 +24,7 @@ impl ServerUrl {
 
     /// The address of a path below it, which begins with a slash.
     #[must_use]
-    pub fn at(&self, path: &str) -> Url {
+    pub fn endpoint(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
         url
@@ -59,19 +59,19 @@ impl ServerUrl {
 ///
 /// # Errors
 /// What is wrong with it, as the end of a sentence.
-pub(super) fn address(text: &str) -> Result<Url, String> {
+pub(super) fn parse_safe_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text.trim()).map_err(|error| match error {
         url::ParseError::RelativeUrlWithoutBase => "must begin with https://".to_owned(),
         error => format!("is not an address: {error}"),
     })?;
-    safe(&url).map(|()| url)
+    check_safe_url(&url).map(|()| url)
 }
 
 /// Whether a secret may be sent to this address: encrypted, or not leaving this machine.
 ///
 /// # Errors
 /// Why not, as the end of a sentence.
-pub fn safe(url: &Url) -> Result<(), String> {
+pub fn check_safe_url(url: &Url) -> Result<(), String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not hold a user name or password".into());
     }
@@ -105,10 +105,10 @@ mod tests {
     #[case("http://127.0.0.1:8080", "http://127.0.0.1:8080")]
     #[case("http://[::1]:8080/", "http://[::1]:8080")]
     #[case("http://localhost:1", "http://localhost:1")]
-    fn an_address_has_one_form(#[case] written: &str, #[case] read: &str) {
+    fn server_url_is_normalized(#[case] written: &str, #[case] expected: &str) {
         let url = ServerUrl::parse(written).unwrap();
-        assert_eq!(url.as_str(), read);
-        assert_eq!(url.at("/api/tickets").as_str(), format!("{read}/api/tickets"));
+        assert_eq!(url.as_str(), expected);
+        assert_eq!(url.endpoint("/api/tickets").as_str(), format!("{expected}/api/tickets"));
     }
 
     #[rstest]
@@ -120,7 +120,7 @@ mod tests {
     #[case::no_scheme("halo.example")]
     #[case::another_scheme("ftp://halo.example")]
     #[case::empty("")]
-    fn an_address_that_could_leak_the_secret_is_refused(#[case] written: &str) {
+    fn server_url_that_could_leak_the_secret_is_rejected(#[case] written: &str) {
         assert!(ServerUrl::parse(written).is_err());
     }
 }

@@ -6,51 +6,51 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use super::any;
-use crate::config::{Newlines, Style};
-use crate::ticket::{Cell, Column};
+use super::any_byte;
+use crate::config::{FormatOptions, Newlines};
+use crate::ticket::{CellValue, Column};
 
 /// Writes rows as CSV.
-pub(super) struct Csv {
+pub(super) struct CsvWriter {
     exact: bool,
     excel_safe: bool,
     newlines: Newlines,
 }
 
-impl Csv {
-    pub(super) fn begin(style: Style, columns: &[Column], out: &mut Vec<u8>) -> Csv {
-        for (place, column) in columns.iter().enumerate() {
-            out.extend_from_slice(if place == 0 { b"" } else { b"," });
+impl CsvWriter {
+    pub(super) fn new(options: FormatOptions, columns: &[Column], out: &mut Vec<u8>) -> CsvWriter {
+        for (index, column) in columns.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"" } else { b"," });
             out.extend_from_slice(column.name.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
-        let Style { excel_safe, newlines, .. } = style;
-        Csv { exact: !excel_safe && newlines == Newlines::Keep, excel_safe, newlines }
+        let FormatOptions { excel_safe, newlines, .. } = options;
+        CsvWriter { exact: !excel_safe && newlines == Newlines::Keep, excel_safe, newlines }
     }
 
-    pub(super) fn row<'a>(&self, cells: impl IntoIterator<Item = Cell<'a>>, out: &mut Vec<u8>) {
+    pub(super) fn write_row<'a>(&self, cells: impl IntoIterator<Item = CellValue<'a>>, out: &mut Vec<u8>) {
         let mut integer = itoa::Buffer::new();
-        for (place, cell) in cells.into_iter().enumerate() {
-            if place != 0 {
+        for (index, cell) in cells.into_iter().enumerate() {
+            if index != 0 {
                 out.push(b',');
             }
             match cell {
-                Cell::Null => {}
-                Cell::Integer(number) => out.extend_from_slice(integer.format(number).as_bytes()),
+                CellValue::Null => {}
+                CellValue::Integer(number) => out.extend_from_slice(integer.format(number).as_bytes()),
                 // `Debug` writes the shortest digits that read back as the same double, with a point.
                 // Memory takes all that is written into it.
-                Cell::Real(number) => drop(write!(out, "{number:?}")),
-                Cell::Text(text) | Cell::Json(text) if self.exact => quoted(text, out),
-                Cell::Text(text) | Cell::Json(text) => quoted(&self.spelled(text), out),
+                CellValue::Real(number) => drop(write!(out, "{number:?}")),
+                CellValue::Text(text) | CellValue::Json(text) if self.exact => write_quoted(text, out),
+                CellValue::Text(text) | CellValue::Json(text) => write_quoted(&self.transformed(text), out),
             }
         }
         out.extend_from_slice(b"\r\n");
     }
 
     /// A text as the options want it.
-    fn spelled<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    fn transformed<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
-        if self.excel_safe && text.starts_with(FORMULA) {
+        if self.excel_safe && text.starts_with(FORMULA_PREFIXES) {
             text = Cow::Owned(format!("'{text}"));
         }
         if self.newlines == Newlines::Escape && text.contains(['\r', '\n', '\\']) {
@@ -63,18 +63,19 @@ impl Csv {
 /// What a spreadsheet may take for the beginning of a formula, its full-width forms too (OWASP, CSV
 /// Injection), and the apostrophe itself: so that taking one away from every text that begins with it
 /// gives the exact texts back.
-const FORMULA: [char; 13] = ['=', '+', '-', '@', '\t', '\r', '\n', '\0', '＝', '＋', '－', '＠', '\''];
+const FORMULA_PREFIXES: [char; 13] =
+    ['=', '+', '-', '@', '\t', '\r', '\n', '\0', '＝', '＋', '－', '＠', '\''];
 
-fn quoted(text: &str, out: &mut Vec<u8>) {
+fn write_quoted(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     // An empty text is quoted, or it would be NULL.
-    if !bytes.is_empty() && !any(bytes, |byte| matches!(byte, b'"' | b',' | b'\r' | b'\n')) {
+    if !bytes.is_empty() && !any_byte(bytes, |byte| matches!(byte, b'"' | b',' | b'\r' | b'\n')) {
         out.extend_from_slice(bytes);
         return;
     }
     out.push(b'"');
-    for (place, piece) in bytes.split(|byte| *byte == b'"').enumerate() {
-        out.extend_from_slice(if place == 0 { b"" } else { b"\"\"" });
+    for (index, piece) in bytes.split(|byte| *byte == b'"').enumerate() {
+        out.extend_from_slice(if index == 0 { b"" } else { b"\"\"" });
         out.extend_from_slice(piece);
     }
     out.push(b'"');
@@ -84,16 +85,16 @@ fn quoted(text: &str, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::config::Format;
-    use crate::ticket::attribute::COUNT;
+    use crate::ticket::attribute::ATTRIBUTE_COUNT;
     use crate::ticket::{DeltaRow, Op, delta_columns};
     use proptest::prelude::*;
 
-    const EXACT: Style = Style::exact(Format::Csv);
+    const EXACT: FormatOptions = FormatOptions::exact(Format::Csv);
 
     /// One row of `cells` and its fields as text, by an independent reader.
-    fn round_trip(style: Style, cells: &[Cell<'_>]) -> (String, Vec<String>) {
+    fn round_trip(options: FormatOptions, cells: &[CellValue<'_>]) -> (String, Vec<String>) {
         let mut bytes = Vec::new();
-        let csv = Csv::begin(style, &delta_columns(false), &mut bytes);
+        let csv = CsvWriter::new(options, &delta_columns(false), &mut bytes);
         let row = DeltaRow {
             seq: 7,
             op: Op::Update,
@@ -101,49 +102,52 @@ mod tests {
             cells,
             custom_fields: None,
         };
-        csv.row(row.all_cells(), &mut bytes);
+        csv.write_row(row.all_cells(), &mut bytes);
         let mut reader = csv::ReaderBuilder::new().from_reader(&bytes[..]);
-        assert_eq!(reader.headers().unwrap().len(), 3 + COUNT);
+        assert_eq!(reader.headers().unwrap().len(), 3 + ATTRIBUTE_COUNT);
         let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
         assert_eq!(rows.len(), 1, "a value was taken for the end of the row");
         let fields = rows[0].iter().map(ToOwned::to_owned).collect();
         (String::from_utf8(bytes).unwrap(), fields)
     }
 
-    fn cells<'a>(texts: &[&'a str]) -> [Cell<'a>; COUNT] {
-        let mut cells = [Cell::Null; COUNT];
+    fn cells<'a>(texts: &[&'a str]) -> [CellValue<'a>; ATTRIBUTE_COUNT] {
+        let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
         for (cell, text) in cells.iter_mut().zip(texts) {
-            *cell = Cell::Text(text);
+            *cell = CellValue::Text(text);
         }
         cells
     }
 
     #[test]
-    fn null_and_an_empty_text_are_told_apart() {
+    fn null_and_empty_text_are_written_differently() {
         let mut cells = cells(&[""]);
-        cells[1] = Cell::Real(0.0);
+        cells[1] = CellValue::Real(0.0);
         let (text, _) = round_trip(EXACT, &cells);
         assert!(
-            text.ends_with(&format!("7,u,2026-11-22T12:00:00.000Z,\"\",0.0{}\r\n", ",".repeat(COUNT - 2))),
+            text.ends_with(&format!(
+                "7,u,2026-11-22T12:00:00.000Z,\"\",0.0{}\r\n",
+                ",".repeat(ATTRIBUTE_COUNT - 2)
+            )),
             "{text}"
         );
     }
 
     #[test]
-    fn a_text_that_a_spreadsheet_would_run_is_neutralised_and_a_negative_number_is_not() {
+    fn excel_safe_neutralizes_formulas_but_not_negative_numbers() {
         let mut cells = cells(&["=1+1", "@SUM(A1)", "'quoted", "a=b", "\tx", "＝1", "-5"]);
-        cells[7] = Cell::Integer(-5);
-        let (_, fields) = round_trip(Style { excel_safe: true, ..EXACT }, &cells);
+        cells[7] = CellValue::Integer(-5);
+        let (_, fields) = round_trip(FormatOptions { excel_safe: true, ..EXACT }, &cells);
         assert_eq!(fields[3..11], ["'=1+1", "'@SUM(A1)", "''quoted", "a=b", "'\tx", "'＝1", "'-5", "-5"]);
     }
 
     /// What a reader does to undo the options, by the words of `docs/loading.md`.
-    fn undone(style: Style, field: &str) -> String {
+    fn restore(options: FormatOptions, field: &str) -> String {
         let mut text = String::new();
         let mut rest = field.chars();
         while let Some(it) = rest.next() {
             text.push(match it {
-                '\\' if style.newlines == Newlines::Escape => match rest.next() {
+                '\\' if options.newlines == Newlines::Escape => match rest.next() {
                     Some('r') => '\r',
                     Some('n') => '\n',
                     other => other.unwrap(),
@@ -151,13 +155,13 @@ mod tests {
                 it => it,
             });
         }
-        let plain = if style.excel_safe { text.strip_prefix('\'') } else { None };
+        let plain = if options.excel_safe { text.strip_prefix('\'') } else { None };
         plain.map_or(text.clone(), ToOwned::to_owned)
     }
 
     proptest! {
         #[test]
-        fn every_text_and_number_comes_back_equal(
+        fn text_and_numbers_round_trip_through_csv(
             texts in proptest::collection::vec("(?s).*|[\"\r\n,=+@'\\\\rn-]{0,8}", 4),
             real: f64,
             excel_safe: bool,
@@ -165,18 +169,18 @@ mod tests {
         ) {
             prop_assume!(real.is_finite());
             let newlines = if escape { Newlines::Escape } else { Newlines::Keep };
-            let style = Style { excel_safe, newlines, ..EXACT };
+            let style = FormatOptions { excel_safe, newlines, ..EXACT };
             let mut cells = cells(&texts.iter().map(String::as_str).collect::<Vec<_>>());
-            cells[50] = Cell::Real(real);
+            cells[50] = CellValue::Real(real);
             let (text, fields) = round_trip(style, &cells);
-            let back: Vec<_> = fields[3..7].iter().map(|field| undone(style, field)).collect();
+            let back: Vec<_> = fields[3..7].iter().map(|field| restore(style, field)).collect();
             prop_assert_eq!(&back, &texts);
             prop_assert_eq!(fields[53].parse::<f64>().unwrap().to_bits(), real.to_bits());
             if escape {
                 prop_assert_eq!(text.matches(['\r', '\n']).count(), 4, "a row is a line");
             }
             if excel_safe {
-                prop_assert!(fields[3..7].iter().all(|field| !field.starts_with(&FORMULA[..12])));
+                prop_assert!(fields[3..7].iter().all(|field| !field.starts_with(&FORMULA_PREFIXES[..12])));
             }
         }
     }

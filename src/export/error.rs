@@ -17,7 +17,7 @@ pub enum ExportError {
     },
     /// A file cannot be written.
     #[error("cannot write {path}")]
-    Io {
+    CannotWrite {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -50,17 +50,17 @@ pub enum ExportError {
 }
 
 impl ExportError {
-    pub(super) fn create(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
+    pub(super) fn cannot_create(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
         let path = path.to_owned();
         move |source| ExportError::CannotCreate { path, source }
     }
 
-    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
+    pub(super) fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
         let path = path.to_owned();
-        move |source| ExportError::Io { path, source }
+        move |source| ExportError::CannotWrite { path, source }
     }
 
-    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
+    pub(super) fn cannot_read(path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
         let path = path.to_owned();
         move |source| ExportError::CannotRead { path, source }
     }

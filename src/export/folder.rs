@@ -4,35 +4,35 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::draft::{Nameless, Sink};
-use super::file::{DRAFT_PREFIX, entries, make_folders, measure, remove, sync_folder};
-use super::manifest::{File, Manifest, Package};
-use super::{ExportError, Rows};
-use crate::config::{Consumer, Style};
+use super::file::{TEMP_PREFIX, create_folders, fsync_folder, hash_file, list_entries, remove_if_present};
+use super::manifest::{Manifest, ManifestFile, PackageMetadata};
+use super::package_writer::{Sink, UnnamedFile};
+use super::{ExportError, RowWriter};
+use crate::config::{ConsumerName, FormatOptions};
 use crate::ticket::Column;
 
 pub(super) const DELTAS: &str = "deltas";
 
 /// The folder of one consumer.
 #[derive(Debug)]
-pub struct Folder {
+pub struct ConsumerFolder {
     pub(super) dir: PathBuf,
     pub(super) consumer: String,
     pub(super) path: PathBuf,
 }
 
-impl Folder {
+impl ConsumerFolder {
     /// The folder of a consumer below the export folder. The export folder is made where its own
     /// parent is there; a longer missing path is more likely a slip of the pen. What a killed process
     /// left unfinished is finished or removed.
     ///
     /// # Errors
     /// [`ExportError`]
-    pub fn of(dir: &Path, consumer: &Consumer) -> Result<Folder, ExportError> {
+    pub fn open(dir: &Path, consumer: &ConsumerName) -> Result<ConsumerFolder, ExportError> {
         let path = dir.join(DELTAS).join(consumer.as_str());
-        make_folders([dir, &dir.join(DELTAS), &path])?;
-        let folder = Folder { dir: dir.to_owned(), consumer: consumer.as_str().to_owned(), path };
-        folder.settle()?;
+        create_folders([dir, &dir.join(DELTAS), &path])?;
+        let folder = ConsumerFolder { dir: dir.to_owned(), consumer: consumer.as_str().to_owned(), path };
+        folder.recover()?;
         Ok(folder)
     }
 
@@ -46,14 +46,14 @@ impl Folder {
     ///
     /// # Errors
     /// [`ExportError`], or what `fill` reports; there is no file then.
-    pub fn write<T, E: From<ExportError>>(
+    pub fn write_data<T, E: From<ExportError>>(
         &self,
         name: &str,
-        style: Style,
+        options: FormatOptions,
         columns: &[Column],
-        fill: impl FnOnce(&mut Rows<Sink>) -> Result<T, E>,
-    ) -> Result<(T, Nameless), E> {
-        write((&self.path, &self.path.join(name)), style, columns, fill)
+        emit_rows: impl FnOnce(&mut RowWriter<Sink>) -> Result<T, E>,
+    ) -> Result<(T, UnnamedFile), E> {
+        write_rows((&self.path, &self.path.join(name)), options, columns, emit_rows)
     }
 
     /// Names data and manifest, in this order. The manifest is on the disk before: should the process be
@@ -61,21 +61,21 @@ impl Folder {
     ///
     /// # Errors
     /// [`ExportError`]; there is no such package then.
-    pub fn publish(
+    pub fn commit(
         &self,
-        data: Nameless,
-        style: Style,
+        data: UnnamedFile,
+        options: FormatOptions,
         rows: u64,
-        package: Package,
+        package: PackageMetadata,
     ) -> Result<Manifest, ExportError> {
         let range = package.range();
-        let name = range.data_file(style);
-        let file = File::of(name.clone(), style, rows, data.written().clone());
-        let (manifest, sealed) = self.seal(package, file)?;
-        data.publish(&name)?;
-        if let Err(error) = sealed.publish(&range.manifest_file()) {
+        let name = range.data_file(options);
+        let file = ManifestFile::new(name.clone(), options, rows, data.digest().clone());
+        let (manifest, manifest_file) = self.prepare_manifest(package, file)?;
+        data.commit(&name)?;
+        if let Err(error) = manifest_file.commit(&range.manifest_file()) {
             // Nobody has heard of it yet, and it would be in the way of the next attempt.
-            let _ = remove(&self.path.join(name));
+            let _ = remove_if_present(&self.path.join(name));
             return Err(error);
         }
         Ok(manifest)
@@ -85,40 +85,46 @@ impl Folder {
     ///
     /// # Errors
     /// [`ExportError`]
-    pub fn complete(
+    pub fn add_manifest(
         &self,
-        data: &str,
-        style: Style,
+        data_file: &str,
+        options: FormatOptions,
         rows: u64,
-        package: Package,
+        package: PackageMetadata,
     ) -> Result<Manifest, ExportError> {
         let range = package.range();
-        let written = measure(&self.path.join(data))?;
-        let (manifest, sealed) = self.seal(package, File::of(data.to_owned(), style, rows, written))?;
-        sealed.publish(&range.manifest_file())?;
+        let digest = hash_file(&self.path.join(data_file))?;
+        let (manifest, manifest_file) =
+            self.prepare_manifest(package, ManifestFile::new(data_file.to_owned(), options, rows, digest))?;
+        manifest_file.commit(&range.manifest_file())?;
         Ok(manifest)
     }
 
-    fn seal(&self, package: Package, file: File) -> Result<(Manifest, Nameless), ExportError> {
+    fn prepare_manifest(
+        &self,
+        package: PackageMetadata,
+        file: ManifestFile,
+    ) -> Result<(Manifest, UnnamedFile), ExportError> {
         let range = package.range();
-        let shown = self.path.join(range.manifest_file());
-        let (manifest, bytes) = Manifest::seal(package, vec![file]).map_err(ExportError::io(&shown))?;
-        let sealed = Nameless::of(&self.path, &shown, &bytes)?;
-        Ok((manifest, sealed))
+        let display_path = self.path.join(range.manifest_file());
+        let (manifest, bytes) =
+            Manifest::build(package, vec![file]).map_err(ExportError::cannot_write(&display_path))?;
+        let unnamed = UnnamedFile::from_bytes(&self.path, &display_path, &bytes)?;
+        Ok((manifest, unnamed))
     }
 
     /// Whether the data is what a manifest tells of.
     ///
     /// # Errors
     /// [`ExportError`]
-    pub fn holds(&self, manifest: &Manifest) -> Result<bool, ExportError> {
+    pub fn data_matches(&self, manifest: &Manifest) -> Result<bool, ExportError> {
         for file in &manifest.files {
             let path = self.path.join(&file.name);
             if !path.is_file() {
                 return Ok(false);
             }
-            let written = measure(&path)?;
-            if (written.bytes, written.sha256.as_str()) != (file.bytes, file.sha256.as_str()) {
+            let digest = hash_file(&path)?;
+            if (digest.bytes, digest.sha256.as_str()) != (file.bytes, file.sha256.as_str()) {
                 return Ok(false);
             }
         }
@@ -131,53 +137,53 @@ impl Folder {
     /// # Errors
     /// [`ExportError`]; files that are not there are removed already.
     pub fn remove_package(folder: &Path, manifest: &str, data: &str) -> Result<(), ExportError> {
-        remove(&folder.join(manifest))?;
-        remove(&folder.join(data))?;
-        if folder.exists() { sync_folder(folder) } else { Ok(()) }
+        remove_if_present(&folder.join(manifest))?;
+        remove_if_present(&folder.join(data))?;
+        if folder.exists() { fsync_folder(folder) } else { Ok(()) }
     }
 
     /// Finishes or removes what a killed process left: a manifest whose data has its name already gets
     /// its own, everything else was never heard of.
-    fn settle(&self) -> Result<(), ExportError> {
-        for (name, kind) in entries(&self.path)? {
-            if !name.starts_with(DRAFT_PREFIX) || !kind.is_file() {
+    fn recover(&self) -> Result<(), ExportError> {
+        for (name, kind) in list_entries(&self.path)? {
+            if !name.starts_with(TEMP_PREFIX) || !kind.is_file() {
                 continue;
             }
             let path = self.path.join(&name);
             if let Ok(manifest) = read_manifest(&path) {
-                let place = self.path.join(manifest.range().manifest_file());
-                if !place.exists() && self.holds(&manifest)? {
-                    fs::rename(&path, &place).map_err(ExportError::create(&place))?;
-                    sync_folder(&self.path)?;
+                let target = self.path.join(manifest.range().manifest_file());
+                if !target.exists() && self.data_matches(&manifest)? {
+                    fs::rename(&path, &target).map_err(ExportError::cannot_create(&target))?;
+                    fsync_folder(&self.path)?;
                     continue;
                 }
             }
-            remove(&path)?;
+            remove_if_present(&path)?;
         }
         Ok(())
     }
 }
 
 /// Writes rows into a folder; errors call the file `shown`.
-pub(super) fn write<T, E: From<ExportError>>(
-    (folder, shown): (&Path, &Path),
-    style: Style,
+pub(super) fn write_rows<T, E: From<ExportError>>(
+    (folder, display_path): (&Path, &Path),
+    options: FormatOptions,
     columns: &[Column],
-    fill: impl FnOnce(&mut Rows<Sink>) -> Result<T, E>,
-) -> Result<(T, Nameless), E> {
-    let mut rows = Rows::begin(style, columns, Sink::new(folder, shown, style.gzip)?);
-    let filled = fill(&mut rows)?;
-    let sink = rows.end().map_err(ExportError::io(shown))?;
-    Ok((filled, sink.finish(shown)?))
+    emit_rows: impl FnOnce(&mut RowWriter<Sink>) -> Result<T, E>,
+) -> Result<(T, UnnamedFile), E> {
+    let mut writer = RowWriter::new(options, columns, Sink::new(folder, display_path, options.gzip)?);
+    let output = emit_rows(&mut writer)?;
+    let sink = writer.finish().map_err(ExportError::cannot_write(display_path))?;
+    Ok((output, sink.finish(display_path)?))
 }
 
 /// A manifest that stands alone; the draft of data, which may be long, is not read for one.
 pub(super) fn read_manifest(path: &Path) -> Result<Manifest, ExportError> {
-    const LONGEST: u64 = 1 << 20;
-    let length = fs::metadata(path).map_err(ExportError::read(path))?.len();
-    if LONGEST < length {
+    const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+    let length = fs::metadata(path).map_err(ExportError::cannot_read(path))?.len();
+    if MAX_MANIFEST_BYTES < length {
         return Err(ExportError::contradiction(path.to_owned(), "it is too long for a manifest"));
     }
-    let bytes = fs::read(path).map_err(ExportError::read(path))?;
-    Manifest::read(&bytes).map_err(|why| ExportError::Contradiction { path: path.to_owned(), why })
+    let bytes = fs::read(path).map_err(ExportError::cannot_read(path))?;
+    Manifest::parse(&bytes).map_err(|why| ExportError::Contradiction { path: path.to_owned(), why })
 }

@@ -1,48 +1,52 @@
 //! JSON: one object a line, or one array of them. Nulls are written; booleans are `true` and `false`.
 
-use super::any;
-use crate::ticket::{Cell, Column, Kind};
+use super::any_byte;
+use crate::ticket::{CellValue, Column, ValueKind};
 
 /// Writes rows as JSON objects.
-pub(super) struct Json {
+pub(super) struct JsonWriter {
     /// What stands before each value, and what the value is.
-    members: Vec<(String, Kind)>,
+    members: Vec<(String, ValueKind)>,
     /// What stands before the next row.
-    before: &'static [u8],
-    between: &'static [u8],
-    end: &'static [u8],
+    row_prefix: &'static [u8],
+    separator: &'static [u8],
+    terminator: &'static [u8],
 }
 
-impl Json {
-    pub(super) fn lines(columns: &[Column]) -> Json {
+impl JsonWriter {
+    pub(super) fn lines(columns: &[Column]) -> JsonWriter {
         // No line is no line, not an empty one: every line ends behind itself.
-        Json { members: members(columns), before: b"", between: b"\n", end: b"" }
+        JsonWriter { members: members(columns), row_prefix: b"", separator: b"\n", terminator: b"" }
     }
 
-    pub(super) fn array(columns: &[Column], out: &mut Vec<u8>) -> Json {
+    pub(super) fn array(columns: &[Column], out: &mut Vec<u8>) -> JsonWriter {
         out.push(b'[');
-        Json { members: members(columns), before: b"\n", between: b",\n", end: b"\n]\n" }
+        JsonWriter { members: members(columns), row_prefix: b"\n", separator: b",\n", terminator: b"\n]\n" }
     }
 
-    pub(super) fn row<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.before);
-        self.before = self.between;
-        if self.end.is_empty() {
-            self.end = b"\n";
+    pub(super) fn write_row<'a>(
+        &mut self,
+        cells: impl IntoIterator<Item = CellValue<'a>>,
+        out: &mut Vec<u8>,
+    ) {
+        out.extend_from_slice(self.row_prefix);
+        self.row_prefix = self.separator;
+        if self.terminator.is_empty() {
+            self.terminator = b"\n";
         }
         let mut integer = itoa::Buffer::new();
         for ((name, kind), cell) in self.members.iter().zip(cells) {
             out.extend_from_slice(name.as_bytes());
             match cell {
-                Cell::Null => out.extend_from_slice(b"null"),
-                Cell::Integer(number) if *kind == Kind::Boolean => {
+                CellValue::Null => out.extend_from_slice(b"null"),
+                CellValue::Integer(number) if *kind == ValueKind::Boolean => {
                     out.extend_from_slice(if number == 0 { b"false" } else { b"true" });
                 }
-                Cell::Integer(number) => out.extend_from_slice(integer.format(number).as_bytes()),
-                Cell::Real(number) => encoded(&number, out),
-                Cell::Json(text) => out.extend_from_slice(text.as_bytes()),
-                Cell::Text(text) if any(text.as_bytes(), needs_escape) => encoded(text, out),
-                Cell::Text(text) => {
+                CellValue::Integer(number) => out.extend_from_slice(integer.format(number).as_bytes()),
+                CellValue::Real(number) => write_json(&number, out),
+                CellValue::Json(text) => out.extend_from_slice(text.as_bytes()),
+                CellValue::Text(text) if any_byte(text.as_bytes(), needs_escape) => write_json(text, out),
+                CellValue::Text(text) => {
                     out.push(b'"');
                     out.extend_from_slice(text.as_bytes());
                     out.push(b'"');
@@ -52,8 +56,8 @@ impl Json {
         out.push(b'}');
     }
 
-    pub(super) fn end(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.end);
+    pub(super) fn finish(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.terminator);
     }
 }
 
@@ -63,33 +67,37 @@ fn needs_escape(byte: u8) -> bool {
 }
 
 /// A number or a text as `serde_json` writes it.
-fn encoded<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    let begin = out.len();
+fn write_json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    let start = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
         // Numbers and texts into memory always succeed; half of one must not stand there all the same.
-        out.truncate(begin);
+        out.truncate(start);
         out.extend_from_slice(b"null");
     }
 }
 
-fn members(columns: &[Column]) -> Vec<(String, Kind)> {
-    let named = columns.iter().enumerate().map(|(place, column)| {
-        let bracket = if place == 0 { '{' } else { ',' };
+fn members(columns: &[Column]) -> Vec<(String, ValueKind)> {
+    let prefixed = columns.iter().enumerate().map(|(index, column)| {
+        let bracket = if index == 0 { '{' } else { ',' };
         (format!("{bracket}\"{}\":", column.name), column.kind)
     });
-    named.collect()
+    prefixed.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ticket::attribute::COUNT;
+    use crate::ticket::attribute::ATTRIBUTE_COUNT;
     use crate::ticket::{ATTRIBUTES, DeltaRow, Op, delta_columns};
     use proptest::prelude::*;
 
-    fn rows(cells: &[Cell<'_>], count: i64, begin: fn(&mut Vec<u8>) -> Json) -> String {
+    fn render_rows(
+        cells: &[CellValue<'_>],
+        count: i64,
+        new_writer: fn(&mut Vec<u8>) -> JsonWriter,
+    ) -> String {
         let mut bytes = Vec::new();
-        let mut json = begin(&mut bytes);
+        let mut json = new_writer(&mut bytes);
         for seq in 0..count {
             let row = DeltaRow {
                 seq,
@@ -98,19 +106,19 @@ mod tests {
                 cells,
                 custom_fields: None,
             };
-            json.row(row.all_cells(), &mut bytes);
+            json.write_row(row.all_cells(), &mut bytes);
         }
-        json.end(&mut bytes);
+        json.finish(&mut bytes);
         String::from_utf8(bytes).unwrap()
     }
 
     #[test]
-    fn lines_are_objects_and_an_array_is_one_document() {
-        let cells = [Cell::Null; COUNT];
+    fn json_lines_and_json_array_hold_the_same_objects() {
+        let cells = [CellValue::Null; ATTRIBUTE_COUNT];
         for count in [0, 1, 3] {
-            let lines = rows(&cells, count, |_| Json::lines(&delta_columns(false)));
+            let lines = render_rows(&cells, count, |_| JsonWriter::lines(&delta_columns(false)));
             assert_eq!(lines.lines().count(), usize::try_from(count).unwrap(), "{lines:?}");
-            let array = rows(&cells, count, |out| Json::array(&delta_columns(false), out));
+            let array = render_rows(&cells, count, |out| JsonWriter::array(&delta_columns(false), out));
             let array: Vec<serde_json::Value> = serde_json::from_str(&array).unwrap();
             let lines: Vec<serde_json::Value> =
                 lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -120,13 +128,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_and_number_comes_back_equal(text: String, real: f64) {
+        fn text_and_numbers_round_trip_through_json(text: String, real: f64) {
             prop_assume!(real.is_finite());
-            let mut cells = [Cell::Null; COUNT];
-            cells[3] = Cell::Text(&text);
-            cells[14] = Cell::Real(real);
-            cells[24] = Cell::Integer(1);
-            let line = rows(&cells, 1, |_| Json::lines(&delta_columns(false)));
+            let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
+            cells[3] = CellValue::Text(&text);
+            cells[14] = CellValue::Real(real);
+            cells[24] = CellValue::Integer(1);
+            let line = render_rows(&cells, 1, |_| JsonWriter::lines(&delta_columns(false)));
             prop_assert_eq!(line.lines().count(), 1);
             let object: serde_json::Value = serde_json::from_str(&line).unwrap();
             prop_assert_eq!(object[ATTRIBUTES[3].name].as_str(), Some(text.as_str()));

@@ -5,9 +5,9 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::file::{Written, hex};
-use super::name::Range;
-use crate::config::{Format, Newlines, Style};
+use super::file::{FileDigest, hex};
+use super::name::SeqRange;
+use crate::config::{Format, FormatOptions, Newlines};
 
 /// A manifest, as it stands in the file. The order of the members is the order in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +37,11 @@ pub struct Manifest {
     /// When the package was made, by the local clock.
     pub created_at: String,
     /// Rows by what happened.
-    pub counts: Counts,
+    pub counts: ManifestCounts,
     /// The data files.
-    pub files: Vec<File>,
+    pub files: Vec<ManifestFile>,
     /// How they are written.
-    pub options: Options,
+    pub options: ManifestOptions,
     /// `manifest_sha256` of the package before; null for the first.
     pub previous_manifest_sha256: Option<String>,
     /// SHA-256 of this file with this value as 64 zeros.
@@ -50,7 +50,7 @@ pub struct Manifest {
 
 /// Rows by what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct ManifestCounts {
     /// Created.
     pub c: u64,
     /// Updated.
@@ -61,7 +61,7 @@ pub struct Counts {
 
 /// A data file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct File {
+pub struct ManifestFile {
     /// Its name in the folder.
     pub name: String,
     /// `csv`, `jsonl` or `json`.
@@ -78,7 +78,7 @@ pub struct File {
 
 /// How values are written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
+pub struct ManifestOptions {
     /// Whether texts that a spreadsheet would run are neutralised.
     pub excel_safe: bool,
     /// `keep` or `escape`.
@@ -87,7 +87,7 @@ pub struct Options {
 
 /// What a manifest says about its database, which the files themselves do not.
 #[derive(Clone, Debug)]
-pub struct Package {
+pub struct PackageMetadata {
     /// `delta` or `snapshot`.
     pub kind: &'static str,
     /// The line of changes.
@@ -111,42 +111,42 @@ pub struct Package {
     /// The present, by the local clock.
     pub created_at: String,
     /// Rows by what happened.
-    pub counts: Counts,
+    pub counts: ManifestCounts,
     /// How values are written.
-    pub options: Options,
+    pub options: ManifestOptions,
     /// The manifest before.
-    pub previous: Option<String>,
+    pub previous_manifest_sha256: Option<String>,
 }
 
-impl Package {
+impl PackageMetadata {
     /// The changes that are in it.
     #[must_use]
-    pub fn range(&self) -> Range {
-        Range { from: self.from_seq, to: self.to_seq }
+    pub fn range(&self) -> SeqRange {
+        SeqRange { from: self.from_seq, to: self.to_seq }
     }
 }
 
-impl Options {
+impl ManifestOptions {
     /// What was done to the values in files of a style: nothing to those in JSON.
     #[must_use]
-    pub fn of(style: Style) -> Options {
-        let csv = style.format == Format::Csv;
-        let newlines = if csv { style.newlines } else { Newlines::Keep };
-        Options { excel_safe: csv && style.excel_safe, newlines: newlines.word().to_owned() }
+    pub fn new(options: FormatOptions) -> ManifestOptions {
+        let is_csv = options.format == Format::Csv;
+        let newlines = if is_csv { options.newlines } else { Newlines::Keep };
+        ManifestOptions { excel_safe: is_csv && options.excel_safe, newlines: newlines.as_str().to_owned() }
     }
 }
 
-impl File {
+impl ManifestFile {
     /// A data file of a style.
     #[must_use]
-    pub fn of(name: String, style: Style, rows: u64, written: Written) -> File {
-        File {
+    pub fn new(name: String, options: FormatOptions, rows: u64, digest: FileDigest) -> ManifestFile {
+        ManifestFile {
             name,
-            format: style.format.word().to_owned(),
-            compression: if style.gzip { "gzip" } else { "none" }.to_owned(),
+            format: options.format.as_str().to_owned(),
+            compression: if options.gzip { "gzip" } else { "none" }.to_owned(),
             rows,
-            bytes: written.bytes,
-            sha256: written.sha256,
+            bytes: digest.bytes,
+            sha256: digest.sha256,
         }
     }
 }
@@ -159,15 +159,18 @@ const ZEROS: &str = "00000000000000000000000000000000000000000000000000000000000
 impl Manifest {
     /// The changes that it tells of.
     #[must_use]
-    pub fn range(&self) -> Range {
-        Range { from: self.from_seq, to: self.to_seq }
+    pub fn range(&self) -> SeqRange {
+        SeqRange { from: self.from_seq, to: self.to_seq }
     }
 
     /// The manifest of a package, hashed.
     ///
     /// # Errors
     /// What `serde_json` reports; it has no reason to.
-    pub(super) fn seal(package: Package, files: Vec<File>) -> io::Result<(Manifest, Vec<u8>)> {
+    pub(super) fn build(
+        package: PackageMetadata,
+        files: Vec<ManifestFile>,
+    ) -> io::Result<(Manifest, Vec<u8>)> {
         let mut manifest = Manifest {
             format: FORMAT.into(),
             kind: package.kind.into(),
@@ -184,11 +187,11 @@ impl Manifest {
             counts: package.counts,
             files,
             options: package.options,
-            previous_manifest_sha256: package.previous,
+            previous_manifest_sha256: package.previous_manifest_sha256,
             manifest_sha256: ZEROS.into(),
         };
-        manifest.manifest_sha256 = hex(&Sha256::digest(manifest.bytes()?));
-        let bytes = manifest.bytes()?;
+        manifest.manifest_sha256 = hex(&Sha256::digest(manifest.to_bytes()?));
+        let bytes = manifest.to_bytes()?;
         Ok((manifest, bytes))
     }
 
@@ -196,7 +199,7 @@ impl Manifest {
     ///
     /// # Errors
     /// What is wrong with it, as the end of a sentence.
-    pub fn read(bytes: &[u8]) -> Result<Manifest, String> {
+    pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
         let manifest: Manifest =
             serde_json::from_slice(bytes).map_err(|error| format!("it is no manifest: {error}"))?;
         let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
@@ -211,7 +214,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn bytes(&self) -> io::Result<Vec<u8>> {
+    fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
         Ok(bytes)

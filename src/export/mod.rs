@@ -4,73 +4,73 @@
 //! all, and is never overwritten.
 
 mod csv;
-mod draft;
 mod error;
 mod file;
 mod folder;
 mod json;
 mod manifest;
 mod name;
+mod package_writer;
 mod snapshot;
-mod stray;
+mod unregistered;
 mod verify;
 
 use std::io::{self, Write};
 use std::mem;
 
-pub use draft::{Draft, Nameless, Sink};
 pub use error::ExportError;
-pub use file::Written;
-pub use folder::Folder;
-pub use manifest::{Counts, File, Manifest, Options, Package};
-pub use name::{Range, snapshot_names};
-pub use snapshot::SnapshotFolder;
-pub use stray::{Stray, beyond};
-pub use verify::{Chain, Finding, Problem, Verdict, verify};
+pub use file::FileDigest;
+pub use folder::ConsumerFolder;
+pub use manifest::{Manifest, ManifestCounts, ManifestFile, ManifestOptions, PackageMetadata};
+pub use name::{SeqRange, snapshot_names};
+pub use package_writer::{PackageWriter, Sink, UnnamedFile};
+pub use snapshot::SnapshotWriter;
+pub use unregistered::{UnregisteredPackage, newer_than};
+pub use verify::{Chain, VerifyFinding, VerifyProblem, VerifyReport, verify};
 
-use crate::config::{Format, Style};
-use crate::ticket::{Cell, Column};
+use crate::config::{Format, FormatOptions};
+use crate::ticket::{CellValue, Column};
 
 /// Bytes of rows that are handed on together.
-const PIECE: usize = 1 << 16;
+const CHUNK_SIZE: usize = 1 << 16;
 
 /// Writes rows in one style.
-pub struct Rows<W: Write> {
-    encoder: Encoder,
-    piece: Vec<u8>,
+pub struct RowWriter<W: Write> {
+    encoder: RowEncoder,
+    buffer: Vec<u8>,
     out: W,
 }
 
-enum Encoder {
-    Csv(csv::Csv),
-    Json(json::Json),
+enum RowEncoder {
+    Csv(csv::CsvWriter),
+    Json(json::JsonWriter),
 }
 
-impl<W: Write> Rows<W> {
+impl<W: Write> RowWriter<W> {
     /// Begins, with the header where the format has one.
     #[must_use]
-    pub fn begin(style: Style, columns: &[Column], out: W) -> Rows<W> {
-        let mut piece = Vec::with_capacity(2 * PIECE);
-        let encoder = match style.format {
-            Format::Csv => Encoder::Csv(csv::Csv::begin(style, columns, &mut piece)),
-            Format::Jsonl => Encoder::Json(json::Json::lines(columns)),
-            Format::Json => Encoder::Json(json::Json::array(columns, &mut piece)),
+    pub fn new(options: FormatOptions, columns: &[Column], out: W) -> RowWriter<W> {
+        let mut buffer = Vec::with_capacity(2 * CHUNK_SIZE);
+        let encoder = match options.format {
+            Format::Csv => RowEncoder::Csv(csv::CsvWriter::new(options, columns, &mut buffer)),
+            Format::Jsonl => RowEncoder::Json(json::JsonWriter::lines(columns)),
+            Format::Json => RowEncoder::Json(json::JsonWriter::array(columns, &mut buffer)),
         };
-        Rows { encoder, piece, out }
+        RowWriter { encoder, buffer, out }
     }
 
     /// Writes one row: a cell for each column.
     ///
     /// # Errors
     /// What writing reports.
-    pub fn row<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>) -> io::Result<()> {
+    pub fn write_row<'a>(&mut self, cells: impl IntoIterator<Item = CellValue<'a>>) -> io::Result<()> {
         match &mut self.encoder {
-            Encoder::Csv(csv) => csv.row(cells, &mut self.piece),
-            Encoder::Json(json) => json.row(cells, &mut self.piece),
+            RowEncoder::Csv(csv) => csv.write_row(cells, &mut self.buffer),
+            RowEncoder::Json(json) => json.write_row(cells, &mut self.buffer),
         }
-        if PIECE <= self.piece.len() {
-            self.out.write_all(&self.piece)?;
-            self.piece.clear();
+        if CHUNK_SIZE <= self.buffer.len() {
+            self.out.write_all(&self.buffer)?;
+            self.buffer.clear();
         }
         Ok(())
     }
@@ -79,18 +79,18 @@ impl<W: Write> Rows<W> {
     ///
     /// # Errors
     /// What writing reports.
-    pub fn end(mut self) -> io::Result<W> {
-        let mut piece = mem::take(&mut self.piece);
-        if let Encoder::Json(json) = self.encoder {
-            json.end(&mut piece);
+    pub fn finish(mut self) -> io::Result<W> {
+        let mut buffer = mem::take(&mut self.buffer);
+        if let RowEncoder::Json(json) = self.encoder {
+            json.finish(&mut buffer);
         }
-        self.out.write_all(&piece)?;
+        self.out.write_all(&buffer)?;
         Ok(self.out)
     }
 }
 
 /// Whether any byte is such a one; without a way out half-way, which lets the compiler look at many bytes
 /// at once.
-fn any(bytes: &[u8], such: impl Fn(u8) -> bool) -> bool {
-    bytes.chunks(64).any(|chunk| chunk.iter().fold(false, |found, byte| found | such(*byte)))
+fn any_byte(bytes: &[u8], predicate: impl Fn(u8) -> bool) -> bool {
+    bytes.chunks(64).any(|chunk| chunk.iter().fold(false, |found, byte| found | predicate(*byte)))
 }

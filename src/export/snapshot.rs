@@ -6,72 +6,72 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::draft::{Nameless, Sink};
-use super::file::{DRAFT_PREFIX, entries, make_folders, sync_folder};
-use super::folder::write;
-use super::manifest::{File, Manifest, Package};
+use super::file::{TEMP_PREFIX, create_folders, fsync_folder, list_entries};
+use super::folder::write_rows;
+use super::manifest::{Manifest, ManifestFile, PackageMetadata};
 use super::name::MANIFEST;
-use super::{ExportError, Rows};
-use crate::config::Style;
+use super::package_writer::{Sink, UnnamedFile};
+use super::{ExportError, RowWriter};
+use crate::config::FormatOptions;
 use crate::ticket::Column;
 
 pub(super) const SNAPSHOTS: &str = "snapshots";
 
 /// The name of the check sums, for `sha256sum --check`.
-pub(super) const SUMS: &str = "SHA256SUMS";
+pub(super) const CHECKSUMS: &str = "SHA256SUMS";
 
 /// A snapshot that has no name yet; dropped, it leaves nothing behind.
-pub struct SnapshotFolder {
-    draft: TempDir,
+pub struct SnapshotWriter {
+    temp_dir: TempDir,
     parent: PathBuf,
-    files: Vec<File>,
+    files: Vec<ManifestFile>,
 }
 
-impl SnapshotFolder {
+impl SnapshotWriter {
     /// Begins a snapshot below the export folder. What a killed process left there is removed.
     ///
     /// # Errors
     /// [`ExportError`]
-    pub fn begin(dir: &Path) -> Result<SnapshotFolder, ExportError> {
+    pub fn create(dir: &Path) -> Result<SnapshotWriter, ExportError> {
         let parent = dir.join(SNAPSHOTS);
-        make_folders([dir, &parent])?;
-        for (name, kind) in entries(&parent)? {
-            if name.starts_with(DRAFT_PREFIX) && kind.is_dir() {
-                let litter = parent.join(name);
-                fs::remove_dir_all(&litter).map_err(ExportError::io(&litter))?;
+        create_folders([dir, &parent])?;
+        for (name, kind) in list_entries(&parent)? {
+            if name.starts_with(TEMP_PREFIX) && kind.is_dir() {
+                let leftover = parent.join(name);
+                fs::remove_dir_all(&leftover).map_err(ExportError::cannot_write(&leftover))?;
             }
         }
-        let draft = tempfile::Builder::new()
-            .prefix(DRAFT_PREFIX)
+        let temp_dir = tempfile::Builder::new()
+            .prefix(TEMP_PREFIX)
             .tempdir_in(&parent)
             // Its words name the draft, which nobody has heard of.
             .map_err(|error| error.kind().into())
-            .map_err(ExportError::create(&parent))?;
-        Ok(SnapshotFolder { draft, parent, files: Vec::new() })
+            .map_err(ExportError::cannot_create(&parent))?;
+        Ok(SnapshotWriter { temp_dir, parent, files: Vec::new() })
     }
 
     /// What errors call the file of a table.
     #[must_use]
-    pub fn shown(&self, table: &str, style: Style) -> PathBuf {
-        self.parent.join(file_name(table, style))
+    pub fn display_path(&self, table: &str, options: FormatOptions) -> PathBuf {
+        self.parent.join(file_name(table, options))
     }
 
     /// Writes a table: `fill` gives the rows and says how many there were.
     ///
     /// # Errors
     /// [`ExportError`], or what `fill` reports.
-    pub fn write<E: From<ExportError>>(
+    pub fn write_table<E: From<ExportError>>(
         &mut self,
         table: &str,
-        style: Style,
+        options: FormatOptions,
         columns: &[Column],
-        fill: impl FnOnce(&mut Rows<Sink>) -> Result<u64, E>,
+        emit_rows: impl FnOnce(&mut RowWriter<Sink>) -> Result<u64, E>,
     ) -> Result<(), E> {
-        let name = file_name(table, style);
-        let shown = self.shown(table, style);
-        let (rows, data) = write((self.draft.path(), &shown), style, columns, fill)?;
-        let written = data.publish(&name)?;
-        self.files.push(File::of(name, style, rows, written));
+        let name = file_name(table, options);
+        let display_path = self.display_path(table, options);
+        let (rows, data) = write_rows((self.temp_dir.path(), &display_path), options, columns, emit_rows)?;
+        let digest = data.commit(&name)?;
+        self.files.push(ManifestFile::new(name, options, rows, digest));
         Ok(())
     }
 
@@ -79,36 +79,37 @@ impl SnapshotFolder {
     ///
     /// # Errors
     /// [`ExportError`]; there is no such folder then.
-    pub fn publish(
+    pub fn commit(
         self,
         names: impl IntoIterator<Item = String>,
-        package: Package,
+        package: PackageMetadata,
     ) -> Result<(PathBuf, Manifest), ExportError> {
         // A folder is renamed over an empty one without a word; a snapshot of that name is kept.
         let path = names.into_iter().map(|name| self.parent.join(name)).find(|path| !path.exists());
-        let taken = || ExportError::create(&self.parent)(io::ErrorKind::AlreadyExists.into());
-        let path = path.ok_or_else(taken)?;
-        let (manifest, bytes) = Manifest::seal(package, self.files).map_err(ExportError::io(&path))?;
-        let inside = self.draft.path();
-        let written = Nameless::of(inside, &path.join(MANIFEST), &bytes)?.publish(MANIFEST)?;
-        let sums = sums(&manifest, &written.sha256);
-        Nameless::of(inside, &path.join(SUMS), sums.as_bytes())?.publish(SUMS)?;
+        let already_exists = || ExportError::cannot_create(&self.parent)(io::ErrorKind::AlreadyExists.into());
+        let path = path.ok_or_else(already_exists)?;
+        let (manifest, bytes) =
+            Manifest::build(package, self.files).map_err(ExportError::cannot_write(&path))?;
+        let temp_path = self.temp_dir.path();
+        let digest = UnnamedFile::from_bytes(temp_path, &path.join(MANIFEST), &bytes)?.commit(MANIFEST)?;
+        let checksums = checksums(&manifest, &digest.sha256);
+        UnnamedFile::from_bytes(temp_path, &path.join(CHECKSUMS), checksums.as_bytes())?.commit(CHECKSUMS)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o750);
-        fs::set_permissions(self.draft.path(), mode).map_err(ExportError::create(&path))?;
-        fs::rename(self.draft.path(), &path).map_err(ExportError::create(&path))?;
+        fs::set_permissions(self.temp_dir.path(), mode).map_err(ExportError::cannot_create(&path))?;
+        fs::rename(self.temp_dir.path(), &path).map_err(ExportError::cannot_create(&path))?;
         // It bears its name now; nothing is left to clean up.
-        let _ = self.draft.keep();
-        sync_folder(&self.parent)?;
+        let _ = self.temp_dir.keep();
+        fsync_folder(&self.parent)?;
         Ok((path, manifest))
     }
 }
 
-fn file_name(table: &str, style: Style) -> String {
-    format!("{table}.{}", style.ending())
+fn file_name(table: &str, options: FormatOptions) -> String {
+    format!("{table}.{}", options.extension())
 }
 
 /// What stands in `SHA256SUMS`.
-pub(super) fn sums(manifest: &Manifest, manifest_file_sha256: &str) -> String {
+pub(super) fn checksums(manifest: &Manifest, manifest_file_sha256: &str) -> String {
     let files = manifest.files.iter().map(|file| (file.sha256.as_str(), file.name.as_str()));
     let all = files.chain([(manifest_file_sha256, MANIFEST)]);
     all.map(|(sha256, name)| format!("{sha256}  {name}\n")).collect()

@@ -3,26 +3,26 @@
 use std::time::Duration;
 
 use super::token::TOKEN;
-use super::transport::{Answer, Broken};
-use crate::retry::{self, Failure};
+use super::transport::{HttpResponse, TransportError};
+use crate::retry::{self, RequestFailure};
 use crate::ticket::parse::ParseError;
 
 /// Why a request was not answered as it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum HaloError {
     /// There is no answer.
-    #[error("cannot reach {host}{}", after(*retries))]
+    #[error("cannot reach {host}{}", attempts_suffix(*retries))]
     Unreachable {
         /// Which host, with its port where it is not the usual one.
         host: String,
         /// Why.
         #[source]
-        source: Broken,
+        source: TransportError,
         /// How often it was tried again.
         retries: u32,
     },
     /// The server answers with 5xx.
-    #[error("the server answers {status} when asked for {what}{}{}", after(*retries), said(message.as_deref()))]
+    #[error("the server answers {status} when asked for {what}{}{}", attempts_suffix(*retries), message_suffix(message.as_deref()))]
     Unavailable {
         /// What was asked for.
         what: &'static str,
@@ -34,8 +34,8 @@ pub enum HaloError {
         retries: u32,
     },
     /// The server's rate limit was met, and waiting did not help.
-    #[error("the server's rate limit holds when asked for {what}{}", after(*retries))]
-    Throttled {
+    #[error("the server's rate limit holds when asked for {what}{}", attempts_suffix(*retries))]
+    RateLimited {
         /// What was asked for.
         what: &'static str,
         /// How long it asked to wait.
@@ -44,7 +44,7 @@ pub enum HaloError {
         retries: u32,
     },
     /// The server refuses.
-    #[error("the server refuses {what} with status {status}{}", said(message.as_deref()))]
+    #[error("the server refuses {what} with status {status}{}", message_suffix(message.as_deref()))]
     Refused {
         /// What was asked for.
         what: &'static str,
@@ -71,10 +71,10 @@ pub enum HaloError {
     },
     /// The answer is not what was asked for.
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
+    Unreadable(#[from] UnreadableResponse),
     /// The server points to an address that must not be used.
     #[error("the server names an address for {what} that {why}")]
-    Misled {
+    UnsafeAuthUrl {
         /// The address of what.
         what: &'static str,
         /// What is wrong with it.
@@ -85,7 +85,7 @@ pub enum HaloError {
 /// An answer that is not what was asked for. Its text is not kept: it may be a whole page.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer for {what} cannot be used (status {status}, {bytes} bytes{})", if *html { " of HTML" } else { "" })]
-pub struct Unreadable {
+pub struct UnreadableResponse {
     /// What was asked for.
     pub what: &'static str,
     /// The HTTP status.
@@ -103,7 +103,7 @@ pub(super) fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'<')
 }
 
-fn after(retries: u32) -> String {
+fn attempts_suffix(retries: u32) -> String {
     match retries {
         0 => String::new(),
         1 => " (tried twice)".into(),
@@ -111,50 +111,52 @@ fn after(retries: u32) -> String {
     }
 }
 
-fn said(message: Option<&str>) -> String {
+fn message_suffix(message: Option<&str>) -> String {
     message.map_or(String::new(), |it| format!(": {it}"))
 }
 
 impl HaloError {
     /// What an answer with an unwanted status means.
-    pub(super) fn of_status(what: &'static str, answer: &Answer) -> HaloError {
-        let retry_after = answer.retry_after.as_deref().and_then(|it| retry::retry_after(it, answer.date));
-        match answer.status {
-            429 => HaloError::Throttled { what, retry_after, retries: 0 },
-            503 if retry_after.is_some() => HaloError::Throttled { what, retry_after, retries: 0 },
+    pub(super) fn from_status(what: &'static str, response: &HttpResponse) -> HaloError {
+        let retry_after =
+            response.retry_after.as_deref().and_then(|it| retry::parse_retry_after(it, response.date));
+        match response.status {
+            429 => HaloError::RateLimited { what, retry_after, retries: 0 },
+            503 if retry_after.is_some() => HaloError::RateLimited { what, retry_after, retries: 0 },
             status @ 500.. => {
-                HaloError::Unavailable { what, status, message: message(&answer.body), retries: 0 }
+                HaloError::Unavailable { what, status, message: message(&response.body), retries: 0 }
             }
             status @ 300..400 => {
-                let message = answer.location.as_deref().and_then(|it| url::Url::parse(it).ok()).map(|url| {
-                    format!("a redirect to {}://{}", url.scheme(), url.host_str().unwrap_or_default())
-                });
+                let message =
+                    response.location.as_deref().and_then(|it| url::Url::parse(it).ok()).map(|url| {
+                        format!("a redirect to {}://{}", url.scheme(), url.host_str().unwrap_or_default())
+                    });
                 HaloError::Refused { what, status, message }
             }
-            status => HaloError::Refused { what, status, message: message(&answer.body) },
+            status => HaloError::Refused { what, status, message: message(&response.body) },
         }
     }
 
-    pub(super) fn unreadable(what: &'static str, answer: &Answer, source: ParseError) -> HaloError {
-        let html = is_html(&answer.body);
-        HaloError::Unreadable(Unreadable {
+    pub(super) fn unreadable(what: &'static str, response: &HttpResponse, source: ParseError) -> HaloError {
+        let html = is_html(&response.body);
+        HaloError::Unreadable(UnreadableResponse {
             what,
-            status: answer.status,
-            bytes: answer.body.len(),
+            status: response.status,
+            bytes: response.body.len(),
             html,
             source,
         })
     }
 
     /// The same, knowing how often it was tried again.
-    pub(super) fn after(self, retries: u32) -> HaloError {
+    pub(super) fn with_retries(self, retries: u32) -> HaloError {
         match self {
             HaloError::Unreachable { host, source, .. } => HaloError::Unreachable { host, source, retries },
             HaloError::Unavailable { what, status, message, .. } => {
                 HaloError::Unavailable { what, status, message, retries }
             }
-            HaloError::Throttled { what, retry_after, .. } => {
-                HaloError::Throttled { what, retry_after, retries }
+            HaloError::RateLimited { what, retry_after, .. } => {
+                HaloError::RateLimited { what, retry_after, retries }
             }
             other => other,
         }
@@ -162,48 +164,48 @@ impl HaloError {
 
     /// Whether it was the token that was not to be had: then nothing else is to be had either.
     #[must_use]
-    pub fn is_of_the_token(&self) -> bool {
+    pub fn is_token_error(&self) -> bool {
         match self {
             HaloError::Unavailable { what, .. }
-            | HaloError::Throttled { what, .. }
+            | HaloError::RateLimited { what, .. }
             | HaloError::Refused { what, .. }
             | HaloError::TooLarge { what }
-            | HaloError::Unreadable(Unreadable { what, .. }) => *what == TOKEN,
-            HaloError::Credentials { .. } | HaloError::Misled { .. } => true,
+            | HaloError::Unreadable(UnreadableResponse { what, .. }) => *what == TOKEN,
+            HaloError::Credentials { .. } | HaloError::UnsafeAuthUrl { .. } => true,
             HaloError::Unreachable { .. } => false,
         }
     }
 
     /// Whether it may be that of the one ticket that was asked for; others would fail as well if it is not.
     #[must_use]
-    pub fn may_be_of_one_ticket(&self) -> bool {
-        let of_the_answer = match self {
+    pub fn can_be_ticket_specific(&self) -> bool {
+        let is_response_error = match self {
             HaloError::Unreadable(_) | HaloError::TooLarge { .. } | HaloError::Unavailable { .. } => true,
             HaloError::Refused { status, .. } => *status != 401,
             HaloError::Unreachable { .. }
-            | HaloError::Throttled { .. }
+            | HaloError::RateLimited { .. }
             | HaloError::Credentials { .. }
-            | HaloError::Misled { .. } => false,
+            | HaloError::UnsafeAuthUrl { .. } => false,
         };
-        of_the_answer && !self.is_of_the_token()
+        is_response_error && !self.is_token_error()
     }
 
     /// Whether it is in the answer that something is wrong, so that a part of it may be had.
     #[must_use]
-    pub(super) fn is_of_the_answer(&self) -> bool {
-        let broken = match self {
+    pub(super) fn should_split_page(&self) -> bool {
+        let is_unusable = match self {
             HaloError::TooLarge { .. } => true,
-            HaloError::Unreadable(answer) => matches!(answer.source, ParseError::NotJson(_)),
+            HaloError::Unreadable(response) => matches!(response.source, ParseError::NotJson(_)),
             _ => false,
         };
-        broken && self.failure() == Failure::Unreadable
+        is_unusable && self.failure() == RequestFailure::Unreadable
     }
 
     /// What a person can do.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            HaloError::Unreachable { source: Broken::Unsafe(flaw, _), .. } => flaw.advice(),
+            HaloError::Unreachable { source: TransportError::Tls(tls_error, _), .. } => tls_error.advice(),
             HaloError::Unreachable { .. } => {
                 "check server_url, the network and the proxy; the next pass goes on where this one stopped"
             }
@@ -214,7 +216,7 @@ impl HaloError {
             HaloError::Unavailable { .. } => {
                 "the server may be under maintenance; the next pass goes on where this one stopped"
             }
-            HaloError::Throttled { .. } => {
+            HaloError::RateLimited { .. } => {
                 "other integrations may share the limit; lower rate_limit, or raise rate_limit_wait"
             }
             HaloError::Credentials { code, .. } if code == "invalid_scope" => {
@@ -242,10 +244,10 @@ impl HaloError {
             HaloError::Refused { .. } => {
                 "check server_url against Configuration > Integrations > HaloITSM API"
             }
-            HaloError::Unreadable(Unreadable { what: TOKEN, .. }) => {
+            HaloError::Unreadable(UnreadableResponse { what: TOKEN, .. }) => {
                 "check `tenant` and `auth_url`: a wrong tenant is answered with a web page"
             }
-            HaloError::Unreadable(Unreadable { html: true, .. }) => {
+            HaloError::Unreadable(UnreadableResponse { html: true, .. }) => {
                 "a web page came where JSON should be: check server_url (`/api` is added to it), or whether the \
                  server is under maintenance"
             }
@@ -255,7 +257,7 @@ impl HaloError {
             HaloError::TooLarge { .. } => {
                 "lower page_size and parallel_requests; a single ticket of that size cannot be taken"
             }
-            HaloError::Misled { .. } => "set auth_url to the Authorisation Server that you trust",
+            HaloError::UnsafeAuthUrl { .. } => "set auth_url to the Authorisation Server that you trust",
         }
     }
 }
@@ -264,7 +266,7 @@ impl HaloError {
 /// piece of JSON that was cut short.
 fn message(body: &[u8]) -> Option<String> {
     let text = if let Ok(value) = serde_json::from_slice(body) {
-        texts(&value)?
+        extract_text(&value)?
     } else {
         let text = std::str::from_utf8(body).ok()?;
         if text.trim_start().starts_with(['<', '{', '[', '"']) {
@@ -277,23 +279,26 @@ fn message(body: &[u8]) -> Option<String> {
 }
 
 /// The members of an error object that say something, the first that is there.
-const TELLING: [&str; 5] = ["error_description", "Message", "message", "error", "errors"];
+const MESSAGE_MEMBERS: [&str; 5] = ["error_description", "Message", "message", "error", "errors"];
 
-fn texts(value: &serde_json::Value) -> Option<String> {
+fn extract_text(value: &serde_json::Value) -> Option<String> {
     use serde_json::Value;
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Array(items) => {
-            let all: Vec<_> = items.iter().filter_map(texts).collect();
+            let all: Vec<_> = items.iter().filter_map(extract_text).collect();
             (!all.is_empty()).then(|| all.join("; "))
         }
         Value::Object(object) => {
-            let told = |name: &str| object.get(name).and_then(texts);
+            let text_of = |name: &str| object.get(name).and_then(extract_text);
             // OAuth gives a short word and its meaning side by side (RFC 6749 §5.2).
-            if let (Some(word), Some(meaning)) = (told("error"), told("error_description")) {
-                return Some(format!("{word}: {meaning}"));
+            if let (Some(code), Some(meaning)) = (text_of("error"), text_of("error_description")) {
+                return Some(format!("{code}: {meaning}"));
             }
-            TELLING.iter().find_map(|name| told(name)).or_else(|| object.values().find_map(texts))
+            MESSAGE_MEMBERS
+                .iter()
+                .find_map(|name| text_of(name))
+                .or_else(|| object.values().find_map(extract_text))
         }
         _ => None,
     }

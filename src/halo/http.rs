@@ -13,22 +13,22 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::flaw::Flaw;
-use super::transport::{Answer, Ask, Body, Broken, Root, Transport};
+use super::tls_error::TlsError;
+use super::transport::{Body, HttpRequest, HttpResponse, RootCause, Transport, TransportError};
 
 /// The room for all bodies under way together, in bytes after decompression: a small compressed answer
 /// can be a thousand times its size.
 pub(super) const BODIES_MAX: usize = 64 << 20;
 
 /// Room is given out in pieces of this many bytes.
-const PIECE: usize = 1 << 10;
+const PERMIT_BYTES: usize = 1 << 10;
 
 /// How long a connection may be silent in the middle of an answer.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// What the connection is made of.
 #[derive(Clone, Debug, Default)]
-pub struct Wiring {
+pub struct HttpOptions {
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long a request may take in all.
@@ -44,21 +44,21 @@ pub struct Wiring {
 }
 
 /// Requests over HTTP.
-pub struct Http {
+pub struct HttpTransport {
     client: Client,
-    room: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
     certificate: Mutex<Option<Vec<u8>>>,
 }
 
-impl Http {
+impl HttpTransport {
     /// Prepares connections.
     ///
     /// # Errors
     /// What is wrong with the certificate or the proxy.
-    pub fn new(wiring: &Wiring) -> Result<Http, Root> {
-        let client = Http::client(wiring).map_err(|error| Root::of(&error))?;
-        let room = Arc::new(Semaphore::new(BODIES_MAX / PIECE));
-        Ok(Http { client, room, certificate: Mutex::default() })
+    pub fn new(options: &HttpOptions) -> Result<HttpTransport, RootCause> {
+        let client = HttpTransport::build_client(options).map_err(|error| RootCause::of(&error))?;
+        let memory = Arc::new(Semaphore::new(BODIES_MAX / PERMIT_BYTES));
+        Ok(HttpTransport { client, memory, certificate: Mutex::default() })
     }
 
     /// The certificate (DER) that the server showed last, where it is kept and the connection was encrypted.
@@ -67,43 +67,43 @@ impl Http {
         self.certificate.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn client(wiring: &Wiring) -> Result<Client, reqwest::Error> {
+    fn build_client(options: &HttpOptions) -> Result<Client, reqwest::Error> {
         let mut builder = Client::builder()
             .user_agent(concat!("halosync/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .tls_info(wiring.keeps_certificate)
-            .connect_timeout(wiring.connect_timeout)
-            .read_timeout(IDLE_MAX.min(wiring.request_timeout))
-            .timeout(wiring.request_timeout);
-        if let Some(ca) = &wiring.ca {
+            .tls_info(options.keeps_certificate)
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(IDLE_MAX.min(options.request_timeout))
+            .timeout(options.request_timeout);
+        if let Some(ca) = &options.ca {
             // The certificate of an authority often comes with those between.
             for certificate in Certificate::from_pem_bundle(ca)? {
                 builder = builder.add_root_certificate(certificate);
             }
         }
-        if wiring.loopback {
+        if options.loopback {
             builder = builder.no_proxy();
-        } else if let Some(proxy) = &wiring.proxy {
+        } else if let Some(proxy) = &options.proxy {
             builder = builder.no_proxy().proxy(Proxy::all(proxy)?);
         }
         builder.build()
     }
 
-    async fn exchange(&self, ask: Ask) -> Result<Answer, Broken> {
-        let mut request = match &ask.form {
-            None => self.client.get(ask.url),
+    async fn exchange(&self, http_request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let mut request = match &http_request.form {
+            None => self.client.get(http_request.url),
             Some(form) => {
                 let fields: Vec<_> =
                     form.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
-                self.client.post(ask.url).form(&fields)
+                self.client.post(http_request.url).form(&fields)
             }
         };
-        if let Some(token) = &ask.bearer {
+        if let Some(token) = &http_request.bearer {
             request = request.header(AUTHORIZATION, token.header());
         }
         let since = Instant::now();
-        let response = request.send().await.map_err(broken)?;
+        let response = request.send().await.map_err(transport_error)?;
         let peer = response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
         if let Some(certificate) = peer {
             *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate.to_vec());
@@ -113,8 +113,8 @@ impl Http {
         let date = header(headers, &DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
         let retry_after = header(headers, &RETRY_AFTER);
         let location = header(headers, &LOCATION);
-        let body = self.body(response).await?;
-        Ok(Answer {
+        let body = self.read_body(response).await?;
+        Ok(HttpResponse {
             status,
             date: date.map(DateTime::<Utc>::from),
             retry_after,
@@ -126,40 +126,43 @@ impl Http {
 
     /// Reads a body as it comes, as long as there is room. It does not wait for room: lanes that wait
     /// for each other's would wait for ever, and a repeated request finds it free.
-    async fn body(&self, mut response: Response) -> Result<Body, Broken> {
+    async fn read_body(&self, mut response: Response) -> Result<Body, TransportError> {
         let mut bytes = Vec::new();
-        let mut room = self.take_room(0)?;
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            let wanted = (bytes.len() + chunk.len()).div_ceil(PIECE);
-            room.merge(self.take_room(wanted - room.num_permits())?);
+        let mut permit = self.reserve_memory(0)?;
+        while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
+            let needed = (bytes.len() + chunk.len()).div_ceil(PERMIT_BYTES);
+            permit.merge(self.reserve_memory(needed - permit.num_permits())?);
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Body::new(bytes, room))
+        Ok(Body::new(bytes, permit))
     }
 
-    fn take_room(&self, pieces: usize) -> Result<OwnedSemaphorePermit, Broken> {
-        let pieces = u32::try_from(pieces).map_err(|_| Broken::TooLarge)?;
-        Arc::clone(&self.room).try_acquire_many_owned(pieces).map_err(|_| Broken::TooLarge)
+    fn reserve_memory(&self, permits: usize) -> Result<OwnedSemaphorePermit, TransportError> {
+        let permits = u32::try_from(permits).map_err(|_| TransportError::TooLarge)?;
+        Arc::clone(&self.memory).try_acquire_many_owned(permits).map_err(|_| TransportError::TooLarge)
     }
 }
 
-impl Transport for Http {
-    fn send(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send + '_>> {
-        Box::pin(self.exchange(ask))
+impl Transport for HttpTransport {
+    fn send(
+        &self,
+        request: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>> {
+        Box::pin(self.exchange(request))
     }
 }
 
 /// Only the bottom of it is kept: the address above may hold what a log must not.
-fn broken(error: reqwest::Error) -> Broken {
+fn transport_error(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     if error.is_timeout() {
-        return Broken::Timeout;
+        return TransportError::Timeout;
     }
-    let root = Root::of(&error);
-    match (error.is_connect(), Flaw::of(&error)) {
-        (true, Some(flaw)) => Broken::Unsafe(flaw, root),
-        (true, None) => Broken::Connect(root),
-        (false, _) => Broken::Lost(root),
+    let root = RootCause::of(&error);
+    match (error.is_connect(), TlsError::find_in(&error)) {
+        (true, Some(tls_error)) => TransportError::Tls(tls_error, root),
+        (true, None) => TransportError::Connect(root),
+        (false, _) => TransportError::ConnectionLost(root),
     }
 }
 

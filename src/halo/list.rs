@@ -2,9 +2,9 @@
 
 use url::Url;
 
-use super::{Errand, Halo, HaloError, Receipt};
-use crate::ticket::parse::{self, List, Named};
-use crate::ticket::{CustomField, Stamp, Ticket};
+use super::{HaloClient, HaloError, RequestSpec, ResponseMeta};
+use crate::ticket::parse::{self, ParsedPage, ReferenceItem};
+use crate::ticket::{CustomField, Ticket, Timestamp};
 
 /// What the ticket list is for, in messages.
 pub(super) const LIST: &str = "the ticket list";
@@ -24,7 +24,7 @@ pub enum Filter {
         /// Ticket type ids.
         types: Vec<i64>,
         /// The instant.
-        from: Stamp,
+        from: Timestamp,
         /// Which of them.
         coverage: Coverage,
     },
@@ -38,7 +38,7 @@ pub enum Filter {
 pub enum Coverage {
     /// What the server shows when nothing is said about it.
     #[default]
-    Plain,
+    Default,
     /// Open tickets.
     Open,
     /// Closed tickets.
@@ -65,16 +65,16 @@ const QUERY_MAX: usize = 1_800;
 
 /// A page of the list.
 #[derive(Debug)]
-pub struct Listed {
+pub struct ListPage {
     /// What it holds.
-    pub list: List,
+    pub list: ParsedPage,
     /// Which request it answers.
-    pub receipt: Receipt,
+    pub meta: ResponseMeta,
 }
 
 /// What the server says of one ticket.
 #[derive(Debug)]
-pub enum Single {
+pub enum TicketLookup {
     /// It is there.
     Found(Box<Ticket>),
     /// 404 or 410.
@@ -83,36 +83,41 @@ pub enum Single {
     Forbidden,
 }
 
-impl Halo {
+impl HaloClient {
     /// One page of the list, in order of id. Paging is honoured only where `pageinate` and `page_no`
     /// are both sent, and the default order is not fixed (`halo-api.md` §2.1, §2.2).
     ///
     /// # Errors
     /// [`HaloError`]
-    pub async fn list(&self, filter: &Filter, page: u32, page_size: u32) -> Result<Listed, HaloError> {
-        self.list_with(filter, &[], page, page_size).await
+    pub async fn fetch_list(
+        &self,
+        filter: &Filter,
+        page: u32,
+        page_size: u32,
+    ) -> Result<ListPage, HaloError> {
+        self.fetch_list_with_fields(filter, &[], page, page_size).await
     }
 
     /// The same with some custom fields in its rows, where the server knows how (`halo-api.md` §2.6).
-    pub(super) async fn list_with(
+    pub(super) async fn fetch_list_with_fields(
         &self,
         filter: &Filter,
         fields: &[i64],
         page: u32,
         page_size: u32,
-    ) -> Result<Listed, HaloError> {
+    ) -> Result<ListPage, HaloError> {
         let url = self.list_url(filter, fields, page, page_size);
-        let errand = Errand { what: LIST, url: &url, also: &[] };
-        let (list, receipt) = self.get(&errand, |answer| List::read(&answer.body)).await?;
-        Ok(Listed { list, receipt })
+        let spec = RequestSpec { what: LIST, url: &url, accepted_statuses: &[] };
+        let (list, meta) = self.get(&spec, |response| ParsedPage::parse(&response.body)).await?;
+        Ok(ListPage { list, meta })
     }
 
     /// One ticket.
     ///
     /// # Errors
     /// [`HaloError`]; 403 and 404 are answers.
-    pub async fn ticket(&self, id: i64) -> Result<(Single, Receipt), HaloError> {
-        self.single(self.terms.server.at(&format!("/api/tickets/{id}"))).await
+    pub async fn fetch_ticket(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
+        self.lookup_ticket(self.options.server.endpoint(&format!("/api/tickets/{id}"))).await
     }
 
     /// One ticket with all that it tells alone, its custom fields above all. Some servers tell them only
@@ -121,18 +126,18 @@ impl Halo {
     ///
     /// # Errors
     /// [`HaloError`]; 403 and 404 are answers.
-    pub async fn detail(&self, id: i64) -> Result<(Single, Receipt), HaloError> {
-        let mut url = self.terms.server.at(&format!("/api/tickets/{id}"));
+    pub async fn fetch_ticket_details(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
+        let mut url = self.options.server.endpoint(&format!("/api/tickets/{id}"));
         url.query_pairs_mut().append_pair("includedetails", "true");
-        self.single(url).await
+        self.lookup_ticket(url).await
     }
 
-    async fn single(&self, url: Url) -> Result<(Single, Receipt), HaloError> {
-        let errand = Errand { what: "a ticket", url: &url, also: &[403, 404, 410] };
-        self.get(&errand, |answer| match answer.status {
-            404 | 410 => Ok(Single::Missing),
-            403 => Ok(Single::Forbidden),
-            _ => parse::single(&answer.body).map(|ticket| Single::Found(Box::new(ticket))),
+    async fn lookup_ticket(&self, url: Url) -> Result<(TicketLookup, ResponseMeta), HaloError> {
+        let spec = RequestSpec { what: "a ticket", url: &url, accepted_statuses: &[403, 404, 410] };
+        self.get(&spec, |response| match response.status {
+            404 | 410 => Ok(TicketLookup::Missing),
+            403 => Ok(TicketLookup::Forbidden),
+            _ => parse::parse_ticket(&response.body).map(|ticket| TicketLookup::Found(Box::new(ticket))),
         })
         .await
     }
@@ -142,52 +147,57 @@ impl Halo {
     ///
     /// # Errors
     /// [`HaloError`]
-    pub async fn statuses(&self, open_only: bool) -> Result<Vec<Named>, HaloError> {
-        let mut url = self.terms.server.at("/api/status");
+    pub async fn fetch_statuses(&self, open_only: bool) -> Result<Vec<ReferenceItem>, HaloError> {
+        let mut url = self.options.server.endpoint("/api/status");
         url.query_pairs_mut().append_pair("showall", "true");
         if open_only {
             url.query_pairs_mut().append_pair("excludeclosed", "true");
         }
-        self.names("the status list", &url).await
+        self.fetch_reference_items("the status list", &url).await
     }
 
     /// The names of the ticket types, those of inactive ones included.
     ///
     /// # Errors
     /// [`HaloError`]
-    pub async fn ticket_types(&self) -> Result<Vec<Named>, HaloError> {
-        let mut url = self.terms.server.at("/api/tickettype");
+    pub async fn fetch_ticket_types(&self) -> Result<Vec<ReferenceItem>, HaloError> {
+        let mut url = self.options.server.endpoint("/api/tickettype");
         url.query_pairs_mut().append_pair("showall", "true").append_pair("showinactive", "true");
-        self.names("the list of ticket types", &url).await
+        self.fetch_reference_items("the list of ticket types", &url).await
     }
 
     /// The definitions of the custom fields of tickets.
     ///
     /// # Errors
     /// [`HaloError`]
-    pub async fn field_definitions(&self) -> Result<Vec<CustomField>, HaloError> {
-        let url = self.terms.server.at("/api/FieldInfo");
-        let errand = Errand { what: "the list of custom fields", url: &url, also: &[] };
-        let (definitions, _) = self.get(&errand, |answer| parse::field_definitions(&answer.body)).await?;
+    pub async fn fetch_field_definitions(&self) -> Result<Vec<CustomField>, HaloError> {
+        let url = self.options.server.endpoint("/api/FieldInfo");
+        let spec = RequestSpec { what: "the list of custom fields", url: &url, accepted_statuses: &[] };
+        let (definitions, _) =
+            self.get(&spec, |response| parse::parse_field_definitions(&response.body)).await?;
         Ok(definitions)
     }
 
     /// Cuts the custom fields of a query into lists that are short enough for one request each; one empty
     /// list where there are none.
-    pub(super) fn cut<'q>(&self, query: &'q ListQuery, page: u32, page_size: u32) -> Vec<&'q [i64]> {
+    pub(super) fn split_fields<'q>(&self, query: &'q ListQuery, page: u32, page_size: u32) -> Vec<&'q [i64]> {
         let url = self.list_url(&query.filter, &[], page, page_size);
-        let without = url.query().unwrap_or_default().len();
-        cut(&query.fields, QUERY_MAX.saturating_sub(without + "&include_custom_fields=".len()))
+        let base_length = url.query().unwrap_or_default().len();
+        split_to_fit(&query.fields, QUERY_MAX.saturating_sub(base_length + "&include_custom_fields=".len()))
     }
 
-    async fn names(&self, what: &'static str, url: &Url) -> Result<Vec<Named>, HaloError> {
-        let errand = Errand { what, url, also: &[] };
-        let (names, _) = self.get(&errand, |answer| parse::named(&answer.body)).await?;
-        Ok(names)
+    async fn fetch_reference_items(
+        &self,
+        what: &'static str,
+        url: &Url,
+    ) -> Result<Vec<ReferenceItem>, HaloError> {
+        let spec = RequestSpec { what, url, accepted_statuses: &[] };
+        let (items, _) = self.get(&spec, |response| parse::parse_reference_items(&response.body)).await?;
+        Ok(items)
     }
 
     fn list_url(&self, filter: &Filter, fields: &[i64], page: u32, page_size: u32) -> Url {
-        let mut url = self.terms.server.at("/api/tickets");
+        let mut url = self.options.server.endpoint("/api/tickets");
         let mut query = url.query_pairs_mut();
         query.append_pair("pageinate", "true");
         query.append_pair("page_no", &page.to_string());
@@ -200,7 +210,7 @@ impl Halo {
             Filter::UpdatedFrom { types, from, coverage } => (types, Some(from), *coverage),
             Filter::Ids(ids) => {
                 query.append_pair("ticketids", &joined(ids));
-                (&[], None, Coverage::Plain)
+                (&[], None, Coverage::Default)
             }
         };
         match types {
@@ -216,7 +226,7 @@ impl Halo {
             query.append_pair("lastupdatefromdate", &from.to_string());
         }
         match coverage {
-            Coverage::Plain => {}
+            Coverage::Default => {}
             Coverage::Open => {
                 query.append_pair("open_only", "true");
             }
@@ -233,19 +243,19 @@ impl Halo {
 }
 
 /// Cuts numbers into lists of so many characters at most, as a query spells them: a comma is `%2C` there.
-fn cut(numbers: &[i64], room: usize) -> Vec<&[i64]> {
-    let mut lists = Vec::new();
-    let (mut first, mut taken) = (0, 0);
-    for (place, number) in numbers.iter().enumerate() {
-        let more = number.to_string().len() + "%2C".len();
-        if first < place && room < taken + more {
-            lists.push(&numbers[first..place]);
-            (first, taken) = (place, 0);
+fn split_to_fit(numbers: &[i64], max_chars: usize) -> Vec<&[i64]> {
+    let mut chunks = Vec::new();
+    let (mut first, mut used) = (0, 0);
+    for (index, number) in numbers.iter().enumerate() {
+        let needed = number.to_string().len() + "%2C".len();
+        if first < index && max_chars < used + needed {
+            chunks.push(&numbers[first..index]);
+            (first, used) = (index, 0);
         }
-        taken += more;
+        used += needed;
     }
-    lists.push(&numbers[first..]);
-    lists
+    chunks.push(&numbers[first..]);
+    chunks
 }
 
 #[cfg(test)]
@@ -253,16 +263,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_fields_is_cut_into_parts_that_fit_and_none_is_lost() {
+    fn custom_fields_are_split_into_chunks_that_fit_and_none_is_lost() {
         let numbers: Vec<i64> = (95..1_400).collect();
-        for room in [0, 5, 6, 100, 1_700] {
-            let lists = cut(&numbers, room);
-            assert_eq!(lists.concat(), numbers, "{room}");
-            for list in lists {
-                let spelled = list.iter().map(ToString::to_string).collect::<Vec<_>>().join("%2C");
-                assert!(list.len() == 1 || spelled.len() <= room, "{room}: {spelled}");
+        for max_chars in [0, 5, 6, 100, 1_700] {
+            let chunks = split_to_fit(&numbers, max_chars);
+            assert_eq!(chunks.concat(), numbers, "{max_chars}");
+            for chunk in chunks {
+                let joined = chunk.iter().map(ToString::to_string).collect::<Vec<_>>().join("%2C");
+                assert!(chunk.len() == 1 || joined.len() <= max_chars, "{max_chars}: {joined}");
             }
         }
-        assert_eq!(cut(&[], 100), [&[] as &[i64]]);
+        assert_eq!(split_to_fit(&[], 100), [&[] as &[i64]]);
     }
 }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::error::HaloError;
-use super::transport::Answer;
-use super::{Errand, Halo};
+use super::transport::HttpResponse;
+use super::{HaloClient, RequestSpec};
 use crate::config;
 use crate::ticket::parse::ParseError;
 
@@ -30,7 +30,7 @@ impl Token {
     }
 
     /// Whether it is not about to end.
-    pub(super) fn is_good(&self) -> bool {
+    pub(super) fn is_fresh(&self) -> bool {
         Instant::now() < self.renew_at
     }
 }
@@ -38,22 +38,22 @@ impl Token {
 /// What is known of tokens so far. It is locked while one is asked for, so that lanes which see their
 /// token refused together ask for one new token.
 #[derive(Default)]
-pub(super) struct Keyring {
+pub(super) struct TokenCache {
     token: Option<Token>,
     endpoint: Option<Url>,
     /// What the server took, where it did not take the configured scope.
-    scope: Option<&'static str>,
+    fallback_scope: Option<&'static str>,
     generation: u64,
 }
 
-impl Keyring {
+impl TokenCache {
     pub(super) fn has_token(&self) -> bool {
         self.token.is_some()
     }
 
     /// What the server took, where it did not take the configured scope.
-    pub(super) fn other_scope(&self) -> Option<&'static str> {
-        self.scope
+    pub(super) fn fallback_scope(&self) -> Option<&'static str> {
+        self.fallback_scope
     }
 }
 
@@ -65,71 +65,72 @@ const WIDEST_SCOPE: &str = "all";
 
 /// A token of this length would not fit a header that servers accept.
 const TOKEN_MAX: usize = 16 << 10;
-const LIFE_WHERE_UNSAID: Duration = Duration::from_mins(5);
-const LIFE_MAX: Duration = Duration::from_hours(24);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
+const LIFETIME_MAX: Duration = Duration::from_hours(24);
 
-impl Halo {
+impl HaloClient {
     /// A good token; never again the one that was `refused`.
     pub(super) async fn token(&self, refused: Option<&Token>) -> Result<Token, HaloError> {
-        let mut keyring = self.keyring.lock().await;
+        let mut cache = self.token_cache.lock().await;
         let refused = refused.map(|token| token.generation);
-        if let Some(token) = &keyring.token
+        if let Some(token) = &cache.token
             && Some(token.generation) != refused
-            && token.is_good()
+            && token.is_fresh()
         {
             return Ok(token.clone());
         }
-        let endpoint = self.known_endpoint(&mut keyring).await?;
-        let scope = keyring.scope.unwrap_or(&self.terms.scope);
-        let grant = match self.grant(&endpoint, scope).await {
+        let endpoint = self.token_endpoint(&mut cache).await?;
+        let scope = cache.fallback_scope.unwrap_or(&self.options.scope);
+        let issued = match self.request_token(&endpoint, scope).await {
             Err(HaloError::Credentials { code, .. }) if code == "invalid_scope" && scope != WIDEST_SCOPE => {
                 tracing::info!(
                     scope,
                     "the server does not know the scope `{scope}`: asking for `{WIDEST_SCOPE}`"
                 );
-                let grant = self.grant(&endpoint, WIDEST_SCOPE).await?;
-                keyring.scope = Some(WIDEST_SCOPE);
-                grant
+                let issued = self.request_token(&endpoint, WIDEST_SCOPE).await?;
+                cache.fallback_scope = Some(WIDEST_SCOPE);
+                issued
             }
-            granted => granted?,
+            result => result?,
         };
-        keyring.generation += 1;
+        cache.generation += 1;
         let token = Token {
-            header: grant.header,
-            generation: keyring.generation,
-            renew_at: Instant::now() + grant.life - grant.life.div_f64(10.0).min(Duration::from_mins(1)),
+            header: issued.header,
+            generation: cache.generation,
+            renew_at: Instant::now() + issued.lifetime
+                - issued.lifetime.div_f64(10.0).min(Duration::from_mins(1)),
         };
-        keyring.token = Some(token.clone());
+        cache.token = Some(token.clone());
         Ok(token)
     }
 
     /// Where tokens are asked for; found out once.
-    pub(super) async fn known_endpoint(&self, keyring: &mut Keyring) -> Result<Url, HaloError> {
-        if let Some(endpoint) = &keyring.endpoint {
+    pub(super) async fn token_endpoint(&self, cache: &mut TokenCache) -> Result<Url, HaloError> {
+        if let Some(endpoint) = &cache.endpoint {
             return Ok(endpoint.clone());
         }
-        let endpoint = self.endpoint().await?;
-        keyring.endpoint = Some(endpoint.clone());
+        let endpoint = self.resolve_token_endpoint().await?;
+        cache.endpoint = Some(endpoint.clone());
         Ok(endpoint)
     }
 
     /// Where tokens are asked for: as configured, else as the server says, else beside the server
     /// (`halo-api.md` §1.1, §1.2).
-    async fn endpoint(&self) -> Result<Url, HaloError> {
-        let info = match &self.terms.auth_url {
+    async fn resolve_token_endpoint(&self) -> Result<Url, HaloError> {
+        let info = match &self.options.auth_url {
             Some(url) => AuthInfo { auth_url: Some(url.to_string()), tenant_id: None },
-            None => self.authinfo().await?,
+            None => self.fetch_auth_info().await?,
         };
-        let said = info.auth_url.filter(|it| !it.is_empty()).and_then(|text| Url::parse(&text).ok());
-        let mut url = match said {
+        let auth_url = info.auth_url.filter(|it| !it.is_empty()).and_then(|text| Url::parse(&text).ok());
+        let mut url = match auth_url {
             Some(url) => {
-                config::safe(&url)
-                    .map_err(|why| HaloError::Misled { what: "the authorisation server", why })?;
-                under_token(url)
+                config::check_safe_url(&url)
+                    .map_err(|why| HaloError::UnsafeAuthUrl { what: "the authorisation server", why })?;
+                with_token_path(url)
             }
-            None => self.terms.server.at("/auth/token"),
+            None => self.options.server.endpoint("/auth/token"),
         };
-        let tenant = self.terms.tenant.clone().or(info.tenant_id).filter(|tenant| !tenant.is_empty());
+        let tenant = self.options.tenant.clone().or(info.tenant_id).filter(|tenant| !tenant.is_empty());
         if let Some(tenant) = tenant
             && !url.query_pairs().any(|(name, _)| name == "tenant")
         {
@@ -140,43 +141,43 @@ impl Halo {
 
     /// Asks the server where its authorisation server is. One that does not say, in whatever way, is no
     /// error: the usual place is tried then.
-    async fn authinfo(&self) -> Result<AuthInfo, HaloError> {
-        let url = self.terms.server.at("/api/authinfo");
-        let errand = Errand {
+    async fn fetch_auth_info(&self) -> Result<AuthInfo, HaloError> {
+        let url = self.options.server.endpoint("/api/authinfo");
+        let spec = RequestSpec {
             what: "the authorisation server's address",
             url: &url,
-            also: &[400, 401, 403, 404, 500],
+            accepted_statuses: &[400, 401, 403, 404, 500],
         };
-        let read = |answer: &Answer| Ok(serde_json::from_slice(&answer.body).unwrap_or_default());
-        match self.ask_openly(&errand, None, read).await {
+        let read = |response: &HttpResponse| Ok(serde_json::from_slice(&response.body).unwrap_or_default());
+        match self.send_unauthenticated(&spec, None, read).await {
             Err(HaloError::Refused { .. } | HaloError::Unavailable { .. }) => Ok(AuthInfo::default()),
-            asked => asked,
+            result => result,
         }
     }
 
-    async fn grant(&self, endpoint: &Url, scope: &str) -> Result<Grant, HaloError> {
-        let plain = |text: &str| SecretString::from(text.to_owned());
+    async fn request_token(&self, endpoint: &Url, scope: &str) -> Result<TokenGrant, HaloError> {
+        let secret = |text: &str| SecretString::from(text.to_owned());
         let form = [
-            ("grant_type", plain("client_credentials")),
-            ("client_id", plain(&self.terms.client_id)),
-            ("client_secret", self.terms.client_secret.clone()),
-            ("scope", plain(scope)),
+            ("grant_type", secret("client_credentials")),
+            ("client_id", secret(&self.options.client_id)),
+            ("client_secret", self.options.client_secret.clone()),
+            ("scope", secret(scope)),
         ];
-        let errand = Errand { what: TOKEN, url: endpoint, also: &[400, 401, 403] };
-        let answered = self.ask_openly(&errand, Some(&form), read_grant).await?;
-        answered.map_err(|refusal| match refusal {
-            Refusal::OAuth(refusal) => HaloError::Credentials {
+        let spec = RequestSpec { what: TOKEN, url: endpoint, accepted_statuses: &[400, 401, 403] };
+        let outcome = self.send_unauthenticated(&spec, Some(&form), parse_token_response).await?;
+        outcome.map_err(|refusal| match refusal {
+            TokenRefusal::OAuth(refusal) => HaloError::Credentials {
                 code: refusal.error,
                 description: refusal.error_description,
-                client_id: self.terms.client_id.clone(),
+                client_id: self.options.client_id.clone(),
             },
-            Refusal::Other(error) => error,
+            TokenRefusal::Other(error) => error,
         })
     }
 }
 
 /// `…/token` below the address that the server or the settings give, which may end in it already.
-fn under_token(mut url: Url) -> Url {
+fn with_token_path(mut url: Url) -> Url {
     let path = url.path().trim_end_matches('/');
     if !path.ends_with("/token") {
         let path = format!("{path}/token");
@@ -185,9 +186,9 @@ fn under_token(mut url: Url) -> Url {
     url
 }
 
-struct Grant {
+struct TokenGrant {
     header: HeaderValue,
-    life: Duration,
+    lifetime: Duration,
 }
 
 #[derive(Default, Deserialize)]
@@ -197,7 +198,7 @@ struct AuthInfo {
 }
 
 /// How a token was refused.
-enum Refusal {
+enum TokenRefusal {
     /// In the form of the protocol.
     OAuth(OAuthError),
     /// By a firewall, say, in its own words.
@@ -212,48 +213,48 @@ struct OAuthError {
 }
 
 #[derive(Deserialize)]
-struct Granted {
+struct TokenResponse {
     access_token: String,
     token_type: Option<String>,
     expires_in: Option<serde_json::Value>,
 }
 
-fn read_grant(answer: &Answer) -> Result<Result<Grant, Refusal>, ParseError> {
+fn parse_token_response(response: &HttpResponse) -> Result<Result<TokenGrant, TokenRefusal>, ParseError> {
     let expected = "a token";
-    if !(200..300).contains(&answer.status) {
-        return Ok(Err(match serde_json::from_slice(&answer.body) {
-            Ok(refusal) => Refusal::OAuth(refusal),
-            Err(_) => Refusal::Other(HaloError::of_status(TOKEN, answer)),
+    if !(200..300).contains(&response.status) {
+        return Ok(Err(match serde_json::from_slice(&response.body) {
+            Ok(refusal) => TokenRefusal::OAuth(refusal),
+            Err(_) => TokenRefusal::Other(HaloError::from_status(TOKEN, response)),
         }));
     }
-    let granted: Granted = serde_json::from_slice(&answer.body).map_err(|error| {
-        if error.is_data() { ParseError::Shape { expected } } else { ParseError::NotJson(error) }
+    let token_response: TokenResponse = serde_json::from_slice(&response.body).map_err(|error| {
+        if error.is_data() { ParseError::UnexpectedShape { expected } } else { ParseError::NotJson(error) }
     })?;
-    let bearer = granted.token_type.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
-    let token = SecretString::from(granted.access_token);
+    let bearer = token_response.token_type.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
+    let token = SecretString::from(token_response.access_token);
     let token = token.expose_secret();
     let visible =
         !token.is_empty() && token.len() <= TOKEN_MAX && token.bytes().all(|byte| byte.is_ascii_graphic());
     if !bearer || !visible {
-        return Err(ParseError::Shape { expected: "a bearer token" });
+        return Err(ParseError::UnexpectedShape { expected: "a bearer token" });
     }
-    let mut header =
-        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ParseError::Shape { expected })?;
+    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| ParseError::UnexpectedShape { expected })?;
     header.set_sensitive(true);
-    Ok(Ok(Grant { header, life: life(granted.expires_in.as_ref()) }))
+    Ok(Ok(TokenGrant { header, lifetime: parse_lifetime(token_response.expires_in.as_ref()) }))
 }
 
 /// How long a token lives; short where the server does not say so usably, since a 401 renews it anyway.
-fn life(expires_in: Option<&serde_json::Value>) -> Duration {
+fn parse_lifetime(expires_in: Option<&serde_json::Value>) -> Duration {
     let seconds = expires_in.and_then(|value| match value {
         serde_json::Value::String(text) => text.trim().parse().ok(),
         value => value.as_f64(),
     });
     match seconds {
         Some(seconds) if seconds.is_finite() && 0.0 < seconds => {
-            Duration::from_secs_f64(seconds.min(LIFE_MAX.as_secs_f64()))
+            Duration::from_secs_f64(seconds.min(LIFETIME_MAX.as_secs_f64()))
         }
-        _ => LIFE_WHERE_UNSAID,
+        _ => DEFAULT_LIFETIME,
     }
 }
 
@@ -263,8 +264,8 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_token_lives_as_long_as_the_server_says_within_reason() {
-        for (said, seconds) in [
+    fn token_lifetime_follows_expires_in_within_limits() {
+        for (expires_in, seconds) in [
             (Some(json!(3600)), 3600),
             (Some(json!("1200")), 1200),
             (Some(json!(0)), 300),
@@ -273,15 +274,15 @@ mod tests {
             (Some(json!(1e12)), 86_400),
             (None, 300),
         ] {
-            assert_eq!(life(said.as_ref()), Duration::from_secs(seconds), "{said:?}");
+            assert_eq!(parse_lifetime(expires_in.as_ref()), Duration::from_secs(seconds), "{expires_in:?}");
         }
     }
 
     #[test]
-    fn a_token_that_no_header_holds_is_refused() {
+    fn token_that_does_not_fit_a_header_is_refused() {
         for token in ["", "two words", "line\r\nbreak", "caf\u{e9}"] {
             let body = json!({ "access_token": token, "token_type": "Bearer" }).to_string().into_bytes();
-            let answer = Answer {
+            let response = HttpResponse {
                 status: 200,
                 date: None,
                 retry_after: None,
@@ -289,19 +290,19 @@ mod tests {
                 body: body.into(),
                 took: Duration::ZERO,
             };
-            assert!(read_grant(&answer).is_err(), "{token:?}");
+            assert!(parse_token_response(&response).is_err(), "{token:?}");
         }
     }
 
     #[test]
-    fn the_token_is_asked_for_below_the_authorisation_server() {
-        for (said, asked) in [
+    fn token_url_is_below_the_authorization_server() {
+        for (auth_url, token_url) in [
             ("https://halo.example/auth", "https://halo.example/auth/token"),
             ("https://halo.example/auth/", "https://halo.example/auth/token"),
             ("https://halo.example/auth/token", "https://halo.example/auth/token"),
             ("https://auth.example", "https://auth.example/token"),
         ] {
-            assert_eq!(under_token(Url::parse(said).unwrap()).as_str(), asked);
+            assert_eq!(with_token_path(Url::parse(auth_url).unwrap()).as_str(), token_url);
         }
     }
 }

@@ -13,11 +13,11 @@ use secrecy::SecretString;
 use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
-use super::flaw::Flaw;
+use super::tls_error::TlsError;
 use super::token::Token;
 
 /// A request.
-pub struct Ask {
+pub struct HttpRequest {
     /// Where to.
     pub url: Url,
     /// A form to POST; without one it is a GET.
@@ -28,7 +28,7 @@ pub struct Ask {
 
 /// An answer, whatever its status.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
     /// `Date`, where it is there and readable.
@@ -47,18 +47,18 @@ pub struct Answer {
 #[derive(Debug, Default)]
 pub struct Body {
     bytes: Vec<u8>,
-    _room: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Body {
-    pub(super) fn new(bytes: Vec<u8>, room: OwnedSemaphorePermit) -> Body {
-        Body { bytes, _room: Some(room) }
+    pub(super) fn new(bytes: Vec<u8>, permit: OwnedSemaphorePermit) -> Body {
+        Body { bytes, _permit: Some(permit) }
     }
 }
 
 impl From<Vec<u8>> for Body {
     fn from(bytes: Vec<u8>) -> Self {
-        Body { bytes, _room: None }
+        Body { bytes, _permit: None }
     }
 }
 
@@ -73,35 +73,35 @@ impl Deref for Body {
 /// What is at the bottom of a failure. The layers between have nothing to add but their own names.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Root(String);
+pub struct RootCause(String);
 
-impl Root {
+impl RootCause {
     /// The last of the causes of an error.
     #[must_use]
-    pub fn of(error: &dyn Error) -> Root {
+    pub fn of(error: &dyn Error) -> RootCause {
         let mut bottom = error;
         while let Some(cause) = bottom.source() {
             bottom = cause;
         }
-        Root(bottom.to_string())
+        RootCause(bottom.to_string())
     }
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum TransportError {
     /// No connection.
     #[error("no connection")]
-    Connect(#[source] Root),
+    Connect(#[source] RootCause),
     /// A connection, but not a safe one: a certificate that is not trusted, or no TLS at all.
     #[error("no safe connection: {0}")]
-    Unsafe(Flaw, #[source] Root),
+    Tls(TlsError, #[source] RootCause),
     /// It took too long.
     #[error("no answer in time")]
     Timeout,
     /// The connection broke, or the answer is no HTTP.
     #[error("the connection broke")]
-    Lost(#[source] Root),
+    ConnectionLost(#[source] RootCause),
     /// The bodies under way are larger than the memory set aside for them.
     #[error("the answers under way exceed {} MiB", super::http::BODIES_MAX >> 20)]
     TooLarge,
@@ -113,5 +113,8 @@ pub enum Broken {
 /// Sends requests.
 pub trait Transport: Send + Sync {
     /// Sends one request and waits for the whole answer.
-    fn send(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send + '_>>;
+    fn send(
+        &self,
+        request: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>>;
 }

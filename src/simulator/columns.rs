@@ -1,11 +1,11 @@
 //! The columns of a list row: one table that says for every field where its value comes from.
 
-use super::choices::{RowShape, Switch};
+use super::knob_values::{RowShape, Switch};
 use super::knobs::Knobs;
 
 /// Where the value of a field comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum ColumnSource {
     /// The same in every row.
     Fixed(&'static str),
     /// The unset clock time, which a knob decides.
@@ -59,8 +59,8 @@ pub(super) enum Source {
 
 /// The plain list row of halo-api.md §2.7, in one order for all rows.
 #[rustfmt::skip]
-const FIELDS: &[(&str, Source)] = {
-    use Source::{
+const FIELDS: &[(&str, ColumnSource)] = {
+    use ColumnSource::{
         Age, Agent, Attachments, Category, Children, Client, ClientName, ClockZero, Closed, Cost,
         Department, Details, FixBy, Fixed, Guid, HoldHours, Id, IdSummary, Impact, Important, Itil,
         LastAction, LastEmail, MergedInto, OnHold, Opened, Parent, Phone, Priority, Read, RespondBy, Site,
@@ -105,8 +105,8 @@ const FIELDS: &[(&str, Source)] = {
 
 /// What a column profile adds to the row (halo-api.md §2.7).
 #[rustfmt::skip]
-const PROFILE_FIELDS: &[(&str, Source)] = {
-    use Source::Fixed;
+const PROFILE_FIELDS: &[(&str, ColumnSource)] = {
+    use ColumnSource::Fixed;
     &[
         ("sla_name", Fixed("\"Standard\"")), ("categoryid_1", Fixed("0")), ("timetaken", Fixed("0.7500000000000001")),
         ("slaresponsestate", Fixed("\"I\"")), ("nextactivitydate", Fixed("\"1900-01-01T00:00:00\"")),
@@ -116,19 +116,22 @@ const PROFILE_FIELDS: &[(&str, Source)] = {
 
 /// Whether the rows carry what a column profile adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Width {
+pub(super) enum ColumnSet {
     Plain,
     Profile,
 }
 
 /// The fields of a row as the knobs have it.
-pub(super) fn columns(knobs: &Knobs, width: Width) -> impl Iterator<Item = (&'static str, Source)> {
+pub(super) fn columns(
+    knobs: &Knobs,
+    column_set: ColumnSet,
+) -> impl Iterator<Item = (&'static str, ColumnSource)> {
     let older = knobs.row_shape == RowShape::Older;
-    let displays = knobs.category_display == Switch::On;
-    let profile = if width == Width::Profile { PROFILE_FIELDS } else { &[] };
+    let with_display = knobs.category_display == Switch::On;
+    let profile = if column_set == ColumnSet::Profile { PROFILE_FIELDS } else { &[] };
     FIELDS.iter().chain(profile).copied().filter(move |(name, _)| match *name {
         "team_id" | "_open_search_score" => !older,
-        _ if name.ends_with("_display") => displays,
+        _ if name.ends_with("_display") => with_display,
         _ => true,
     })
 }

@@ -6,11 +6,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
-use super::endpoint::Endpoint;
-use super::faults::Fault;
+use super::endpoint::ApiEndpoint;
+use super::faults::ServerFault;
 use super::knobs::Knobs;
-use super::message::{Answer, Request};
-use super::query::{Malformed, Query};
+use super::message::{ApiRequest, ApiResponse};
+use super::query::{InvalidParameter, Query};
 use super::server::Server;
 use super::ticket::Edit;
 
@@ -46,125 +46,125 @@ pub(super) fn is_control(path: &str) -> bool {
     path == PREFIX || path.starts_with("/_sim/")
 }
 
-pub(super) fn answer(server: &mut Server, request: &Request, now: DateTime<Utc>) -> Answer {
-    let query = Query::read(request.query.as_bytes());
-    let verb = request.path.strip_prefix(PREFIX).unwrap_or("").trim_matches('/');
+pub(super) fn respond(server: &mut Server, request: &ApiRequest, now: DateTime<Utc>) -> ApiResponse {
+    let query = Query::parse(request.query.as_bytes());
+    let action = request.path.strip_prefix(PREFIX).unwrap_or("").trim_matches('/');
     let body = String::from_utf8_lossy(&request.body);
     let done = match request.method.as_str() {
-        "GET" => look(server, verb, &query, now),
-        "POST" => act(server, verb, &query, &body, now),
+        "GET" => handle_get(server, action, &query, now),
+        "POST" => handle_post(server, action, &query, &body, now),
         _ => Ok(None),
     };
     match done {
-        Ok(Some(Value::String(text))) => Answer::plain(200, text),
-        Ok(Some(value)) => Answer::json(200, format!("{value:#}\n")),
-        Ok(None) => Answer::plain(404, HELP),
-        Err(Malformed(message)) => Answer::plain(400, format!("{message}\n")),
+        Ok(Some(Value::String(text))) => ApiResponse::plain(200, text),
+        Ok(Some(value)) => ApiResponse::json(200, format!("{value:#}\n")),
+        Ok(None) => ApiResponse::plain(404, HELP),
+        Err(InvalidParameter(message)) => ApiResponse::plain(400, format!("{message}\n")),
     }
 }
 
-fn look(
+fn handle_get(
     server: &mut Server,
-    verb: &str,
+    action: &str,
     query: &Query,
     now: DateTime<Utc>,
-) -> Result<Option<Value>, Malformed> {
-    Ok(Some(match verb {
+) -> Result<Option<Value>, InvalidParameter> {
+    Ok(Some(match action {
         "" => json!(HELP),
         "ids" => json!(server.ids()),
-        "row" => json!(server.row(required(query, "id")?, now)),
+        "row" => json!(server.row(required_number(query, "id")?, now)),
         "log" => log(server, query.number("last")?.unwrap_or(50)),
         "knobs" => knobs(server),
         _ => return Ok(None),
     }))
 }
 
-fn act(
+fn handle_post(
     server: &mut Server,
-    verb: &str,
+    action: &str,
     query: &Query,
     body: &str,
     now: DateTime<Utc>,
-) -> Result<Option<Value>, Malformed> {
-    Ok(Some(match verb {
+) -> Result<Option<Value>, InvalidParameter> {
+    Ok(Some(match action {
         "create" => json!(server.create(query.number("count")?.unwrap_or(1), now)),
         "edit" => json!(edit(server, query, now)?),
-        "delete" => json!(each(server, query, |server, id| server.delete(id, now))?),
-        "restore" => json!(each(server, query, |server, id| server.restore(id, now))?),
-        "unmerge" => json!(each(server, query, |server, id| server.unmerge(id, now))?),
-        "recount" => json!(each(server, query, |server, id| server.recount_sla(id, now))?),
-        "hide" => json!(each(server, query, |server, id| server.hide(&[id]))?),
-        "reveal" => json!(each(server, query, |server, id| server.reveal(&[id]))?),
+        "delete" => json!(for_each_ticket(server, query, |server, id| server.delete(id, now))?),
+        "restore" => json!(for_each_ticket(server, query, |server, id| server.restore(id, now))?),
+        "unmerge" => json!(for_each_ticket(server, query, |server, id| server.unmerge(id, now))?),
+        "recount" => json!(for_each_ticket(server, query, |server, id| server.recount_sla(id, now))?),
+        "hide" => json!(for_each_ticket(server, query, |server, id| server.hide(&[id]))?),
+        "reveal" => json!(for_each_ticket(server, query, |server, id| server.unhide(&[id]))?),
         "merge" => {
-            let into = required(query, "into")?;
-            json!(each(server, query, |server, id| server.merge(id, into, now))?)
+            let into = required_number(query, "into")?;
+            json!(for_each_ticket(server, query, |server, id| server.merge(id, into, now))?)
         }
-        "raw" => json!(each(server, query, |server, id| server.set_raw(id, body.to_owned()))?),
+        "raw" => json!(for_each_ticket(server, query, |server, id| server.set_raw_row(id, body.to_owned()))?),
         "rename" => rename(server, query)?,
         "define" => {
-            let (id, name) = (required(query, "field")?, query.text("name"));
-            let name = name.ok_or_else(|| Malformed("the parameter `name` is missing".to_owned()))?;
+            let (id, name) = (required_number(query, "field")?, query.text("name"));
+            let name = name.ok_or_else(|| InvalidParameter("the parameter `name` is missing".to_owned()))?;
             server.define_field(id, name, query.text("label").unwrap_or(name));
             json!("ok\n")
         }
-        "backup" => quietly(|| server.back_up()),
-        "rollback" => quietly(|| server.restore_backup()),
+        "backup" => confirm(|| server.back_up()),
+        "rollback" => confirm(|| server.restore_backup()),
         "knobs" => {
             for (name, value) in query.pairs() {
                 server
                     .knobs()
                     .set(&format!("{name}={value}"))
-                    .map_err(|error| Malformed(error.to_string()))?;
+                    .map_err(|error| InvalidParameter(error.to_string()))?;
             }
             knobs(server)
         }
         "fault" => {
             for spec in body.split_whitespace() {
-                server.inject(Fault::read(spec).map_err(|error| Malformed(error.to_string()))?);
+                server.inject(ServerFault::parse(spec).map_err(|error| InvalidParameter(error.to_string()))?);
             }
             json!("ok\n")
         }
-        "log" => quietly(|| server.log_mut().reset()),
-        "heal" => quietly(|| server.heal()),
-        "revoke" => quietly(|| server.revoke_tokens()),
+        "log" => confirm(|| server.log_mut().reset()),
+        "heal" => confirm(|| server.clear_faults()),
+        "revoke" => confirm(|| server.revoke_tokens()),
         "clock" => {
-            let offset = TimeDelta::seconds(required(query, "offset")?);
-            quietly(|| server.set_clock_offset(offset))
+            let offset = TimeDelta::seconds(required_number(query, "offset")?);
+            confirm(|| server.set_clock_offset(offset))
         }
         _ => return Ok(None),
     }))
 }
 
-fn quietly(act: impl FnOnce()) -> Value {
-    act();
+fn confirm(action: impl FnOnce()) -> Value {
+    action();
     json!("ok\n")
 }
 
-fn required(query: &Query, name: &str) -> Result<i64, Malformed> {
-    query.number(name)?.ok_or_else(|| Malformed(format!("the parameter `{name}` is missing")))
+fn required_number(query: &Query, name: &str) -> Result<i64, InvalidParameter> {
+    query.number(name)?.ok_or_else(|| InvalidParameter(format!("the parameter `{name}` is missing")))
 }
 
 /// Does something to the tickets named by `id` or `ids`, or to `count` of them chosen by the seed; says which.
-fn each(
+fn for_each_ticket(
     server: &mut Server,
     query: &Query,
-    mut act: impl FnMut(&mut Server, i64),
-) -> Result<Vec<i64>, Malformed> {
+    mut action: impl FnMut(&mut Server, i64),
+) -> Result<Vec<i64>, InvalidParameter> {
     let named = query.integers("ids")?.or(query.integers("id")?);
     let ids = match named {
         Some(ids) => ids,
         None => match query.number("count")? {
-            Some(count) => server.some(count),
-            None => return Err(Malformed("name the tickets with `id`, `ids` or `count`".to_owned())),
+            Some(count) => server.pick_listed(count),
+            None => return Err(InvalidParameter("name the tickets with `id`, `ids` or `count`".to_owned())),
         },
     };
     for &id in &ids {
-        act(server, id);
+        action(server, id);
     }
     Ok(ids)
 }
 
-fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i64>, Malformed> {
+fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i64>, InvalidParameter> {
     let Some(id) = query.number("id")? else {
         return Ok(server.edit_some(query.number("count")?.unwrap_or(1), now));
     };
@@ -176,7 +176,7 @@ fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i6
     edits.extend(query.number("agent")?.map(Edit::Agent));
     if let (Some(field), Some(text)) = (query.number("field")?, query.text("value")) {
         let value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
-        edits.push(Edit::Custom { field, value, display: text.to_owned() });
+        edits.push(Edit::CustomField { field, value, display: text.to_owned() });
     }
     if edits.is_empty() {
         edits.push(Edit::Touch);
@@ -187,26 +187,27 @@ fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i6
     Ok(vec![id])
 }
 
-fn rename(server: &mut Server, query: &Query) -> Result<Value, Malformed> {
-    let name = query.text("name").ok_or_else(|| Malformed("the parameter `name` is missing".to_owned()))?;
+fn rename(server: &mut Server, query: &Query) -> Result<Value, InvalidParameter> {
+    let name =
+        query.text("name").ok_or_else(|| InvalidParameter("the parameter `name` is missing".to_owned()))?;
     match (query.number("status")?, query.number("client")?) {
         (Some(id), _) => server.rename_status(id, name),
         (None, Some(id)) => server.rename_client(id, name),
-        (None, None) => return Err(Malformed("name a `status` or a `client`".to_owned())),
+        (None, None) => return Err(InvalidParameter("name a `status` or a `client`".to_owned())),
     }
     Ok(json!("ok\n"))
 }
 
 fn knobs(server: &mut Server) -> Value {
-    let turned = server.knobs();
-    let pairs = Knobs::table().iter().map(|knob| (knob.name.to_owned(), json!(knob.value(turned))));
+    let values = server.knobs();
+    let pairs = Knobs::table().iter().map(|knob| (knob.name.to_owned(), json!(knob.value(values))));
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 
 fn log(server: &Server, last: usize) -> Value {
     let log = server.log();
     let counts =
-        Endpoint::NAMES.iter().map(|(endpoint, name)| ((*name).to_owned(), json!(log.count(*endpoint))));
+        ApiEndpoint::NAMES.iter().map(|(endpoint, name)| ((*name).to_owned(), json!(log.count(*endpoint))));
     let last: Vec<Value> = log
         .entries()
         .rev()

@@ -2,54 +2,55 @@
 
 use serde_json::{Value, json};
 
-use super::catalogue::TICKET_TYPES;
-use super::choices::{DeletedGet, HiddenGet};
-use super::fields;
+use super::custom_fields;
+use super::derived_fields::DerivedFields;
+use super::error_response::error_response;
+use super::fixtures::TICKET_TYPES;
+use super::knob_values::{DeletedGet, HiddenGet};
 use super::knobs::Knobs;
 use super::list;
-use super::message::Answer;
-use super::refusal::refusal;
-use super::stamp::Stamp;
-use super::story::Story;
-use super::ticket::Standing;
-use super::world::{Place, World};
+use super::message::ApiResponse;
+use super::ticket::Lifecycle;
+use super::timestamp::SqlDateTime;
+use super::world::{HaloDatabase, TicketIndex};
 
 /// The answer for a ticket id.
-pub(super) fn answer(world: &World, knobs: &Knobs, id: i64, now: Stamp) -> Answer {
-    let unknown = || refusal(404, knobs.error_body, &format!("Ticket {id} could not be found."));
-    let forbidden = || refusal(403, knobs.error_body, "You do not have permission to view this ticket.");
-    let Some(place) = world.find(id) else { return unknown() };
-    let ticket = world.at(place);
+pub(super) fn respond(database: &HaloDatabase, knobs: &Knobs, id: i64, now: SqlDateTime) -> ApiResponse {
+    let unknown = || error_response(404, knobs.error_body, &format!("Ticket {id} could not be found."));
+    let forbidden =
+        || error_response(403, knobs.error_body, "You do not have permission to view this ticket.");
+    let Some(index) = database.find(id) else { return unknown() };
+    let ticket = database.ticket(index);
     if ticket.hidden {
         return if knobs.hidden_get == HiddenGet::NotFound { unknown() } else { forbidden() };
     }
-    match (ticket.standing, knobs.deleted_get) {
-        (Standing::Deleted, DeletedGet::NotFound) => unknown(),
-        (Standing::Deleted, DeletedGet::Forbidden) => forbidden(),
-        _ => Answer::json(200, body(world, knobs, place, now)),
+    match (ticket.lifecycle, knobs.deleted_get) {
+        (Lifecycle::Deleted, DeletedGet::NotFound) => unknown(),
+        (Lifecycle::Deleted, DeletedGet::Forbidden) => forbidden(),
+        _ => ApiResponse::json(200, body(database, knobs, index, now)),
     }
 }
 
-fn body(world: &World, knobs: &Knobs, place: Place, now: Stamp) -> Vec<u8> {
-    let mut body = list::row(world, knobs, place, now);
-    let raw = world.written(place).is_some_and(|written| written.raw.is_some());
+fn body(database: &HaloDatabase, knobs: &Knobs, index: TicketIndex, now: SqlDateTime) -> Vec<u8> {
+    let mut body = list::row(database, knobs, index, now);
+    let raw = database.overrides(index).is_some_and(|overrides| overrides.raw_row.is_some());
     if raw || body.pop() != Some(b'}') {
         return body;
     }
-    let extras = extras(world, place, now).to_string();
+    let extras = extras(database, index, now).to_string();
     body.push(b',');
     body.extend_from_slice(&extras.as_bytes()[1..]);
-    fields::append_all(world, place, &mut body);
+    custom_fields::append_to_detail(database, index, &mut body);
     body
 }
 
 /// Some forty of the ninety-four properties that only the detail has, among them every one the notes name.
-fn extras(world: &World, place: Place, now: Stamp) -> Value {
-    let ticket = world.at(place);
-    let story = Story::of(world, ticket);
-    let status = world.statuses.iter().find(|status| status.id == ticket.status);
-    let kind = TICKET_TYPES.iter().find(|kind| kind.id == ticket.kind);
-    let priority = ["Critical", "High", "Medium", "Low"][usize::from(story.priority - 1)];
+fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Value {
+    let ticket = database.ticket(index);
+    let derived = DerivedFields::for_ticket(database, ticket);
+    let status = database.statuses.iter().find(|status| status.id == ticket.status);
+    let kind = TICKET_TYPES.iter().find(|kind| kind.id == ticket.ticket_type);
+    let priority = ["Critical", "High", "Medium", "Low"][usize::from(derived.priority - 1)];
     let open_hours = ticket.closed.unwrap_or(now).millis_since(ticket.opened) / 3_600_000;
     let mut extras = json!({
         "status_name": status.map(|status| &status.name),
@@ -60,27 +61,27 @@ fn extras(world: &World, place: Place, now: Stamp) -> Value {
         "auditdate": "1899-12-30T00:00:00",
         "reviewed_date": "1899-12-30T00:00:00",
         "laststatuschangestatusdate": "1899-12-30T00:00:00",
-        "deleted": ticket.standing == Standing::Deleted,
+        "deleted": ticket.lifecycle == Lifecycle::Deleted,
         "hasbeenclosed": ticket.closed.is_some(),
-        "changeseq": ticket.change,
+        "changeseq": ticket.change_seq,
         "details_html": "",
         "sla_name": "Standard",
         "slatimeleft": -f64::from(i32::try_from(open_hours).unwrap_or(0)),
         "slapercused": 27.0,
         "currentelapsedhours": f64::from(i32::try_from(open_hours).unwrap_or(0)),
         "slaresponsestate": "I",
-        "priority": { "slaid": 1, "priorityid": story.priority, "name": priority, "colour": "#c0392b" },
-        "responsedate": text(story.respond_by(ticket)),
+        "priority": { "slaid": 1, "priorityid": derived.priority, "name": priority, "colour": "#c0392b" },
+        "responsedate": text(derived.respond_by(ticket)),
         "dateassigned": text(ticket.opened),
         "timetaken": 0.750_000_000_000_000_1,
         "reassigncount": 0,
         "isdetailscreen": false,
         "is_sensitive": false,
         "allowallstatuses": true,
-        "address": { "line1": story.site_name(), "line2": "", "postcode": "" },
-        "user": story.user.as_ref().map(|user| json!({
+        "address": { "line1": derived.site_name(), "line2": "", "postcode": "" },
+        "user": derived.user.as_ref().map(|user| json!({
             // Here, and only here, the site's id comes as a floating number (halo-api.md §5).
-            "id": user.id, "name": format!("{} {}", user.first, user.last), "site_id": site_id(&story),
+            "id": user.id, "name": format!("{} {}", user.first, user.last), "site_id": site_id(&derived),
         })),
     });
     if let Value::Object(properties) = &mut extras {
@@ -89,12 +90,12 @@ fn extras(world: &World, place: Place, now: Stamp) -> Value {
     extras
 }
 
-fn site_id(story: &Story<'_>) -> f64 {
-    i32::try_from(story.site_id()).map_or(0.0, f64::from)
+fn site_id(derived: &DerivedFields<'_>) -> f64 {
+    i32::try_from(derived.site_id()).map_or(0.0, f64::from)
 }
 
-fn text(stamp: Stamp) -> String {
+fn text(timestamp: SqlDateTime) -> String {
     let mut text = Vec::new();
-    stamp.write(&mut text);
+    timestamp.write(&mut text);
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -1,6 +1,6 @@
 //! What a fault does: to the world, instead of an answer, inside a list, or on the wire.
 
-use super::choices::RetryAfter;
+use super::knob_values::RetryAfter;
 
 /// What a fault does.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,9 +34,9 @@ pub enum Effect {
     /// The list has no rows, while its count stays.
     Empty,
     /// `record_count` is not the truth.
-    Count(Lie),
+    Count(WrongCount),
     /// `tickets` is not there.
-    Tickets(Loss),
+    Tickets(WrongTickets),
     /// So many listed tickets are deleted just before the answer.
     Delete(u32),
     /// So many listed tickets are edited just before the answer.
@@ -51,9 +51,9 @@ pub enum Effect {
 
 /// How `record_count` is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
+pub enum WrongCount {
     /// By so many.
-    Off(i64),
+    OffBy(i64),
     /// It is this number.
     Fixed(i64),
     /// It is a text.
@@ -66,7 +66,7 @@ pub enum Lie {
 
 /// How `tickets` is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
+pub enum WrongTickets {
     /// The property is left out.
     Missing,
     /// It is null.
@@ -74,44 +74,44 @@ pub enum Loss {
 }
 
 /// How a fault spells an effect; the command line, its errors and the documentation read this table.
-pub(super) struct EffectWord {
+pub(super) struct EffectSpec {
     pub(super) name: &'static str,
     pub(super) value: &'static str,
-    pub(super) about: &'static str,
-    pub(super) read: fn(Option<&str>) -> Option<Effect>,
+    pub(super) description: &'static str,
+    pub(super) parse: fn(Option<&str>) -> Option<Effect>,
 }
 
 #[rustfmt::skip]
-pub(super) const EFFECTS: &[EffectWord] = &[
-    EffectWord { name: "status", value: "400 to 599", about: "that status, with a JSON body below 500 and an HTML page from there on",
-        read: |value| status(value, 400..=599).map(Effect::Status) },
-    EffectWord { name: "html", value: "200 to 599, or nothing for 200", about: "a whole HTML page with that status",
-        read: |value| status(value.or(Some("200")), 200..=599).map(Effect::Html) },
-    EffectWord { name: "error", value: "200 to 599, or nothing for 200", about: "a JSON error object with that status",
-        read: |value| status(value.or(Some("200")), 200..=599).map(Effect::Error) },
-    EffectWord { name: "throttle", value: "nothing, seconds, or `date` and seconds (`date7`)", about: "429 without or with `Retry-After`, as seconds or as an HTTP date",
-        read: throttle },
-    EffectWord { name: "redirect", value: "301, 302, 303, 307 or 308", about: "a redirect to another host",
-        read: |value| status(value, 301..=308).filter(|code| ![304, 305, 306].contains(code)).map(Effect::Redirect) },
-    EffectWord { name: "blank", value: "nothing", about: "200 with an empty body", read: |value| alone(value, Effect::Blank) },
-    EffectWord { name: "expire", value: "nothing", about: "every token becomes worthless; this request is the first to see 401",
-        read: |value| alone(value, Effect::Expire) },
-    EffectWord { name: "cut", value: "bytes, or nothing for half", about: "the connection ends after that much of the body",
-        read: cut },
-    EffectWord { name: "reset", value: "nothing", about: "the connection is reset without an answer", read: |value| alone(value, Effect::Reset) },
-    EffectWord { name: "slow", value: "milliseconds", about: "the body comes in small pieces over that time", read: |value| number(value).map(Effect::Slow) },
-    EffectWord { name: "delay", value: "milliseconds", about: "the answer is held back", read: |value| number(value).map(Effect::Delay) },
-    EffectWord { name: "garble", value: "nothing", about: "one byte of the body is no UTF-8", read: |value| alone(value, Effect::Garble) },
-    EffectWord { name: "repeat", value: "rows", about: "the page begins that many rows too early", read: |value| number(value).map(Effect::Repeat) },
-    EffectWord { name: "empty", value: "nothing", about: "no rows, the count stays", read: |value| alone(value, Effect::Empty) },
-    EffectWord { name: "count", value: "+N, -N, N, `text`, `null` or `missing`", about: "`record_count` lies", read: lie },
-    EffectWord { name: "tickets", value: "`missing` or `null`", about: "no `tickets` in the envelope", read: loss },
-    EffectWord { name: "delete", value: "tickets", about: "that many are deleted just before the answer", read: |value| number(value).map(Effect::Delete) },
-    EffectWord { name: "edit", value: "tickets", about: "that many are edited just before the answer", read: |value| number(value).map(Effect::Edit) },
-    EffectWord { name: "create", value: "tickets", about: "that many are created just before the answer", read: |value| number(value).map(Effect::Create) },
-    EffectWord { name: "hide", value: "per cent", about: "that share of the tickets leaves the agent's permissions",
-        read: |value| number(value).filter(|percent| *percent <= 100).map(Effect::Hide) },
-    EffectWord { name: "skew", value: "seconds, with sign", about: "the server's clock jumps and stays there", read: |value| number(value).map(Effect::Skew) },
+pub(super) const EFFECTS: &[EffectSpec] = &[
+    EffectSpec { name: "status", value: "400 to 599", description: "that status, with a JSON body below 500 and an HTML page from there on",
+        parse: |value| status(value, 400..=599).map(Effect::Status) },
+    EffectSpec { name: "html", value: "200 to 599, or nothing for 200", description: "a whole HTML page with that status",
+        parse: |value| status(value.or(Some("200")), 200..=599).map(Effect::Html) },
+    EffectSpec { name: "error", value: "200 to 599, or nothing for 200", description: "a JSON error object with that status",
+        parse: |value| status(value.or(Some("200")), 200..=599).map(Effect::Error) },
+    EffectSpec { name: "throttle", value: "nothing, seconds, or `date` and seconds (`date7`)", description: "429 without or with `Retry-After`, as seconds or as an HTTP date",
+        parse: throttle },
+    EffectSpec { name: "redirect", value: "301, 302, 303, 307 or 308", description: "a redirect to another host",
+        parse: |value| status(value, 301..=308).filter(|code| ![304, 305, 306].contains(code)).map(Effect::Redirect) },
+    EffectSpec { name: "blank", value: "nothing", description: "200 with an empty body", parse: |value| without_value(value, Effect::Blank) },
+    EffectSpec { name: "expire", value: "nothing", description: "every token becomes worthless; this request is the first to see 401",
+        parse: |value| without_value(value, Effect::Expire) },
+    EffectSpec { name: "cut", value: "bytes, or nothing for half", description: "the connection ends after that much of the body",
+        parse: cut },
+    EffectSpec { name: "reset", value: "nothing", description: "the connection is reset without an answer", parse: |value| without_value(value, Effect::Reset) },
+    EffectSpec { name: "slow", value: "milliseconds", description: "the body comes in small pieces over that time", parse: |value| number(value).map(Effect::Slow) },
+    EffectSpec { name: "delay", value: "milliseconds", description: "the answer is held back", parse: |value| number(value).map(Effect::Delay) },
+    EffectSpec { name: "garble", value: "nothing", description: "one byte of the body is no UTF-8", parse: |value| without_value(value, Effect::Garble) },
+    EffectSpec { name: "repeat", value: "rows", description: "the page begins that many rows too early", parse: |value| number(value).map(Effect::Repeat) },
+    EffectSpec { name: "empty", value: "nothing", description: "no rows, the count stays", parse: |value| without_value(value, Effect::Empty) },
+    EffectSpec { name: "count", value: "+N, -N, N, `text`, `null` or `missing`", description: "`record_count` lies", parse: wrong_count },
+    EffectSpec { name: "tickets", value: "`missing` or `null`", description: "no `tickets` in the envelope", parse: wrong_tickets },
+    EffectSpec { name: "delete", value: "tickets", description: "that many are deleted just before the answer", parse: |value| number(value).map(Effect::Delete) },
+    EffectSpec { name: "edit", value: "tickets", description: "that many are edited just before the answer", parse: |value| number(value).map(Effect::Edit) },
+    EffectSpec { name: "create", value: "tickets", description: "that many are created just before the answer", parse: |value| number(value).map(Effect::Create) },
+    EffectSpec { name: "hide", value: "per cent", description: "that share of the tickets leaves the agent's permissions",
+        parse: |value| number(value).filter(|percent| *percent <= 100).map(Effect::Hide) },
+    EffectSpec { name: "skew", value: "seconds, with sign", description: "the server's clock jumps and stays there", parse: |value| number(value).map(Effect::Skew) },
 ];
 
 fn number<N: std::str::FromStr>(value: Option<&str>) -> Option<N> {
@@ -122,7 +122,7 @@ fn status(value: Option<&str>, range: std::ops::RangeInclusive<u16>) -> Option<u
     number(value).filter(|status| range.contains(status))
 }
 
-fn alone(value: Option<&str>, effect: Effect) -> Option<Effect> {
+fn without_value(value: Option<&str>, effect: Effect) -> Option<Effect> {
     value.is_none().then_some(effect)
 }
 
@@ -141,59 +141,59 @@ fn throttle(value: Option<&str>) -> Option<Effect> {
     }
 }
 
-fn lie(value: Option<&str>) -> Option<Effect> {
-    let lie = match value? {
-        "text" => Lie::Text,
-        "null" => Lie::Null,
-        "missing" => Lie::Missing,
-        text if text.starts_with(['+', '-']) => Lie::Off(text.parse().ok()?),
-        text => Lie::Fixed(text.parse().ok()?),
+fn wrong_count(value: Option<&str>) -> Option<Effect> {
+    let wrong = match value? {
+        "text" => WrongCount::Text,
+        "null" => WrongCount::Null,
+        "missing" => WrongCount::Missing,
+        text if text.starts_with(['+', '-']) => WrongCount::OffBy(text.parse().ok()?),
+        text => WrongCount::Fixed(text.parse().ok()?),
     };
-    Some(Effect::Count(lie))
+    Some(Effect::Count(wrong))
 }
 
-fn loss(value: Option<&str>) -> Option<Effect> {
+fn wrong_tickets(value: Option<&str>) -> Option<Effect> {
     match value? {
-        "missing" => Some(Effect::Tickets(Loss::Missing)),
-        "null" => Some(Effect::Tickets(Loss::Null)),
+        "missing" => Some(Effect::Tickets(WrongTickets::Missing)),
+        "null" => Some(Effect::Tickets(WrongTickets::Null)),
         _ => None,
     }
 }
 
 /// How a list answer is bent while it is written.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bend {
+pub(super) struct ListFault {
     pub(super) rows_repeated: usize,
     pub(super) no_rows: bool,
-    count: Option<Lie>,
-    tickets: Option<Loss>,
+    count: Option<WrongCount>,
+    tickets: Option<WrongTickets>,
 }
 
-impl Bend {
-    pub(super) fn of(effects: &[Effect]) -> Bend {
-        let mut bend = Bend::default();
+impl ListFault {
+    pub(super) fn from_effects(effects: &[Effect]) -> ListFault {
+        let mut fault = ListFault::default();
         for effect in effects {
             match *effect {
-                Effect::Repeat(rows) => bend.rows_repeated = usize::try_from(rows).unwrap_or(usize::MAX),
-                Effect::Empty => bend.no_rows = true,
-                Effect::Count(lie) => bend.count = Some(lie),
-                Effect::Tickets(loss) => bend.tickets = Some(loss),
+                Effect::Repeat(rows) => fault.rows_repeated = usize::try_from(rows).unwrap_or(usize::MAX),
+                Effect::Empty => fault.no_rows = true,
+                Effect::Count(wrong) => fault.count = Some(wrong),
+                Effect::Tickets(wrong) => fault.tickets = Some(wrong),
                 _ => {}
             }
         }
-        bend
+        fault
     }
 
     /// Writes `"record_count":…,` as it is to be read.
-    pub(super) fn write_count(&self, truth: usize, body: &mut Vec<u8>) {
-        let truth = i64::try_from(truth).unwrap_or(i64::MAX);
+    pub(super) fn write_count(&self, true_count: usize, body: &mut Vec<u8>) {
+        let true_count = i64::try_from(true_count).unwrap_or(i64::MAX);
         let value = match self.count {
-            None => truth.to_string(),
-            Some(Lie::Off(by)) => (truth + by).to_string(),
-            Some(Lie::Fixed(number)) => number.to_string(),
-            Some(Lie::Text) => format!("\"{truth}\""),
-            Some(Lie::Null) => "null".to_owned(),
-            Some(Lie::Missing) => return,
+            None => true_count.to_string(),
+            Some(WrongCount::OffBy(by)) => (true_count + by).to_string(),
+            Some(WrongCount::Fixed(number)) => number.to_string(),
+            Some(WrongCount::Text) => format!("\"{true_count}\""),
+            Some(WrongCount::Null) => "null".to_owned(),
+            Some(WrongCount::Missing) => return,
         };
         body.extend_from_slice(format!("\"record_count\":{value},").as_bytes());
     }
@@ -202,8 +202,8 @@ impl Bend {
     pub(super) fn write_tickets_key(&self, body: &mut Vec<u8>) -> bool {
         match self.tickets {
             None => body.extend_from_slice(b"\"tickets\":"),
-            Some(Loss::Null) => body.extend_from_slice(b"\"tickets\":null,"),
-            Some(Loss::Missing) => {}
+            Some(WrongTickets::Null) => body.extend_from_slice(b"\"tickets\":null,"),
+            Some(WrongTickets::Missing) => {}
         }
         self.tickets.is_none()
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A place of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Endpoint {
+pub enum ApiEndpoint {
     /// `POST /auth/token`
     Token,
     /// `GET /api/authinfo`
@@ -23,41 +23,41 @@ pub enum Endpoint {
     Other,
 }
 
-impl Endpoint {
+impl ApiEndpoint {
     /// All of them with their names, as a fault spells them.
-    pub const NAMES: [(Endpoint, &'static str); 8] = [
-        (Endpoint::Token, "token"),
-        (Endpoint::AuthInfo, "authinfo"),
-        (Endpoint::List, "list"),
-        (Endpoint::Ticket, "ticket"),
-        (Endpoint::Status, "status"),
-        (Endpoint::TicketType, "tickettype"),
-        (Endpoint::FieldInfo, "fieldinfo"),
-        (Endpoint::Other, "other"),
+    pub const NAMES: [(ApiEndpoint, &'static str); 8] = [
+        (ApiEndpoint::Token, "token"),
+        (ApiEndpoint::AuthInfo, "authinfo"),
+        (ApiEndpoint::List, "list"),
+        (ApiEndpoint::Ticket, "ticket"),
+        (ApiEndpoint::Status, "status"),
+        (ApiEndpoint::TicketType, "tickettype"),
+        (ApiEndpoint::FieldInfo, "fieldinfo"),
+        (ApiEndpoint::Other, "other"),
     ];
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for ApiEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Endpoint::NAMES.iter().find(|(endpoint, _)| endpoint == self);
+        let name = ApiEndpoint::NAMES.iter().find(|(endpoint, _)| endpoint == self);
         f.write_str(name.map_or("other", |(_, name)| name))
     }
 }
 
 /// Where a path leads, and the id it ends with; names of paths are not case-sensitive (halo-api.md §2).
-pub(super) fn route(path: &str) -> (Endpoint, Option<i64>) {
+pub(super) fn route(path: &str) -> (ApiEndpoint, Option<i64>) {
     let path = path.trim_matches('/').to_ascii_lowercase();
     match *path.split('/').collect::<Vec<_>>() {
-        ["auth", "token"] => (Endpoint::Token, None),
-        ["api", "authinfo"] => (Endpoint::AuthInfo, None),
-        ["api", "tickets"] => (Endpoint::List, None),
+        ["auth", "token"] => (ApiEndpoint::Token, None),
+        ["api", "authinfo"] => (ApiEndpoint::AuthInfo, None),
+        ["api", "tickets"] => (ApiEndpoint::List, None),
         ["api", "tickets", id] => {
-            id.parse().map_or((Endpoint::Other, None), |id| (Endpoint::Ticket, Some(id)))
+            id.parse().map_or((ApiEndpoint::Other, None), |id| (ApiEndpoint::Ticket, Some(id)))
         }
-        ["api", "status"] => (Endpoint::Status, None),
-        ["api", "tickettype"] => (Endpoint::TicketType, None),
-        ["api", "fieldinfo"] => (Endpoint::FieldInfo, None),
-        ["api", "fieldinfo", id] => (Endpoint::FieldInfo, id.parse().ok()),
-        _ => (Endpoint::Other, None),
+        ["api", "status"] => (ApiEndpoint::Status, None),
+        ["api", "tickettype"] => (ApiEndpoint::TicketType, None),
+        ["api", "fieldinfo"] => (ApiEndpoint::FieldInfo, None),
+        ["api", "fieldinfo", id] => (ApiEndpoint::FieldInfo, id.parse().ok()),
+        _ => (ApiEndpoint::Other, None),
     }
 }

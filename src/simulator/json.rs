@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_are_spelled_as_the_standard_library_spells_them() {
+    fn integer_output_matches_standard_library() {
         for value in [0, 5, 9, 10, 42, 99, 100, 101, 1_000, 408_002, -1, -17, i64::MAX, i64::MIN] {
             let mut out = Vec::new();
             integer(&mut out, value);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_keeps_its_point_and_a_negative_zero_its_sign() {
+    fn whole_float_keeps_point_and_negative_zero_keeps_sign() {
         for (value, text) in
             [(0.0, "0.0"), (-0.0, "-0.0"), (27.0, "27.0"), (0.1 + 0.65, "0.75"), (0.000_39, "0.00039")]
         {

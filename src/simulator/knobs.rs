@@ -7,10 +7,10 @@
 
 use std::fmt;
 
-use super::choices::{
-    Application, ClockZero, DateFilter, DefaultOrder, DeletedGet, DeletedListed, Envelope, ErrorBody,
-    ExpiresIn, HiddenGet, Honoured, ListedFields, PastEnd, PlainList, Precision, RetryAfter, RowShape,
-    Switch, Tenant, Turn, UnfilledFields, bounds,
+use super::knob_values::{
+    Application, ClockZero, DateFilterMode, DatePrecision, DefaultOrder, DeletedGet, DeletedInList,
+    ErrorBody, ExpiresIn, HiddenGet, KnobValue, ListEnvelope, ListedFields, PagePastEnd, ParameterSupport,
+    PlainList, RetryAfter, RowShape, Switch, TenantPolicy, UnfilledFields, bounds,
 };
 
 /// One row of the table, as documentation and the command line see it.
@@ -19,9 +19,9 @@ pub struct Knob {
     /// The name, as in `name=value`.
     pub name: &'static str,
     /// What the knob decides.
-    pub decides: &'static str,
+    pub description: &'static str,
     /// What is known of the real server.
-    pub known: &'static str,
+    pub evidence: &'static str,
     /// `H`, `M`, `L` or `–`.
     pub confidence: &'static str,
     allowed: fn() -> String,
@@ -113,8 +113,8 @@ impl Knobs {
                 &format!("`{}`", knob.name),
                 &knob.allowed(),
                 &format!("`{}`", knob.value(&defaults)),
-                knob.decides,
-                knob.known,
+                knob.description,
+                knob.evidence,
                 knob.confidence,
             ];
             text.push_str("| ");
@@ -143,12 +143,12 @@ macro_rules! knobs {
         const TABLE: &[Knob] = &[$(
             Knob {
                 name: stringify!($name),
-                decides: $decides,
-                known: $known,
+                description: $decides,
+                evidence: $known,
                 confidence: $confidence,
-                allowed: || <$kind as Turn>::allowed(bounds(&$range)),
-                get: |knobs| knobs.$name.spell(),
-                set: |knobs, text| match <$kind as Turn>::read(text, bounds(&$range)) {
+                allowed: || <$kind as KnobValue>::allowed(bounds(&$range)),
+                get: |knobs| knobs.$name.to_text(),
+                set: |knobs, text| match <$kind as KnobValue>::parse(text, bounds(&$range)) {
                     Some(value) => {
                         knobs.$name = value;
                         true
@@ -166,21 +166,21 @@ knobs! {
     page_cap: u32, 1..=1000, 100, "Greatest page size that is honoured", "documented maximum 100; a larger value is cut without a word", "H";
     default_rows: u32, 1..=1000, 50, "Rows of an answer without paging", "50 for an API agent", "H";
     count_cap: u32, 1..=100_000, 1000, "Greatest `count` without paging", "1000", "M";
-    page_past_end: PastEnd, .., PastEnd::Empty, "A page beyond the last", "every client assumes empty; no recording", "L";
-    envelope: Envelope, .., Envelope::Echo, "What surrounds the rows of a paged answer", "the paging echo was recorded; the column profile came with `includecolumns`", "M";
+    page_past_end: PagePastEnd, .., PagePastEnd::Empty, "A page beyond the last", "every client assumes empty; no recording", "L";
+    envelope: ListEnvelope, .., ListEnvelope::Echo, "What surrounds the rows of a paged answer", "the paging echo was recorded; the column profile came with `includecolumns`", "M";
 
     // Order
     default_order: DefaultOrder, .., DefaultOrder::Newest, "The order when none is asked for", "comes from a column profile; newest first and SLA order were both seen", "M";
-    order_by_id: Honoured, .., Honoured::Honoured, "Whether `order=id` works", "sent by working clients", "H";
-    order_by_last_update: Honoured, .., Honoured::Ignored, "Whether `order=last_update` works", "shown by nobody", "L";
+    order_by_id: ParameterSupport, .., ParameterSupport::Honored, "Whether `order=id` works", "sent by working clients", "H";
+    order_by_last_update: ParameterSupport, .., ParameterSupport::Ignored, "Whether `order=last_update` works", "shown by nobody", "L";
 
     // Filters
-    date_filter: DateFilter, .., DateFilter::Inclusive, "How `lastupdatefromdate`/`todate` take their own bound", "that they filter is certain, the bound is not", "L";
-    date_precision: Precision, .., Precision::Exact, "How finely date filters compare", "not established", "L";
+    date_filter: DateFilterMode, .., DateFilterMode::Inclusive, "How `lastupdatefromdate`/`todate` take their own bound", "that they filter is certain, the bound is not", "L";
+    date_precision: DatePrecision, .., DatePrecision::Exact, "How finely date filters compare", "not established", "L";
     date_filter_shift: i32, -840..=840, 0, "Minutes added to a date filter's value (a server that reads it as local time)", "UTC is assumed", "L";
-    type_filter: Honoured, .., Honoured::Honoured, "Whether `requesttype_id` and `requesttype` filter", "documented", "H";
+    type_filter: ParameterSupport, .., ParameterSupport::Honored, "Whether `requesttype_id` and `requesttype` filter", "documented", "H";
     plain_list: PlainList, .., PlainList::All, "Which tickets the plain list holds", "sources disagree", "L";
-    include_custom_fields: Honoured, .., Honoured::Honoured, "Whether the list knows `include_custom_fields`", "newer servers do", "M";
+    include_custom_fields: ParameterSupport, .., ParameterSupport::Honored, "Whether the list knows `include_custom_fields`", "newer servers do", "M";
 
     // Custom fields
     field_info: Switch, .., Switch::On, "Whether /api/FieldInfo is there (else 404)", "in the specification", "M";
@@ -189,7 +189,7 @@ knobs! {
     detail_cache_s: u32, 0..=86_400, 0, "Seconds for which a single ticket is answered as it was asked for before", "the parameter `nocache` exists", "L";
 
     // Tickets that go
-    deleted_listed: DeletedListed, .., DeletedListed::Only, "When deleted tickets are listed", "\"only\" and \"also\" are both claimed", "L";
+    deleted_listed: DeletedInList, .., DeletedInList::Only, "When deleted tickets are listed", "\"only\" and \"also\" are both claimed", "L";
     deleted_get: DeletedGet, .., DeletedGet::NotFound, "GET of a deleted ticket", "not established", "L";
     hidden_get: HiddenGet, .., HiddenGet::Forbidden, "GET of a ticket outside the agent's permissions", "not established", "L";
     merged_listed: Switch, .., Switch::On, "Whether a merged ticket stays in the list", "not established", "L";
@@ -211,7 +211,7 @@ knobs! {
     rate_window_s: u32, 1..=86_400, 300, "Length of that window in seconds", "300 by the recorded text", "M";
 
     // Access
-    tenant: Tenant, .., Tenant::Accepted, "The tenant at the token endpoint", "differs by instance", "M";
+    tenant: TenantPolicy, .., TenantPolicy::Accepted, "The tenant at the token endpoint", "differs by instance", "M";
     application: Application, .., Application::Service, "How the API application is set up", "the two mistakes people make", "M";
     scope_read_tickets: Switch, .., Switch::On, "Whether the scope `read:tickets` exists (else `invalid_scope`)", "it does; older servers are not known", "H";
     reference_needs_all: Switch, .., Switch::Off, "Whether /Status and /TicketType answer 403 under `read:tickets`", "sources disagree", "L";
@@ -219,7 +219,7 @@ knobs! {
     expires_in: ExpiresIn, .., ExpiresIn::Number, "How `expires_in` is written", "a number", "H";
     new_token_kills_old: Switch, .., Switch::Off, "Whether a new token ends the older ones", "feared by one client, not shown", "L";
     authinfo: Switch, .., Switch::On, "Whether /api/authinfo is there (else 404)", "in the specification and used", "H";
-    excludeclosed: Honoured, .., Honoured::Honoured, "Whether /Status knows `excludeclosed`", "documented; its sibling `type` does not work", "M";
+    excludeclosed: ParameterSupport, .., ParameterSupport::Honored, "Whether /Status knows `excludeclosed`", "documented; its sibling `type` does not work", "M";
 
     // Transport
     gzip: Switch, .., Switch::On, "Whether an answer is compressed when the client offers it", "usual for the web server", "M";
@@ -236,32 +236,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_knob_takes_the_words_it_names_and_its_own_default() {
+    fn knobs_accept_their_default_and_exactly_the_allowed_values() {
         for knob in Knobs::table() {
             let mut knobs = Knobs::default();
             let default = knob.value(&knobs);
             knobs.set(&format!("{}={default}", knob.name)).expect("the default");
             assert_eq!(knobs, Knobs::default(), "{}", knob.name);
-            let Some((least, most)) =
+            let Some((min, max)) =
                 knob.allowed().split_once(" to ").map(|(a, b)| (a.to_owned(), b.to_owned()))
             else {
-                for word in knob.allowed().split(", ") {
-                    knobs.set(&format!("{}={}", knob.name, word.to_uppercase())).expect("an allowed word");
-                    assert_eq!(knob.value(&knobs), word);
+                for value in knob.allowed().split(", ") {
+                    knobs.set(&format!("{}={}", knob.name, value.to_uppercase())).expect("an allowed word");
+                    assert_eq!(knob.value(&knobs), value);
                 }
                 continue;
             };
-            for number in [&least, &most] {
+            for number in [&min, &max] {
                 knobs.set(&format!("{}={number}", knob.name)).expect("an allowed number");
                 assert_eq!(knob.value(&knobs), *number);
             }
-            let beyond = most.parse::<i64>().expect("a number") + 1;
-            assert!(knobs.set(&format!("{}={beyond}", knob.name)).is_err(), "{}", knob.name);
+            let above_max = max.parse::<i64>().expect("a number") + 1;
+            assert!(knobs.set(&format!("{}={above_max}", knob.name)).is_err(), "{}", knob.name);
         }
     }
 
     #[test]
-    fn no_two_knobs_share_a_name_and_each_says_how_well_it_is_known() {
+    fn knob_names_are_unique_and_every_knob_has_a_confidence() {
         let mut names: Vec<_> = Knobs::table().iter().map(|knob| knob.name).collect();
         names.sort_unstable();
         names.dedup();
@@ -272,14 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_knob_is_told_what_would_have_been_right() {
+    fn knob_errors_say_what_is_allowed() {
         let mut knobs = Knobs::default();
-        for (pair, told) in [
+        for (pair, message) in [
             ("gzip", "`gzip` is not of the form name=value"),
             ("gzip=maybe", "`maybe` is not a value of gzip; it takes on, off"),
             ("page_cap=0", "`0` is not a value of page_cap; it takes 1 to 1000"),
         ] {
-            assert_eq!(knobs.set(pair).expect_err("refused").to_string(), told);
+            assert_eq!(knobs.set(pair).expect_err("refused").to_string(), message);
         }
         let unknown = knobs.set("page_size=4").expect_err("refused").to_string();
         assert!(unknown.starts_with("no knob is called `page_size`; there are page_cap, "), "{unknown}");

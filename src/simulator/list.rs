@@ -1,53 +1,53 @@
 //! `GET /api/tickets`: which rows, in which order, which page of them, and what surrounds them.
 
-use super::choices::{Envelope, PastEnd};
-use super::columns::Width;
-use super::effect::Bend;
-use super::fields;
+use super::columns::ColumnSet;
+use super::custom_fields;
+use super::effect::ListFault;
+use super::knob_values::{ListEnvelope, PagePastEnd};
 use super::knobs::Knobs;
-use super::message::Answer;
-use super::query::{Malformed, Query};
-use super::row::Rows;
-use super::selection::{Selection, Selections};
-use super::stamp::Stamp;
-use super::world::{Place, World};
+use super::message::ApiResponse;
+use super::query::{InvalidParameter, Query};
+use super::row::RowTemplate;
+use super::selection::{Selection, SelectionCache};
+use super::timestamp::SqlDateTime;
+use super::world::{HaloDatabase, TicketIndex};
 
 /// Which part of a selection an answer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum RowRange {
     /// `pageinate` and `page_no` were both sent: the only case in which `record_count` is a total (halo-api.md §2.1).
     Page { number: usize, size: usize },
     /// One answer of so many rows, which calls itself complete.
-    Only { rows: usize },
+    Unpaged { rows: usize },
 }
 
-impl Part {
-    fn asked(query: &Query, knobs: &Knobs) -> Result<Part, Malformed> {
+impl RowRange {
+    fn from_query(query: &Query, knobs: &Knobs) -> Result<RowRange, InvalidParameter> {
         let page_no = query.number::<i64>("page_no")?;
         let default_rows = length(knobs.default_rows.into());
         if let (true, Some(number)) = (query.flag("pageinate"), page_no) {
             let size = query.number::<i64>("page_size")?.filter(|&size| size > 0);
             let size = size.map_or(default_rows, length).min(length(knobs.page_cap.into()));
-            return Ok(Part::Page { number: length(number.max(1)), size });
+            return Ok(RowRange::Page { number: length(number.max(1)), size });
         }
         let count = query.number::<i64>("count")?.filter(|&count| count > 0);
         let rows = count.map_or(default_rows, length).min(length(knobs.count_cap.into()));
-        Ok(Part::Only { rows })
+        Ok(RowRange::Unpaged { rows })
     }
 
     fn is_paged(self) -> bool {
-        matches!(self, Part::Page { .. })
+        matches!(self, RowRange::Page { .. })
     }
 
     /// The first position and the end of the part among `total` rows.
-    fn bounds(self, total: usize, knobs: &Knobs, bend: &Bend) -> (usize, usize) {
+    fn bounds(self, total: usize, knobs: &Knobs, list_fault: &ListFault) -> (usize, usize) {
         let (first, rows) = match self {
-            Part::Only { rows } => (0, rows),
-            Part::Page { number, size } => {
+            RowRange::Unpaged { rows } => (0, rows),
+            RowRange::Page { number, size } => {
                 let last = total.div_ceil(size).max(1);
-                let number = if knobs.page_past_end == PastEnd::Last { number.min(last) } else { number };
+                let number = if knobs.page_past_end == PagePastEnd::Last { number.min(last) } else { number };
                 // A page that begins too early repeats the end of the one before.
-                ((number - 1).saturating_mul(size).saturating_sub(bend.rows_repeated), size)
+                ((number - 1).saturating_mul(size).saturating_sub(list_fault.rows_repeated), size)
             }
         };
         let first = first.min(total);
@@ -56,61 +56,64 @@ impl Part {
 }
 
 /// The list answer to `query`.
-pub(super) fn answer(
-    world: &World,
-    selections: &mut Selections,
+pub(super) fn respond(
+    database: &HaloDatabase,
+    selections: &mut SelectionCache,
     knobs: &Knobs,
     query: &Query,
-    bend: &Bend,
-    now: Stamp,
-) -> Result<Answer, Malformed> {
-    let part = Part::asked(query, knobs)?;
-    let selection = Selection::asked(query, knobs, part.is_paged(), now)?;
-    let places = selections.of(world, knobs, &selection);
-    let (first, end) = part.bounds(places.len(), knobs, bend);
-    let rows = if bend.no_rows { &[] } else { &places[first..end] };
-    let full = query.flag("includecolumns") || (part.is_paged() && knobs.envelope == Envelope::Full);
+    list_fault: &ListFault,
+    now: SqlDateTime,
+) -> Result<ApiResponse, InvalidParameter> {
+    let range = RowRange::from_query(query, knobs)?;
+    let selection = Selection::from_query(query, knobs, range.is_paged(), now)?;
+    let indices = selections.get_or_compute(database, knobs, &selection);
+    let (first, end) = range.bounds(indices.len(), knobs, list_fault);
+    let rows = if list_fault.no_rows { &[] } else { &indices[first..end] };
+    let with_profile =
+        query.flag("includecolumns") || (range.is_paged() && knobs.envelope == ListEnvelope::Full);
 
     let mut body = Vec::with_capacity(1_024 + rows.len() * 4_500);
     body.push(b'{');
-    if let (Part::Page { number, size }, true) = (part, full || knobs.envelope == Envelope::Echo) {
+    if let (RowRange::Page { number, size }, true) =
+        (range, with_profile || knobs.envelope == ListEnvelope::Echo)
+    {
         body.extend_from_slice(format!("\"page_no\":{number},\"page_size\":{size},").as_bytes());
     }
-    let count = if part.is_paged() { places.len() } else { rows.len() };
-    bend.write_count(count, &mut body);
-    if full {
+    let count = if range.is_paged() { indices.len() } else { rows.len() };
+    list_fault.write_count(count, &mut body);
+    if with_profile {
         body.extend_from_slice(b"\"columns_id\":15,");
     }
-    if bend.write_tickets_key(&mut body) {
-        let custom = fields::asked(query, knobs)?;
-        let width = if full { Width::Profile } else { Width::Plain };
-        write_rows(world, knobs, width, custom.as_deref(), rows, now, &mut body);
+    if list_fault.write_tickets_key(&mut body) {
+        let field_ids = custom_fields::requested_ids(query, knobs)?;
+        let column_set = if with_profile { ColumnSet::Profile } else { ColumnSet::Plain };
+        write_rows(database, knobs, column_set, field_ids.as_deref(), rows, now, &mut body);
     }
-    if full {
+    if with_profile {
         body.extend_from_slice(COLUMN_PROFILE.as_bytes());
     }
     body.extend_from_slice(b"\"include_children\":false}");
-    Ok(Answer::json(200, body))
+    Ok(ApiResponse::json(200, body))
 }
 
 fn write_rows(
-    world: &World,
+    database: &HaloDatabase,
     knobs: &Knobs,
-    width: Width,
-    custom: Option<&[i64]>,
-    places: &[Place],
-    now: Stamp,
+    column_set: ColumnSet,
+    field_ids: Option<&[i64]>,
+    indices: &[TicketIndex],
+    now: SqlDateTime,
     body: &mut Vec<u8>,
 ) {
-    let rows = Rows::new(world, knobs, width, now);
+    let template = RowTemplate::new(database, knobs, column_set, now);
     body.push(b'[');
-    for (index, &place) in places.iter().enumerate() {
+    for (index, &ticket_index) in indices.iter().enumerate() {
         if index > 0 {
             body.push(b',');
         }
-        rows.write(place, body);
-        if let Some(ids) = custom {
-            fields::append_listed(world, knobs, place, ids, body);
+        template.write(ticket_index, body);
+        if let Some(ids) = field_ids {
+            custom_fields::append_to_row(database, knobs, ticket_index, ids, body);
         }
     }
     body.extend_from_slice(b"],");
@@ -132,8 +135,8 @@ fn length(number: i64) -> usize {
 }
 
 /// The one row of `place`, exactly as the list serves it.
-pub(super) fn row(world: &World, knobs: &Knobs, place: Place, now: Stamp) -> Vec<u8> {
+pub(super) fn row(database: &HaloDatabase, knobs: &Knobs, index: TicketIndex, now: SqlDateTime) -> Vec<u8> {
     let mut row = Vec::new();
-    Rows::new(world, knobs, Width::Plain, now).write(place, &mut row);
+    RowTemplate::new(database, knobs, ColumnSet::Plain, now).write(index, &mut row);
     row
 }

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 
-use super::endpoint::Endpoint;
+use super::endpoint::ApiEndpoint;
 
 /// Requests that are remembered one by one; the counts go on beyond.
 const ENTRIES_MAX: usize = 10_000;
 
 /// One request and the status of its answer.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct RequestLogEntry {
     /// What kind of request it was.
-    pub endpoint: Endpoint,
+    pub endpoint: ApiEndpoint,
     /// `GET`, `POST`, …
     pub method: String,
     /// The path as sent.
@@ -29,8 +29,8 @@ pub struct Entry {
 /// The requests since the start, or since the last [`RequestLog::reset`].
 #[derive(Debug, Default)]
 pub struct RequestLog {
-    entries: VecDeque<Entry>,
-    counts: BTreeMap<Endpoint, u64>,
+    entries: VecDeque<RequestLogEntry>,
+    counts: BTreeMap<ApiEndpoint, u64>,
     in_flight: usize,
     peak_in_flight: usize,
 }
@@ -38,26 +38,26 @@ pub struct RequestLog {
 impl RequestLog {
     /// The last requests, the oldest first; at most 10,000.
     #[must_use]
-    pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = &RequestLogEntry> {
         self.entries.iter()
     }
 
     /// How many requests of that kind there were.
     #[must_use]
-    pub fn count(&self, endpoint: Endpoint) -> u64 {
+    pub fn count(&self, endpoint: ApiEndpoint) -> u64 {
         self.counts.get(&endpoint).copied().unwrap_or(0)
     }
 
     /// How many requests for a ticket list there were.
     #[must_use]
-    pub fn lists(&self) -> u64 {
-        self.count(Endpoint::List)
+    pub fn list_count(&self) -> u64 {
+        self.count(ApiEndpoint::List)
     }
 
     /// How many requests for a token there were.
     #[must_use]
-    pub fn tokens(&self) -> u64 {
-        self.count(Endpoint::Token)
+    pub fn token_count(&self) -> u64 {
+        self.count(ApiEndpoint::Token)
     }
 
     /// How many requests there were; those under `/_sim` are not counted.
@@ -79,7 +79,7 @@ impl RequestLog {
             RequestLog { in_flight: self.in_flight, peak_in_flight: self.in_flight, ..RequestLog::default() };
     }
 
-    pub(super) fn record(&mut self, entry: Entry) {
+    pub(super) fn record(&mut self, entry: RequestLogEntry) {
         *self.counts.entry(entry.endpoint).or_default() += 1;
         if self.entries.len() == ENTRIES_MAX {
             self.entries.pop_front();
@@ -87,12 +87,12 @@ impl RequestLog {
         self.entries.push_back(entry);
     }
 
-    pub(super) fn enter(&mut self) {
+    pub(super) fn begin_request(&mut self) {
         self.in_flight += 1;
         self.peak_in_flight = self.peak_in_flight.max(self.in_flight);
     }
 
-    pub(super) fn leave(&mut self) {
+    pub(super) fn finish_request(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 }

@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 
 /// What the server looks at in a request.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct ApiRequest {
     /// `GET`, `POST`, …
     pub method: String,
     /// The path without the query, as sent.
@@ -24,36 +24,36 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-impl Request {
+impl ApiRequest {
     /// A GET of `target`, a path with or without a query, with a bearer token.
     #[must_use]
-    pub fn get(target: &str, token: &str) -> Request {
+    pub fn get(target: &str, token: &str) -> ApiRequest {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Request {
+        ApiRequest {
             method: "GET".to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),
             authorization: Some(format!("Bearer {token}")),
-            ..Request::default()
+            ..ApiRequest::default()
         }
     }
 
     /// A POST of a form to `path`.
     #[must_use]
-    pub fn form(path: &str, pairs: &[(&str, &str)]) -> Request {
+    pub fn form(path: &str, pairs: &[(&str, &str)]) -> ApiRequest {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-        Request {
+        ApiRequest {
             method: "POST".to_owned(),
             path: path.to_owned(),
             body: body.into_bytes(),
-            ..Request::default()
+            ..ApiRequest::default()
         }
     }
 }
 
 /// An answer, and how it travels.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct ApiResponse {
     /// The HTTP status.
     pub status: u16,
     /// Header names, lower case, with their values.
@@ -72,54 +72,54 @@ pub struct Answer {
 pub enum Delivery {
     /// At once and complete.
     #[default]
-    Whole,
+    Complete,
     /// The connection ends after this many bytes of the body.
     Cut(usize),
     /// In small pieces, spread over this time.
-    Drip(Duration),
+    Slow(Duration),
     /// Not at all: the connection is reset before the first byte.
     Reset,
 }
 
-impl Answer {
+impl ApiResponse {
     /// A JSON answer.
     #[must_use]
-    pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Answer {
-        Answer::of(status, "application/json; charset=utf-8", body.into())
+    pub fn json(status: u16, body: impl Into<Vec<u8>>) -> ApiResponse {
+        ApiResponse::new(status, "application/json; charset=utf-8", body.into())
     }
 
     /// An HTML answer.
     #[must_use]
-    pub fn html(status: u16, body: impl Into<Vec<u8>>) -> Answer {
-        Answer::of(status, "text/html; charset=utf-8", body.into())
+    pub fn html(status: u16, body: impl Into<Vec<u8>>) -> ApiResponse {
+        ApiResponse::new(status, "text/html; charset=utf-8", body.into())
     }
 
     /// A plain text.
     #[must_use]
-    pub fn plain(status: u16, body: impl Into<Vec<u8>>) -> Answer {
-        Answer::of(status, "text/plain; charset=utf-8", body.into())
+    pub fn plain(status: u16, body: impl Into<Vec<u8>>) -> ApiResponse {
+        ApiResponse::new(status, "text/plain; charset=utf-8", body.into())
     }
 
     /// A status and nothing else.
     #[must_use]
-    pub fn bare(status: u16) -> Answer {
-        Answer {
+    pub fn empty(status: u16) -> ApiResponse {
+        ApiResponse {
             status,
             headers: Vec::new(),
             body: Vec::new(),
-            delivery: Delivery::Whole,
+            delivery: Delivery::Complete,
             delay: Duration::ZERO,
             compress: false,
         }
     }
 
-    fn of(status: u16, content_type: &str, body: Vec<u8>) -> Answer {
-        Answer { body, ..Answer::bare(status) }.with_header("content-type", content_type)
+    fn new(status: u16, content_type: &str, body: Vec<u8>) -> ApiResponse {
+        ApiResponse { body, ..ApiResponse::empty(status) }.with_header("content-type", content_type)
     }
 
     /// The same answer with one header more.
     #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> ApiResponse {
         self.headers.push((name, value.into()));
         self
     }
@@ -133,24 +133,24 @@ impl Answer {
 
     /// The body as JSON, `None` where it is none.
     #[must_use]
-    pub fn value(&self) -> Option<serde_json::Value> {
+    pub fn json_body(&self) -> Option<serde_json::Value> {
         serde_json::from_slice(&self.body).ok()
     }
 
     /// Asks for compression; [`Answer::encoded`] does it.
-    pub(super) fn compressible(&mut self) {
+    pub(super) fn allow_compression(&mut self) {
         self.compress = true;
     }
 
     /// The answer as it goes on the wire. Apart from the making of the answer, because compression is slow and need
     /// not hold the server's lock.
     #[must_use]
-    pub fn encoded(mut self) -> Answer {
+    pub fn encoded(mut self) -> ApiResponse {
         if self.compress && self.body.len() > 1_000 {
             let mut encoder = GzEncoder::new(Vec::with_capacity(self.body.len() / 4), Compression::fast());
-            let packed = encoder.write_all(&self.body).and_then(|()| encoder.finish());
-            if let Ok(packed) = packed {
-                self.body = packed;
+            let compressed = encoder.write_all(&self.body).and_then(|()| encoder.finish());
+            if let Ok(compressed) = compressed {
+                self.body = compressed;
                 self = self.with_header("content-encoding", "gzip").with_header("vary", "accept-encoding");
             }
         }

@@ -27,52 +27,52 @@
 //! Deliberately absent: writing through the API, every endpoint that halosync does not ask, and TLS.
 //! `docs/simulator.md` shows how to run it by hand.
 
-mod access;
-mod catalogue;
-mod chance;
-mod choices;
+mod auth;
 mod columns;
 mod control;
-mod desk;
+mod custom_fields;
+mod derived_fields;
 mod detail;
 mod effect;
 mod endpoint;
+mod error_response;
 mod faults;
-mod fields;
-mod genesis;
+mod faulty_stream;
+mod fixtures;
 mod json;
+mod knob_values;
 mod knobs;
-mod limit;
 mod list;
 mod log;
 mod message;
+mod mutations;
 mod query;
+mod rate_limit;
 mod reference;
-mod refusal;
+mod rng;
 mod row;
+mod seed;
 mod selection;
 mod serve;
 mod server;
 mod settings;
-mod stamp;
-mod story;
 mod ticket;
-mod wire;
+mod timestamp;
 mod world;
 
-pub use choices::{
-    Application, ClockZero, DateFilter, DefaultOrder, DeletedGet, DeletedListed, Envelope, ErrorBody,
-    ExpiresIn, HiddenGet, Honoured, ListedFields, PastEnd, PlainList, Precision, RetryAfter, RowShape,
-    Switch, Tenant, UnfilledFields,
+pub use effect::{Effect, WrongCount, WrongTickets};
+pub use endpoint::ApiEndpoint;
+pub use faults::{FaultSpecError, ServerFault, Trigger};
+pub use knob_values::{
+    Application, ClockZero, DateFilterMode, DatePrecision, DefaultOrder, DeletedGet, DeletedInList,
+    ErrorBody, ExpiresIn, HiddenGet, ListEnvelope, ListedFields, PagePastEnd, ParameterSupport, PlainList,
+    RetryAfter, RowShape, Switch, TenantPolicy, UnfilledFields,
 };
-pub use effect::{Effect, Lie, Loss};
-pub use endpoint::Endpoint;
-pub use faults::{Fault, FaultError, Trigger};
 pub use knobs::{Knob, KnobError, Knobs};
-pub use log::{Entry, RequestLog};
-pub use message::{Answer, Delivery, Request};
+pub use log::{RequestLog, RequestLogEntry};
+pub use message::{ApiRequest, ApiResponse, Delivery};
 pub use serve::Simulator;
 pub use server::Server;
-pub use settings::Settings;
-pub use stamp::Stamp;
+pub use settings::SimulatorSettings;
 pub use ticket::Edit;
+pub use timestamp::SqlDateTime;

@@ -8,10 +8,10 @@ pub(super) struct Query(Vec<(String, String)>);
 
 /// A parameter whose value cannot be read: the server answers 400.
 #[derive(Clone, Debug)]
-pub(super) struct Malformed(pub(super) String);
+pub(super) struct InvalidParameter(pub(super) String);
 
 impl Query {
-    pub(super) fn read(text: &[u8]) -> Query {
+    pub(super) fn parse(text: &[u8]) -> Query {
         let pairs = url::form_urlencoded::parse(text);
         Query(pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.into_owned())).collect())
     }
@@ -22,9 +22,9 @@ impl Query {
         found.map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn number<N: FromStr>(&self, name: &str) -> Result<Option<N>, Malformed> {
+    pub(super) fn number<N: FromStr>(&self, name: &str) -> Result<Option<N>, InvalidParameter> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        text.trim().parse().map(Some).map_err(|_| malformed(name, text))
+        text.trim().parse().map(Some).map_err(|_| invalid_parameter(name, text))
     }
 
     /// `true` and Python's `True` alike (halo-api.md §2).
@@ -33,10 +33,10 @@ impl Query {
     }
 
     /// A comma list of integers; `None` where the parameter is absent.
-    pub(super) fn integers(&self, name: &str) -> Result<Option<Vec<i64>>, Malformed> {
+    pub(super) fn integers(&self, name: &str) -> Result<Option<Vec<i64>>, InvalidParameter> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let texts = text.trim_matches(['[', ']']).split(',').map(str::trim).filter(|part| !part.is_empty());
-        texts.map(str::parse).collect::<Result<_, _>>().map(Some).map_err(|_| malformed(name, text))
+        texts.map(str::parse).collect::<Result<_, _>>().map(Some).map_err(|_| invalid_parameter(name, text))
     }
 
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -44,6 +44,6 @@ impl Query {
     }
 }
 
-pub(super) fn malformed(name: &str, text: &str) -> Malformed {
-    Malformed(format!("The value '{text}' is not valid for {name}."))
+pub(super) fn invalid_parameter(name: &str, text: &str) -> InvalidParameter {
+    InvalidParameter(format!("The value '{text}' is not valid for {name}."))
 }

@@ -2,59 +2,60 @@
 
 use serde_json::{Value, json};
 
-use super::catalogue::TICKET_TYPES;
-use super::chance::Chance;
+use super::fixtures::TICKET_TYPES;
 use super::json;
 use super::knobs::Knobs;
-use super::message::Answer;
+use super::message::ApiResponse;
 use super::query::Query;
-use super::world::World;
+use super::rng::SeededRng;
+use super::world::HaloDatabase;
 
 /// Statuses of other things than tickets: the `type` filter does not work, so they come along.
-const FOREIGN_STATUSES: [(i32, &str, i32); 2] = [(101, "Quote Sent", 2), (102, "Ordered", 3)];
+const NON_TICKET_STATUSES: [(i32, &str, i32); 2] = [(101, "Quote Sent", 2), (102, "Ordered", 3)];
 
-pub(super) fn statuses(world: &World, knobs: &Knobs, query: &Query) -> Answer {
-    let without_closed = query.flag("excludeclosed") && knobs.excludeclosed.is_honoured();
-    let own = world.statuses.iter().filter(|status| !(without_closed && status.closed));
-    let own = own.map(|status| (status.id, status.name.as_str(), 0, status.colour));
-    let foreign = FOREIGN_STATUSES.iter().map(|&(id, name, kind)| (id, name, kind, "#888888"));
+pub(super) fn statuses(database: &HaloDatabase, knobs: &Knobs, query: &Query) -> ApiResponse {
+    let without_closed = query.flag("excludeclosed") && knobs.excludeclosed.is_honored();
+    let own = database.statuses.iter().filter(|status| !(without_closed && status.closed));
+    let own = own.map(|status| (status.id, status.name.as_str(), 0, status.color));
+    let non_ticket =
+        NON_TICKET_STATUSES.iter().map(|&(id, name, status_type)| (id, name, status_type, "#888888"));
     let rows: Vec<Value> = own
-        .chain(foreign)
+        .chain(non_ticket)
         .zip(1..)
-        .map(|((id, name, kind, colour), sequence)| {
+        .map(|((id, name, status_type, color), sequence)| {
             json!({
-                "id": id, "guid": guid(world, id.into()), "name": name, "shortname": name, "type": kind,
-                "sequence": sequence * 10, "colour": colour, "slaaction": 0, "showonquickchange": true,
+                "id": id, "guid": guid(database, id.into()), "name": name, "shortname": name, "type": status_type,
+                "sequence": sequence * 10, "colour": color, "slaaction": 0, "showonquickchange": true,
             })
         })
         .collect();
-    Answer::json(200, Value::from(rows).to_string())
+    ApiResponse::json(200, Value::from(rows).to_string())
 }
 
 /// Inactive types need `showinactive=true` and the override `showall=true` (halo-api.md §4.2).
-pub(super) fn ticket_types(world: &World, query: &Query) -> Answer {
-    let all = query.flag("showall") && query.flag("showinactive");
+pub(super) fn ticket_types(database: &HaloDatabase, query: &Query) -> ApiResponse {
+    let include_inactive = query.flag("showall") && query.flag("showinactive");
     let rows: Vec<Value> = TICKET_TYPES
         .iter()
-        .filter(|kind| kind.active || all)
+        .filter(|ticket_type| ticket_type.active || include_inactive)
         .zip(1..)
-        .map(|(kind, sequence)| {
+        .map(|(ticket_type, sequence)| {
             json!({
-                "id": kind.id, "guid": guid(world, 1_000 + i64::from(kind.id)), "name": kind.name,
+                "id": ticket_type.id, "guid": guid(database, 1_000 + i64::from(ticket_type.id)), "name": ticket_type.name,
                 "use": "tickets", "sequence": sequence, "group_id": 0, "group_name": "",
                 "jira_issue_type": "", "cancreate": true, "agentscanselect": true,
-                "itilrequesttype": kind.itil, "allowattachments": true, "copyattachmentstochild": false,
+                "itilrequesttype": ticket_type.itil, "allowattachments": true, "copyattachmentstochild": false,
                 "is_sprint": false, "enduserscanselect": true, "anonymouscanselect": true,
-                "visible": kind.active,
+                "visible": ticket_type.active,
             })
         })
         .collect();
-    Answer::json(200, Value::from(rows).to_string())
+    ApiResponse::json(200, Value::from(rows).to_string())
 }
 
-fn guid(world: &World, number: i64) -> Value {
-    let mut chance = Chance::of_ticket(world.seed ^ 0x601D, number);
+fn guid(database: &HaloDatabase, number: i64) -> Value {
+    let mut rng = SeededRng::for_ticket(database.seed ^ 0x601D, number);
     let mut text = Vec::new();
-    json::guid(&mut text, chance.next(), chance.next());
+    json::guid(&mut text, rng.next(), rng.next());
     serde_json::from_slice(&text).unwrap_or_default()
 }

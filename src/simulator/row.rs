@@ -7,141 +7,166 @@ use std::ops::Range;
 
 use chrono::TimeDelta;
 
-use super::catalogue::{ON_HOLD, TICKET_TYPES};
-use super::choices::ClockZero;
-use super::columns::{Source, Width, columns};
+use super::columns::{ColumnSet, ColumnSource, columns};
+use super::derived_fields::DerivedFields;
+use super::fixtures::{ON_HOLD, TICKET_TYPES};
 use super::json;
+use super::knob_values::ClockZero;
 use super::knobs::Knobs;
-use super::stamp::Stamp;
-use super::story::Story;
-use super::ticket::Ticket;
-use super::world::{Place, World};
+use super::ticket::TicketRecord;
+use super::timestamp::SqlDateTime;
+use super::world::{HaloDatabase, TicketIndex};
 
 /// Writes rows of one shape.
-pub(super) struct Rows<'w> {
-    world: &'w World,
-    now: Stamp,
+pub(super) struct RowTemplate<'w> {
+    database: &'w HaloDatabase,
+    now: SqlDateTime,
     clock_zero: &'static str,
-    text: String,
-    pieces: Vec<Piece>,
+    constant_text: String,
+    segments: Vec<TemplateSegment>,
 }
 
 /// Constant text up to a field, the field's name, and its value; all but the value are parts of one text.
-struct Piece {
-    before: Range<usize>,
+struct TemplateSegment {
+    prefix: Range<usize>,
     name: Range<usize>,
-    source: Source,
+    source: ColumnSource,
 }
 
-impl<'w> Rows<'w> {
-    pub(super) fn new(world: &'w World, knobs: &Knobs, width: Width, now: Stamp) -> Rows<'w> {
+impl<'w> RowTemplate<'w> {
+    pub(super) fn new(
+        database: &'w HaloDatabase,
+        knobs: &Knobs,
+        column_set: ColumnSet,
+        now: SqlDateTime,
+    ) -> RowTemplate<'w> {
         let clock_zero = match knobs.clock_zero {
             ClockZero::Midnight => "\"00:00:00\"",
             ClockZero::Eastern => "\"04:00:00\"",
         };
-        let mut rows =
-            Rows { world, now, clock_zero, text: String::with_capacity(4_096), pieces: Vec::new() };
-        let mut before = 0;
-        for (name, source) in columns(knobs, width) {
-            let here = rows.text.len();
+        let mut template = RowTemplate {
+            database,
+            now,
+            clock_zero,
+            constant_text: String::with_capacity(4_096),
+            segments: Vec::new(),
+        };
+        let mut prefix_start = 0;
+        for (name, source) in columns(knobs, column_set) {
+            let start = template.constant_text.len();
             // Every row begins with its id, so all later names bring their comma along.
-            rows.text.push_str(if here == 0 { "{\"" } else { ",\"" });
-            rows.text.push_str(name);
-            rows.text.push_str("\":");
+            template.constant_text.push_str(if start == 0 { "{\"" } else { ",\"" });
+            template.constant_text.push_str(name);
+            template.constant_text.push_str("\":");
             match source {
-                Source::Fixed(value) => rows.text.push_str(value),
-                Source::ClockZero => rows.text.push_str(rows.clock_zero),
+                ColumnSource::Fixed(value) => template.constant_text.push_str(value),
+                ColumnSource::ClockZero => template.constant_text.push_str(template.clock_zero),
                 _ => {
-                    rows.pieces.push(Piece { before: before..here, name: here..rows.text.len(), source });
-                    before = rows.text.len();
+                    template.segments.push(TemplateSegment {
+                        prefix: prefix_start..start,
+                        name: start..template.constant_text.len(),
+                        source,
+                    });
+                    prefix_start = template.constant_text.len();
                 }
             }
         }
-        let end = rows.text.len();
-        rows.pieces.push(Piece { before: before..end, name: end..end, source: Source::Fixed("") });
-        rows
+        let end = template.constant_text.len();
+        template.segments.push(TemplateSegment {
+            prefix: prefix_start..end,
+            name: end..end,
+            source: ColumnSource::Fixed(""),
+        });
+        template
     }
 
     /// One row, with its closing brace.
-    pub(super) fn write(&self, place: Place, out: &mut Vec<u8>) {
-        if let Some(raw) = self.world.written(place).and_then(|written| written.raw.as_ref()) {
+    pub(super) fn write(&self, index: TicketIndex, out: &mut Vec<u8>) {
+        if let Some(raw) = self.database.overrides(index).and_then(|overrides| overrides.raw_row.as_ref()) {
             out.extend_from_slice(raw.as_bytes());
             return;
         }
-        let ticket = self.world.at(place);
-        let story = Story::of(self.world, ticket);
-        for piece in &self.pieces {
-            out.extend_from_slice(&self.text.as_bytes()[piece.before.clone()]);
-            let without = out.len();
-            out.extend_from_slice(&self.text.as_bytes()[piece.name.clone()]);
+        let ticket = self.database.ticket(index);
+        let derived = DerivedFields::for_ticket(self.database, ticket);
+        for segment in &self.segments {
+            out.extend_from_slice(&self.constant_text.as_bytes()[segment.prefix.clone()]);
+            let len_before = out.len();
+            out.extend_from_slice(&self.constant_text.as_bytes()[segment.name.clone()]);
             // A null property is left out, name and all (halo-api.md §2.7).
-            if self.value(piece.source, place, ticket, &story, out).is_none() {
-                out.truncate(without);
+            if self.write_value(segment.source, index, ticket, &derived, out).is_none() {
+                out.truncate(len_before);
             }
         }
         out.push(b'}');
     }
 
-    fn value(
+    fn write_value(
         &self,
-        source: Source,
-        place: Place,
-        ticket: &Ticket,
-        story: &Story<'_>,
+        source: ColumnSource,
+        index: TicketIndex,
+        ticket: &TicketRecord,
+        derived: &DerivedFields<'_>,
         out: &mut Vec<u8>,
     ) -> Option<()> {
         match source {
-            Source::Fixed(text) => out.extend_from_slice(text.as_bytes()),
-            Source::ClockZero => out.extend_from_slice(self.clock_zero.as_bytes()),
-            Source::Id => json::integer(out, ticket.id),
-            Source::Status => json::integer(out, ticket.status.into()),
-            Source::Type => json::integer(out, ticket.kind.into()),
-            Source::Agent => json::integer(out, ticket.agent.into()),
-            Source::OnHold => json::boolean(out, ticket.status == ON_HOLD),
-            Source::MergedInto => {
-                json::integer(out, self.world.merge_of(place).map_or(0, |merge| merge.into));
+            ColumnSource::Fixed(text) => out.extend_from_slice(text.as_bytes()),
+            ColumnSource::ClockZero => out.extend_from_slice(self.clock_zero.as_bytes()),
+            ColumnSource::Id => json::integer(out, ticket.id),
+            ColumnSource::Status => json::integer(out, ticket.status.into()),
+            ColumnSource::Type => json::integer(out, ticket.ticket_type.into()),
+            ColumnSource::Agent => json::integer(out, ticket.agent.into()),
+            ColumnSource::OnHold => json::boolean(out, ticket.status == ON_HOLD),
+            ColumnSource::MergedInto => {
+                json::integer(out, self.database.merge_of(index).map_or(0, |merge| merge.into));
             }
-            Source::Itil => json::integer(out, itil_of(ticket.kind)),
-            Source::IdSummary | Source::Summary | Source::Details => {
-                self.text(source, place, ticket, story, out);
+            ColumnSource::Itil => json::integer(out, itil_of(ticket.ticket_type)),
+            ColumnSource::IdSummary | ColumnSource::Summary | ColumnSource::Details => {
+                self.write_text(source, index, ticket, derived, out);
             }
-            Source::Opened
-            | Source::Updated
-            | Source::LastAction
-            | Source::Closed
-            | Source::FixBy
-            | Source::RespondBy
-            | Source::TargetDate
-            | Source::LastEmail => moment(out, stamp(source, ticket, story)?),
-            Source::Age => json::real(out, self.age_in_days(ticket)),
-            _ => derived(source, ticket, story, out)?,
+            ColumnSource::Opened
+            | ColumnSource::Updated
+            | ColumnSource::LastAction
+            | ColumnSource::Closed
+            | ColumnSource::FixBy
+            | ColumnSource::RespondBy
+            | ColumnSource::TargetDate
+            | ColumnSource::LastEmail => write_timestamp(out, timestamp_of(source, ticket, derived)?),
+            ColumnSource::Age => json::real(out, self.age_in_days(ticket)),
+            _ => write_derived(source, ticket, derived, out)?,
         }
         Some(())
     }
 
-    fn text(&self, source: Source, place: Place, ticket: &Ticket, story: &Story<'_>, out: &mut Vec<u8>) {
-        let written = self.world.written(place);
+    fn write_text(
+        &self,
+        source: ColumnSource,
+        index: TicketIndex,
+        ticket: &TicketRecord,
+        derived: &DerivedFields<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let overrides = self.database.overrides(index);
         out.push(b'"');
-        if source == Source::IdSummary {
+        if source == ColumnSource::IdSummary {
             json::integer(out, ticket.id);
             out.extend_from_slice(b" - ");
         }
-        if source == Source::Details {
-            match written.and_then(|written| written.details.as_ref()) {
+        if source == ColumnSource::Details {
+            match overrides.and_then(|texts| texts.details.as_ref()) {
                 Some(text) => out.extend_from_slice(json::escaped(text).as_bytes()),
-                None => story.write_details(&self.world.phrases, self.world.details_bytes, out),
+                None => derived.write_details(&self.database.phrases, self.database.details_bytes, out),
             }
         } else {
-            match written.and_then(|written| written.summary.as_ref()) {
+            match overrides.and_then(|texts| texts.summary.as_ref()) {
                 Some(text) => out.extend_from_slice(json::escaped(text).as_bytes()),
-                None => out.extend_from_slice(story.summary(&self.world.phrases).as_bytes()),
+                None => out.extend_from_slice(derived.summary(&self.database.phrases).as_bytes()),
             }
         }
         out.push(b'"');
     }
 
     /// Days since the ticket was opened, computed at each request: the one field that never stands still.
-    fn age_in_days(&self, ticket: &Ticket) -> f64 {
+    fn age_in_days(&self, ticket: &TicketRecord) -> f64 {
         let millis = self.now.millis_since(ticket.opened);
         // Whole seconds and the rest apart, since both fit into what a float takes without loss.
         let seconds = i32::try_from(millis / 1_000).unwrap_or(i32::MAX);
@@ -150,87 +175,106 @@ impl<'w> Rows<'w> {
     }
 }
 
-fn moment(out: &mut Vec<u8>, stamp: Stamp) {
+fn write_timestamp(out: &mut Vec<u8>, timestamp: SqlDateTime) {
     out.push(b'"');
-    stamp.write(out);
+    timestamp.write(out);
     out.push(b'"');
 }
 
 /// The moments of a ticket; the sentinels of halo-api.md §6 are years before 1980, each field with its own.
-fn stamp(source: Source, ticket: &Ticket, story: &Story<'_>) -> Option<Stamp> {
+fn timestamp_of(
+    source: ColumnSource,
+    ticket: &TicketRecord,
+    derived: &DerivedFields<'_>,
+) -> Option<SqlDateTime> {
     match source {
-        Source::Opened => Some(ticket.opened),
-        Source::Updated => ticket.updated,
-        Source::Closed => ticket.closed,
-        Source::RespondBy => Some(story.respond_by(ticket)),
-        Source::FixBy if story.has_target => Some(story.fix_by(ticket)),
-        Source::FixBy => Some(Stamp::OLE_ZERO),
-        Source::TargetDate if story.spare[3].is_multiple_of(9) => Some(story.fix_by(ticket).midnight()),
-        Source::TargetDate => Some(Stamp::COLUMN_ZERO),
-        Source::LastEmail if story.spare[3].is_multiple_of(6) => Some(story.respond_by(ticket)),
-        Source::LastEmail => Some(Stamp::NET_ZERO),
-        Source::LastAction => {
+        ColumnSource::Opened => Some(ticket.opened),
+        ColumnSource::Updated => ticket.updated,
+        ColumnSource::Closed => ticket.closed,
+        ColumnSource::RespondBy => Some(derived.respond_by(ticket)),
+        ColumnSource::FixBy if derived.has_target => Some(derived.fix_by(ticket)),
+        ColumnSource::FixBy => Some(SqlDateTime::OLE_ZERO),
+        ColumnSource::TargetDate if derived.extra_draws[3].is_multiple_of(9) => {
+            Some(derived.fix_by(ticket).midnight())
+        }
+        ColumnSource::TargetDate => Some(SqlDateTime::COLUMN_ZERO),
+        ColumnSource::LastEmail if derived.extra_draws[3].is_multiple_of(6) => {
+            Some(derived.respond_by(ticket))
+        }
+        ColumnSource::LastEmail => Some(SqlDateTime::NET_ZERO),
+        ColumnSource::LastAction => {
             // The action is written 0.12 to 0.36 s after the stamp was taken (halo-api.md §2.4).
-            let written =
-                ticket.updated.filter(|&stamp| stamp != Stamp::COLUMN_ZERO).unwrap_or(ticket.opened);
-            let millis = 120 + i64::try_from(written.steps() % 240).unwrap_or(0);
-            Some(written.plus(TimeDelta::milliseconds(millis)))
+            let changed_at = ticket
+                .updated
+                .filter(|&timestamp| timestamp != SqlDateTime::COLUMN_ZERO)
+                .unwrap_or(ticket.opened);
+            let millis = 120 + i64::try_from(changed_at.steps() % 240).unwrap_or(0);
+            Some(changed_at.plus(TimeDelta::milliseconds(millis)))
         }
         _ => None,
     }
 }
 
 /// What follows from the story alone.
-fn derived(source: Source, ticket: &Ticket, story: &Story<'_>, out: &mut Vec<u8>) -> Option<()> {
+fn write_derived(
+    source: ColumnSource,
+    ticket: &TicketRecord,
+    derived: &DerivedFields<'_>,
+    out: &mut Vec<u8>,
+) -> Option<()> {
     match source {
-        Source::Client => json::integer(out, story.client.id.into()),
-        Source::ClientName => quoted(out, &[&story.client.name_json]),
-        Source::Site => json::integer(out, story.site_id()),
-        Source::SiteName => quoted(out, &[story.site_name()]),
-        Source::User => json::integer(out, story.user.as_ref().map_or(1, |user| user.id)),
-        Source::UserName => match &story.user {
-            Some(user) => quoted(out, &[user.first, " ", user.last]),
-            None => quoted(out, &["General User"]),
+        ColumnSource::Client => json::integer(out, derived.client.id.into()),
+        ColumnSource::ClientName => write_quoted(out, &[&derived.client.name_json]),
+        ColumnSource::Site => json::integer(out, derived.site_id()),
+        ColumnSource::SiteName => write_quoted(out, &[derived.site_name()]),
+        ColumnSource::User => json::integer(out, derived.user.as_ref().map_or(1, |user| user.id)),
+        ColumnSource::UserName => match &derived.user {
+            Some(user) => write_quoted(out, &[user.first, " ", user.last]),
+            None => write_quoted(out, &["General User"]),
         },
-        Source::UserEmail => email(out, story)?,
-        Source::Team => json::integer(out, story.team.id.into()),
-        Source::TeamName => quoted(out, &[story.team.name]),
-        Source::Department => json::integer(out, story.team.department.into()),
-        Source::Priority => json::integer(out, story.priority.into()),
-        Source::Impact => json::integer(out, story.impact.into()),
-        Source::Urgency => json::integer(out, story.urgency.into()),
-        Source::Category => quoted(out, &[story.category]),
-        Source::SubCategory => quoted(out, &[story.sub_category]),
-        Source::Tags => quoted(out, &[story.tags]),
-        Source::Attachments => json::integer(out, story.attachments.into()),
-        Source::Children => json::integer(out, story.children.into()),
-        Source::Important => json::boolean(out, story.user.as_ref().is_some_and(|user| user.id % 11 == 0)),
-        Source::Read => json::boolean(out, ticket.closed.is_some() || !story.spare[1].is_multiple_of(3)),
-        Source::Parent if story.parent => json::integer(out, ticket.id - 1),
-        Source::HoldHours if story.held => json::real(out, hours(story.spare[2])),
-        Source::HoldHours => json::real(out, 0.0),
-        Source::Cost => json::real(
+        ColumnSource::UserEmail => write_email(out, derived)?,
+        ColumnSource::Team => json::integer(out, derived.team.id.into()),
+        ColumnSource::TeamName => write_quoted(out, &[derived.team.name]),
+        ColumnSource::Department => json::integer(out, derived.team.department.into()),
+        ColumnSource::Priority => json::integer(out, derived.priority.into()),
+        ColumnSource::Impact => json::integer(out, derived.impact.into()),
+        ColumnSource::Urgency => json::integer(out, derived.urgency.into()),
+        ColumnSource::Category => write_quoted(out, &[derived.category]),
+        ColumnSource::SubCategory => write_quoted(out, &[derived.sub_category]),
+        ColumnSource::Tags => write_quoted(out, &[derived.tags]),
+        ColumnSource::Attachments => json::integer(out, derived.attachments.into()),
+        ColumnSource::Children => json::integer(out, derived.children.into()),
+        ColumnSource::Important => {
+            json::boolean(out, derived.user.as_ref().is_some_and(|user| user.id % 11 == 0))
+        }
+        ColumnSource::Read => {
+            json::boolean(out, ticket.closed.is_some() || !derived.extra_draws[1].is_multiple_of(3))
+        }
+        ColumnSource::Parent if derived.has_parent => json::integer(out, ticket.id - 1),
+        ColumnSource::HoldHours if derived.was_on_hold => json::real(out, hold_hours(derived.extra_draws[2])),
+        ColumnSource::HoldHours => json::real(out, 0.0),
+        ColumnSource::Cost => json::real(
             out,
-            [0.0, 0.0, 0.0, 0.0, 0.0, 27.0, 0.750_000_000_000_000_1][remainder(story.spare[0], 7)],
+            [0.0, 0.0, 0.0, 0.0, 0.0, 27.0, 0.750_000_000_000_000_1][remainder(derived.extra_draws[0], 7)],
         ),
-        Source::Guid => json::guid(out, story.spare[0], story.spare[1]),
-        Source::Phone => {
+        ColumnSource::Guid => json::guid(out, derived.extra_draws[0], derived.extra_draws[1]),
+        ColumnSource::Phone => {
             out.push(b'"');
-            if story.spare[2].is_multiple_of(4) {
+            if derived.extra_draws[2].is_multiple_of(4) {
                 json::integer(
                     out,
-                    i64::try_from(380_000_000_000 + story.spare[1] % 1_000_000_000).unwrap_or(0),
+                    i64::try_from(380_000_000_000 + derived.extra_draws[1] % 1_000_000_000).unwrap_or(0),
                 );
             }
             out.push(b'"');
         }
-        Source::WorkflowStep => json::integer(out, if ticket.closed.is_some() { 9 } else { 4 }),
+        ColumnSource::WorkflowStep => json::integer(out, if ticket.closed.is_some() { 9 } else { 4 }),
         _ => return None,
     }
     Some(())
 }
 
-fn quoted(out: &mut Vec<u8>, parts: &[&str]) {
+fn write_quoted(out: &mut Vec<u8>, parts: &[&str]) {
     out.push(b'"');
     for part in parts {
         out.extend_from_slice(part.as_bytes());
@@ -239,22 +283,22 @@ fn quoted(out: &mut Vec<u8>, parts: &[&str]) {
 }
 
 /// `first.last@domain`, with what an address cannot hold left out.
-fn email(out: &mut Vec<u8>, story: &Story<'_>) -> Option<()> {
-    let user = story.user.as_ref()?;
-    let plain =
+fn write_email(out: &mut Vec<u8>, derived: &DerivedFields<'_>) -> Option<()> {
+    let user = derived.user.as_ref()?;
+    let ascii_letters =
         |name: &'static str| name.bytes().filter(u8::is_ascii_alphabetic).map(|it| it.to_ascii_lowercase());
     out.push(b'"');
-    out.extend(plain(user.first));
+    out.extend(ascii_letters(user.first));
     out.push(b'.');
-    out.extend(plain(user.last));
+    out.extend(ascii_letters(user.last));
     out.push(b'@');
-    out.extend_from_slice(story.client.domain.as_bytes());
+    out.extend_from_slice(derived.client.domain.as_bytes());
     out.push(b'"');
     Some(())
 }
 
 /// Hours on hold with all their digits, as `32.921996194583336` was recorded.
-fn hours(draw: u64) -> f64 {
+fn hold_hours(draw: u64) -> f64 {
     f64::from(u32::try_from(draw >> 32).unwrap_or(0)) / 39_181_733.0
 }
 
@@ -262,6 +306,6 @@ fn remainder(value: u64, divisor: u64) -> usize {
     usize::try_from(value % divisor).unwrap_or(0)
 }
 
-fn itil_of(kind: i32) -> i64 {
-    TICKET_TYPES.iter().find(|known| known.id == kind).map_or(21, |known| known.itil.into())
+fn itil_of(ticket_type: i32) -> i64 {
+    TICKET_TYPES.iter().find(|known| known.id == ticket_type).map_or(21, |known| known.itil.into())
 }

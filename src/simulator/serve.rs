@@ -19,10 +19,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::message::{Delivery, Request};
+use super::faulty_stream::{FaultyStream, read_body};
+use super::message::{ApiRequest, Delivery};
 use super::server::Server;
-use super::settings::Settings;
-use super::wire::{Wire, read_body};
+use super::settings::SimulatorSettings;
 
 /// A running simulated server. It stops when it is dropped.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Simulator {
     server: Arc<Mutex<Server>>,
     address: SocketAddr,
     stopping: CancellationToken,
-    accepting: JoinHandle<()>,
+    accept_task: JoinHandle<()>,
 }
 
 impl Simulator {
@@ -39,7 +39,7 @@ impl Simulator {
     /// # Errors
     /// When the address is not a loopback one (this server believes whoever knows a published secret, so it must not be
     /// reachable from elsewhere) or cannot be bound.
-    pub async fn start(settings: Settings) -> io::Result<Simulator> {
+    pub async fn start(settings: SimulatorSettings) -> io::Result<Simulator> {
         if !settings.listen.ip().is_loopback() {
             let message =
                 format!("the simulator listens on loopback addresses only, not on {}", settings.listen.ip());
@@ -47,11 +47,11 @@ impl Simulator {
         }
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
-        let settings = Settings { listen: address, ..settings };
+        let settings = SimulatorSettings { listen: address, ..settings };
         let server = Arc::new(Mutex::new(Server::new(settings, Utc::now())));
         let stopping = CancellationToken::new();
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&server), stopping.clone()));
-        Ok(Simulator { server, address, stopping, accepting })
+        let accept_task = tokio::spawn(accept(listener, Arc::clone(&server), stopping.clone()));
+        Ok(Simulator { server, address, stopping, accept_task })
     }
 
     /// The resource server's address, without `/api`.
@@ -61,15 +61,15 @@ impl Simulator {
     }
 
     /// Looks at the server, or changes it, while it runs. Requests wait meanwhile.
-    pub fn with<R>(&self, look: impl FnOnce(&mut Server) -> R) -> R {
-        look(&mut lock(&self.server))
+    pub fn with<R>(&self, action: impl FnOnce(&mut Server) -> R) -> R {
+        action(&mut lock(&self.server))
     }
 
     /// Closes the socket and all connections, and waits until the port is free.
     pub async fn stop(mut self) {
         self.stopping.cancel();
         // It ends by itself; had it panicked, the port would be free as well.
-        let _ = (&mut self.accepting).await;
+        let _ = (&mut self.accept_task).await;
     }
 }
 
@@ -90,53 +90,53 @@ async fn accept(listener: TcpListener, server: Arc<Mutex<Server>>, stopping: Can
         let Ok((stream, _)) = accepted else { continue };
         let (server, stopping) = (Arc::clone(&server), stopping.clone());
         tokio::spawn(async move {
-            stopping.run_until_cancelled(converse(stream, server)).await;
+            stopping.run_until_cancelled(serve_connection(stream, server)).await;
         });
     }
 }
 
 /// One connection from its first request to its end.
-async fn converse(stream: TcpStream, server: Arc<Mutex<Server>>) {
+async fn serve_connection(stream: TcpStream, server: Arc<Mutex<Server>>) {
     // Pages are larger than a segment; waiting for acknowledgements would be measured as the server's slowness.
     let _ = stream.set_nodelay(true);
-    let wire = Wire::new(stream);
-    let cord = wire.cord();
+    let faulty_stream = FaultyStream::new(stream);
+    let reset_handle = faulty_stream.reset_handle();
     let service = service_fn(|request| {
-        let (server, cord) = (Arc::clone(&server), cord.clone());
+        let (server, reset_handle) = (Arc::clone(&server), reset_handle.clone());
         async move {
-            let answer = respond(request, &server).await;
-            if answer.delivery == Delivery::Reset {
-                cord.cut();
+            let response = respond(request, &server).await;
+            if response.delivery == Delivery::Reset {
+                reset_handle.reset();
             }
-            Ok::<_, Infallible>(super::wire::response(answer))
+            Ok::<_, Infallible>(super::faulty_stream::http_response(response))
         }
     });
     let connection =
-        http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(wire), service);
+        http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(faulty_stream), service);
     // Cut answers end a connection with an error; that is their purpose.
     let _ = connection.await;
 }
 
-async fn respond(request: hyper::Request<Incoming>, server: &Mutex<Server>) -> super::message::Answer {
+async fn respond(request: hyper::Request<Incoming>, server: &Mutex<Server>) -> super::message::ApiResponse {
     let (head, body) = request.into_parts();
-    let text = |name: HeaderName| head.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
-    let request = Request {
+    let header = |name: HeaderName| head.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+    let request = ApiRequest {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or("").to_owned(),
-        authorization: text(AUTHORIZATION),
-        accept_encoding: text(ACCEPT_ENCODING),
+        authorization: header(AUTHORIZATION),
+        accept_encoding: header(ACCEPT_ENCODING),
         body: read_body(body).await,
     };
-    let answer = {
+    let response = {
         let mut server = lock(server);
-        server.log.enter();
-        server.answer(&request, Utc::now())
+        server.log.begin_request();
+        server.respond(&request, Utc::now())
     };
-    let answer = answer.encoded();
-    if !answer.delay.is_zero() {
-        tokio::time::sleep(answer.delay).await;
+    let response = response.encoded();
+    if !response.delay.is_zero() {
+        tokio::time::sleep(response.delay).await;
     }
-    lock(server).log.leave();
-    answer
+    lock(server).log.finish_request();
+    response
 }

@@ -8,197 +8,221 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::access::Access;
-use super::chance::Chance;
-use super::choices::Application;
+use super::auth::AuthServer;
 use super::control;
+use super::custom_fields;
 use super::detail;
-use super::effect::{Bend, Effect};
-use super::endpoint::{Endpoint, route};
-use super::faults::Faults;
-use super::fields;
+use super::effect::{Effect, ListFault};
+use super::endpoint::{ApiEndpoint, route};
+use super::error_response::{error_response, html_page, portal_page};
+use super::faults::FaultInjector;
+use super::knob_values::Application;
 use super::knobs::Knobs;
-use super::limit::{Limit, too_many};
 use super::list;
-use super::log::{Entry, RequestLog};
-use super::message::{Answer, Delivery, Request, http_date};
-use super::query::{Malformed, Query};
+use super::log::{RequestLog, RequestLogEntry};
+use super::message::{ApiRequest, ApiResponse, Delivery, http_date};
+use super::query::{InvalidParameter, Query};
+use super::rate_limit::{RollingWindow, too_many_requests};
 use super::reference;
-use super::refusal::{page, portal, refusal};
-use super::selection::Selections;
-use super::settings::Settings;
-use super::stamp::Stamp;
-use super::world::World;
+use super::rng::SeededRng;
+use super::selection::SelectionCache;
+use super::settings::SimulatorSettings;
+use super::timestamp::SqlDateTime;
+use super::world::HaloDatabase;
 
 /// The simulated server.
 #[derive(Debug)]
 pub struct Server {
-    pub(super) world: World,
-    pub(super) selections: Selections,
+    pub(super) database: HaloDatabase,
+    pub(super) selections: SelectionCache,
     pub(super) knobs: Knobs,
-    pub(super) faults: Faults,
-    pub(super) access: Access,
-    pub(super) limit: Limit,
+    pub(super) faults: FaultInjector,
+    pub(super) auth: AuthServer,
+    pub(super) rate_limit: RollingWindow,
     pub(super) log: RequestLog,
-    pub(super) chance: Chance,
+    pub(super) rng: SeededRng,
     pub(super) clock_offset: TimeDelta,
     pub(super) origin: String,
-    pub(super) backup: Option<Box<World>>,
+    pub(super) backup: Option<Box<HaloDatabase>>,
     /// Single tickets as they were answered, and when.
-    cached: HashMap<i64, (Stamp, Answer)>,
+    ticket_cache: HashMap<i64, (SqlDateTime, ApiResponse)>,
 }
 
 impl Server {
     /// A server whose world begins at `now`. The `listen` address of the settings is the socket door's business.
     #[must_use]
-    pub fn new(settings: Settings, now: DateTime<Utc>) -> Server {
-        let Settings { listen, seed, tickets, client_id, client_secret, tenant, knobs, faults } = settings;
+    pub fn new(settings: SimulatorSettings, now: DateTime<Utc>) -> Server {
+        let SimulatorSettings { listen, seed, tickets, client_id, client_secret, tenant, knobs, faults } =
+            settings;
         Server {
-            world: World::new(seed, tickets, knobs.undated, knobs.details_bytes, now),
-            selections: Selections::default(),
-            faults: Faults::new(faults, seed),
-            access: Access::new(client_id, client_secret, tenant, seed),
-            limit: Limit::default(),
+            database: HaloDatabase::new(seed, tickets, knobs.undated, knobs.details_bytes, now),
+            selections: SelectionCache::default(),
+            faults: FaultInjector::new(faults, seed),
+            auth: AuthServer::new(client_id, client_secret, tenant, seed),
+            rate_limit: RollingWindow::default(),
             log: RequestLog::default(),
-            chance: Chance::seeded(seed ^ 0x5EED),
+            rng: SeededRng::from_seed(seed ^ 0x5EED),
             clock_offset: TimeDelta::zero(),
             origin: format!("http://{listen}"),
             backup: None,
-            cached: HashMap::new(),
+            ticket_cache: HashMap::new(),
             knobs,
         }
     }
 
     /// Answers a request that arrives at `now`.
-    pub fn answer(&mut self, request: &Request, now: DateTime<Utc>) -> Answer {
+    pub fn respond(&mut self, request: &ApiRequest, now: DateTime<Utc>) -> ApiResponse {
         if control::is_control(&request.path) {
-            return control::answer(self, request, now);
+            return control::respond(self, request, now);
         }
         let (endpoint, id) = route(&request.path);
-        let query = Query::read(request.query.as_bytes());
+        let query = Query::parse(request.query.as_bytes());
         let page_no = query.number("page_no").ok().flatten();
-        let effects = self.faults.strike(endpoint, page_no);
+        let effects = self.faults.matching(endpoint, page_no);
         for effect in &effects {
-            self.befall(effect, now);
+            self.apply(effect, now);
         }
 
-        let clock = now + self.clock_offset;
-        let instead = effects.iter().find_map(|effect| self.instead(effect, clock));
-        let mut answer = match self.limit.pass(&self.knobs, clock) {
-            Err(too_many) => too_many,
-            Ok(()) => instead.unwrap_or_else(|| {
-                let asked = Asked { request, query: &query, endpoint, id, bend: Bend::of(&effects) };
-                self.routed(&asked, clock)
+        let server_time = now + self.clock_offset;
+        let overridden = effects.iter().find_map(|effect| self.override_response(effect, server_time));
+        let mut response = match self.rate_limit.admit(&self.knobs, server_time) {
+            Err(rejection) => rejection,
+            Ok(()) => overridden.unwrap_or_else(|| {
+                let routed = RoutedRequest {
+                    request,
+                    query: &query,
+                    endpoint,
+                    id,
+                    list_fault: ListFault::from_effects(&effects),
+                };
+                self.dispatch(&routed, server_time)
             }),
         };
 
         if self.knobs.date_header.is_on() {
-            answer = answer.with_header("date", http_date(clock));
+            response = response.with_header("date", http_date(server_time));
         }
-        let takes_gzip = request.accept_encoding.as_deref().is_some_and(|it| it.contains("gzip"));
-        if takes_gzip && self.knobs.gzip.is_on() {
-            answer.compressible();
+        let accepts_gzip = request.accept_encoding.as_deref().is_some_and(|it| it.contains("gzip"));
+        if accepts_gzip && self.knobs.gzip.is_on() {
+            response.allow_compression();
         }
-        answer.delay += Duration::from_millis(self.knobs.latency_ms.into());
+        response.delay += Duration::from_millis(self.knobs.latency_ms.into());
         for effect in &effects {
-            deliver(effect, &mut answer);
+            apply_delivery(effect, &mut response);
         }
-        self.log.record(Entry {
+        self.log.record(RequestLogEntry {
             endpoint,
             method: request.method.clone(),
             path: request.path.clone(),
             query: request.query.clone(),
-            status: answer.status,
-            at: clock,
+            status: response.status,
+            at: server_time,
         });
-        answer
+        response
     }
 
-    fn routed(&mut self, asked: &Asked<'_>, clock: DateTime<Utc>) -> Answer {
-        match asked.endpoint {
-            Endpoint::Token => return self.access.token(asked.request, asked.query, &self.knobs, clock),
-            Endpoint::AuthInfo if self.knobs.authinfo.is_on() => return self.access.info(&self.origin),
-            Endpoint::AuthInfo => return self.refused(404, "No such endpoint."),
-            Endpoint::Other if !is_below_api(&asked.request.path) => return portal(),
+    fn dispatch(&mut self, routed: &RoutedRequest<'_>, server_time: DateTime<Utc>) -> ApiResponse {
+        match routed.endpoint {
+            ApiEndpoint::Token => {
+                return self.auth.token(routed.request, routed.query, &self.knobs, server_time);
+            }
+            ApiEndpoint::AuthInfo if self.knobs.authinfo.is_on() => return self.auth.auth_info(&self.origin),
+            ApiEndpoint::AuthInfo => return self.error_response(404, "No such endpoint."),
+            ApiEndpoint::Other if !is_under_api(&routed.request.path) => return portal_page(),
             _ => {}
         }
-        if let Some(refused) = self.forbids(asked, clock) {
-            return refused;
+        if let Some(error) = self.authorization_error(routed, server_time) {
+            return error;
         }
-        self.read(asked, Stamp::nearest(clock))
-            .unwrap_or_else(|Malformed(message)| self.refused(400, &message))
+        self.handle_get(routed, SqlDateTime::from_utc(server_time))
+            .unwrap_or_else(|InvalidParameter(message)| self.error_response(400, &message))
     }
 
     /// 401 and 403, in the order in which the server looks.
-    fn forbids(&self, asked: &Asked<'_>, clock: DateTime<Utc>) -> Option<Answer> {
-        let Some(pass) = self.access.check(asked.request.authorization.as_deref(), clock) else {
-            let refused = self.refused(401, "Authorization has been denied for this request.");
-            return Some(refused.with_header("www-authenticate", "Bearer error=\"invalid_token\""));
+    fn authorization_error(
+        &self,
+        routed: &RoutedRequest<'_>,
+        server_time: DateTime<Utc>,
+    ) -> Option<ApiResponse> {
+        let Some(token) = self.auth.verify(routed.request.authorization.as_deref(), server_time) else {
+            let response = self.error_response(401, "Authorization has been denied for this request.");
+            return Some(response.with_header("www-authenticate", "Bearer error=\"invalid_token\""));
         };
-        if !asked.request.method.eq_ignore_ascii_case("GET") {
-            return Some(self.refused(403, "This application may only read."));
+        if !routed.request.method.eq_ignore_ascii_case("GET") {
+            return Some(self.error_response(403, "This application may only read."));
         }
-        let wide = pass.has(&["all", "all:standard"]);
-        let tickets = self.knobs.application == Application::Service
-            && (wide || pass.has(&["read:tickets", "edit:tickets"]));
-        let allowed = match asked.endpoint {
-            Endpoint::List | Endpoint::Ticket => tickets,
-            Endpoint::Status | Endpoint::TicketType | Endpoint::FieldInfo => {
-                wide || !self.knobs.reference_needs_all.is_on()
+        let has_full_scope = token.has_any_scope(&["all", "all:standard"]);
+        let may_read_tickets = self.knobs.application == Application::Service
+            && (has_full_scope || token.has_any_scope(&["read:tickets", "edit:tickets"]));
+        let allowed = match routed.endpoint {
+            ApiEndpoint::List | ApiEndpoint::Ticket => may_read_tickets,
+            ApiEndpoint::Status | ApiEndpoint::TicketType | ApiEndpoint::FieldInfo => {
+                has_full_scope || !self.knobs.reference_needs_all.is_on()
             }
             _ => true,
         };
-        (!allowed).then(|| self.refused(403, "You do not have permission to access this resource."))
+        (!allowed).then(|| self.error_response(403, "You do not have permission to access this resource."))
     }
 
-    fn read(&mut self, asked: &Asked<'_>, now: Stamp) -> Result<Answer, Malformed> {
-        let (world, knobs) = (&self.world, &self.knobs);
-        Ok(match (asked.endpoint, asked.id) {
-            (Endpoint::List, _) => {
-                return list::answer(world, &mut self.selections, knobs, asked.query, &asked.bend, now);
+    fn handle_get(
+        &mut self,
+        routed: &RoutedRequest<'_>,
+        now: SqlDateTime,
+    ) -> Result<ApiResponse, InvalidParameter> {
+        let (database, knobs) = (&self.database, &self.knobs);
+        Ok(match (routed.endpoint, routed.id) {
+            (ApiEndpoint::List, _) => {
+                return list::respond(
+                    database,
+                    &mut self.selections,
+                    knobs,
+                    routed.query,
+                    &routed.list_fault,
+                    now,
+                );
             }
-            (Endpoint::Ticket, Some(id)) => return Ok(self.single(id, now)),
-            (Endpoint::Status, _) => reference::statuses(world, knobs, asked.query),
-            (Endpoint::TicketType, _) => reference::ticket_types(world, asked.query),
-            (Endpoint::FieldInfo, id) => {
+            (ApiEndpoint::Ticket, Some(id)) => return Ok(self.ticket_response(id, now)),
+            (ApiEndpoint::Status, _) => reference::statuses(database, knobs, routed.query),
+            (ApiEndpoint::TicketType, _) => reference::ticket_types(database, routed.query),
+            (ApiEndpoint::FieldInfo, id) => {
                 let found = match id {
-                    None => fields::definitions(world, knobs),
-                    Some(id) => fields::definition_of(world, knobs, id),
+                    None => custom_fields::definitions(database, knobs),
+                    Some(id) => custom_fields::definition_of(database, knobs, id),
                 };
                 match found {
-                    Some(found) => Answer::json(200, found.to_string()),
-                    None => self.refused(404, "No such field."),
+                    Some(found) => ApiResponse::json(200, found.to_string()),
+                    None => self.error_response(404, "No such field."),
                 }
             }
-            _ => self.refused(404, "No such endpoint."),
+            _ => self.error_response(404, "No such endpoint."),
         })
     }
 
     /// A single ticket, as it was answered last if that is not long ago.
-    fn single(&mut self, id: i64, now: Stamp) -> Answer {
-        let keeps_ms = 1_000 * i64::from(self.knobs.detail_cache_s);
-        if let Some((at, answer)) = self.cached.get(&id)
-            && (0..keeps_ms).contains(&now.millis_since(*at))
+    fn ticket_response(&mut self, id: i64, now: SqlDateTime) -> ApiResponse {
+        let cache_ms = 1_000 * i64::from(self.knobs.detail_cache_s);
+        if let Some((at, response)) = self.ticket_cache.get(&id)
+            && (0..cache_ms).contains(&now.millis_since(*at))
         {
-            return answer.clone();
+            return response.clone();
         }
-        let answer = detail::answer(&self.world, &self.knobs, id, now);
-        if 0 < keeps_ms && answer.status == 200 {
-            self.cached.insert(id, (now, answer.clone()));
+        let response = detail::respond(&self.database, &self.knobs, id, now);
+        if 0 < cache_ms && response.status == 200 {
+            self.ticket_cache.insert(id, (now, response.clone()));
         }
-        answer
+        response
     }
 
-    fn refused(&self, status: u16, message: &str) -> Answer {
-        refusal(status, self.knobs.error_body, message)
+    fn error_response(&self, status: u16, message: &str) -> ApiResponse {
+        error_response(status, self.knobs.error_body, message)
     }
 
     /// What a fault does to the world before the request is looked at.
-    fn befall(&mut self, effect: &Effect, now: DateTime<Utc>) {
+    fn apply(&mut self, effect: &Effect, now: DateTime<Utc>) {
         match *effect {
-            Effect::Expire => self.access.revoke_all(),
+            Effect::Expire => self.auth.revoke_all(),
             Effect::Delete(how_many) => {
-                for id in self.some(how_many) {
+                for id in self.pick_listed(how_many) {
                     self.delete(id, now);
                 }
             }
@@ -207,7 +231,7 @@ impl Server {
             Effect::Hide(percent) => {
                 let listed = self.ids().len();
                 let share = listed * usize::try_from(percent).unwrap_or(0) / 100;
-                let ids = self.some(u32::try_from(share).unwrap_or(u32::MAX));
+                let ids = self.pick_listed(u32::try_from(share).unwrap_or(u32::MAX));
                 self.hide(&ids);
             }
             Effect::Skew(seconds) => self.clock_offset += TimeDelta::seconds(seconds),
@@ -216,50 +240,56 @@ impl Server {
     }
 
     /// The answer that a fault gives in place of the server's own.
-    fn instead(&self, effect: &Effect, clock: DateTime<Utc>) -> Option<Answer> {
+    fn override_response(&self, effect: &Effect, server_time: DateTime<Utc>) -> Option<ApiResponse> {
         match *effect {
-            Effect::Status(status) if status < 500 => Some(self.refused(status, "The request was refused.")),
-            Effect::Status(status) => Some(Answer::html(status, page("Service unavailable"))),
-            Effect::Html(status) => Some(Answer::html(status, page("Service Portal"))),
+            Effect::Status(status) if status < 500 => {
+                Some(self.error_response(status, "The request was refused."))
+            }
+            Effect::Status(status) => Some(ApiResponse::html(status, html_page("Service unavailable"))),
+            Effect::Html(status) => Some(ApiResponse::html(status, html_page("Service Portal"))),
             Effect::Error(status) => {
-                Some(Answer::json(status, r#"{"error":"An unexpected error occurred."}"#))
+                Some(ApiResponse::json(status, r#"{"error":"An unexpected error occurred."}"#))
             }
-            Effect::Throttle(told, seconds) => {
-                Some(too_many(&self.knobs, told, TimeDelta::seconds(seconds.into()), clock))
-            }
-            Effect::Redirect(status) => {
-                Some(Answer::bare(status).with_header("location", "http://elsewhere.example.com/api/tickets"))
-            }
-            Effect::Blank => Some(Answer::json(200, "")),
+            Effect::Throttle(retry_after, seconds) => Some(too_many_requests(
+                &self.knobs,
+                retry_after,
+                TimeDelta::seconds(seconds.into()),
+                server_time,
+            )),
+            Effect::Redirect(status) => Some(
+                ApiResponse::empty(status)
+                    .with_header("location", "http://elsewhere.example.com/api/tickets"),
+            ),
+            Effect::Blank => Some(ApiResponse::json(200, "")),
             _ => None,
         }
     }
 }
 
 /// A request that is understood.
-struct Asked<'r> {
-    request: &'r Request,
+struct RoutedRequest<'r> {
+    request: &'r ApiRequest,
     query: &'r Query,
-    endpoint: Endpoint,
+    endpoint: ApiEndpoint,
     id: Option<i64>,
-    bend: Bend,
+    list_fault: ListFault,
 }
 
-fn is_below_api(path: &str) -> bool {
+fn is_under_api(path: &str) -> bool {
     let path = path.trim_start_matches('/').to_ascii_lowercase();
     path == "api" || path.starts_with("api/")
 }
 
 /// What a fault does to an answer on its way.
-fn deliver(effect: &Effect, answer: &mut Answer) {
+fn apply_delivery(effect: &Effect, response: &mut ApiResponse) {
     match *effect {
-        Effect::Cut(after) => answer.delivery = Delivery::Cut(after.unwrap_or(answer.body.len() / 2)),
-        Effect::Reset => answer.delivery = Delivery::Reset,
-        Effect::Slow(over) => answer.delivery = Delivery::Drip(Duration::from_millis(over.into())),
-        Effect::Delay(by) => answer.delay += Duration::from_millis(by.into()),
+        Effect::Cut(after) => response.delivery = Delivery::Cut(after.unwrap_or(response.body.len() / 2)),
+        Effect::Reset => response.delivery = Delivery::Reset,
+        Effect::Slow(millis) => response.delivery = Delivery::Slow(Duration::from_millis(millis.into())),
+        Effect::Delay(millis) => response.delay += Duration::from_millis(millis.into()),
         Effect::Garble => {
-            let middle = answer.body.len() / 2;
-            if let Some(byte) = answer.body.get_mut(middle) {
+            let middle = response.body.len() / 2;
+            if let Some(byte) = response.body.get_mut(middle) {
                 *byte = 0xFF;
             }
         }

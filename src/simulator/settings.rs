@@ -2,12 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::faults::Fault;
+use super::faults::ServerFault;
 use super::knobs::Knobs;
 
 /// How a simulated server is set up.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct SimulatorSettings {
     /// Where it listens; a loopback address, port 0 for any free one.
     pub listen: SocketAddr,
     /// Decides the whole world: the same seed and number of tickets give the same ids and contents.
@@ -23,12 +23,12 @@ pub struct Settings {
     /// What is not known of the real server.
     pub knobs: Knobs,
     /// What goes wrong.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ServerFault>,
 }
 
-impl Default for Settings {
+impl Default for SimulatorSettings {
     fn default() -> Self {
-        Settings {
+        SimulatorSettings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             seed: 1,
             tickets: 2_500,

@@ -8,63 +8,63 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use super::catalogue::{self, Client, Status};
-use super::chance::Chance;
-use super::fields::{self, CustomField};
-use super::genesis::{self, Genesis};
+use super::custom_fields::{self, CustomFieldDef};
+use super::derived_fields::Phrases;
+use super::fixtures::{self, Client, TicketStatus};
 use super::json;
-use super::stamp::Stamp;
-use super::story::Phrases;
-use super::ticket::{Edit, Merge, Standing, Ticket, Written, int32};
+use super::rng::SeededRng;
+use super::seed::{self, InitialTickets};
+use super::ticket::{Edit, Lifecycle, MergeRecord, TicketOverrides, TicketRecord, saturating_i32};
+use super::timestamp::SqlDateTime;
 
 /// The place of a ticket in the world.
-pub(super) type Place = u32;
+pub(super) type TicketIndex = u32;
 
 #[derive(Clone, Debug)]
-pub(super) struct World {
+pub(super) struct HaloDatabase {
     pub(super) seed: u64,
     /// When the world was made; nothing in it is younger, apart from later changes.
-    pub(super) epoch: Stamp,
-    pub(super) statuses: Vec<Status>,
+    pub(super) epoch: SqlDateTime,
+    pub(super) statuses: Vec<TicketStatus>,
     pub(super) clients: Vec<Client>,
-    pub(super) fields: Vec<CustomField>,
+    pub(super) fields: Vec<CustomFieldDef>,
     pub(super) details_bytes: u32,
     pub(super) phrases: Phrases,
-    tickets: Vec<Ticket>,
-    by_update: BTreeSet<(Stamp, Place)>,
-    written: HashMap<Place, Written>,
-    merges: HashMap<Place, Merge>,
+    tickets: Vec<TicketRecord>,
+    by_update: BTreeSet<(SqlDateTime, TicketIndex)>,
+    overrides: HashMap<TicketIndex, TicketOverrides>,
+    merges: HashMap<TicketIndex, MergeRecord>,
     changes: u32,
     generation: u64,
 }
 
-impl World {
+impl HaloDatabase {
     pub(super) fn new(
         seed: u64,
         how_many: u32,
         undated: u32,
         details_bytes: u32,
         now: DateTime<Utc>,
-    ) -> World {
-        let epoch = Stamp::nearest(now);
-        let statuses = catalogue::statuses();
-        let tickets = Genesis { seed, how_many, undated, epoch, statuses: &statuses }.tickets();
-        let mut stamps: Vec<_> =
-            (0..).zip(&tickets).filter_map(|(place, it)| Some((it.updated?, place))).collect();
+    ) -> HaloDatabase {
+        let epoch = SqlDateTime::from_utc(now);
+        let statuses = fixtures::statuses();
+        let tickets = InitialTickets { seed, how_many, undated, epoch, statuses: &statuses }.generate();
+        let mut timestamps: Vec<_> =
+            (0..).zip(&tickets).filter_map(|(index, it)| Some((it.updated?, index))).collect();
         // Sorted first, because a set is built from sorted entries in one sweep.
-        stamps.sort_unstable();
-        World {
+        timestamps.sort_unstable();
+        HaloDatabase {
             seed,
             epoch,
             statuses,
-            clients: catalogue::clients(),
-            fields: fields::at_first(),
+            clients: fixtures::clients(),
+            fields: custom_fields::initial_fields(),
             details_bytes,
-            phrases: Phrases::prepared(),
-            by_update: stamps.into_iter().collect(),
+            phrases: Phrases::new(),
+            by_update: timestamps.into_iter().collect(),
             changes: how_many,
             tickets,
-            written: HashMap::new(),
+            overrides: HashMap::new(),
             merges: HashMap::new(),
             generation: 0,
         }
@@ -76,151 +76,158 @@ impl World {
     }
 
     /// All tickets that ever were, with their places, in ascending order of id.
-    pub(super) fn tickets(&self) -> impl Iterator<Item = (Place, &Ticket)> {
+    pub(super) fn tickets(&self) -> impl Iterator<Item = (TicketIndex, &TicketRecord)> {
         (0..).zip(&self.tickets)
     }
 
-    pub(super) fn at(&self, place: Place) -> &Ticket {
-        &self.tickets[index(place)]
+    pub(super) fn ticket(&self, index: TicketIndex) -> &TicketRecord {
+        &self.tickets[to_usize(index)]
     }
 
-    pub(super) fn find(&self, id: i64) -> Option<Place> {
-        let place = self.tickets.binary_search_by_key(&id, |ticket| ticket.id).ok()?;
-        Place::try_from(place).ok()
+    pub(super) fn find(&self, id: i64) -> Option<TicketIndex> {
+        let position = self.tickets.binary_search_by_key(&id, |ticket| ticket.id).ok()?;
+        TicketIndex::try_from(position).ok()
     }
 
     /// The places of tickets last updated at or after `from`, without looking at the others.
-    pub(super) fn updated_since(&self, from: Stamp) -> impl Iterator<Item = Place> {
-        self.by_update.range((from, 0)..).map(|(_, place)| *place)
+    pub(super) fn updated_since(&self, from: SqlDateTime) -> impl Iterator<Item = TicketIndex> {
+        self.by_update.range((from, 0)..).map(|(_, index)| *index)
     }
 
-    pub(super) fn written(&self, place: Place) -> Option<&Written> {
+    pub(super) fn overrides(&self, index: TicketIndex) -> Option<&TicketOverrides> {
         // Most worlds have no written texts at all; then a page need not hash a hundred places.
-        if self.written.is_empty() { None } else { self.written.get(&place) }
+        if self.overrides.is_empty() { None } else { self.overrides.get(&index) }
     }
 
-    pub(super) fn merge_of(&self, place: Place) -> Option<&Merge> {
-        if self.merges.is_empty() { None } else { self.merges.get(&place) }
+    pub(super) fn merge_of(&self, index: TicketIndex) -> Option<&MergeRecord> {
+        if self.merges.is_empty() { None } else { self.merges.get(&index) }
     }
 
-    pub(super) fn is_closed(&self, ticket: &Ticket) -> bool {
+    pub(super) fn is_closed(&self, ticket: &TicketRecord) -> bool {
         self.statuses.iter().any(|status| status.id == ticket.status && status.closed)
     }
 
     /// New tickets, opened at `stamp`; their ids go on where the last one ended, with gaps.
-    pub(super) fn create(&mut self, how_many: u32, stamp: Stamp) -> Vec<i64> {
+    pub(super) fn create(&mut self, how_many: u32, timestamp: SqlDateTime) -> Vec<i64> {
         (0..how_many)
             .map(|_| {
-                let last = self.tickets.last().map_or(genesis::FIRST_ID, |ticket| ticket.id);
-                let id = last + genesis::gap(self.seed, last);
-                let ticket = genesis::newborn(self.seed, id, stamp, self.changes + 1);
-                let place = Place::try_from(self.tickets.len()).unwrap_or(Place::MAX);
+                let last = self.tickets.last().map_or(seed::FIRST_ID, |ticket| ticket.id);
+                let id = last + seed::id_gap(self.seed, last);
+                let ticket = seed::new_ticket(self.seed, id, timestamp, self.changes + 1);
+                let index = TicketIndex::try_from(self.tickets.len()).unwrap_or(TicketIndex::MAX);
                 self.tickets.push(ticket);
-                self.by_update.insert((stamp, place));
-                self.changed();
+                self.by_update.insert((timestamp, index));
+                self.bump_counters();
                 id
             })
             .collect()
     }
 
-    pub(super) fn edit(&mut self, place: Place, edit: Edit, stamp: Stamp) {
-        let closes = |world: &World, status| world.statuses.iter().any(|it| it.id == status && it.closed);
+    pub(super) fn edit(&mut self, index: TicketIndex, edit: Edit, timestamp: SqlDateTime) {
+        let is_closing_status =
+            |database: &HaloDatabase, status| database.statuses.iter().any(|it| it.id == status && it.closed);
         match edit {
             Edit::Touch => {}
-            Edit::Summary(text) => self.written.entry(place).or_default().summary = Some(text),
-            Edit::Details(text) => self.written.entry(place).or_default().details = Some(text),
-            Edit::TicketType(kind) => self.tickets[index(place)].kind = int32(kind),
-            Edit::Agent(agent) => self.tickets[index(place)].agent = int32(agent),
+            Edit::Summary(text) => self.overrides.entry(index).or_default().summary = Some(text),
+            Edit::Details(text) => self.overrides.entry(index).or_default().details = Some(text),
+            Edit::TicketType(kind) => self.tickets[to_usize(index)].ticket_type = saturating_i32(kind),
+            Edit::Agent(agent) => self.tickets[to_usize(index)].agent = saturating_i32(agent),
             Edit::Status(status) => {
-                let status = int32(status);
-                let closes = closes(self, status);
-                let ticket = &mut self.tickets[index(place)];
-                ticket.closed = if closes { ticket.closed.or(Some(stamp)) } else { None };
+                let status = saturating_i32(status);
+                let closes = is_closing_status(self, status);
+                let ticket = &mut self.tickets[to_usize(index)];
+                ticket.closed = if closes { ticket.closed.or(Some(timestamp)) } else { None };
                 ticket.status = status;
             }
-            Edit::Custom { field, value, display } => {
-                let custom = &mut self.written.entry(place).or_default().custom;
-                custom.retain(|(known, _, _)| *known != field);
-                custom.push((field, value, display));
+            Edit::CustomField { field, value, display } => {
+                let values = &mut self.overrides.entry(index).or_default().custom_values;
+                values.retain(|(known, _, _)| *known != field);
+                values.push((field, value, display));
             }
         }
-        self.change(place, Some(stamp));
+        self.record_change(index, Some(timestamp));
     }
 
     /// One of the changes that a service desk makes all day.
-    pub(super) fn edit_somehow(&mut self, place: Place, chance: &mut Chance, stamp: Stamp) {
-        let edit = match chance.below(4) {
-            0 => Edit::Status(i64::from(chance.pick(&self.statuses).id)),
-            1 => Edit::Agent(i64::from(*chance.pick(&catalogue::AGENTS))),
-            2 => Edit::Summary((*chance.pick(&catalogue::SUMMARIES)).to_owned()),
+    pub(super) fn edit_randomly(&mut self, index: TicketIndex, rng: &mut SeededRng, timestamp: SqlDateTime) {
+        let edit = match rng.below(4) {
+            0 => Edit::Status(i64::from(rng.pick(&self.statuses).id)),
+            1 => Edit::Agent(i64::from(*rng.pick(&fixtures::AGENTS))),
+            2 => Edit::Summary((*rng.pick(&fixtures::SUMMARIES)).to_owned()),
             _ => Edit::Details(format!(
                 "{}\n{}",
-                chance.pick(&catalogue::SENTENCES),
-                chance.pick(&catalogue::SENTENCES)
+                rng.pick(&fixtures::SENTENCES),
+                rng.pick(&fixtures::SENTENCES)
             )),
         };
-        self.edit(place, edit, stamp);
+        self.edit(index, edit, timestamp);
     }
 
-    pub(super) fn delete(&mut self, place: Place, stamp: Option<Stamp>) {
-        self.tickets[index(place)].standing = Standing::Deleted;
-        self.change(place, stamp);
+    pub(super) fn delete(&mut self, index: TicketIndex, timestamp: Option<SqlDateTime>) {
+        self.tickets[to_usize(index)].lifecycle = Lifecycle::Deleted;
+        self.record_change(index, timestamp);
     }
 
-    pub(super) fn restore(&mut self, place: Place, stamp: Option<Stamp>) {
-        let merged = self.merges.contains_key(&place);
-        self.tickets[index(place)].standing = if merged { Standing::Merged } else { Standing::Live };
-        self.change(place, stamp);
+    pub(super) fn restore(&mut self, index: TicketIndex, timestamp: Option<SqlDateTime>) {
+        let merged = self.merges.contains_key(&index);
+        self.tickets[to_usize(index)].lifecycle = if merged { Lifecycle::Merged } else { Lifecycle::Live };
+        self.record_change(index, timestamp);
     }
 
     /// The merged ticket is closed, as usual configurations do (halo-api.md §2.5).
-    pub(super) fn merge(&mut self, place: Place, into: i64, at: Stamp, stamp: Option<Stamp>) {
-        let ticket = &mut self.tickets[index(place)];
-        let merge = Merge { into, status: ticket.status, closed: ticket.closed };
-        ticket.standing = Standing::Merged;
-        ticket.status = catalogue::CLOSED;
+    pub(super) fn merge(
+        &mut self,
+        index: TicketIndex,
+        into: i64,
+        at: SqlDateTime,
+        timestamp: Option<SqlDateTime>,
+    ) {
+        let ticket = &mut self.tickets[to_usize(index)];
+        let merge = MergeRecord { into, status: ticket.status, closed: ticket.closed };
+        ticket.lifecycle = Lifecycle::Merged;
+        ticket.status = fixtures::CLOSED;
         ticket.closed = ticket.closed.or(Some(at));
-        self.merges.insert(place, merge);
-        self.change(place, stamp);
+        self.merges.insert(index, merge);
+        self.record_change(index, timestamp);
     }
 
-    pub(super) fn unmerge(&mut self, place: Place, stamp: Option<Stamp>) {
-        let Some(merge) = self.merges.remove(&place) else { return };
-        let ticket = &mut self.tickets[index(place)];
-        ticket.standing = Standing::Live;
+    pub(super) fn unmerge(&mut self, index: TicketIndex, timestamp: Option<SqlDateTime>) {
+        let Some(merge) = self.merges.remove(&index) else { return };
+        let ticket = &mut self.tickets[to_usize(index)];
+        ticket.lifecycle = Lifecycle::Live;
         ticket.status = merge.status;
         ticket.closed = merge.closed;
-        self.change(place, stamp);
+        self.record_change(index, timestamp);
     }
 
-    pub(super) fn recount_sla(&mut self, place: Place, stamp: Option<Stamp>) {
-        let ticket = &mut self.tickets[index(place)];
-        ticket.recounts = ticket.recounts.wrapping_add(1);
-        self.change(place, stamp);
+    pub(super) fn recount_sla(&mut self, index: TicketIndex, timestamp: Option<SqlDateTime>) {
+        let ticket = &mut self.tickets[to_usize(index)];
+        ticket.sla_recounts = ticket.sla_recounts.wrapping_add(1);
+        self.record_change(index, timestamp);
     }
 
     /// A permission does not touch the ticket: no stamp, no change counter.
-    pub(super) fn set_hidden(&mut self, place: Place, hidden: bool) {
-        self.tickets[index(place)].hidden = hidden;
+    pub(super) fn set_hidden(&mut self, index: TicketIndex, hidden: bool) {
+        self.tickets[to_usize(index)].hidden = hidden;
         self.generation += 1;
     }
 
-    pub(super) fn set_raw(&mut self, place: Place, row: String) {
-        self.written.entry(place).or_default().raw = Some(row);
+    pub(super) fn set_raw_row(&mut self, index: TicketIndex, row: String) {
+        self.overrides.entry(index).or_default().raw_row = Some(row);
         self.generation += 1;
     }
 
     /// A new definition touches no ticket.
-    pub(super) fn define(&mut self, field: CustomField) {
+    pub(super) fn define_field(&mut self, field: CustomFieldDef) {
         self.fields.retain(|known| known.id != field.id);
         self.fields.push(field);
         self.generation += 1;
     }
 
     /// Everything is again as it was in an earlier copy of this world.
-    pub(super) fn restore_from(&mut self, backup: World) {
+    pub(super) fn restore_from(&mut self, backup: HaloDatabase) {
         let generation = self.generation + 1;
-        *self = World { generation, ..backup };
+        *self = HaloDatabase { generation, ..backup };
     }
 
     /// Names are joined in when a row is read, so no ticket's stamp moves (halo-api.md §2.4).
@@ -236,24 +243,24 @@ impl World {
         }
     }
 
-    fn change(&mut self, place: Place, stamp: Option<Stamp>) {
-        let ticket = &mut self.tickets[index(place)];
-        if let Some(stamp) = stamp {
-            if let Some(old) = ticket.updated.replace(stamp) {
-                self.by_update.remove(&(old, place));
+    fn record_change(&mut self, index: TicketIndex, timestamp: Option<SqlDateTime>) {
+        let ticket = &mut self.tickets[to_usize(index)];
+        if let Some(timestamp) = timestamp {
+            if let Some(old) = ticket.updated.replace(timestamp) {
+                self.by_update.remove(&(old, index));
             }
-            self.by_update.insert((stamp, place));
+            self.by_update.insert((timestamp, index));
         }
-        ticket.change = self.changes + 1;
-        self.changed();
+        ticket.change_seq = self.changes + 1;
+        self.bump_counters();
     }
 
-    fn changed(&mut self) {
+    fn bump_counters(&mut self) {
         self.changes += 1;
         self.generation += 1;
     }
 }
 
-fn index(place: Place) -> usize {
-    usize::try_from(place).unwrap_or(usize::MAX)
+fn to_usize(index: TicketIndex) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
 }

@@ -38,7 +38,7 @@ pub enum StoreError {
     },
     /// Parts of the file are damaged.
     #[error("{path} is damaged: {}", faults.join("; "))]
-    Unsound {
+    IntegrityCheckFailed {
         /// The database.
         path: PathBuf,
         /// What SQLite found.
@@ -76,7 +76,7 @@ pub enum StoreError {
     Io(#[source] rusqlite::Error),
     /// Its content contradicts itself.
     #[error("the database holds {what}")]
-    Nonsense {
+    InvalidData {
         /// What it holds.
         what: String,
     },

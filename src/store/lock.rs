@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::open::beside;
+use super::open::sibling_path;
 
 /// A held lock; it is let go when dropped.
 #[derive(Debug)]
@@ -43,33 +43,33 @@ impl Lock {
     ///
     /// # Errors
     /// [`LockError`]; it does not wait.
-    pub fn of_the_writer(database: &Path) -> Result<Lock, LockError> {
-        Lock::take(database, ".lock", Duration::ZERO)
+    pub fn acquire_writer(database: &Path) -> Result<Lock, LockError> {
+        Lock::acquire(database, ".lock", Duration::ZERO)
     }
 
     /// The lock of those who hand packages out.
     ///
     /// # Errors
     /// [`LockError`] after `patience`.
-    pub fn of_the_exporter(database: &Path, patience: Duration) -> Result<Lock, LockError> {
-        Lock::take(database, ".export.lock", patience)
+    pub fn acquire_exporter(database: &Path, timeout: Duration) -> Result<Lock, LockError> {
+        Lock::acquire(database, ".export.lock", timeout)
     }
 
-    fn take(database: &Path, suffix: &str, patience: Duration) -> Result<Lock, LockError> {
-        let path = beside(database, suffix);
-        let failed = |source| LockError::Io { path: path.clone(), source };
+    fn acquire(database: &Path, suffix: &str, timeout: Duration) -> Result<Lock, LockError> {
+        let path = sibling_path(database, suffix);
+        let io_error = |source| LockError::Io { path: path.clone(), source };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
-            .map_err(failed)?;
-        let since = Instant::now();
+            .map_err(io_error)?;
+        let started = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if since.elapsed() < patience => {
+                Err(TryLockError::WouldBlock) if started.elapsed() < timeout => {
                     // The standard library's waiting lock has no limit, so it is asked for in steps.
                     std::thread::sleep(Duration::from_millis(20));
                 }
@@ -78,12 +78,12 @@ impl Lock {
                     let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
                     return Err(LockError::Held { database: database.to_owned(), pid });
                 }
-                Err(TryLockError::Error(source)) => return Err(failed(source)),
+                Err(TryLockError::Error(source)) => return Err(io_error(source)),
             }
         }
         // For people and for the message above; the lock itself is the kernel's.
-        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        file.set_len(0).and_then(|()| file.rewind()).map_err(io_error)?;
+        writeln!(file, "{}", std::process::id()).map_err(io_error)?;
         Ok(Lock { _file: file })
     }
 }

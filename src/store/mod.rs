@@ -8,21 +8,21 @@
 //! transaction; the file is never opened except through SQLite, whose locks one stray `close` of it
 //! would drop (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
 
-mod book;
-mod debts;
+mod changes;
 mod error;
-mod holders;
-mod inspection;
-mod ledger;
+mod integrity;
 mod lock;
-mod log;
-mod mark;
+mod lock_holders;
 mod open;
+mod packages;
+mod pending_fetches;
 mod read;
 mod runs;
+mod scans;
+mod server_probes;
 mod upsert;
 mod wal;
-mod walks;
+mod watermark;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,18 +31,21 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-pub use book::{Delivered, Position};
-pub use debts::{Debt, Failing};
 pub use error::StoreError;
-pub use holders::{Holders, Reader};
-pub use ledger::{Absence, Calibration, MISSING};
 pub use lock::{Lock, LockError};
-pub use open::{FileId, Options, SCHEMA_VERSION, beside, folder_of};
-pub use read::{Health, LastRun, Snapshot, StoredRow};
-pub use runs::{RunEnd, RunFigures};
-pub use upsert::{Applied, Departed, Departure, FieldsRead, Paid, Sighting, Told};
-pub use wal::{Checkpoint, last_written, size_of_wal};
-pub use walks::{LastFull, LastWalk, Place, Unfinished, WalkFigures, WalkOutcome};
+pub use lock_holders::{LockHolders, ReaderProcess};
+pub use open::{FileId, SCHEMA_VERSION, StoreOptions, parent_folder, sibling_path};
+pub use packages::{ConsumerPosition, PackageRecord};
+pub use pending_fetches::{DueFetchFilter, PendingFetch};
+pub use read::{Health, LastRun, ReadTx, StoredTicket};
+pub use runs::{RunEnd, RunStats};
+pub use scans::{InterruptedScan, LastFullScan, LastScan, ScanCheckpoint, ScanOutcome, ScanStats};
+pub use server_probes::{MISSING_STATUS, ServerProbe, UnlistedTicket};
+pub use upsert::{
+    CustomFieldsState, FetchedCustomFields, ObservedTicket, Removal, RemovalReason, StoreOutcome,
+    UpsertCounts,
+};
+pub use wal::{WalCheckpoint, wal_size, write_activity};
 
 /// The database, open for writing or for reading only.
 pub struct Store {
@@ -50,16 +53,16 @@ pub struct Store {
     path: PathBuf,
     busy_timeout: Duration,
     /// Grows while SQLite computes.
-    ticks: Arc<AtomicU64>,
+    progress_steps: Arc<AtomicU64>,
 }
 
 /// Whether what a transaction did is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum TxEnd {
     /// It is committed.
     Commit,
     /// It is rolled back when its results are known: a dry run.
-    RollBack,
+    Rollback,
 }
 
 impl Store {
@@ -72,8 +75,8 @@ impl Store {
     /// A number that grows while a statement runs, however long that takes: the sign that one which takes
     /// long is not stuck. Waiting for a lock or for the disk does not move it.
     #[must_use]
-    pub fn ticks(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.ticks)
+    pub fn progress_steps(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.progress_steps)
     }
 
     /// Does all of `work` or nothing of it.
@@ -85,14 +88,14 @@ impl Store {
     /// Whatever `work` or SQLite reports; nothing is written then.
     pub fn write<T>(
         &mut self,
-        fate: Fate,
-        work: impl FnOnce(&Writing<'_>) -> Result<T, StoreError>,
+        end: TxEnd,
+        work: impl FnOnce(&WriteTx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&Writing { connection: &transaction })?;
-        match fate {
-            Fate::Commit => transaction.commit()?,
-            Fate::RollBack => transaction.rollback()?,
+        let done = work(&WriteTx { connection: &transaction })?;
+        match end {
+            TxEnd::Commit => transaction.commit()?,
+            TxEnd::Rollback => transaction.rollback()?,
         }
         Ok(done)
     }
@@ -103,24 +106,24 @@ impl Store {
     /// Whatever `work` or SQLite reports.
     pub fn read<T, E: From<StoreError>>(
         &self,
-        work: impl FnOnce(&Snapshot<'_>) -> Result<T, E>,
+        work: impl FnOnce(&ReadTx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let transaction = self.connection.unchecked_transaction().map_err(StoreError::from)?;
-        let read = work(&Snapshot { connection: &transaction })?;
+        let read = work(&ReadTx { connection: &transaction })?;
         transaction.rollback().map_err(StoreError::from)?;
         Ok(read)
     }
 }
 
 /// A transaction that writes.
-pub struct Writing<'c> {
+pub struct WriteTx<'c> {
     connection: &'c Connection,
 }
 
-impl Writing<'_> {
+impl WriteTx<'_> {
     /// What can be read, as this transaction sees it.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot { connection: self.connection }
+    pub fn as_read_tx(&self) -> ReadTx<'_> {
+        ReadTx { connection: self.connection }
     }
 }

@@ -10,8 +10,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::{Snapshot, Store, StoreError};
-use crate::ticket::Stamp;
+use super::{ReadTx, Store, StoreError};
+use crate::ticket::Timestamp;
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -24,7 +24,7 @@ const APPLICATION_ID: i32 = 0x4841_4C4F;
 pub const SCHEMA_VERSION: i32 = 1;
 
 /// Instructions of SQLite's machine between two ticks ([`Store::ticks`]): some tens of milliseconds.
-const TICK: i32 = 1_000_000;
+const PROGRESS_INTERVAL: i32 = 1_000_000;
 
 /// Which file it is, whatever it is called (stat(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct FileId {
 impl FileId {
     /// The file that has this name now.
     #[must_use]
-    pub fn of(path: &Path) -> Option<FileId> {
+    pub fn from_path(path: &Path) -> Option<FileId> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(FileId { device: metadata.dev(), inode: metadata.ino() })
     }
@@ -44,7 +44,7 @@ impl FileId {
 
 /// How to open a database for writing.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct StoreOptions {
     /// How long to wait for somebody else's lock.
     pub busy_timeout: Duration,
     /// Whether `tickets_fts` is kept.
@@ -52,7 +52,7 @@ pub struct Options {
     /// Whether `SOURCE_LAST_MODIFIED` is indexed.
     pub index_last_modified: bool,
     /// The present, for the record of where the database came from.
-    pub now: Stamp,
+    pub now: Timestamp,
 }
 
 impl Store {
@@ -60,8 +60,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; what is there is then as it was.
-    pub fn open(path: &Path, options: &Options) -> Result<Store, StoreError> {
-        Store::open_where(path, options, |_| Ok(()))
+    pub fn open(path: &Path, options: &StoreOptions) -> Result<Store, StoreError> {
+        Store::open_checked(path, options, |_| Ok(()))
     }
 
     /// The same, where `admit` has nothing against what is stored there already. It is asked before
@@ -69,10 +69,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`], or what `admit` reports; what is there is then as it was.
-    pub fn open_where<E: From<StoreError>>(
+    pub fn open_checked<E: From<StoreError>>(
         path: &Path,
-        options: &Options,
-        admit: impl FnOnce(&Snapshot<'_>) -> Result<(), E>,
+        options: &StoreOptions,
+        precondition: impl FnOnce(&ReadTx<'_>) -> Result<(), E>,
     ) -> Result<Store, E> {
         Store::check_folder(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -86,12 +86,12 @@ impl Store {
                 source: std::io::Error::other(error.to_string()),
             },
         })?;
-        let store = Store::of(connection, path, options.busy_timeout)?;
-        let recognised = store.recognise().map_err(|error| error.of(path))?;
-        if recognised == Recognised::Ours {
-            store.read(admit)?;
+        let store = Store::from_connection(connection, path, options.busy_timeout)?;
+        let kind = store.identify().map_err(|error| error.with_path(path))?;
+        if kind == DatabaseKind::Ours {
+            store.read(precondition)?;
         }
-        Ok(store.prepare(options, recognised).map_err(|error| error.of(path))?)
+        Ok(store.prepare(options, kind).map_err(|error| error.with_path(path))?)
     }
 
     /// Opens a database for writing that is there already: one that another process is just making is as
@@ -99,7 +99,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn open_made(path: &Path, options: &Options) -> Result<Store, StoreError> {
+    pub fn open_existing(path: &Path, options: &StoreOptions) -> Result<Store, StoreError> {
         drop(Store::open_read_only(path, options.busy_timeout)?);
         Store::open(path, options)
     }
@@ -110,7 +110,7 @@ impl Store {
     /// [`StoreError::CannotCreate`] where it is missing, [`StoreError::OwnedByAnother`] for root in
     /// somebody else's folder.
     pub fn check_folder(path: &Path) -> Result<(), StoreError> {
-        let folder = folder_of(path);
+        let folder = parent_folder(path);
         let metadata = std::fs::metadata(&folder)
             .map_err(|source| StoreError::CannotCreate { path: path.to_owned(), source })?;
         if rustix::process::geteuid().is_root() && metadata.uid() != 0 {
@@ -123,11 +123,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn in_memory(now: Stamp) -> Result<Store, StoreError> {
+    pub fn in_memory(now: Timestamp) -> Result<Store, StoreError> {
         let options =
-            Options { busy_timeout: Duration::ZERO, full_text: false, index_last_modified: false, now };
-        let store = Store::of(Connection::open_in_memory()?, Path::new(":memory:"), Duration::ZERO)?;
-        store.prepare(&options, Recognised::Empty)
+            StoreOptions { busy_timeout: Duration::ZERO, full_text: false, index_last_modified: false, now };
+        let store =
+            Store::from_connection(Connection::open_in_memory()?, Path::new(":memory:"), Duration::ZERO)?;
+        store.prepare(&options, DatabaseKind::Empty)
     }
 
     /// Opens the database for reading; takes no lock of ours and changes nothing.
@@ -140,29 +141,33 @@ impl Store {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
-        let store = Store::of(connection, path, busy_timeout)?;
-        let known = store.recognise().map_err(|error| error.of(path))?;
-        if known != Recognised::Ours {
+        let store = Store::from_connection(connection, path, busy_timeout)?;
+        let kind = store.identify().map_err(|error| error.with_path(path))?;
+        if kind != DatabaseKind::Ours {
             return Err(StoreError::Missing(path.to_owned()));
         }
         Ok(store)
     }
 
-    fn of(mut connection: Connection, path: &Path, busy_timeout: Duration) -> Result<Store, StoreError> {
+    fn from_connection(
+        mut connection: Connection,
+        path: &Path,
+        busy_timeout: Duration,
+    ) -> Result<Store, StoreError> {
         connection.busy_timeout(busy_timeout)?;
-        let ticks = Arc::new(AtomicU64::new(0));
-        let moves = Arc::clone(&ticks);
+        let progress_steps = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&progress_steps);
         connection.progress_handler(
-            TICK,
+            PROGRESS_INTERVAL,
             Some(move || {
-                moves.fetch_add(1, Ordering::Relaxed);
+                counter.fetch_add(1, Ordering::Relaxed);
                 false
             }),
         )?;
-        Ok(Store { connection, path: path.to_owned(), busy_timeout, ticks })
+        Ok(Store { connection, path: path.to_owned(), busy_timeout, progress_steps })
     }
 
-    fn prepare(mut self, options: &Options, recognised: Recognised) -> Result<Store, StoreError> {
+    fn prepare(mut self, options: &StoreOptions, kind: DatabaseKind) -> Result<Store, StoreError> {
         let connection = &self.connection;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -174,7 +179,7 @@ impl Store {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_prepared_statement_cache_capacity(64);
-        if recognised == Recognised::Empty {
+        if kind == DatabaseKind::Empty {
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
         embedded::migrations::runner()
@@ -184,14 +189,14 @@ impl Store {
             // Even the same number again would be a write.
             self.connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }
-        self.found_lineage(options.now)?;
-        self.keep_full_text(options.full_text)?;
-        self.keep_date_index(options.index_last_modified)?;
+        self.ensure_lineage(options.now)?;
+        self.apply_full_text(options.full_text)?;
+        self.apply_date_index(options.index_last_modified)?;
         Ok(self)
     }
 
     /// Whose database it is, before anything is changed in it.
-    fn recognise(&self) -> Result<Recognised, StoreError> {
+    fn identify(&self) -> Result<DatabaseKind, StoreError> {
         let application_id =
             self.connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
         if application_id == APPLICATION_ID {
@@ -203,7 +208,7 @@ impl Store {
             self.connection.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
         if application_id != APPLICATION_ID {
             return if application_id == 0 && tables == 0 {
-                Ok(Recognised::Empty)
+                Ok(DatabaseKind::Empty)
             } else {
                 Err(StoreError::Foreign { path: self.path.clone(), application_id })
             };
@@ -213,14 +218,14 @@ impl Store {
             return Err(StoreError::Newer { path: self.path.clone(), found, known: SCHEMA_VERSION });
         }
         // The number is written last: without it, the making of the tables was interrupted.
-        Ok(if found == 0 { Recognised::Unfinished } else { Recognised::Ours })
+        Ok(if found == 0 { DatabaseKind::HalfCreated } else { DatabaseKind::Ours })
     }
 
     fn user_version(&self) -> Result<i32, StoreError> {
         Ok(self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
     }
 
-    fn found_lineage(&self, now: Stamp) -> Result<(), StoreError> {
+    fn ensure_lineage(&self, now: Timestamp) -> Result<(), StoreError> {
         self.connection.execute(
             "INSERT INTO lineage (lineage, since, reason)
              SELECT ?1, ?2, 'created' WHERE NOT EXISTS (SELECT 1 FROM lineage)",
@@ -229,21 +234,21 @@ impl Store {
         Ok(())
     }
 
-    fn keep_full_text(&self, wanted: bool) -> Result<(), StoreError> {
-        let there: bool = self.connection.query_row(
+    fn apply_full_text(&self, wanted: bool) -> Result<(), StoreError> {
+        let exists: bool = self.connection.query_row(
             "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'tickets_fts')",
             [],
             |row| row.get(0),
         )?;
-        match (there, wanted) {
-            (false, true) => self.connection.execute_batch(FULL_TEXT)?,
-            (true, false) => self.connection.execute_batch(NO_FULL_TEXT)?,
+        match (exists, wanted) {
+            (false, true) => self.connection.execute_batch(CREATE_FULL_TEXT)?,
+            (true, false) => self.connection.execute_batch(DROP_FULL_TEXT)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn keep_date_index(&self, wanted: bool) -> Result<(), StoreError> {
+    fn apply_date_index(&self, wanted: bool) -> Result<(), StoreError> {
         self.connection.execute_batch(if wanted {
             "CREATE INDEX IF NOT EXISTS tickets_by_last_modified ON tickets (SOURCE_LAST_MODIFIED)"
         } else {
@@ -254,15 +259,15 @@ impl Store {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Recognised {
+enum DatabaseKind {
     Empty,
-    Unfinished,
+    HalfCreated,
     Ours,
 }
 
 impl StoreError {
     /// The same, naming the file where SQLite did not.
-    pub(super) fn of(self, path: &Path) -> StoreError {
+    pub(super) fn with_path(self, path: &Path) -> StoreError {
         match self {
             StoreError::Damaged { source, .. } => StoreError::Damaged { path: path.to_owned(), source },
             other => other,
@@ -272,7 +277,7 @@ impl StoreError {
 
 /// The file beside a database that is called as it is, with a suffix: `-wal`, `.lock`.
 #[must_use]
-pub fn beside(database: &Path, suffix: &str) -> PathBuf {
+pub fn sibling_path(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
@@ -280,7 +285,7 @@ pub fn beside(database: &Path, suffix: &str) -> PathBuf {
 
 /// The folder a file is in, spelled so that it can be asked about.
 #[must_use]
-pub fn folder_of(path: &Path) -> PathBuf {
+pub fn parent_folder(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -288,7 +293,7 @@ pub fn folder_of(path: &Path) -> PathBuf {
 }
 
 /// External content: the texts stand in `tickets` only (<https://www.sqlite.org/fts5.html>, 4.4.3).
-const FULL_TEXT: &str = "
+const CREATE_FULL_TEXT: &str = "
     BEGIN IMMEDIATE;
     CREATE VIRTUAL TABLE tickets_fts USING fts5 (NAME, DESCRIPTION, content = 'tickets', content_rowid = 'UID');
     INSERT INTO tickets_fts (tickets_fts) VALUES ('rebuild');
@@ -306,7 +311,7 @@ const FULL_TEXT: &str = "
     END;
     COMMIT;";
 
-const NO_FULL_TEXT: &str = "
+const DROP_FULL_TEXT: &str = "
     BEGIN IMMEDIATE;
     DROP TRIGGER IF EXISTS tickets_fts_insert;
     DROP TRIGGER IF EXISTS tickets_fts_delete;

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use roaring::RoaringTreemap;
 use rusqlite::Connection;
 
-use super::mark::stamp;
-use super::{Calibration, LastFull, LastWalk, StoreError, Unfinished};
-use crate::ticket::Stamp;
+use super::watermark::parse_timestamp;
+use super::{InterruptedScan, LastFullScan, LastScan, ServerProbe, StoreError};
+use crate::ticket::Timestamp;
 use crate::watermark::Watermark;
 
 /// A transaction that reads; everything it says belongs together.
-pub struct Snapshot<'c> {
+pub struct ReadTx<'c> {
     pub(super) connection: &'c Connection,
 }
 
@@ -25,25 +25,25 @@ pub struct Health {
     /// The newest change.
     pub last_seq: i64,
     /// Tickets whose custom fields are owed.
-    pub debts: u64,
+    pub pending_fetches: u64,
     /// Tickets whose custom fields the server refuses to show.
     pub unreadable: u64,
     /// Tickets that the server did not show, and that are kept.
-    pub absences: u64,
+    pub unlisted_tickets: u64,
     /// Values and rows that could not be taken.
     pub rejects: u64,
     /// When a pass last ended complete.
-    pub last_complete_at: Option<Stamp>,
+    pub last_complete_at: Option<Timestamp>,
     /// The full walk that was last counted.
-    pub last_full: Option<LastFull>,
+    pub last_full_scan: Option<LastFullScan>,
     /// The last walk that ended.
-    pub last_walk: Option<LastWalk>,
+    pub last_scan: Option<LastScan>,
     /// A full walk that was interrupted.
-    pub unfinished: Option<Unfinished>,
+    pub interrupted_scan: Option<InterruptedScan>,
     /// The last passes, the newest first.
     pub runs: Vec<LastRun>,
     /// Verdicts about the server.
-    pub verdicts: Vec<Calibration>,
+    pub probes: Vec<ServerProbe>,
 }
 
 /// A pass as `runs` has it.
@@ -69,14 +69,14 @@ pub struct LastRun {
 
 /// A stored ticket, as far as the judgement of an absence needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredRow {
+pub struct StoredTicket {
     /// Its number.
     pub id: i64,
     /// Its type.
     pub ticket_type: Option<i64>,
 }
 
-impl Snapshot<'_> {
+impl ReadTx<'_> {
     /// The names of the statuses.
     ///
     /// # Errors
@@ -101,17 +101,17 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn absent_from(&self, seen: &RoaringTreemap) -> Result<Vec<i64>, StoreError> {
+    pub fn unseen_ids(&self, seen: &RoaringTreemap) -> Result<Vec<i64>, StoreError> {
         let mut statement = self.connection.prepare("SELECT UID FROM ticket_state ORDER BY UID")?;
-        let mut absent = Vec::new();
+        let mut unseen = Vec::new();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             if !seen.contains(id.cast_unsigned()) {
-                absent.push(id);
+                unseen.push(id);
             }
         }
-        Ok(absent)
+        Ok(unseen)
     }
 
     /// Those of some tickets that are stored.
@@ -134,11 +134,11 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn stored_rows(&self) -> Result<Vec<StoredRow>, StoreError> {
+    pub fn stored_tickets(&self) -> Result<Vec<StoredTicket>, StoreError> {
         let mut statement =
             self.connection.prepare("SELECT UID, TICKET_TYPE_ID FROM tickets ORDER BY UID")?;
         let rows =
-            statement.query_map([], |row| Ok(StoredRow { id: row.get(0)?, ticket_type: row.get(1)? }))?;
+            statement.query_map([], |row| Ok(StoredTicket { id: row.get(0)?, ticket_type: row.get(1)? }))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -152,7 +152,7 @@ impl Snapshot<'_> {
             let count: i64 = self.connection.query_row(&sql, [], |row| row.get(0))?;
             Ok(u64::try_from(count).unwrap_or(0))
         };
-        let last_complete_at = stamp(self.connection.query_row(
+        let last_complete_at = parse_timestamp(self.connection.query_row(
             // A full walk that takes hours makes way for following ones, each complete in itself.
             "SELECT MAX(ended_at) FROM (
                  SELECT ended_at FROM runs WHERE outcome = 'complete' AND kind = 'sync'
@@ -165,16 +165,16 @@ impl Snapshot<'_> {
             watermark: self.watermark()?,
             tickets: self.ticket_count()?,
             last_seq: self.greatest_seq()?,
-            debts: count("debts WHERE reason <> 'unreadable'")?,
+            pending_fetches: count("debts WHERE reason <> 'unreadable'")?,
             unreadable: count("debts WHERE reason = 'unreadable'")?,
-            absences: count("absences")?,
+            unlisted_tickets: count("absences")?,
             rejects: count("rejects")?,
             last_complete_at,
-            last_full: self.last_full()?,
-            last_walk: self.last_walk()?,
-            unfinished: self.unfinished()?,
+            last_full_scan: self.last_full_scan()?,
+            last_scan: self.last_scan()?,
+            interrupted_scan: self.interrupted_scan()?,
             runs: self.last_runs(runs)?,
-            verdicts: self.calibrations()?,
+            probes: self.probes()?,
         })
     }
 

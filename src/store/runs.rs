@@ -2,12 +2,12 @@
 
 use rusqlite::OptionalExtension as _;
 
-use super::{Snapshot, StoreError, Writing};
-use crate::ticket::Stamp;
+use super::{ReadTx, StoreError, WriteTx};
+use crate::ticket::Timestamp;
 
 /// What a pass has asked for and done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RunFigures {
+pub struct RunStats {
     /// Requests, tokens included.
     pub requests: u64,
     /// Requests for the ticket list.
@@ -35,17 +35,17 @@ pub enum RunEnd<'a> {
     Failed(&'a str),
 }
 
-impl Snapshot<'_> {
+impl ReadTx<'_> {
     /// What a pass wrote down of itself.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn run_figures(&self, run_id: i64) -> Result<RunFigures, StoreError> {
+    pub fn run_stats(&self, run_id: i64) -> Result<RunStats, StoreError> {
         let sql = "SELECT requests, list_requests, retries, received, created, updated, deleted FROM runs
                    WHERE run_id = ?1";
         Ok(self.connection.query_row(sql, [run_id], |row| {
             let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-            Ok(RunFigures {
+            Ok(RunStats {
                 requests: number(0)?,
                 list_requests: number(1)?,
                 retries: number(2)?,
@@ -61,7 +61,7 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn failed_before(&self, run_id: i64) -> Result<bool, StoreError> {
+    pub fn has_previous_run_failed(&self, run_id: i64) -> Result<bool, StoreError> {
         let sql = "SELECT outcome IS 'failed' FROM runs WHERE run_id < ?1 ORDER BY run_id DESC LIMIT 1";
         Ok(self.connection.query_row(sql, [run_id], |row| row.get(0)).optional()?.unwrap_or(false))
     }
@@ -74,7 +74,7 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn spent_since(&self, since: Stamp, unrecorded: u64) -> Result<u64, StoreError> {
+    pub fn requests_since(&self, since: Timestamp, unrecorded: u64) -> Result<u64, StoreError> {
         let requests: i64 = self.connection.query_row(
             "SELECT COALESCE(SUM(requests + CASE WHEN ended_at IS NULL THEN ?2 ELSE 0 END), 0) FROM (
                  SELECT requests, ended_at, COALESCE(ended_at, LEAD(started_at) OVER (ORDER BY run_id)) AS over
@@ -87,12 +87,12 @@ impl Snapshot<'_> {
     }
 }
 
-impl Writing<'_> {
+impl WriteTx<'_> {
     /// Begins a pass; the number is its `run_id`.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn begin_run(&self, kind: &str, now: Stamp) -> Result<i64, StoreError> {
+    pub fn begin_run(&self, kind: &str, now: Timestamp) -> Result<i64, StoreError> {
         self.connection
             .execute("INSERT INTO runs (kind, started_at) VALUES (?1, ?2)", (kind, now.to_string()))?;
         Ok(self.connection.last_insert_rowid())
@@ -102,18 +102,18 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn note_run(&self, run_id: i64, figures: &RunFigures) -> Result<(), StoreError> {
-        let numbers = [
-            figures.requests,
-            figures.list_requests,
-            figures.retries,
-            figures.received,
-            figures.created,
-            figures.updated,
-            figures.deleted,
+    pub fn record_run_stats(&self, run_id: i64, stats: &RunStats) -> Result<(), StoreError> {
+        let counts = [
+            stats.requests,
+            stats.list_requests,
+            stats.retries,
+            stats.received,
+            stats.created,
+            stats.updated,
+            stats.deleted,
         ]
         .map(u64::cast_signed);
-        let [requests, list_requests, retries, received, created, updated, deleted] = numbers;
+        let [requests, list_requests, retries, received, created, updated, deleted] = counts;
         self.connection
             .prepare_cached(
                 "UPDATE runs SET requests = ?2, list_requests = ?3, retries = ?4, received = ?5,
@@ -127,8 +127,8 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn note_requests(&self, run_id: i64, figures: &RunFigures) -> Result<(), StoreError> {
-        let RunFigures { requests, list_requests, retries, .. } = figures;
+    pub fn record_requests(&self, run_id: i64, stats: &RunStats) -> Result<(), StoreError> {
+        let RunStats { requests, list_requests, retries, .. } = stats;
         self.connection
             .prepare_cached(
                 "UPDATE runs SET requests = ?2, list_requests = ?3, retries = ?4 WHERE run_id = ?1",
@@ -141,7 +141,7 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn end_run(&self, run_id: i64, end: RunEnd<'_>, now: Stamp) -> Result<(), StoreError> {
+    pub fn finish_run(&self, run_id: i64, end: RunEnd<'_>, now: Timestamp) -> Result<(), StoreError> {
         let (outcome, error) = match end {
             RunEnd::Complete => ("complete", None),
             RunEnd::Incomplete(error) => ("incomplete", Some(error)),
@@ -165,7 +165,7 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn forget_runs(&self, since: Stamp) -> Result<(), StoreError> {
+    pub fn prune_runs(&self, since: Timestamp) -> Result<(), StoreError> {
         self.connection.execute("DELETE FROM runs WHERE ended_at < ?1", [since.to_string()])?;
         Ok(())
     }

@@ -4,20 +4,20 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::open::beside;
+use super::open::sibling_path;
 use super::{Store, StoreError};
 
 /// What a checkpoint came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
+pub struct WalCheckpoint {
     /// The size of the log, in bytes.
     pub wal_bytes: u64,
     /// Whether a reader holds an older state, so that the log cannot begin anew.
-    pub is_held: bool,
+    pub is_blocked: bool,
 }
 
 /// A log that is no larger is left as it is: SQLite begins it anew by itself.
-const SMALL: u64 = 4 << 20;
+const TRUNCATE_ABOVE: u64 = 4 << 20;
 
 impl Store {
     /// Moves what the log holds into the database, as far as readers let it, and empties it where it has
@@ -25,13 +25,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
-        let wal_bytes = size_of_wal(&self.path);
-        if wal_bytes <= SMALL {
-            return Ok(Checkpoint { wal_bytes, is_held: false });
+    pub fn checkpoint_wal(&self) -> Result<WalCheckpoint, StoreError> {
+        let wal_bytes = wal_size(&self.path);
+        if wal_bytes <= TRUNCATE_ABOVE {
+            return Ok(WalCheckpoint { wal_bytes, is_blocked: false });
         }
-        let is_held = self.truncate_wal()?;
-        Ok(Checkpoint { wal_bytes: size_of_wal(&self.path), is_held })
+        let is_blocked = self.truncate_wal()?;
+        Ok(WalCheckpoint { wal_bytes: wal_size(&self.path), is_blocked })
     }
 
     /// Moves what the log still holds into the file and closes it. The -wal and -shm files stay, so
@@ -49,25 +49,25 @@ impl Store {
     fn truncate_wal(&self) -> Result<bool, StoreError> {
         let connection = &self.connection;
         connection.busy_timeout(Duration::ZERO)?;
-        let held = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        let blocked = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
         connection.busy_timeout(self.busy_timeout)?;
-        Ok(held?)
+        Ok(blocked?)
     }
 }
 
 /// A number that changes while the files of a database are written, also by a checkpoint, which computes
 /// nothing: the times of their last change. Asked for by their names.
 #[must_use]
-pub fn last_written(database: &Path) -> u64 {
+pub fn write_activity(database: &Path) -> u64 {
     let nanos = |path: &Path| {
         let changed = std::fs::metadata(path).and_then(|it| it.modified()).ok()?;
         u64::try_from(changed.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
     };
-    nanos(database).unwrap_or(0).wrapping_add(nanos(&beside(database, "-wal")).unwrap_or(0))
+    nanos(database).unwrap_or(0).wrapping_add(nanos(&sibling_path(database, "-wal")).unwrap_or(0))
 }
 
 /// The size of the log of a database in bytes, asked for by its name: none is none.
 #[must_use]
-pub fn size_of_wal(database: &Path) -> u64 {
-    std::fs::metadata(beside(database, "-wal")).map_or(0, |it| it.len())
+pub fn wal_size(database: &Path) -> u64 {
+    std::fs::metadata(sibling_path(database, "-wal")).map_or(0, |it| it.len())
 }

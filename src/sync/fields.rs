@@ -5,36 +5,36 @@
 
 use serde_json::Value as Json;
 
-use crate::store::Told;
+use crate::store::CustomFieldsState;
 use crate::ticket::{CustomField, CustomFields, Ticket};
 
 /// Where the custom fields of a ticket are told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldSource {
     /// Nowhere: they are not copied.
-    Off,
+    NotSynced,
     /// In the list, as far as is known.
     List {
         /// Those that are asked for.
         definitions: Vec<CustomField>,
         /// Whether a row without any is one of a ticket that has none.
-        unlisted_is_empty: bool,
+        omitted_is_empty: bool,
     },
     /// In the ticket alone.
-    Ticket,
+    SingleTicket,
 }
 
 impl FieldSource {
     /// Decides by the verdict so far and the definitions that are known.
     #[must_use]
-    pub fn by(verdict: Option<FieldVerdict>, definitions: Vec<CustomField>) -> FieldSource {
-        match verdict {
-            Some(FieldVerdict::Wrong) => FieldSource::Ticket,
-            verdict => FieldSource::List {
-                unlisted_is_empty: match verdict {
-                    Some(FieldVerdict::ListedUnlessEmpty) => true,
+    pub fn from_probe_result(result: Option<FieldProbeResult>, definitions: Vec<CustomField>) -> FieldSource {
+        match result {
+            Some(FieldProbeResult::Unreliable) => FieldSource::SingleTicket,
+            result => FieldSource::List {
+                omitted_is_empty: match result {
+                    Some(FieldProbeResult::ListedUnlessEmpty) => true,
                     // As long as no field is known after all.
-                    Some(FieldVerdict::NoFields) => definitions.is_empty(),
+                    Some(FieldProbeResult::NoFields) => definitions.is_empty(),
                     _ => false,
                 },
                 definitions,
@@ -44,23 +44,25 @@ impl FieldSource {
 
     /// The numbers of the fields that the list is asked for.
     #[must_use]
-    pub fn asked(&self) -> Vec<i64> {
+    pub fn requested_ids(&self) -> Vec<i64> {
         match self {
-            FieldSource::Off | FieldSource::Ticket => Vec::new(),
+            FieldSource::NotSynced | FieldSource::SingleTicket => Vec::new(),
             FieldSource::List { definitions, .. } => definitions.iter().map(|field| field.id).collect(),
         }
     }
 
     /// What a row of the list tells; its custom fields are taken out of it.
-    pub fn told(&self, ticket: &mut Ticket) -> Told {
-        let (shown, unclear) = (ticket.take_custom_fields(), ticket.has_unclear_fields());
+    pub fn extract_from(&self, ticket: &mut Ticket) -> CustomFieldsState {
+        let (listed, unclear) = (ticket.take_custom_fields(), ticket.has_unreadable_custom_fields());
         match self {
-            FieldSource::Off => Told::Off,
-            FieldSource::Ticket => Told::Unknown,
-            FieldSource::List { definitions, unlisted_is_empty } => match shown {
-                Some(fields) => Told::Known(fields.named_by(definitions)),
-                None if *unlisted_is_empty && !unclear => Told::Known(CustomFields::default()),
-                None => Told::Unknown,
+            FieldSource::NotSynced => CustomFieldsState::NotSynced,
+            FieldSource::SingleTicket => CustomFieldsState::NotProvided,
+            FieldSource::List { definitions, omitted_is_empty: unlisted_is_empty } => match listed {
+                Some(fields) => CustomFieldsState::Provided(fields.with_definitions(definitions)),
+                None if *unlisted_is_empty && !unclear => {
+                    CustomFieldsState::Provided(CustomFields::default())
+                }
+                None => CustomFieldsState::NotProvided,
             },
         }
     }
@@ -68,120 +70,120 @@ impl FieldSource {
 
 /// What a comparison of the list with single tickets came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldVerdict {
+pub enum FieldProbeResult {
     /// The list tells the same, in every row.
     Listed,
     /// It tells the same, and leaves out what is empty.
     ListedUnlessEmpty,
     /// It tells nothing, or something else.
-    Wrong,
+    Unreliable,
     /// No ticket has any custom field, filled or not.
     NoFields,
     /// There was nothing to compare.
     Unknown,
 }
 
-impl FieldVerdict {
-    const ALL: [FieldVerdict; 5] = [
-        FieldVerdict::Listed,
-        FieldVerdict::ListedUnlessEmpty,
-        FieldVerdict::Wrong,
-        FieldVerdict::NoFields,
-        FieldVerdict::Unknown,
+impl FieldProbeResult {
+    const ALL: [FieldProbeResult; 5] = [
+        FieldProbeResult::Listed,
+        FieldProbeResult::ListedUnlessEmpty,
+        FieldProbeResult::Unreliable,
+        FieldProbeResult::NoFields,
+        FieldProbeResult::Unknown,
     ];
 
     /// Its word in `calibrations.verdict`.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            FieldVerdict::Listed => "listed",
-            FieldVerdict::ListedUnlessEmpty => "listed_unless_empty",
-            FieldVerdict::Wrong => "one_by_one",
-            FieldVerdict::NoFields => "none",
-            FieldVerdict::Unknown => "unknown",
+            FieldProbeResult::Listed => "listed",
+            FieldProbeResult::ListedUnlessEmpty => "listed_unless_empty",
+            FieldProbeResult::Unreliable => "one_by_one",
+            FieldProbeResult::NoFields => "none",
+            FieldProbeResult::Unknown => "unknown",
         }
     }
 
     /// From its word.
     #[must_use]
-    pub fn from_word(word: &str) -> Option<FieldVerdict> {
-        FieldVerdict::ALL.into_iter().find(|it| it.word() == word)
+    pub fn parse(text: &str) -> Option<FieldProbeResult> {
+        FieldProbeResult::ALL.into_iter().find(|it| it.as_str() == text)
     }
 }
 
 /// One ticket by the list and by itself, in the same version.
 #[derive(Clone, Debug)]
-pub struct Sample {
+pub struct FieldSample {
     /// What the list told; `None` where it told nothing.
     pub listed: Option<CustomFields>,
     /// What the ticket itself told.
-    pub alone: CustomFields,
+    pub single: CustomFields,
 }
 
 /// Compares by the values of the fields that were asked for. Servers differ in whether they name a field
 /// that holds nothing, so that is no difference.
 #[must_use]
-pub fn compare(samples: &[Sample], asked: &[i64]) -> FieldVerdict {
+pub fn compare_samples(samples: &[FieldSample], requested: &[i64]) -> FieldProbeResult {
     let filled = |fields: &CustomFields| -> Vec<(i64, Option<Json>)> {
-        let fields = fields.fields().iter().filter(|it| it.is_filled() && asked.contains(&it.id));
-        fields.map(|field| (field.id, field.value.as_deref().map(meaning))).collect()
+        let fields = fields.fields().iter().filter(|it| it.has_value() && requested.contains(&it.id));
+        fields.map(|field| (field.id, field.value.as_deref().map(normalize))).collect()
     };
-    let (mut shown, mut unlisted) = (false, false);
-    for Sample { listed, alone } in samples {
-        let alone = filled(alone);
+    let (mut matched, mut omitted) = (false, false);
+    for FieldSample { listed, single } in samples {
+        let single = filled(single);
         match listed.as_ref().map(filled) {
-            Some(listed) if listed == alone => shown |= !alone.is_empty(),
-            None if alone.is_empty() => unlisted = true,
-            Some(_) | None => return FieldVerdict::Wrong,
+            Some(listed) if listed == single => matched |= !single.is_empty(),
+            None if single.is_empty() => omitted = true,
+            Some(_) | None => return FieldProbeResult::Unreliable,
         }
     }
-    let has_fields = |sample: &Sample| {
-        !sample.alone.fields().is_empty() || sample.listed.as_ref().is_some_and(|it| !it.fields().is_empty())
+    let has_fields = |sample: &FieldSample| {
+        !sample.single.fields().is_empty() || sample.listed.as_ref().is_some_and(|it| !it.fields().is_empty())
     };
-    match (shown, unlisted) {
-        (true, false) => FieldVerdict::Listed,
-        (true, true) => FieldVerdict::ListedUnlessEmpty,
-        (false, _) if asked.is_empty() && !samples.is_empty() && !samples.iter().any(has_fields) => {
-            FieldVerdict::NoFields
+    match (matched, omitted) {
+        (true, false) => FieldProbeResult::Listed,
+        (true, true) => FieldProbeResult::ListedUnlessEmpty,
+        (false, _) if requested.is_empty() && !samples.is_empty() && !samples.iter().any(has_fields) => {
+            FieldProbeResult::NoFields
         }
-        (false, _) => FieldVerdict::Unknown,
+        (false, _) => FieldProbeResult::Unknown,
     }
 }
 
 /// What follows from a comparison for the tickets that are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consequence {
+pub enum FieldFollowUp {
     /// Nothing.
     None,
     /// What the list told was not right: every ticket owes its custom fields.
-    OweAll,
+    EnqueueAll,
     /// What the list did not tell is empty.
-    TakeUnlistedAsEmpty,
+    TreatOmittedAsEmpty,
 }
 
 /// Concludes from a comparison: the verdict that stands from here on, and what follows. `believed` says
 /// whether the walk before it believed the list: only then do the debts that are there come from rows that
 /// told nothing.
 #[must_use]
-pub fn conclude(
-    was: Option<FieldVerdict>,
-    found: FieldVerdict,
-    believed: bool,
-) -> (FieldVerdict, Consequence) {
+pub fn conclude_probe(
+    previous: Option<FieldProbeResult>,
+    found: FieldProbeResult,
+    list_trusted: bool,
+) -> (FieldProbeResult, FieldFollowUp) {
     match found {
-        // What proves nothing does not unsettle what was proven.
-        FieldVerdict::Unknown => (was.unwrap_or(found), Consequence::None),
-        // An earlier walk, which was interrupted, may have believed it.
-        FieldVerdict::Wrong if was != Some(found) => (found, Consequence::OweAll),
-        FieldVerdict::ListedUnlessEmpty | FieldVerdict::NoFields if believed => {
-            (found, Consequence::TakeUnlistedAsEmpty)
+        // What proves nothing does not unsettle what previous proven.
+        FieldProbeResult::Unknown => (previous.unwrap_or(found), FieldFollowUp::None),
+        // An earlier walk, which previous interrupted, may have list_trusted it.
+        FieldProbeResult::Unreliable if previous != Some(found) => (found, FieldFollowUp::EnqueueAll),
+        FieldProbeResult::ListedUnlessEmpty | FieldProbeResult::NoFields if list_trusted => {
+            (found, FieldFollowUp::TreatOmittedAsEmpty)
         }
-        found => (found, Consequence::None),
+        found => (found, FieldFollowUp::None),
     }
 }
 
 /// A value without the order in which its members are written.
-fn meaning(value: &str) -> Json {
+fn normalize(value: &str) -> Json {
     serde_json::from_str(value).unwrap_or_else(|_| value.into())
 }
 
@@ -200,19 +202,23 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_believed_only_where_it_tells_what_the_tickets_tell() {
-        use FieldVerdict::{Listed, ListedUnlessEmpty, Unknown, Wrong};
+    fn list_is_trusted_only_where_it_matches_single_tickets() {
+        use FieldProbeResult::{Listed, ListedUnlessEmpty, Unknown, Unreliable};
         let full = fields(&[(1, "x"), (2, "7")]);
-        let sample = |listed: Option<&[(i64, &str)]>, alone: &[(i64, &str)]| Sample {
+        let sample = |listed: Option<&[(i64, &str)]>, single: &[(i64, &str)]| FieldSample {
             listed: listed.map(fields),
-            alone: fields(alone),
+            single: fields(single),
         };
-        for (name, samples, verdict) in [
+        for (name, samples, result) in [
             ("nothing to compare", vec![], Unknown),
-            ("the same", vec![Sample { listed: Some(full.clone()), alone: full.clone() }], Listed),
-            ("the parameter is not known", vec![Sample { listed: None, alone: full.clone() }], Wrong),
-            ("another value", vec![sample(Some(&[(1, "y")]), &[(1, "x")])], Wrong),
-            ("a value is missing", vec![sample(Some(&[(1, "x")]), &[(1, "x"), (2, "7")])], Wrong),
+            ("the same", vec![FieldSample { listed: Some(full.clone()), single: full.clone() }], Listed),
+            (
+                "the parameter is not known",
+                vec![FieldSample { listed: None, single: full.clone() }],
+                Unreliable,
+            ),
+            ("another value", vec![sample(Some(&[(1, "y")]), &[(1, "x")])], Unreliable),
+            ("a value is missing", vec![sample(Some(&[(1, "x")]), &[(1, "x"), (2, "7")])], Unreliable),
             ("an empty one is left out", vec![sample(Some(&[(1, "x")]), &[(1, "x"), (2, "")])], Listed),
             (
                 "a field that was not asked for",
@@ -228,45 +234,49 @@ mod tests {
             (
                 "right once and wrong once",
                 vec![sample(Some(&[(1, "x")]), &[(1, "x")]), sample(None, &[(1, "x")])],
-                Wrong,
+                Unreliable,
             ),
         ] {
-            assert_eq!(compare(&samples, &[1, 2]), verdict, "{name}");
+            assert_eq!(compare_samples(&samples, &[1, 2]), result, "{name}");
         }
         let (none, unknown) = (sample(None, &[]), sample(None, &[(1, "x")]));
-        assert_eq!(compare(std::slice::from_ref(&none), &[]), FieldVerdict::NoFields);
-        assert_eq!(compare(&[none, unknown], &[]), Unknown, "a field that nobody knew of");
+        assert_eq!(compare_samples(std::slice::from_ref(&none), &[]), FieldProbeResult::NoFields);
+        assert_eq!(compare_samples(&[none, unknown], &[]), Unknown, "a field that nobody knew of");
     }
 
     #[test]
-    fn a_comparison_that_proves_nothing_changes_nothing_and_debts_of_another_source_stay() {
-        use FieldVerdict::{Listed, ListedUnlessEmpty, NoFields, Unknown, Wrong};
-        for (was, found, believed, then) in [
-            (None, Unknown, true, (Unknown, Consequence::None)),
-            (Some(Wrong), Unknown, false, (Wrong, Consequence::None)),
-            (Some(ListedUnlessEmpty), Unknown, true, (ListedUnlessEmpty, Consequence::None)),
-            (None, Wrong, true, (Wrong, Consequence::OweAll)),
-            (Some(Listed), Wrong, true, (Wrong, Consequence::OweAll)),
-            (None, Wrong, false, (Wrong, Consequence::OweAll)),
-            (Some(Wrong), Wrong, false, (Wrong, Consequence::None)),
-            (None, ListedUnlessEmpty, true, (ListedUnlessEmpty, Consequence::TakeUnlistedAsEmpty)),
-            (Some(Wrong), ListedUnlessEmpty, false, (ListedUnlessEmpty, Consequence::None)),
-            (None, NoFields, true, (NoFields, Consequence::TakeUnlistedAsEmpty)),
-            (Some(Wrong), Listed, false, (Listed, Consequence::None)),
+    fn inconclusive_probe_changes_nothing_and_keeps_other_pending_fetches() {
+        use FieldProbeResult::{Listed, ListedUnlessEmpty, NoFields, Unknown, Unreliable};
+        for (previous, found, list_trusted, expected) in [
+            (None, Unknown, true, (Unknown, FieldFollowUp::None)),
+            (Some(Unreliable), Unknown, false, (Unreliable, FieldFollowUp::None)),
+            (Some(ListedUnlessEmpty), Unknown, true, (ListedUnlessEmpty, FieldFollowUp::None)),
+            (None, Unreliable, true, (Unreliable, FieldFollowUp::EnqueueAll)),
+            (Some(Listed), Unreliable, true, (Unreliable, FieldFollowUp::EnqueueAll)),
+            (None, Unreliable, false, (Unreliable, FieldFollowUp::EnqueueAll)),
+            (Some(Unreliable), Unreliable, false, (Unreliable, FieldFollowUp::None)),
+            (None, ListedUnlessEmpty, true, (ListedUnlessEmpty, FieldFollowUp::TreatOmittedAsEmpty)),
+            (Some(Unreliable), ListedUnlessEmpty, false, (ListedUnlessEmpty, FieldFollowUp::None)),
+            (None, NoFields, true, (NoFields, FieldFollowUp::TreatOmittedAsEmpty)),
+            (Some(Unreliable), Listed, false, (Listed, FieldFollowUp::None)),
         ] {
-            assert_eq!(conclude(was, found, believed), then, "{was:?}, then {found:?}, believed: {believed}");
+            assert_eq!(
+                conclude_probe(previous, found, list_trusted),
+                expected,
+                "{previous:?}, then {found:?}, believed: {list_trusted}"
+            );
         }
-        for verdict in [Listed, ListedUnlessEmpty, Wrong, NoFields, Unknown] {
-            assert_eq!(FieldVerdict::from_word(verdict.word()), Some(verdict));
+        for result in [Listed, ListedUnlessEmpty, Unreliable, NoFields, Unknown] {
+            assert_eq!(FieldProbeResult::parse(result.as_str()), Some(result));
         }
     }
 
     #[test]
-    fn a_row_tells_what_its_source_lets_it_tell() {
+    fn custom_fields_of_a_row_follow_the_field_source() {
         let definitions = vec![CustomField { id: 1, name: Some("CFa".into()), ..CustomField::default() }];
         let list =
-            |unlisted_is_empty| FieldSource::List { definitions: definitions.clone(), unlisted_is_empty };
-        let row = |json: &str| parse::single(json.as_bytes()).unwrap();
+            |omitted_is_empty| FieldSource::List { definitions: definitions.clone(), omitted_is_empty };
+        let row = |json: &str| parse::parse_ticket(json.as_bytes()).unwrap();
         let with = r#"{"id": 7, "customfields": [{"id": 1, "value": "x"}]}"#;
         let without = r#"{"id": 7}"#;
         let known = CustomField {
@@ -275,23 +285,27 @@ mod tests {
             name: Some("CFa".into()),
             ..CustomField::default()
         };
-        for (source, json, told) in [
-            (FieldSource::Off, with, Told::Off),
-            (FieldSource::Ticket, with, Told::Unknown),
-            (list(false), with, Told::Known(vec![known].into())),
-            (list(false), without, Told::Unknown),
-            (list(true), r#"{"id": 7, "customfields": "none"}"#, Told::Unknown),
-            (list(true), without, Told::Known(CustomFields::default())),
-            (FieldSource::by(None, vec![]), without, Told::Unknown),
+        for (source, json, expected) in [
+            (FieldSource::NotSynced, with, CustomFieldsState::NotSynced),
+            (FieldSource::SingleTicket, with, CustomFieldsState::NotProvided),
+            (list(false), with, CustomFieldsState::Provided(vec![known].into())),
+            (list(false), without, CustomFieldsState::NotProvided),
+            (list(true), r#"{"id": 7, "customfields": "none"}"#, CustomFieldsState::NotProvided),
+            (list(true), without, CustomFieldsState::Provided(CustomFields::default())),
+            (FieldSource::from_probe_result(None, vec![]), without, CustomFieldsState::NotProvided),
             (
-                FieldSource::by(Some(FieldVerdict::NoFields), vec![]),
+                FieldSource::from_probe_result(Some(FieldProbeResult::NoFields), vec![]),
                 without,
-                Told::Known(CustomFields::default()),
+                CustomFieldsState::Provided(CustomFields::default()),
             ),
-            (FieldSource::by(Some(FieldVerdict::NoFields), definitions.clone()), without, Told::Unknown),
+            (
+                FieldSource::from_probe_result(Some(FieldProbeResult::NoFields), definitions.clone()),
+                without,
+                CustomFieldsState::NotProvided,
+            ),
         ] {
             let mut ticket = row(json);
-            assert_eq!(source.told(&mut ticket), told, "{source:?} {json}");
+            assert_eq!(source.extract_from(&mut ticket), expected, "{source:?} {json}");
             assert_eq!(ticket.custom_fields(), None, "they are told once");
         }
     }

@@ -6,22 +6,22 @@
 //! account says, `confirm` asks about single tickets, `conclusion` ends a walk, `detail` reads what custom
 //! fields are owed, `pass` puts the parts in order. Time comes in as a function, so that a test can give any.
 
-pub mod absence;
-pub mod account;
-pub mod calibration;
-mod conclusion;
-mod confirm;
+mod confirm_deletion;
 mod definitions;
-pub mod detail;
+pub mod fetch_fields;
 pub mod fields;
-mod mapping;
-mod names;
+mod finish;
+pub mod list_read;
+pub mod list_scan;
 mod pages;
-mod pass;
-pub mod reading;
+pub mod probes;
+mod reference;
+mod row_intake;
+mod run;
+mod scan;
+mod scope_change;
 pub mod seek;
-mod settle;
-mod walk;
+pub mod unlisted;
 mod writer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,21 +29,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
-pub use definitions::{LISTED_FIELDS, SAMPLES_MAX};
-pub use names::resolve as resolve_types;
-pub use pass::{Outcome, Pass, Report, Settings};
-pub use settle::same_server;
+pub use definitions::{CUSTOM_FIELDS_PROBE, SAMPLES_MAX};
+pub use reference::resolve_ticket_types as resolve_types;
+pub use run::{RunContext, RunOutcome, RunReport, RunSettings};
+pub use scope_change::check_same_server;
 
 use crate::halo::HaloError;
 use crate::store::{Store, StoreError};
-use crate::ticket::Stamp;
+use crate::ticket::Timestamp;
 
 /// Rows a transaction, about: so many that the transaction costs little beside them, and so few that
 /// little is asked for twice after a kill.
 pub const BATCH_ROWS: usize = 800;
 
 /// The time by the local clock, for records and schedules; never for the watermark.
-pub type Wall = Arc<dyn Fn() -> Stamp + Send + Sync>;
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What a pass tells while it runs.
 pub trait Progress: Send + Sync {
@@ -86,7 +86,7 @@ pub enum SyncError {
     Stopped,
     /// A part of the pass panicked.
     #[error("a part of the pass failed: {0}")]
-    Broken(#[from] tokio::task::JoinError),
+    TaskFailed(#[from] tokio::task::JoinError),
 }
 
 /// The store, shared with the thread that writes.
@@ -96,22 +96,22 @@ pub struct SharedStore {
     /// Whether its work is done at once, where it is asked for.
     inline: bool,
     /// How often work with it was done.
-    done: Arc<AtomicU64>,
+    jobs_done: Arc<AtomicU64>,
     /// Grows while it computes.
     ticks: Arc<AtomicU64>,
 }
 
 /// Work with the store that goes on while something else is awaited.
-enum Working<T> {
+enum StoreJob<T> {
     Done(T),
-    UnderWay(JoinHandle<T>),
+    Running(JoinHandle<T>),
 }
 
-impl<T> Working<T> {
-    async fn done(self) -> Result<T, SyncError> {
+impl<T> StoreJob<T> {
+    async fn join(self) -> Result<T, SyncError> {
         match self {
-            Working::Done(done) => Ok(done),
-            Working::UnderWay(under_way) => Ok(under_way.await?),
+            StoreJob::Done(done) => Ok(done),
+            StoreJob::Running(handle) => Ok(handle.await?),
         }
     }
 }
@@ -120,14 +120,14 @@ impl SharedStore {
     /// Shares a store; its work is done on threads that may block.
     #[must_use]
     pub fn new(store: Store) -> SharedStore {
-        let ticks = store.ticks();
-        SharedStore { store: Arc::new(Mutex::new(store)), inline: false, done: Arc::default(), ticks }
+        let ticks = store.progress_steps();
+        SharedStore { store: Arc::new(Mutex::new(store)), inline: false, jobs_done: Arc::default(), ticks }
     }
 
     /// Shares a store whose work is done at once: then everything happens in one order, that of the
     /// runtime's one thread, and a test can be repeated.
     #[must_use]
-    pub fn inline(store: Store) -> SharedStore {
+    pub fn new_inline(store: Store) -> SharedStore {
         SharedStore { inline: true, ..SharedStore::new(store) }
     }
 
@@ -139,8 +139,8 @@ impl SharedStore {
 
     /// How often work with it was done.
     #[must_use]
-    pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
+    pub fn jobs_done(&self) -> u64 {
+        self.jobs_done.load(Ordering::Relaxed)
     }
 
     /// A number that grows while it computes ([`Store::ticks`]).
@@ -151,7 +151,7 @@ impl SharedStore {
 
     /// Ends when the store has nothing else to do for a moment; that is no work.
     #[must_use]
-    pub fn at_leisure(&self) -> JoinHandle<()> {
+    pub fn wait_until_idle(&self) -> JoinHandle<()> {
         let shared = self.clone();
         tokio::task::spawn_blocking(move || drop(shared.lock()))
     }
@@ -170,15 +170,15 @@ impl SharedStore {
     /// Starts work with the store.
     fn start<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Working<Result<T, StoreError>> {
+        job: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> StoreJob<Result<T, StoreError>> {
         if self.inline {
-            return Working::Done(work(&mut self.lock()));
+            return StoreJob::Done(job(&mut self.lock()));
         }
         let shared = self.clone();
-        Working::UnderWay(tokio::task::spawn_blocking(move || {
-            let done = work(&mut shared.lock());
-            shared.done.fetch_add(1, Ordering::Relaxed);
+        StoreJob::Running(tokio::task::spawn_blocking(move || {
+            let done = job(&mut shared.lock());
+            shared.jobs_done.fetch_add(1, Ordering::Relaxed);
             done
         }))
     }
@@ -187,10 +187,10 @@ impl SharedStore {
     ///
     /// # Errors
     /// What `work` reports, or that it panicked.
-    pub async fn work<T: Send + 'static>(
+    pub async fn call<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, SyncError> {
-        Ok(self.start(work).done().await??)
+        Ok(self.start(job).join().await??)
     }
 }

@@ -11,106 +11,116 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::SyncError;
-use super::mapping::{Mapping, Unexplained};
-use super::reading::Received;
-use super::writer::Batch;
-use crate::halo::{Filter, Halo, HaloError, ListQuery, Listed, Receipt};
+use super::list_read::PageSummary;
+use super::row_intake::{MissingNames, RowMapping};
+use super::writer::RowBatch;
+use crate::halo::{Filter, HaloClient, HaloError, ListPage, ListQuery, ResponseMeta};
 use crate::ticket::attribute::TICKET_TYPE_ID;
 
 /// How many pages a lane may have under way, or parsed and waiting. It bounds the memory, and how much
 /// is asked for twice after a kill.
-const PAGES_A_LANE: usize = 2;
+const PREFETCHED_PER_REQUEST: usize = 2;
 
 /// A page, parsed and mapped.
-pub(super) struct Page {
-    pub(super) received: Received,
-    pub(super) receipt: Receipt,
-    pub(super) batch: Batch,
+pub(super) struct FetchedPage {
+    pub(super) summary: PageSummary,
+    pub(super) meta: ResponseMeta,
+    pub(super) batch: RowBatch,
     /// Numbers that no list of the server explains.
-    pub(super) unexplained: Unexplained,
+    pub(super) missing_names: MissingNames,
     /// Tickets that are listed although they are of no type that is copied.
-    pub(super) outside: Vec<i64>,
+    pub(super) out_of_scope: Vec<i64>,
     pub(super) repaired: usize,
 }
 
 /// What every lane needs.
 #[derive(Clone)]
-pub(super) struct Lane {
-    halo: Arc<Halo>,
+pub(super) struct PageFetcher {
+    halo: Arc<HaloClient>,
     query: Arc<ListQuery>,
-    mapping: Arc<Mapping>,
+    mapping: Arc<RowMapping>,
     permits: Arc<Semaphore>,
-    lanes: usize,
+    parallel_requests: usize,
 }
 
-impl Lane {
-    pub(super) fn new(halo: &Arc<Halo>, filter: &Filter, mapping: &Arc<Mapping>, lanes: usize) -> Lane {
-        let query = ListQuery { filter: filter.clone(), fields: mapping.fields.asked() };
-        Lane {
+impl PageFetcher {
+    pub(super) fn new(
+        halo: &Arc<HaloClient>,
+        filter: &Filter,
+        mapping: &Arc<RowMapping>,
+        parallel_requests: usize,
+    ) -> PageFetcher {
+        let query = ListQuery { filter: filter.clone(), fields: mapping.fields.requested_ids() };
+        PageFetcher {
             halo: Arc::clone(halo),
             query: Arc::new(query),
             mapping: Arc::clone(mapping),
-            permits: Arc::new(Semaphore::new(lanes)),
-            lanes,
+            permits: Arc::new(Semaphore::new(parallel_requests)),
+            parallel_requests,
         }
     }
 
     /// Fetches one page.
-    pub(super) async fn page(&self, number: u32, size: u32) -> Result<Page, HaloError> {
+    pub(super) async fn fetch(&self, number: u32, size: u32) -> Result<FetchedPage, HaloError> {
         let permit = self.permits.acquire().await;
-        let listed = self.halo.page(&self.query, number, size).await?;
+        let list_page = self.halo.fetch_page(&self.query, number, size).await?;
         // The network is free for the next page while this one is mapped.
         drop(permit);
-        Ok(self.map(number, listed))
+        Ok(self.map_page(number, list_page))
     }
 
     /// Makes a page of an answer.
-    pub(super) fn map(&self, number: u32, listed: Listed) -> Page {
-        map(number, listed, &self.mapping)
+    pub(super) fn map_page(&self, number: u32, list_page: ListPage) -> FetchedPage {
+        build_page(number, list_page, &self.mapping)
     }
 
     /// Starts fetching pages in order.
-    fn start(&self, numbers: RangeInclusive<u32>, size: u32) -> mpsc::Receiver<Fetching> {
-        let (sender, receiver) = mpsc::channel(self.lanes * PAGES_A_LANE);
-        let lane = self.clone();
+    fn start_prefetch(&self, numbers: RangeInclusive<u32>, size: u32) -> mpsc::Receiver<InFlightPage> {
+        let (sender, receiver) = mpsc::channel(self.parallel_requests * PREFETCHED_PER_REQUEST);
+        let fetcher = self.clone();
         tokio::spawn(async move {
             for number in numbers {
-                let Ok(place) = sender.reserve().await else { return };
-                let lane = lane.clone();
-                let fetch = tokio::spawn(async move { lane.page(number, size).await });
-                place.send((number, AbortOnDropHandle::new(fetch)));
+                let Ok(slot) = sender.reserve().await else { return };
+                let fetcher = fetcher.clone();
+                let fetch = tokio::spawn(async move { fetcher.fetch(number, size).await });
+                slot.send((number, AbortOnDropHandle::new(fetch)));
             }
         });
         receiver
     }
 }
 
-type Fetching = (u32, AbortOnDropHandle<Result<Page, HaloError>>);
+type InFlightPage = (u32, AbortOnDropHandle<Result<FetchedPage, HaloError>>);
 
 /// The pages that are fetched ahead.
-pub(super) struct Ahead<'l> {
-    lane: &'l Lane,
-    under_way: Option<mpsc::Receiver<Fetching>>,
-    held: Option<Fetching>,
+pub(super) struct Prefetcher<'l> {
+    fetcher: &'l PageFetcher,
+    in_flight: Option<mpsc::Receiver<InFlightPage>>,
+    held: Option<InFlightPage>,
 }
 
-impl<'l> Ahead<'l> {
-    pub(super) fn new(lane: &'l Lane) -> Ahead<'l> {
-        Ahead { lane, under_way: None, held: None }
+impl<'l> Prefetcher<'l> {
+    pub(super) fn new(fetcher: &'l PageFetcher) -> Prefetcher<'l> {
+        Prefetcher { fetcher, in_flight: None, held: None }
     }
 
     /// The first of the `wanted` pages. Those fetched ahead may have passed it, where the walk went
     /// back to look for its place: then it is fetched alone, and they are of use later.
-    pub(super) async fn page(&mut self, wanted: RangeInclusive<u32>, size: u32) -> Result<Page, SyncError> {
+    pub(super) async fn fetch(
+        &mut self,
+        wanted: RangeInclusive<u32>,
+        size: u32,
+    ) -> Result<FetchedPage, SyncError> {
         let number = *wanted.start();
         loop {
-            let under_way = self.under_way.get_or_insert_with(|| self.lane.start(wanted.clone(), size));
-            let coming = match self.held.take() {
+            let in_flight =
+                self.in_flight.get_or_insert_with(|| self.fetcher.start_prefetch(wanted.clone(), size));
+            let next_page = match self.held.take() {
                 Some(held) => Some(held),
-                None => under_way.recv().await,
+                None => in_flight.recv().await,
             };
-            let Some((at, page)) = coming else {
-                self.under_way = None;
+            let Some((at, page)) = next_page else {
+                self.in_flight = None;
                 continue;
             };
             match at.cmp(&number) {
@@ -118,7 +128,7 @@ impl<'l> Ahead<'l> {
                 Ordering::Equal => return Ok(page.await??),
                 Ordering::Greater => {
                     self.held = Some((at, page));
-                    return Ok(self.lane.page(number, size).await?);
+                    return Ok(self.fetcher.fetch(number, size).await?);
                 }
             }
         }
@@ -127,33 +137,36 @@ impl<'l> Ahead<'l> {
 
 /// From an answer to rows that can be stored. Those outside of the scope are counted before they are left
 /// out, because the server counts them.
-fn map(number: u32, listed: Listed, mapping: &Mapping) -> Page {
-    let Listed { list, receipt } = listed;
+fn build_page(number: u32, list_page: ListPage, mapping: &RowMapping) -> FetchedPage {
+    let ListPage { list, meta } = list_page;
     let tickets = list.tickets.iter().map(|ticket| (ticket.id(), ticket.last_update())).collect();
-    let mut page = Page {
-        received: Received {
+    let mut page = FetchedPage {
+        summary: PageSummary {
             number,
             tickets,
-            strays: list.strays.len() as u64,
-            rows: list.received as u64,
+            rejected_rows: list.rejected_rows.len() as u64,
+            rows: list.rows_received as u64,
             record_count: list.record_count,
-            arrived: receipt.arrived,
+            arrival_no: meta.arrival_no,
         },
-        receipt,
-        batch: Batch { sightings: Vec::with_capacity(list.tickets.len()), strays: list.strays },
-        unexplained: Unexplained::default(),
-        outside: Vec::new(),
+        meta,
+        batch: RowBatch {
+            tickets: Vec::with_capacity(list.tickets.len()),
+            rejected_rows: list.rejected_rows,
+        },
+        missing_names: MissingNames::default(),
+        out_of_scope: Vec::new(),
         repaired: list.repaired,
     };
     for ticket in list.tickets {
-        let (id, unexplained) = (ticket.id(), mapping.unexplained(&ticket));
-        let outside = mapping.scope.leaves_out(ticket.integer(TICKET_TYPE_ID));
-        match mapping.sighting(ticket, receipt.request_no) {
+        let (id, missing_names) = (ticket.id(), mapping.missing_names(&ticket));
+        let out_of_scope = mapping.scope.excludes(ticket.integer(TICKET_TYPE_ID));
+        match mapping.map_ticket(ticket, meta.request_no) {
             Some(sighting) => {
-                page.unexplained.add(unexplained);
-                page.batch.sightings.push(sighting);
+                page.missing_names.add(missing_names);
+                page.batch.tickets.push(sighting);
             }
-            None => page.outside.extend(outside.then_some(id)),
+            None => page.out_of_scope.extend(out_of_scope.then_some(id)),
         }
     }
     page

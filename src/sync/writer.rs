@@ -5,113 +5,126 @@
 
 use std::collections::BTreeSet;
 
-use super::account::Account;
-use super::pass::Pass;
-use super::walk::Plan;
-use super::{SyncError, Working};
-use crate::halo::Spent;
-use crate::store::{Applied, Place, RunFigures, Sighting, StoreError, WalkFigures};
-use crate::ticket::Stamp;
-use crate::ticket::parse::Stray;
+use super::list_scan::ListScan;
+use super::run::RunContext;
+use super::scan::ScanPlan;
+use super::{StoreJob, SyncError};
+use crate::halo::RequestCounts;
+use crate::store::{ObservedTicket, RunStats, ScanCheckpoint, ScanStats, StoreError, UpsertCounts};
+use crate::ticket::Timestamp;
+use crate::ticket::parse::RejectedRow;
 
 /// Rows that are stored together.
 #[derive(Default)]
-pub(super) struct Batch {
-    pub(super) sightings: Vec<Sighting>,
-    pub(super) strays: Vec<Stray>,
+pub(super) struct RowBatch {
+    pub(super) tickets: Vec<ObservedTicket>,
+    pub(super) rejected_rows: Vec<RejectedRow>,
 }
 
 /// What a stored batch did, and the older versions among it.
-type Stored = Result<(Applied, Vec<Sighting>), StoreError>;
+type BatchResult = Result<(UpsertCounts, Vec<ObservedTicket>), StoreError>;
 
 /// When the first full walk began by the server's clock, where that tells the time.
 #[derive(Clone, Copy)]
-pub(super) struct FillStart(pub(super) Option<Stamp>);
+pub(super) struct InitialStart(pub(super) Option<Timestamp>);
 
 /// What is being written and for which walk.
-pub(super) struct Writer<'p> {
-    pass: &'p Pass,
-    walk_id: i64,
+pub(super) struct BatchWriter<'p> {
+    context: &'p RunContext,
+    scan_id: i64,
     /// The first full walk's start by the server's clock: it is told in the watermark.
-    fill: Option<FillStart>,
-    under_way: Option<Working<Stored>>,
+    initial_start: Option<InitialStart>,
+    in_flight: Option<StoreJob<BatchResult>>,
     /// What the pass did so far, walks before this one included.
-    pub(super) tally: Tally,
-    pub(super) older: Vec<Sighting>,
+    pub(super) totals: RunTotals,
+    pub(super) older: Vec<ObservedTicket>,
 }
 
 /// What a pass did so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
-    pub(super) applied: Applied,
+pub(super) struct RunTotals {
+    pub(super) upserted: UpsertCounts,
     /// Rows received by walks that ended.
     pub(super) received: u64,
     pub(super) deleted: u64,
 }
 
-impl Tally {
-    pub(super) fn figures(&self, spent: Spent) -> RunFigures {
-        RunFigures {
-            requests: spent.requests,
-            list_requests: spent.list_requests,
-            retries: spent.retries,
+impl RunTotals {
+    pub(super) fn run_stats(&self, request_stats: RequestCounts) -> RunStats {
+        RunStats {
+            requests: request_stats.requests,
+            list_requests: request_stats.list_requests,
+            retries: request_stats.retries,
             received: self.received,
-            created: self.applied.created,
-            updated: self.applied.updated,
+            created: self.upserted.created,
+            updated: self.upserted.updated,
             deleted: self.deleted,
         }
     }
 }
 
-impl<'p> Writer<'p> {
-    pub(super) fn new(pass: &'p Pass, plan: &Plan, fill: Option<FillStart>, tally: Tally) -> Writer<'p> {
-        Writer { pass, walk_id: plan.walk_id, fill, under_way: None, tally, older: Vec::new() }
+impl<'p> BatchWriter<'p> {
+    pub(super) fn new(
+        context: &'p RunContext,
+        plan: &ScanPlan,
+        initial_start: Option<InitialStart>,
+        totals: RunTotals,
+    ) -> BatchWriter<'p> {
+        BatchWriter {
+            context,
+            scan_id: plan.scan_id,
+            initial_start,
+            in_flight: None,
+            totals,
+            older: Vec::new(),
+        }
     }
 
     /// Notes the start of the walk, which its first answer tells.
-    pub(super) fn begin(&mut self, start: Option<Stamp>) {
-        self.fill = self.fill.map(|_| FillStart(start));
+    pub(super) fn set_start(&mut self, start: Option<Timestamp>) {
+        self.initial_start = self.initial_start.map(|_| InitialStart(start));
     }
 
     /// Stores a batch once the one before is stored. `place` is where the walk can be taken up again
     /// when this is committed, `None` where it cannot.
     pub(super) async fn store(
         &mut self,
-        mut batch: Batch,
-        walk: WalkFigures,
-        place: Option<Place>,
+        mut batch: RowBatch,
+        scan_stats: ScanStats,
+        checkpoint: Option<ScanCheckpoint>,
     ) -> Result<(), SyncError> {
         self.wait().await?;
-        let (pass, walk_id, fill) = (self.pass, self.walk_id, self.fill);
-        let (fate, run_id) = (pass.fate(), pass.run_id);
-        let (now, spent) = ((pass.wall)(), pass.spent());
-        let received = self.tally.received + walk.unique_ids;
-        let run = RunFigures { received, ..self.tally.figures(spent) };
-        self.under_way = Some(pass.store.start(move |store| {
-            store.write(fate, |writing| {
-                writing.name_statuses(&mut batch.sightings)?;
-                let applied = writing.upsert(&batch.sightings, run_id, now)?;
-                writing.keep_strays(&batch.strays, now)?;
-                writing.note_walk(walk_id, &walk, None, now)?;
-                writing.note_run(run_id, &run)?;
-                let place = place.map(|place| Place {
-                    older: applied.older.iter().map(|id| id.cast_unsigned()).collect(),
-                    ..place
+        let (context, scan_id, initial_start) = (self.context, self.scan_id, self.initial_start);
+        let (tx_end, run_id) = (context.tx_end(), context.run_id);
+        let (now, request_stats) = ((context.clock)(), context.request_stats());
+        let received = self.totals.received + scan_stats.unique_ids;
+        let run_stats = RunStats { received, ..self.totals.run_stats(request_stats) };
+        self.in_flight = Some(context.store.start(move |store| {
+            store.write(tx_end, |tx| {
+                tx.apply_status_names(&mut batch.tickets)?;
+                let upserted = tx.upsert(&batch.tickets, run_id, now)?;
+                tx.record_rejected_rows(&batch.rejected_rows, now)?;
+                tx.record_scan(scan_id, &scan_stats, None, now)?;
+                tx.record_run_stats(run_id, &run_stats)?;
+                let checkpoint = checkpoint.map(|checkpoint| ScanCheckpoint {
+                    older: upserted.older.iter().map(|id| id.cast_unsigned()).collect(),
+                    ..checkpoint
                 });
-                writing.note_place(walk_id, place.as_ref())?;
-                if let (Some(FillStart(started_at)), Some(mut mark)) = (fill, writing.snapshot().watermark()?)
+                tx.record_checkpoint(scan_id, checkpoint.as_ref())?;
+                if let (Some(InitialStart(started_at)), Some(mut watermark)) =
+                    (initial_start, tx.as_read_tx().watermark()?)
                 {
-                    mark.fill_started_at = started_at;
-                    mark.fill_last_id = place.and_then(|place| place.cursor);
-                    writing.set_watermark(&mark, None, Some(run_id), now)?;
+                    watermark.initial_started_at = started_at;
+                    watermark.initial_last_id = checkpoint.and_then(|checkpoint| checkpoint.cursor);
+                    tx.set_watermark(&watermark, None, Some(run_id), now)?;
                 }
                 let mut older = Vec::new();
-                if !applied.older.is_empty() {
-                    let ids: BTreeSet<_> = applied.older.iter().copied().collect();
-                    older = batch.sightings;
-                    older.retain(|sighting| ids.contains(&sighting.ticket.id()));
+                if !upserted.older.is_empty() {
+                    let ids: BTreeSet<_> = upserted.older.iter().copied().collect();
+                    older = batch.tickets;
+                    older.retain(|observed| ids.contains(&observed.ticket.id()));
                 }
-                Ok((applied, older))
+                Ok((upserted, older))
             })
         }));
         Ok(())
@@ -119,9 +132,9 @@ impl<'p> Writer<'p> {
 
     /// Waits until everything that was given is stored.
     pub(super) async fn wait(&mut self) -> Result<(), SyncError> {
-        if let Some(under_way) = self.under_way.take() {
-            let (applied, older) = under_way.done().await??;
-            self.tally.applied.add(applied);
+        if let Some(in_flight) = self.in_flight.take() {
+            let (upserted, older) = in_flight.join().await??;
+            self.totals.upserted.add(upserted);
             self.older.extend(older);
         }
         Ok(())
@@ -129,17 +142,17 @@ impl<'p> Writer<'p> {
 }
 
 /// The account as `walks` has it.
-pub(super) fn figures<'a>(accounts: impl IntoIterator<Item = &'a Account>) -> WalkFigures {
-    let mut figures = WalkFigures::default();
-    for account in accounts {
-        figures.pages += account.pages();
-        figures.unique_ids += account.unique();
-        figures.record_count = match (figures.record_count, account.reading().latest_count()) {
+pub(super) fn scan_stats<'a>(list_scans: impl IntoIterator<Item = &'a ListScan>) -> ScanStats {
+    let mut stats = ScanStats::default();
+    for list in list_scans {
+        stats.pages += list.pages();
+        stats.unique_ids += list.unique_tickets();
+        stats.record_count = match (stats.record_count, list.current_read().latest_count()) {
             (Some(one), Some(other)) => Some(one + other),
             (one, other) => one.or(other),
         };
-        figures.count_fell |= account.count_fell();
-        figures.readings = figures.readings.max(account.readings());
+        stats.count_fell |= list.count_fell();
+        stats.reads = stats.reads.max(list.reads());
     }
-    figures
+    stats
 }

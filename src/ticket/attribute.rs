@@ -10,35 +10,35 @@ pub struct Attribute {
     /// Its column in `tickets` and in the exports.
     pub name: &'static str,
     /// Where the value comes from.
-    pub source: Source,
+    pub source: AttributeSource,
     /// What the value is.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// What it means, one sentence.
     pub about: &'static str,
 }
 
 /// Where an attribute's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum AttributeSource {
     /// A property of the list row.
-    Field(&'static str),
+    Property(&'static str),
     /// The name, in the status list, of the number in this property.
-    StatusNamedBy(&'static str),
+    StatusName(&'static str),
 }
 
-impl Source {
+impl AttributeSource {
     /// The property of the list row that the value is made of.
     #[must_use]
     pub const fn property(self) -> &'static str {
         match self {
-            Source::Field(property) | Source::StatusNamedBy(property) => property,
+            AttributeSource::Property(property) | AttributeSource::StatusName(property) => property,
         }
     }
 }
 
 /// What a value is. How each is read, with every oddity of the API, is in `ticket::value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// Text as it is.
     Text,
     /// A 64-bit integer; ids come as `18.0` too.
@@ -53,17 +53,17 @@ pub enum Kind {
     Clock,
 }
 
-impl Kind {
+impl ValueKind {
     /// The word for it in `docs/attributes.md` and in `fixtures/attributes.tsv`.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Kind::Text => "text",
-            Kind::Integer => "integer",
-            Kind::Real => "real",
-            Kind::Boolean => "boolean",
-            Kind::Timestamp => "timestamp",
-            Kind::Clock => "clock",
+            ValueKind::Text => "text",
+            ValueKind::Integer => "integer",
+            ValueKind::Real => "real",
+            ValueKind::Boolean => "boolean",
+            ValueKind::Timestamp => "timestamp",
+            ValueKind::Clock => "clock",
         }
     }
 
@@ -71,21 +71,21 @@ impl Kind {
     #[must_use]
     pub const fn column_type(self) -> &'static str {
         match self {
-            Kind::Integer | Kind::Boolean => "INTEGER",
-            Kind::Real => "REAL",
-            Kind::Text | Kind::Timestamp | Kind::Clock => "TEXT",
+            ValueKind::Integer | ValueKind::Boolean => "INTEGER",
+            ValueKind::Real => "REAL",
+            ValueKind::Text | ValueKind::Timestamp | ValueKind::Clock => "TEXT",
         }
     }
 }
 
-use Kind::{Boolean, Clock, Integer, Real, Text, Timestamp};
+use ValueKind::{Boolean, Clock, Integer, Real, Text, Timestamp};
 
 /// How many attributes there are.
-pub const COUNT: usize = 101;
+pub const ATTRIBUTE_COUNT: usize = 101;
 
 /// The 101 attributes, in the order of the columns of `tickets`.
 #[rustfmt::skip]
-pub const ATTRIBUTES: [Attribute; COUNT] = [
+pub const ATTRIBUTES: [Attribute; ATTRIBUTE_COUNT] = [
     field("AGENT_ID",                       "agent_id",                   Integer,   "Agent the ticket is assigned to; 1 means unassigned."),
     field("APPOINTMENT_TYPE",               "appointment_type",           Integer,   "Kind of appointment, where the ticket is one."),
     field("ATTACHMENT_COUNT",               "attachment_count",           Integer,   "Number of attachments."),
@@ -159,7 +159,7 @@ pub const ATTRIBUTES: [Attribute; COUNT] = [
     field("SOURCE",                         "source",                     Integer,   "How the ticket came in."),
     field("START_TIME",                     "starttime",                  Clock,     "Start as a clock text; its zero depends on the server."),
     field("START_TIME_SLOT",                "starttimeslot",              Integer,   "Slot of the start time."),
-    named("STATUS",                        "status_id",                   Text,      "Name of the status; the number as text where the name is unknown."),
+    lookup("STATUS",                        "status_id",                   Text,      "Name of the status; the number as text where the name is unknown."),
     field("STATUS_ID",                      "status_id",                  Integer,   "Status, the number."),
     field("NAME",                           "summary",                    Text,      "Summary: the one-line subject."),
     field("SUPPLIER_STATUS",                "supplier_status",            Integer,   "Status at the supplier."),
@@ -206,19 +206,29 @@ pub const MERGED_INTO_ID: usize = position("MERGED_INTO_ID");
 /// (`halo-api.md` §5).
 pub const VOLATILE: [usize; 2] = [position("TICKET_AGE"), position("OPEN_SEARCH_SCORE")];
 
-const fn field(name: &'static str, property: &'static str, kind: Kind, about: &'static str) -> Attribute {
-    Attribute { name, source: Source::Field(property), kind, about }
+const fn field(
+    name: &'static str,
+    property: &'static str,
+    kind: ValueKind,
+    about: &'static str,
+) -> Attribute {
+    Attribute { name, source: AttributeSource::Property(property), kind, about }
 }
 
-const fn named(name: &'static str, property: &'static str, kind: Kind, about: &'static str) -> Attribute {
-    Attribute { name, source: Source::StatusNamedBy(property), kind, about }
+const fn lookup(
+    name: &'static str,
+    property: &'static str,
+    kind: ValueKind,
+    about: &'static str,
+) -> Attribute {
+    Attribute { name, source: AttributeSource::StatusName(property), kind, about }
 }
 
 /// The position of an attribute; a misspelt name is a compile error.
 const fn position(name: &str) -> usize {
     let mut index = 0;
-    while index < COUNT {
-        if same(ATTRIBUTES[index].name, name) {
+    while index < ATTRIBUTE_COUNT {
+        if str_eq(ATTRIBUTES[index].name, name) {
             return index;
         }
         index += 1;
@@ -226,7 +236,7 @@ const fn position(name: &str) -> usize {
     panic!("no attribute has that name")
 }
 
-const fn same(left: &str, right: &str) -> bool {
+const fn str_eq(left: &str, right: &str) -> bool {
     let (left, right) = (left.as_bytes(), right.as_bytes());
     let mut index = 0;
     while index < left.len() && index < right.len() && left[index] == right[index] {
@@ -237,7 +247,7 @@ const fn same(left: &str, right: &str) -> bool {
 
 const _: () = {
     let mut index = 0;
-    while index < COUNT {
+    while index < ATTRIBUTE_COUNT {
         assert!(position(ATTRIBUTES[index].name) == index, "two attributes share a name");
         index += 1;
     }
@@ -245,7 +255,7 @@ const _: () = {
 
 /// `docs/attributes.md`, as the table has it.
 #[must_use]
-pub fn document() -> String {
+pub fn render_markdown() -> String {
     let mut text = String::from(
         "# The 101 attributes\n\n\
          Made from the table in `src/ticket/attribute.rs`; `cargo test` rewrites this file when they differ.\n\
@@ -254,11 +264,11 @@ pub fn document() -> String {
     );
     for (index, attribute) in ATTRIBUTES.iter().enumerate() {
         let property = match attribute.source {
-            Source::Field(property) => format!("`{property}`"),
-            Source::StatusNamedBy(property) => format!("`{property}`, by name in `/api/status`"),
+            AttributeSource::Property(property) => format!("`{property}`"),
+            AttributeSource::StatusName(property) => format!("`{property}`, by name in `/api/status`"),
         };
         let Attribute { name, kind, about, .. } = attribute;
-        text.push_str(&format!("| {} | `{name}` | {property} | {} | {about} |\n", index + 1, kind.word()));
+        text.push_str(&format!("| {} | `{name}` | {property} | {} | {about} |\n", index + 1, kind.as_str()));
     }
     text
 }

@@ -1,7 +1,7 @@
 //! What a range of changes comes to: one row for every ticket, whatever happened to it in between.
 
 use super::change::Op;
-use super::value::Cell;
+use super::value::CellValue;
 
 /// What a range of changes comes to for one ticket.
 #[derive(Clone, Debug)]
@@ -13,22 +13,26 @@ pub struct DeltaRow<'a> {
     /// When that newest record was made, by the local clock.
     pub observed_at: &'a str,
     /// The row at the end of the range; for a deletion the last known one.
-    pub cells: &'a [Cell<'a>],
+    pub cells: &'a [CellValue<'a>],
     /// Its custom fields as one JSON object, where they are copied.
     pub custom_fields: Option<&'a str>,
 }
 
 impl<'a> DeltaRow<'a> {
     /// Its cells, in the order of [`super::delta_columns`].
-    pub fn all_cells(&self) -> impl Iterator<Item = Cell<'a>> {
-        let first = [Cell::Integer(self.seq), Cell::Text(self.op.letter()), Cell::Text(self.observed_at)];
-        first.into_iter().chain(self.cells.iter().copied()).chain(self.custom_fields.map(Cell::Json))
+    pub fn all_cells(&self) -> impl Iterator<Item = CellValue<'a>> {
+        let first = [
+            CellValue::Integer(self.seq),
+            CellValue::Text(self.op.as_str()),
+            CellValue::Text(self.observed_at),
+        ];
+        first.into_iter().chain(self.cells.iter().copied()).chain(self.custom_fields.map(CellValue::Json))
     }
 }
 
 /// How many tickets a range creates, updates and deletes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ChangeCounts {
     /// Absent before, present after.
     pub created: u64,
     /// Present before and after.
@@ -37,9 +41,9 @@ pub struct Tally {
     pub deleted: u64,
 }
 
-impl Tally {
+impl ChangeCounts {
     /// One more of this.
-    pub fn count(&mut self, op: Op) {
+    pub fn add(&mut self, op: Op) {
         match op {
             Op::Create => self.created += 1,
             Op::Update => self.updated += 1,
@@ -49,7 +53,7 @@ impl Tally {
 
     /// All of them.
     #[must_use]
-    pub fn rows(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.created + self.updated + self.deleted
     }
 }

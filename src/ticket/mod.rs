@@ -5,35 +5,35 @@
 
 pub mod attribute;
 mod change;
+mod custom_field;
 mod delta;
-mod field;
 pub mod parse;
 mod repair;
 mod row;
-mod stamp;
 mod table;
+mod timestamp;
 mod value;
 
 use xxhash_rust::xxh3::Xxh3;
 
-pub use attribute::{ATTRIBUTES, Attribute, Kind};
-pub(crate) use change::{CUSTOM_FIELDS, row_as_json};
-pub use change::{Change, Op};
-pub use delta::{DeltaRow, Tally};
-pub use field::{CustomField, CustomFields};
-pub use stamp::{NotAnInstant, Stamp};
-pub use table::{Column, Table, delta_columns};
-pub use value::{Cell, Oddity, RAW_MAX, Value};
+pub use attribute::{ATTRIBUTES, Attribute, ValueKind};
+pub(crate) use change::{CUSTOM_FIELDS_KEY, row_to_json};
+pub use change::{Op, TicketDiff};
+pub use custom_field::{CustomField, CustomFields};
+pub use delta::{ChangeCounts, DeltaRow};
+pub use table::{Column, SnapshotTable, delta_columns};
+pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use value::{AttributeValue, CellValue, MAX_RAW_CHARS, RejectedValue};
 
 /// A ticket as one answer of the server showed it: the attributes in table order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ticket {
     id: i64,
-    values: Box<[Value]>,
-    oddities: Vec<(usize, Oddity)>,
+    values: Box<[AttributeValue]>,
+    rejected_values: Vec<(usize, RejectedValue)>,
     deleted: bool,
     custom_fields: Option<CustomFields>,
-    fields_unclear: bool,
+    custom_fields_unreadable: bool,
 }
 
 impl Ticket {
@@ -45,14 +45,14 @@ impl Ticket {
 
     /// The values, in the order of [`ATTRIBUTES`].
     #[must_use]
-    pub fn values(&self) -> &[Value] {
+    pub fn values(&self) -> &[AttributeValue] {
         &self.values
     }
 
     /// The values that their attributes could not hold, by position in [`ATTRIBUTES`].
     #[must_use]
-    pub fn oddities(&self) -> &[(usize, Oddity)] {
-        &self.oddities
+    pub fn rejected_values(&self) -> &[(usize, RejectedValue)] {
+        &self.rejected_values
     }
 
     /// Whether the answer said `deleted: true`; only a single ticket says so (`halo-api.md` §3).
@@ -70,8 +70,8 @@ impl Ticket {
     /// Whether the answer says something of the custom fields that cannot be made out: then their absence
     /// means nothing.
     #[must_use]
-    pub fn has_unclear_fields(&self) -> bool {
-        self.fields_unclear
+    pub fn has_unreadable_custom_fields(&self) -> bool {
+        self.custom_fields_unreadable
     }
 
     /// Takes the custom fields out of it.
@@ -81,9 +81,9 @@ impl Ticket {
 
     /// When the server last updated it, if it says so.
     #[must_use]
-    pub fn last_update(&self) -> Option<Stamp> {
+    pub fn last_update(&self) -> Option<Timestamp> {
         match &self.values[attribute::SOURCE_LAST_MODIFIED] {
-            Value::Text(text) => Stamp::from_spelled(text).ok(),
+            AttributeValue::Text(text) => Timestamp::parse(text).ok(),
             _ => None,
         }
     }
@@ -92,16 +92,16 @@ impl Ticket {
     #[must_use]
     pub fn integer(&self, position: usize) -> Option<i64> {
         match self.values[position] {
-            Value::Integer(number) => Some(number),
+            AttributeValue::Integer(number) => Some(number),
             _ => None,
         }
     }
 
     /// Gives the status its name; the number as text where nobody knows one.
-    pub fn name_status(&mut self, name: impl FnOnce(i64) -> Option<String>) {
+    pub fn resolve_status_name(&mut self, lookup: impl FnOnce(i64) -> Option<String>) {
         if let Some(number) = self.integer(attribute::STATUS_ID) {
-            let name = name(number).unwrap_or_else(|| number.to_string());
-            self.values[attribute::STATUS] = Value::Text(name);
+            let name = lookup(number).unwrap_or_else(|| number.to_string());
+            self.values[attribute::STATUS] = AttributeValue::Text(name);
         }
     }
 
@@ -118,25 +118,25 @@ impl Ticket {
                 continue;
             }
             match value {
-                Value::Null => hash.update(&[0]),
-                Value::Integer(number) => {
+                AttributeValue::Null => hash.update(&[0]),
+                AttributeValue::Integer(number) => {
                     hash.update(&[1]);
                     hash.update(&number.to_le_bytes());
                 }
-                Value::Real(number) => {
+                AttributeValue::Real(number) => {
                     hash.update(&[2]);
                     hash.update(&number.to_bits().to_le_bytes());
                 }
-                Value::Text(text) => {
+                AttributeValue::Text(text) => {
                     hash.update(&[3]);
                     hash.update(&text.len().to_le_bytes());
                     hash.update(text.as_bytes());
                 }
             }
         }
-        for (position, oddity) in &self.oddities {
+        for (position, rejected) in &self.rejected_values {
             hash.update(&position.to_le_bytes());
-            hash.update(oddity.raw.as_bytes());
+            hash.update(rejected.raw.as_bytes());
         }
         hash.digest()
     }

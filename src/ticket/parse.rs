@@ -12,10 +12,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::field;
+use super::custom_field;
 use super::repair::repair;
-use super::row::Row;
-use super::value::Oddity;
+use super::row::TicketSeed;
+use super::value::RejectedValue;
 use super::{CustomField, Ticket};
 
 /// Why an answer could not be read.
@@ -26,7 +26,7 @@ pub enum ParseError {
     NotJson(#[source] serde_json::Error),
     /// JSON of another shape than was asked for.
     #[error("the answer is not {expected}")]
-    Shape {
+    UnexpectedShape {
         /// What was asked for.
         expected: &'static str,
     },
@@ -34,27 +34,27 @@ pub enum ParseError {
 
 /// One answer of the ticket list.
 #[derive(Debug, Default)]
-pub struct List {
+pub struct ParsedPage {
     /// The total that the server claims for the filter; `None` where it is missing or no count.
     pub record_count: Option<u64>,
     /// The tickets in the order received, one for each id (see [`List::read`]).
     pub tickets: Vec<Ticket>,
     /// Rows without a usable id.
-    pub strays: Vec<Stray>,
+    pub rejected_rows: Vec<RejectedRow>,
     /// How many rows were received, repetitions and strays included.
-    pub received: usize,
+    pub rows_received: usize,
     /// How many places of the text were repaired to U+FFFD.
     pub repaired: usize,
 }
 
 /// A row that is no ticket: it has no usable id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stray {
+pub struct RejectedRow {
     /// Why, and the row as JSON.
-    pub oddity: Oddity,
+    pub rejected: RejectedValue,
 }
 
-impl List {
+impl ParsedPage {
     /// Reads an answer of `GET /api/tickets` (`halo-api.md` §2.3).
     ///
     /// An id that stands in it twice is given once: the later `last_update` wins, else the later row,
@@ -63,35 +63,37 @@ impl List {
     /// # Errors
     /// [`ParseError`] for anything that does not hold an array `tickets`; an error object or a missing
     /// array is never an empty list.
-    pub fn read(bytes: &[u8]) -> Result<List, ParseError> {
-        let document = document(bytes, "a list of tickets", |text| whole(text, Envelope))?;
-        let mut list = document.value;
-        list.repaired += document.repaired;
-        if !list.strays.is_empty() {
-            list.strays = strays(&document.text);
+    pub fn parse(bytes: &[u8]) -> Result<ParsedPage, ParseError> {
+        let document =
+            parse_document(bytes, "a list of tickets", |text| parse_with_seed(text, EnvelopeSeed))?;
+        let mut page = document.value;
+        page.repaired += document.repaired;
+        if !page.rejected_rows.is_empty() {
+            page.rejected_rows = collect_rejected_rows(&document.text);
         }
-        if !list.tickets.is_sorted_by(|left, right| left.id < right.id) {
-            list.tickets = without_repetitions(list.tickets);
+        if !page.tickets.is_sorted_by(|left, right| left.id < right.id) {
+            page.tickets = dedup_tickets(page.tickets);
         }
-        Ok(list)
+        Ok(page)
     }
 }
 
-impl List {
+impl ParsedPage {
     /// Adds the custom fields of another answer to the same request that was asked for others. Of what the
     /// other one does not show in the same version, they are unclear.
-    pub fn add_fields(&mut self, other: List) {
+    pub fn merge_custom_fields(&mut self, other: ParsedPage) {
         self.repaired += other.repaired;
         let mut others: HashMap<i64, Ticket> = other.tickets.into_iter().map(|it| (it.id(), it)).collect();
         for ticket in &mut self.tickets {
             let other = others.remove(&ticket.id()).filter(|it| it.last_update() == ticket.last_update());
-            let Some(mut other) = other.filter(|other| !other.fields_unclear && !ticket.fields_unclear)
+            let Some(mut other) =
+                other.filter(|other| !other.custom_fields_unreadable && !ticket.custom_fields_unreadable)
             else {
-                (ticket.custom_fields, ticket.fields_unclear) = (None, true);
+                (ticket.custom_fields, ticket.custom_fields_unreadable) = (None, true);
                 continue;
             };
             ticket.custom_fields = match (ticket.custom_fields.take(), other.take_custom_fields()) {
-                (Some(one), Some(other)) => Some(one.and(other)),
+                (Some(one), Some(other)) => Some(one.merged_with(other)),
                 // A server may leave out what is empty.
                 (one, other) => one.or(other),
             };
@@ -103,32 +105,32 @@ impl List {
 ///
 /// # Errors
 /// [`ParseError`] for anything that is not one object with a usable id.
-pub fn single(bytes: &[u8]) -> Result<Ticket, ParseError> {
+pub fn parse_ticket(bytes: &[u8]) -> Result<Ticket, ParseError> {
     let expected = "a ticket";
-    let row = document(bytes, expected, |text| whole(text, Row::default()))?.value;
-    row.ok().ok_or(ParseError::Shape { expected })
+    let row = parse_document(bytes, expected, |text| parse_with_seed(text, TicketSeed::default()))?.value;
+    row.ok().ok_or(ParseError::UnexpectedShape { expected })
 }
 
 /// A named number: a status or a ticket type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct ReferenceItem {
     /// Its number.
     pub id: i64,
     /// Its name as the server has it, stray spaces included.
     pub name: String,
     /// The rest that is worth keeping, where it is there.
-    pub details: NamedDetails,
+    pub details: ReferenceDetails,
 }
 
 /// What else a status or ticket type may tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NamedDetails {
+pub struct ReferenceDetails {
     /// Statuses: 0 is a ticket status (`halo-api.md` §4.1).
     pub kind: Option<i64>,
     /// Place in the lists of the server.
     pub sequence: Option<i64>,
     /// `#rrggbb`.
-    pub colour: Option<String>,
+    pub color: Option<String>,
     /// Types: `tickets`, `projects`, ….
     pub usage: Option<String>,
 }
@@ -138,8 +140,8 @@ pub struct NamedDetails {
 ///
 /// # Errors
 /// [`ParseError`] where there is no such array.
-pub fn named(bytes: &[u8]) -> Result<Vec<Named>, ParseError> {
-    Ok(rows(bytes, "a list of names")?.iter().filter_map(named_row).collect())
+pub fn parse_reference_items(bytes: &[u8]) -> Result<Vec<ReferenceItem>, ParseError> {
+    Ok(array_rows(bytes, "a list of names")?.iter().filter_map(reference_item).collect())
 }
 
 /// Reads `/api/FieldInfo`: what custom fields of tickets there are, in the shape of [`named`]
@@ -147,13 +149,13 @@ pub fn named(bytes: &[u8]) -> Result<Vec<Named>, ParseError> {
 ///
 /// # Errors
 /// [`ParseError`] where there is no such array.
-pub fn field_definitions(bytes: &[u8]) -> Result<Vec<CustomField>, ParseError> {
-    Ok(field::definitions(&rows(bytes, "a list of field definitions")?))
+pub fn parse_field_definitions(bytes: &[u8]) -> Result<Vec<CustomField>, ParseError> {
+    Ok(custom_field::parse_definitions(&array_rows(bytes, "a list of field definitions")?))
 }
 
 /// The rows of a bare array, or of the one array that an object holds.
-fn rows(bytes: &[u8], expected: &'static str) -> Result<Vec<serde_json::Value>, ParseError> {
-    let tree: serde_json::Value = document(bytes, expected, |text| serde_json::from_str(text))?.value;
+fn array_rows(bytes: &[u8], expected: &'static str) -> Result<Vec<serde_json::Value>, ParseError> {
+    let tree: serde_json::Value = parse_document(bytes, expected, |text| serde_json::from_str(text))?.value;
     let rows = match tree {
         serde_json::Value::Array(rows) => Some(rows),
         serde_json::Value::Object(object) => {
@@ -165,56 +167,56 @@ fn rows(bytes: &[u8], expected: &'static str) -> Result<Vec<serde_json::Value>, 
         }
         _ => None,
     };
-    rows.ok_or(ParseError::Shape { expected })
+    rows.ok_or(ParseError::UnexpectedShape { expected })
 }
 
-fn named_row(row: &serde_json::Value) -> Option<Named> {
+fn reference_item(row: &serde_json::Value) -> Option<ReferenceItem> {
     let integer = |key: &str| row.get(key).and_then(super::value::integer);
-    let text = |key: &str| row.get(key).and_then(serde_json::Value::as_str).map(super::value::clean);
-    Some(Named {
+    let text = |key: &str| row.get(key).and_then(serde_json::Value::as_str).map(super::value::replace_nul);
+    Some(ReferenceItem {
         id: integer("id")?,
         name: text("name")?,
-        details: NamedDetails {
+        details: ReferenceDetails {
             kind: integer("type"),
             sequence: integer("sequence"),
-            colour: text("colour"),
+            color: text("colour"),
             usage: text("use"),
         },
     })
 }
 
 /// A document that was read.
-struct Document<'a, T> {
+struct ParsedDocument<'a, T> {
     value: T,
     text: Cow<'a, str>,
     repaired: usize,
 }
 
 /// Reads a document, repaired where it must be.
-fn document<'a, T>(
+fn parse_document<'a, T>(
     bytes: &'a [u8],
     expected: &'static str,
-    read: impl Fn(&str) -> serde_json::Result<T>,
-) -> Result<Document<'a, T>, ParseError> {
+    parse: impl Fn(&str) -> serde_json::Result<T>,
+) -> Result<ParsedDocument<'a, T>, ParseError> {
     // `from_str` after one check of the whole is cheaper by a third than `from_slice`, which checks
     // every text on its own.
     if let Ok(text) = std::str::from_utf8(bytes) {
-        match read(text) {
-            Ok(value) => return Ok(Document { value, text: text.into(), repaired: 0 }),
-            Err(error) if error.is_data() => return Err(ParseError::Shape { expected }),
+        match parse(text) {
+            Ok(value) => return Ok(ParsedDocument { value, text: text.into(), repaired: 0 }),
+            Err(error) if error.is_data() => return Err(ParseError::UnexpectedShape { expected }),
             Err(_) => {}
         }
     }
     let (text, repaired) = repair(bytes);
-    match read(&text) {
-        Ok(value) => Ok(Document { value, text: text.into(), repaired }),
-        Err(error) if error.is_data() => Err(ParseError::Shape { expected }),
+    match parse(&text) {
+        Ok(value) => Ok(ParsedDocument { value, text: text.into(), repaired }),
+        Err(error) if error.is_data() => Err(ParseError::UnexpectedShape { expected }),
         Err(error) => Err(ParseError::NotJson(error)),
     }
 }
 
 /// Reads the whole text by a seed; anything but blanks behind it is an error.
-fn whole<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> serde_json::Result<S::Value> {
+fn parse_with_seed<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> serde_json::Result<S::Value> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = seed.deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -222,42 +224,42 @@ fn whole<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> serde_json::R
 }
 
 /// The envelope around the rows.
-struct Envelope;
+struct EnvelopeSeed;
 
-impl<'de> DeserializeSeed<'de> for Envelope {
-    type Value = List;
+impl<'de> DeserializeSeed<'de> for EnvelopeSeed {
+    type Value = ParsedPage;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<List, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ParsedPage, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Envelope {
-    type Value = List;
+impl<'de> Visitor<'de> for EnvelopeSeed {
+    type Value = ParsedPage;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object that holds an array `tickets`")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut envelope: A) -> Result<List, A::Error> {
-        let mut list = None;
+    fn visit_map<A: MapAccess<'de>>(self, mut envelope: A) -> Result<ParsedPage, A::Error> {
+        let mut page = None;
         let mut record_count = None;
         while let Some(key) = envelope.next_key::<Cow<'de, str>>()? {
             match &*key {
-                "tickets" => list = Some(envelope.next_value_seed(Rows)?),
-                "record_count" => record_count = count(&envelope.next_value()?),
+                "tickets" => page = Some(envelope.next_value_seed(RowsSeed)?),
+                "record_count" => record_count = parse_count(&envelope.next_value()?),
                 _ => {
                     envelope.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        let list = list.ok_or_else(|| A::Error::missing_field("tickets"))?;
-        Ok(List { record_count, ..list })
+        let page = page.ok_or_else(|| A::Error::missing_field("tickets"))?;
+        Ok(ParsedPage { record_count, ..page })
     }
 }
 
 /// A count as the server may write it; anything else is no count.
-fn count(value: &serde_json::Value) -> Option<u64> {
+fn parse_count(value: &serde_json::Value) -> Option<u64> {
     match value {
         serde_json::Value::String(text) => text.trim().parse().ok(),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -271,65 +273,70 @@ fn count(value: &serde_json::Value) -> Option<u64> {
 }
 
 /// The array of rows.
-struct Rows;
+struct RowsSeed;
 
-impl<'de> DeserializeSeed<'de> for Rows {
-    type Value = List;
+impl<'de> DeserializeSeed<'de> for RowsSeed {
+    type Value = ParsedPage;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<List, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ParsedPage, D::Error> {
         deserializer.deserialize_seq(self)
     }
 }
 
-impl<'de> Visitor<'de> for Rows {
-    type Value = List;
+impl<'de> Visitor<'de> for RowsSeed {
+    type Value = ParsedPage;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an array of tickets")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<List, A::Error> {
-        let mut list = List::default();
-        let mut order = Row::default();
-        while let Some(row) = rows.next_element_seed(&mut order)? {
-            list.received += 1;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<ParsedPage, A::Error> {
+        let mut page = ParsedPage::default();
+        let mut seed = TicketSeed::default();
+        while let Some(row) = rows.next_element_seed(&mut seed)? {
+            page.rows_received += 1;
             match row {
-                Ok(ticket) => list.tickets.push(ticket),
-                Err(oddity) => list.strays.push(Stray { oddity }),
+                Ok(ticket) => page.tickets.push(ticket),
+                Err(rejected) => page.rejected_rows.push(RejectedRow { rejected }),
             }
         }
-        list.repaired = order.repaired;
-        Ok(list)
+        page.repaired = seed.repaired;
+        Ok(page)
     }
 }
 
 /// Reads the rows without a usable id once more, now for their text: they are too rare to keep the
 /// text of every row at hand.
-fn strays(text: &str) -> Vec<Stray> {
+fn collect_rejected_rows(text: &str) -> Vec<RejectedRow> {
     #[derive(Deserialize)]
-    struct Raw<'a> {
+    struct RawTicketArray<'a> {
         #[serde(borrow)]
         tickets: Vec<&'a RawValue>,
     }
-    let Ok(raw) = serde_json::from_str::<Raw<'_>>(text) else { return Vec::new() };
+    let Ok(raw) = serde_json::from_str::<RawTicketArray<'_>>(text) else { return Vec::new() };
     raw.tickets
         .into_iter()
         .filter_map(|row| {
-            whole(row.get(), Row::default()).ok()?.err().map(|odd| Oddity::new(odd.reason, row.get()))
+            parse_with_seed(row.get(), TicketSeed::default())
+                .ok()?
+                .err()
+                .map(|rejected| RejectedValue::new(rejected.reason, row.get()))
         })
-        .map(|oddity| Stray { oddity })
+        .map(|rejected| RejectedRow { rejected })
         .collect()
 }
 
-fn without_repetitions(tickets: Vec<Ticket>) -> Vec<Ticket> {
-    let mut places: HashMap<i64, usize> = HashMap::with_capacity(tickets.len());
+fn dedup_tickets(tickets: Vec<Ticket>) -> Vec<Ticket> {
+    let mut positions: HashMap<i64, usize> = HashMap::with_capacity(tickets.len());
     let mut kept: Vec<Ticket> = Vec::with_capacity(tickets.len());
     for ticket in tickets {
-        match places.get(&ticket.id()) {
-            Some(&place) if ticket.last_update() >= kept[place].last_update() => kept[place] = ticket,
+        match positions.get(&ticket.id()) {
+            Some(&position) if ticket.last_update() >= kept[position].last_update() => {
+                kept[position] = ticket
+            }
             Some(_) => {}
             None => {
-                places.insert(ticket.id(), kept.len());
+                positions.insert(ticket.id(), kept.len());
                 kept.push(ticket);
             }
         }
@@ -346,24 +353,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_reading_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = (List::read(&bytes), single(&bytes), named(&bytes));
+        fn parsing_arbitrary_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = (ParsedPage::parse(&bytes), parse_ticket(&bytes), parse_reference_items(&bytes));
         }
 
         #[test]
-        fn a_damaged_page_is_an_error_or_a_list_and_never_a_panic(
+        fn damaged_page_is_an_error_or_a_page_and_never_a_panic(
             damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), cut: prop::sample::Index,
         ) {
             let mut bytes = PAGE.to_vec();
-            for (place, byte) in damage {
-                let place = place.index(bytes.len());
-                bytes[place] = byte;
+            for (position, byte) in damage {
+                let position = position.index(bytes.len());
+                bytes[position] = byte;
             }
-            if let Ok(list) = List::read(&bytes) {
-                prop_assert!(list.tickets.len() + list.strays.len() <= list.received);
+            if let Ok(page) = ParsedPage::parse(&bytes) {
+                prop_assert!(page.tickets.len() + page.rejected_rows.len() <= page.rows_received);
             }
             bytes.truncate(cut.index(bytes.len()));
-            let _ = List::read(&bytes);
+            let _ = ParsedPage::parse(&bytes);
         }
     }
 }

@@ -15,24 +15,24 @@ pub(super) fn repair(bytes: &[u8]) -> (String, usize) {
         }
     }
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
-    let (text, inside) = repair_texts(text);
-    (text, repaired + inside)
+    let (text, repaired_in_strings) = repair_strings(text);
+    (text, repaired + repaired_in_strings)
 }
 
-fn repair_texts(text: &str) -> (String, usize) {
+fn repair_strings(text: &str) -> (String, usize) {
     let mut out = String::with_capacity(text.len());
     let mut repaired = 0;
-    let mut inside = false;
+    let mut in_string = false;
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
-        let taken = match next {
+        let consumed = match next {
             '"' => {
-                inside = !inside;
+                in_string = !in_string;
                 out.push('"');
                 1
             }
-            '\\' if inside => escape(rest, &mut out, &mut repaired),
-            '\n' | '\r' | '\t' if inside => {
+            '\\' if in_string => copy_escape(rest, &mut out, &mut repaired),
+            '\n' | '\r' | '\t' if in_string => {
                 out.push_str(match next {
                     '\n' => "\\n",
                     '\r' => "\\r",
@@ -40,24 +40,24 @@ fn repair_texts(text: &str) -> (String, usize) {
                 });
                 1
             }
-            control if inside && control < ' ' => {
+            control if in_string && control < ' ' => {
                 out.push('\u{FFFD}');
                 repaired += 1;
                 1
             }
-            '-' | '0'..='9' if !inside => number(rest, &mut out),
+            '-' | '0'..='9' if !in_string => copy_number(rest, &mut out),
             other => {
                 out.push(other);
                 other.len_utf8()
             }
         };
-        rest = &rest[taken..];
+        rest = &rest[consumed..];
     }
     (out, repaired)
 }
 
 /// Copies the number at the start of `rest`, in quotes where it is larger than any double.
-fn number(rest: &str, out: &mut String) -> usize {
+fn copy_number(rest: &str, out: &mut String) -> usize {
     let length =
         rest.find(|it: char| !matches!(it, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
     let digits = &rest[..length];
@@ -72,9 +72,9 @@ fn number(rest: &str, out: &mut String) -> usize {
 }
 
 /// Copies the escape at the start of `rest`, or U+FFFD for half of a surrogate pair.
-fn escape(rest: &str, out: &mut String, repaired: &mut usize) -> usize {
-    match unit(rest) {
-        Some(0xD800..=0xDBFF) if matches!(rest.get(6..).and_then(unit), Some(0xDC00..=0xDFFF)) => {
+fn copy_escape(rest: &str, out: &mut String, repaired: &mut usize) -> usize {
+    match utf16_unit(rest) {
+        Some(0xD800..=0xDBFF) if matches!(rest.get(6..).and_then(utf16_unit), Some(0xDC00..=0xDFFF)) => {
             out.push_str(&rest[..12]);
             12
         }
@@ -96,7 +96,7 @@ fn escape(rest: &str, out: &mut String, repaired: &mut usize) -> usize {
 }
 
 /// The UTF-16 code unit of a `\u` escape at the start of the text.
-fn unit(text: &str) -> Option<u16> {
+fn utf16_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
 }
@@ -117,15 +117,15 @@ mod tests {
     #[case::a_raw_line_break(b"{\"a\":\"x\r\ny\"}", "x\r\ny", 0)]
     #[case::a_byte_order_mark(b"\xef\xbb\xbf{\"a\":\"x\"}", "x", 0)]
     #[case::a_number_beyond_all_doubles(br#"{"b":[-0.5,1e5],"a":-1e400}"#, "-1e400", 0)]
-    fn a_broken_text_is_repaired(#[case] bytes: &[u8], #[case] value: &str, #[case] places: usize) {
+    fn broken_json_is_repaired(#[case] bytes: &[u8], #[case] value: &str, #[case] expected_repairs: usize) {
         let (text, repaired) = repair(bytes);
-        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((read["a"].as_str(), repaired), (Some(value), places));
+        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((parsed["a"].as_str(), repaired), (Some(value), expected_repairs));
     }
 
     proptest! {
         #[test]
-        fn what_is_json_already_keeps_its_meaning(value in any::<String>()) {
+        fn valid_json_keeps_its_meaning(value in any::<String>()) {
             let json = serde_json::json!({ "a": value, value: [1, "\u{1F600}"] });
             let (text, repaired) = repair(json.to_string().as_bytes());
             prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), json);
@@ -133,7 +133,7 @@ mod tests {
         }
 
         #[test]
-        fn repairing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn repair_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = repair(&bytes);
         }
     }

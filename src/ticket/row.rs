@@ -10,9 +10,9 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::Ticket;
-use super::attribute::{ATTRIBUTES, COUNT, Source, UID};
-use super::field::{self, CustomFields};
-use super::value::{Oddity, Reading, Value};
+use super::attribute::{ATTRIBUTE_COUNT, ATTRIBUTES, AttributeSource, UID};
+use super::custom_field::{self, CustomFields};
+use super::value::{AttributeValue, RejectedValue, ValueSeed};
 
 /// What a property of a row is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +25,15 @@ enum Property {
 
 static PROPERTIES: LazyLock<HashMap<&'static str, Property>> = LazyLock::new(|| {
     let fields = ATTRIBUTES.iter().enumerate().filter_map(|(position, attribute)| match attribute.source {
-        Source::Field(property) => Some((property, Property::Attribute(position))),
-        Source::StatusNamedBy(_) => None,
+        AttributeSource::Property(property) => Some((property, Property::Attribute(position))),
+        AttributeSource::StatusName(_) => None,
     });
-    fields.chain([("deleted", Property::Deleted), (field::PROPERTY, Property::CustomFields)]).collect()
+    fields
+        .chain([
+            ("deleted", Property::Deleted),
+            (custom_field::CUSTOM_FIELDS_PROPERTY, Property::CustomFields),
+        ])
+        .collect()
 });
 
 /// Reads rows one after another.
@@ -36,151 +41,158 @@ static PROPERTIES: LazyLock<HashMap<&'static str, Property>> = LazyLock::new(|| 
 /// All rows of a page spell their properties in nearly the same order, so it remembers where the row
 /// before had which property and looks a name up only where it is not there again.
 #[derive(Default)]
-pub(super) struct Row {
-    order: Vec<(Box<str>, Property)>,
+pub(super) struct TicketSeed {
+    property_order: Vec<(Box<str>, Property)>,
     /// How many U+0000 in the texts of the rows so far became U+FFFD.
     pub(super) repaired: usize,
 }
 
-impl Row {
-    fn property(&mut self, place: &mut usize, name: &str) -> Property {
+impl TicketSeed {
+    fn property(&mut self, cursor: &mut usize, name: &str) -> Property {
         // An absent null shifts the rest by one, so the next few places are tried too.
-        for ahead in 0..4 {
-            if let Some((known, property)) = self.order.get(*place + ahead)
+        for offset in 0..4 {
+            if let Some((known, property)) = self.property_order.get(*cursor + offset)
                 && **known == *name
             {
-                *place += ahead + 1;
+                *cursor += offset + 1;
                 return *property;
             }
         }
         let property = PROPERTIES.get(name).copied().unwrap_or(Property::Unknown);
-        if self.order.len() < 1_000 {
-            self.order.insert(*place, (name.into(), property));
+        if self.property_order.len() < 1_000 {
+            self.property_order.insert(*cursor, (name.into(), property));
         }
-        *place += 1;
+        *cursor += 1;
         property
     }
 }
 
 /// A ticket, or why the row is none.
-pub(super) type Read = Result<Ticket, Oddity>;
+pub(super) type RowResult = Result<Ticket, RejectedValue>;
 
-impl<'de> DeserializeSeed<'de> for Row {
-    type Value = Read;
+impl<'de> DeserializeSeed<'de> for TicketSeed {
+    type Value = RowResult;
 
-    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Read, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<RowResult, D::Error> {
         deserializer.deserialize_any(&mut self)
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Row {
-    type Value = Read;
+impl<'de> DeserializeSeed<'de> for &mut TicketSeed {
+    type Value = RowResult;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Read, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<RowResult, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for &mut Row {
-    type Value = Read;
+impl<'de> Visitor<'de> for &mut TicketSeed {
+    type Value = RowResult;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("a ticket")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut row: A) -> Result<Read, A::Error> {
-        let mut values = vec![Value::Null; COUNT];
-        let mut oddities = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut row: A) -> Result<RowResult, A::Error> {
+        let mut values = vec![AttributeValue::Null; ATTRIBUTE_COUNT];
+        let mut rejected_values = Vec::new();
         let mut deleted = false;
-        let (mut custom_fields, mut fields_unclear) = (None, false);
-        let mut place = 0;
-        while let Some(name) = row.next_key::<Name<'de>>()? {
-            match self.property(&mut place, &name.0) {
+        let (mut custom_fields, mut custom_fields_unreadable) = (None, false);
+        let mut cursor = 0;
+        while let Some(name) = row.next_key::<PropertyName<'de>>()? {
+            match self.property(&mut cursor, &name.0) {
                 Property::Attribute(position) => {
-                    let mut oddity = None;
+                    let mut rejected = None;
                     let kind = ATTRIBUTES[position].kind;
-                    let reading = Reading { kind, oddity: &mut oddity, repaired: &mut self.repaired };
-                    values[position] = row.next_value_seed(reading)?;
-                    oddities.extend(oddity.map(|oddity| (position, oddity)));
+                    let seed = ValueSeed { kind, rejected: &mut rejected, repaired: &mut self.repaired };
+                    values[position] = row.next_value_seed(seed)?;
+                    rejected_values.extend(rejected.map(|rejected| (position, rejected)));
                 }
                 Property::Deleted => deleted = row.next_value::<serde_json::Value>()? == true,
                 Property::CustomFields => {
                     let raw = row.next_value::<&'de RawValue>()?;
-                    custom_fields = CustomFields::read(raw, &mut self.repaired);
+                    custom_fields = CustomFields::parse(raw, &mut self.repaired);
                     // Null is left out elsewhere; anything else that is no list is not understood.
-                    fields_unclear = custom_fields.is_none() && raw.get() != "null";
+                    custom_fields_unreadable = custom_fields.is_none() && raw.get() != "null";
                 }
                 Property::Unknown => {
                     row.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        let Value::Integer(id) = values[UID] else {
-            return Ok(Err(Oddity::new("no usable id", "")));
+        let AttributeValue::Integer(id) = values[UID] else {
+            return Ok(Err(RejectedValue::new("no usable id", "")));
         };
         // A repeated property counts once, as its last value does (`serde_json` maps do the same).
-        oddities.reverse();
-        oddities.sort_by_key(|(position, _)| *position);
-        oddities.dedup_by_key(|(position, _)| *position);
-        oddities.retain(|(position, _)| values[*position] == Value::Null);
-        Ok(Ok(Ticket { id, values: values.into(), oddities, deleted, custom_fields, fields_unclear }))
+        rejected_values.reverse();
+        rejected_values.sort_by_key(|(position, _)| *position);
+        rejected_values.dedup_by_key(|(position, _)| *position);
+        rejected_values.retain(|(position, _)| values[*position] == AttributeValue::Null);
+        Ok(Ok(Ticket {
+            id,
+            values: values.into(),
+            rejected_values,
+            deleted,
+            custom_fields,
+            custom_fields_unreadable,
+        }))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Read, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<RowResult, A::Error> {
         while array.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Err(no_ticket()))
+        Ok(Err(not_a_ticket()))
     }
 
-    fn visit_unit<E>(self) -> Result<Read, E> {
-        Ok(Err(no_ticket()))
+    fn visit_unit<E>(self) -> Result<RowResult, E> {
+        Ok(Err(not_a_ticket()))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Read, E> {
-        Ok(Err(no_ticket()))
+    fn visit_bool<E>(self, _: bool) -> Result<RowResult, E> {
+        Ok(Err(not_a_ticket()))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Read, E> {
-        Ok(Err(no_ticket()))
+    fn visit_i64<E>(self, _: i64) -> Result<RowResult, E> {
+        Ok(Err(not_a_ticket()))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Read, E> {
-        Ok(Err(no_ticket()))
+    fn visit_u64<E>(self, _: u64) -> Result<RowResult, E> {
+        Ok(Err(not_a_ticket()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Read, E> {
-        Ok(Err(no_ticket()))
+    fn visit_f64<E>(self, _: f64) -> Result<RowResult, E> {
+        Ok(Err(not_a_ticket()))
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Read, E> {
-        Ok(Err(no_ticket()))
+    fn visit_str<E>(self, _: &str) -> Result<RowResult, E> {
+        Ok(Err(not_a_ticket()))
     }
 }
 
-fn no_ticket() -> Oddity {
-    Oddity::new("not a ticket", "")
+fn not_a_ticket() -> RejectedValue {
+    RejectedValue::new("not a ticket", "")
 }
 
 /// The name of a property, borrowed where the document spells it without escapes.
-struct Name<'a>(Cow<'a, str>);
+struct PropertyName<'a>(Cow<'a, str>);
 
-impl<'de> serde::Deserialize<'de> for Name<'de> {
+impl<'de> serde::Deserialize<'de> for PropertyName<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Borrowing;
-        impl<'de> Visitor<'de> for Borrowing {
-            type Value = Name<'de>;
+        struct PropertyNameVisitor;
+        impl<'de> Visitor<'de> for PropertyNameVisitor {
+            type Value = PropertyName<'de>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a property name")
             }
 
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Borrowed(name)))
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<PropertyName<'de>, E> {
+                Ok(PropertyName(Cow::Borrowed(name)))
             }
 
-            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
+            fn visit_str<E>(self, name: &str) -> Result<PropertyName<'de>, E> {
+                Ok(PropertyName(Cow::Owned(name.to_owned())))
             }
         }
-        deserializer.deserialize_str(Borrowing)
+        deserializer.deserialize_str(PropertyNameVisitor)
     }
 }

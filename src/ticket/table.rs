@@ -1,7 +1,7 @@
 //! What leaves the copy besides deltas: its tables, as columns and rows of cells.
 
-use super::attribute::{ATTRIBUTES, Kind};
-use super::change::CUSTOM_FIELDS as CUSTOM_FIELDS_COLUMN;
+use super::attribute::{ATTRIBUTES, ValueKind};
+use super::change::CUSTOM_FIELDS_KEY as CUSTOM_FIELDS_COLUMN;
 
 /// A column of an exported file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,12 +9,12 @@ pub struct Column {
     /// Its name.
     pub name: &'static str,
     /// What its values are.
-    pub kind: Kind,
+    pub kind: ValueKind,
 }
 
 /// A table that a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
+pub enum SnapshotTable {
     /// The present tickets.
     Tickets,
     /// The names of the statuses.
@@ -25,52 +25,60 @@ pub enum Table {
     CustomFields,
 }
 
-const fn column(name: &'static str, kind: Kind) -> Column {
+const fn column(name: &'static str, kind: ValueKind) -> Column {
     Column { name, kind }
 }
 
-const STATUSES: [Column; 6] = [
-    column("ID", Kind::Integer),
-    column("NAME", Kind::Text),
-    column("TYPE", Kind::Integer),
-    column("SEQUENCE", Kind::Integer),
-    column("COLOUR", Kind::Text),
-    column("CLOSED", Kind::Boolean),
+const STATUS_COLUMNS: [Column; 6] = [
+    column("ID", ValueKind::Integer),
+    column("NAME", ValueKind::Text),
+    column("TYPE", ValueKind::Integer),
+    column("SEQUENCE", ValueKind::Integer),
+    column("COLOUR", ValueKind::Text),
+    column("CLOSED", ValueKind::Boolean),
 ];
 
-const TICKET_TYPES: [Column; 4] = [
-    column("ID", Kind::Integer),
-    column("NAME", Kind::Text),
-    column("USE", Kind::Text),
-    column("SEQUENCE", Kind::Integer),
+const TICKET_TYPE_COLUMNS: [Column; 4] = [
+    column("ID", ValueKind::Integer),
+    column("NAME", ValueKind::Text),
+    column("USE", ValueKind::Text),
+    column("SEQUENCE", ValueKind::Integer),
 ];
 
-const CUSTOM_FIELDS: [Column; 7] = [
-    column("UID", Kind::Integer),
-    column("FIELD_ID", Kind::Integer),
-    column("NAME", Kind::Text),
-    column("LABEL", Kind::Text),
-    column("TYPE", Kind::Integer),
-    column("VALUE", Kind::Text),
-    column("DISPLAY", Kind::Text),
+const CUSTOM_FIELD_COLUMNS: [Column; 7] = [
+    column("UID", ValueKind::Integer),
+    column("FIELD_ID", ValueKind::Integer),
+    column("NAME", ValueKind::Text),
+    column("LABEL", ValueKind::Text),
+    column("TYPE", ValueKind::Integer),
+    column("VALUE", ValueKind::Text),
+    column("DISPLAY", ValueKind::Text),
 ];
 
 /// What stands before the attributes in a delta.
-const DELTA: [Column; 3] =
-    [column("_seq", Kind::Integer), column("_op", Kind::Text), column("_observed_at", Kind::Text)];
+const DELTA_PREFIX_COLUMNS: [Column; 3] = [
+    column("_seq", ValueKind::Integer),
+    column("_op", ValueKind::Text),
+    column("_observed_at", ValueKind::Text),
+];
 
-impl Table {
+impl SnapshotTable {
     /// All of them.
-    pub const ALL: [Table; 4] = [Table::Tickets, Table::Statuses, Table::TicketTypes, Table::CustomFields];
+    pub const ALL: [SnapshotTable; 4] = [
+        SnapshotTable::Tickets,
+        SnapshotTable::Statuses,
+        SnapshotTable::TicketTypes,
+        SnapshotTable::CustomFields,
+    ];
 
     /// Its name in the database, which is the name of its file too.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Table::Tickets => "tickets",
-            Table::Statuses => "statuses",
-            Table::TicketTypes => "ticket_types",
-            Table::CustomFields => "custom_fields",
+            SnapshotTable::Tickets => "tickets",
+            SnapshotTable::Statuses => "statuses",
+            SnapshotTable::TicketTypes => "ticket_types",
+            SnapshotTable::CustomFields => "custom_fields",
         }
     }
 
@@ -78,10 +86,10 @@ impl Table {
     #[must_use]
     pub fn columns(self) -> Vec<Column> {
         match self {
-            Table::Tickets => attributes().collect(),
-            Table::Statuses => STATUSES.to_vec(),
-            Table::TicketTypes => TICKET_TYPES.to_vec(),
-            Table::CustomFields => CUSTOM_FIELDS.to_vec(),
+            SnapshotTable::Tickets => attribute_columns().collect(),
+            SnapshotTable::Statuses => STATUS_COLUMNS.to_vec(),
+            SnapshotTable::TicketTypes => TICKET_TYPE_COLUMNS.to_vec(),
+            SnapshotTable::CustomFields => CUSTOM_FIELD_COLUMNS.to_vec(),
         }
     }
 }
@@ -89,10 +97,10 @@ impl Table {
 /// The columns of a delta, with the custom fields where they are copied.
 #[must_use]
 pub fn delta_columns(custom_fields: bool) -> Vec<Column> {
-    let fields = custom_fields.then_some(column(CUSTOM_FIELDS_COLUMN, Kind::Text));
-    DELTA.into_iter().chain(attributes()).chain(fields).collect()
+    let fields = custom_fields.then_some(column(CUSTOM_FIELDS_COLUMN, ValueKind::Text));
+    DELTA_PREFIX_COLUMNS.into_iter().chain(attribute_columns()).chain(fields).collect()
 }
 
-fn attributes() -> impl Iterator<Item = Column> {
+fn attribute_columns() -> impl Iterator<Item = Column> {
     ATTRIBUTES.iter().map(|attribute| Column { name: attribute.name, kind: attribute.kind })
 }

@@ -7,18 +7,20 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use chrono::Utc;
-use halosync::scope::{MAPPING, Scope};
-use halosync::store::{Departed, Departure, Fate, Options, Sighting, Store, Told};
-use halosync::ticket::parse::List;
-use halosync::ticket::{Stamp, Value};
-use halosync::watermark::{State, Watermark};
+use halosync::scope::{MAPPING_VERSION, Scope};
+use halosync::store::{
+    CustomFieldsState, ObservedTicket, Removal, RemovalReason, Store, StoreOptions, TxEnd,
+};
+use halosync::ticket::parse::ParsedPage;
+use halosync::ticket::{AttributeValue, Timestamp};
+use halosync::watermark::{Watermark, WatermarkState};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
 
 /// Tickets by number, each with its attributes in the order of their names.
-pub(crate) type Tickets = BTreeMap<i64, Vec<Value>>;
+pub(crate) type Tickets = BTreeMap<i64, Vec<AttributeValue>>;
 
 pub(crate) const SERVER: &str = "http://127.0.0.1:9";
 
@@ -42,8 +44,8 @@ pub(crate) const HOSTILE: [&str; 16] = [
     "\u{FEFF}NULL null None nan",
 ];
 
-pub(crate) fn now() -> Stamp {
-    Stamp::new(Utc::now()).unwrap()
+pub(crate) fn now() -> Timestamp {
+    Timestamp::new(Utc::now()).unwrap()
 }
 
 /// A ticket as the server lists it.
@@ -79,18 +81,18 @@ impl Desk {
                 tenant: String::new(),
                 ticket_types: Vec::new(),
                 custom_fields,
-                mapping: MAPPING,
+                mapping: MAPPING_VERSION,
             },
-            state: State::Following,
+            state: WatermarkState::Incremental,
             covered_until: Some(now()),
             newest_seen: None,
             canary: None,
-            fill_started_at: None,
-            fill_last_id: None,
+            initial_started_at: None,
+            initial_last_id: None,
         };
         let mut store = desk.store();
         store
-            .write(Fate::Commit, |writing| {
+            .write(TxEnd::Commit, |writing| {
                 let run = writing.begin_run("sync", now())?;
                 writing.set_watermark(&mark, Some("counted"), Some(run), now())
             })
@@ -109,7 +111,7 @@ impl Desk {
     }
 
     pub(crate) fn store(&self) -> Store {
-        let options = Options {
+        let options = StoreOptions {
             busy_timeout: Duration::from_secs(10),
             full_text: false,
             index_last_modified: false,
@@ -121,28 +123,31 @@ impl Desk {
     /// Stores rows of the list, as a pass would.
     pub(crate) fn apply(&self, rows: &[Json]) {
         let page = json!({ "record_count": rows.len(), "tickets": rows }).to_string();
-        let tickets = List::read(page.as_bytes()).unwrap().tickets;
+        let tickets = ParsedPage::parse(page.as_bytes()).unwrap().tickets;
         let mut store = self.store();
         let request_no = store.read(|it| it.greatest_seq()).unwrap() + 1;
         let seen: Vec<_> = tickets
             .into_iter()
             .map(|mut ticket| {
-                ticket.name_status(|_| Some("In Progress".into()));
+                ticket.resolve_status_name(|_| Some("In Progress".into()));
                 let shown = ticket.take_custom_fields();
-                let told =
-                    if self.custom_fields { Told::Known(shown.unwrap_or_default()) } else { Told::Off };
-                Sighting { hash: ticket.hash(), ticket, told, request_no }
+                let told = if self.custom_fields {
+                    CustomFieldsState::Provided(shown.unwrap_or_default())
+                } else {
+                    CustomFieldsState::NotSynced
+                };
+                ObservedTicket { hash: ticket.hash(), ticket, custom_fields: told, request_no }
             })
             .collect();
-        store.write(Fate::Commit, |writing| writing.upsert(&seen, 1, now())).unwrap();
+        store.write(TxEnd::Commit, |writing| writing.upsert(&seen, 1, now())).unwrap();
         store.close().unwrap();
     }
 
     pub(crate) fn remove(&self, ids: &[i64]) {
         let departed: Vec<_> =
-            ids.iter().map(|id| Departed { id: *id, reason: Departure::Deleted }).collect();
+            ids.iter().map(|id| Removal { id: *id, reason: RemovalReason::Deleted }).collect();
         let mut store = self.store();
-        store.write(Fate::Commit, |writing| writing.remove(&departed, 1, now())).unwrap();
+        store.write(TxEnd::Commit, |writing| writing.remove(&departed, 1, now())).unwrap();
         store.close().unwrap();
     }
 
@@ -194,10 +199,10 @@ impl Desk {
         let mut tickets = Tickets::new();
         while let Some(row) = rows.next().unwrap() {
             let value = |place| match row.get_ref(place).unwrap() {
-                ValueRef::Null => Value::Null,
-                ValueRef::Integer(number) => Value::Integer(number),
-                ValueRef::Real(number) => Value::Real(number),
-                ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).unwrap()),
+                ValueRef::Null => AttributeValue::Null,
+                ValueRef::Integer(number) => AttributeValue::Integer(number),
+                ValueRef::Real(number) => AttributeValue::Real(number),
+                ValueRef::Text(text) => AttributeValue::Text(String::from_utf8(text.to_vec()).unwrap()),
                 ValueRef::Blob(_) => panic!("a blob in `tickets`"),
             };
             tickets.insert(row.get(id).unwrap(), columns.iter().map(|(place, _)| value(*place)).collect());
@@ -206,7 +211,7 @@ impl Desk {
             let mut fields = self.fields();
             for (id, cells) in &mut tickets {
                 let fields = fields.remove(id).unwrap_or_default();
-                cells.push(Value::Text(Json::Object(fields).to_string()));
+                cells.push(AttributeValue::Text(Json::Object(fields).to_string()));
             }
             assert!(fields.is_empty(), "custom fields of tickets that are not here: {fields:?}");
         }

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use halosync::ticket::Value;
+use halosync::ticket::AttributeValue;
 use serde_json::{Map, Value as Json};
 
 use crate::desk::Tickets;
@@ -141,23 +141,23 @@ fn exact(field: &str, options: &Json) -> String {
 }
 
 /// Whether a field holds what the database does.
-pub(crate) fn is(field: &Field, value: &Value) -> bool {
+pub(crate) fn is(field: &Field, value: &AttributeValue) -> bool {
     match (field, value) {
-        (Field::Csv(None) | Field::Json(Json::Null), Value::Null) => true,
-        (Field::Csv(Some(text)), Value::Integer(number)) => *text == number.to_string(),
-        (Field::Csv(Some(text)), Value::Real(number)) => {
+        (Field::Csv(None) | Field::Json(Json::Null), AttributeValue::Null) => true,
+        (Field::Csv(Some(text)), AttributeValue::Integer(number)) => *text == number.to_string(),
+        (Field::Csv(Some(text)), AttributeValue::Real(number)) => {
             text.parse::<f64>().is_ok_and(|read| read.to_bits() == number.to_bits())
         }
-        (Field::Csv(Some(text)), Value::Text(expected)) => text == expected,
-        (Field::Json(Json::Bool(truth)), Value::Integer(number)) => i64::from(*truth) == *number,
-        (Field::Json(json), Value::Integer(number)) => json.as_i64() == Some(*number),
-        (Field::Json(json), Value::Real(number)) => {
+        (Field::Csv(Some(text)), AttributeValue::Text(expected)) => text == expected,
+        (Field::Json(Json::Bool(truth)), AttributeValue::Integer(number)) => i64::from(*truth) == *number,
+        (Field::Json(json), AttributeValue::Integer(number)) => json.as_i64() == Some(*number),
+        (Field::Json(json), AttributeValue::Real(number)) => {
             json.is_f64() && json.as_f64().is_some_and(|read| read.to_bits() == number.to_bits())
         }
-        (Field::Json(Json::Object(fields)), Value::Text(expected)) => {
+        (Field::Json(Json::Object(fields)), AttributeValue::Text(expected)) => {
             expected.parse::<Json>().is_ok_and(|expected| expected.as_object() == Some(fields))
         }
-        (Field::Json(json), Value::Text(expected)) => json.as_str() == Some(expected),
+        (Field::Json(json), AttributeValue::Text(expected)) => json.as_str() == Some(expected),
         _ => false,
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use halosync::export::{Problem, Verdict, verify};
+use halosync::export::{VerifyProblem, VerifyReport, verify};
 
 use crate::desk::{Desk, files, ticket};
 
@@ -24,7 +24,10 @@ fn made() -> (Desk, BTreeMap<PathBuf, Vec<u8>>) {
 }
 
 /// What is found when `done` was done to a copy of the files.
-fn found(there: &BTreeMap<PathBuf, Vec<u8>>, done: impl FnOnce(&mut BTreeMap<PathBuf, Vec<u8>>)) -> Verdict {
+fn found(
+    there: &BTreeMap<PathBuf, Vec<u8>>,
+    done: impl FnOnce(&mut BTreeMap<PathBuf, Vec<u8>>),
+) -> VerifyReport {
     let mut changed = there.clone();
     done(&mut changed);
     let folder = tempfile::tempdir().unwrap();
@@ -40,7 +43,7 @@ fn found(there: &BTreeMap<PathBuf, Vec<u8>>, done: impl FnOnce(&mut BTreeMap<Pat
     verdict
 }
 
-fn assert_named(verdict: &Verdict, path: &Path, problems: &[Problem], what: &str) {
+fn assert_named(verdict: &VerifyReport, path: &Path, problems: &[VerifyProblem], what: &str) {
     let named = verdict.findings.iter().any(|it| it.path == path && problems.contains(&it.problem));
     assert!(named, "{what}: {} is not named as {problems:?}: {:?}", path.display(), verdict.findings);
 }
@@ -113,14 +116,14 @@ fn every_file_that_is_gone_or_renamed_is_seen() {
         let verdict = found(&files, |files| drop(files.remove(path)));
         // Of a delta without its manifest it is the data that is named.
         let data = packages(&files).into_iter().find(|data| manifest_of(data) == *path);
-        assert_named(&verdict, data.as_ref().unwrap_or(path), &[Problem::Missing], "gone");
+        assert_named(&verdict, data.as_ref().unwrap_or(path), &[VerifyProblem::Missing], "gone");
 
         let other = path.with_file_name(format!("other-{}", path.file_name().unwrap().to_str().unwrap()));
         let verdict = found(&files, |files| {
             let bytes = files.remove(path).unwrap();
             files.insert(other.clone(), bytes);
         });
-        assert_named(&verdict, &other, &[Problem::Foreign], "renamed");
+        assert_named(&verdict, &other, &[VerifyProblem::Foreign], "renamed");
         assert!(1 < verdict.findings.len(), "{verdict:?}");
     }
 }
@@ -140,7 +143,7 @@ fn every_swap_is_seen() {
             let is_manifest = |path: &Path| path.to_str().unwrap().ends_with("manifest.json");
             let both = is_manifest(one) == is_manifest(other) || one.parent() != other.parent();
             for path in [one, other].into_iter().filter(|path| both || is_manifest(path)) {
-                let problems = [Problem::Edited, Problem::Foreign, Problem::Missing];
+                let problems = [VerifyProblem::Edited, VerifyProblem::Foreign, VerifyProblem::Missing];
                 assert_named(&verdict, path, &problems, "swapped");
             }
         }
@@ -155,7 +158,7 @@ fn every_swap_is_seen() {
         }
     });
     for path in [&first, &last] {
-        assert_named(&verdict, &manifest_of(path), &[Problem::Foreign], "packages swapped");
+        assert_named(&verdict, &manifest_of(path), &[VerifyProblem::Foreign], "packages swapped");
     }
 }
 
@@ -170,9 +173,9 @@ fn a_package_that_is_gone_whole_is_a_gap_and_at_the_end_what_was_expected() {
         })
     };
     let verdict = without(&middle);
-    assert_named(&verdict, &manifest_of(&last), &[Problem::Gap], "the middle");
+    assert_named(&verdict, &manifest_of(&last), &[VerifyProblem::Gap], "the middle");
     let range = middle.file_stem().unwrap().to_str().unwrap().split('.').next().unwrap();
-    assert!(verdict.findings[0].what.contains(range), "{verdict:?} does not name {range}");
+    assert!(verdict.findings[0].message.contains(range), "{verdict:?} does not name {range}");
     // The oldest may have aged out; it is told where the chain begins.
     assert_eq!(without(&first).chains[0].from_seq, 2);
 
@@ -183,7 +186,7 @@ fn a_package_that_is_gone_whole_is_a_gap_and_at_the_end_what_was_expected() {
     assert_eq!(verify(&consumer, None).unwrap().findings, []);
     assert_eq!(verify(&consumer, Some(4)).unwrap().findings, []);
     let verdict = verify(&consumer, Some(6)).unwrap();
-    assert_named(&verdict, &consumer, &[Problem::Missing], "the newest");
+    assert_named(&verdict, &consumer, &[VerifyProblem::Missing], "the newest");
     let output = desk.run(&["export", "verify", consumer.to_str().unwrap(), "--expect-to", "6"]);
     assert_eq!(output.status.code(), Some(65));
     assert!(verify(&desk.path("nowhere"), Some(6)).unwrap_err().to_string().contains("no package"));
@@ -193,7 +196,7 @@ fn a_package_that_is_gone_whole_is_a_gap_and_at_the_end_what_was_expected() {
 fn what_is_left_reaches_a_change_or_the_folder_does_not() {
     let (desk, _) = made();
     let (export, last) = (desk.path("export"), desk.last_seq());
-    let problems = |expected| -> Vec<Problem> {
+    let problems = |expected| -> Vec<VerifyProblem> {
         let verdict = verify(&export, Some(expected)).unwrap();
         verdict.findings.iter().map(|finding| finding.problem).collect()
     };
@@ -201,9 +204,9 @@ fn what_is_left_reaches_a_change_or_the_folder_does_not() {
     fs::create_dir(export.join("superseded")).unwrap();
     fs::rename(export.join("deltas"), export.join("superseded/deltas")).unwrap();
     assert_eq!(problems(last), [], "the snapshot reaches it");
-    assert_eq!(problems(last + 1), [Problem::Missing], "the snapshot does not reach it");
+    assert_eq!(problems(last + 1), [VerifyProblem::Missing], "the snapshot does not reach it");
     fs::remove_dir_all(export.join("snapshots")).unwrap();
-    assert_eq!(problems(last), [Problem::Missing], "what is superseded counts for nothing");
+    assert_eq!(problems(last), [VerifyProblem::Missing], "what is superseded counts for nothing");
 }
 
 #[test]
@@ -220,7 +223,7 @@ fn packages_of_others_and_repeated_ones_are_seen() {
         files.extend(again.iter().map(|(name, bytes)| (Path::new("deltas").join(name), bytes.clone())));
     });
     let whole = of("000000000000-000000000006.manifest.json");
-    assert!(verdict.findings.iter().any(|it| it.problem == Problem::Repeat), "{verdict:?}");
+    assert!(verdict.findings.iter().any(|it| it.problem == VerifyProblem::Repeat), "{verdict:?}");
     assert!(!files.contains_key(&whole) && verdict.chains[0].packages == 4);
     let verdict = found(&files, |files| {
         files.retain(|path, _| {
@@ -228,7 +231,7 @@ fn packages_of_others_and_repeated_ones_are_seen() {
         });
         files.extend(other.iter().map(|(name, bytes)| (Path::new("deltas/c").join(name), bytes.clone())));
     });
-    assert_named(&verdict, &whole, &[Problem::Foreign], "another consumer's");
+    assert_named(&verdict, &whole, &[VerifyProblem::Foreign], "another consumer's");
     let verdict = found(&files, |files| drop(files.insert(of("notes.txt"), b"hello".to_vec())));
-    assert_named(&verdict, &of("notes.txt"), &[Problem::Foreign], "a stranger");
+    assert_named(&verdict, &of("notes.txt"), &[VerifyProblem::Foreign], "a stranger");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use halosync::simulator::Edit;
-use halosync::sync::Outcome;
+use halosync::sync::RunOutcome;
 use rstest::rstest;
 
 use crate::desk::{Desk, follows, minutes, texts, virtually};
@@ -36,7 +36,11 @@ fn inc_32_33_and_35_what_came_later_than_the_overlap_is_found_and_counted_by_a_f
         assert!(follows(&desk.good().await));
         minutes(5).await;
         let report = desk.full().await;
-        assert_eq!((report.run.created, report.run.updated), (7, 11), "INC-35: missing and stale");
+        assert_eq!(
+            (report.run_stats.created, report.run_stats.updated),
+            (7, 11),
+            "INC-35: missing and stale"
+        );
         let said = report.warnings.iter().any(|warning| warning.starts_with("18 changes are older than"));
         assert!(said, "INC-33: the lateness is not told: {:?}", report.warnings);
         desk.assert_equal("INC-32");
@@ -293,7 +297,8 @@ fn a_server_clock_that_steps_back_within_the_overlap_leaves_the_mark() {
 fn without_a_date_rows_are_stored_and_the_mark_stays() {
     virtually(async {
         let desk = Desk::new(100, &["date_header=off"]);
-        let warns = |report: &halosync::sync::Report| report.warnings.iter().any(|it| it.contains("`Date`"));
+        let warns =
+            |report: &halosync::sync::RunReport| report.warnings.iter().any(|it| it.contains("`Date`"));
         assert!(warns(&desk.good().await), "a first pass says nothing of it");
         assert_eq!(desk.covered_until(), None);
         desk.assert_equal("first");
@@ -318,7 +323,7 @@ fn a_full_walk_makes_way_for_following_walks() {
     virtually(async {
         let mut desk = Desk::new(400, &["latency_ms=10000"]);
         (desk.settings.parallel_requests, desk.settings.batch_rows) = (1, 20);
-        desk.settings.schedule.follow_every = Duration::from_mins(1);
+        desk.settings.schedule.incremental_every = Duration::from_mins(1);
         desk.good().await;
         minutes(60).await;
         let before = desk.covered_until().unwrap();
@@ -355,7 +360,7 @@ fn spell(desk: &Desk, id: i64, last_update: &str) {
         server.edit(id, Edit::Touch, now);
         let mut row = server.row(id, now).unwrap();
         row["last_update"] = last_update.into();
-        server.set_raw(id, row.to_string());
+        server.set_raw_row(id, row.to_string());
     });
 }
 
@@ -425,7 +430,7 @@ fn inc_53_and_66_an_empty_answer_deletes_nothing(
         let what =
             format!("INC-53: {fault}, both: {both}, full: {full}, {tickets} tickets: {:?}", report.outcome);
         assert_eq!(desk.changes(), changes, "INC-66: {what}");
-        assert_ne!(report.outcome, Outcome::Complete, "{what}");
+        assert_ne!(report.outcome, RunOutcome::Complete, "{what}");
         assert_eq!(desk.covered_until(), mark, "{what}: the mark moved");
         desk.heal();
         minutes(1).await;

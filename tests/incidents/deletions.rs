@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use halosync::simulator::{Edit, Server};
-use halosync::sync::{Outcome, Report, SyncError};
+use halosync::sync::{RunOutcome, RunReport, SyncError};
 use rstest::rstest;
 
 use crate::desk::{Desk, minutes, texts, virtually};
@@ -18,7 +18,7 @@ fn absences(desk: &Desk) -> Vec<String> {
 }
 
 /// A full pass, however it ends.
-async fn full(desk: &Desk) -> Result<Report, SyncError> {
+async fn full(desk: &Desk) -> Result<RunReport, SyncError> {
     minutes(1).await;
     desk.sync_until(desk.by_hand(), std::future::pending()).await
 }
@@ -43,7 +43,7 @@ fn inc_81_a_walk_with_a_page_that_fails_concludes_nothing(#[case] fault: &str) {
         desk.with(|server, now| server.delete(gone, now));
         desk.inject(fault);
         let ended = full(&desk).await;
-        let complete = matches!(&ended, Ok(report) if report.outcome == Outcome::Complete);
+        let complete = matches!(&ended, Ok(report) if report.outcome == RunOutcome::Complete);
         assert!(!complete, "INC-81: {fault}: the pass was complete");
         assert_eq!((tombstones(&desk), absences(&desk)), (vec![], vec![]), "INC-81: {fault}");
         desk.heal();
@@ -128,16 +128,16 @@ fn inc_53_and_85_a_cut_in_the_permissions_trips_the_brake(#[values("403", "404")
         desk.with(|server, _| server.hide(&half));
         for _ in 0..2 {
             let report = full(&desk).await.unwrap();
-            assert_eq!(report.outcome, Outcome::Brake { absent: 50, allowed: 20 });
+            assert_eq!(report.outcome, RunOutcome::DeleteGuard { removals: 50, allowed: 20 });
             assert_eq!(tombstones(&desk), [""; 0]);
             let listed: Vec<_> = half.iter().map(|id| format!("{id} not_asked")).collect();
             assert_eq!(absences(&desk), listed);
             assert_eq!(desk.covered_until(), mark, "the mark is held");
         }
-        let consent = halosync::sync::Settings { accept_deletes: true, ..desk.by_hand() };
+        let consent = halosync::sync::RunSettings { accept_deletes: true, ..desk.by_hand() };
         minutes(1).await;
         let report = desk.sync_until(consent, std::future::pending()).await.unwrap();
-        assert_eq!(report.outcome, Outcome::Complete);
+        assert_eq!(report.outcome, RunOutcome::Complete);
         if hidden == "404" {
             assert_eq!(tombstones(&desk).len(), 50);
         } else {
@@ -148,7 +148,7 @@ fn inc_53_and_85_a_cut_in_the_permissions_trips_the_brake(#[values("403", "404")
         desk.full().await;
         days(3).await;
         desk.full().await;
-        desk.with(|server, _| server.reveal(&half));
+        desk.with(|server, _| server.unhide(&half));
         minutes(1).await;
         desk.full().await;
         desk.assert_equal("the permissions are back");
@@ -174,9 +174,9 @@ fn inc_86_there_is_one_brake_and_one_word_that_lifts_it() {
         desk.turn("hidden_get=404");
         days(30).await;
         let report = full(&desk).await.unwrap();
-        assert_eq!(report.outcome, Outcome::Brake { absent: 60, allowed: 20 });
+        assert_eq!(report.outcome, RunOutcome::DeleteGuard { removals: 60, allowed: 20 });
         assert_eq!(tombstones(&desk), [""; 0]);
-        let consent = halosync::sync::Settings { accept_deletes: true, ..desk.by_hand() };
+        let consent = halosync::sync::RunSettings { accept_deletes: true, ..desk.by_hand() };
         minutes(1).await;
         desk.sync_until(consent, std::future::pending()).await.unwrap();
         assert_eq!(tombstones(&desk).len(), 60);

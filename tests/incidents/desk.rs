@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use halosync::config::{RateLimit, ServerUrl};
-use halosync::halo::{Answer, Ask, Broken, Halo, Terms, Throttle, Transport};
-use halosync::retry::Policy;
-use halosync::scope::{MAPPING, Scope};
-use halosync::simulator::{Endpoint, Fault, PlainList, Server, Settings};
-use halosync::store::{Fate, Options, Store, StoreError, Writing};
-use halosync::sync::{self, Outcome, Pass, Report, SharedStore, SyncError};
-use halosync::ticket::{Stamp, Value};
-use halosync::watermark::{Schedule, Walk, Watermark};
+use halosync::halo::{
+    ClientOptions, HaloClient, HttpRequest, HttpResponse, RateLimiter, Transport, TransportError,
+};
+use halosync::retry::RetryPolicy;
+use halosync::scope::{MAPPING_VERSION, Scope};
+use halosync::simulator::{ApiEndpoint, PlainList, Server, ServerFault, SimulatorSettings};
+use halosync::store::{Store, StoreError, StoreOptions, TxEnd, WriteTx};
+use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
+use halosync::ticket::{AttributeValue, Timestamp};
+use halosync::watermark::{ScanKind, ScanSchedule, Watermark};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
@@ -49,7 +51,7 @@ struct Wire {
 }
 
 impl Wire {
-    async fn exchange(&self, mut ask: Ask) -> Result<Answer, Broken> {
+    async fn exchange(&self, mut ask: HttpRequest) -> Result<HttpResponse, TransportError> {
         if ask.url.path() == "/api/tickets" {
             let number = {
                 let mut lists = self.lists.lock().unwrap();
@@ -72,12 +74,19 @@ impl Wire {
         if let Some(altered) = self.alteration.lock().unwrap().and_then(|alter| alter(&url, &answer.body)) {
             answer.body = altered.into();
         }
-        if *self.body_max.lock().unwrap() < answer.body.len() { Err(Broken::TooLarge) } else { Ok(answer) }
+        if *self.body_max.lock().unwrap() < answer.body.len() {
+            Err(TransportError::TooLarge)
+        } else {
+            Ok(answer)
+        }
     }
 }
 
 impl Transport for Wire {
-    fn send(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send + '_>> {
+    fn send(
+        &self,
+        ask: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>> {
         Box::pin(self.exchange(ask))
     }
 }
@@ -85,7 +94,7 @@ impl Transport for Wire {
 /// A server, a copy of it, and how it is copied.
 pub(crate) struct Desk {
     pub(crate) world: Arc<World>,
-    pub(crate) settings: sync::Settings,
+    pub(crate) settings: sync::RunSettings,
     /// By how much the local clock is ahead of the server's.
     pub(crate) ahead: TimeDelta,
     folder: TempDir,
@@ -96,7 +105,7 @@ pub(crate) struct Desk {
 impl Desk {
     /// To be made inside a runtime whose clock is paused.
     pub(crate) fn new(tickets: u32, knobs: &[&str]) -> Desk {
-        let mut server = Settings { tickets, ..Settings::default() };
+        let mut server = SimulatorSettings { tickets, ..SimulatorSettings::default() };
         for knob in ["details_bytes=60"].iter().chain(knobs) {
             server.knobs.set(knob).unwrap();
         }
@@ -105,11 +114,11 @@ impl Desk {
         let memory = Path::new("/dev/shm");
         let folder =
             if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        let options = Options {
+        let options = StoreOptions {
             busy_timeout: Duration::from_secs(5),
             full_text: false,
             index_last_modified: false,
-            now: Stamp::new(began).unwrap(),
+            now: Timestamp::new(began).unwrap(),
         };
         let store = SharedStore::new(Store::open(&folder.path().join("halosync.db"), &options).unwrap());
         let wire = Wire {
@@ -121,23 +130,23 @@ impl Desk {
             strangeness: Mutex::default(),
             body_max: Mutex::new(64 << 20),
         };
-        let settings = sync::Settings {
+        let settings = sync::RunSettings {
             scope: Scope {
                 server: "http://127.0.0.1".into(),
                 tenant: String::new(),
                 ticket_types: Vec::new(),
                 custom_fields: false,
-                mapping: MAPPING,
+                mapping: MAPPING_VERSION,
             },
             ticket_types: Vec::new(),
             page_size: 10,
             parallel_requests: 4,
-            requests_a_window: 300,
-            schedule: Schedule {
-                full: false,
+            requests_per_window: 300,
+            schedule: ScanSchedule {
+                full_requested: false,
                 full_every: None,
                 overlap: TimeDelta::minutes(10),
-                follow_every: Duration::from_mins(5),
+                incremental_every: Duration::from_mins(5),
             },
             accept_shortfall: 0,
             batch_rows: sync::BATCH_ROWS,
@@ -160,11 +169,11 @@ impl Desk {
     }
 
     pub(crate) fn inject(&self, fault: &str) {
-        self.with(|server, _| server.inject(Fault::read(fault).unwrap()));
+        self.with(|server, _| server.inject(ServerFault::parse(fault).unwrap()));
     }
 
     pub(crate) fn heal(&self) {
-        self.with(|server, _| server.heal());
+        self.with(|server, _| server.clear_faults());
     }
 
     /// All tickets that the agent may see, whatever a plain list shows.
@@ -209,7 +218,7 @@ impl Desk {
 
     /// List requests since then.
     pub(crate) fn lists(&self) -> u64 {
-        self.with(|server, _| server.log().lists())
+        self.with(|server, _| server.log().list_count())
     }
 
     /// The parameters of these list requests.
@@ -234,40 +243,40 @@ impl Desk {
     /// A pass in a process of its own that ends with `stop`.
     pub(crate) async fn sync_until(
         &self,
-        settings: sync::Settings,
+        settings: sync::RunSettings,
         stop: impl Future<Output = ()>,
-    ) -> Result<Report, SyncError> {
-        let terms = Terms {
+    ) -> Result<RunReport, SyncError> {
+        let terms = ClientOptions {
             server: ServerUrl::parse("http://127.0.0.1").unwrap(),
             tenant: None,
             auth_url: None,
             client_id: "halosync-demo".into(),
             client_secret: "demo-secret".to_owned().into(),
             scope: "read:tickets".into(),
-            retry: Policy {
+            retry: RetryPolicy {
                 max_retries: 5,
                 rate_limit_wait: Duration::from_mins(1),
-                patience: Duration::MAX,
+                max_wait: Duration::MAX,
             },
         };
         let limit = RateLimit { requests: 1_000_000, window: Duration::from_secs(1) };
-        let halo = Halo::new(Arc::clone(&self.wire) as _, Throttle::new(limit, 0), terms, || 0.5);
+        let halo = HaloClient::new(Arc::clone(&self.wire) as _, RateLimiter::new(limit, 0), terms, || 0.5);
         let (world, ahead) = (Arc::clone(&self.world), self.ahead);
-        let wall: sync::Wall = Arc::new(move || Stamp::new(world.now() + ahead).unwrap());
-        Pass::run(Arc::new(halo), self.store.clone(), settings, wall, Arc::new(()), stop).await
+        let wall: sync::Clock = Arc::new(move || Timestamp::new(world.now() + ahead).unwrap());
+        RunContext::run(Arc::new(halo), self.store.clone(), settings, wall, Arc::new(()), stop).await
     }
 
-    pub(crate) async fn sync(&self) -> Result<Report, SyncError> {
+    pub(crate) async fn sync(&self) -> Result<RunReport, SyncError> {
         self.sync_until(self.settings.clone(), std::future::pending()).await
     }
 
     /// A pass that is to end well.
-    pub(crate) async fn good(&self) -> Report {
+    pub(crate) async fn good(&self) -> RunReport {
         complete(self.sync().await)
     }
 
     /// A full one that is to end well.
-    pub(crate) async fn full(&self) -> Report {
+    pub(crate) async fn full(&self) -> RunReport {
         complete(self.sync_until(self.by_hand(), std::future::pending()).await)
     }
 
@@ -279,13 +288,13 @@ impl Desk {
     }
 
     /// The settings of a pass that reads everything.
-    pub(crate) fn by_hand(&self) -> sync::Settings {
-        let schedule = Schedule { full: true, ..self.settings.schedule };
-        sync::Settings { schedule, ..self.settings.clone() }
+    pub(crate) fn by_hand(&self) -> sync::RunSettings {
+        let schedule = ScanSchedule { full_requested: true, ..self.settings.schedule };
+        sync::RunSettings { schedule, ..self.settings.clone() }
     }
 
     /// A pass that is stopped when it asks for the list for the `number`-th time since the last [`Desk::forget`].
-    pub(crate) async fn stopped(&self, settings: sync::Settings, number: u64) {
+    pub(crate) async fn stopped(&self, settings: sync::RunSettings, number: u64) {
         let reached = Arc::new(Notify::new());
         let reach = Arc::clone(&reached);
         self.before_list(number, move |_, _| reach.notify_one());
@@ -299,13 +308,13 @@ impl Desk {
         self.store.lock().read(|snapshot| snapshot.watermark()).unwrap()
     }
 
-    pub(crate) fn covered_until(&self) -> Option<Stamp> {
+    pub(crate) fn covered_until(&self) -> Option<Timestamp> {
         self.mark().and_then(|mark| mark.covered_until)
     }
 
     /// Writes into the database behind the agent's back.
-    pub(crate) fn write(&self, work: impl FnOnce(&Writing<'_>) -> Result<(), StoreError>) {
-        self.store.lock().write(Fate::Commit, work).unwrap();
+    pub(crate) fn write(&self, work: impl FnOnce(&WriteTx<'_>) -> Result<(), StoreError>) {
+        self.store.lock().write(TxEnd::Commit, work).unwrap();
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -383,7 +392,7 @@ impl Desk {
 
     /// Requests since then for single tickets.
     pub(crate) fn singles(&self) -> u64 {
-        self.with(|server, _| server.log().count(Endpoint::Ticket))
+        self.with(|server, _| server.log().count(ApiEndpoint::Ticket))
     }
 
     fn there(&self) -> Tickets {
@@ -408,15 +417,15 @@ impl Desk {
     }
 }
 
-fn complete(ended: Result<Report, SyncError>) -> Report {
+fn complete(ended: Result<RunReport, SyncError>) -> RunReport {
     let report = ended.unwrap();
-    assert_eq!(report.outcome, Outcome::Complete);
+    assert_eq!(report.outcome, RunOutcome::Complete);
     report
 }
 
 /// Whether a pass followed the changes.
-pub(crate) fn follows(report: &Report) -> bool {
-    matches!(report.walk, Walk::Following { .. })
+pub(crate) fn follows(report: &RunReport) -> bool {
+    matches!(report.scan_kind, ScanKind::Incremental { .. })
 }
 
 fn all_ids(server: &mut Server) -> Vec<i64> {
@@ -439,12 +448,12 @@ pub(crate) fn texts(database: &Path, sql: &str) -> Vec<String> {
     rows.collect::<Result<_, _>>().unwrap()
 }
 
-fn value(value: ValueRef<'_>) -> Value {
+fn value(value: ValueRef<'_>) -> AttributeValue {
     match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).unwrap()),
+        ValueRef::Null => AttributeValue::Null,
+        ValueRef::Integer(number) => AttributeValue::Integer(number),
+        ValueRef::Real(number) => AttributeValue::Real(number),
+        ValueRef::Text(text) => AttributeValue::Text(String::from_utf8(text.to_vec()).unwrap()),
         ValueRef::Blob(_) => panic!("a blob"),
     }
 }

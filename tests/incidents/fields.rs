@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halosync::simulator::{Edit, Endpoint};
+use halosync::simulator::{ApiEndpoint, Edit};
 use halosync::sync::SyncError;
 use rstest::rstest;
 use serde_json::json;
@@ -22,7 +22,7 @@ fn debts(desk: &Desk) -> Vec<String> {
 
 fn type_into(desk: &Desk, id: i64, field: i64, text: &str) {
     desk.with(|server, now| {
-        server.edit(id, Edit::Custom { field, value: json!(text), display: text.to_owned() }, now);
+        server.edit(id, Edit::CustomField { field, value: json!(text), display: text.to_owned() }, now);
     });
 }
 
@@ -95,7 +95,7 @@ fn tickets_that_hold_nothing_and_of_which_the_list_says_nothing_are_not_asked_fo
                 .iter()
                 .flat_map(|id| [120, 121, 122, 123, 124, 125, 126, 127, 131].map(|it| (*id, it)))
             {
-                server.edit(id, Edit::Custom { field, value: json!(""), display: String::new() }, now);
+                server.edit(id, Edit::CustomField { field, value: json!(""), display: String::new() }, now);
             }
         });
         minutes(60).await;
@@ -109,7 +109,11 @@ fn tickets_that_hold_nothing_and_of_which_the_list_says_nothing_are_not_asked_fo
         minutes(1).await;
         desk.good().await;
         desk.with(|server, now| {
-            server.edit(ids[10], Edit::Custom { field: 121, value: json!(""), display: String::new() }, now);
+            server.edit(
+                ids[10],
+                Edit::CustomField { field: 121, value: json!(""), display: String::new() },
+                now,
+            );
         });
         minutes(1).await;
         desk.forget();
@@ -151,7 +155,7 @@ fn a_query_that_would_be_too_long_is_split_and_every_field_arrives(
         // One changes between the parts of its page: what it holds is asked for alone.
         let changing = ids[14];
         desk.before_list(6, move |server, now| {
-            let edit = Edit::Custom { field: 1_399, value: json!("late"), display: "late".into() };
+            let edit = Edit::CustomField { field: 1_399, value: json!("late"), display: "late".into() };
             server.edit(changing, edit, now);
         });
         desk.good().await;
@@ -210,7 +214,7 @@ fn custom_fields_are_switched_on_and_off_and_the_log_tells_both() {
         desk.settings.scope.custom_fields = true;
         desk.forget();
         assert!(!follows(&desk.good().await), "switched on again, it followed");
-        let defined = desk.with(|server, _| server.log().count(Endpoint::FieldInfo));
+        let defined = desk.with(|server, _| server.log().count(ApiEndpoint::FieldInfo));
         assert_eq!(defined, 1, "how often the definitions were asked for");
         desk.assert_equal("switched on again");
     });
@@ -255,7 +259,7 @@ fn debts_that_failed_take_a_quarter_of_a_window_and_fresh_ones_as_much_as_they_n
         desk.good().await;
         assert_eq!(desk.number("SELECT COUNT(*) FROM debts WHERE attempts = 1"), 100);
         desk.heal();
-        desk.settings.requests_a_window = 100;
+        desk.settings.requests_per_window = 100;
         for left in [75, 50] {
             minutes(60).await;
             desk.forget();
@@ -306,7 +310,7 @@ fn a_debt_of_a_ticket_that_vanishes_is_owed_again_when_it_returns() {
         minutes(60).await;
         desk.good().await;
         assert_eq!(desk.number("SELECT COUNT(*) FROM absences"), 1, "a following pass concludes nothing");
-        desk.with(|server, _| server.reveal(&[id]));
+        desk.with(|server, _| server.unhide(&[id]));
         minutes(1).await;
         desk.full().await;
         assert_eq!((debts(&desk), desk.texts(absent)), (vec![], vec![]));
@@ -339,7 +343,7 @@ fn a_pass_that_is_stopped_while_it_reads_details_owes_the_rest() {
         // When the second batch is under way: 15 were compared, twice because they seemed wrong, and 16 make a batch.
         let world = std::sync::Arc::clone(&desk.world);
         let stop = async move {
-            while world.with(|server, _| server.log().count(Endpoint::Ticket)) < 2 * 15 + 16 + 5 {
+            while world.with(|server, _| server.log().count(ApiEndpoint::Ticket)) < 2 * 15 + 16 + 5 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };

@@ -1,8 +1,8 @@
 //! Lists that change while they are read, and pages that end too early or not at all (incidents 19 to 31).
 
-use halosync::simulator::{Edit, Endpoint};
-use halosync::sync::{Outcome, SyncError};
-use halosync::watermark::Walk;
+use halosync::simulator::{ApiEndpoint, Edit};
+use halosync::sync::{RunOutcome, SyncError};
+use halosync::watermark::ScanKind;
 use rstest::rstest;
 use url::Url;
 
@@ -37,7 +37,7 @@ fn inc_19_20b_and_37_a_list_in_another_order_hides_nothing(
         }
         let what = format!("INC-19: order {order}, {lanes} lanes, busy: {busy}");
         let mut passes = 1;
-        while desk.sync().await.unwrap().outcome != Outcome::Complete {
+        while desk.sync().await.unwrap().outcome != RunOutcome::Complete {
             assert_eq!(desk.covered_until(), None, "{what}: the watermark moved after pass {passes}");
             passes += 1;
             minutes(1).await;
@@ -66,7 +66,7 @@ fn inc_20_nothing_is_asked_for_between_the_pages_of_a_walk() {
         desk.forget();
         desk.good().await;
         let others = desk.with(|server, _| {
-            let entries = server.log().entries().filter(|entry| entry.endpoint != Endpoint::List);
+            let entries = server.log().entries().filter(|entry| entry.endpoint != ApiEndpoint::List);
             entries.map(|entry| entry.path.clone()).collect::<Vec<_>>()
         });
         assert!(
@@ -131,7 +131,7 @@ fn inc_22_and_23_the_same_page_twice_is_neither_an_end_nor_a_loop() {
         let desk = Desk::new(100, &[]);
         desk.divert(page_one);
         let report = desk.sync().await.unwrap();
-        assert!(matches!(report.outcome, Outcome::Incomplete(_)), "INC-23: {:?}", report.outcome);
+        assert!(matches!(report.outcome, RunOutcome::Incomplete(_)), "INC-23: {:?}", report.outcome);
         assert!(desk.lists() < 30, "INC-23: {} list requests", desk.lists());
         assert_eq!(desk.covered_until(), None, "INC-23: the watermark moved");
         let asked = desk.asked();
@@ -200,7 +200,11 @@ fn a_list_that_is_cut_is_never_complete_and_nothing_leaves(#[case] fault: &str) 
             let what = format!("{fault}, {kind} pass");
             match ended {
                 Ok(report) => {
-                    assert!(matches!(report.outcome, Outcome::Incomplete(_)), "{what}: {:?}", report.outcome);
+                    assert!(
+                        matches!(report.outcome, RunOutcome::Incomplete(_)),
+                        "{what}: {:?}",
+                        report.outcome
+                    );
                 }
                 Err(error) => assert!(matches!(error, SyncError::Halo(_)), "{what}: {error}"),
             }
@@ -257,13 +261,13 @@ fn inc_31_rows_that_come_twice_count_once(#[values(1, 3, 9)] rows: u32, #[values
         desk.inject(&format!("list@every{every}x4:repeat={rows}"));
         let report = desk.sync().await.unwrap();
         let what = format!("INC-31: {rows} rows twice on each page {every}: {:?}", report.outcome);
-        if report.outcome != Outcome::Complete {
+        if report.outcome != RunOutcome::Complete {
             assert_eq!(desk.covered_until(), None, "{what}");
             desk.heal();
             desk.good().await;
         }
         desk.assert_equal(&what);
-        assert!(matches!(report.walk, Walk::Full), "{what}");
+        assert!(matches!(report.scan_kind, ScanKind::Full), "{what}");
         minutes(1).await;
         assert!(
             follows(&desk.good().await) || desk.number("SELECT MAX(resumed OR count_fell) FROM walks") == 1,

@@ -9,7 +9,7 @@ use crate::desk::{Desk, follows, minutes, virtually};
 const BROKEN: &str = r#"{"id":1,"summary":"#;
 
 fn poison(desk: &Desk, id: i64) {
-    desk.with(|server, _| server.set_raw(id, BROKEN.to_owned()));
+    desk.with(|server, _| server.set_raw_row(id, BROKEN.to_owned()));
 }
 
 fn ids_here(desk: &Desk) -> Vec<i64> {
@@ -132,7 +132,7 @@ fn a_web_page_is_never_read_in_parts() {
             assert_eq!(sizes(&desk), ["10"], "{fault}");
             let error = desk.texts("SELECT error FROM runs").concat();
             assert!(!error.is_empty(), "{fault}: nothing is said of why");
-            desk.with(|server: &mut Server, _| server.heal());
+            desk.with(|server: &mut Server, _| server.clear_faults());
             desk.good().await;
             desk.assert_equal(fault);
         });

@@ -1,8 +1,8 @@
 //! What is copied changes between two starts of the agent; and what the server calls its statuses and types.
 
-use halosync::simulator::{Edit, Endpoint};
-use halosync::sync::{Outcome, SyncError};
-use halosync::ticket::Stamp;
+use halosync::simulator::{ApiEndpoint, Edit};
+use halosync::sync::{RunOutcome, SyncError};
+use halosync::ticket::Timestamp;
 
 use crate::desk::{Desk, follows, minutes, virtually};
 
@@ -101,9 +101,9 @@ fn a_copy_made_under_another_mapping_is_filled_again_and_unchanged_tickets_stay_
         desk.good().await;
         let changes = desk.changes();
         desk.write(|writing| {
-            let mut mark = writing.snapshot().watermark()?.unwrap();
+            let mut mark = writing.as_read_tx().watermark()?.unwrap();
             mark.scope.mapping = 0;
-            writing.set_watermark(&mark, None, None, Stamp::from_spelled("2026-11-22T12:00:00.000Z").unwrap())
+            writing.set_watermark(&mark, None, None, Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap())
         });
         minutes(30).await;
         assert!(!follows(&desk.good().await), "it followed under another mapping");
@@ -119,7 +119,7 @@ fn names_are_asked_for_daily_and_for_an_unknown_number_hourly_at_most() {
         let asked = |desk: &Desk| {
             desk.with(|server, _| {
                 let count = |endpoint| server.log().count(endpoint);
-                (count(Endpoint::Status), count(Endpoint::TicketType))
+                (count(ApiEndpoint::Status), count(ApiEndpoint::TicketType))
             })
         };
         // Both lists are forbidden at first: the numbers of every row are unknown.
@@ -202,7 +202,7 @@ fn tickets_that_are_of_another_type_all_at_once_trip_the_brake() {
         desk.with(|server, now| ids.iter().for_each(|id| server.edit(*id, Edit::TicketType(3), now)));
         minutes(60).await;
         let braked = desk.sync_until(desk.by_hand(), std::future::pending()).await.unwrap();
-        assert!(matches!(braked.outcome, Outcome::Brake { .. }), "{braked:?}");
+        assert!(matches!(braked.outcome, RunOutcome::DeleteGuard { .. }), "{braked:?}");
         assert_eq!(desk.number("SELECT COUNT(*) FROM changes WHERE op = 'd'"), 0);
         desk.settings.accept_deletes = true;
         desk.full().await;

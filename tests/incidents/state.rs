@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use halosync::simulator::{Application, Edit};
-use halosync::sync::Outcome;
+use halosync::sync::RunOutcome;
 use rstest::rstest;
 use url::Url;
 
@@ -44,7 +44,7 @@ fn inc_42_56_62_and_65_a_pass_that_ends_early_leaves_the_mark_behind_the_data(
             assert_eq!(desk.covered_until(), before, "{what}: the mark moved");
             minutes(1).await;
             let ended = desk.sync_until(settings, std::future::pending()).await.unwrap();
-            assert_eq!(ended.outcome, Outcome::Complete, "{what}");
+            assert_eq!(ended.outcome, RunOutcome::Complete, "{what}");
             desk.assert_equal(&what);
             let records = desk.changes();
             let changed = if kind == "first" { 100 } else { 165 };
@@ -133,7 +133,11 @@ fn inc_66_and_77_a_full_walk_over_unchanged_tickets_writes_no_row() {
             // The age of every ticket has moved.
             minutes(24 * 60).await;
             let report = desk.full().await;
-            assert_eq!((report.run.created, report.run.updated, report.run.deleted), (0, 0, 0), "INC-66");
+            assert_eq!(
+                (report.run_stats.created, report.run_stats.updated, report.run_stats.deleted),
+                (0, 0, 0),
+                "INC-66"
+            );
             assert_eq!(desk.changes(), changes, "INC-77");
         }
     });
@@ -246,7 +250,7 @@ fn inc_78_tickets_that_vanish_from_the_list_alone_stay_here(#[values(10, 200)] t
         let listed = desk.number("SELECT COUNT(*) FROM absences");
         assert_eq!(
             0 < listed,
-            report.outcome != Outcome::Complete,
+            report.outcome != RunOutcome::Complete,
             "INC-78: {listed} absences: {:?}",
             report.outcome
         );

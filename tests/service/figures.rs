@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use chrono::Utc;
-use halosync::simulator::{Fault, Settings, Simulator};
+use halosync::simulator::{ServerFault, Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
 use super::agent::Agent;
@@ -99,7 +99,7 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
     fs::write(agent.path("agent.toml"), agent_text.replace("max_retries = 0", "max_retries = 1")).unwrap();
     let mut daemon = Daemon::start(&agent);
     daemon.logged("complete: full walk");
-    simulator.with(|server| server.inject(Fault::read("list:status=503").unwrap()));
+    simulator.with(|server| server.inject(ServerFault::parse("list:status=503").unwrap()));
     daemon.logged("the pass was not complete: the server answers 503");
     let (_, before) = get(&metrics, "/metrics");
     daemon.logged("4 passes in a row");
@@ -116,8 +116,8 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
     );
 
     simulator.with(|server| {
-        server.heal();
-        server.inject(Fault::read("list@x1:throttle=1").unwrap());
+        server.clear_faults();
+        server.inject(ServerFault::parse("list@x1:throttle=1").unwrap());
     });
     daemon.logged("the server asks to wait: 1 s");
     daemon.logged("recovered after");
@@ -127,7 +127,7 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
     assert!(metric(&after, success) < metric(&text, success));
 
     // Without an answer there is no status; a pass that is not complete is no success either.
-    simulator.with(|server| server.inject(Fault::read("list@x2:reset").unwrap()));
+    simulator.with(|server| server.inject(ServerFault::parse("list@x2:reset").unwrap()));
     daemon.logged("the pass was not complete: cannot reach");
     daemon.logged("recovered after");
     let (_, text) = get(&metrics, "/metrics");
@@ -151,7 +151,7 @@ async fn a_copy_is_ready_when_it_was_complete_a_short_while_ago() {
     assert_eq!(get(&metrics, "/healthz").0, 200, "an outage of the server is none of the service");
 
     let listen = server.parse().unwrap();
-    let settings = Settings { listen, ..super::settings(250) };
+    let settings = SimulatorSettings { listen, ..super::settings(250) };
     let simulator = Simulator::start(settings).await.unwrap();
     daemon.logged("recovered after");
     let (status, text) = get(&metrics, "/readyz");

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use chrono::Utc;
-use halosync::simulator::{Application, Settings, Simulator};
+use halosync::simulator::{Application, Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
 use super::agent::Agent;
@@ -24,9 +24,9 @@ fn number(agent: &Agent, sql: &str) -> i64 {
     agent.database().query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-async fn serve_at(address: &str, settings: Settings) -> Simulator {
+async fn serve_at(address: &str, settings: SimulatorSettings) -> Simulator {
     let listen: SocketAddr = address.parse().unwrap();
-    Simulator::start(Settings { listen, ..settings }).await.unwrap()
+    Simulator::start(SimulatorSettings { listen, ..settings }).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

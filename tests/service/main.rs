@@ -16,15 +16,15 @@ mod secrets;
 mod watchdog;
 
 use agent::{CLIENT_ID, CLIENT_SECRET};
-use halosync::simulator::{Settings, Simulator};
+use halosync::simulator::{Simulator, SimulatorSettings};
 
 /// The settings of a simulated server that knows the agent of these tests.
-fn settings(tickets: u32) -> Settings {
-    Settings {
+fn settings(tickets: u32) -> SimulatorSettings {
+    SimulatorSettings {
         tickets,
         client_id: CLIENT_ID.into(),
         client_secret: CLIENT_SECRET.into(),
-        ..Settings::default()
+        ..SimulatorSettings::default()
     }
 }
 

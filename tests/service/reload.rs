@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use halosync::simulator::{Settings, Simulator};
+use halosync::simulator::{Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
 use super::agent::Agent;
@@ -120,14 +120,14 @@ async fn settings_that_come_in_the_middle_of_a_pass_wait_for_its_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_was_changed_where_it_is_kept_is_found_without_being_told() {
     let address = free_address();
-    let at = |settings: Settings| Settings { listen: address.parse().unwrap(), ..settings };
+    let at = |settings: SimulatorSettings| SimulatorSettings { listen: address.parse().unwrap(), ..settings };
     let simulator = Simulator::start(at(settings(250))).await.unwrap();
     let agent = Agent::of(&simulator.url(), QUICK);
     let mut daemon = Daemon::start(&agent);
     daemon.logged("complete: full walk");
     simulator.stop().await;
     fs::write(agent.path("client-secret"), "another-secret\n").unwrap();
-    let changed = Settings { client_secret: "another-secret".into(), ..settings(250) };
+    let changed = SimulatorSettings { client_secret: "another-secret".into(), ..settings(250) };
     let _simulator = Simulator::start(at(changed)).await.unwrap();
     daemon.logged("the secret was changed: using the new one");
     daemon.logged("complete: following walk");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use chrono::Utc;
-use halosync::simulator::{Edit, Fault, Simulator};
+use halosync::simulator::{Edit, ServerFault, Simulator};
 use rustix::process::Signal;
 
 use super::agent::{Agent, CLIENT_SECRET};
@@ -140,10 +140,10 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
         for fault in
             ["list@x1:status=500", "list@x1:html", "list@x1:redirect=307", "list@x1:reset", "list@x1:expire"]
         {
-            simulator.with(|server| server.inject(Fault::read(fault).unwrap()));
+            simulator.with(|server| server.inject(ServerFault::parse(fault).unwrap()));
             daemon.sync_now();
         }
-        simulator.with(|server| server.inject(Fault::read("token@x1:status=400").unwrap()));
+        simulator.with(|server| server.inject(ServerFault::parse("token@x1:status=400").unwrap()));
         simulator.with(|server| server.revoke_tokens());
         daemon.logged("was not complete");
         daemon.logged("recovered after");
@@ -202,7 +202,8 @@ async fn the_words_of_a_ticket_are_in_no_log_above_debug() {
         let id = server.ids()[0];
         server.edit(id, Edit::Summary("canary-summary".into()), Utc::now());
         let broken = server.ids()[1];
-        server.set_raw(broken, format!("{{\"id\":{broken},\"summary\":7,\"details\":\"canary-details\"}}"));
+        server
+            .set_raw_row(broken, format!("{{\"id\":{broken},\"summary\":7,\"details\":\"canary-details\"}}"));
     });
     let mut daemon = Daemon::start_with(&agent, &["-v"], |_| {});
     daemon.logged("complete:");

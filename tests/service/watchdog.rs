@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halosync::simulator::Fault;
+use halosync::simulator::ServerFault;
 use rustix::process::Signal;
 
 use super::agent::Agent;
@@ -64,7 +64,7 @@ async fn a_server_that_makes_it_wait_is_no_reason_to_miss_the_watchdog() {
     let agent = Agent::of(&simulator.url(), &RARE.replace("max_retries = 0", "max_retries = 9"));
     let mut daemon = start(&agent);
     daemon.logged("complete: full walk");
-    simulator.with(|server| server.inject(Fault::read("list:throttle=600").unwrap()));
+    simulator.with(|server| server.inject(ServerFault::parse("list:throttle=600").unwrap()));
     daemon.signal(Signal::USR1);
     daemon.logged("the server asks to wait: 600 s");
     for _ in 0..8 {

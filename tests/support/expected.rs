@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use halosync::ticket::{ATTRIBUTES, Value};
+use halosync::ticket::{ATTRIBUTES, AttributeValue};
 
 /// One line: what an attribute of a ticket must hold.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub(crate) struct Expected {
     pub(crate) uid: i64,
     /// The place of the attribute in [`ATTRIBUTES`].
     pub(crate) position: usize,
-    pub(crate) value: Value,
+    pub(crate) value: AttributeValue,
     /// Whether the value is reported; `None` where the file has no such column.
     pub(crate) rejected: Option<bool>,
 }
@@ -44,14 +44,14 @@ pub(crate) fn expected(page: &str) -> Vec<Expected> {
         .collect()
 }
 
-fn value(cell: &str) -> Value {
+fn value(cell: &str) -> AttributeValue {
     if cell == "NULL" {
-        Value::Null
+        AttributeValue::Null
     } else if cell.starts_with('"') {
-        Value::Text(serde_json::from_str(cell).expect("a JSON string"))
+        AttributeValue::Text(serde_json::from_str(cell).expect("a JSON string"))
     } else if cell.contains('.') {
-        Value::Real(cell.parse().expect("a real number"))
+        AttributeValue::Real(cell.parse().expect("a real number"))
     } else {
-        Value::Integer(cell.parse().expect("an integer"))
+        AttributeValue::Integer(cell.parse().expect("an integer"))
     }
 }

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use halosync::ticket::Value;
+use halosync::ticket::AttributeValue;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde_json::{Map, Value as Json};
 
-type Row = BTreeMap<String, Value>;
+type Row = BTreeMap<String, AttributeValue>;
 
 /// What is wrong with the numbers of the records or with what they say; empty where all is well.
 pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
@@ -68,10 +68,12 @@ fn present(database: &Connection) -> BTreeMap<i64, Row> {
     while let Some(row) = found.next().expect("a row") {
         let values = names.iter().enumerate().map(|(place, name)| {
             let value = match row.get_ref(place).expect("a value") {
-                ValueRef::Null => Value::Null,
-                ValueRef::Integer(number) => Value::Integer(number),
-                ValueRef::Real(number) => Value::Real(number),
-                ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
+                ValueRef::Null => AttributeValue::Null,
+                ValueRef::Integer(number) => AttributeValue::Integer(number),
+                ValueRef::Real(number) => AttributeValue::Real(number),
+                ValueRef::Text(text) => {
+                    AttributeValue::Text(String::from_utf8(text.to_vec()).expect("UTF-8"))
+                }
                 ValueRef::Blob(_) => panic!("a blob"),
             };
             (name.clone(), value)
@@ -96,14 +98,15 @@ fn take_back(row: &mut Row, changed: &Map<String, Json>) -> Result<(), &'static 
     Ok(())
 }
 
-fn of_json(value: &Json) -> Value {
+fn of_json(value: &Json) -> AttributeValue {
     match value {
-        Json::Null => Value::Null,
-        Json::Bool(truth) => Value::Integer((*truth).into()),
-        Json::Number(number) => {
-            number.as_i64().map_or_else(|| Value::Real(number.as_f64().expect("a number")), Value::Integer)
-        }
-        Json::String(text) => Value::Text(text.clone()),
+        Json::Null => AttributeValue::Null,
+        Json::Bool(truth) => AttributeValue::Integer((*truth).into()),
+        Json::Number(number) => number.as_i64().map_or_else(
+            || AttributeValue::Real(number.as_f64().expect("a number")),
+            AttributeValue::Integer,
+        ),
+        Json::String(text) => AttributeValue::Text(text.clone()),
         other => panic!("no value of an attribute: {other}"),
     }
 }

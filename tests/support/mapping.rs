@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use chrono::DateTime;
-use halosync::simulator::{Request, Server, Settings};
-use halosync::ticket::Value;
+use halosync::simulator::{ApiRequest, Server, SimulatorSettings};
+use halosync::ticket::AttributeValue;
 use serde_json::Value as Json;
 
 /// Tickets by number, each with its attributes in the order of [`columns`].
-pub(crate) type Tickets = BTreeMap<i64, Vec<Value>>;
+pub(crate) type Tickets = BTreeMap<i64, Vec<AttributeValue>>;
 
 /// The names of the statuses by number.
 pub(crate) type Names = BTreeMap<i64, String>;
@@ -39,47 +39,49 @@ pub(crate) fn columns() -> impl Iterator<Item = &'static str> {
 }
 
 /// The attributes of a row.
-pub(crate) fn expected(row: &Json, names: &Names) -> Vec<Value> {
+pub(crate) fn expected(row: &Json, names: &Names) -> Vec<AttributeValue> {
     let value = |line: &Line| {
         let value = row.get(line.field).unwrap_or(&Json::Null);
         if line.attribute == "STATUS" {
             let number = value.as_i64().expect("a status");
-            return Value::Text(names.get(&number).cloned().unwrap_or_else(|| number.to_string()));
+            return AttributeValue::Text(names.get(&number).cloned().unwrap_or_else(|| number.to_string()));
         }
         of_kind(line.kind, value)
     };
     LINES.iter().map(value).collect()
 }
 
-fn of_kind(kind: &str, value: &Json) -> Value {
+fn of_kind(kind: &str, value: &Json) -> AttributeValue {
     match (kind, value) {
-        (_, Json::Null) => Value::Null,
-        ("integer", Json::Number(number)) => Value::Integer(number.as_i64().expect("a whole number")),
+        (_, Json::Null) => AttributeValue::Null,
+        ("integer", Json::Number(number)) => {
+            AttributeValue::Integer(number.as_i64().expect("a whole number"))
+        }
         // Adding zero makes `-0.0` positive.
-        ("real", Json::Number(number)) => Value::Real(number.as_f64().expect("a number") + 0.0),
-        ("boolean", Json::Bool(truth)) => Value::Integer(i64::from(*truth)),
-        ("text" | "clock", Json::String(text)) => Value::Text(text.replace('\0', "\u{FFFD}")),
+        ("real", Json::Number(number)) => AttributeValue::Real(number.as_f64().expect("a number") + 0.0),
+        ("boolean", Json::Bool(truth)) => AttributeValue::Integer(i64::from(*truth)),
+        ("text" | "clock", Json::String(text)) => AttributeValue::Text(text.replace('\0', "\u{FFFD}")),
         ("timestamp", Json::String(text)) => moment(text),
         other => panic!("the simulated server has no such value: {other:?}"),
     }
 }
 
 /// `2025-10-28T17:03:13.23` with none to three digits, as list rows have it; a year before 1980 is no date.
-fn moment(text: &str) -> Value {
+fn moment(text: &str) -> AttributeValue {
     if text[..4] < *"1980" {
-        return Value::Null;
+        return AttributeValue::Null;
     }
     let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
-    Value::Text(format!("{clock}.{fraction:0<3}Z"))
+    AttributeValue::Text(format!("{clock}.{fraction:0<3}Z"))
 }
 
 /// The attributes that differ, each with what is and what should be; empty where the two are equal.
-pub(crate) fn differences(is: &[Value], should_be: &[Value]) -> Vec<String> {
+pub(crate) fn differences(is: &[AttributeValue], should_be: &[AttributeValue]) -> Vec<String> {
     let triples = LINES.iter().zip(is.iter().zip(should_be));
     triples
         .filter(|(line, (is, should_be))| !VOLATILE.contains(&line.attribute) && is != should_be)
         .map(|(line, (is, should_be))| {
-            let short = |value: &Value| format!("{value:?}").chars().take(80).collect::<String>();
+            let short = |value: &AttributeValue| format!("{value:?}").chars().take(80).collect::<String>();
             format!("{} is {}, should be {}", line.attribute, short(is), short(should_be))
         })
         .collect()
@@ -119,16 +121,19 @@ pub(crate) fn field_differences(is: &Fields, should_be: &Fields) -> Vec<String> 
 /// The names of the statuses in every fresh simulated world.
 pub(crate) fn status_names() -> Names {
     let now = DateTime::UNIX_EPOCH;
-    let mut server = Server::new(Settings { tickets: 0, ..Settings::default() }, now);
+    let mut server = Server::new(SimulatorSettings { tickets: 0, ..SimulatorSettings::default() }, now);
     let form = [
         ("grant_type", "client_credentials"),
         ("client_id", "halosync-demo"),
         ("client_secret", "demo-secret"),
         ("scope", "read:tickets"),
     ];
-    let token = server.answer(&Request::form("/auth/token", &form), now).value().expect("a token");
+    let token = server.respond(&ApiRequest::form("/auth/token", &form), now).json_body().expect("a token");
     let token = token["access_token"].as_str().expect("a token").to_owned();
-    let list = server.answer(&Request::get("/api/status?showall=true", &token), now).value().expect("a list");
+    let list = server
+        .respond(&ApiRequest::get("/api/status?showall=true", &token), now)
+        .json_body()
+        .expect("a list");
     let name = |row: &Json| Some((row["id"].as_i64()?, row["name"].as_str()?.to_owned()));
     list.as_array().expect("an array").iter().filter_map(name).collect()
 }

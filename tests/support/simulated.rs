@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use flate2::read::GzDecoder;
-use halosync::halo::{Answer, Ask, Broken, Token, Transport};
-use halosync::simulator::{self, Delivery, Request, Server, Settings};
-use halosync::sync::Wall;
-use halosync::ticket::Stamp;
+use halosync::halo::{HttpRequest, HttpResponse, Token, Transport, TransportError};
+use halosync::simulator::{self, ApiRequest, Delivery, Server, SimulatorSettings};
+use halosync::sync::Clock;
+use halosync::ticket::Timestamp;
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
@@ -31,7 +31,7 @@ pub(crate) struct World {
 
 impl World {
     /// A world that begins now, which is `began` there. To be called inside the runtime whose clock it is to follow.
-    pub(crate) fn new(settings: Settings, began: DateTime<Utc>) -> Arc<World> {
+    pub(crate) fn new(settings: SimulatorSettings, began: DateTime<Utc>) -> Arc<World> {
         let server = Mutex::new(Server::new(settings, began));
         Arc::new(World { server, began, since: Instant::now() })
     }
@@ -48,50 +48,55 @@ impl World {
     }
 
     /// A local clock that agrees with the server's.
-    pub(crate) fn wall(self: &Arc<Self>) -> Wall {
+    pub(crate) fn wall(self: &Arc<Self>) -> Clock {
         let world = Arc::clone(self);
-        Arc::new(move || Stamp::new(world.now()).expect("a moment of these years"))
+        Arc::new(move || Timestamp::new(world.now()).expect("a moment of these years"))
     }
 
     fn lock(&self) -> MutexGuard<'_, Server> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn exchange(&self, ask: Ask) -> Result<Answer, Broken> {
+    async fn exchange(&self, ask: HttpRequest) -> Result<HttpResponse, TransportError> {
         let request = request(&ask);
         let since = Instant::now();
-        let answer = self.with(|server, now| server.answer(&request, now));
+        let answer = self.with(|server, now| server.respond(&request, now));
         let dripping = match answer.delivery {
-            Delivery::Drip(over) => over,
-            Delivery::Whole | Delivery::Cut(_) | Delivery::Reset => Duration::ZERO,
+            Delivery::Slow(over) => over,
+            Delivery::Complete | Delivery::Cut(_) | Delivery::Reset => Duration::ZERO,
         };
         let travels = tokio::time::sleep(answer.delay + dripping);
         if tokio::time::timeout(REQUEST_TIMEOUT, travels).await.is_err() {
-            return Err(Broken::Simulated("no answer in time"));
+            return Err(TransportError::Simulated("no answer in time"));
         }
         match answer.delivery {
-            Delivery::Whole | Delivery::Drip(_) => {}
-            Delivery::Cut(_) | Delivery::Reset => return Err(Broken::Simulated("the connection broke")),
+            Delivery::Complete | Delivery::Slow(_) => {}
+            Delivery::Cut(_) | Delivery::Reset => {
+                return Err(TransportError::Simulated("the connection broke"));
+            }
         }
         if BODY_MAX < answer.body.len() {
-            return Err(Broken::TooLarge);
+            return Err(TransportError::TooLarge);
         }
         Ok(read(answer.encoded(), since.elapsed()))
     }
 }
 
 impl Transport for World {
-    fn send(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send + '_>> {
+    fn send(
+        &self,
+        ask: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>> {
         Box::pin(self.exchange(ask))
     }
 }
 
-fn request(ask: &Ask) -> Request {
+fn request(ask: &HttpRequest) -> ApiRequest {
     let mut request = match &ask.form {
-        None => Request { method: "GET".into(), path: ask.url.path().into(), ..Request::default() },
+        None => ApiRequest { method: "GET".into(), path: ask.url.path().into(), ..ApiRequest::default() },
         Some(form) => {
             let fields: Vec<_> = form.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
-            Request::form(ask.url.path(), &fields)
+            ApiRequest::form(ask.url.path(), &fields)
         }
     };
     ask.url.query().unwrap_or_default().clone_into(&mut request.query);
@@ -101,7 +106,7 @@ fn request(ask: &Ask) -> Request {
     request
 }
 
-fn read(answer: simulator::Answer, took: Duration) -> Answer {
+fn read(answer: simulator::ApiResponse, took: Duration) -> HttpResponse {
     let header = |name: &str| answer.header(name).map(ToOwned::to_owned);
     let date = header("date").and_then(|date| httpdate::parse_http_date(&date).ok());
     let (retry_after, location) = (header("retry-after"), header("location"));
@@ -114,5 +119,5 @@ fn read(answer: simulator::Answer, took: Duration) -> Answer {
         answer.body
     };
     let date = date.map(DateTime::<Utc>::from);
-    Answer { status: answer.status, date, retry_after, location, body: body.into(), took }
+    HttpResponse { status: answer.status, date, retry_after, location, body: body.into(), took }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use halosync::config::{RateLimit, ServerUrl};
-use halosync::halo::{Halo, Terms, Throttle};
-use halosync::retry::Policy;
-use halosync::scope::{MAPPING, Scope};
-use halosync::store::{Options, Store};
-use halosync::sync::{Pass, Report, Settings, SharedStore, SyncError, Wall};
-use halosync::ticket::Stamp;
-use halosync::watermark::Schedule;
+use halosync::halo::{ClientOptions, HaloClient, RateLimiter};
+use halosync::retry::RetryPolicy;
+use halosync::scope::{MAPPING_VERSION, Scope};
+use halosync::store::{Store, StoreOptions};
+use halosync::sync::{Clock, RunContext, RunReport, RunSettings, SharedStore, SyncError};
+use halosync::ticket::Timestamp;
+use halosync::watermark::ScanSchedule;
 use tokio::time::sleep;
 
 use crate::plan::{End, PassPlan, Plan, stream};
@@ -27,7 +27,7 @@ const UNRECORDED: u64 = 60;
 
 /// How a pass ended.
 pub(crate) enum Ended {
-    Itself(Box<Result<Report, SyncError>>),
+    Itself(Box<Result<RunReport, SyncError>>),
     Killed,
     /// It did not end.
     Never,
@@ -37,13 +37,13 @@ pub(crate) enum Ended {
 static EMPTY: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("halosync.db");
-    let now = Stamp::new(DateTime::UNIX_EPOCH).expect("a moment");
+    let now = Timestamp::new(DateTime::UNIX_EPOCH).expect("a moment");
     Store::open(&path, &options(now)).expect("a database").close().expect("a database that closes");
     std::fs::read(path).expect("a database")
 });
 
-fn options(now: Stamp) -> Options {
-    Options { busy_timeout: Duration::from_secs(10), full_text: false, index_last_modified: false, now }
+fn options(now: Timestamp) -> StoreOptions {
+    StoreOptions { busy_timeout: Duration::from_secs(10), full_text: false, index_last_modified: false, now }
 }
 
 /// An agent with its database.
@@ -66,10 +66,10 @@ impl<'w> Agent<'w> {
         &self.path
     }
 
-    fn wall(&self, offset_seconds: i64) -> Wall {
+    fn wall(&self, offset_seconds: i64) -> Clock {
         let world = Arc::clone(&self.wire.world);
         Arc::new(move || {
-            Stamp::new(world.now() + TimeDelta::seconds(offset_seconds)).expect("a moment of these years")
+            Timestamp::new(world.now() + TimeDelta::seconds(offset_seconds)).expect("a moment of these years")
         })
     }
 
@@ -78,13 +78,14 @@ impl<'w> Agent<'w> {
     pub(crate) async fn pass(&self, number: u64, pass: &PassPlan) -> Ended {
         let wall = self.wall(pass.wall_offset);
         let open = self.open.take();
-        let opened = || SharedStore::inline(Store::open(&self.path, &options(wall())).expect("a database"));
+        let opened =
+            || SharedStore::new_inline(Store::open(&self.path, &options(wall())).expect("a database"));
         let store = open.unwrap_or_else(opened);
         let (requests, window) = self.plan.rate_limit;
         let since = wall().minus(TimeDelta::from_std(window).expect("a window"));
         let unrecorded = UNRECORDED * u64::from(self.plan.parallel_requests);
-        let spent = store.lock().read(|snapshot| snapshot.spent_since(since, unrecorded)).expect("runs");
-        let throttle = Throttle::new(RateLimit { requests, window }, spent);
+        let spent = store.lock().read(|snapshot| snapshot.requests_since(since, unrecorded)).expect("runs");
+        let throttle = RateLimiter::new(RateLimit { requests, window }, spent);
         self.wire.begin(number, pass);
         let end = pass.end;
         let after = |after_ms: Option<u64>| async move {
@@ -97,7 +98,7 @@ impl<'w> Agent<'w> {
         let kill = after(if let End::KilledAfter(after_ms) = end { Some(after_ms) } else { None });
         let (halo, settings) = (self.halo(number, throttle), self.settings(pass));
         let ended = {
-            let passing = Pass::run(Arc::new(halo), store.clone(), settings, wall, Arc::new(()), stop);
+            let passing = RunContext::run(Arc::new(halo), store.clone(), settings, wall, Arc::new(()), stop);
             tokio::select! {
                 biased;
                 () = self.wire.killed.notified() => Ended::Killed,
@@ -118,45 +119,45 @@ impl<'w> Agent<'w> {
         ended
     }
 
-    fn halo(&self, number: u64, throttle: Throttle) -> Halo {
-        let terms = Terms {
+    fn halo(&self, number: u64, throttle: RateLimiter) -> HaloClient {
+        let terms = ClientOptions {
             server: ServerUrl::parse("http://127.0.0.1").expect("an address"),
             tenant: None,
             auth_url: None,
             client_id: "halosync-demo".into(),
             client_secret: "demo-secret".to_owned().into(),
             scope: "read:tickets".into(),
-            retry: Policy {
+            retry: RetryPolicy {
                 max_retries: self.plan.max_retries,
                 rate_limit_wait: Duration::from_mins(1),
-                patience: Duration::MAX,
+                max_wait: Duration::MAX,
             },
         };
         let draws = Mutex::new(stream(self.plan.seed, 1_000, number));
         let chance = move || draws.lock().expect("no panic before this one").f64();
-        Halo::new(Arc::clone(&self.wire) as _, throttle, terms, chance)
+        HaloClient::new(Arc::clone(&self.wire) as _, throttle, terms, chance)
     }
 
-    fn settings(&self, pass: &PassPlan) -> Settings {
-        Settings {
+    fn settings(&self, pass: &PassPlan) -> RunSettings {
+        RunSettings {
             scope: Scope {
                 server: "http://127.0.0.1".into(),
                 tenant: String::new(),
                 ticket_types: Vec::new(),
                 custom_fields: pass.scope.custom_fields,
-                mapping: MAPPING,
+                mapping: MAPPING_VERSION,
             },
             ticket_types: pass.scope.types.iter().map(|name| (*name).to_owned()).collect(),
             page_size: self.plan.page_size,
             parallel_requests: self.plan.parallel_requests,
             // Enough that what could not be read before is read in the end.
-            requests_a_window: self.plan.rate_limit.0.max(400),
+            requests_per_window: self.plan.rate_limit.0.max(400),
             batch_rows: self.plan.batch_rows,
-            schedule: Schedule {
-                full: pass.full || pass.accept_deletes,
+            schedule: ScanSchedule {
+                full_requested: pass.full || pass.accept_deletes,
                 full_every: self.plan.full_every,
                 overlap: TimeDelta::from_std(self.plan.overlap).expect("an overlap"),
-                follow_every: self.plan.follow_every,
+                incremental_every: self.plan.follow_every,
             },
             accept_shortfall: 0,
             delete_guard: 0.05,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use halosync::ticket::{Stamp, Value};
+use halosync::ticket::{AttributeValue, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value as Json;
@@ -24,7 +24,7 @@ pub(crate) struct Walk {
     pub(crate) full: bool,
     pub(crate) outcome: Option<String>,
     pub(crate) pages: i64,
-    pub(crate) asked_from: Option<Stamp>,
+    pub(crate) asked_from: Option<Timestamp>,
 }
 
 impl Walk {
@@ -36,8 +36,8 @@ impl Walk {
 /// A line of `watermark_journal`.
 #[derive(Debug)]
 pub(crate) struct Move {
-    pub(crate) from: Option<Stamp>,
-    pub(crate) to: Option<Stamp>,
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
     pub(crate) reason: String,
     pub(crate) run_id: Option<i64>,
 }
@@ -49,8 +49,8 @@ static TICKETS: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT UID, {} FROM tickets", columns.join(", "))
 });
 
-fn moment(text: Option<String>) -> Option<Stamp> {
-    text.map(|text| Stamp::from_spelled(&text).expect("a moment of 24 characters"))
+fn moment(text: Option<String>) -> Option<Timestamp> {
+    text.map(|text| Timestamp::parse(&text).expect("a moment of 24 characters"))
 }
 
 impl Copy {
@@ -62,7 +62,7 @@ impl Copy {
     }
 
     /// Where the mark stands.
-    pub(crate) fn mark(&self) -> Option<Stamp> {
+    pub(crate) fn mark(&self) -> Option<Timestamp> {
         let sql = "SELECT covered_until FROM watermarks";
         moment(self.all(sql, |row| row.get(0).expect("a mark")).pop().flatten())
     }
@@ -193,7 +193,7 @@ impl Copy {
     }
 
     /// The tickets.
-    pub(crate) fn tickets(&self) -> BTreeMap<i64, Vec<Value>> {
+    pub(crate) fn tickets(&self) -> BTreeMap<i64, Vec<AttributeValue>> {
         let columns = *COLUMNS;
         let row = |row: &rusqlite::Row<'_>| {
             let values = (1..=columns).map(|place| value(row.get_ref(place).expect("a column")));
@@ -244,12 +244,12 @@ impl Copy {
     }
 }
 
-pub(crate) fn value(cell: ValueRef<'_>) -> Value {
+pub(crate) fn value(cell: ValueRef<'_>) -> AttributeValue {
     match cell {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
+        ValueRef::Null => AttributeValue::Null,
+        ValueRef::Integer(number) => AttributeValue::Integer(number),
+        ValueRef::Real(number) => AttributeValue::Real(number),
+        ValueRef::Text(text) => AttributeValue::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
         ValueRef::Blob(_) => panic!("no column holds a blob"),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use halosync::simulator::{PlainList, Server};
-use halosync::ticket::{Stamp, Value};
+use halosync::ticket::{AttributeValue, Timestamp};
 
 use crate::coverage::Coverage;
 use crate::mapping::{self, Names};
@@ -32,8 +32,8 @@ pub(crate) struct Life {
     /// Outside of what the agent may see.
     pub(crate) hidden: bool,
     /// The newest stamp it ever had: a version with an older one is seen by full walks only.
-    newest: Option<Stamp>,
-    row: Option<Arc<Vec<Value>>>,
+    newest: Option<Timestamp>,
+    row: Option<Arc<Vec<AttributeValue>>>,
 }
 
 /// Without the row, which is long.
@@ -251,7 +251,7 @@ impl Ledger {
     }
 
     /// What is to be stored of a listed ticket.
-    pub(crate) fn row(&mut self, id: i64, server: &Server, now: DateTime<Utc>) -> Arc<Vec<Value>> {
+    pub(crate) fn row(&mut self, id: i64, server: &Server, now: DateTime<Utc>) -> Arc<Vec<AttributeValue>> {
         let life = self.lives.entry(id).or_default();
         if let Some(row) = &life.row {
             return Arc::clone(row);
@@ -269,19 +269,19 @@ impl Ledger {
 }
 
 /// The ticket type of a row.
-pub(crate) fn ticket_type(row: &[Value]) -> Option<i64> {
+pub(crate) fn ticket_type(row: &[AttributeValue]) -> Option<i64> {
     let place = mapping::columns().position(|name| name == "TICKET_TYPE_ID").expect("the attribute");
     match row[place] {
-        Value::Integer(number) => Some(number),
+        AttributeValue::Integer(number) => Some(number),
         _ => None,
     }
 }
 
 /// The stamp of a row.
-pub(crate) fn stamp(row: &[Value]) -> Option<Stamp> {
+pub(crate) fn stamp(row: &[AttributeValue]) -> Option<Timestamp> {
     let place = mapping::columns().position(|name| name == "SOURCE_LAST_MODIFIED").expect("the attribute");
     match &row[place] {
-        Value::Text(text) => Stamp::from_spelled(text).ok(),
+        AttributeValue::Text(text) => Timestamp::parse(text).ok(),
         _ => None,
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halosync::simulator::Settings;
+use halosync::simulator::SimulatorSettings;
 use halosync::store::StoreError;
-use halosync::sync::{Outcome, Report, SyncError};
-use halosync::watermark::Walk;
+use halosync::sync::{RunOutcome, RunReport, SyncError};
+use halosync::watermark::ScanKind;
 use tokio::time::sleep;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -65,7 +65,12 @@ impl<'p> Life<'p> {
         let knobs = plan.turned();
         let forbidden = knobs.reference_needs_all.is_on() && knobs.scope_read_tickets.is_on();
         let names = if forbidden { Names::new() } else { STATUS_NAMES.clone() };
-        let settings = Settings { seed: plan.seed, tickets: plan.tickets, knobs, ..Settings::default() };
+        let settings = SimulatorSettings {
+            seed: plan.seed,
+            tickets: plan.tickets,
+            knobs,
+            ..SimulatorSettings::default()
+        };
         let world = World::new(settings, began());
         let ledger = world.with(|server, _| Ledger::of(server, names, told));
         let wire = Wire::new(world, ledger, plan);
@@ -96,7 +101,7 @@ impl<'p> Life<'p> {
             self.pass(number, pass).await?;
         }
         self.wire.with(|_, server, _| {
-            server.heal();
+            server.clear_faults();
             server.knobs().rate_limit = 0;
         });
         self.wire.tell(|| "nothing goes wrong any more".into());
@@ -178,8 +183,8 @@ impl<'p> Life<'p> {
 
 static STATUS_NAMES: std::sync::LazyLock<Names> = std::sync::LazyLock::new(mapping::status_names);
 
-fn is_complete(done: &Result<Report, SyncError>) -> bool {
-    matches!(done, Ok(Report { outcome: Outcome::Complete, .. }))
+fn is_complete(done: &Result<RunReport, SyncError>) -> bool {
+    matches!(done, Ok(RunReport { outcome: RunOutcome::Complete, .. }))
 }
 
 fn words(ended: &Ended, walked: bool) -> (Happening, String) {
@@ -190,18 +195,18 @@ fn words(ended: &Ended, walked: bool) -> (Happening, String) {
         Ended::Itself(done) => done,
     };
     match &**done {
-        Ok(Report { outcome, walk, covered_until, figures, .. }) => {
-            let kind = if *walk == Walk::Full { "full" } else { "following" };
+        Ok(RunReport { outcome, scan_kind: walk, covered_until, scan_stats: figures, .. }) => {
+            let kind = if *walk == ScanKind::Full { "full" } else { "following" };
             let happening = match outcome {
-                Outcome::Complete => Happening::PassComplete,
-                Outcome::Incomplete(_) => Happening::PassIncomplete,
-                Outcome::Brake { .. } => Happening::BrakeHeld,
+                RunOutcome::Complete => Happening::PassComplete,
+                RunOutcome::Incomplete(_) => Happening::PassIncomplete,
+                RunOutcome::DeleteGuard { .. } => Happening::BrakeHeld,
             };
             let mark = covered_until.map_or("nothing".into(), |mark| mark.to_string());
             (happening, format!("{kind}, {outcome:?}, covered until {mark}, {figures:?}"))
         }
         Err(SyncError::Stopped) => (Happening::StoppedByAPerson, "stopped".into()),
-        Err(SyncError::Store(error @ StoreError::Nonsense { .. })) => panic!("{error}"),
+        Err(SyncError::Store(error @ StoreError::InvalidData { .. })) => panic!("{error}"),
         Err(error) => (Happening::PassFailed, causes(error)),
     }
 }

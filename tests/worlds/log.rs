@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use halosync::ticket::Value;
+use halosync::ticket::AttributeValue;
 use serde_json::{Map, Value as Json};
 
 use crate::copy::Copy;
@@ -12,7 +12,7 @@ use crate::mapping::{self, Fields};
 /// word of the log is needed and checked.
 pub(crate) fn undo(copy: &Copy) -> Result<(), String> {
     let columns: Vec<_> = mapping::columns().collect();
-    let named = |row: Vec<Value>| -> BTreeMap<&str, Json> {
+    let named = |row: Vec<AttributeValue>| -> BTreeMap<&str, Json> {
         columns.iter().copied().zip(row.into_iter().map(json)).collect()
     };
     let mut tickets: BTreeMap<i64, BTreeMap<&str, Json>> =
@@ -116,12 +116,12 @@ fn last_members(last: &Map<String, Json>) -> BTreeMap<String, Json> {
     fields.into_iter().flatten().flat_map(of).collect()
 }
 
-fn json(value: Value) -> Json {
+fn json(value: AttributeValue) -> Json {
     match value {
-        Value::Null => Json::Null,
-        Value::Integer(number) => number.into(),
-        Value::Real(number) => plain(&number.into()),
-        Value::Text(text) => text.into(),
+        AttributeValue::Null => Json::Null,
+        AttributeValue::Integer(number) => number.into(),
+        AttributeValue::Real(number) => plain(&number.into()),
+        AttributeValue::Text(text) => text.into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use halosync::simulator::{DeletedGet, HiddenGet, Server};
-use halosync::ticket::{Stamp, Value};
+use halosync::ticket::{AttributeValue, Timestamp};
 
 use crate::copy::{Copy, Move, Walk};
 use crate::coverage::Happening;
@@ -22,7 +22,7 @@ pub(crate) type Verdict = Result<(), String>;
 /// How things stood when a pass began.
 pub(crate) struct Before {
     pub(crate) run: i64,
-    pub(crate) mark: Option<Stamp>,
+    pub(crate) mark: Option<Timestamp>,
     pub(crate) seq: Seq,
 }
 
@@ -143,7 +143,7 @@ impl Oracle {
 
     /// The moves of the mark.
     fn judge_moves(&self, moves: &[Move], walks: &[Walk], run: i64) -> Verdict {
-        let mut at: Option<Stamp> = None;
+        let mut at: Option<Timestamp> = None;
         for step in moves {
             let Move { from, to, reason, .. } = step;
             if *from != at {
@@ -319,7 +319,7 @@ fn promise(
     server: &mut Server,
     now: DateTime<Utc>,
     since: Seq,
-    bound: Option<Stamp>,
+    bound: Option<Timestamp>,
     types: &[i64],
 ) {
     // An answer from a cache does not confirm that a ticket went back, until the cache is over.
@@ -341,7 +341,7 @@ fn promise(
 }
 
 /// Whether a ticket is of a type that is copied; no types are all.
-fn is_in(types: &[i64], row: &[Value]) -> bool {
+fn is_in(types: &[i64], row: &[AttributeValue]) -> bool {
     types.is_empty() || ticket_type(row).is_some_and(|it| types.contains(&it))
 }
 
@@ -382,7 +382,7 @@ fn kept(
     Ok(())
 }
 
-fn differences(is: &[Value], should_be: &[Value]) -> Vec<String> {
+fn differences(is: &[AttributeValue], should_be: &[AttributeValue]) -> Vec<String> {
     let mut all = mapping::differences(is, should_be);
     all.retain(|difference| !difference.starts_with("STATUS is "));
     all

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
 use halosync::simulator::{Edit, Server};
-use halosync::ticket::Stamp;
+use halosync::ticket::Timestamp;
 use serde_json::json;
 
 use crate::coverage::Happening;
@@ -14,7 +14,7 @@ use crate::plan::{Hardship, stands};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     /// Nobody is reading. The next following walk will ask from this bound, where there is a mark.
-    Between { bound: Option<Stamp> },
+    Between { bound: Option<Timestamp> },
     /// A walk is under way.
     InMidWalk,
 }
@@ -92,7 +92,7 @@ pub(crate) fn act(
             saw.push(if walking { Happening::ReturnedInMidWalk } else { Happening::Returned });
             ledger.witness(server, now, |server| {
                 server.restore(id, now);
-                server.reveal(&[id]);
+                server.unhide(&[id]);
                 Deed::new(vec![id], delete_stamps, format!("restores and reveals {id}"))
             });
             ledger.note(id, |life| (life.deleted, life.hidden) = (false, false));
@@ -152,7 +152,7 @@ pub(crate) fn act_widely(
             let value = value[chance.usize(..4)].clone();
             ledger.witness(server, now, |server| {
                 let words = format!("types {value} into field {field} of {one}");
-                server.edit(one, Edit::Custom { field, value, display: text.to_owned() }, now);
+                server.edit(one, Edit::CustomField { field, value, display: text.to_owned() }, now);
                 Deed::new(vec![one], true, words)
             });
             Happening::FieldTyped
@@ -187,7 +187,7 @@ pub(crate) fn act_widely(
         86..92 => {
             let away = ledger.away();
             ledger.witness(server, now, |server| {
-                server.reveal(&away);
+                server.unhide(&away);
                 Deed { to: away.clone(), words: "reveals all".into(), ..Deed::default() }
             });
             for id in away {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
-use halosync::halo::{Answer, Ask, Broken, Transport};
-use halosync::simulator::{Effect, Fault, Lie, Loss, RetryAfter, Server, Trigger};
+use halosync::halo::{HttpRequest, HttpResponse, Transport, TransportError};
+use halosync::simulator::{Effect, RetryAfter, Server, ServerFault, Trigger, WrongCount, WrongTickets};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -91,7 +91,7 @@ impl Wire {
         self.state.lock().expect("no panic before this one")
     }
 
-    async fn carry(&self, ask: Ask) -> Result<Answer, Broken> {
+    async fn carry(&self, ask: HttpRequest) -> Result<HttpResponse, TransportError> {
         let since = Instant::now();
         let (request, end, mut chance) = self.enter();
         if end == End::KilledAtRequest(request) || request == REQUESTS_MAX {
@@ -149,7 +149,12 @@ impl Wire {
                 ledger.coverage.saw(*happening);
                 ledger.tell(now, || format!("request {} ({path}) meets {effect:?}", seen.requests));
                 let trigger = Trigger::Requests(1, 1);
-                server.inject(Fault { endpoint: None, trigger, times: Some(1), effect: effect.clone() });
+                server.inject(ServerFault {
+                    endpoint: None,
+                    trigger,
+                    times: Some(1),
+                    effect: effect.clone(),
+                });
             }
             if !is_list || fault.is_some_and(|(_, effect)| !is_harmless(&effect)) {
                 return None;
@@ -159,14 +164,17 @@ impl Wire {
         })
     }
 
-    async fn die(&self) -> Result<Answer, Broken> {
+    async fn die(&self) -> Result<HttpResponse, TransportError> {
         self.killed.notify_one();
         pending().await
     }
 }
 
 impl Transport for Wire {
-    fn send(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send + '_>> {
+    fn send(
+        &self,
+        ask: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>> {
         Box::pin(self.carry(ask))
     }
 }
@@ -220,9 +228,13 @@ fn fault(chance: &mut Rng) -> (Happening, Effect) {
         8..10 => (Happening::NotJson, Effect::Html(200)),
         10 => (Happening::NotJson, [Effect::Blank, Effect::Error(200)][chance.usize(..2)].clone()),
         11 => {
-            let loss = [Loss::Missing, Loss::Null][chance.usize(..2)];
-            let strange =
-                [Effect::Empty, Effect::Tickets(loss), Effect::Count(Lie::Null), Effect::Count(Lie::Missing)];
+            let loss = [WrongTickets::Missing, WrongTickets::Null][chance.usize(..2)];
+            let strange = [
+                Effect::Empty,
+                Effect::Tickets(loss),
+                Effect::Count(WrongCount::Null),
+                Effect::Count(WrongCount::Missing),
+            ];
             (Happening::NotJson, strange[chance.usize(..4)].clone())
         }
         12..14 => (Happening::BodyCut, Effect::Cut(None)),

@@ -1,48 +1,50 @@
 //! The only writer of `tickets` and `changes`: a row is compared with what is stored, written where it
 //! differs, and every difference is recorded.
 
-mod fields;
-mod rows;
+mod custom_fields;
+mod statements;
 
 use std::collections::BTreeMap;
 
-pub(super) use fields::stored_fields;
-pub use fields::{FieldsRead, Paid};
-use rows::{Record, Rows, State, Writer, modified};
-pub(super) use rows::{cell, columns};
+pub(super) use custom_fields::read_custom_fields;
+pub use custom_fields::{FetchedCustomFields, StoreOutcome};
+use statements::{ChangeRecord, TicketState, UpsertStatements, WriteContext, last_modified};
+pub(super) use statements::{cell, columns};
 
-use super::{Snapshot, StoreError, Writing};
+use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::attribute::STATUS;
-use crate::ticket::parse::{Named, Stray};
-use crate::ticket::{Cell, Change, CustomFields, Op, Stamp, Ticket, Value, row_as_json};
+use crate::ticket::parse::{ReferenceItem, RejectedRow};
+use crate::ticket::{
+    AttributeValue, CellValue, CustomFields, Op, Ticket, TicketDiff, Timestamp, row_to_json,
+};
 
 /// A ticket as an answer showed it, and which answer that was.
 #[derive(Debug)]
-pub struct Sighting {
+pub struct ObservedTicket {
     /// The ticket.
     pub ticket: Ticket,
     /// [`Ticket::hash`], taken where the ticket was parsed, off the writer's thread.
     pub hash: u64,
     /// What the answer told of its custom fields.
-    pub told: Told,
+    pub custom_fields: CustomFieldsState,
     /// The number of the request; a later request has a greater one, over restarts too.
     pub request_no: i64,
 }
 
 /// What an answer told of a ticket's custom fields.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Told {
+pub enum CustomFieldsState {
     /// They are not copied.
-    Off,
+    NotSynced,
     /// Nothing: where the ticket changed, they are owed.
-    Unknown,
+    NotProvided,
     /// All of them.
-    Known(CustomFields),
+    Provided(CustomFields),
 }
 
 /// What storing some sightings did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct UpsertCounts {
     /// Tickets that appeared.
     pub created: u64,
     /// Tickets that changed.
@@ -53,9 +55,9 @@ pub struct Applied {
     pub older: Vec<i64>,
 }
 
-impl Applied {
+impl UpsertCounts {
     /// Adds the figures of a further batch.
-    pub fn add(&mut self, more: Applied) {
+    pub fn add(&mut self, more: UpsertCounts) {
         self.created += more.created;
         self.updated += more.updated;
         self.unchanged += more.unchanged;
@@ -65,7 +67,7 @@ impl Applied {
 
 /// Why a ticket leaves (`changes.reason`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
+pub enum RemovalReason {
     /// The server does not know it any more.
     Vanished,
     /// The server says that it is deleted.
@@ -76,29 +78,29 @@ pub enum Departure {
     OutOfScope,
 }
 
-impl Departure {
+impl RemovalReason {
     /// Its word in `changes.reason`.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Departure::Vanished => "vanished",
-            Departure::Deleted => "deleted",
-            Departure::Merged => "merged",
-            Departure::OutOfScope => "out_of_scope",
+            RemovalReason::Vanished => "vanished",
+            RemovalReason::Deleted => "deleted",
+            RemovalReason::Merged => "merged",
+            RemovalReason::OutOfScope => "out_of_scope",
         }
     }
 }
 
 /// A ticket that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Departed {
+pub struct Removal {
     /// Which.
     pub id: i64,
     /// Why.
-    pub reason: Departure,
+    pub reason: RemovalReason,
 }
 
-impl Writing<'_> {
+impl WriteTx<'_> {
     /// Stores what answers showed.
     ///
     /// Applying the same sightings again, or in another order, gives the same rows and no further
@@ -109,32 +111,34 @@ impl Writing<'_> {
     /// [`StoreError`]
     pub fn upsert<'s>(
         &self,
-        sightings: impl IntoIterator<Item = &'s Sighting>,
+        observed_tickets: impl IntoIterator<Item = &'s ObservedTicket>,
         run_id: i64,
-        now: Stamp,
-    ) -> Result<Applied, StoreError> {
-        let writer = Writer { run_id, now: &now.to_string() };
-        let mut rows = Rows::of(self.connection)?;
-        let mut applied = Applied::default();
-        for sighting in sightings {
-            let ticket = &sighting.ticket;
-            let Some(state) = rows.state(ticket.id())? else {
-                rows.create(sighting, writer)?;
-                applied.created += 1;
+        now: Timestamp,
+    ) -> Result<UpsertCounts, StoreError> {
+        let context = WriteContext { run_id, now: &now.to_string() };
+        let mut statements = UpsertStatements::prepare(self.connection)?;
+        let mut counts = UpsertCounts::default();
+        for observed in observed_tickets {
+            let ticket = &observed.ticket;
+            let Some(state) = statements.stored_state(ticket.id())? else {
+                statements.create(observed, context)?;
+                counts.created += 1;
                 continue;
             };
-            if state.is_of(sighting) {
-                applied.unchanged += 1;
+            if state.is_unchanged_by(observed) {
+                counts.unchanged += 1;
                 continue;
             }
-            let old = rows.row(ticket.id())?;
-            match newer(&old, &state, sighting) {
-                Newer::Yes if rows.update((&state, &old), sighting, None, writer)? => applied.updated += 1,
-                Newer::No => applied.older.push(ticket.id()),
-                Newer::Yes | Newer::AskedEarlier => applied.unchanged += 1,
+            let old = statements.stored_row(ticket.id())?;
+            match compare_versions(&old, &state, observed) {
+                VersionOrder::Newer if statements.update((&state, &old), observed, None, context)? => {
+                    counts.updated += 1
+                }
+                VersionOrder::Older => counts.older.push(ticket.id()),
+                VersionOrder::Newer | VersionOrder::EarlierRequest => counts.unchanged += 1,
             }
         }
-        Ok(applied)
+        Ok(counts)
     }
 
     /// Puts the names on the statuses, as they are now. In the transaction that stores them: names may come while
@@ -142,10 +146,10 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn name_statuses(&self, sightings: &mut [Sighting]) -> Result<(), StoreError> {
-        let names = self.snapshot().status_names()?;
-        for sighting in sightings {
-            sighting.ticket.name_status(|status| names.get(&status).cloned());
+    pub fn apply_status_names(&self, observed_tickets: &mut [ObservedTicket]) -> Result<(), StoreError> {
+        let names = self.as_read_tx().status_names()?;
+        for observed in observed_tickets {
+            observed.ticket.resolve_status_name(|status| names.get(&status).cloned());
         }
         Ok(())
     }
@@ -155,40 +159,46 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn take_back(&self, sightings: &[Sighting], run_id: i64, now: Stamp) -> Result<u64, StoreError> {
-        let writer = Writer { run_id, now: &now.to_string() };
-        let mut rows = Rows::of(self.connection)?;
-        let mut taken = 0;
-        for sighting in sightings {
-            let id = sighting.ticket.id();
-            let Some(state) = rows.state(id)? else { continue };
-            let old = rows.row(id)?;
-            taken += u64::from(rows.update((&state, &old), sighting, Some("went_back"), writer)?);
+    pub fn apply_older(
+        &self,
+        observed_tickets: &[ObservedTicket],
+        run_id: i64,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let context = WriteContext { run_id, now: &now.to_string() };
+        let mut statements = UpsertStatements::prepare(self.connection)?;
+        let mut applied = 0;
+        for observed in observed_tickets {
+            let id = observed.ticket.id();
+            let Some(state) = statements.stored_state(id)? else { continue };
+            let old = statements.stored_row(id)?;
+            applied += u64::from(statements.update((&state, &old), observed, Some("went_back"), context)?);
         }
-        Ok(taken)
+        Ok(applied)
     }
 
     /// Removes tickets and records why, with the last known row.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn remove(&self, departed: &[Departed], run_id: i64, now: Stamp) -> Result<u64, StoreError> {
-        let writer = Writer { run_id, now: &now.to_string() };
-        let mut rows = Rows::of(self.connection)?;
+    pub fn remove(&self, removals: &[Removal], run_id: i64, now: Timestamp) -> Result<u64, StoreError> {
+        let context = WriteContext { run_id, now: &now.to_string() };
+        let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut removed = 0;
-        for Departed { id, reason } in departed {
-            if rows.state(*id)?.is_none() {
+        for Removal { id, reason } in removals {
+            if statements.stored_state(*id)?.is_none() {
                 continue;
             }
-            let row = rows.row(*id)?;
-            let last_row = row_as_json(row.iter().map(Value::cell), &rows.fields(*id)?);
-            let gone = Record {
-                reason: Some(reason.word()),
-                modified: modified(&row),
+            let row = statements.stored_row(*id)?;
+            let last_row =
+                row_to_json(row.iter().map(AttributeValue::as_cell), &statements.stored_custom_fields(*id)?);
+            let record = ChangeRecord {
+                reason: Some(reason.as_str()),
+                last_modified: last_modified(&row),
                 last_row: Some(&last_row),
-                ..Record::of(*id, Op::Delete)
+                ..ChangeRecord::new(*id, Op::Delete)
             };
-            rows.record(gone, writer)?;
+            statements.record_change(record, context)?;
             for table in ["tickets", "ticket_state", "custom_fields", "rejects", "absences", "debts"] {
                 self.connection
                     .prepare_cached(&format!("DELETE FROM {table} WHERE UID = ?1"))?
@@ -206,21 +216,21 @@ impl Writing<'_> {
     /// [`StoreError`]
     pub fn replace_statuses(
         &self,
-        statuses: &[Named],
+        statuses: &[ReferenceItem],
         closed: Option<&[i64]>,
         run_id: i64,
-        now: Stamp,
+        now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let old = self.snapshot().status_names()?;
+        let old = self.as_read_tx().status_names()?;
         self.connection.execute("DELETE FROM statuses", [])?;
         let mut insert = self.connection.prepare_cached(
             "INSERT OR REPLACE INTO statuses (ID, NAME, TYPE, SEQUENCE, COLOUR, CLOSED) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         let mut names = BTreeMap::new();
         for status in statuses {
-            let Named { id, name, details } = status;
+            let ReferenceItem { id, name, details } = status;
             let closed = closed.map(|closed| closed.contains(id));
-            insert.execute((id, name, details.kind, details.sequence, &details.colour, closed))?;
+            insert.execute((id, name, details.kind, details.sequence, &details.color, closed))?;
             names.insert(*id, name.clone());
         }
         let mut renamed = 0;
@@ -234,24 +244,24 @@ impl Writing<'_> {
         Ok(renamed)
     }
 
-    fn rename_status(&self, status: i64, name: &str, run_id: i64, now: Stamp) -> Result<u64, StoreError> {
-        let writer = Writer { run_id, now: &now.to_string() };
-        let mut rows = Rows::of(self.connection)?;
+    fn rename_status(&self, status: i64, name: &str, run_id: i64, now: Timestamp) -> Result<u64, StoreError> {
+        let context = WriteContext { run_id, now: &now.to_string() };
+        let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut select = self.connection.prepare_cached(
             "SELECT UID, STATUS, SOURCE_LAST_MODIFIED FROM tickets WHERE STATUS_ID = ?1 AND STATUS IS NOT ?2 ORDER BY UID",
         )?;
         let tickets: Vec<(i64, Option<String>, Option<String>)> = select
             .query_map((status, name), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<Result<_, _>>()?;
-        for (id, old, modified) in &tickets {
-            let old = old.as_deref().map_or(Cell::Null, Cell::Text);
-            let renamed = Record {
+        for (id, old, last_modified) in &tickets {
+            let old = old.as_deref().map_or(CellValue::Null, CellValue::Text);
+            let record = ChangeRecord {
                 reason: Some("status_renamed"),
-                modified: modified.as_deref(),
-                changed: Some(&Change::of(STATUS, old, Cell::Text(name)).to_json()),
-                ..Record::of(*id, Op::Update)
+                last_modified: last_modified.as_deref(),
+                changed: Some(&TicketDiff::of_attribute(STATUS, old, CellValue::Text(name)).to_json()),
+                ..ChangeRecord::new(*id, Op::Update)
             };
-            rows.record_beside(renamed, writer)?;
+            statements.record_change_only(record, context)?;
             self.connection
                 .prepare_cached("UPDATE tickets SET STATUS = ?2 WHERE UID = ?1")?
                 .execute((id, name))?;
@@ -263,31 +273,40 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn keep_strays(&self, strays: &[Stray], now: Stamp) -> Result<(), StoreError> {
+    pub fn record_rejected_rows(
+        &self,
+        rejected_rows: &[RejectedRow],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO rejects (UID, attribute, reason, raw, seen_at)
              SELECT NULL, NULL, ?1, ?2, ?3
              WHERE NOT EXISTS (SELECT 1 FROM rejects WHERE UID IS NULL AND raw = ?2)",
         )?;
-        for Stray { oddity } in strays {
-            insert.execute((oddity.reason, &oddity.raw, now.to_string()))?;
+        for RejectedRow { rejected } in rejected_rows {
+            insert.execute((rejected.reason, &rejected.raw, now.to_string()))?;
         }
         Ok(())
     }
 }
 
-impl Snapshot<'_> {
+impl ReadTx<'_> {
     /// Which of the sightings are older than the stored versions.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn older_among(&self, sightings: &[Sighting]) -> Result<Vec<i64>, StoreError> {
-        let mut rows = Rows::of(self.connection)?;
+    pub fn older_among(&self, observed_tickets: &[ObservedTicket]) -> Result<Vec<i64>, StoreError> {
+        let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut older = Vec::new();
-        for sighting in sightings {
-            let id = sighting.ticket.id();
-            let Some(state) = rows.state(id)? else { continue };
-            if !state.is_of(sighting) && matches!(newer(&rows.row(id)?, &state, sighting), Newer::No) {
+        for observed in observed_tickets {
+            let id = observed.ticket.id();
+            let Some(state) = statements.stored_state(id)? else { continue };
+            if !state.is_unchanged_by(observed)
+                && matches!(
+                    compare_versions(&statements.stored_row(id)?, &state, observed),
+                    VersionOrder::Older
+                )
+            {
                 older.push(id);
             }
         }
@@ -295,18 +314,18 @@ impl Snapshot<'_> {
     }
 }
 
-enum Newer {
-    Yes,
-    No,
-    AskedEarlier,
+enum VersionOrder {
+    Newer,
+    Older,
+    EarlierRequest,
 }
 
-fn newer(old: &[Value], state: &State, sighting: &Sighting) -> Newer {
-    match (modified(old), modified(sighting.ticket.values())) {
+fn compare_versions(old: &[AttributeValue], state: &TicketState, observed: &ObservedTicket) -> VersionOrder {
+    match (last_modified(old), last_modified(observed.ticket.values())) {
         // One spelling of 24 characters: the order of the texts is the order of the instants.
-        (Some(stored), Some(shown)) if shown < stored => Newer::No,
-        (Some(stored), Some(shown)) if stored < shown => Newer::Yes,
-        _ if state.request_no <= sighting.request_no => Newer::Yes,
-        _ => Newer::AskedEarlier,
+        (Some(stored), Some(shown)) if shown < stored => VersionOrder::Older,
+        (Some(stored), Some(shown)) if stored < shown => VersionOrder::Newer,
+        _ if state.request_no <= observed.request_no => VersionOrder::Newer,
+        _ => VersionOrder::EarlierRequest,
     }
 }

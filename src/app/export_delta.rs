@@ -1,0 +1,277 @@
+//! Handing changes on: from the position of a consumer to a package on disk and in the book.
+//!
+//! The order of work makes every kill harmless: the data file gets its name, then the manifest, then
+//! the book of the database is written. A data file without a manifest, or a package that the book does
+//! not know, is finished by the next call; it is never made twice.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::export_session::{ExportSession, NewLineage, package_metadata};
+use super::{AppError, LoadedConfig, now};
+use crate::config::{AckMode, ConsumerName, ExportSchedule, FormatOptions};
+use crate::export::{
+    ConsumerFolder, ExportError, Manifest, ManifestOptions, PackageMetadata, SeqRange, UnregisteredPackage,
+};
+use crate::store::{ConsumerPosition, LockError, PackageRecord, ReadTx, StoreError, TxEnd};
+use crate::ticket::{ChangeCounts, Timestamp, delta_columns};
+
+/// What a call handed on.
+#[derive(Debug)]
+pub struct DeltaSummary {
+    /// For whom.
+    pub consumer: ConsumerName,
+    /// Where the packages are.
+    pub folder: PathBuf,
+    /// The packages, usually one; one more where an earlier call was killed.
+    pub packages: Vec<(PackageRecord, ChangeCounts)>,
+    /// Up to which change the consumer's packages reach now.
+    pub exported_seq: i64,
+    /// An older copy of the database was restored.
+    pub new_lineage: Option<NewLineage>,
+    /// Where packages of an earlier lineage were moved to.
+    pub superseded: Option<PathBuf>,
+}
+
+/// Makes the next package of a consumer, if anything changed.
+///
+/// # Errors
+/// [`AgentError`]; the consumer's position is as it was then.
+pub fn export_delta(
+    loaded: &LoadedConfig,
+    consumer: &ConsumerName,
+    format_options: FormatOptions,
+    dir: Option<&Path>,
+) -> Result<DeltaSummary, AppError> {
+    let config = &loaded.config;
+    let mut session = ExportSession::open(config, config.store.busy_timeout)?;
+    let summary = session.write_packages(consumer, format_options, dir.unwrap_or(&config.export.dir))?;
+    session.close()?;
+    Ok(summary)
+}
+
+/// What is due when a pass has ended: the package of the consumer in the settings, as `[export] schedule`
+/// wants it, and the removal of what has aged out. While another export is under way, nothing is.
+///
+/// # Errors
+/// [`AgentError`]; what the pass stored stays, and is handed on by the next export.
+pub fn export_delta_if_due(loaded: &LoadedConfig) -> Result<Option<DeltaSummary>, AppError> {
+    let config = &loaded.config;
+    if config.export.schedule == ExportSchedule::Off && config.store.keep_changes.is_none() {
+        return Ok(None);
+    }
+    let mut session = match ExportSession::open(config, Duration::ZERO) {
+        Err(AppError::Lock(LockError::Held { .. }) | AppError::Store(StoreError::Missing(_))) => {
+            return Ok(None);
+        }
+        session => session?,
+    };
+    let consumer = &config.export.consumer;
+    let last = session.position(consumer)?.exported_at;
+    let due = is_due(config.export.schedule, last, now());
+    let format_options = FormatOptions::exact(config.export.format);
+    let summary =
+        due.then(|| session.write_packages(consumer, format_options, &config.export.dir)).transpose()?;
+    session.close()?;
+    Ok(summary)
+}
+
+fn is_due(schedule: ExportSchedule, last: Option<Timestamp>, now: Timestamp) -> bool {
+    match (schedule, last) {
+        (ExportSchedule::Off, _) => false,
+        (ExportSchedule::AfterSync, _) | (ExportSchedule::Every(_), None) => true,
+        (ExportSchedule::Every(span), Some(last)) => {
+            let since = now.instant() - last.instant();
+            // A clock that stepped back must not hold packages up until it is there again.
+            since < TimeDelta::zero() || TimeDelta::from_std(span).is_ok_and(|span| span <= since)
+        }
+    }
+}
+
+impl ExportSession<'_> {
+    fn position(&self, consumer: &ConsumerName) -> Result<ConsumerPosition, StoreError> {
+        Ok(self.store.read(|tx| tx.consumer_position(consumer))?.unwrap_or_default())
+    }
+
+    fn write_packages(
+        &mut self,
+        consumer: &ConsumerName,
+        format_options: FormatOptions,
+        dir: &Path,
+    ) -> Result<DeltaSummary, AppError> {
+        let folder = ConsumerFolder::open(dir, consumer)?;
+        let mut new_lineage = self.detect_restored_backup(dir)?;
+        let mut unregistered = self.unregistered_packages(&folder, consumer)?;
+        if new_lineage.is_none() {
+            new_lineage = self.detect_restored_backup_in(&folder, &unregistered)?;
+            unregistered = self.unregistered_packages(&folder, consumer)?;
+        }
+        let superseded = self.move_superseded(&folder, &mut unregistered, new_lineage.as_ref())?;
+        let mut packages = Vec::new();
+        for package in &unregistered {
+            packages.extend(self.finish_package(&folder, consumer, format_options, package)?);
+        }
+        packages.extend(self.write_next_package(&folder, consumer, format_options)?);
+        let exported_seq = self.position(consumer)?.exported_seq;
+        let folder = folder.path().to_owned();
+        Ok(DeltaSummary {
+            consumer: consumer.clone(),
+            folder,
+            packages,
+            exported_seq,
+            new_lineage,
+            superseded,
+        })
+    }
+
+    /// Makes the package from the consumer's position to the newest change. Range, rows and what the
+    /// manifest says are read in one transaction.
+    fn write_next_package(
+        &mut self,
+        folder: &ConsumerFolder,
+        consumer: &ConsumerName,
+        format_options: FormatOptions,
+    ) -> Result<Option<(PackageRecord, ChangeCounts)>, AppError> {
+        let position = self.position(consumer)?;
+        let from = position.exported_seq;
+        let written = self.store.read(|tx| {
+            let to = tx.greatest_seq()?;
+            if to == from {
+                return Ok::<_, AppError>(None);
+            }
+            let name = SeqRange { from, to }.data_file(format_options);
+            let columns = delta_columns(tx.has_custom_fields()?);
+            let failed = |source| ExportError::CannotWrite { path: folder.path().join(&name), source };
+            let (counts, data) = folder.write_data(&name, format_options, &columns, |rows| {
+                tx.delta(from, |row| Ok::<_, AppError>(rows.write_row(row.all_cells()).map_err(failed)?))
+            })?;
+            let package = delta_package(tx, (from, to), consumer, &position, counts, format_options)?;
+            Ok(Some((counts, data, package)))
+        })?;
+        let Some((counts, data, package)) = written else { return Ok(None) };
+        let manifest = folder.commit(data, format_options, counts.total(), package)?;
+        self.record_package(folder, consumer, &manifest).map(|delivered| Some((delivered, counts)))
+    }
+
+    /// Finishes what a killed process left: its data file is kept.
+    fn finish_package(
+        &mut self,
+        folder: &ConsumerFolder,
+        consumer: &ConsumerName,
+        format_options: FormatOptions,
+        unregistered: &UnregisteredPackage,
+    ) -> Result<Option<(PackageRecord, ChangeCounts)>, AppError> {
+        let position = self.position(consumer)?;
+        let SeqRange { from, to } = unregistered.range;
+        if to <= position.exported_seq {
+            // It has aged out once, and somebody put it back; it holds nothing that is not handed on.
+            return Ok(None);
+        }
+        let path = || folder.path().join(unregistered.file_name());
+        let contradiction =
+            |why: &str| AppError::from(ExportError::Contradiction { path: path(), why: why.to_owned() });
+        if from != position.exported_seq {
+            return Err(contradiction("the package before it ends elsewhere"));
+        }
+        let manifest = match (&unregistered.manifest, unregistered.data.as_slice()) {
+            (Some(manifest), _) => {
+                if manifest.previous_manifest_sha256 != position.last_manifest
+                    || !folder.data_matches(manifest)?
+                {
+                    return Err(contradiction("it tells of another package than the file beside it"));
+                }
+                manifest.clone()
+            }
+            (None, [(name, written)]) => {
+                // The name tells format and packing; the options are those of this call.
+                let format_options =
+                    FormatOptions { format: written.format, gzip: written.gzip, ..format_options };
+                let (counts, package) = self.store.read(|tx| {
+                    if from + 1 < tx.oldest_seq()? {
+                        return Err(contradiction("its changes have aged out, and with them what it holds"));
+                    }
+                    let counts = tx.count_changes(from, to)?;
+                    Ok((counts, delta_package(tx, (from, to), consumer, &position, counts, format_options)?))
+                })?;
+                folder.add_manifest(name, format_options, counts.total(), package)?
+            }
+            (None, _) => return Err(contradiction("there is other data for the same changes")),
+        };
+        let counts = ChangeCounts {
+            created: manifest.counts.c,
+            updated: manifest.counts.u,
+            deleted: manifest.counts.d,
+        };
+        self.record_package(folder, consumer, &manifest).map(|delivered| Some((delivered, counts)))
+    }
+
+    fn record_package(
+        &mut self,
+        folder: &ConsumerFolder,
+        consumer: &ConsumerName,
+        manifest: &Manifest,
+    ) -> Result<PackageRecord, AppError> {
+        let range = manifest.range();
+        let Some(file) = manifest.files.first() else {
+            let path = folder.path().join(range.manifest_file());
+            return Err(ExportError::Contradiction { path, why: "it tells of no file".into() }.into());
+        };
+        let folder = folder.path();
+        let delivered = PackageRecord {
+            from_seq: range.from,
+            to_seq: range.to,
+            folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
+            data_file: file.name.clone(),
+            manifest_file: range.manifest_file(),
+            rows: file.rows,
+            bytes: file.bytes,
+            sha256: file.sha256.clone(),
+            manifest_sha256: manifest.manifest_sha256.clone(),
+            created_at: now(),
+        };
+        let acknowledged = self.config.export.ack == AckMode::Auto;
+        self.store.write(TxEnd::Commit, |tx| tx.record_package(consumer, &delivered, acknowledged))?;
+        Ok(delivered)
+    }
+}
+
+fn delta_package(
+    tx: &ReadTx<'_>,
+    range: (i64, i64),
+    consumer: &ConsumerName,
+    position: &ConsumerPosition,
+    counts: ChangeCounts,
+    format_options: FormatOptions,
+) -> Result<PackageMetadata, StoreError> {
+    Ok(PackageMetadata {
+        kind: "delta",
+        consumer: Some(consumer.as_str().to_owned()),
+        previous_manifest_sha256: position.last_manifest.clone(),
+        ..package_metadata(tx, range, counts, ManifestOptions::new(format_options), now())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn export_schedule_decides_when_a_package_is_due() {
+        let at = |text| Timestamp::parse(text).unwrap();
+        let now = at("2026-11-22T12:00:00.000Z");
+        let hour = ExportSchedule::Every(Duration::from_hours(1));
+        for (schedule, last, due) in [
+            (ExportSchedule::Off, None, false),
+            (ExportSchedule::AfterSync, Some("2026-11-22T12:00:00.000Z"), true),
+            (hour, None, true),
+            (hour, Some("2026-11-22T11:00:00.000Z"), true),
+            (hour, Some("2026-11-22T11:00:00.001Z"), false),
+            // By a clock that was ahead.
+            (hour, Some("2027-01-01T00:00:00.000Z"), true),
+        ] {
+            assert_eq!(is_due(schedule, last.map(at), now), due, "{schedule:?} after {last:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The database, open for writing: its lock is held, and nobody else changes it meanwhile.
+
+use super::{AppError, configured_scope, halo_connector, store_options};
+use crate::config::Config;
+use crate::store::{FileId, Lock, Store, StoreError};
+use crate::sync::{self, SharedStore};
+
+/// The copy, for as long as passes are made.
+pub(super) struct LockedStore {
+    store: SharedStore,
+    /// The file, as it was opened.
+    file: Option<FileId>,
+    _lock: Lock,
+}
+
+impl LockedStore {
+    /// Takes the lock and opens the database, if it is none of another server.
+    pub(super) fn open(config: &Config) -> Result<LockedStore, AppError> {
+        Store::check_folder(&config.store.path)?;
+        let lock = Lock::acquire_writer(&config.store.path)?;
+        let (store, file) = open_store(config)?;
+        Ok(LockedStore { store, file, _lock: lock })
+    }
+
+    pub(super) fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
+    /// How many requests passes may have made in the window before now.
+    pub(super) fn requests_in_window(&self, config: &Config) -> Result<u64, StoreError> {
+        self.store.lock().read(|tx| halo_connector::requests_in_window(config, tx))
+    }
+
+    /// Whether the name of the database is that of another file by now, or of none.
+    pub(super) fn is_replaced(&self, config: &Config) -> bool {
+        FileId::from_path(&config.store.path) != self.file
+    }
+
+    /// Opens the database anew; the lock stays.
+    pub(super) fn reopen(&mut self, config: &Config) -> Result<(), AppError> {
+        (self.store, self.file) = open_store(config)?;
+        Ok(())
+    }
+
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        self.store.close()
+    }
+}
+
+fn open_store(config: &Config) -> Result<(SharedStore, Option<FileId>), AppError> {
+    let path = &config.store.path;
+    let scope = configured_scope(config);
+    let store = Store::open_checked(path, &store_options(config), |tx| sync::check_same_server(tx, &scope))?;
+    Ok((SharedStore::new(store), FileId::from_path(path)))
+}

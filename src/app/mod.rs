@@ -1,0 +1,191 @@
+//! What one can have the agent do: sync, move the watermark back, hand changes on, tell how it stands.
+//!
+//! Here settings, secrets, locks, the clock and the doors are put together; decisions are made below,
+//! words are found above.
+
+mod consumers;
+mod error;
+mod export_delta;
+mod export_session;
+mod export_snapshot;
+mod halo_connector;
+mod locked_store;
+mod reset;
+mod service;
+mod settings;
+mod unregistered;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+
+pub use consumers::{
+    ConsumerEntry, ConsumerError, ConsumerList, acknowledge, forget_consumer, list_consumers,
+};
+pub use error::{AppError, SecretError, Signal};
+pub use export_delta::{DeltaSummary, export_delta, export_delta_if_due};
+pub use export_session::NewLineage;
+pub use export_snapshot::{SnapshotOptions, SnapshotOutcome, export_snapshot};
+pub use reset::{ResetError, WatermarkReset, reset};
+pub use service::{abort_on_panic, run_service};
+pub use settings::{LoadedConfig, SecretLocation, init, load};
+
+pub use crate::export::{Chain, ExportError, VerifyFinding, VerifyProblem, VerifyReport, verify};
+pub use crate::store::PackageRecord;
+pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
+pub(crate) use settings::{find_secret, read_secret};
+
+use halo_connector::HaloConnector;
+use locked_store::LockedStore;
+
+use crate::config::Config;
+use crate::scope::{MAPPING_VERSION, Scope};
+use crate::store::{ConsumerPosition, Health, LockHolders, Store, StoreOptions, wal_size};
+use crate::sync::{self, Clock, Progress, RunContext, RunReport, RunSettings};
+use crate::ticket::Timestamp;
+use crate::watermark::ScanSchedule;
+
+/// The present, by the local clock: the one place that looks at it.
+///
+/// # Panics
+/// After the year 9999, which the one spelling of time cannot hold.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::new(Utc::now()).unwrap_or_else(|| unreachable!("a clock beyond the year 9999"))
+}
+
+/// The moment that is so long ago.
+fn ago(span: Duration) -> Timestamp {
+    now().minus(TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX))
+}
+
+/// How a pass is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SyncOptions {
+    /// A full walk, whether due or not.
+    pub full: bool,
+    /// However many tickets are gone, they are.
+    pub accept_deletes: bool,
+    /// Only find out what would change.
+    pub dry_run: bool,
+}
+
+/// Runs one pass.
+///
+/// # Errors
+/// [`AgentError`]
+pub async fn sync(
+    loaded: &LoadedConfig,
+    options: SyncOptions,
+    progress: Arc<dyn Progress>,
+    stop: impl Future<Output = Signal>,
+) -> Result<RunReport, AppError> {
+    let config = &loaded.config;
+    let connector = HaloConnector::from_config(loaded)?;
+    let locked_store = LockedStore::open(config)?;
+    let halo = Arc::new(connector.into_client(config, locked_store.requests_in_window(config)?));
+    let mut signal = None;
+    let stop = pin!(stop);
+    let stopped = async { signal = Some(stop.await) };
+    let settings = run_settings(config, options);
+    let done =
+        RunContext::run(halo, locked_store.store().clone(), settings, clock(), progress, stopped).await;
+    locked_store.close()?;
+    match (done, signal) {
+        (Ok(report), _) => Ok(report),
+        (Err(_), Some(signal)) => Err(AppError::Stopped(signal)),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// The local clock, for passes.
+fn clock() -> Clock {
+    Arc::new(now)
+}
+
+/// How the copy stands, and how far each consumer is behind.
+#[derive(Debug)]
+pub struct StatusReport {
+    /// The database.
+    pub database: PathBuf,
+    /// The copy.
+    pub health: Health,
+    /// Consumers with the changes that wait for them.
+    pub consumers: Vec<(String, ConsumerPosition, i64)>,
+    /// The size of the database file, in bytes.
+    pub database_bytes: u64,
+    /// The size of its write-ahead log, in bytes.
+    pub wal_bytes: u64,
+    /// Who has it at this moment.
+    pub holders: LockHolders,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// Tells how the copy stands; takes no lock and reads no secret.
+///
+/// # Errors
+/// [`AgentError`]
+pub fn status(loaded: &LoadedConfig) -> Result<StatusReport, AppError> {
+    let config = &loaded.config;
+    let path = &config.store.path;
+    let store = Store::open_read_only(path, config.store.busy_timeout)?;
+    let database_bytes = std::fs::metadata(path).map_or(0, |it| it.len());
+    let (wal_bytes, holders) = (wal_size(path), LockHolders::detect(path));
+    store.read(|tx| {
+        Ok(StatusReport {
+            database: path.clone(),
+            database_bytes,
+            wal_bytes,
+            holders,
+            health: tx.health(5)?,
+            consumers: tx.consumers()?,
+            now: now(),
+        })
+    })
+}
+
+fn run_settings(config: &Config, options: SyncOptions) -> RunSettings {
+    RunSettings {
+        scope: configured_scope(config),
+        ticket_types: config.halo.ticket_types.clone(),
+        page_size: config.halo.page_size,
+        parallel_requests: config.halo.parallel_requests,
+        requests_per_window: config.halo.rate_limit.requests,
+        batch_rows: sync::BATCH_ROWS,
+        schedule: ScanSchedule {
+            full_requested: options.full || options.accept_deletes,
+            full_every: config.sync.full_every,
+            overlap: config.sync.overlap,
+            incremental_every: config.sync.interval,
+        },
+        accept_shortfall: u64::from(config.sync.accept_shortfall),
+        delete_guard: config.sync.delete_guard,
+        accept_deletes: options.accept_deletes,
+        dry_run: options.dry_run,
+        keep_runs: TimeDelta::from_std(config.store.keep_runs).unwrap_or(TimeDelta::MAX),
+    }
+}
+
+/// The scope of the settings; the numbers of the ticket types are found during a pass.
+pub(crate) fn configured_scope(config: &Config) -> Scope {
+    Scope {
+        server: config.halo.server.as_str().to_owned(),
+        tenant: config.halo.tenant.clone().unwrap_or_default(),
+        ticket_types: Vec::new(),
+        custom_fields: config.halo.include_custom_fields,
+        mapping: MAPPING_VERSION,
+    }
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    StoreOptions {
+        busy_timeout: config.store.busy_timeout,
+        full_text: config.store.full_text,
+        index_last_modified: config.store.index_last_modified,
+        now: now(),
+    }
+}

@@ -1,0 +1,101 @@
+//! One round of the service: a pass, and what follows it whether it succeeded or not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::state::{CyclePhase, ServiceState};
+use crate::app::{
+    AppError, DeltaSummary, LoadedConfig, SyncOptions, clock, export_delta_if_due, run_settings,
+};
+use crate::halo::HaloClient;
+use crate::store::{Store, WalCheckpoint};
+use crate::sync::{RunContext, RunReport, SharedStore, SyncError};
+
+/// What a round works with.
+pub(super) struct ServiceCycle {
+    pub(super) loaded: Arc<LoadedConfig>,
+    pub(super) halo: Arc<HaloClient>,
+    pub(super) store: SharedStore,
+    pub(super) board: Arc<ServiceState>,
+    pub(super) stop: CancellationToken,
+    /// Whether the database is to be inspected.
+    pub(super) checks_integrity: bool,
+}
+
+/// What a round came to.
+pub(super) struct CycleResult {
+    pub(super) run: Result<RunReport, SyncError>,
+    pub(super) took: Duration,
+    pub(super) maintenance: MaintenanceResult,
+}
+
+/// What followed the pass.
+pub(super) struct MaintenanceResult {
+    pub(super) wal_checkpoint: Option<WalCheckpoint>,
+    /// The package, if one was due.
+    pub(super) export: Result<Option<DeltaSummary>, AppError>,
+    /// What is wrong with the database, where it was inspected.
+    pub(super) integrity_check: Option<Result<(), AppError>>,
+}
+
+impl MaintenanceResult {
+    fn skipped() -> MaintenanceResult {
+        MaintenanceResult { wal_checkpoint: None, export: Ok(None), integrity_check: None }
+    }
+}
+
+impl ServiceCycle {
+    /// Runs the pass and what follows; where the end of the service is near, only the pass.
+    pub(super) async fn run(self) -> CycleResult {
+        let started = Instant::now();
+        self.board.begin_phase(CyclePhase::Run);
+        let settings = run_settings(&self.loaded.config, SyncOptions::default());
+        let (halo, store) = (Arc::clone(&self.halo), self.store.clone());
+        let (progress, stopped) = (Arc::clone(&self.board), self.stop.cancelled());
+        let run = RunContext::run(halo, store, settings, clock(), progress, stopped).await;
+        let took = started.elapsed();
+        self.board.begin_phase(CyclePhase::Maintenance);
+        let maintenance = if self.stop.is_cancelled() {
+            MaintenanceResult::skipped()
+        } else {
+            self.run_maintenance().await
+        };
+        self.board.begin_phase(CyclePhase::Idle);
+        CycleResult { run, took, maintenance }
+    }
+
+    async fn run_maintenance(&self) -> MaintenanceResult {
+        let wal_checkpoint = self.store.call(|store| store.checkpoint_wal()).await;
+        if let Err(error) = &wal_checkpoint {
+            tracing::debug!(%error, "the write-ahead log could not be moved into the database");
+        }
+        let loaded = Arc::clone(&self.loaded);
+        let export = run_blocking(move || export_delta_if_due(&loaded)).await;
+        let mut integrity_check = None;
+        if self.checks_integrity {
+            let loaded = Arc::clone(&self.loaded);
+            integrity_check = Some(run_blocking(move || check_integrity(&loaded)).await);
+        }
+        MaintenanceResult { wal_checkpoint: wal_checkpoint.ok(), export, integrity_check }
+    }
+}
+
+/// Looks for damage, with a connection of its own: nobody waits for it.
+fn check_integrity(loaded: &LoadedConfig) -> Result<(), AppError> {
+    let config = &loaded.config.store;
+    Ok(Store::open_read_only(&config.path, config.busy_timeout)?.check_integrity()?)
+}
+
+/// Works on a thread that may block.
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AppError> + Send + 'static,
+) -> Result<T, AppError> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(join_error) => Err(SyncError::TaskFailed(join_error).into()),
+    }
+}

@@ -1,0 +1,165 @@
+//! When a round begins, and what follows from its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::time::Instant;
+
+use super::Service;
+use super::cycle::{CycleResult, ServiceCycle};
+use super::failure_policy::{FailureAction, failure_action};
+use super::schedule::RunSchedule;
+use crate::app::{AppError, now};
+use crate::config::{Config, SyncConfig};
+use crate::sync::{RunReport, SyncError};
+
+/// No clock can tell of moments that are much further away.
+const WAIT_MAX: Duration = Duration::from_hours(24 * 366);
+
+/// How often the database is inspected.
+const INTEGRITY_CHECK_INTERVAL: Duration = Duration::from_hours(24);
+
+impl Service {
+    /// Begins a round.
+    pub(super) fn begin_cycle(&mut self) -> Result<(), AppError> {
+        self.cycle_started = Instant::now();
+        self.run_requested = false;
+        if self.locked_store.is_replaced(&self.loaded.config) {
+            tracing::warn!("the database was moved, removed or replaced: opening what has its name now");
+            if !self.reopen_database()? {
+                self.failed_runs += 1;
+                self.schedule_next();
+                self.update_status();
+                return Ok(());
+            }
+        }
+        let halo = Arc::clone(&self.state.lock().halo);
+        let cycle = ServiceCycle {
+            loaded: Arc::clone(&self.loaded),
+            halo,
+            store: self.locked_store.store().clone(),
+            board: Arc::clone(&self.state),
+            stop: self.stop.clone(),
+            checks_integrity: self
+                .integrity_checked_at
+                .is_none_or(|at| INTEGRITY_CHECK_INTERVAL <= at.elapsed()),
+        };
+        self.running_cycle = Some(tokio::spawn(cycle.run()));
+        self.update_status();
+        Ok(())
+    }
+
+    /// Opens the database anew; gives whether it could be. What is no database of ours ends the service,
+    /// everything else is an outage.
+    fn reopen_database(&mut self) -> Result<bool, AppError> {
+        match self.locked_store.reopen(&self.loaded.config) {
+            Ok(()) => {
+                // Another file is another one to look through.
+                self.integrity_checked_at = None;
+                self.state.lock().database_ok = None;
+                Ok(true)
+            }
+            Err(error) if error.exit_status() == 78 => Err(error),
+            Err(error) => {
+                self.record_failure(&error.chain(), Some(&error.help()));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Lets the next round begin when the rhythm wants it.
+    fn schedule_next(&mut self) {
+        let SyncConfig { interval, jitter, .. } = self.config().sync;
+        self.schedule_in(RunSchedule { interval, jitter }.delay_after(
+            self.cycle_started.elapsed(),
+            self.failed_runs,
+            fastrand::f64(),
+        ));
+    }
+
+    /// Lets the next round begin so long from now.
+    pub(super) fn schedule_in(&mut self, wait: Duration) {
+        let wait = wait.min(WAIT_MAX);
+        self.next_cycle_due = Instant::now() + wait;
+        self.next_run_at = now().minus(-TimeDelta::from_std(wait).unwrap_or_default());
+    }
+
+    /// A round is over: what it means, and when the next one begins.
+    pub(super) fn finish_cycle(
+        &mut self,
+        result: CycleResult,
+        apply_config: &impl Fn(&Config),
+    ) -> Result<(), AppError> {
+        let halo = Arc::clone(&self.state.lock().halo);
+        self.has_authenticated |= halo.has_authenticated();
+        let took = result.took;
+        let mut run_immediately = self.run_requested;
+        let CycleResult { run, maintenance, .. } = result;
+        match run {
+            Ok(report) => self.record_run_report(&report, took),
+            Err(SyncError::Stopped) => return Ok(()),
+            Err(error) => run_immediately |= self.handle_run_failure(error.into(), apply_config)?,
+        }
+        self.log_maintenance(&maintenance);
+        self.state.lock().last_duration = Some(took);
+        self.write_textfile();
+        if let Some(accepted) = self.pending_config.take() {
+            self.activate_config(accepted, apply_config);
+            run_immediately |= self.failed_runs != 0;
+        }
+        self.schedule_next();
+        if run_immediately {
+            self.schedule_in(Duration::ZERO);
+        }
+        self.update_status();
+        Ok(())
+    }
+
+    fn record_run_report(&mut self, report: &RunReport, took: Duration) {
+        self.previous_config = None;
+        self.disk_failed = false;
+        self.failed_runs = 0;
+        self.log_run(report, took);
+        match report.outcome.reason() {
+            None => {
+                self.state.lock().run_counts.complete += 1;
+                self.record_recovery();
+            }
+            Some(why) => {
+                self.state.lock().run_counts.incomplete += 1;
+                self.record_failure(&why, report.outcome.help());
+            }
+        }
+    }
+
+    /// What follows from a failed pass; gives whether another one is to begin at once.
+    fn handle_run_failure(
+        &mut self,
+        error: AppError,
+        apply_config: &impl Fn(&Config),
+    ) -> Result<bool, AppError> {
+        self.state.lock().run_counts.failed += 1;
+        self.failed_runs = self.failed_runs.saturating_add(1);
+        let action = failure_action(&error, self.has_authenticated, self.disk_failed);
+        self.disk_failed = action == FailureAction::ReopenDatabase;
+        if action == FailureAction::StopService && self.pending_config.is_none() {
+            return if self.restore_previous_config(&error, apply_config)? { Ok(true) } else { Err(error) };
+        }
+        self.record_failure(&error.chain(), Some(&error.help()));
+        match action {
+            // With a wait: a disk that fails does so again within the same moment.
+            FailureAction::ReopenDatabase => self.reopen_database().map(|_| false),
+            FailureAction::ReloadSecret => Ok(self.reload_secret()),
+            // Settings that came meanwhile may mend it.
+            FailureAction::StopService | FailureAction::Retry => Ok(false),
+        }
+    }
+
+    /// SIGUSR1: a round now, or right after the one under way.
+    pub(super) fn sync_now(&mut self) {
+        tracing::info!("a pass is wanted now");
+        self.run_requested = true;
+        self.schedule_in(Duration::ZERO);
+    }
+}

@@ -1,0 +1,67 @@
+//! Looks whether everything gets on, and tells systemd so if it does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Service;
+use super::liveness::{Heartbeats, StuckTask};
+use super::state::CyclePhase;
+use super::systemd::SystemdNotifier;
+use crate::store::write_activity;
+
+/// How long a pass may get nothing done beyond the longest request and the longest wait for the database.
+const RUN_STALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long what follows a pass may take: packages of whole tables, an inspection of gigabytes.
+const MAINTENANCE_STALL_TIMEOUT: Duration = Duration::from_mins(30);
+
+impl Service {
+    /// One look.
+    pub(super) fn check_liveness(&mut self) {
+        let writer_answered = self.writer_ping.as_ref().is_none_or(JoinHandle::is_finished);
+        if writer_answered {
+            self.writer_ping = Some(self.locked_store.store().wait_until_idle());
+        }
+        let (phase, halo) = {
+            let inner = self.state.lock();
+            (inner.phase, Arc::clone(&inner.halo))
+        };
+        let (config, store, request_stats) = (self.config(), self.locked_store.store(), halo.request_stats());
+        let heartbeats = Heartbeats {
+            progress: request_stats.counts.requests
+                + request_stats.by_status.values().sum::<u64>()
+                + store.jobs_done(),
+            db_activity: store.ticks().wrapping_add(write_activity(&config.store.path)),
+            writer_answered,
+            stall_timeout: match phase {
+                CyclePhase::Idle => None,
+                CyclePhase::Run => {
+                    let longest = config.halo.request_timeout.saturating_add(config.store.busy_timeout);
+                    Some(longest.saturating_add(RUN_STALL_TIMEOUT))
+                }
+                CyclePhase::Maintenance => Some(MAINTENANCE_STALL_TIMEOUT),
+            },
+            wait_until: halo.waiting_until(),
+        };
+        let now = Instant::now();
+        let was_stuck = self.liveness.stuck();
+        let stuck = self.liveness.check(heartbeats, now);
+        self.state.lock().last_check = (stuck.is_none(), now);
+        match stuck {
+            None => SystemdNotifier::notify_watchdog(),
+            Some(stuck) if was_stuck.is_none() => {
+                let what = match stuck {
+                    StuckTask::Writer => "the database is waited for, or its disk".to_owned(),
+                    StuckTask::Cycle(span) => format!("nothing was done for {} s", span.as_secs()),
+                };
+                tracing::warn!("stuck: {what}; systemd is given no sign of life until that is over");
+            }
+            Some(_) => {}
+        }
+        self.write_textfile_if_due();
+        self.update_status();
+    }
+}

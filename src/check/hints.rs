@@ -1,0 +1,99 @@
+//! Signs of the usual slips in the settings, told beside what went wrong: pure, and silent where there is none.
+
+use super::CheckOutcome;
+use crate::app::AppError;
+use crate::config::HaloConfig;
+use crate::halo::{HaloError, TransportError, UnreadableResponse};
+use crate::sync::SyncError;
+
+/// The variables that lead over a proxy, in the order in which they count.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// What in the settings and the environment may be to blame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hints {
+    /// The path of `server_url`.
+    path: String,
+    /// What names the proxy that the server is asked through.
+    proxy: Option<&'static str>,
+}
+
+impl Hints {
+    /// `is_set` tells whether a variable of the environment is.
+    pub(super) fn new(halo: &HaloConfig, is_set: impl Fn(&str) -> bool) -> Hints {
+        let proxy = if halo.server.is_loopback() {
+            None
+        } else if halo.proxy.is_some() {
+            Some("`proxy`")
+        } else {
+            PROXY_VARIABLES.into_iter().find(|name| is_set(name))
+        };
+        Hints { path: halo.server.path().to_owned(), proxy }
+    }
+
+    /// What may be to blame for a failure.
+    pub(super) fn hint_for(&self, outcome: &CheckOutcome) -> Option<String> {
+        let CheckOutcome::Fail(AppError::Sync(SyncError::Halo(error))) = outcome else { return None };
+        match error {
+            HaloError::Refused { status: 404 | 405 | 410, .. }
+            | HaloError::Unreadable(UnreadableResponse { html: true, .. })
+                if !self.path.is_empty() =>
+            {
+                Some(format!(
+                    "server_url ends in `{}`: leave that away, unless the \"Resource Server\" has it too (`/api` is added \
+                     by itself)",
+                    self.path
+                ))
+            }
+            HaloError::Unreachable {
+                source: TransportError::Connect(_) | TransportError::Timeout | TransportError::ConnectionLost(_), ..
+            } => self.proxy.map(|source| {
+                format!("the server is asked through the proxy that {source} names: see whether it lets this machine through")
+            }),
+            HaloError::Refused { status: 407, .. } => Some("a proxy in between wants a login".into()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint_for(hints: &Hints, error: HaloError) -> String {
+        hints.hint_for(&CheckOutcome::from_error(error)).unwrap_or_default()
+    }
+
+    fn refused(status: u16) -> HaloError {
+        HaloError::Refused { what: "the list", status, message: None }
+    }
+
+    fn unreachable(source: TransportError) -> HaloError {
+        HaloError::Unreachable { host: "halo.example".into(), source, retries: 0 }
+    }
+
+    #[test]
+    fn hint_names_path_when_not_found_and_proxy_when_unreachable() {
+        let none = Hints::default();
+        let path = Hints { path: "/portal".into(), proxy: None };
+        let proxy = Hints { path: String::new(), proxy: Some("HTTPS_PROXY") };
+        for (hints, error, fragment) in [
+            (&path, refused(404), "server_url ends in `/portal`"),
+            (&path, refused(403), ""),
+            (&path, unreachable(TransportError::Timeout), ""),
+            (&proxy, unreachable(TransportError::Timeout), "the proxy that HTTPS_PROXY names"),
+            (&proxy, unreachable(TransportError::TooLarge), ""),
+            (&proxy, refused(404), ""),
+            (&none, refused(404), ""),
+            (&none, refused(407), "wants a login"),
+            (&none, unreachable(TransportError::Timeout), ""),
+        ] {
+            let message = error.to_string();
+            let found = hint_for(hints, error);
+            assert!(
+                found.contains(fragment) && found.is_empty() == fragment.is_empty(),
+                "{message}: {found:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What is on this machine: folder, lock, database, its files and their disk.
+
+use super::{CheckOutcome, CheckStep, ReportBuilder, disk, files, rules};
+use crate::app::{self, AppError};
+use crate::config::Config;
+use crate::store::{Lock, LockError, Store, StoreError};
+use crate::sync;
+
+impl ReportBuilder<'_> {
+    /// Folder, lock and database. Gives how many requests were made in the window before now.
+    pub(super) fn check_local(&mut self, config: &Config, offline: bool) -> u64 {
+        let path = &config.store.path;
+        let folder = Store::check_folder(path).and_then(|()| Store::check_writable(path));
+        let message = |(): &()| format!("the folder of {} can be used", path.display());
+        let is_usable = self.record_result(CheckStep::Folder, folder, message).is_some();
+        if is_usable && !offline {
+            // Taken and let go at once.
+            match Lock::acquire_writer(path) {
+                // Where the service runs, that is as it should be.
+                Err(held @ LockError::Held { .. }) => {
+                    let message = format!("{held}: until it is done, `sync` and `reset` end with 75");
+                    self.record(CheckStep::Lock, CheckOutcome::Ok(message));
+                }
+                lock => {
+                    self.record_result(CheckStep::Lock, lock, |_| "no other halosync is at work".into());
+                }
+            }
+        }
+        let requests_made = self.check_database(config).unwrap_or(0);
+        // Without a folder there are no files, and that was said.
+        if is_usable {
+            self.record(CheckStep::Files, files::check(path));
+        }
+        requests_made
+    }
+
+    /// Whether there is room for what is expected, as far as it is known by now.
+    pub(super) fn check_disk_space(&mut self, config: &Config) {
+        let count = self.report.counts.and_then(|counts| counts.total());
+        let expected = count.zip(self.report.ticket_bytes).map(|(count, bytes)| count.saturating_mul(bytes));
+        self.record(CheckStep::Disk, disk::check(&config.store.path, &config.export.dir, expected));
+    }
+
+    fn check_database(&mut self, config: &Config) -> Option<u64> {
+        let path = &config.store.path;
+        let opened = match Store::open_read_only(path, config.store.busy_timeout) {
+            Err(StoreError::Missing(_)) => {
+                let message = format!("none yet at {}: the first `halosync sync` makes it", path.display());
+                self.record(CheckStep::Database, CheckOutcome::Ok(message));
+                return None;
+            }
+            opened => opened,
+        };
+        let result = opened.map_err(AppError::from).and_then(|store| {
+            store
+                .read(|tx| {
+                    sync::check_same_server(tx, &app::configured_scope(config))?;
+                    let state = tx.watermark()?.map_or("empty", |watermark| watermark.state.as_str());
+                    let (schema, tickets) = (tx.schema_version()?, tx.ticket_count()?);
+                    let message = format!(
+                        "{}: schema {schema}, {state}, {tickets} tickets of this server",
+                        path.display()
+                    );
+                    let requests_made = app::requests_in_window(config, tx)?;
+                    Ok::<_, AppError>((message, tx.probes()?, requests_made))
+                })
+                .map(|facts| (facts, store))
+        });
+        let ((_, probes, requests_made), store) =
+            self.record_result(CheckStep::Database, result, |((message, ..), _)| message.clone())?;
+        self.record_result(CheckStep::Integrity, store.check_integrity(), |()| {
+            "no page of it is damaged".into()
+        });
+        self.record(CheckStep::Probes, rules::probes(&probes));
+        self.report.probes = probes;
+        Some(requests_made)
+    }
+}

@@ -1,0 +1,222 @@
+//! A file that appears whole or not at all: written under another name in the same folder, brought to
+//! the disk, then renamed; and the folder is brought to the disk too, or the name could be lost.
+
+use std::fs;
+use std::io::{self, Write};
+use std::mem;
+use std::num::NonZeroU64;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rustix::fs::{Advice, fadvise};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::ExportError;
+use super::file::{CHUNK_SIZE, FileDigest, TEMP_PREFIX, fsync, hex};
+
+/// Bytes after which the disk is asked to begin.
+const WRITEBACK_BYTES: u64 = 1 << 24;
+
+/// Pieces that wait to be written.
+const QUEUED_BUFFERS: usize = 2;
+
+/// A file that is being written and has no name yet; dropped, it leaves nothing behind.
+///
+/// Hashing and writing go on in a thread of their own, while the next rows are read.
+pub struct PackageWriter {
+    file: NamedTempFile,
+    folder: PathBuf,
+    /// What errors call it.
+    display_path: PathBuf,
+    buffer: Vec<u8>,
+    full_buffers: Option<SyncSender<Vec<u8>>>,
+    empty_buffers: Receiver<Vec<u8>>,
+    worker: Option<JoinHandle<io::Result<FileDigest>>>,
+}
+
+impl PackageWriter {
+    /// Begins a file in a folder; errors call it `shown`.
+    ///
+    /// # Errors
+    /// [`ExportError::CannotCreate`]
+    pub fn new(folder: &Path, display_path: &Path) -> Result<PackageWriter, ExportError> {
+        let file = create_unnamed(folder, display_path)?;
+        let mut out = file.as_file().try_clone().map_err(ExportError::cannot_create(display_path))?;
+        let (full_buffers, incoming) = sync_channel::<Vec<u8>>(QUEUED_BUFFERS);
+        let (recycled, empty_buffers) = channel();
+        let worker = thread::spawn(move || {
+            let (mut hash, mut bytes, mut advised) = (Sha256::new(), 0, 0);
+            for mut buffer in incoming {
+                // Not through the wrapper: its errors name the draft, which nobody has heard of.
+                out.write_all(&buffer)?;
+                hash.update(&buffer);
+                bytes += buffer.len() as u64;
+                if advised + WRITEBACK_BYTES <= bytes {
+                    // The disk begins now and need not do everything at the end; a hint, so nothing is said
+                    // where the system does not take it.
+                    let _ = fadvise(&out, 0, NonZeroU64::new(bytes), Advice::DontNeed);
+                    advised = bytes;
+                }
+                buffer.clear();
+                // Nobody takes it where the last piece is already under way.
+                let _ = recycled.send(buffer);
+            }
+            Ok(FileDigest { bytes, sha256: hex(&hash.finalize()) })
+        });
+        let buffer = Vec::with_capacity(CHUNK_SIZE);
+        let (folder, display_path) = (folder.to_owned(), display_path.to_owned());
+        Ok(PackageWriter {
+            file,
+            folder,
+            display_path,
+            buffer,
+            full_buffers: Some(full_buffers),
+            empty_buffers,
+            worker: Some(worker),
+        })
+    }
+
+    /// Brings everything to the disk.
+    ///
+    /// # Errors
+    /// [`ExportError`]; nothing is left then.
+    pub fn finish(mut self) -> Result<UnnamedFile, ExportError> {
+        let digest = self
+            .send_buffer()
+            .and_then(|()| self.join_worker())
+            .map_err(ExportError::cannot_write(&self.display_path))?;
+        self.file.as_file().sync_all().map_err(ExportError::cannot_write(&self.display_path))?;
+        Ok(UnnamedFile { file: self.file, folder: self.folder, display_path: self.display_path, digest })
+    }
+
+    fn send_buffer(&mut self) -> io::Result<()> {
+        let next = self.empty_buffers.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK_SIZE));
+        let buffer = mem::replace(&mut self.buffer, next);
+        match &self.full_buffers {
+            Some(sender) if sender.send(buffer).is_ok() => Ok(()),
+            // It stops taking pieces only when it failed, and says why then.
+            _ => Err(self.join_worker().err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn join_worker(&mut self) -> io::Result<FileDigest> {
+        self.full_buffers = None;
+        let worker = self.worker.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        worker.join().map_err(|_| io::Error::other("the writing thread ended"))?
+    }
+}
+
+impl Write for PackageWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if CHUNK_SIZE <= self.buffer.len() {
+            self.send_buffer()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where rows go: into a draft, packed or not.
+pub enum Sink {
+    /// As it comes.
+    Plain(PackageWriter),
+    /// Packed; the same rows give the same bytes.
+    Gzip(Box<GzEncoder<PackageWriter>>),
+}
+
+impl Sink {
+    pub(super) fn new(folder: &Path, display_path: &Path, gzip: bool) -> Result<Sink, ExportError> {
+        let writer = PackageWriter::new(folder, display_path)?;
+        Ok(if gzip {
+            Sink::Gzip(Box::new(GzEncoder::new(writer, Compression::default())))
+        } else {
+            Sink::Plain(writer)
+        })
+    }
+
+    pub(super) fn finish(self, display_path: &Path) -> Result<UnnamedFile, ExportError> {
+        match self {
+            Sink::Plain(writer) => writer.finish(),
+            Sink::Gzip(encoder) => {
+                encoder.finish().map_err(ExportError::cannot_write(display_path))?.finish()
+            }
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Sink::Plain(writer) => writer.write(bytes),
+            Sink::Gzip(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is whole and on the disk, and has no name yet; dropped, it leaves nothing behind.
+pub struct UnnamedFile {
+    file: NamedTempFile,
+    folder: PathBuf,
+    /// What errors call it.
+    display_path: PathBuf,
+    digest: FileDigest,
+}
+
+impl UnnamedFile {
+    /// A small file; errors call it `shown`.
+    ///
+    /// # Errors
+    /// [`ExportError`]; nothing is left then.
+    pub fn from_bytes(folder: &Path, display_path: &Path, bytes: &[u8]) -> Result<UnnamedFile, ExportError> {
+        let mut file = create_unnamed(folder, display_path)?;
+        let out = file.as_file_mut();
+        out.write_all(bytes)
+            .and_then(|()| out.sync_all())
+            .map_err(ExportError::cannot_write(display_path))?;
+        let digest = FileDigest { bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) };
+        Ok(UnnamedFile { file, folder: folder.to_owned(), display_path: display_path.to_owned(), digest })
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn digest(&self) -> &FileDigest {
+        &self.digest
+    }
+
+    /// Gives the file its name; a file that has that name already is an error and stays.
+    ///
+    /// # Errors
+    /// [`ExportError`]; there is no such file then.
+    pub fn commit(self, name: &str) -> Result<FileDigest, ExportError> {
+        let path = self.folder.join(name);
+        let persisted = self.file.persist_noclobber(&path).map_err(|error| error.error);
+        persisted.map_err(ExportError::cannot_create(&self.display_path))?;
+        if let Err(error) = fsync(&self.folder) {
+            // Nobody has heard of it yet, and it would be in the way of the next attempt.
+            let _ = fs::remove_file(&path);
+            return Err(ExportError::cannot_write(&self.display_path)(error));
+        }
+        Ok(self.digest)
+    }
+}
+
+fn create_unnamed(folder: &Path, display_path: &Path) -> Result<NamedTempFile, ExportError> {
+    // The group reads; the umask may take more away. Opened here, because the errors of the library that
+    // finds the name hold that name, which nobody has heard of.
+    let open = |path: &Path| fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMP_PREFIX).make_in(folder, open).map_err(ExportError::cannot_create(display_path))
+}

@@ -1,0 +1,150 @@
+//! A page that cannot be read whole is read in parts, down to the one row that is to blame: one ticket
+//! must not keep a hundred others away, nor stop the walk.
+
+use std::pin::Pin;
+
+use super::list::{Filter, ListPage, ListQuery};
+use super::{HaloClient, HaloError, ResponseMeta};
+use crate::ticket::RejectedValue;
+use crate::ticket::parse::{ParsedPage, RejectedRow};
+
+/// When so many rows of one page cannot be read, it is not the rows that are to blame.
+const UNREADABLE_ROWS_MAX: usize = 5;
+
+/// What one request for a page names.
+struct QueryChunk<'a> {
+    filter: &'a Filter,
+    fields: &'a [i64],
+}
+
+/// What of a page is there already.
+#[derive(Default)]
+struct PageParts {
+    list: ParsedPage,
+    /// Of the first part: nothing of the page was seen before it.
+    meta: Option<ResponseMeta>,
+    unreadable_rows: usize,
+}
+
+impl HaloClient {
+    /// One page of the list. Where it is too large, or cannot be parsed, again and again, it is asked
+    /// for in parts; a single row that cannot be read is a stray of it. Where more custom fields are asked
+    /// for than one request can name, it is asked for once for each share of them.
+    ///
+    /// # Errors
+    /// [`HaloError`]
+    pub async fn fetch_page(&self, query: &ListQuery, number: u32, size: u32) -> Result<ListPage, HaloError> {
+        let mut page: Option<ListPage> = None;
+        for fields in self.split_fields(query, number, size) {
+            let part =
+                self.fetch_or_split(&QueryChunk { filter: &query.filter, fields }, number, size).await?;
+            match &mut page {
+                Some(page) => page.list.merge_custom_fields(part.list),
+                None => page = Some(part),
+            }
+        }
+        page.map_or_else(|| unreachable!("a query has one share at least"), Ok)
+    }
+
+    async fn fetch_or_split(
+        &self,
+        chunk: &QueryChunk<'_>,
+        number: u32,
+        size: u32,
+    ) -> Result<ListPage, HaloError> {
+        let error = match self.fetch_list_with_fields(chunk.filter, chunk.fields, number, size).await {
+            Err(error) if error.should_split_page() => error,
+            done => return done,
+        };
+        tracing::info!(page = number, rows = size, "reading page {number} in parts: {error}");
+        let mut parts = PageParts::default();
+        let is_complete = self.fetch_parts(chunk, number, size, &mut parts).await?;
+        match parts.meta {
+            Some(meta) if is_complete => Ok(ListPage { list: parts.list, meta }),
+            _ => Err(error),
+        }
+    }
+
+    /// Says whether every row of the page has its place among the parts: a server that gives fewer rows
+    /// than it is asked for makes the places of the next ones unsure.
+    fn fetch_parts<'a>(
+        &'a self,
+        chunk: &'a QueryChunk<'a>,
+        number: u32,
+        size: u32,
+        parts: &'a mut PageParts,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, HaloError>> + Send + 'a>> {
+        Box::pin(async move {
+            let split = smallest_divisor(size);
+            let size = size / split;
+            for number in (number - 1) * split + 1..=number * split {
+                match self.fetch_list_with_fields(chunk.filter, chunk.fields, number, size).await {
+                    Ok(ListPage { list, meta }) => {
+                        let rows = list.rows_received as u64;
+                        let ends = u64::from(number) * u64::from(size);
+                        let more = list.record_count.is_none_or(|count| ends <= count);
+                        parts.add(list, meta);
+                        if rows < u64::from(size) {
+                            return Ok(!more);
+                        }
+                    }
+                    Err(error) if !error.should_split_page() => return Err(error),
+                    Err(error) if size == 1 => parts.add_unreadable_row(number, error)?,
+                    Err(_) if self.fetch_parts(chunk, number, size, parts).await? => {}
+                    Err(_) => return Ok(false),
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+impl PageParts {
+    fn add(&mut self, list: ParsedPage, meta: ResponseMeta) {
+        self.meta.get_or_insert(meta);
+        self.list.record_count = list.record_count;
+        self.list.tickets.extend(list.tickets);
+        self.list.rejected_rows.extend(list.rejected_rows);
+        self.list.rows_received += list.rows_received;
+        self.list.repaired += list.repaired;
+    }
+
+    fn add_unreadable_row(&mut self, row: u32, error: HaloError) -> Result<(), HaloError> {
+        self.unreadable_rows += 1;
+        if UNREADABLE_ROWS_MAX < self.unreadable_rows {
+            return Err(error);
+        }
+        let position = match self.list.tickets.last() {
+            Some(ticket) => format!("the row behind ticket {}", ticket.id()),
+            None => format!("row {row} of the list in order of id"),
+        };
+        let rejected_value =
+            RejectedValue { reason: "the row cannot be read", raw: format!("{position}: {error}") };
+        self.list.rejected_rows.push(RejectedRow { rejected: rejected_value });
+        self.list.rows_received += 1;
+        Ok(())
+    }
+}
+
+/// Pages of that part of the size begin where the page does.
+fn smallest_divisor(size: u32) -> u32 {
+    (2..=size).find(|divisor| size.is_multiple_of(*divisor)).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_is_split_until_one_row_is_left() {
+        for (size, steps) in [(100, vec![50, 25, 5, 1]), (70, vec![35, 7, 1]), (73, vec![1])] {
+            let mut sizes = vec![];
+            let mut left = size;
+            while 1 < left {
+                left /= smallest_divisor(left);
+                sizes.push(left);
+            }
+            assert_eq!(sizes, steps, "{size}");
+        }
+    }
+}

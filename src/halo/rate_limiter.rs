@@ -1,0 +1,244 @@
+//! One gate for every request.
+//!
+//! `rate_limit` is a promise: in no rolling window are there more requests. It is kept by a ring of
+//! cells, each good for one request per window; requests take the cells in turn, so that the cell a
+//! request takes was last used a whole ring of requests ago. That uses a window fully, where one leaky
+//! bucket would have to choose between a burst and a steady rate. An answer 429 closes the gate for
+//! everyone.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use governor::Quota;
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::RateLimit;
+
+type LimiterCell = governor::RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
+
+/// The share of the promise that is used; the rest is for clocks that differ.
+const USED_PERCENT: u32 = 95;
+
+/// How many requests leave in a window of this limit.
+#[must_use]
+pub fn effective_limit(limit: RateLimit) -> u32 {
+    let allowed = u64::from(limit.requests) * u64::from(USED_PERCENT) / 100;
+    u32::try_from(allowed.max(1)).unwrap_or(u32::MAX)
+}
+
+/// A ring is no longer than this; a faster promise is cut into that many parts of a shorter window,
+/// which is stricter.
+const RING_MAX: u32 = 1_000;
+
+/// The gate.
+pub struct RateLimiter {
+    paused_until: watch::Sender<Option<Instant>>,
+    clock: TokioClock,
+    ring: Vec<LimiterCell>,
+    next_cell: AtomicUsize,
+    /// The latest end of a wait, in nanoseconds of the clock.
+    waiting_until: AtomicU64,
+    /// How long the gate was closed, in nanoseconds.
+    total_pause: AtomicU64,
+}
+
+impl RateLimiter {
+    /// A gate that keeps the promise; `spent` requests were made in the window before, by earlier
+    /// processes, and count as made just now.
+    #[must_use]
+    pub fn new(limit: RateLimit, prior_requests: u64) -> RateLimiter {
+        let allowed = effective_limit(limit);
+        let parts = allowed.div_ceil(RING_MAX);
+        let window = (limit.window / parts).max(Duration::from_nanos(1));
+        let clock = TokioClock { start: Instant::now() };
+        let cell = || {
+            // A period above zero always makes a quota.
+            Quota::with_period(window).map(|quota| LimiterCell::direct_with_clock(quota, clock.clone()))
+        };
+        let ring: Vec<LimiterCell> = (0..allowed / parts).filter_map(|_| cell()).collect();
+        let prior_requests = usize::try_from(prior_requests).unwrap_or(usize::MAX).min(ring.len());
+        for cell in &ring[..prior_requests] {
+            let _ = cell.check();
+        }
+        RateLimiter {
+            paused_until: watch::Sender::new(None),
+            clock,
+            ring,
+            next_cell: AtomicUsize::new(prior_requests),
+            waiting_until: AtomicU64::new(0),
+            total_pause: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits until a request may leave.
+    pub async fn acquire(&self) {
+        loop {
+            self.wait_until_resumed().await;
+            let index = self.next_cell.fetch_add(1, Ordering::Relaxed);
+            let Some(cell) = self.ring.get(index % self.ring.len().max(1)) else { return };
+            while let Err(not_yet) = cell.check() {
+                let wait = not_yet.wait_time_from(self.clock.now());
+                self.record_wait(wait);
+                sleep(wait).await;
+            }
+            // A cell that was taken while the gate closed is given up: its window begins when the
+            // request really leaves.
+            if self.can_send() {
+                return;
+            }
+        }
+    }
+
+    /// Closes the gate for everyone; a shorter wait never shortens a longer one.
+    pub fn pause_for(&self, wait: Duration) {
+        let now = Instant::now();
+        self.paused_until.send_modify(|until| {
+            let paused = until.map_or(now, |until| until.max(now));
+            let extension = (now + wait).saturating_duration_since(paused);
+            self.total_pause.fetch_add(nanos(extension), Ordering::Relaxed);
+            *until = Some(paused + extension);
+        });
+        self.record_wait(wait);
+    }
+
+    /// How long the gate is still closed.
+    pub(super) fn remaining_pause(&self) -> Duration {
+        let until = *self.paused_until.borrow();
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// How long the gate was closed, and will be by what is known now.
+    pub(super) fn total_pause(&self) -> Duration {
+        Duration::from_nanos(self.total_pause.load(Ordering::Relaxed))
+    }
+
+    /// Until when anybody waits here.
+    pub(super) fn waiting_until(&self) -> Instant {
+        let offset = Duration::from_nanos(self.waiting_until.load(Ordering::Relaxed));
+        self.clock.start.checked_add(offset).unwrap_or(self.clock.start)
+    }
+
+    fn record_wait(&self, wait: Duration) {
+        let until = nanos(self.clock.start.elapsed().saturating_add(wait));
+        self.waiting_until.fetch_max(until, Ordering::Relaxed);
+    }
+
+    fn can_send(&self) -> bool {
+        self.paused_until.borrow().is_none_or(|until| until <= Instant::now())
+    }
+
+    async fn wait_until_resumed(&self) {
+        loop {
+            let until = *self.paused_until.borrow();
+            match until {
+                Some(at) if Instant::now() < at => sleep_until(at).await,
+                _ => return,
+            }
+        }
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// governor by tokio's clock, which tests can pause; its own would run on.
+#[derive(Clone, Debug)]
+struct TokioClock {
+    start: Instant,
+}
+
+impl Clock for TokioClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(self.start.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn limit(requests: u32, seconds: u64) -> RateLimit {
+        RateLimit { requests, window: Duration::from_secs(seconds) }
+    }
+
+    /// Lets four tasks pass as often as they can for a while, and gives the times in seconds.
+    async fn acquire_times(limiter: RateLimiter, seconds: u64) -> Vec<f64> {
+        let limiter = Arc::new(limiter);
+        let start = Instant::now();
+        let tasks: Vec<_> = (0..4)
+            .map(|_| {
+                let limiter = Arc::clone(&limiter);
+                tokio::spawn(async move {
+                    let mut times = Vec::new();
+                    while start.elapsed() < Duration::from_secs(seconds) {
+                        limiter.acquire().await;
+                        times.push(start.elapsed().as_secs_f64());
+                        sleep(Duration::from_millis(50)).await;
+                    }
+                    times
+                })
+            })
+            .collect();
+        let mut times = Vec::new();
+        for task in tasks {
+            times.extend(task.await.unwrap());
+        }
+        times.sort_by(f64::total_cmp);
+        times
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rolling_window_never_exceeds_the_rate_limit_and_uses_most_of_it() {
+        for (requests, window) in [(300u32, 300u64), (10, 1), (1, 2), (2_500, 60)] {
+            let times = acquire_times(RateLimiter::new(limit(requests, window), 0), window * 4).await;
+            let span = Duration::from_secs(window).as_secs_f64();
+            let most = times
+                .iter()
+                .map(|from| times.iter().filter(|at| (*from..from + span).contains(*at)).count())
+                .max();
+            assert!(most <= Some(requests as usize), "{most:?} requests in {window} s, promised {requests}");
+            let possible = (80.0 * span).min(f64::from(requests));
+            let used = times.iter().filter(|at| **at < 3.0 * span).count();
+            assert!(
+                3.0 * 0.9 * possible <= f64::from(u32::try_from(used).unwrap()) + 1.0,
+                "only {used} of {requests} in {window} s were used"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_of_an_earlier_process_count_against_the_limit() {
+        let times = acquire_times(RateLimiter::new(limit(100, 60), 90), 59).await;
+        assert_eq!(times.len(), 5 + 4, "five cells were left, and each lane waits for one more");
+        assert!(60.0 <= times[5], "the sixth request left after {} s", times[5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pause_stops_every_request_and_a_shorter_one_does_not_end_it() {
+        let limiter = Arc::new(RateLimiter::new(limit(1_000, 1), 0));
+        let start = Instant::now();
+        limiter.pause_for(Duration::from_secs(30));
+        limiter.pause_for(Duration::from_secs(5));
+        assert_eq!(limiter.total_pause(), Duration::from_secs(30));
+        assert_eq!(limiter.waiting_until(), start + Duration::from_secs(30));
+        let tasks: Vec<_> = (0..4)
+            .map(|_| {
+                let limiter = Arc::clone(&limiter);
+                tokio::spawn(async move { limiter.acquire().await })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+            assert_eq!(start.elapsed().as_secs(), 30);
+        }
+    }
+}

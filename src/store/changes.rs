@@ -1,0 +1,257 @@
+//! The change log, read: what a range of it comes to for each ticket.
+
+use rusqlite::Row;
+use serde_json::{Map, Value as Json};
+
+use super::upsert::{cell, columns, read_custom_fields};
+use super::watermark::parse_timestamp;
+use super::{ReadTx, StoreError, WriteTx};
+use crate::ticket::attribute::{ATTRIBUTE_COUNT, UID};
+use crate::ticket::{
+    ATTRIBUTES, AttributeValue, CUSTOM_FIELDS_KEY, CellValue, ChangeCounts, DeltaRow, Op, SnapshotTable,
+    Timestamp,
+};
+
+/// Each ticket's first and last record in a range; the first tells whether it was there before, the
+/// last whether it is there after.
+const RANGE_ENDS: &str = "
+    WITH touched AS (
+        SELECT UID, MIN(seq) AS first_seq, MAX(seq) AS last_seq
+        FROM changes WHERE ?1 < seq AND seq <= ?2 GROUP BY UID
+    )";
+
+impl ReadTx<'_> {
+    /// The number of the newest record, 0 where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn greatest_seq(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// The number of the oldest record that is kept; that of the next one where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn oldest_seq(&self) -> Result<i64, StoreError> {
+        let oldest: Option<i64> =
+            self.connection.query_row("SELECT MIN(seq) FROM changes", [], |row| row.get(0))?;
+        oldest.map_or_else(|| Ok(self.greatest_seq()? + 1), Ok)
+    }
+
+    /// When the latest of the records after `from` up to `to` was made.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn last_observed_at(&self, from: i64, to: i64) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT MAX(observed_at) FROM changes WHERE ?1 < seq AND seq <= ?2";
+        parse_timestamp(self.connection.query_row(sql, (from, to), |row| row.get(0))?)
+    }
+
+    /// Gives one row for every ticket that the records after `from`, up to the newest one, changed; in
+    /// order of id. From 0 it is made of the tickets themselves, whatever the log still holds.
+    ///
+    /// # Errors
+    /// Whatever `take` or SQLite reports.
+    pub fn delta<E: From<StoreError>>(
+        &self,
+        from: i64,
+        visit: impl FnMut(DeltaRow<'_>) -> Result<(), E>,
+    ) -> Result<ChangeCounts, E> {
+        if from == 0 { self.delta_from_tickets(visit) } else { self.delta_from_changes(from, visit) }
+    }
+
+    fn delta_from_tickets<E: From<StoreError>>(
+        &self,
+        mut visit: impl FnMut(DeltaRow<'_>) -> Result<(), E>,
+    ) -> Result<ChangeCounts, E> {
+        let sql = format!(
+            "SELECT s.last_seq, COALESCE(c.observed_at, s.last_seen_at), {} FROM tickets t
+             JOIN ticket_state s ON s.UID = t.UID LEFT JOIN changes c ON c.seq = s.last_seq ORDER BY t.UID",
+            columns("t.")
+        );
+        let has_custom_fields = self.has_custom_fields()?;
+        let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
+        let mut rows = statement.query([]).map_err(StoreError::from)?;
+        let mut counts = ChangeCounts::default();
+        while let Some(row) = rows.next().map_err(StoreError::from)? {
+            let seq = row.get(0).map_err(StoreError::from)?;
+            let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
+            read_cells(row, 2, &mut cells)?;
+            let observed_at = text(row, 1)?;
+            let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
+            let custom_fields = fields.as_deref();
+            visit(DeltaRow { seq, op: Op::Create, observed_at, cells: &cells, custom_fields })?;
+            counts.add(Op::Create);
+        }
+        Ok(counts)
+    }
+
+    fn delta_from_changes<E: From<StoreError>>(
+        &self,
+        from: i64,
+        mut visit: impl FnMut(DeltaRow<'_>) -> Result<(), E>,
+    ) -> Result<ChangeCounts, E> {
+        if from + 1 < self.oldest_seq()? {
+            let what = format!("no change record {} any more, where the next package begins", from + 1);
+            return Err(StoreError::InvalidData { what }.into());
+        }
+        let sql = format!(
+            "{RANGE_ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, {} FROM touched
+             JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq
+             LEFT JOIN tickets t ON t.UID = touched.UID ORDER BY touched.UID",
+            columns("t.")
+        );
+        let has_custom_fields = self.has_custom_fields()?;
+        let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
+        let mut rows = statement.query((from, i64::MAX)).map_err(StoreError::from)?;
+        let mut counts = ChangeCounts::default();
+        while let Some(row) = rows.next().map_err(StoreError::from)? {
+            let Some(op) = net_op(text(row, 2)?, text(row, 3)?) else { continue };
+            let seq = row.get(0).map_err(StoreError::from)?;
+            let observed_at = text(row, 1)?;
+            if op == Op::Delete {
+                let (last, fields) = parse_last_row(text(row, 4)?)?;
+                let cells: Vec<_> = last.iter().map(AttributeValue::as_cell).collect();
+                let custom_fields = has_custom_fields.then_some(&*fields);
+                visit(DeltaRow { seq, op, observed_at, cells: &cells, custom_fields })?;
+            } else {
+                let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
+                read_cells(row, 5, &mut cells)?;
+                let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
+                let custom_fields = fields.as_deref();
+                visit(DeltaRow { seq, op, observed_at, cells: &cells, custom_fields })?;
+            }
+            counts.add(op);
+        }
+        Ok(counts)
+    }
+
+    /// Whether custom fields are copied; then a delta has a column more.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn has_custom_fields(&self) -> Result<bool, StoreError> {
+        Ok(self.watermark()?.is_some_and(|mark| mark.scope.custom_fields))
+    }
+
+    /// The custom fields of a present ticket as one JSON object.
+    fn custom_fields_json(&self, cells: &[CellValue<'_>; ATTRIBUTE_COUNT]) -> Result<String, StoreError> {
+        let CellValue::Integer(id) = cells[UID] else { return Ok("{}".to_owned()) };
+        Ok(read_custom_fields(self.connection, id)?.to_json().to_string())
+    }
+
+    /// Gives every row of a table, in the order of its key.
+    ///
+    /// # Errors
+    /// Whatever `take` or SQLite reports.
+    pub fn for_each_row<E: From<StoreError>>(
+        &self,
+        table: SnapshotTable,
+        mut visit: impl FnMut(&[CellValue<'_>]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let columns = table.columns();
+        let names: Vec<_> = columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
+        let key = if table == SnapshotTable::CustomFields { "UID, FIELD_ID" } else { "rowid" };
+        let sql = format!("SELECT {} FROM {} ORDER BY {key}", names.join(", "), table.name());
+        let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
+        let mut rows = statement.query([]).map_err(StoreError::from)?;
+        let mut count = 0;
+        while let Some(row) = rows.next().map_err(StoreError::from)? {
+            let mut cells = Vec::with_capacity(columns.len());
+            for index in 0..columns.len() {
+                cells.push(cell(row.get_ref(index).map_err(StoreError::from)?));
+            }
+            visit(&cells)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// What the records after `from` up to `to` come to, counted only.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn count_changes(&self, from: i64, to: i64) -> Result<ChangeCounts, StoreError> {
+        let sql = format!(
+            "{RANGE_ENDS} SELECT f.op, l.op FROM touched
+             JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq"
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query((from, to))?;
+        let mut counts = ChangeCounts::default();
+        while let Some(row) = rows.next()? {
+            if let Some(op) = net_op(text(row, 0)?, text(row, 1)?) {
+                counts.add(op);
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl WriteTx<'_> {
+    /// Removes the records from before `since`, as far as every consumer has them in a package, and tells how
+    /// many. A consumer that stands at 0 needs none: its first package is made of the tickets.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn prune_changes(&self, since: Timestamp) -> Result<usize, StoreError> {
+        // A record before another that stays stays too, whatever the clock said: the log keeps no hole.
+        Ok(self.connection.execute(
+            "DELETE FROM changes WHERE seq <= COALESCE(
+                 (SELECT MIN(exported_seq) FROM consumers WHERE 0 < exported_seq), 9223372036854775807)
+             AND seq < COALESCE((SELECT seq FROM changes WHERE ?1 <= observed_at ORDER BY seq LIMIT 1),
+                 9223372036854775807)",
+            [since.to_string()],
+        )?)
+    }
+}
+
+/// What happened between the two ends of a range, by the first and the last record in it.
+fn net_op(first: &str, last: &str) -> Option<Op> {
+    let (before, after) = (first != Op::Create.as_str(), last != Op::Delete.as_str());
+    match (before, after) {
+        (false, true) => Some(Op::Create),
+        (true, true) => Some(Op::Update),
+        (true, false) => Some(Op::Delete),
+        (false, false) => None,
+    }
+}
+
+fn read_cells<'r>(
+    row: &'r Row<'_>,
+    first: usize,
+    cells: &mut [CellValue<'r>; ATTRIBUTE_COUNT],
+) -> Result<(), StoreError> {
+    for (position, slot) in cells.iter_mut().enumerate() {
+        *slot = cell(row.get_ref(first + position)?);
+    }
+    Ok(())
+}
+
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
+    let text = row.get_ref(column)?.as_str();
+    text.map_err(|error| StoreError::InvalidData {
+        what: format!("a change record without its text: {error}"),
+    })
+}
+
+/// A row back from `changes.last_row`, with its custom fields as one JSON object.
+fn parse_last_row(json: &str) -> Result<(Vec<AttributeValue>, String), StoreError> {
+    let object: Map<String, Json> = serde_json::from_str(json)
+        .map_err(|error| StoreError::InvalidData { what: format!("a last row that is not JSON: {error}") })?;
+    let value = |name| match object.get(name) {
+        None | Some(Json::Null) => AttributeValue::Null,
+        Some(Json::Bool(boolean)) => AttributeValue::Integer(i64::from(*boolean)),
+        Some(Json::Number(number)) => match (number.as_i64(), number.as_f64()) {
+            (Some(number), _) => AttributeValue::Integer(number),
+            (None, Some(number)) => AttributeValue::Real(number),
+            (None, None) => AttributeValue::Null,
+        },
+        Some(Json::String(text)) => AttributeValue::Text(text.clone()),
+        Some(other) => AttributeValue::Text(other.to_string()),
+    };
+    let fields = object.get(CUSTOM_FIELDS_KEY).map_or_else(|| "{}".to_owned(), Json::to_string);
+    Ok((ATTRIBUTES.iter().map(|attribute| value(attribute.name)).collect(), fields))
+}

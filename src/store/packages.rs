@@ -1,0 +1,241 @@
+//! Who has been handed what: consumers and packages. Nothing else writes them.
+
+use std::path::PathBuf;
+
+use rusqlite::{OptionalExtension as _, Row};
+use uuid::Uuid;
+
+use super::watermark::parse_timestamp;
+use super::{ReadTx, StoreError, WriteTx};
+use crate::config::ConsumerName;
+use crate::ticket::Timestamp;
+
+/// How far a consumer has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerPosition {
+    /// Up to which change its packages reach.
+    pub exported_seq: i64,
+    /// Up to which it has said that it took them.
+    pub acked_seq: i64,
+    /// When its last package was made.
+    pub exported_at: Option<Timestamp>,
+    /// `manifest_sha256` of its last package.
+    pub last_manifest: Option<String>,
+}
+
+/// A package that is complete on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageRecord {
+    /// The range, its lower end not in it.
+    pub from_seq: i64,
+    /// The upper end, in it.
+    pub to_seq: i64,
+    /// The folder that it is in.
+    pub folder: PathBuf,
+    /// Name of the data file.
+    pub data_file: String,
+    /// Name of the manifest.
+    pub manifest_file: String,
+    /// Rows in the data file.
+    pub rows: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its hash.
+    pub sha256: String,
+    /// The manifest's hash.
+    pub manifest_sha256: String,
+    /// When it was entered.
+    pub created_at: Timestamp,
+}
+
+const POSITION_COLUMNS: &str = "exported_seq, acked_seq, exported_at, last_manifest";
+
+const PACKAGE_COLUMNS: &str = "from_seq, to_seq, folder, data_file, manifest_file, \"rows\", bytes, sha256, manifest_sha256, created_at";
+
+impl ReadTx<'_> {
+    /// How far a consumer has come, where there is one of that name.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn consumer_position(&self, consumer: &ConsumerName) -> Result<Option<ConsumerPosition>, StoreError> {
+        let sql = format!("SELECT {POSITION_COLUMNS} FROM consumers WHERE name = ?1");
+        let row = self.connection.query_row(&sql, [consumer.as_str()], |row| Ok(read_position(row, 0)));
+        row.optional()?.transpose()
+    }
+
+    /// All consumers and how many changes wait for each.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn consumers(&self) -> Result<Vec<(String, ConsumerPosition, i64)>, StoreError> {
+        let newest = self.greatest_seq()?;
+        let sql = format!("SELECT name, {POSITION_COLUMNS} FROM consumers ORDER BY name");
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut consumers = Vec::new();
+        while let Some(row) = rows.next()? {
+            let position = read_position(row, 1)?;
+            let behind = newest - position.exported_seq;
+            consumers.push((row.get(0)?, position, behind));
+        }
+        Ok(consumers)
+    }
+
+    /// The packages of a consumer that have not aged out, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn packages(&self, consumer: &str) -> Result<Vec<PackageRecord>, StoreError> {
+        let sql = format!("SELECT {PACKAGE_COLUMNS} FROM packages WHERE consumer = ?1 ORDER BY to_seq");
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([consumer])?;
+        let mut packages = Vec::new();
+        while let Some(row) = rows.next()? {
+            packages.push(read_package(row)?);
+        }
+        Ok(packages)
+    }
+
+    /// The identity of this line of changes.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn lineage(&self) -> Result<String, StoreError> {
+        let sql = "SELECT lineage FROM lineage ORDER BY rowid DESC LIMIT 1";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// Whether this line of changes is, or came from, one of that identity.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn has_lineage(&self, lineage: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM lineage WHERE lineage = ?1)";
+        Ok(self.connection.query_row(sql, [lineage], |row| row.get(0))?)
+    }
+}
+
+impl WriteTx<'_> {
+    /// Enters a package and moves its consumer to its end.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a package that does not begin where the last one ended is refused.
+    pub fn record_package(
+        &self,
+        consumer: &ConsumerName,
+        package: &PackageRecord,
+        acknowledged: bool,
+    ) -> Result<(), StoreError> {
+        let at = self.as_read_tx().consumer_position(consumer)?.unwrap_or_default().exported_seq;
+        if at != package.from_seq {
+            let what = format!(
+                "consumer {} at change {at}, and a package from {}",
+                consumer.as_str(),
+                package.from_seq
+            );
+            return Err(StoreError::InvalidData { what });
+        }
+        let created_at = package.created_at.to_string();
+        self.connection.execute(
+            "INSERT INTO consumers (name, exported_seq, acked_seq, exported_at, last_manifest)
+             VALUES (?1, ?2, CASE ?3 WHEN 1 THEN ?2 ELSE 0 END, ?4, ?5)
+             ON CONFLICT (name) DO UPDATE SET exported_seq = excluded.exported_seq,
+                 acked_seq = MAX(acked_seq, excluded.acked_seq), exported_at = excluded.exported_at,
+                 last_manifest = excluded.last_manifest",
+            (consumer.as_str(), package.to_seq, acknowledged, &created_at, &package.manifest_sha256),
+        )?;
+        self.connection.execute(
+            &format!("INSERT INTO packages (consumer, {PACKAGE_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"),
+            (
+                consumer.as_str(),
+                package.from_seq,
+                package.to_seq,
+                package.folder.to_string_lossy(),
+                &package.data_file,
+                &package.manifest_file,
+                package.rows.cast_signed(),
+                package.bytes.cast_signed(),
+                &package.sha256,
+                &package.manifest_sha256,
+                created_at,
+            ),
+        )?;
+        Ok(())
+    }
+
+    /// Notes up to which change a consumer has taken its packages; it does not go back.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn acknowledge(&self, consumer: &ConsumerName, seq: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE consumers SET acked_seq = MAX(acked_seq, ?2) WHERE name = ?1";
+        self.connection.execute(sql, (consumer.as_str(), seq))?;
+        Ok(())
+    }
+
+    /// Strikes a consumer and its packages out.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn forget_consumer(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
+        self.connection.execute("DELETE FROM packages WHERE consumer = ?1", [consumer.as_str()])?;
+        self.connection.execute("DELETE FROM consumers WHERE name = ?1", [consumer.as_str()])?;
+        Ok(())
+    }
+
+    /// Strikes a package out; its consumer stays where it is.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn delete_package(&self, consumer: &str, to_seq: i64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM packages WHERE consumer = ?1 AND to_seq = ?2";
+        self.connection.execute(sql, (consumer, to_seq))?;
+        Ok(())
+    }
+
+    /// Begins a new line of changes: every consumer starts again at 0. `superseded` is the line that its
+    /// packages were of.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn begin_lineage(&self, superseded: &str, now: Timestamp) -> Result<String, StoreError> {
+        let lineage = Uuid::new_v4().to_string();
+        for (lineage, reason) in [(superseded, "superseded"), (&lineage, "an older copy was restored")] {
+            self.connection.execute(
+                "INSERT OR IGNORE INTO lineage (lineage, since, reason) VALUES (?1, ?2, ?3)",
+                (lineage, now.to_string(), reason),
+            )?;
+        }
+        self.connection.execute("DELETE FROM packages", [])?;
+        self.connection.execute(
+            "UPDATE consumers SET exported_seq = 0, acked_seq = 0, exported_at = NULL, last_manifest = NULL",
+            [],
+        )?;
+        Ok(lineage)
+    }
+}
+
+fn read_position(row: &Row<'_>, first: usize) -> Result<ConsumerPosition, StoreError> {
+    Ok(ConsumerPosition {
+        exported_seq: row.get(first)?,
+        acked_seq: row.get(first + 1)?,
+        exported_at: parse_timestamp(row.get(first + 2)?)?,
+        last_manifest: row.get(first + 3)?,
+    })
+}
+
+fn read_package(row: &Row<'_>) -> Result<PackageRecord, StoreError> {
+    let missing_date = || StoreError::InvalidData { what: "a package without its date".into() };
+    Ok(PackageRecord {
+        from_seq: row.get(0)?,
+        to_seq: row.get(1)?,
+        folder: PathBuf::from(row.get::<_, String>(2)?),
+        data_file: row.get(3)?,
+        manifest_file: row.get(4)?,
+        rows: row.get::<_, i64>(5)?.cast_unsigned(),
+        bytes: row.get::<_, i64>(6)?.cast_unsigned(),
+        sha256: row.get(7)?,
+        manifest_sha256: row.get(8)?,
+        created_at: parse_timestamp(row.get(9)?)?.ok_or_else(missing_date)?,
+    })
+}

@@ -1,0 +1,208 @@
+//! Custom fields: a row for each in `custom_fields`, each difference in the change log of its ticket.
+//!
+//! Invariant: once a full walk with custom fields was counted, a ticket whose fields are not known as of its
+//! stored version (`ticket_state.fields_hash` is NULL) has a line in `debts`, or in `absences` where the
+//! server knows it no more.
+
+use rusqlite::{Connection, Row};
+
+use super::statements::{ChangeRecord, UpsertStatements, WriteContext, last_modified, stored_hash};
+use crate::store::{StoreError, WriteTx};
+use crate::ticket::{CustomField, CustomFields, Op, TicketDiff, Timestamp};
+
+/// The custom fields of one ticket as a request for that ticket alone told them.
+#[derive(Clone, Debug)]
+pub struct FetchedCustomFields {
+    /// The ticket.
+    pub id: i64,
+    /// Its custom fields.
+    pub fields: CustomFields,
+    /// The version that they belong to.
+    pub last_update: Option<Timestamp>,
+    /// The number of the request.
+    pub request_no: i64,
+}
+
+/// What became of custom fields that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreOutcome {
+    /// They differed from the stored ones and are stored.
+    Changed,
+    /// They are those that are stored.
+    Unchanged,
+    /// They belong to an older version than the stored one and are still owed.
+    Stale,
+    /// The ticket is not stored any more.
+    TicketRemoved,
+}
+
+impl WriteTx<'_> {
+    /// Stores custom fields that were asked for ticket by ticket. They never overwrite those of a newer
+    /// version, nor those that a later request showed.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn store_custom_fields(
+        &self,
+        fetched: &FetchedCustomFields,
+        run_id: i64,
+        now: Timestamp,
+    ) -> Result<StoreOutcome, StoreError> {
+        let FetchedCustomFields { id, fields, last_update, request_no } = fetched;
+        let context = WriteContext { run_id, now: &now.to_string() };
+        let mut statements = UpsertStatements::prepare(self.connection)?;
+        let Some(state) = statements.stored_state(*id)? else { return Ok(StoreOutcome::TicketRemoved) };
+        let row = statements.stored_row(*id)?;
+        let shown = last_update.map(|timestamp| timestamp.to_string());
+        let older = last_modified(&row).zip(shown.as_deref()).is_some_and(|(stored, shown)| shown < stored);
+        if older || *request_no < state.request_no.max(state.fields_no.unwrap_or(0)) {
+            return Ok(StoreOutcome::Stale);
+        }
+        let stored = statements.stored_custom_fields(*id)?;
+        let changed = stored.fields() != fields.fields();
+        if changed {
+            let change = TicketDiff::default().with_custom_fields(&stored, fields).to_json();
+            let record = ChangeRecord {
+                reason: Some("custom_fields"),
+                last_modified: last_modified(&row),
+                changed: Some(&change),
+                ..ChangeRecord::new(*id, Op::Update)
+            };
+            statements.record_change_only(record, context)?;
+        }
+        statements.write_custom_fields(*id, &stored, fields, context.now)?;
+        statements.complete_fetch(*id, fields, *request_no)?;
+        Ok(if changed { StoreOutcome::Changed } else { StoreOutcome::Unchanged })
+    }
+
+    /// Empties `custom_fields`, because they are not copied any more; each ticket that had any gets a
+    /// record, so that the log still undoes what it did and every consumer hears of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn clear_custom_fields(&self, run_id: i64, now: Timestamp) -> Result<(), StoreError> {
+        let context = WriteContext { run_id, now: &now.to_string() };
+        let mut statements = UpsertStatements::prepare(self.connection)?;
+        let mut select = self.connection.prepare("SELECT DISTINCT UID FROM custom_fields ORDER BY UID")?;
+        let ids: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for id in ids {
+            let row = statements.stored_row(id)?;
+            let change = TicketDiff::default()
+                .with_custom_fields(&statements.stored_custom_fields(id)?, &CustomFields::default())
+                .to_json();
+            let record = ChangeRecord {
+                reason: Some("custom_fields_off"),
+                last_modified: last_modified(&row),
+                changed: Some(&change),
+                ..ChangeRecord::new(id, Op::Update)
+            };
+            statements.record_change_only(record, context)?;
+        }
+        self.connection.execute_batch(
+            "DELETE FROM custom_fields; DELETE FROM debts; DELETE FROM field_definitions;
+             DELETE FROM rejects WHERE attribute = 'customfields';
+             UPDATE ticket_state SET fields_hash = NULL, fields_no = NULL WHERE fields_no IS NOT NULL;",
+        )?;
+        Ok(())
+    }
+}
+
+impl UpsertStatements<'_> {
+    /// The stored custom fields of a ticket.
+    pub(super) fn stored_custom_fields(&self, id: i64) -> Result<CustomFields, StoreError> {
+        read_custom_fields(self.connection, id)
+    }
+
+    /// Replaces the stored custom fields where others are shown.
+    pub(super) fn write_custom_fields(
+        &self,
+        id: i64,
+        stored: &CustomFields,
+        shown: &CustomFields,
+        now: &str,
+    ) -> Result<(), StoreError> {
+        for field in stored.fields().iter().filter(|field| shown.get(field.id).is_none()) {
+            self.connection
+                .prepare_cached("DELETE FROM custom_fields WHERE UID = ?1 AND FIELD_ID = ?2")?
+                .execute((id, field.id))?;
+        }
+        let mut upsert = self.connection.prepare_cached(
+            "INSERT INTO custom_fields (UID, FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (UID, FIELD_ID) DO UPDATE SET NAME = excluded.NAME, LABEL = excluded.LABEL,
+                 TYPE = excluded.TYPE, VALUE = excluded.VALUE, DISPLAY = excluded.DISPLAY",
+        )?;
+        for field in shown.fields().iter().filter(|field| stored.get(field.id) != Some(field)) {
+            let CustomField { id: field_id, name, label, kind, value, display } = field;
+            upsert.execute((id, field_id, name, label, kind, value, display))?;
+        }
+        self.connection
+            .prepare_cached("DELETE FROM rejects WHERE UID = ?1 AND attribute = 'customfields'")?
+            .execute([id])?;
+        for rejected in shown.rejected_values() {
+            self.insert_reject(id, "customfields", rejected, now)?;
+        }
+        Ok(())
+    }
+
+    /// The custom fields of the stored version are known: nothing is owed of them.
+    pub(super) fn complete_fetch(
+        &self,
+        id: i64,
+        fields: &CustomFields,
+        request_no: i64,
+    ) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("UPDATE ticket_state SET fields_hash = ?2, fields_no = ?3 WHERE UID = ?1")?
+            .execute((id, stored_hash(fields.hash()), request_no))?;
+        self.connection.prepare_cached("DELETE FROM debts WHERE UID = ?1")?.execute([id])?;
+        Ok(())
+    }
+
+    /// The custom fields are owed, unless they are already.
+    pub(super) fn enqueue_fetch(&self, id: i64, now: &str) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO debts (UID, reason, due_at) VALUES (?1, 'unread', ?2) ON CONFLICT DO NOTHING",
+            )?
+            .execute((id, now))?;
+        Ok(())
+    }
+
+    /// The ticket changed: its custom fields are owed at once, however often they could not be read.
+    pub(super) fn requeue_fetch(&self, id: i64, now: &str) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("UPDATE ticket_state SET fields_hash = NULL WHERE UID = ?1")?
+            .execute([id])?;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO debts (UID, reason, due_at) VALUES (?1, 'unread', ?2)
+                 ON CONFLICT (UID) DO UPDATE SET reason = excluded.reason, attempts = 0, due_at = excluded.due_at",
+            )?
+            .execute((id, now))?;
+        Ok(())
+    }
+}
+
+/// The stored custom fields of a ticket.
+pub(in crate::store) fn read_custom_fields(
+    connection: &Connection,
+    id: i64,
+) -> Result<CustomFields, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY FROM custom_fields WHERE UID = ?1",
+    )?;
+    let fields: Vec<_> = statement.query_map([id], read_custom_field)?.collect::<Result<_, _>>()?;
+    Ok(fields.into())
+}
+
+fn read_custom_field(row: &Row<'_>) -> rusqlite::Result<CustomField> {
+    Ok(CustomField {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        label: row.get(2)?,
+        kind: row.get(3)?,
+        value: row.get(4)?,
+        display: row.get(5)?,
+    })
+}

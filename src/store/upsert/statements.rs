@@ -1,0 +1,334 @@
+//! The statements that write `tickets`, `ticket_state`, `custom_fields` and `changes`, and what each of
+//! them stands for.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, ToSql};
+
+use super::{CustomFieldsState, ObservedTicket};
+use crate::store::StoreError;
+use crate::ticket::attribute::{ATTRIBUTE_COUNT, SOURCE_LAST_MODIFIED, UID};
+use crate::ticket::{
+    ATTRIBUTES, AttributeValue, CellValue, CustomFields, Op, RejectedValue, Ticket, TicketDiff,
+};
+
+/// What stands in `ticket_state` beside a ticket.
+pub(super) struct TicketState {
+    pub(super) hash: i64,
+    pub(super) request_no: i64,
+    /// Of the custom fields of the stored version; `None` where they are not known.
+    pub(super) fields_hash: Option<i64>,
+    /// Of the request whose custom fields are stored.
+    pub(super) fields_no: Option<i64>,
+}
+
+impl TicketState {
+    /// Whether a sighting brings nothing new.
+    pub(super) fn is_unchanged_by(&self, observed: &ObservedTicket) -> bool {
+        let fields = match &observed.custom_fields {
+            CustomFieldsState::NotSynced => true,
+            CustomFieldsState::NotProvided => self.fields_hash.is_some(),
+            CustomFieldsState::Provided(fields) => self.fields_hash == Some(stored_hash(fields.hash())),
+        };
+        fields && self.has_same_row(observed)
+    }
+
+    fn has_same_row(&self, observed: &ObservedTicket) -> bool {
+        self.hash == stored_hash(observed.hash)
+    }
+}
+
+/// The prepared statements of one batch.
+pub(super) struct UpsertStatements<'c> {
+    select_state: CachedStatement<'c>,
+    select_row: CachedStatement<'c>,
+    insert_row: CachedStatement<'c>,
+    update_row: CachedStatement<'c>,
+    insert_state: CachedStatement<'c>,
+    update_state: CachedStatement<'c>,
+    insert_change: CachedStatement<'c>,
+    select_known: CachedStatement<'c>,
+    pub(super) connection: &'c Connection,
+}
+
+/// A line of `changes`, all but its number.
+#[derive(Clone, Copy)]
+pub(super) struct ChangeRecord<'a> {
+    pub(super) id: i64,
+    pub(super) op: Op,
+    pub(super) reason: Option<&'a str>,
+    pub(super) last_modified: Option<&'a str>,
+    pub(super) changed: Option<&'a str>,
+    pub(super) last_row: Option<&'a str>,
+}
+
+/// Which pass writes, and when by the local clock.
+#[derive(Clone, Copy)]
+pub(super) struct WriteContext<'a> {
+    pub(super) run_id: i64,
+    pub(super) now: &'a str,
+}
+
+impl<'c> UpsertStatements<'c> {
+    pub(super) fn prepare(connection: &'c Connection) -> Result<UpsertStatements<'c>, StoreError> {
+        Ok(UpsertStatements {
+            select_state: connection.prepare_cached(
+                "SELECT hash, request_no, fields_hash, fields_no FROM ticket_state WHERE UID = ?1",
+            )?,
+            select_row: connection.prepare_cached(&SELECT_ROW)?,
+            insert_row: connection.prepare_cached(&INSERT)?,
+            update_row: connection.prepare_cached(&UPDATE)?,
+            insert_state: connection.prepare_cached(
+                "INSERT INTO ticket_state (UID, hash, request_no, first_seen_at, last_seen_at, last_seq)
+                 VALUES (?1, ?2, ?3, ?4, ?4, ?5)",
+            )?,
+            update_state: connection.prepare_cached(
+                "UPDATE ticket_state SET hash = ?2, request_no = ?3, last_seen_at = ?4, last_seq = ?5 WHERE UID = ?1",
+            )?,
+            insert_change: connection.prepare_cached(
+                "INSERT INTO changes (UID, op, reason, observed_at, source_last_modified, run_id, changed, last_row)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?,
+            select_known: connection
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM changes WHERE UID = ?1)")?,
+            connection,
+        })
+    }
+
+    pub(super) fn stored_state(&mut self, id: i64) -> Result<Option<TicketState>, StoreError> {
+        let state = self.select_state.query_row([id], |row| {
+            Ok(TicketState {
+                hash: row.get(0)?,
+                request_no: row.get(1)?,
+                fields_hash: row.get(2)?,
+                fields_no: row.get(3)?,
+            })
+        });
+        Ok(state.optional()?)
+    }
+
+    pub(super) fn stored_row(&mut self, id: i64) -> Result<Vec<AttributeValue>, StoreError> {
+        let row = self.select_row.query_row([id], |row| {
+            (0..ATTRIBUTE_COUNT).map(|position| Ok(cell(row.get_ref(position)?).into())).collect()
+        });
+        Ok(row?)
+    }
+
+    pub(super) fn create(
+        &mut self,
+        observed: &ObservedTicket,
+        context: WriteContext<'_>,
+    ) -> Result<(), StoreError> {
+        let ObservedTicket { ticket, hash, custom_fields, request_no } = observed;
+        execute(&mut self.insert_row, ticket)?;
+        let returned: bool = self.select_known.query_row([ticket.id()], |row| row.get(0))?;
+        let record = ChangeRecord {
+            reason: returned.then_some("returned"),
+            last_modified: last_modified(ticket.values()),
+            ..ChangeRecord::new(ticket.id(), Op::Create)
+        };
+        let seq = self.record_change(record, context)?;
+        self.insert_state.execute((ticket.id(), stored_hash(*hash), request_no, context.now, seq))?;
+        self.record_rejects(ticket, context.now)?;
+        match custom_fields {
+            CustomFieldsState::NotSynced => Ok(()),
+            CustomFieldsState::NotProvided => self.enqueue_fetch(ticket.id(), context.now),
+            CustomFieldsState::Provided(fields) => {
+                self.write_custom_fields(ticket.id(), &CustomFields::default(), fields, context.now)?;
+                self.complete_fetch(ticket.id(), fields, *request_no)
+            }
+        }
+    }
+
+    /// Writes what differs between the stored version and a newer one, and records it; says whether
+    /// anything did. Of custom fields that were read by a later request than the sighting, the stored ones
+    /// stay.
+    pub(super) fn update(
+        &mut self,
+        (state, old): (&TicketState, &[AttributeValue]),
+        observed: &ObservedTicket,
+        reason: Option<&str>,
+        context: WriteContext<'_>,
+    ) -> Result<bool, StoreError> {
+        let ObservedTicket { ticket, hash, custom_fields, request_no } = observed;
+        let id = ticket.id();
+        let fields = match custom_fields {
+            CustomFieldsState::Provided(fields) if state.fields_no.is_none_or(|read| read <= *request_no) => {
+                Some(fields)
+            }
+            _ => None,
+        };
+        let stored = fields.map(|_| self.stored_custom_fields(id)).transpose()?;
+        let fields = stored.as_ref().zip(fields);
+        let fields_changed = fields.is_some_and(|(stored, shown)| stored.fields() != shown.fields());
+        let changed = fields_changed || !state.has_same_row(observed);
+        if changed {
+            let row = TicketDiff::between(
+                old.iter().map(AttributeValue::as_cell),
+                ticket.values().iter().map(AttributeValue::as_cell),
+            );
+            let change =
+                fields.into_iter().fold(row, |row, (stored, shown)| row.with_custom_fields(stored, shown));
+            execute(&mut self.update_row, ticket)?;
+            let record = ChangeRecord {
+                reason,
+                last_modified: last_modified(ticket.values()),
+                changed: Some(&change.to_json()),
+                ..ChangeRecord::new(id, Op::Update)
+            };
+            let seq = self.record_change(record, context)?;
+            self.update_state.execute((id, stored_hash(*hash), request_no, context.now, seq))?;
+            self.delete_rejects(id)?;
+            self.record_rejects(ticket, context.now)?;
+        }
+        match (fields, custom_fields) {
+            (Some((stored, shown)), _) => {
+                self.write_custom_fields(id, stored, shown, context.now)?;
+                self.complete_fetch(id, shown, *request_no)?;
+            }
+            (None, CustomFieldsState::NotProvided) if changed => self.requeue_fetch(id, context.now)?,
+            (None, CustomFieldsState::NotProvided) => self.enqueue_fetch(id, context.now)?,
+            (None, CustomFieldsState::NotSynced | CustomFieldsState::Provided(_)) => {}
+        }
+        Ok(changed)
+    }
+
+    pub(super) fn record_change(
+        &mut self,
+        record: ChangeRecord<'_>,
+        context: WriteContext<'_>,
+    ) -> Result<i64, StoreError> {
+        let ChangeRecord { id, op, reason, last_modified, changed, last_row } = record;
+        let WriteContext { run_id, now } = context;
+        self.insert_change.execute((
+            id,
+            op.as_str(),
+            reason,
+            now,
+            last_modified,
+            run_id,
+            changed,
+            last_row,
+        ))?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// Records a change of a stored ticket that leaves its row in `tickets` as it is.
+    pub(super) fn record_change_only(
+        &mut self,
+        record: ChangeRecord<'_>,
+        context: WriteContext<'_>,
+    ) -> Result<(), StoreError> {
+        let seq = self.record_change(record, context)?;
+        self.connection
+            .prepare_cached("UPDATE ticket_state SET last_seq = ?2 WHERE UID = ?1")?
+            .execute((record.id, seq))?;
+        Ok(())
+    }
+
+    fn delete_rejects(&self, id: i64) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("DELETE FROM rejects WHERE UID = ?1 AND attribute IS NOT 'customfields'")?
+            .execute([id])?;
+        Ok(())
+    }
+
+    fn record_rejects(&self, ticket: &Ticket, now: &str) -> Result<(), StoreError> {
+        for (position, rejected) in ticket.rejected_values() {
+            self.insert_reject(ticket.id(), ATTRIBUTES[*position].name, rejected, now)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert_reject(
+        &self,
+        id: i64,
+        attribute: &str,
+        rejected: &RejectedValue,
+        now: &str,
+    ) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO rejects (UID, attribute, reason, raw, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute((id, attribute, rejected.reason, &rejected.raw, now))?;
+        Ok(())
+    }
+}
+
+impl ChangeRecord<'_> {
+    pub(super) const fn new(id: i64, op: Op) -> ChangeRecord<'static> {
+        ChangeRecord { id, op, reason: None, last_modified: None, changed: None, last_row: None }
+    }
+}
+
+/// When the server last updated a row, as it is spelled there.
+pub(super) fn last_modified(row: &[AttributeValue]) -> Option<&str> {
+    match &row[SOURCE_LAST_MODIFIED] {
+        AttributeValue::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// SQLite's integers are signed; the bits are what is compared.
+pub(super) fn stored_hash(hash: u64) -> i64 {
+    hash.cast_signed()
+}
+
+fn execute(statement: &mut CachedStatement<'_>, ticket: &Ticket) -> Result<(), StoreError> {
+    for (position, value) in ticket.values().iter().enumerate() {
+        statement.raw_bind_parameter(position + 1, CellParam(value.as_cell()))?;
+    }
+    statement.raw_execute()?;
+    Ok(())
+}
+
+/// A cell as a parameter, lent and not copied.
+struct CellParam<'a>(CellValue<'a>);
+
+impl ToSql for CellParam<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            CellValue::Null => ValueRef::Null,
+            CellValue::Integer(number) => ValueRef::Integer(number),
+            CellValue::Real(number) => ValueRef::Real(number),
+            CellValue::Text(text) | CellValue::Json(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+/// What SQLite lends, as a cell. The columns hold no blobs and only UTF-8, by their checks and writers.
+pub(in crate::store) fn cell(value: ValueRef<'_>) -> CellValue<'_> {
+    match value {
+        ValueRef::Integer(number) => CellValue::Integer(number),
+        ValueRef::Real(number) => CellValue::Real(number),
+        ValueRef::Text(text) => std::str::from_utf8(text).map_or(CellValue::Null, CellValue::Text),
+        ValueRef::Null | ValueRef::Blob(_) => CellValue::Null,
+    }
+}
+
+/// The attributes as a list of columns, each behind `prefix`.
+pub(in crate::store) fn columns(prefix: &str) -> String {
+    let names = ATTRIBUTES.iter().map(|attribute| format!("{prefix}\"{}\"", attribute.name));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+static SELECT_ROW: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM tickets WHERE UID = ?1", columns("")));
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let placeholders: Vec<_> = (1..=ATTRIBUTE_COUNT).map(|number| format!("?{number}")).collect();
+    format!("INSERT INTO tickets ({}) VALUES ({})", columns(""), placeholders.join(", "))
+});
+
+static UPDATE: LazyLock<String> = LazyLock::new(|| {
+    let mut sets = String::new();
+    for (position, attribute) in ATTRIBUTES.iter().enumerate().filter(|(position, _)| *position != UID) {
+        let comma = if sets.is_empty() { "" } else { ", " };
+        // Writing to a `String` cannot fail.
+        let _ = write!(sets, "{comma}\"{}\" = ?{}", attribute.name, position + 1);
+    }
+    format!("UPDATE tickets SET {sets} WHERE UID = ?{}", UID + 1)
+});

@@ -1,0 +1,381 @@
+//! What the server does with what it is asked: found out by asking, and stored with the time.
+//!
+//! Nobody has established whether the date filter is inclusive or in which zone it is read, nor whether
+//! the plain list holds closed tickets (`halo-api.md` §2.4, §2.5). The decisions are pure; the
+//! questions are few and asked before the answers are relied on, weekly, and when a ticket that must
+//! come back does not.
+
+use chrono::TimeDelta;
+
+use super::SyncError;
+use super::run::RunContext;
+use crate::halo::{Coverage, Filter, ListPage, ListQuery};
+use crate::store::StoreError;
+use crate::ticket::{Ticket, Timestamp};
+use crate::watermark::{DateFilterBehavior, MAX_ZONE_DIFFERENCE};
+
+pub(super) const DATE_FILTER_PROBE: &str = "date_filter";
+pub(super) const LIST_COVERAGE_PROBE: &str = "list_coverage";
+
+/// How long a verdict is relied on.
+pub(super) const PROBE_VALID_FOR: TimeDelta = TimeDelta::days(7);
+
+/// Rows asked for of a list that is only counted: more than one, so that a row that cannot be read does
+/// not hide the count.
+const COUNT_PAGE_SIZE: u32 = 10;
+
+/// How often a list that does not tell its count is asked for it.
+const COUNT_ATTEMPTS_MAX: u32 = 3;
+
+/// So many pages are looked through for one ticket.
+const PAGES_MAX: u32 = 10;
+
+/// Where the lower bound of a question lies, from the stamp of a known ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeBound {
+    /// At the stamp.
+    At,
+    /// Just behind it.
+    After,
+    /// Behind it in every zone.
+    FarAfter,
+    /// Just before it.
+    Before,
+    /// Before it in every zone.
+    FarBefore,
+}
+
+impl ProbeBound {
+    /// How far from the stamp. A server that keeps whole seconds must not count the next one as this.
+    #[must_use]
+    pub const fn offset(self) -> TimeDelta {
+        match self {
+            ProbeBound::At => TimeDelta::zero(),
+            ProbeBound::After => TimeDelta::seconds(1),
+            ProbeBound::FarAfter => MAX_ZONE_DIFFERENCE,
+            ProbeBound::Before => TimeDelta::seconds(-1),
+            ProbeBound::FarBefore => TimeDelta::hours(-MAX_ZONE_DIFFERENCE.num_hours()),
+        }
+    }
+}
+
+/// Whether the known ticket is in the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeAnswer {
+    /// It is, with the same stamp.
+    Listed,
+    /// It is not.
+    NotListed,
+    /// It has changed since, or the answer is too long to tell.
+    Inconclusive,
+}
+
+/// What to ask next, or what it all says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeStep {
+    /// Ask with this bound.
+    Ask(ProbeBound),
+    /// That is how the filter works.
+    Decided(DateFilterBehavior),
+}
+
+/// Decides after the answers so far, in the order in which they were asked for.
+#[must_use]
+pub fn next_probe_step(answers: &[ProbeAnswer]) -> ProbeStep {
+    use ProbeAnswer::{Inconclusive, Listed, NotListed};
+    match answers {
+        [] => ProbeStep::Ask(ProbeBound::At),
+        [Listed] => ProbeStep::Ask(ProbeBound::After),
+        [Listed, NotListed] => ProbeStep::Decided(DateFilterBehavior::Inclusive),
+        [Listed, Listed] => ProbeStep::Ask(ProbeBound::FarAfter),
+        [Listed, Listed, NotListed] => ProbeStep::Decided(DateFilterBehavior::Early),
+        [Listed, Listed, Listed] => ProbeStep::Decided(DateFilterBehavior::Ignored),
+        [NotListed] => ProbeStep::Ask(ProbeBound::Before),
+        [NotListed, Listed] => ProbeStep::Decided(DateFilterBehavior::Exclusive),
+        [NotListed, NotListed] => ProbeStep::Ask(ProbeBound::FarBefore),
+        [NotListed, NotListed, Listed] => ProbeStep::Decided(DateFilterBehavior::Late),
+        [.., Inconclusive | NotListed | Listed] => ProbeStep::Decided(DateFilterBehavior::Unknown),
+    }
+}
+
+/// Which lists hold all tickets together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListCoverage {
+    /// The plain list does.
+    Default,
+    /// It leaves some out: those of the open and of the closed tickets do.
+    OpenAndClosed,
+}
+
+impl ListCoverage {
+    /// Its word in `calibrations.verdict`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ListCoverage::Default => "plain",
+            ListCoverage::OpenAndClosed => "open_and_closed",
+        }
+    }
+
+    /// From its word.
+    #[must_use]
+    pub fn parse_or_default(text: &str) -> ListCoverage {
+        if text == ListCoverage::OpenAndClosed.as_str() {
+            ListCoverage::OpenAndClosed
+        } else {
+            ListCoverage::Default
+        }
+    }
+
+    /// The lists to read for these types, with a lower bound or without.
+    #[must_use]
+    pub fn filters(self, types: &[i64], from: Option<Timestamp>) -> Vec<Filter> {
+        let coverages: &[Coverage] = match self {
+            ListCoverage::Default => &[Coverage::Default],
+            ListCoverage::OpenAndClosed => &[Coverage::Open, Coverage::Closed],
+        };
+        let filter = |coverage: &Coverage| {
+            let (types, coverage) = (types.to_vec(), *coverage);
+            match from {
+                None => Filter::All { types, coverage },
+                Some(from) => Filter::UpdatedFrom { types, from, coverage },
+            }
+        };
+        coverages.iter().map(filter).collect()
+    }
+}
+
+/// What one list says of itself: its count, and its first ticket.
+pub type ListSummary = (Option<u64>, Option<i64>);
+
+/// Compares the counts of the plain, the open and the closed list. A server that does not know the
+/// parameters gives the same list three times.
+#[must_use]
+pub fn decide_list_coverage(
+    default_list: ListSummary,
+    open: ListSummary,
+    closed: ListSummary,
+) -> ListCoverage {
+    let parameters_ignored = open == closed && open.1.is_some();
+    match (default_list.0, open.0, closed.0) {
+        (Some(default_count), Some(open), Some(closed))
+            if default_count < open + closed && !parameters_ignored =>
+        {
+            ListCoverage::OpenAndClosed
+        }
+        _ => ListCoverage::Default,
+    }
+}
+
+/// The first page of a list that was asked for already.
+pub(super) struct FirstPage {
+    pub(super) list_page: ListPage,
+    /// How many tickets there are by what other lists count.
+    pub(super) cross_checked_count: Option<u64>,
+}
+
+fn summarize(list_page: &ListPage) -> ListSummary {
+    (list_page.list.record_count, list_page.list.tickets.first().map(Ticket::id))
+}
+
+impl RunContext {
+    /// How the date filter works, as far as is known.
+    pub(super) fn date_filter(&self) -> Result<DateFilterBehavior, StoreError> {
+        let stored = self.store.lock().read(|tx| tx.probe(DATE_FILTER_PROBE))?;
+        Ok(stored.map_or(DateFilterBehavior::Unknown, |it| DateFilterBehavior::parse_or_unknown(&it.result)))
+    }
+
+    /// Which lists are to be read, as far as is known.
+    pub(super) fn list_coverage(&self) -> Result<ListCoverage, StoreError> {
+        let stored = self.store.lock().read(|tx| tx.probe(LIST_COVERAGE_PROBE))?;
+        Ok(stored.map_or(ListCoverage::Default, |it| ListCoverage::parse_or_default(&it.result)))
+    }
+
+    /// Whether a question is to be asked (again).
+    pub(super) fn should_probe(&self, probe: &str) -> Result<bool, StoreError> {
+        let stored = self.store.lock().read(|tx| tx.probe(probe))?;
+        let now = (self.clock)();
+        let fresh = stored.is_some_and(|it| {
+            it.result != DateFilterBehavior::Unknown.as_str()
+                && (now.instant() - it.probed_at.instant()).abs() < PROBE_VALID_FOR
+        });
+        Ok(!fresh)
+    }
+
+    /// Finds out how the date filter works by a ticket whose stamp is known.
+    pub(super) async fn probe_date_filter(
+        &self,
+        id: i64,
+        last_update: Timestamp,
+    ) -> Result<DateFilterBehavior, SyncError> {
+        let mut answers = Vec::new();
+        let filter = loop {
+            match next_probe_step(&answers) {
+                ProbeStep::Ask(bound) => answers.push(self.probe_with_bound(id, last_update, bound).await?),
+                ProbeStep::Decided(filter) => break filter,
+            }
+        };
+        let details = format!("asked {} times about ticket {id}, updated {last_update}", answers.len());
+        self.store_probe_result(DATE_FILTER_PROBE, filter.as_str(), Some(details)).await?;
+        let result = filter.as_str();
+        tracing::info!(verdict = result, "the date filter of the server: {result}");
+        Ok(filter)
+    }
+
+    async fn probe_with_bound(
+        &self,
+        id: i64,
+        last_update: Timestamp,
+        bound: ProbeBound,
+    ) -> Result<ProbeAnswer, SyncError> {
+        let from = last_update.minus(-bound.offset());
+        let (mut received, size) = (0, self.settings.page_size);
+        let lists = self.list_coverage()?.filters(&self.settings.scope.ticket_types, Some(from));
+        for query in &lists.into_iter().map(ListQuery::from).collect::<Vec<_>>() {
+            for number in 1..=PAGES_MAX {
+                let list = self.halo.fetch_page(query, number, size).await?.list;
+                if let Some(ticket) = list.tickets.iter().find(|ticket| ticket.id() == id) {
+                    let same = ticket.last_update() == Some(last_update);
+                    return Ok(if same { ProbeAnswer::Listed } else { ProbeAnswer::Inconclusive });
+                }
+                received += list.rows_received as u64;
+                if list.rows_received == 0 || list.record_count.is_some_and(|count| count <= received) {
+                    break;
+                }
+                if number == PAGES_MAX {
+                    return Ok(ProbeAnswer::Inconclusive);
+                }
+            }
+            received = 0;
+        }
+        Ok(ProbeAnswer::NotListed)
+    }
+
+    /// Finds out which lists hold all tickets; gives the first page of the plain one, where that does,
+    /// with these custom fields and the count that the others agree on.
+    pub(super) async fn probe_list_coverage(&self, fields: Vec<i64>) -> Result<Option<FirstPage>, SyncError> {
+        let query = ListQuery { filter: self.whole_list(Coverage::Default), fields };
+        let default_list = self.page_with_count(&query, self.settings.page_size).await?;
+        let mut summaries = vec![summarize(&default_list)];
+        for coverage in [Coverage::Open, Coverage::Closed] {
+            summaries.push(summarize(
+                &self.page_with_count(&self.whole_list(coverage).into(), COUNT_PAGE_SIZE).await?,
+            ));
+        }
+        let coverage = decide_list_coverage(summaries[0], summaries[1], summaries[2]);
+        let count = |summary: ListSummary| summary.0.map_or("?".to_owned(), |count| count.to_string());
+        let [all, open, closed] = [summaries[0], summaries[1], summaries[2]].map(count);
+        let details = format!("{all} in the plain list, {open} open, {closed} closed");
+        if summaries.iter().all(|(count, _)| count.is_some()) {
+            self.store_probe_result(LIST_COVERAGE_PROBE, coverage.as_str(), Some(details)).await?;
+        }
+        let sum = summaries[1].0.zip(summaries[2].0).map(|(open, closed)| open + closed);
+        let cross_checked_count = summaries[0].0.filter(|count| sum == Some(*count));
+        Ok((coverage == ListCoverage::Default)
+            .then_some(FirstPage { list_page: default_list, cross_checked_count }))
+    }
+
+    /// Everything in the scope, as far as the list covers it.
+    pub(super) fn whole_list(&self, coverage: Coverage) -> Filter {
+        Filter::All { types: self.settings.scope.ticket_types.clone(), coverage }
+    }
+
+    /// The first page of a list. Where it comes without a count it is asked for again: whether that is a
+    /// fault or the way of the server decides about what is read.
+    async fn page_with_count(&self, query: &ListQuery, size: u32) -> Result<ListPage, SyncError> {
+        let mut page = self.halo.fetch_page(query, 1, size).await?;
+        for _ in 1..COUNT_ATTEMPTS_MAX {
+            if page.list.record_count.is_some() {
+                break;
+            }
+            page = self.halo.fetch_page(query, 1, size).await?;
+        }
+        Ok(page)
+    }
+
+    pub(super) async fn store_probe_result(
+        &self,
+        probe: &'static str,
+        result: &'static str,
+        details: Option<String>,
+    ) -> Result<(), SyncError> {
+        let now = (self.clock)();
+        let tx_end = self.tx_end();
+        self.store
+            .call(move |store| {
+                store.write(tx_end, |tx| tx.record_probe(probe, result, details.as_deref(), now))
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that shows what was updated at or after its own reading of the bound.
+    fn run_probe(answer_for: impl Fn(TimeDelta) -> ProbeAnswer) -> (DateFilterBehavior, usize) {
+        let mut answers = Vec::new();
+        loop {
+            match next_probe_step(&answers) {
+                ProbeStep::Ask(bound) => answers.push(answer_for(bound.offset())),
+                ProbeStep::Decided(filter) => return (filter, answers.len()),
+            }
+        }
+    }
+
+    #[test]
+    fn date_filter_is_recognized_by_its_answers_in_every_time_zone() {
+        let answer = |listed| if listed { ProbeAnswer::Listed } else { ProbeAnswer::NotListed };
+        for minutes in (-12 * 60..=14 * 60).step_by(15) {
+            let shift = TimeDelta::minutes(minutes);
+            let expected = match minutes {
+                0 => DateFilterBehavior::Inclusive,
+                ..0 => DateFilterBehavior::Early,
+                _ => DateFilterBehavior::Late,
+            };
+            let (found, requests) = run_probe(|offset| answer(offset + shift <= TimeDelta::zero()));
+            assert_eq!(found, expected, "{minutes} minutes");
+            assert!(requests <= 3);
+        }
+        assert_eq!(
+            run_probe(|offset| answer(offset < TimeDelta::zero())),
+            (DateFilterBehavior::Exclusive, 2)
+        );
+        assert_eq!(run_probe(|_| ProbeAnswer::Listed), (DateFilterBehavior::Ignored, 3));
+        assert_eq!(run_probe(|_| ProbeAnswer::NotListed), (DateFilterBehavior::Unknown, 3));
+        assert_eq!(run_probe(|_| ProbeAnswer::Inconclusive), (DateFilterBehavior::Unknown, 1));
+    }
+
+    #[test]
+    fn default_list_is_enough_unless_open_and_closed_tickets_are_more() {
+        for (name, default_list, open, closed, expected) in [
+            ("all", (Some(10), Some(1)), (Some(4), Some(2)), (Some(6), Some(1)), ListCoverage::Default),
+            (
+                "a ticket closed meanwhile",
+                (Some(10), Some(1)),
+                (Some(4), Some(2)),
+                (Some(5), Some(1)),
+                ListCoverage::Default,
+            ),
+            (
+                "open ones only",
+                (Some(4), Some(2)),
+                (Some(4), Some(2)),
+                (Some(6), Some(1)),
+                ListCoverage::OpenAndClosed,
+            ),
+            (
+                "parameters unknown",
+                (Some(10), Some(1)),
+                (Some(10), Some(1)),
+                (Some(10), Some(1)),
+                ListCoverage::Default,
+            ),
+            ("no counts", (Some(10), Some(1)), (None, Some(2)), (Some(6), Some(1)), ListCoverage::Default),
+            ("nothing", (Some(0), None), (Some(0), None), (Some(0), None), ListCoverage::Default),
+        ] {
+            assert_eq!(decide_list_coverage(default_list, open, closed), expected, "{name}");
+        }
+    }
+}
