@@ -224,7 +224,7 @@ CREATE TABLE scans (
     count_fell    INTEGER NOT NULL DEFAULT 0,
     reads         INTEGER NOT NULL DEFAULT 1,  -- how often the list was read
     updated_from  TEXT,                        -- the lower bound of an incremental scan
-    initial       INTEGER NOT NULL DEFAULT 0,  -- the initial load of its scope
+    is_initial    INTEGER NOT NULL DEFAULT 0,  -- the initial load of its scope
     resumed       INTEGER NOT NULL DEFAULT 0,
     last_move_id  INTEGER NOT NULL,            -- the newest `move_id` when it began
     started_at    TEXT NOT NULL,

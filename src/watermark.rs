@@ -46,8 +46,8 @@ impl WatermarkState {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            WatermarkState::Initial => "filling",
-            WatermarkState::Incremental => "following",
+            WatermarkState::Initial => "initial",
+            WatermarkState::Incremental => "incremental",
         }
     }
 }
@@ -86,7 +86,7 @@ impl ScanKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             ScanKind::Full => "full",
-            ScanKind::Incremental { .. } => "following",
+            ScanKind::Incremental { .. } => "incremental",
         }
     }
 }
@@ -118,7 +118,7 @@ impl DateFilterBehavior {
         DateFilterBehavior::Unknown,
     ];
 
-    /// Its word in `calibrations.verdict`.
+    /// Its word in `server_probes.verdict`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

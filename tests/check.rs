@@ -72,20 +72,20 @@ async fn where_all_is_well_every_step_says_so_and_four_list_requests_are_made() 
     assert!((101..200).contains(&copied), "{copied} incidents");
     simulator.with(|server| server.log_mut().reset());
     let found = check(&agent, &[], 0);
-    assert_eq!(steps(&found, "good"), CheckStep::ALL.map(CheckStep::as_str), "{found}");
-    assert_eq!(found["left_out"], serde_json::json!([]));
+    assert_eq!(steps(&found, "ok"), CheckStep::ALL.map(CheckStep::as_str), "{found}");
+    assert_eq!(found["skipped"], serde_json::json!([]));
     let counts = &found["counts"];
     assert_eq!(counts["plain"], copied);
     assert_eq!(counts["open"].as_u64().unwrap() + counts["closed"].as_u64().unwrap(), copied);
-    assert_eq!((&found["page_rows"], &found["first_pass"]["requests"]), (&100.into(), &8.into()));
-    let verdicts = found["calibrations"].as_array().unwrap();
+    assert_eq!((&found["page_rows"], &found["initial_load"]["requests"]), (&100.into(), &8.into()));
+    let verdicts = found["probes"].as_array().unwrap();
     for (question, verdict) in
         [("date_filter", "inclusive"), ("list_coverage", "plain"), ("status_names", "listed")]
     {
-        let found = verdicts.iter().find(|it| it["question"] == question);
+        let found = verdicts.iter().find(|it| it["probe"] == question);
         let found = found.unwrap_or_else(|| panic!("no verdict on {question}"));
-        assert_eq!(found["verdict"], verdict, "{question}");
-        assert_eq!(found["decided_at"].as_str().unwrap().len(), 24);
+        assert_eq!(found["result"], verdict, "{question}");
+        assert_eq!(found["probed_at"].as_str().unwrap().len(), 24);
     }
     let lists = simulator.with(|server| server.log().list_count());
     assert_eq!(lists, 4);
@@ -106,7 +106,7 @@ fn a_server_that_is_down_is_the_failure_and_what_needs_it_is_left_out() {
     assert_eq!(steps(&found, "failure"), ["server"]);
     assert!(step(&found, "server")["help"].as_str().unwrap().contains("check server_url"));
     assert_eq!(
-        found["left_out"],
+        found["skipped"],
         serde_json::json!([
             "integrity",
             "calibration",
@@ -131,7 +131,7 @@ async fn a_wrong_secret_is_the_failure_of_the_token() {
     let found = check(&agent, &[], 77);
     assert_eq!(steps(&found, "failure"), ["token"]);
     assert!(step(&found, "token")["help"].as_str().unwrap().contains("check client_id and the secret"));
-    assert_eq!(step(&found, "server")["outcome"], "good");
+    assert_eq!(step(&found, "server")["outcome"], "ok");
 
     // In words too, and an unusable secret keeps nobody from seeing whether there is a server.
     fs::write(agent.path("client-secret"), "\n").unwrap();
@@ -157,10 +157,10 @@ async fn a_plain_list_that_leaves_tickets_out_is_told_with_how_many() {
     let counts = ["plain", "open", "closed"].map(|name| found["counts"][name].as_u64().unwrap());
     let [plain, open, closed] = counts;
     assert_eq!(open + closed, 250);
-    let says = step(&found, "coverage")["says"].as_str().unwrap();
+    let says = step(&found, "coverage")["message"].as_str().unwrap();
     assert!(says.ends_with(&format!("it leaves out {}", 250 - plain)), "{says}");
     // The way to the first pass is counted with all of them.
-    assert_eq!(found["first_pass"]["requests"], 9);
+    assert_eq!(found["initial_load"]["requests"], 9);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,7 +174,7 @@ async fn offline_nobody_is_asked_no_secret_is_read_and_no_lock_taken() {
     fs::remove_file(agent.path("halosync.db.lock")).unwrap();
     let found = check(&agent, &["--offline"], 0);
     assert_eq!(
-        steps(&found, "good"),
+        steps(&found, "ok"),
         ["settings", "secret", "folder", "database", "integrity", "calibration", "files", "disk"]
     );
     assert_eq!(simulator.with(|server| server.log().total()), 0);
@@ -197,9 +197,9 @@ async fn what_is_unusual_but_no_failure_is_a_warning() {
     lock.try_lock().unwrap();
     let found = check(&agent, &[], 0);
     assert_eq!(steps(&found, "warning"), ["rate limit", "clock", "ticket types", "page cap"], "{found:#}");
-    assert!(step(&found, "lock")["says"].as_str().unwrap().contains("end with 75"), "{found:#}");
+    assert!(step(&found, "lock")["message"].as_str().unwrap().contains("end with 75"), "{found:#}");
     assert_eq!((&found["page_rows"], &found["clock_ahead_seconds"]), (&40.into(), &Json::Null));
-    assert_eq!(found["first_pass"]["requests"], 7 + 6);
+    assert_eq!(found["initial_load"]["requests"], 7 + 6);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
     let found = check(&agent, &[], 78);
     assert_eq!(steps(&found, "failure"), ["settings"]);
     assert_eq!(step(&found, "settings")["cause"].as_array().unwrap().len(), 2);
-    assert_eq!(found["left_out"].as_array().unwrap().len(), CheckStep::ALL.len() - 1);
+    assert_eq!(found["skipped"].as_array().unwrap().len(), CheckStep::ALL.len() - 1);
 }
 
 /// The mistakes that people make (`halo-api.md` §1, §9): where each shows, how it ends, and what is said to do.
@@ -361,14 +361,14 @@ async fn custom_fields_that_the_list_does_not_tell_are_counted_one_by_one() {
     let simulator = serve(&["include_custom_fields=ignored"]).await;
     let agent = Agent::of(&simulator.url(), "include_custom_fields = true\nrate_limit = \"100000/1s\"");
     let unknown = check(&agent, &[], 0);
-    assert_eq!(unknown["first_pass"]["requests"], 9);
-    assert!(step(&unknown, "first pass")["says"].as_str().unwrap().contains("; 259 and "), "{unknown:#}");
+    assert_eq!(unknown["initial_load"]["requests"], 9);
+    assert!(step(&unknown, "first pass")["message"].as_str().unwrap().contains("; 259 and "), "{unknown:#}");
     agent.run(&["sync"]).success();
-    assert_eq!(check(&agent, &[], 0)["first_pass"]["requests"], 9 + 250);
+    assert_eq!(check(&agent, &[], 0)["initial_load"]["requests"], 9 + 250);
 }
 
 #[rstest]
-#[case::good("localhost", (-1, 90), true, "good", "trusted: for localhost, by CN=An authority of its own, until 20", "")]
+#[case::good("localhost", (-1, 90), true, "ok", "trusted: for localhost, by CN=An authority of its own, until 20", "")]
 #[case::ends_soon("localhost", (-1, 5), true, "warning", "until 20", "renew it on the server in time")]
 #[case::nobody_vouches("localhost", (-1, 90), false, "failure", "nobody known vouches for the server's certificate", "name that authority's certificate in ca_file")]
 #[case::ended("localhost", (-9, -2), true, "failure", "the server's certificate ended at 20", "has ended and must be renewed")]
@@ -391,7 +391,7 @@ async fn whose_certificate_it_is_and_what_is_wrong_with_it_is_told(
     let found = check(&agent, &[], if outcome == "failure" { 69 } else { 0 });
     let told = step(&found, if outcome == "failure" { "server" } else { "certificate" });
     assert_eq!(told["outcome"], outcome, "{found:#}");
-    let text = format!("{} {}", told["says"].as_str().unwrap(), told["cause"]);
+    let text = format!("{} {}", told["message"].as_str().unwrap(), told["cause"]);
     assert!(text.contains(says), "{told:#}");
     assert!(told["help"].as_str().unwrap_or_default().contains(help), "{told:#}");
     if outcome != "failure" {

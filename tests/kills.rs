@@ -203,14 +203,14 @@ impl Desk {
         assert!(wrong.is_empty(), "{when}: {:?}", &wrong[..wrong.len().min(5)]);
         // While it was never complete there is no mark, however much is there.
         let marks = "SELECT COALESCE(GROUP_CONCAT(state), 'none') FROM watermarks
-                     WHERE (state = 'following') = (covered_until IS NULL)";
+                     WHERE (state = 'incremental') = (covered_until IS NULL)";
         assert_eq!(text(marks), "none", "{when}");
         let ahead = "SELECT COUNT(*) || '' FROM tickets WHERE UID NOT IN (SELECT UID FROM ticket_state)";
         assert_eq!(text(ahead), "0", "{when}");
     }
 
     fn is_following(&self) -> bool {
-        let sql = "SELECT EXISTS (SELECT 1 FROM watermarks WHERE state = 'following')";
+        let sql = "SELECT EXISTS (SELECT 1 FROM watermarks WHERE state = 'incremental')";
         self.database().is_some_and(|it| it.query_row(sql, [], |row| row.get(0)).unwrap_or(false))
     }
 

@@ -62,7 +62,7 @@ async fn a_reset_moves_the_mark_back_and_the_next_pass_asks_again_from_there() {
 
     simulator.with(|server| server.log_mut().reset());
     let report = json(&agent, &["sync", "--json"]);
-    assert_eq!((&report["outcome"], &report["walk"]["kind"]), (&"complete".into(), &"following".into()));
+    assert_eq!((&report["outcome"], &report["scan"]["kind"]), (&"complete".into(), &"incremental".into()));
     let asked = simulator.with(|server| {
         let list = server.log().entries().find(|entry| entry.endpoint == ApiEndpoint::List).unwrap();
         list.query.split("lastupdatefromdate=").nth(1).unwrap()[..24 + 4].replace("%3A", ":")

@@ -238,7 +238,7 @@ async fn a_quiet_sync_asks_once_and_25_changes_among_2500_tickets_cost_at_most_t
     desk.forget();
     let quiet = desk.good(&["sync"]);
     assert_eq!(desk.with(|server| server.log().list_count()), 1);
-    assert_eq!((desk.changes(), &quiet["walk"]["kind"]), (filled, &"following".into()));
+    assert_eq!((desk.changes(), &quiet["scan"]["kind"]), (filled, &"incremental".into()));
 
     desk.forget();
     let edited = desk.with(|server| server.edit_some(25, Utc::now()));
@@ -335,7 +335,7 @@ async fn a_deletion_is_found_by_a_full_walk_and_a_hidden_ticket_stays() {
     desk.assert_copied(&[hidden]);
     let tombstones = "SELECT UID || ' ' || REASON FROM deleted_tickets ORDER BY UID";
     assert_eq!(desk.texts(tombstones), [format!("{gone} vanished"), format!("{merged} merged")]);
-    let absences = "SELECT UID || ' ' || status FROM absences";
+    let absences = "SELECT UID || ' ' || status FROM unlisted_tickets";
     assert_eq!(desk.texts(absences), [format!("{hidden} forbidden")]);
 
     // Another server says it another way; the ticket that comes into sight again is absent no more.
@@ -362,7 +362,7 @@ async fn when_too_many_are_gone_nothing_is_deleted_until_a_person_says_so() {
     assert_eq!(braked.status, Some(3), "{} {}", braked.stdout, braked.stderr);
     assert_eq!((desk.watermark(), desk.changes()), (mark.clone(), changes));
     desk.assert_copied(&gone);
-    assert_eq!(desk.number("SELECT COUNT(*) FROM absences WHERE status = 'not_asked'"), 21);
+    assert_eq!(desk.number("SELECT COUNT(*) FROM unlisted_tickets WHERE status = 'not_asked'"), 21);
     let words = Command::new(env!("CARGO_BIN_EXE_halosync"))
         .env_clear()
         .arg("-c")
@@ -377,7 +377,7 @@ async fn when_too_many_are_gone_nothing_is_deleted_until_a_person_says_so() {
     desk.good(&["sync", "--full", "--accept-deletes"]);
     desk.assert_copied(&[]);
     assert_eq!(desk.number("SELECT COUNT(*) FROM deleted_tickets WHERE REASON = 'vanished'"), 21);
-    assert_eq!(desk.number("SELECT COUNT(*) FROM absences"), 0);
+    assert_eq!(desk.number("SELECT COUNT(*) FROM unlisted_tickets"), 0);
     assert!(mark < desk.watermark());
 }
 
@@ -462,7 +462,7 @@ async fn a_sync_that_is_killed_leaves_a_sound_database_and_the_next_one_converge
     child.wait().expect("an end");
     desk.assert_sound();
     assert_eq!(
-        desk.number("SELECT COUNT(*) FROM watermarks WHERE state = 'filling' AND covered_until IS NULL"),
+        desk.number("SELECT COUNT(*) FROM watermarks WHERE state = 'initial' AND covered_until IS NULL"),
         1
     );
 

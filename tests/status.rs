@@ -53,9 +53,9 @@ async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_sch
     fault("list@page11:status=403");
     agent.run(&["sync"]).code(77);
     let interrupted = told(&agent, &["--max-age", "1h"], 4);
-    let received = interrupted["interrupted_walk"]["received"].as_u64();
+    let received = interrupted["interrupted_scan"]["received"].as_u64();
     assert!(received.is_some_and(|received| 0 < received), "{interrupted:#}");
-    assert_eq!(interrupted["state"], "filling");
+    assert_eq!(interrupted["state"], "initial");
     Schema::of("status").is_closed_around(&interrupted);
 
     simulator.with(|server| server.clear_faults());
@@ -65,12 +65,12 @@ async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_sch
     reader.execute_batch("BEGIN; SELECT COUNT(*) FROM tickets").unwrap();
     let full = told(&agent, &["--max-age", "1h"], 0);
     for (member, value) in [
-        ("state", json!("following")),
+        ("state", json!("incremental")),
         ("fresh", json!(true)),
         ("tickets", json!(TICKETS)),
         // Taken up again, it found what it had received before.
         ("last_full_outcome", json!("confirmed")),
-        ("agent_pid", Json::Null),
+        ("service_pid", Json::Null),
     ] {
         assert_eq!(full[member], value, "{full:#}");
     }
@@ -85,13 +85,13 @@ async fn what_the_last_full_walk_proved_outlives_the_walks_that_follow() {
     let (_simulator, agent) = served("").await;
     agent.run(&["sync"]).success();
     for (arguments, kind, proved) in [
-        (&["sync"][..], "following", "counted"),
+        (&["sync"][..], "incremental", "verified"),
         (&["sync", "--full"], "full", "confirmed"),
-        (&["sync"], "following", "confirmed"),
+        (&["sync"], "incremental", "confirmed"),
     ] {
         agent.run(arguments).success();
         let found = told(&agent, &[], 0);
-        assert_eq!(found["last_walk"]["kind"], kind, "{found:#}");
+        assert_eq!(found["last_scan"]["kind"], kind, "{found:#}");
         assert_eq!(found["last_full_outcome"], proved, "{found:#}");
     }
     let words = agent.run(&["status"]).success().get_output().stdout.clone();

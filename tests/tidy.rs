@@ -19,10 +19,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("export", &["config", "ticket"]),
     ("sync", &["halo", "scope", "store", "ticket", "watermark"]),
     ("simulator", &[]),
-    ("agent", &["config", "export", "halo", "scope", "store", "sync", "ticket", "watermark"]),
-    ("check", &["agent", "config", "halo", "store", "sync", "ticket"]),
-    ("demo", &["agent", "config", "simulator", "sync"]),
-    ("cli", &["agent", "check", "config", "demo", "simulator", "sync", "ticket", "watermark"]),
+    ("app", &["config", "export", "halo", "scope", "store", "sync", "ticket", "watermark"]),
+    ("check", &["app", "config", "halo", "store", "sync", "ticket"]),
+    ("demo", &["app", "config", "simulator", "sync"]),
+    ("cli", &["app", "check", "config", "demo", "simulator", "sync", "ticket", "watermark"]),
 ];
 
 /// Words that belong into some rooms only: the word, where it may stand, and why.
@@ -31,9 +31,9 @@ const PLACES: &[(&str, &[&str], &str)] = &[
     ("rusqlite::", &["src/store/"], "the database has one door"),
     ("INSERT INTO changes", &["src/store/upsert/"], "the change log has one writer"),
     ("INSERT INTO tickets", &["src/store/upsert/", "src/store/open.rs"], "the tickets have one writer"),
-    ("INSERT INTO packages", &["src/store/book.rs"], "the book has one writer"),
+    ("INSERT INTO packages", &["src/store/packages.rs"], "the book has one writer"),
     ("SELECT ", &["src/store/", "src/cli/demo.rs"], "SQL is written in the store"),
-    ("Utc::now", &["src/agent/", "src/demo.rs", "src/simulator/"], "time is an argument below floor 3"),
+    ("Utc::now", &["src/app/", "src/demo.rs", "src/simulator/"], "time is an argument below floor 3"),
     ("println!", &[], "text is written through the one place that survives a closed pipe"),
     ("process::exit", &[], "main alone ends the process"),
 ];

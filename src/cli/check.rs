@@ -87,7 +87,7 @@ fn to_json(report: &CheckReport, offline: bool) -> Value {
         "warnings": warnings,
         "failures": failures,
         "steps": report.findings.iter().map(finding_to_json).collect::<Vec<_>>(),
-        "left_out": report.skipped_steps().map(check::CheckStep::as_str).collect::<Vec<_>>(),
+        "skipped": report.skipped_steps().map(check::CheckStep::as_str).collect::<Vec<_>>(),
         "clock_ahead_seconds": report.clock_ahead.map(|offset| offset.num_seconds()),
         "counts": report.counts.map(|counts| json!({
             "plain": counts.default_list,
@@ -96,29 +96,29 @@ fn to_json(report: &CheckReport, offline: bool) -> Value {
         })),
         "page_rows": report.page_rows,
         "ticket_bytes": report.ticket_bytes,
-        "first_pass": report.initial_load.map(|estimate| json!({
+        "initial_load": report.initial_load.map(|estimate| json!({
             "requests": estimate.requests,
             "seconds": estimate.duration.as_secs(),
         })),
-        "calibrations": report.probes.iter().map(|it| json!({
-            "question": it.probe,
-            "verdict": it.result,
+        "probes": report.probes.iter().map(|it| json!({
+            "probe": it.probe,
+            "result": it.result,
             "details": it.details,
-            "decided_at": it.probed_at.to_string(),
+            "probed_at": it.probed_at.to_string(),
         })).collect::<Vec<_>>(),
     })
 }
 
 fn finding_to_json(finding: &CheckFinding) -> Value {
     let (outcome, causes, exit_status) = match &finding.outcome {
-        CheckOutcome::Ok(_) => ("good", Vec::new(), 0),
+        CheckOutcome::Ok(_) => ("ok", Vec::new(), 0),
         CheckOutcome::Warning { .. } => ("warning", Vec::new(), 0),
         CheckOutcome::Fail(error) => ("failure", causes(error), error.exit_status()),
     };
     json!({
         "step": finding.step.as_str(),
         "outcome": outcome,
-        "says": printable(&finding.outcome.message()),
+        "message": printable(&finding.outcome.message()),
         "cause": causes,
         "help": finding.help().map(|help| printable(&help)),
         "exit_status": exit_status,

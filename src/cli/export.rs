@@ -109,7 +109,7 @@ pub(super) fn to_json(summary: &DeltaSummary) -> Value {
     json!({
         "consumer": summary.consumer.as_str(),
         "folder": summary.folder.display().to_string(),
-        "reached": summary.exported_seq,
+        "exported_seq": summary.exported_seq,
         "packages": summary.packages.iter().map(|(package, counts)| {
             let mut document = package_to_json(package);
             document["counts"] = json!({ "c": counts.created, "u": counts.updated, "d": counts.deleted });

@@ -50,7 +50,7 @@ fn to_text(status: &StatusReport) -> String {
     let health = &status.health;
     let watermark = health.watermark.as_ref();
     let state = match watermark.map(|mark| mark.state.as_str()) {
-        Some("following") => "following: the copy was complete once, changes are followed",
+        Some("incremental") => "following: the copy was complete once, changes are followed",
         Some(_) => "filling: the copy has never been complete",
         None => "empty: nothing was copied yet",
     };
@@ -102,7 +102,7 @@ fn to_text(status: &StatusReport) -> String {
     line(
         "open questions",
         format!(
-            "{} debts, {} absences, {} rejects",
+            "{} pending fetches, {} unlisted tickets, {} rejects",
             health.pending_fetches, health.unlisted_tickets, health.rejects
         ),
     );
@@ -150,7 +150,7 @@ fn to_json(status: &StatusReport, fresh: bool) -> Value {
     json!({
         "database": status.database.display().to_string(),
         "fresh": fresh,
-        "agent_pid": status.holders.writer,
+        "service_pid": status.holders.writer,
         "database_bytes": status.database_bytes,
         "wal_bytes": status.wal_bytes,
         "readers": status.holders.readers.iter().map(|reader| json!({
@@ -166,30 +166,30 @@ fn to_json(status: &StatusReport, fresh: bool) -> Value {
         "last_complete_age_seconds": age_seconds(health.last_complete_at),
         "last_full_at": format_time(health.last_full_scan.as_ref().map(|scan| scan.ended_at)),
         "last_full_outcome": health.last_full_scan.as_ref().map(|scan| &scan.outcome),
-        "last_walk": health.last_scan.as_ref().map(|scan| json!({
+        "last_scan": health.last_scan.as_ref().map(|scan| json!({
             "kind": scan.kind,
             "outcome": scan.outcome,
             "pages": scan.stats.pages,
             "unique_ids": scan.stats.unique_ids,
             "record_count": scan.stats.record_count,
             "count_fell": scan.stats.count_fell,
-            "readings": scan.stats.reads,
+            "reads": scan.stats.reads,
         })),
-        "interrupted_walk": health.interrupted_scan.as_ref().map(|scan| json!({
+        "interrupted_scan": health.interrupted_scan.as_ref().map(|scan| json!({
             "started_at": scan.started_at.to_string(),
             "received": scan.checkpoint.ids.len() + scan.earlier_list_ids.len(),
         })),
         "tickets": health.tickets,
         "last_seq": health.last_seq,
-        "debts": health.pending_fetches,
+        "pending_fetches": health.pending_fetches,
         "unreadable": health.unreadable,
-        "absences": health.unlisted_tickets,
+        "unlisted_tickets": health.unlisted_tickets,
         "rejects": health.rejects,
-        "verdicts": health.probes.iter().map(|it| json!({
-            "question": it.probe,
-            "verdict": it.result,
+        "probes": health.probes.iter().map(|it| json!({
+            "probe": it.probe,
+            "result": it.result,
             "details": it.details,
-            "decided_at": it.probed_at.to_string(),
+            "probed_at": it.probed_at.to_string(),
         })).collect::<Vec<_>>(),
         "consumers": status.consumers.iter().map(|(name, position, waiting)| json!({
             "name": name,

@@ -96,7 +96,7 @@ pub(super) fn to_json(report: &RunReport) -> Value {
         "why": report.outcome.reason(),
         "help": report.outcome.help(),
         "dry_run": report.dry_run,
-        "walk": {
+        "scan": {
             "kind": report.scan_kind.as_str(),
             "from": from,
             "pages": report.scan_stats.pages,

@@ -34,9 +34,9 @@ impl ReadTx<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn unattempted_fetches(&self, after: i64, limit: u32) -> Result<Vec<PendingFetch>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT UID FROM debts WHERE attempts = 0 AND ?1 < UID ORDER BY UID LIMIT ?2")?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT UID FROM pending_fetches WHERE attempts = 0 AND ?1 < UID ORDER BY UID LIMIT ?2",
+        )?;
         let fetches =
             statement.query_map((after, limit), |row| Ok(PendingFetch { id: row.get(0)?, attempts: 0 }))?;
         Ok(fetches.collect::<Result<_, _>>()?)
@@ -48,7 +48,7 @@ impl ReadTx<'_> {
     /// [`StoreError`]
     pub fn due_fetches(&self, filter: &DueFetchFilter) -> Result<Vec<PendingFetch>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT UID, attempts FROM debts
+            "SELECT UID, attempts FROM pending_fetches
              WHERE 0 < attempts AND (due_at < ?1 OR ?2 < due_at) AND (?3 OR reason <> 'unreadable')
              ORDER BY due_at, UID LIMIT ?4",
         )?;
@@ -69,7 +69,7 @@ impl WriteTx<'_> {
     pub fn reschedule_fetch(&self, id: i64, reason: &str, due_at: Timestamp) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "UPDATE debts SET reason = ?2, attempts = attempts + 1, due_at = ?3 WHERE UID = ?1",
+                "UPDATE pending_fetches SET reason = ?2, attempts = attempts + 1, due_at = ?3 WHERE UID = ?1",
             )?
             .execute((id, reason, due_at.to_string()))?;
         Ok(())
@@ -81,7 +81,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn move_to_unlisted(&self, id: i64, now: Timestamp) -> Result<(), StoreError> {
-        self.connection.prepare_cached("DELETE FROM debts WHERE UID = ?1")?.execute([id])?;
+        self.connection.prepare_cached("DELETE FROM pending_fetches WHERE UID = ?1")?.execute([id])?;
         self.record_unlisted(id, MISSING_STATUS, now, now)
     }
 
@@ -89,7 +89,7 @@ impl WriteTx<'_> {
     pub(super) fn enqueue_fetch_if_unknown(&self, id: i64, now: Timestamp) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO debts (UID, reason, due_at) SELECT UID, 'unread', ?2 FROM ticket_state
+                "INSERT INTO pending_fetches (UID, reason, due_at) SELECT UID, 'unread', ?2 FROM ticket_state
                  WHERE UID = ?1 AND fields_hash IS NULL ON CONFLICT DO NOTHING",
             )?
             .execute((id, now.to_string()))?;
@@ -103,7 +103,7 @@ impl WriteTx<'_> {
     pub fn enqueue_all_fetches(&self, now: Timestamp) -> Result<(), StoreError> {
         self.connection.execute("UPDATE ticket_state SET fields_hash = NULL", [])?;
         self.connection.execute(
-            "INSERT INTO debts (UID, reason, due_at) SELECT UID, 'unread', ?1 FROM ticket_state WHERE true
+            "INSERT INTO pending_fetches (UID, reason, due_at) SELECT UID, 'unread', ?1 FROM ticket_state WHERE true
              ON CONFLICT DO NOTHING",
             [now.to_string()],
         )?;
@@ -119,12 +119,12 @@ impl WriteTx<'_> {
         let empty = CustomFields::default().hash().cast_signed();
         self.connection.execute(
             "UPDATE ticket_state SET fields_hash = ?1, fields_no = request_no
-             WHERE UID IN (SELECT UID FROM debts WHERE attempts = 0)
+             WHERE UID IN (SELECT UID FROM pending_fetches WHERE attempts = 0)
                  AND UID NOT IN (SELECT UID FROM custom_fields)",
             [empty],
         )?;
         self.connection.execute(
-            "DELETE FROM debts WHERE attempts = 0
+            "DELETE FROM pending_fetches WHERE attempts = 0
                  AND UID IN (SELECT UID FROM ticket_state WHERE fields_hash IS NOT NULL)",
             [],
         )?;

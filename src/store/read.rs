@@ -157,7 +157,7 @@ impl ReadTx<'_> {
             "SELECT MAX(ended_at) FROM (
                  SELECT ended_at FROM runs WHERE outcome = 'complete' AND kind = 'sync'
                  UNION ALL
-                 SELECT ended_at FROM walks WHERE kind = 'following' AND outcome = 'counted')",
+                 SELECT ended_at FROM scans WHERE kind = 'incremental' AND outcome = 'verified')",
             [],
             |row| row.get(0),
         )?)?;
@@ -165,9 +165,9 @@ impl ReadTx<'_> {
             watermark: self.watermark()?,
             tickets: self.ticket_count()?,
             last_seq: self.greatest_seq()?,
-            pending_fetches: count("debts WHERE reason <> 'unreadable'")?,
-            unreadable: count("debts WHERE reason = 'unreadable'")?,
-            unlisted_tickets: count("absences")?,
+            pending_fetches: count("pending_fetches WHERE reason <> 'unreadable'")?,
+            unreadable: count("pending_fetches WHERE reason = 'unreadable'")?,
+            unlisted_tickets: count("unlisted_tickets")?,
             rejects: count("rejects")?,
             last_complete_at,
             last_full_scan: self.last_full_scan()?,

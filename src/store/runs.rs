@@ -154,8 +154,8 @@ impl WriteTx<'_> {
         // A walk of this pass that did not come to its own end failed with it, unless it can be taken
         // up again.
         self.connection.execute(
-            "UPDATE walks SET outcome = 'failed', ended_at = ?2 WHERE run_id = ?1 AND outcome IS NULL
-             AND NOT EXISTS (SELECT 1 FROM walk_places WHERE walk_places.walk_id = walks.walk_id)",
+            "UPDATE scans SET outcome = 'failed', ended_at = ?2 WHERE run_id = ?1 AND outcome IS NULL
+             AND NOT EXISTS (SELECT 1 FROM scan_checkpoints WHERE scan_checkpoints.scan_id = scans.scan_id)",
             (run_id, now.to_string()),
         )?;
         Ok(())

@@ -28,10 +28,10 @@ impl ScanOutcome {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            ScanOutcome::Verified => "counted",
+            ScanOutcome::Verified => "verified",
             ScanOutcome::Confirmed => "confirmed",
             ScanOutcome::Incomplete => "incomplete",
-            ScanOutcome::CountMismatch => "unverified",
+            ScanOutcome::CountMismatch => "count_mismatch",
             ScanOutcome::Failed => "failed",
         }
     }
@@ -110,8 +110,8 @@ impl ReadTx<'_> {
             .connection
             .query_row(
                 // The last one and not the latest: the local clock may have been set back since.
-                "SELECT ended_at, outcome FROM walks
-                 WHERE kind = 'full' AND outcome IN ('counted', 'confirmed') ORDER BY walk_id DESC LIMIT 1",
+                "SELECT ended_at, outcome FROM scans
+                 WHERE kind = 'full' AND outcome IN ('verified', 'confirmed') ORDER BY scan_id DESC LIMIT 1",
                 [],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
@@ -127,8 +127,8 @@ impl ReadTx<'_> {
     /// [`StoreError`]
     pub fn should_confirm_initial_load(&self) -> Result<bool, StoreError> {
         let last = self.connection.query_row(
-            "SELECT fill AND (resumed OR count_fell) FROM walks
-             WHERE kind = 'full' AND outcome IN ('counted', 'confirmed') ORDER BY walk_id DESC LIMIT 1",
+            "SELECT is_initial AND (resumed OR count_fell) FROM scans
+             WHERE kind = 'full' AND outcome IN ('verified', 'confirmed') ORDER BY scan_id DESC LIMIT 1",
             [],
             |row| row.get(0),
         );
@@ -140,8 +140,8 @@ impl ReadTx<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn last_scan(&self) -> Result<Option<LastScan>, StoreError> {
-        let sql = "SELECT kind, outcome, pages, unique_ids, record_count, count_fell, readings FROM walks
-                   WHERE outcome IS NOT NULL ORDER BY walk_id DESC LIMIT 1";
+        let sql = "SELECT kind, outcome, pages, unique_ids, record_count, count_fell, reads FROM scans
+                   WHERE outcome IS NOT NULL ORDER BY scan_id DESC LIMIT 1";
         let scan = self.connection.query_row(sql, [], |row| {
             let stats = ScanStats {
                 pages: row.get::<_, i64>(2)?.cast_unsigned(),
@@ -163,9 +163,9 @@ impl ReadTx<'_> {
         let scan: Option<(i64, String)> = self
             .connection
             .query_row(
-                "SELECT walk_id, started_at FROM walks WHERE outcome IS NULL AND EXISTS
-                     (SELECT 1 FROM walk_places WHERE walk_places.walk_id = walks.walk_id)
-                 ORDER BY walk_id DESC LIMIT 1",
+                "SELECT scan_id, started_at FROM scans WHERE outcome IS NULL AND EXISTS
+                     (SELECT 1 FROM scan_checkpoints WHERE scan_checkpoints.scan_id = scans.scan_id)
+                 ORDER BY scan_id DESC LIMIT 1",
                 [],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
@@ -173,7 +173,7 @@ impl ReadTx<'_> {
         let Some((scan_id, started_at)) = scan else { return Ok(None) };
         let Some(started_at) = parse_timestamp(Some(started_at))? else { return Ok(None) };
         let mut statement = self.connection.prepare(
-            "SELECT part, cursor, begun_at, ids, older FROM walk_places WHERE walk_id = ?1 ORDER BY rowid",
+            "SELECT part, cursor, server_started_at, ids, older FROM scan_checkpoints WHERE scan_id = ?1 ORDER BY rowid",
         )?;
         let mut rows = statement.query([scan_id])?;
         let (mut checkpoint, mut earlier_list_ids) = (ScanCheckpoint::default(), RoaringTreemap::new());
@@ -207,7 +207,7 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Begins a walk; the number is its `walk_id`. For a full one, unfinished walks are given up.
+    /// Begins a walk; the number is its `scan_id`. For a full one, unfinished walks are given up.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -226,7 +226,7 @@ impl WriteTx<'_> {
             self.abandon_scans(now)?;
         }
         self.connection.execute(
-            "INSERT INTO walks (run_id, kind, asked_from, is_initial, started_at, moves_before)
+            "INSERT INTO scans (run_id, kind, updated_from, is_initial, started_at, last_move_id)
              VALUES (?1, ?2, ?3, ?4, ?5, (SELECT COALESCE(MAX(move_id), 0) FROM watermark_journal))",
             (run_id, kind.as_str(), from, is_initial, now.to_string()),
         )?;
@@ -238,9 +238,9 @@ impl WriteTx<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn abandon_scans(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.connection.execute("DELETE FROM walk_places", [])?;
+        self.connection.execute("DELETE FROM scan_checkpoints", [])?;
         self.connection.execute(
-            "UPDATE walks SET outcome = 'failed', ended_at = ?1 WHERE outcome IS NULL",
+            "UPDATE scans SET outcome = 'failed', ended_at = ?1 WHERE outcome IS NULL",
             [now.to_string()],
         )?;
         Ok(())
@@ -251,7 +251,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn resume_scan(&self, scan_id: i64, run_id: i64) -> Result<(), StoreError> {
-        let sql = "UPDATE walks SET run_id = ?2, resumed = 1 WHERE scan_id = ?1";
+        let sql = "UPDATE scans SET run_id = ?2, resumed = 1 WHERE scan_id = ?1";
         self.connection.execute(sql, (scan_id, run_id))?;
         Ok(())
     }
@@ -269,8 +269,8 @@ impl WriteTx<'_> {
     ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "UPDATE walks SET pages = ?2, unique_ids = ?3, record_count = ?4, count_fell = ?5,
-                 readings = ?6, outcome = ?7, ended_at = ?8 WHERE scan_id = ?1",
+                "UPDATE scans SET pages = ?2, unique_ids = ?3, record_count = ?4, count_fell = ?5,
+                 reads = ?6, outcome = ?7, ended_at = ?8 WHERE scan_id = ?1",
             )?
             .execute((
                 scan_id,
@@ -299,7 +299,7 @@ impl WriteTx<'_> {
     ) -> Result<(), StoreError> {
         let Some(checkpoint) = checkpoint else {
             self.connection
-                .prepare_cached("DELETE FROM walk_places WHERE scan_id = ?1")?
+                .prepare_cached("DELETE FROM scan_checkpoints WHERE scan_id = ?1")?
                 .execute([scan_id])?;
             return Ok(());
         };
@@ -307,7 +307,7 @@ impl WriteTx<'_> {
         let server_started_at = checkpoint.server_started_at.map(|at| at.to_string());
         self.connection
             .prepare_cached(
-                "INSERT INTO walk_places (scan_id, part, cursor, begun_at, ids, older)
+                "INSERT INTO scan_checkpoints (scan_id, part, cursor, server_started_at, ids, older)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute((scan_id, checkpoint.part, checkpoint.cursor, server_started_at, ids, older))?;

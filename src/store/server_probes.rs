@@ -66,11 +66,11 @@ impl ReadTx<'_> {
     pub fn sample_tickets(&self, per_type: u32, limit: u32) -> Result<Vec<StoredTicket>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT UID, TICKET_TYPE_ID FROM (
-                 SELECT t.UID, TICKET_TYPE_ID, d.UID IS NOT NULL AS owed, ROW_NUMBER() OVER (
-                     PARTITION BY TICKET_TYPE_ID, d.UID IS NOT NULL ORDER BY t.UID DESC) AS place
-                 FROM tickets t LEFT JOIN debts d ON d.UID = t.UID
-                 WHERE t.UID NOT IN (SELECT UID FROM absences))
-             WHERE place <= ?1 ORDER BY place, owed, TICKET_TYPE_ID LIMIT ?2",
+                 SELECT t.UID, TICKET_TYPE_ID, d.UID IS NOT NULL AS pending, ROW_NUMBER() OVER (
+                     PARTITION BY TICKET_TYPE_ID, d.UID IS NOT NULL ORDER BY t.UID DESC) AS position
+                 FROM tickets t LEFT JOIN pending_fetches d ON d.UID = t.UID
+                 WHERE t.UID NOT IN (SELECT UID FROM unlisted_tickets))
+             WHERE position <= ?1 ORDER BY position, pending, TICKET_TYPE_ID LIMIT ?2",
         )?;
         let rows = statement.query_map([per_type, limit], |row| {
             Ok(StoredTicket { id: row.get(0)?, ticket_type: row.get(1)? })
@@ -83,7 +83,7 @@ impl ReadTx<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn unlisted_tickets(&self) -> Result<Vec<UnlistedTicket>, StoreError> {
-        let sql = "SELECT UID, status, first_missed_at, ask_again_at FROM absences ORDER BY UID";
+        let sql = "SELECT UID, status, first_missed_at, ask_again_at FROM unlisted_tickets ORDER BY UID";
         let mut statement = self.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         let mut unlisted = Vec::new();
@@ -125,7 +125,7 @@ impl ReadTx<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn probes(&self) -> Result<Vec<ServerProbe>, StoreError> {
-        let sql = "SELECT question, verdict, details, decided_at FROM calibrations ORDER BY question";
+        let sql = "SELECT probe, result, details, probed_at FROM server_probes ORDER BY probe";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
         let mut probes = Vec::new();
@@ -187,7 +187,7 @@ impl WriteTx<'_> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.connection.execute(
-            "INSERT OR REPLACE INTO calibrations (probe, result, details, decided_at) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO server_probes (probe, result, details, probed_at) VALUES (?1, ?2, ?3, ?4)",
             (probe, result, details, now.to_string()),
         )?;
         Ok(())
@@ -198,7 +198,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn delete_probe(&self, probe: &str) -> Result<(), StoreError> {
-        self.connection.execute("DELETE FROM calibrations WHERE probe = ?1", [probe])?;
+        self.connection.execute("DELETE FROM server_probes WHERE probe = ?1", [probe])?;
         Ok(())
     }
 
@@ -208,7 +208,7 @@ impl WriteTx<'_> {
     /// [`StoreError`]
     pub fn update_probe_result(&self, probe: &str, result: &str, now: Timestamp) -> Result<(), StoreError> {
         self.connection.execute(
-            "UPDATE calibrations SET result = ?2, details = NULL, decided_at = ?3
+            "UPDATE server_probes SET result = ?2, details = NULL, probed_at = ?3
              WHERE probe = ?1 AND result <> ?2",
             (probe, result, now.to_string()),
         )?;
@@ -228,7 +228,7 @@ impl WriteTx<'_> {
             return Ok(());
         }
         let has_custom_fields = self.as_read_tx().has_custom_fields()?;
-        let mut delete = self.connection.prepare("DELETE FROM absences WHERE UID = ?1")?;
+        let mut delete = self.connection.prepare("DELETE FROM unlisted_tickets WHERE UID = ?1")?;
         for ticket in relisted {
             delete.execute([ticket.id])?;
             if has_custom_fields {
@@ -251,7 +251,7 @@ impl WriteTx<'_> {
     ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO absences (UID, status, first_missed_at, ask_again_at) VALUES (?1, ?2, ?3, ?4)
+                "INSERT INTO unlisted_tickets (UID, status, first_missed_at, ask_again_at) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (UID) DO UPDATE SET status = excluded.status, ask_again_at = excluded.ask_again_at",
             )?
             .execute((id, status, now.to_string(), ask_again_at.to_string()))?;

@@ -17,7 +17,7 @@ impl ReadTx<'_> {
         let row: Option<WatermarkRow> = self
             .connection
             .query_row(
-                "SELECT scope, state, covered_until, newest_seen, fill_started_at, fill_last_id, canary_id
+                "SELECT scope, state, covered_until, newest_seen, initial_started_at, initial_last_id, canary_id
                  FROM watermarks",
                 [],
                 |row| {
@@ -73,9 +73,9 @@ impl ReadTx<'_> {
     pub fn has_clock_stepped_since_full_scan(&self) -> Result<bool, StoreError> {
         Ok(self.connection.query_row(
             "SELECT EXISTS (SELECT 1 FROM watermark_journal
-             WHERE reason = 'clock_stepped' AND move_id > COALESCE((SELECT moves_before FROM walks
-                 WHERE kind = 'full' AND outcome IN ('counted', 'confirmed')
-                 ORDER BY walk_id DESC LIMIT 1), 0))",
+             WHERE reason = 'clock_stepped' AND move_id > COALESCE((SELECT last_move_id FROM scans
+                 WHERE kind = 'full' AND outcome IN ('verified', 'confirmed')
+                 ORDER BY scan_id DESC LIMIT 1), 0))",
             [],
             |row| row.get(0),
         )?)
@@ -156,7 +156,7 @@ impl WriteTx<'_> {
             .map_err(|error| StoreError::InvalidData { what: error.to_string() })?;
         self.connection.execute(
             "INSERT OR REPLACE INTO watermarks
-             (one, scope, state, covered_until, newest_seen, fill_started_at, fill_last_id, canary_id)
+             (one, scope, state, covered_until, newest_seen, initial_started_at, initial_last_id, canary_id)
              VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             (
                 scope,

@@ -26,7 +26,7 @@ pub const CUSTOM_FIELDS_PROBE: &str = "custom_fields";
 const FIELD_LIST_PROBE: &str = "field_list";
 
 /// Whether a full walk asked for every field that is known.
-pub(super) const FIELD_SCAN_PROBE: &str = "field_walk";
+pub(super) const FIELD_SCAN_PROBE: &str = "field_scan";
 
 /// What is forgotten when custom fields are not copied any more.
 pub(super) const FIELD_PROBES: [&str; 3] = [CUSTOM_FIELDS_PROBE, FIELD_LIST_PROBE, FIELD_SCAN_PROBE];

@@ -92,7 +92,7 @@ impl FieldProbeResult {
         FieldProbeResult::Unknown,
     ];
 
-    /// Its word in `calibrations.verdict`.
+    /// Its word in `server_probes.verdict`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -72,7 +72,7 @@ fn update_watermark(
             watermark.covered_until = Some(to);
             watermark.state = WatermarkState::Incremental;
             (watermark.initial_started_at, watermark.initial_last_id) = (None, None);
-            Some("counted")
+            Some("verified")
         }
         WatermarkMove::ClockStepped(to) => {
             watermark.covered_until = Some(to);

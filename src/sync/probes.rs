@@ -108,7 +108,7 @@ pub enum ListCoverage {
 }
 
 impl ListCoverage {
-    /// Its word in `calibrations.verdict`.
+    /// Its word in `server_probes.verdict`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -218,7 +218,7 @@ impl RunContext {
         let details = format!("asked {} times about ticket {id}, updated {last_update}", answers.len());
         self.store_probe_result(DATE_FILTER_PROBE, filter.as_str(), Some(details)).await?;
         let result = filter.as_str();
-        tracing::info!(verdict = result, "the date filter of the server: {result}");
+        tracing::info!(result, "the date filter of the server: {result}");
         Ok(filter)
     }
 

@@ -94,7 +94,7 @@ impl Desk {
         store
             .write(TxEnd::Commit, |writing| {
                 let run = writing.begin_run("sync", now())?;
-                writing.set_watermark(&mark, Some("counted"), Some(run), now())
+                writing.set_watermark(&mark, Some("verified"), Some(run), now())
             })
             .unwrap();
         store.close().unwrap();

@@ -152,8 +152,8 @@ fn one_deletion_in_a_full_walk_costs_fifteen_requests_at_most() {
                     desk.before_list(number, move |server, now| server.delete(id, now));
                 }
                 desk.full().await;
-                let outcome = desk.texts("SELECT outcome FROM walks ORDER BY walk_id DESC LIMIT 1").concat();
-                assert!(["counted", "confirmed"].contains(&&*outcome), "{what}: the walk is {outcome}");
+                let outcome = desk.texts("SELECT outcome FROM scans ORDER BY scan_id DESC LIMIT 1").concat();
+                assert!(["verified", "confirmed"].contains(&&*outcome), "{what}: the walk is {outcome}");
                 desk.assert_nothing_lost(&what);
                 (desk.lists(), what)
             })

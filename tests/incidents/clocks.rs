@@ -209,7 +209,7 @@ fn where_the_plain_list_leaves_closed_tickets_out_two_lists_hold_them_all() {
         desk.with(|server, now| drop(server.edit_some(10, now)));
         minutes(1).await;
         assert!(follows(&desk.good().await));
-        desk.assert_equal("following");
+        desk.assert_equal("incremental");
         desk.full().await;
         desk.assert_equal("full");
     });
@@ -236,7 +236,7 @@ fn a_filter_that_means_something_else_than_it_did_is_noticed(#[values(-840, -60,
         }
         if 0 < shift {
             assert_eq!(desk.verdict("date_filter"), "late", "{shift} minutes: it was not calibrated anew");
-            let from = desk.texts("SELECT asked_from FROM walks WHERE outcome = 'incomplete'");
+            let from = desk.texts("SELECT updated_from FROM scans WHERE outcome = 'incomplete'");
             assert!(!from.is_empty(), "{shift} minutes: the walk without its canary was called complete");
         }
     });
@@ -313,7 +313,7 @@ fn without_a_date_rows_are_stored_and_the_mark_stays() {
         let report = desk.good().await;
         assert!(warns(&report) && follows(&report), "a following pass: {:?}", report.warnings);
         assert_eq!(desk.covered_until(), mark);
-        desk.assert_equal("following");
+        desk.assert_equal("incremental");
     });
 }
 
@@ -347,7 +347,7 @@ fn a_full_walk_makes_way_for_following_walks() {
         );
         assert!(before.to_string() < meanwhile[1], "the mark stood still while the full walk was under way");
         assert!(
-            3 <= desk.number("SELECT COUNT(*) FROM walks WHERE kind = 'following'"),
+            3 <= desk.number("SELECT COUNT(*) FROM scans WHERE kind = 'incremental'"),
             "too few following walks"
         );
         desk.assert_equal("in the end");

@@ -37,8 +37,8 @@ fn a_first_pass_that_was_stopped_in_the_middle_goes_on_and_is_confirmed() {
         desk.assert_nothing_lost("after the pass that went on");
         // Taken up again; and as some of those that were received have left since, read a second time at once.
         assert_eq!(
-            desk.texts("SELECT resumed || outcome FROM walks ORDER BY walk_id"),
-            ["1counted", "0confirmed"],
+            desk.texts("SELECT resumed || outcome FROM scans ORDER BY scan_id"),
+            ["1verified", "0confirmed"],
             "the walk was not taken up again, or not confirmed"
         );
         assert_eq!(desk.number("SELECT COUNT(*) FROM changes WHERE op = 'd'"), 20);
@@ -76,8 +76,8 @@ fn one_deletion_between_two_pages_hides_nothing(
             desk.full().await;
             assert_eq!(desk.asked_for("page_no")[usize::try_from(number).unwrap() - 1], "2");
             desk.assert_nothing_lost("one deletion");
-            let outcome = desk.texts("SELECT outcome FROM walks ORDER BY walk_id DESC LIMIT 1").concat();
-            assert_eq!(outcome, if later { "confirmed" } else { "counted" });
+            let outcome = desk.texts("SELECT outcome FROM scans ORDER BY scan_id DESC LIMIT 1").concat();
+            assert_eq!(outcome, if later { "confirmed" } else { "verified" });
             desk.lists()
         })
     };

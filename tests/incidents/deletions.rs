@@ -14,7 +14,7 @@ fn tombstones(desk: &Desk) -> Vec<String> {
 }
 
 fn absences(desk: &Desk) -> Vec<String> {
-    desk.texts("SELECT UID || ' ' || status FROM absences ORDER BY UID")
+    desk.texts("SELECT UID || ' ' || status FROM unlisted_tickets ORDER BY UID")
 }
 
 /// A full pass, however it ends.
@@ -294,8 +294,8 @@ fn absent_tickets_that_cannot_be_read_at_all_are_left_for_later() {
         desk.inject("ticket:status=500");
         desk.full().await;
         assert_eq!(tombstones(&desk), [""; 0]);
-        let words =
-            desk.texts("SELECT status || ' ' || COUNT(*) FROM absences GROUP BY status ORDER BY status");
+        let words = desk
+            .texts("SELECT status || ' ' || COUNT(*) FROM unlisted_tickets GROUP BY status ORDER BY status");
         assert_eq!(words, ["not_asked 5", "unreadable 5"]);
         desk.heal();
         days(1).await;

@@ -336,7 +336,7 @@ impl Desk {
     }
 
     pub(crate) fn verdict(&self, question: &str) -> String {
-        self.texts(&format!("SELECT verdict FROM calibrations WHERE question = '{question}'")).concat()
+        self.texts(&format!("SELECT result FROM server_probes WHERE probe = '{question}'")).concat()
     }
 
     /// Asserts that nothing of the server's is missing here or out of date, whatever else is here.

@@ -17,7 +17,7 @@ fn desk(tickets: u32, knobs: &[&str]) -> Desk {
 }
 
 fn debts(desk: &Desk) -> Vec<String> {
-    desk.texts("SELECT reason || ' after ' || attempts FROM debts ORDER BY UID")
+    desk.texts("SELECT reason || ' after ' || attempts FROM pending_fetches ORDER BY UID")
 }
 
 fn type_into(desk: &Desk, id: i64, field: i64, text: &str) {
@@ -202,7 +202,7 @@ fn custom_fields_are_switched_on_and_off_and_the_log_tells_both() {
         let mark = desk.covered_until();
         assert!(follows(&desk.good().await), "switched off, the position is lost");
         assert!(mark <= desk.covered_until());
-        for table in ["custom_fields", "debts", "field_definitions"] {
+        for table in ["custom_fields", "pending_fetches", "field_definitions"] {
             assert_eq!(desk.number(&format!("SELECT COUNT(*) FROM {table}")), 0, "{table}");
         }
         let told = "SELECT COUNT(*) FROM changes WHERE json_extract(changed, '$.\"CUSTOM.120\"') IS NOT NULL";
@@ -229,7 +229,8 @@ fn inc_57_and_58_a_detail_that_fails_is_a_debt_that_outlives_the_mark_and_is_pai
         assert!(desk.covered_until().is_some(), "INC-57: the mark waits for the details: {report:?}");
         assert_eq!(debts(&desk).len(), 60, "INC-57: {:?}", debts(&desk));
         assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), 60);
-        let tried = desk.number("SELECT COUNT(*) FROM debts WHERE attempts = 1 AND reason = 'unavailable'");
+        let tried =
+            desk.number("SELECT COUNT(*) FROM pending_fetches WHERE attempts = 1 AND reason = 'unavailable'");
         assert!((1..60).contains(&tried), "INC-58: {tried} were tried before the others were left for later");
 
         // The next pass tries once more; what fails again waits for five minutes, and is paid then.
@@ -257,7 +258,7 @@ fn debts_that_failed_take_a_quarter_of_a_window_and_fresh_ones_as_much_as_they_n
         desk.settings.parallel_requests = 32;
         desk.inject("ticket:html=200");
         desk.good().await;
-        assert_eq!(desk.number("SELECT COUNT(*) FROM debts WHERE attempts = 1"), 100);
+        assert_eq!(desk.number("SELECT COUNT(*) FROM pending_fetches WHERE attempts = 1"), 100);
         desk.heal();
         desk.settings.requests_per_window = 100;
         for left in [75, 50] {
@@ -302,14 +303,18 @@ fn a_debt_of_a_ticket_that_vanishes_is_owed_again_when_it_returns() {
         desk.inject("ticket:status=404");
         minutes(1).await;
         desk.good().await;
-        let absent = "SELECT UID || ' ' || status FROM absences";
+        let absent = "SELECT UID || ' ' || status FROM unlisted_tickets";
         assert_eq!((debts(&desk), desk.texts(absent)), (vec![], vec![format!("{id} missing")]));
 
         desk.heal();
         desk.with(|server, _| server.hide(&[id]));
         minutes(60).await;
         desk.good().await;
-        assert_eq!(desk.number("SELECT COUNT(*) FROM absences"), 1, "a following pass concludes nothing");
+        assert_eq!(
+            desk.number("SELECT COUNT(*) FROM unlisted_tickets"),
+            1,
+            "a following pass concludes nothing"
+        );
         desk.with(|server, _| server.unhide(&[id]));
         minutes(1).await;
         desk.full().await;

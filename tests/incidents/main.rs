@@ -6,10 +6,10 @@
 //!
 //! | number | shown by, or why it cannot happen |
 //! |---|---|
-//! | INC-11 | `src/watermark.rs::consecutive_walks_leave_no_instant_uncovered` |
+//! | INC-11 | `src/watermark.rs::consecutive_scans_leave_no_instant_uncovered` |
 //! | INC-16, INC-77 | besides: `tests/store.rs::a_difference_in_volatile_attributes_alone_is_no_change` |
-//! | INC-50, INC-51 | besides: `src/ticket/stamp.rs::an_instant_has_one_spelling` |
-//! | INC-54 | `src/ticket/stamp.rs::spelling_is_read_back_and_keeps_the_order`: there is one granularity |
+//! | INC-50, INC-51 | besides: `src/ticket/timestamp.rs::timestamp_has_one_text_form` |
+//! | INC-54 | `src/ticket/timestamp.rs::timestamp_text_round_trips_and_sorts_by_time`: there is one granularity |
 //! | INC-55 | cannot happen: there is one mark and no list of windows that could fail to merge |
 //! | INC-62, INC-64 | besides: `tests/kills.rs::whenever_it_is_killed_the_copy_is_sound_and_converges` |
 //! | INC-68 | besides: `tests/store.rs::pages_in_any_order_and_any_number_give_the_same_tickets_and_a_repetition_records_nothing` |

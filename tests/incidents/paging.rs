@@ -184,7 +184,7 @@ fn inc_25_an_old_row_in_the_middle_of_a_descending_page_is_not_the_end() {
 #[case::inc_58_a_page_that_never_comes("list@page3:delay=600000")]
 #[case::inc_58_a_page_without_rows_at_all("list@page3:tickets=null")]
 fn a_list_that_is_cut_is_never_complete_and_nothing_leaves(#[case] fault: &str) {
-    for kind in ["first", "full", "following"] {
+    for kind in ["first", "full", "incremental"] {
         virtually(async {
             let desk = Desk::new(100, &[]);
             if kind != "first" {
@@ -270,7 +270,7 @@ fn inc_31_rows_that_come_twice_count_once(#[values(1, 3, 9)] rows: u32, #[values
         assert!(matches!(report.scan_kind, ScanKind::Full), "{what}");
         minutes(1).await;
         assert!(
-            follows(&desk.good().await) || desk.number("SELECT MAX(resumed OR count_fell) FROM walks") == 1,
+            follows(&desk.good().await) || desk.number("SELECT MAX(resumed OR count_fell) FROM scans") == 1,
             "{what}"
         );
     });

@@ -38,7 +38,7 @@ fn a_row_that_cannot_be_parsed_costs_itself_alone() {
             poison(&desk, ids[place]);
             desk.good().await;
             assert_eq!(ids_here(&desk), without(&ids, &[ids[place]]), "place {place}");
-            assert_eq!(desk.texts("SELECT outcome FROM walks"), ["counted"], "place {place}");
+            assert_eq!(desk.texts("SELECT outcome FROM scans"), ["verified"], "place {place}");
             let rejects = desk.texts("SELECT reason || ': ' || raw FROM rejects");
             assert_eq!(rejects.len(), 1, "place {place}: {rejects:?}");
             assert!(rejects[0].starts_with("the row cannot be read: "), "place {place}: {rejects:?}");
@@ -113,7 +113,7 @@ fn a_row_that_is_too_large_costs_itself_alone() {
         desk.take_in(200_000);
         desk.good().await;
         assert_eq!(ids_here(&desk), without(&ids, &[giant]));
-        assert_eq!(desk.texts("SELECT outcome FROM walks"), ["counted"]);
+        assert_eq!(desk.texts("SELECT outcome FROM scans"), ["verified"]);
         let told = format!("the row behind ticket {}", ids[22]);
         let rejects = desk.texts("SELECT raw FROM rejects");
         assert!(rejects.len() == 1 && rejects[0].starts_with(&told), "{rejects:?}");

@@ -16,7 +16,7 @@ fn deletions(desk: &Desk) -> i64 {
 /// Stopped before each of its requests, a pass leaves the mark, and the next one brings everything, once.
 #[rstest]
 fn inc_42_56_62_and_65_a_pass_that_ends_early_leaves_the_mark_behind_the_data(
-    #[values("first", "following", "full")] kind: &str,
+    #[values("first", "incremental", "full")] kind: &str,
 ) {
     for number in 1..=14 {
         virtually(async {
@@ -90,7 +90,7 @@ fn inc_59_60_and_61_a_walk_in_another_order_is_not_taken_up_in_the_middle(#[valu
         minutes(1).await;
         desk.good().await;
         desk.assert_equal(&what);
-        assert_eq!(desk.number("SELECT MAX(resumed) FROM walks"), 0, "{what}: it was taken up");
+        assert_eq!(desk.number("SELECT MAX(resumed) FROM scans"), 0, "{what}: it was taken up");
     });
 }
 
@@ -109,8 +109,8 @@ fn inc_64_and_69_a_full_walk_that_is_taken_up_deletes_nothing_that_it_saw_before
         desk.forget();
         desk.full().await;
         assert_eq!(
-            desk.texts("SELECT resumed || kind FROM walks"),
-            ["0full", "1full", "0following"],
+            desk.texts("SELECT resumed || kind FROM scans"),
+            ["0full", "1full", "0incremental"],
             "INC-64: it began anew, or what changed since was not asked for"
         );
         assert!(desk.lists() < 30, "INC-64: {} list requests for the rest of 30 pages", desk.lists());
@@ -247,7 +247,7 @@ fn inc_78_tickets_that_vanish_from_the_list_alone_stay_here(#[values(10, 200)] t
         assert_eq!(deletions(&desk), 0, "INC-78: {:?}", report.outcome);
         desk.assert_equal(&format!("INC-78: {tickets} tickets"));
         // Few are asked for by number, and are there; many are too many to ask for.
-        let listed = desk.number("SELECT COUNT(*) FROM absences");
+        let listed = desk.number("SELECT COUNT(*) FROM unlisted_tickets");
         assert_eq!(
             0 < listed,
             report.outcome != RunOutcome::Complete,
@@ -257,7 +257,7 @@ fn inc_78_tickets_that_vanish_from_the_list_alone_stay_here(#[values(10, 200)] t
         desk.turn("plain_list=all");
         minutes(1).await;
         desk.full().await;
-        assert_eq!(desk.number("SELECT COUNT(*) FROM absences"), 0, "INC-78: they are listed again");
+        assert_eq!(desk.number("SELECT COUNT(*) FROM unlisted_tickets"), 0, "INC-78: they are listed again");
     });
 }
 

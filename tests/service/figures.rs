@@ -46,11 +46,11 @@ async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
     for (name, value) in [
         ("halosync_tickets", 250.0),
         ("halosync_changes_total", 250.0),
-        ("halosync_passes_total{outcome=\"complete\"}", 1.0),
-        ("halosync_passes_total{outcome=\"failed\"}", 0.0),
+        ("halosync_runs_total{outcome=\"complete\"}", 1.0),
+        ("halosync_runs_total{outcome=\"failed\"}", 0.0),
         ("halosync_consecutive_failures", 0.0),
-        ("halosync_debts", 0.0),
-        ("halosync_absences", 0.0),
+        ("halosync_pending_fetches", 0.0),
+        ("halosync_unlisted_tickets", 0.0),
         ("halosync_rejects", 0.0),
         ("halosync_interval_seconds", 3600.0),
         ("halosync_export_exported_seq{consumer=\"default\"}", 250.0),
@@ -108,7 +108,7 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
     let success = "halosync_last_success_timestamp_seconds";
     assert!((metric(&before, success) - metric(&after, success)).abs() < f64::EPSILON, "it moved");
     assert!(4.0 <= metric(&after, "halosync_consecutive_failures"));
-    assert!(4.0 <= metric(&after, "halosync_passes_total{outcome=\"failed\"}"));
+    assert!(4.0 <= metric(&after, "halosync_runs_total{outcome=\"failed\"}"));
     assert!(8.0 <= metric(&after, "halosync_requests_total{status=\"503\"}"));
     assert!(4.0 <= metric(&after, "halosync_retries_total"));
     assert!(
@@ -123,7 +123,7 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
     daemon.logged("recovered after");
     let (_, text) = get(&metrics, "/metrics");
     assert!((metric(&text, "halosync_requests_total{status=\"429\"}") - 1.0).abs() < f64::EPSILON);
-    assert!((metric(&text, "halosync_throttled_seconds_total") - 1.0).abs() < f64::EPSILON);
+    assert!((metric(&text, "halosync_rate_limited_seconds_total") - 1.0).abs() < f64::EPSILON);
     assert!(metric(&after, success) < metric(&text, success));
 
     // Without an answer there is no status; a pass that is not complete is no success either.

@@ -97,8 +97,8 @@ async fn a_restart_is_no_reason_for_a_full_walk_and_an_hour_is_not_waited_for_a_
         daemon.sync_now();
         assert_eq!(daemon.stop(), Some(0), "{}", daemon.story());
     }
-    assert_eq!(number(&agent, "SELECT COUNT(*) FROM walks WHERE kind = 'full'"), 1);
-    assert_eq!(number(&agent, "SELECT COUNT(*) FROM walks WHERE kind = 'following'"), 5);
+    assert_eq!(number(&agent, "SELECT COUNT(*) FROM scans WHERE kind = 'full'"), 1);
+    assert_eq!(number(&agent, "SELECT COUNT(*) FROM scans WHERE kind = 'incremental'"), 5);
     // Each pass writes down its own requests: one quiet walk is one request, and a start is a token more.
     let requests = number(&agent, "SELECT requests FROM runs ORDER BY run_id DESC LIMIT 1");
     assert_eq!(requests, 1);

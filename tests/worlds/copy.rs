@@ -19,17 +19,17 @@ pub(crate) struct Copy(pub(crate) Connection);
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "as the column is called")]
 pub(crate) struct Walk {
-    pub(crate) walk_id: i64,
+    pub(crate) scan_id: i64,
     pub(crate) run_id: i64,
     pub(crate) full: bool,
     pub(crate) outcome: Option<String>,
     pub(crate) pages: i64,
-    pub(crate) asked_from: Option<Timestamp>,
+    pub(crate) updated_from: Option<Timestamp>,
 }
 
 impl Walk {
     pub(crate) fn is_counted(&self) -> bool {
-        matches!(self.outcome.as_deref(), Some("counted" | "confirmed"))
+        matches!(self.outcome.as_deref(), Some("verified" | "confirmed"))
     }
 }
 
@@ -75,14 +75,14 @@ impl Copy {
 
     /// All walks, in order.
     pub(crate) fn walks(&self) -> Vec<Walk> {
-        let sql = "SELECT run_id, kind, outcome, pages, asked_from, walk_id FROM walks ORDER BY walk_id";
+        let sql = "SELECT run_id, kind, outcome, pages, updated_from, scan_id FROM scans ORDER BY scan_id";
         self.all(sql, |row| Walk {
-            walk_id: row.get(5).expect("a walk"),
+            scan_id: row.get(5).expect("a walk"),
             run_id: row.get(0).expect("a pass"),
             full: row.get::<_, String>(1).expect("a kind") == "full",
             outcome: row.get(2).expect("an outcome"),
             pages: row.get(3).expect("pages"),
-            asked_from: moment(row.get(4).expect("a bound")),
+            updated_from: moment(row.get(4).expect("a bound")),
         })
     }
 
@@ -94,7 +94,7 @@ impl Copy {
 
     /// Whether open and closed tickets are read in lists of their own, which a ticket may enter anywhere.
     pub(crate) fn reads_two_lists(&self) -> bool {
-        let sql = "SELECT verdict = 'open_and_closed' FROM calibrations WHERE question = 'list_coverage'";
+        let sql = "SELECT result = 'open_and_closed' FROM server_probes WHERE probe = 'list_coverage'";
         self.all(sql, |row| row.get(0).expect("a verdict")).first() == Some(&true)
     }
 
@@ -124,7 +124,7 @@ impl Copy {
 
     /// The tickets that are kept although the server does not show them.
     pub(crate) fn absences(&self) -> BTreeMap<i64, String> {
-        let sql = "SELECT UID, status || ' since ' || first_missed_at FROM absences";
+        let sql = "SELECT UID, status || ' since ' || first_missed_at FROM unlisted_tickets";
         let rows = self.all(sql, |row| (row.get(0).expect("a ticket"), row.get(1).expect("a word")));
         rows.into_iter().collect()
     }
@@ -140,7 +140,7 @@ impl Copy {
 
     /// Whether a full walk was counted in this scope.
     pub(crate) fn is_filled(&self) -> bool {
-        let sql = "SELECT state = 'following' FROM watermarks";
+        let sql = "SELECT state = 'incremental' FROM watermarks";
         self.all(sql, |row| row.get(0).expect("a state")).first() == Some(&true)
     }
 
@@ -159,21 +159,24 @@ impl Copy {
 
     /// The tickets whose custom fields are owed.
     pub(crate) fn debts(&self) -> Vec<i64> {
-        self.all("SELECT UID FROM debts", |row| row.get(0).expect("a ticket"))
+        self.all("SELECT UID FROM pending_fetches", |row| row.get(0).expect("a ticket"))
     }
 
     /// The tickets whose custom fields are not known and not owed either, nor missed.
     pub(crate) fn forgotten(&self) -> Vec<i64> {
         let sql = "SELECT UID FROM ticket_state WHERE fields_hash IS NULL
-                   AND UID NOT IN (SELECT UID FROM debts) AND UID NOT IN (SELECT UID FROM absences)";
+                   AND UID NOT IN (SELECT UID FROM pending_fetches) AND UID NOT IN (SELECT UID FROM unlisted_tickets)";
         self.all(sql, |row| row.get(0).expect("a ticket"))
     }
 
     /// What else came of the passes after this one.
     pub(crate) fn happenings(&self, after: i64) -> Vec<Happening> {
         let questions = [
-            (Happening::Owed, "SELECT EXISTS (SELECT 1 FROM debts)"),
-            (Happening::KeptBack, "SELECT EXISTS (SELECT 1 FROM absences WHERE status = 'forbidden')"),
+            (Happening::Owed, "SELECT EXISTS (SELECT 1 FROM pending_fetches)"),
+            (
+                Happening::KeptBack,
+                "SELECT EXISTS (SELECT 1 FROM unlisted_tickets WHERE status = 'forbidden')",
+            ),
             (
                 Happening::ReadAlone,
                 "SELECT EXISTS (SELECT 1 FROM changes WHERE reason = 'custom_fields' AND run_id > ?1)",

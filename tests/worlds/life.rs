@@ -196,7 +196,7 @@ fn words(ended: &Ended, walked: bool) -> (Happening, String) {
     };
     match &**done {
         Ok(RunReport { outcome, scan_kind: walk, covered_until, scan_stats: figures, .. }) => {
-            let kind = if *walk == ScanKind::Full { "full" } else { "following" };
+            let kind = if *walk == ScanKind::Full { "full" } else { "incremental" };
             let happening = match outcome {
                 RunOutcome::Complete => Happening::PassComplete,
                 RunOutcome::Incomplete(_) => Happening::PassIncomplete,

@@ -14,7 +14,7 @@ use crate::mapping::{self, Fields};
 use crate::wire::Seen;
 
 /// Why the mark may move.
-const REASONS: &[&str] = &["created", "counted", "clock_stepped", "reset", "scope_changed"];
+const REASONS: &[&str] = &["created", "verified", "clock_stepped", "reset", "scope_changed"];
 
 /// A fact that should be otherwise.
 pub(crate) type Verdict = Result<(), String>;
@@ -70,7 +70,7 @@ impl Oracle {
         let (walks, moves) = (copy.walks(), copy.moves());
         for walk in walks.iter().filter(|walk| walk.run_id == run) {
             if let Some(first) = self.firsts.get(&run) {
-                self.begun.entry(walk.walk_id).or_insert(*first);
+                self.begun.entry(walk.scan_id).or_insert(*first);
             }
         }
         if let Some(last) = seen.lists.iter().filter_map(|list| list.received).max() {
@@ -116,7 +116,7 @@ impl Oracle {
             }
         }
 
-        let promised = counted || moves.iter().any(|it| it.run_id == Some(run) && it.reason == "counted");
+        let promised = counted || moves.iter().any(|it| it.run_id == Some(run) && it.reason == "verified");
         let blind = seen.is_blind(ledger, full && !copy.reads_two_lists(), self.ahead);
         if blind {
             ledger.coverage.saw(Happening::Blind);
@@ -127,13 +127,13 @@ impl Oracle {
             } else {
                 Happening::FollowingWalkCounted
             });
-            let of_walk = |walk: &&Walk| self.begun.get(&walk.walk_id);
+            let of_walk = |walk: &&Walk| self.begun.get(&walk.scan_id);
             let first = if full {
                 mine.iter().find(|walk| walk.full && walk.is_counted()).and_then(of_walk)
             } else {
                 self.firsts.get(&run)
             };
-            let asked = mine.iter().filter_map(|walk| walk.asked_from).min();
+            let asked = mine.iter().filter_map(|walk| walk.updated_from).min();
             let should = before.mark.map(|mark| mark.minus(self.overlap));
             let bound = if full { None } else { asked.min(should).or(asked) };
             promise(ledger, server, now, first.map_or(0, |first| first.seq), bound, &scope.0);
@@ -163,7 +163,7 @@ impl Oracle {
             at = *to;
         }
         for step in moves.iter().filter(|step| step.run_id == Some(run)) {
-            if !matches!(step.reason.as_str(), "counted" | "clock_stepped") {
+            if !matches!(step.reason.as_str(), "verified" | "clock_stepped") {
                 continue;
             }
             if !walks.iter().any(|walk| walk.run_id == run && walk.is_counted()) {

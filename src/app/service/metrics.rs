@@ -43,7 +43,7 @@ const GAUGES: [(&str, &str); 19] = [
         "When a pass last ended complete, by the local clock; 0 is never",
     ),
     (
-        "halosync_last_full_walk_timestamp_seconds",
+        "halosync_last_full_scan_timestamp_seconds",
         "When a walk over every ticket was last counted, by the local clock; 0 is never",
     ),
     (
@@ -52,12 +52,12 @@ const GAUGES: [(&str, &str); 19] = [
     ),
     ("halosync_watermark_lag_seconds", "How far that lies behind now, by the local clock"),
     ("halosync_tickets", "Tickets present"),
-    ("halosync_debts", "Tickets whose custom fields are still owed"),
+    ("halosync_pending_fetches", "Tickets whose custom fields are still owed"),
     ("halosync_unreadable_tickets", "Tickets whose custom fields the server refuses"),
-    ("halosync_absences", "Tickets that the list does not show, and that are kept"),
+    ("halosync_unlisted_tickets", "Tickets that the list does not show, and that are kept"),
     ("halosync_rejects", "Values and rows that could not be taken"),
     ("halosync_consecutive_failures", "Passes in a row that were not complete"),
-    ("halosync_last_pass_duration_seconds", "How long the last pass took"),
+    ("halosync_last_run_duration_seconds", "How long the last pass took"),
     ("halosync_export_exported_seq", "The change that the packages of a consumer reach"),
     ("halosync_export_acked_seq", "The change up to which a consumer has taken its packages"),
     ("halosync_export_waiting_changes", "Changes that no package of a consumer holds yet"),
@@ -68,14 +68,14 @@ const GAUGES: [(&str, &str); 19] = [
 
 const COUNTERS: [(&str, &str); 5] = [
     ("halosync_changes_total", "Changes recorded in the database, ever"),
-    ("halosync_passes_total", "Passes since the process began, by how they ended"),
+    ("halosync_runs_total", "Passes since the process began, by how they ended"),
     (
         "halosync_requests_total",
         "Requests since the process began, by the HTTP status of their answer; none: no answer came",
     ),
     ("halosync_retries_total", "Requests that repeated an earlier one"),
     (
-        "halosync_throttled_seconds_total",
+        "halosync_rate_limited_seconds_total",
         "For how long the server asked to wait (429, or 503 with Retry-After)",
     ),
 ];
@@ -103,18 +103,18 @@ fn set_process_metrics(snapshot: &MetricsSnapshot) {
     gauge!("halosync_interval_seconds").set(snapshot.interval);
     gauge!("halosync_consecutive_failures").set(snapshot.failures);
     if let Some(took) = snapshot.last_duration {
-        gauge!("halosync_last_pass_duration_seconds").set(took);
+        gauge!("halosync_last_run_duration_seconds").set(took);
     }
     let RunOutcomeCounts { complete, incomplete, failed } = snapshot.run_counts;
     for (outcome, runs) in [("complete", complete), ("incomplete", incomplete), ("failed", failed)] {
-        counter!("halosync_passes_total", "outcome" => outcome).absolute(runs);
+        counter!("halosync_runs_total", "outcome" => outcome).absolute(runs);
     }
     for (status, requests) in &snapshot.request_stats.by_status {
         let status = status.map_or("none".to_owned(), |status| status.to_string());
         counter!("halosync_requests_total", "status" => status).absolute(*requests);
     }
     counter!("halosync_retries_total").absolute(snapshot.request_stats.counts.retries);
-    counter!("halosync_throttled_seconds_total").absolute(snapshot.request_stats.total_pause.as_secs());
+    counter!("halosync_rate_limited_seconds_total").absolute(snapshot.request_stats.total_pause.as_secs());
     if let Some(ok) = snapshot.database_ok {
         gauge!("halosync_database_ok").set(u8::from(ok));
     }
@@ -124,7 +124,7 @@ fn set_store_metrics(status: &StatusReport) {
     let health = &status.health;
     let covered_until = health.watermark.as_ref().and_then(|watermark| watermark.covered_until);
     gauge!("halosync_last_success_timestamp_seconds").set(seconds(health.last_complete_at));
-    gauge!("halosync_last_full_walk_timestamp_seconds")
+    gauge!("halosync_last_full_scan_timestamp_seconds")
         .set(seconds(health.last_full_scan.as_ref().map(|scan| scan.ended_at)));
     gauge!("halosync_watermark_timestamp_seconds").set(seconds(covered_until));
     if let Some(covered_until) = covered_until {
@@ -134,9 +134,9 @@ fn set_store_metrics(status: &StatusReport) {
     gauge!("halosync_database_bytes").set(to_f64(status.database_bytes));
     gauge!("halosync_wal_bytes").set(to_f64(status.wal_bytes));
     gauge!("halosync_tickets").set(to_f64(health.tickets));
-    gauge!("halosync_debts").set(to_f64(health.pending_fetches));
+    gauge!("halosync_pending_fetches").set(to_f64(health.pending_fetches));
     gauge!("halosync_unreadable_tickets").set(to_f64(health.unreadable));
-    gauge!("halosync_absences").set(to_f64(health.unlisted_tickets));
+    gauge!("halosync_unlisted_tickets").set(to_f64(health.unlisted_tickets));
     gauge!("halosync_rejects").set(to_f64(health.rejects));
     counter!("halosync_changes_total").absolute(u64::try_from(health.last_seq).unwrap_or(0));
     for (consumer, position, waiting) in &status.consumers {

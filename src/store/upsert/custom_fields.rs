@@ -99,7 +99,7 @@ impl WriteTx<'_> {
             statements.record_change_only(record, context)?;
         }
         self.connection.execute_batch(
-            "DELETE FROM custom_fields; DELETE FROM debts; DELETE FROM field_definitions;
+            "DELETE FROM custom_fields; DELETE FROM pending_fetches; DELETE FROM field_definitions;
              DELETE FROM rejects WHERE attribute = 'customfields';
              UPDATE ticket_state SET fields_hash = NULL, fields_no = NULL WHERE fields_no IS NOT NULL;",
         )?;
@@ -155,7 +155,7 @@ impl UpsertStatements<'_> {
         self.connection
             .prepare_cached("UPDATE ticket_state SET fields_hash = ?2, fields_no = ?3 WHERE UID = ?1")?
             .execute((id, stored_hash(fields.hash()), request_no))?;
-        self.connection.prepare_cached("DELETE FROM debts WHERE UID = ?1")?.execute([id])?;
+        self.connection.prepare_cached("DELETE FROM pending_fetches WHERE UID = ?1")?.execute([id])?;
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl UpsertStatements<'_> {
     pub(super) fn enqueue_fetch(&self, id: i64, now: &str) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO debts (UID, reason, due_at) VALUES (?1, 'unread', ?2) ON CONFLICT DO NOTHING",
+                "INSERT INTO pending_fetches (UID, reason, due_at) VALUES (?1, 'unread', ?2) ON CONFLICT DO NOTHING",
             )?
             .execute((id, now))?;
         Ok(())
@@ -176,7 +176,7 @@ impl UpsertStatements<'_> {
             .execute([id])?;
         self.connection
             .prepare_cached(
-                "INSERT INTO debts (UID, reason, due_at) VALUES (?1, 'unread', ?2)
+                "INSERT INTO pending_fetches (UID, reason, due_at) VALUES (?1, 'unread', ?2)
                  ON CONFLICT (UID) DO UPDATE SET reason = excluded.reason, attempts = 0, due_at = excluded.due_at",
             )?
             .execute((id, now))?;

@@ -199,7 +199,9 @@ impl WriteTx<'_> {
                 ..ChangeRecord::new(*id, Op::Delete)
             };
             statements.record_change(record, context)?;
-            for table in ["tickets", "ticket_state", "custom_fields", "rejects", "absences", "debts"] {
+            for table in
+                ["tickets", "ticket_state", "custom_fields", "rejects", "unlisted_tickets", "pending_fetches"]
+            {
                 self.connection
                     .prepare_cached(&format!("DELETE FROM {table} WHERE UID = ?1"))?
                     .execute([id])?;
