@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halosync::simulator::{ApiRequest, Server, SimulatorSettings};
+use halo_simulator::{ApiRequest, Server, SimulatorSettings};
 use halosync::store::{CustomFieldsState, ObservedTicket, Store, StoreOptions, TxEnd};
 use halosync::ticket::attribute::UID;
 use halosync::ticket::parse::ParsedPage;

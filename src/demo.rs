@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use halo_simulator::{ApiEndpoint, Effect, RetryAfter, ServerFault, Simulator, SimulatorSettings};
 
 use crate::app::{self, AppError, DeltaSummary, LoadedConfig, SyncOptions};
 use crate::config::{ConsumerName, Format, FormatOptions};
-use crate::simulator::{ApiEndpoint, Effect, RetryAfter, ServerFault, Simulator, SimulatorSettings};
 use crate::sync::{Progress, RunReport};
 
 /// What marks a folder as the demo's own.

@@ -10,7 +10,6 @@ pub mod export;
 pub mod halo;
 pub mod retry;
 pub mod scope;
-pub mod simulator;
 pub mod store;
 pub mod sync;
 pub mod ticket;

@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use halosync::simulator::{ServerFault, Simulator, SimulatorSettings};
+use halo_simulator::{ServerFault, Simulator, SimulatorSettings};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rustls::pki_types::pem::PemObject as _;

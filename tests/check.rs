@@ -16,8 +16,8 @@ use std::net::TcpListener;
 use std::thread;
 
 use chrono::TimeDelta;
+use halo_simulator::{Server, ServerFault, Simulator, SimulatorSettings};
 use halosync::check::CheckStep;
-use halosync::simulator::{Server, ServerFault, Simulator, SimulatorSettings};
 use rstest::rstest;
 use serde_json::Value as Json;
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};

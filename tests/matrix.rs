@@ -19,12 +19,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use halo_simulator::{Edit, Knob, Knobs, PlainList, Server, SimulatorSettings};
 use halosync::app::AppError;
 use halosync::config::{RateLimit, ServerUrl};
 use halosync::halo::{ClientOptions, HaloClient, RateLimiter};
 use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
-use halosync::simulator::{self, Edit, Knob, Knobs, PlainList, Server};
 use halosync::store::{ReadTx, Store, StoreError};
 use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, CellValue, SnapshotTable, Timestamp};
@@ -183,11 +183,11 @@ impl Case {
     fn play(&self) -> Row {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
-            let mut settings = simulator::SimulatorSettings {
+            let mut settings = SimulatorSettings {
                 tickets: TICKETS,
                 seed: self.seed,
                 tenant: self.hosted.then(|| "acme".to_owned()),
-                ..simulator::SimulatorSettings::default()
+                ..SimulatorSettings::default()
             };
             for knob in std::iter::once(SHORT).chain(self.knobs.iter().map(String::as_str)) {
                 settings.knobs.set(knob).expect("a knob");
@@ -208,7 +208,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(case: &Case, settings: simulator::SimulatorSettings) -> Desk {
+    fn new(case: &Case, settings: SimulatorSettings) -> Desk {
         let forbidden =
             settings.knobs.reference_needs_all.is_on() && settings.knobs.scope_read_tickets.is_on();
         let names = if forbidden { Names::new() } else { mapping::status_names() };

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use chrono::Utc;
-use halosync::simulator::{Simulator, SimulatorSettings};
+use halo_simulator::{Simulator, SimulatorSettings};
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
 
 const PAGE: &str = include_str!("../docs/operations.md");

@@ -10,7 +10,7 @@ mod support {
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use halosync::simulator::{ApiEndpoint, Simulator, SimulatorSettings};
+use halo_simulator::{ApiEndpoint, Simulator, SimulatorSettings};
 use halosync::store::{Store, StoreError};
 use halosync::ticket::Timestamp;
 use serde_json::Value as Json;

@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use halosync::simulator::{ApiEndpoint, DeletedGet, Edit, Server, ServerFault, Simulator, SimulatorSettings};
+use halo_simulator::{ApiEndpoint, DeletedGet, Edit, Server, ServerFault, Simulator, SimulatorSettings};
 use halosync::ticket::AttributeValue;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};

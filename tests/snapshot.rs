@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use halosync::simulator::{Knobs, Simulator, SimulatorSettings};
+use halo_simulator::{Knobs, Simulator, SimulatorSettings};
 use rusqlite::Connection;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

@@ -8,7 +8,7 @@ mod support {
     pub(crate) mod schema;
 }
 
-use halosync::simulator::{ServerFault, Simulator, SimulatorSettings};
+use halo_simulator::{ServerFault, Simulator, SimulatorSettings};
 use serde_json::{Value as Json, json};
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
 use support::schema::Schema;

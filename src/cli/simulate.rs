@@ -1,12 +1,12 @@
 //! `halosync simulate`.
 
+use halo_simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
 use serde_json::json;
 
 use super::args::{CliArgs, SimulateArgs};
 use super::error_output::print_usage_error;
 use super::{CommandResult, block_on, print, print_json, stop_signal};
 use crate::app::AppError;
-use crate::simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
 
 pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResult {
     if args.knob.iter().any(|knob| knob == "help") {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halosync::simulator::Edit;
+use halo_simulator::Edit;
 use halosync::watermark::ScanKind;
 use rstest::rstest;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use halosync::simulator::Edit;
+use halo_simulator::Edit;
 
 use crate::desk::{Desk, follows, minutes, virtually};
 

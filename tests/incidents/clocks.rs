@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use halosync::simulator::Edit;
+use halo_simulator::Edit;
 use halosync::sync::RunOutcome;
 use rstest::rstest;
 

@@ -1,6 +1,6 @@
 //! Histories that once were thought to lose a ticket.
 
-use halosync::simulator::Edit;
+use halo_simulator::Edit;
 use rstest::rstest;
 
 use crate::desk::{Desk, follows, minutes, virtually};

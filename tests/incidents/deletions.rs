@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use halosync::simulator::{Edit, Server};
+use halo_simulator::{Edit, Server};
 use halosync::sync::{RunOutcome, RunReport, SyncError};
 use rstest::rstest;
 

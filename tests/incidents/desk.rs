@@ -7,13 +7,13 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use halo_simulator::{ApiEndpoint, PlainList, Server, ServerFault, SimulatorSettings};
 use halosync::config::{RateLimit, ServerUrl};
 use halosync::halo::{
     ClientOptions, HaloClient, HttpRequest, HttpResponse, RateLimiter, Transport, TransportError,
 };
 use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
-use halosync::simulator::{ApiEndpoint, PlainList, Server, ServerFault, SimulatorSettings};
 use halosync::store::{Store, StoreError, StoreOptions, TxEnd, WriteTx};
 use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
 use halosync::ticket::{AttributeValue, Timestamp};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halosync::simulator::{ApiEndpoint, Edit};
+use halo_simulator::{ApiEndpoint, Edit};
 use halosync::sync::SyncError;
 use rstest::rstest;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! Lists that change while they are read, and pages that end too early or not at all (incidents 19 to 31).
 
-use halosync::simulator::{ApiEndpoint, Edit};
+use halo_simulator::{ApiEndpoint, Edit};
 use halosync::sync::{RunOutcome, SyncError};
 use halosync::watermark::ScanKind;
 use rstest::rstest;

@@ -1,6 +1,6 @@
 //! Pages that cannot be read because of one row.
 
-use halosync::simulator::{Edit, Server};
+use halo_simulator::{Edit, Server};
 use halosync::sync::SyncError;
 
 use crate::desk::{Desk, follows, minutes, virtually};

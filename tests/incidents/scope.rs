@@ -1,6 +1,6 @@
 //! What is copied changes between two starts of the agent; and what the server calls its statuses and types.
 
-use halosync::simulator::{ApiEndpoint, Edit};
+use halo_simulator::{ApiEndpoint, Edit};
 use halosync::sync::{RunOutcome, SyncError};
 use halosync::ticket::Timestamp;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halosync::simulator::{Application, Edit};
+use halo_simulator::{Application, Edit};
 use halosync::sync::RunOutcome;
 use rstest::rstest;
 use url::Url;

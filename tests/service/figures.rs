@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use chrono::Utc;
-use halosync::simulator::{ServerFault, Simulator, SimulatorSettings};
+use halo_simulator::{ServerFault, Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
 use super::agent::Agent;

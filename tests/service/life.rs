@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use chrono::Utc;
-use halosync::simulator::{Application, Simulator, SimulatorSettings};
+use halo_simulator::{Application, Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
 use super::agent::Agent;

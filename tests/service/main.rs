@@ -16,7 +16,7 @@ mod secrets;
 mod watchdog;
 
 use agent::{CLIENT_ID, CLIENT_SECRET};
-use halosync::simulator::{Simulator, SimulatorSettings};
+use halo_simulator::{Simulator, SimulatorSettings};
 
 /// The settings of a simulated server that knows the agent of these tests.
 fn settings(tickets: u32) -> SimulatorSettings {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use halosync::simulator::{Simulator, SimulatorSettings};
+use halo_simulator::{Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
 use super::agent::Agent;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use chrono::Utc;
-use halosync::simulator::{Edit, ServerFault, Simulator};
+use halo_simulator::{Edit, ServerFault, Simulator};
 use rustix::process::Signal;
 
 use super::agent::{Agent, CLIENT_SECRET};

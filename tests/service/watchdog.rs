@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halosync::simulator::ServerFault;
+use halo_simulator::ServerFault;
 use rustix::process::Signal;
 
 use super::agent::Agent;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use chrono::DateTime;
-use halosync::simulator::{ApiRequest, Server, SimulatorSettings};
+use halo_simulator::{ApiRequest, Server, SimulatorSettings};
 use halosync::ticket::AttributeValue;
 use serde_json::Value as Json;
 

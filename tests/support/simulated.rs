@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use flate2::read::GzDecoder;
+use halo_simulator::{ApiRequest, ApiResponse, Delivery, Server, SimulatorSettings};
 use halosync::halo::{HttpRequest, HttpResponse, Token, Transport, TransportError};
-use halosync::simulator::{self, ApiRequest, Delivery, Server, SimulatorSettings};
 use halosync::sync::Clock;
 use halosync::ticket::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -106,7 +106,7 @@ fn request(ask: &HttpRequest) -> ApiRequest {
     request
 }
 
-fn read(answer: simulator::ApiResponse, took: Duration) -> HttpResponse {
+fn read(answer: ApiResponse, took: Duration) -> HttpResponse {
     let header = |name: &str| answer.header(name).map(ToOwned::to_owned);
     let date = header("date").and_then(|date| httpdate::parse_http_date(&date).ok());
     let (retry_after, location) = (header("retry-after"), header("location"));

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halosync::simulator::{PlainList, Server};
+use halo_simulator::{PlainList, Server};
 use halosync::ticket::{AttributeValue, Timestamp};
 
 use crate::coverage::Coverage;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halosync::simulator::SimulatorSettings;
+use halo_simulator::SimulatorSettings;
 use halosync::store::StoreError;
 use halosync::sync::{RunOutcome, RunReport, SyncError};
 use halosync::watermark::ScanKind;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halosync::simulator::{DeletedGet, HiddenGet, Server};
+use halo_simulator::{DeletedGet, HiddenGet, Server};
 use halosync::ticket::{AttributeValue, Timestamp};
 
 use crate::copy::{Copy, Move, Walk};

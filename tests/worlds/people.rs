@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
-use halosync::simulator::{Edit, Server};
+use halo_simulator::{Edit, Server};
 use halosync::ticket::Timestamp;
 use serde_json::json;
 

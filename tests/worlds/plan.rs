@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use fastrand::Rng;
-use halosync::simulator::Knobs;
+use halo_simulator::Knobs;
 
 /// What a correct agent stands and the present one does not. A world draws it all the same and then goes without, so
 /// that seeds keep their meaning when a line leaves the list.

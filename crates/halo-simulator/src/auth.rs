@@ -1,0 +1,221 @@
+//! Who may ask: the token endpoint, its discovery, and the check of a bearer token (halo-api.md §1).
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::error_response::wrong_tenant_page;
+use crate::knob_values::{Application, ExpiresIn, TenantPolicy};
+use crate::knobs::Knobs;
+use crate::message::{ApiRequest, ApiResponse};
+use crate::query::Query;
+use crate::rng::SeededRng;
+
+/// Scopes the server knows, next to `read:` and `edit:` of [`AREAS`] (halo-api.md §1.4).
+const SCOPES: [&str; 5] = ["all", "all:standard", "admin", "access:chat", "access:adpasswordreset"];
+/// There is no `users` and no `agents` among them; asking for those gives `invalid_scope`.
+const SCOPE_AREAS: [&str; 18] = [
+    "tickets",
+    "calendar",
+    "customers",
+    "crm",
+    "timesheets",
+    "contracts",
+    "suppliers",
+    "items",
+    "projects",
+    "sales",
+    "quotes",
+    "sos",
+    "pos",
+    "invoices",
+    "reporting",
+    "software",
+    "kb",
+    "assets",
+];
+
+/// The one application that is registered, and the tokens it holds.
+#[derive(Debug)]
+pub(crate) struct AuthServer {
+    client_id: String,
+    client_secret: String,
+    tenant: Option<String>,
+    tokens: HashMap<String, IssuedToken>,
+    rng: SeededRng,
+}
+
+/// What a token allows.
+#[derive(Clone, Debug)]
+pub(crate) struct IssuedToken {
+    scope: String,
+    expires_at: DateTime<Utc>,
+}
+
+impl IssuedToken {
+    /// A token that was asked for without a scope is refused everywhere (halo-api.md §1.3).
+    fn is_valid(&self, now: DateTime<Utc>) -> bool {
+        now < self.expires_at && !self.scope.is_empty()
+    }
+
+    pub(crate) fn has_any_scope(&self, wanted: &[&str]) -> bool {
+        self.scope.split(' ').any(|scope| wanted.contains(&scope))
+    }
+}
+
+impl AuthServer {
+    pub(crate) fn new(
+        client_id: String,
+        client_secret: String,
+        tenant: Option<String>,
+        seed: u64,
+    ) -> AuthServer {
+        let rng = SeededRng::from_seed(seed ^ 0x70CE);
+        AuthServer { client_id, client_secret, tenant, tokens: HashMap::new(), rng }
+    }
+
+    /// `GET /api/authinfo`, which needs no token (halo-api.md §1.2).
+    pub(crate) fn auth_info(&self, origin: &str) -> ApiResponse {
+        let tenant = self.tenant.as_deref().unwrap_or("");
+        ApiResponse::json(
+            200,
+            json!({ "auth_url": format!("{origin}/auth"), "tenant_id": tenant }).to_string(),
+        )
+    }
+
+    /// `POST /auth/token`; `query` may carry the tenant, and so may the form.
+    pub(crate) fn token(
+        &mut self,
+        request: &ApiRequest,
+        query: &Query,
+        knobs: &Knobs,
+        now: DateTime<Utc>,
+    ) -> ApiResponse {
+        if !request.method.eq_ignore_ascii_case("POST") {
+            return ApiResponse::empty(405);
+        }
+        let form = Query::parse(&request.body);
+        if !self.accepts_tenant(query.text("tenant").or(form.text("tenant")), knobs.tenant) {
+            return wrong_tenant_page();
+        }
+        if form.text("grant_type") != Some("client_credentials") {
+            return oauth_error("unsupported_grant_type", "The specified 'grant_type' is not supported.");
+        }
+        let known = form.text("client_id") == Some(&self.client_id)
+            && form.text("client_secret") == Some(&self.client_secret);
+        if !known {
+            return oauth_error("invalid_client", "The specified client credentials are invalid.");
+        }
+        if knobs.application == Application::Other {
+            return oauth_error(
+                "unauthorized_client",
+                "This client application is not allowed to use the specified grant type.",
+            );
+        }
+        let scope = form.text("scope").unwrap_or("").split_whitespace().collect::<Vec<_>>();
+        if let Some(unknown) = scope.iter().find(|scope| !is_known_scope(scope, knobs)) {
+            return oauth_error("invalid_scope", &format!("The scope '{unknown}' is not allowed."));
+        }
+        self.issue(scope.join(" "), knobs, now)
+    }
+
+    /// The pass that belongs to an `Authorization` header.
+    pub(crate) fn verify(&self, authorization: Option<&str>, now: DateTime<Utc>) -> Option<&IssuedToken> {
+        let (scheme, token) = authorization?.split_once(' ')?;
+        let issued = self.tokens.get(token.trim())?;
+        (scheme.eq_ignore_ascii_case("bearer") && issued.is_valid(now)).then_some(issued)
+    }
+
+    /// Makes every token worthless, as a revocation or a restart of the server does.
+    pub(crate) fn revoke_all(&mut self) {
+        self.tokens.clear();
+    }
+
+    fn accepts_tenant(&self, given: Option<&str>, policy: TenantPolicy) -> bool {
+        match (policy, &self.tenant, given) {
+            (TenantPolicy::Ignored, _, _)
+            | (TenantPolicy::Accepted, None, _)
+            | (TenantPolicy::Accepted, _, None) => true,
+            (_, Some(tenant), Some(given)) => tenant.eq_ignore_ascii_case(given),
+            (TenantPolicy::Required, _, _) => false,
+        }
+    }
+
+    fn issue(&mut self, scope: String, knobs: &Knobs, now: DateTime<Utc>) -> ApiResponse {
+        if knobs.new_token_kills_old.is_on() {
+            self.tokens.clear();
+        }
+        self.tokens.retain(|_, issued| now < issued.expires_at);
+        let lifetime = TimeDelta::seconds(knobs.token_seconds.into());
+        let token = self.jwt(&scope, now, now + lifetime);
+        let mut body = Map::new();
+        body.insert("access_token".into(), json!(token));
+        body.insert("token_type".into(), json!("Bearer"));
+        match knobs.expires_in {
+            ExpiresIn::Number => body.insert("expires_in".into(), json!(knobs.token_seconds)),
+            ExpiresIn::Text => body.insert("expires_in".into(), json!(knobs.token_seconds.to_string())),
+            ExpiresIn::Zero => body.insert("expires_in".into(), json!(0)),
+            ExpiresIn::Missing => None,
+        };
+        body.insert("scope".into(), json!(scope));
+        body.insert("refresh_token".into(), json!(base64url(&self.rng.next().to_be_bytes())));
+        body.insert("id_token".into(), json!(self.jwt("openid", now, now + lifetime)));
+        self.tokens.insert(token, IssuedToken { scope, expires_at: now + lifetime });
+        ApiResponse::json(200, Value::Object(body).to_string())
+    }
+
+    /// Three dotted parts like a real one; the signature is chance, since nobody but this server looks at it.
+    fn jwt(&mut self, scope: &str, now: DateTime<Utc>, expires_at: DateTime<Utc>) -> String {
+        let header = json!({ "alg": "RS256", "typ": "at+jwt" });
+        let claims = json!({
+            "sub": self.client_id, "scope": scope, "iat": now.timestamp(), "exp": expires_at.timestamp(),
+        });
+        let signature: Vec<u8> = (0..8).flat_map(|_| self.rng.next().to_be_bytes()).collect();
+        let parts = [header.to_string().into_bytes(), claims.to_string().into_bytes(), signature];
+        parts.map(|part| base64url(&part)).join(".")
+    }
+}
+
+/// The OAuth form of an error; the status is 400 for all of them (halo-api.md §1.6).
+fn oauth_error(error: &str, description: &str) -> ApiResponse {
+    ApiResponse::json(400, json!({ "error": error, "error_description": description }).to_string())
+}
+
+fn is_known_scope(scope: &str, knobs: &Knobs) -> bool {
+    if scope == "read:tickets" {
+        return knobs.scope_read_tickets.is_on();
+    }
+    let area = scope.strip_prefix("read:").or(scope.strip_prefix("edit:"));
+    SCOPES.contains(&scope) || area.is_some_and(|area| SCOPE_AREAS.contains(&area))
+}
+
+/// RFC 4648 §5, without padding: what the parts of a JWT are written in.
+fn base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits =
+            chunk.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+        for position in 0..=chunk.len() {
+            let letter = (bits >> (18 - 6 * position)) & 63;
+            text.push(char::from(ALPHABET[usize::try_from(letter).unwrap_or(0)]));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64url;
+
+    #[test]
+    fn base64url_matches_rfc_4648() {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("fooba", "Zm9vYmE")]
+        {
+            assert_eq!(base64url(bytes.as_bytes()), text);
+        }
+        assert_eq!(base64url(&[0xfb, 0xff]), "-_8");
+    }
+}

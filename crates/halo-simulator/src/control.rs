@@ -1,0 +1,223 @@
+//! The control endpoints under `/_sim`, so that a simulator in another process can be driven with `curl`.
+//!
+//! They are no part of Halo: no token, no log, no faults, no limit. Parameters come in the query; a fault, a raw row
+//! or a text may come in the body, which saves the quoting.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::endpoint::ApiEndpoint;
+use crate::faults::ServerFault;
+use crate::knobs::Knobs;
+use crate::message::{ApiRequest, ApiResponse};
+use crate::query::{InvalidParameter, Query};
+use crate::server::Server;
+use crate::ticket::Edit;
+
+const PREFIX: &str = "/_sim";
+
+/// The verbs, as `GET /_sim` lists them.
+pub(crate) const HELP: &str = "\
+GET  /_sim/ids                               the tickets a plain list shows
+GET  /_sim/row?id=N                          a list row as it is served now
+GET  /_sim/log[?last=N]                      counts and the last requests (50)
+POST /_sim/log                               forget them
+POST /_sim/create?count=N                    new tickets
+POST /_sim/edit?count=N                      change some tickets
+POST /_sim/edit?id=N[&summary=T][&details=T][&status=N][&type=N][&agent=N][&field=N&value=T]
+POST /_sim/delete?id=N | ?count=N            delete; likewise restore?id=N
+POST /_sim/merge?id=N&into=N                 merge; likewise unmerge?id=N
+POST /_sim/recount?id=N                      count the SLA anew
+POST /_sim/hide?ids=N,N | ?count=N           out of the agent's sight; likewise reveal?ids=N,N
+POST /_sim/rename?status=N&name=T            another name; likewise client=N
+POST /_sim/define?field=N&name=T[&label=T]   a new custom field
+POST /_sim/backup                            keep a copy of everything; restored by rollback
+POST /_sim/rollback
+POST /_sim/raw?id=N           (body: text)   serve this text as the ticket's row
+GET  /_sim/knobs                             the knobs and their values
+POST /_sim/knobs?NAME=VALUE                  turn them
+POST /_sim/fault              (body: spec)   inject a fault
+POST /_sim/heal                              remove all faults
+POST /_sim/revoke                            make every token worthless
+POST /_sim/clock?offset=SECONDS              set the server's clock
+";
+
+pub(crate) fn is_control(path: &str) -> bool {
+    path == PREFIX || path.starts_with("/_sim/")
+}
+
+pub(crate) fn respond(server: &mut Server, request: &ApiRequest, now: DateTime<Utc>) -> ApiResponse {
+    let query = Query::parse(request.query.as_bytes());
+    let action = request.path.strip_prefix(PREFIX).unwrap_or("").trim_matches('/');
+    let body = String::from_utf8_lossy(&request.body);
+    let done = match request.method.as_str() {
+        "GET" => handle_get(server, action, &query, now),
+        "POST" => handle_post(server, action, &query, &body, now),
+        _ => Ok(None),
+    };
+    match done {
+        Ok(Some(Value::String(text))) => ApiResponse::plain(200, text),
+        Ok(Some(value)) => ApiResponse::json(200, format!("{value:#}\n")),
+        Ok(None) => ApiResponse::plain(404, HELP),
+        Err(InvalidParameter(message)) => ApiResponse::plain(400, format!("{message}\n")),
+    }
+}
+
+fn handle_get(
+    server: &mut Server,
+    action: &str,
+    query: &Query,
+    now: DateTime<Utc>,
+) -> Result<Option<Value>, InvalidParameter> {
+    Ok(Some(match action {
+        "" => json!(HELP),
+        "ids" => json!(server.ids()),
+        "row" => json!(server.row(required_number(query, "id")?, now)),
+        "log" => log(server, query.number("last")?.unwrap_or(50)),
+        "knobs" => knobs(server),
+        _ => return Ok(None),
+    }))
+}
+
+fn handle_post(
+    server: &mut Server,
+    action: &str,
+    query: &Query,
+    body: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<Value>, InvalidParameter> {
+    Ok(Some(match action {
+        "create" => json!(server.create(query.number("count")?.unwrap_or(1), now)),
+        "edit" => json!(edit(server, query, now)?),
+        "delete" => json!(for_each_ticket(server, query, |server, id| server.delete(id, now))?),
+        "restore" => json!(for_each_ticket(server, query, |server, id| server.restore(id, now))?),
+        "unmerge" => json!(for_each_ticket(server, query, |server, id| server.unmerge(id, now))?),
+        "recount" => json!(for_each_ticket(server, query, |server, id| server.recount_sla(id, now))?),
+        "hide" => json!(for_each_ticket(server, query, |server, id| server.hide(&[id]))?),
+        "reveal" => json!(for_each_ticket(server, query, |server, id| server.unhide(&[id]))?),
+        "merge" => {
+            let into = required_number(query, "into")?;
+            json!(for_each_ticket(server, query, |server, id| server.merge(id, into, now))?)
+        }
+        "raw" => json!(for_each_ticket(server, query, |server, id| server.set_raw_row(id, body.to_owned()))?),
+        "rename" => rename(server, query)?,
+        "define" => {
+            let (id, name) = (required_number(query, "field")?, query.text("name"));
+            let name = name.ok_or_else(|| InvalidParameter("the parameter `name` is missing".to_owned()))?;
+            server.define_field(id, name, query.text("label").unwrap_or(name));
+            json!("ok\n")
+        }
+        "backup" => confirm(|| server.back_up()),
+        "rollback" => confirm(|| server.restore_backup()),
+        "knobs" => {
+            for (name, value) in query.pairs() {
+                server
+                    .knobs()
+                    .set(&format!("{name}={value}"))
+                    .map_err(|error| InvalidParameter(error.to_string()))?;
+            }
+            knobs(server)
+        }
+        "fault" => {
+            for spec in body.split_whitespace() {
+                server.inject(ServerFault::parse(spec).map_err(|error| InvalidParameter(error.to_string()))?);
+            }
+            json!("ok\n")
+        }
+        "log" => confirm(|| server.log_mut().reset()),
+        "heal" => confirm(|| server.clear_faults()),
+        "revoke" => confirm(|| server.revoke_tokens()),
+        "clock" => {
+            let offset = TimeDelta::seconds(required_number(query, "offset")?);
+            confirm(|| server.set_clock_offset(offset))
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn confirm(action: impl FnOnce()) -> Value {
+    action();
+    json!("ok\n")
+}
+
+fn required_number(query: &Query, name: &str) -> Result<i64, InvalidParameter> {
+    query.number(name)?.ok_or_else(|| InvalidParameter(format!("the parameter `{name}` is missing")))
+}
+
+/// Does something to the tickets named by `id` or `ids`, or to `count` of them chosen by the seed; says which.
+fn for_each_ticket(
+    server: &mut Server,
+    query: &Query,
+    mut action: impl FnMut(&mut Server, i64),
+) -> Result<Vec<i64>, InvalidParameter> {
+    let named = query.integers("ids")?.or(query.integers("id")?);
+    let ids = match named {
+        Some(ids) => ids,
+        None => match query.number("count")? {
+            Some(count) => server.pick_listed(count),
+            None => return Err(InvalidParameter("name the tickets with `id`, `ids` or `count`".to_owned())),
+        },
+    };
+    for &id in &ids {
+        action(server, id);
+    }
+    Ok(ids)
+}
+
+fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i64>, InvalidParameter> {
+    let Some(id) = query.number("id")? else {
+        return Ok(server.edit_some(query.number("count")?.unwrap_or(1), now));
+    };
+    let mut edits = Vec::new();
+    edits.extend(query.text("summary").map(|text| Edit::Summary(text.to_owned())));
+    edits.extend(query.text("details").map(|text| Edit::Details(text.to_owned())));
+    edits.extend(query.number("status")?.map(Edit::Status));
+    edits.extend(query.number("type")?.map(Edit::TicketType));
+    edits.extend(query.number("agent")?.map(Edit::Agent));
+    if let (Some(field), Some(text)) = (query.number("field")?, query.text("value")) {
+        let value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+        edits.push(Edit::CustomField { field, value, display: text.to_owned() });
+    }
+    if edits.is_empty() {
+        edits.push(Edit::Touch);
+    }
+    for edit in edits {
+        server.edit(id, edit, now);
+    }
+    Ok(vec![id])
+}
+
+fn rename(server: &mut Server, query: &Query) -> Result<Value, InvalidParameter> {
+    let name =
+        query.text("name").ok_or_else(|| InvalidParameter("the parameter `name` is missing".to_owned()))?;
+    match (query.number("status")?, query.number("client")?) {
+        (Some(id), _) => server.rename_status(id, name),
+        (None, Some(id)) => server.rename_client(id, name),
+        (None, None) => return Err(InvalidParameter("name a `status` or a `client`".to_owned())),
+    }
+    Ok(json!("ok\n"))
+}
+
+fn knobs(server: &mut Server) -> Value {
+    let values = server.knobs();
+    let pairs = Knobs::table().iter().map(|knob| (knob.name.to_owned(), json!(knob.value(values))));
+    Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+fn log(server: &Server, last: usize) -> Value {
+    let log = server.log();
+    let counts =
+        ApiEndpoint::NAMES.iter().map(|(endpoint, name)| ((*name).to_owned(), json!(log.count(*endpoint))));
+    let last: Vec<Value> = log
+        .entries()
+        .rev()
+        .take(last)
+        .map(|entry| {
+            json!({ "at": entry.at.to_rfc3339(), "method": entry.method, "path": entry.path, "query": entry.query, "status": entry.status })
+        })
+        .collect();
+    json!({
+        "total": log.total(), "peak_in_flight": log.peak_in_flight(),
+        "counts": counts.collect::<Map<_, _>>(), "last": last,
+    })
+}

@@ -1,0 +1,168 @@
+//! The part of a ticket that follows from the seed and the id: who, where and what about.
+
+use crate::fixtures::{self, Client, Team};
+use crate::json;
+use crate::rng::SeededRng;
+use crate::ticket::TicketRecord;
+use crate::timestamp::SqlDateTime;
+use crate::world::HaloDatabase;
+
+/// The derived facts of one ticket, drawn anew at every request and always the same.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none excludes another")]
+pub(crate) struct DerivedFields<'w> {
+    pub(crate) client: &'w Client,
+    pub(crate) site_index: usize,
+    /// `None` where the client is unknown: such rows lack the user's properties (halo-api.md §2.7).
+    pub(crate) user: Option<User>,
+    pub(crate) team: &'static Team,
+    pub(crate) priority: u8,
+    pub(crate) impact: u8,
+    pub(crate) urgency: u8,
+    pub(crate) category: &'static str,
+    pub(crate) sub_category: &'static str,
+    pub(crate) tags: &'static str,
+    pub(crate) summary_index: usize,
+    pub(crate) hostile: bool,
+    pub(crate) attachments: u8,
+    pub(crate) children: u8,
+    pub(crate) has_parent: bool,
+    pub(crate) was_on_hold: bool,
+    pub(crate) has_target: bool,
+    /// Draws for what few places need: a phone number, a GUID, a cost.
+    pub(crate) extra_draws: [u64; 4],
+}
+
+/// A person at a client.
+pub(crate) struct User {
+    pub(crate) id: i64,
+    pub(crate) first: &'static str,
+    pub(crate) last: &'static str,
+}
+
+impl<'w> DerivedFields<'w> {
+    pub(crate) fn for_ticket(database: &'w HaloDatabase, ticket: &TicketRecord) -> DerivedFields<'w> {
+        let mut rng = SeededRng::for_ticket(database.seed, ticket.id);
+        let client = client_of(database, &mut rng);
+        let first = rng.index(fixtures::FIRST_NAMES.len());
+        let last = rng.index(fixtures::LAST_NAMES.len());
+        let number = first * fixtures::LAST_NAMES.len() + last;
+        let user = (client.id != 1).then(|| User {
+            id: i64::from(client.id) * 1_000 + i64::try_from(number).unwrap_or(0),
+            first: fixtures::FIRST_NAMES[first],
+            last: fixtures::LAST_NAMES[last],
+        });
+        // One draw gives many small facts; a row needs about thirty and a page a hundred rows.
+        let mut bits = rng.next();
+        let mut draw = |bound: u64| {
+            let value = bits % bound;
+            bits /= bound;
+            u8::try_from(value).unwrap_or(0)
+        };
+        let priority = 1 + [3, 2, 2, 1, 3, 2, 2, 0][usize::from(draw(8))];
+        let (impact, urgency) = (1 + draw(3), 1 + draw(3));
+        let (was_on_hold, has_target, has_parent) = (draw(7) == 0, draw(5) != 0, draw(50) == 0);
+        let (attachments, children) = (draw(16).saturating_sub(12), draw(32).saturating_sub(29));
+        let sub_category = fixtures::SUB_CATEGORIES.get(usize::from(draw(15))).copied().unwrap_or("");
+        let tags = fixtures::TAGS.get(usize::from(draw(40))).copied().unwrap_or("");
+        let hostile = draw(100) == 0;
+        DerivedFields {
+            client,
+            site_index: rng.index(client.sites.len()),
+            user,
+            team: rng.pick(&fixtures::TEAMS),
+            priority,
+            impact,
+            urgency,
+            category: rng.pick::<&str>(&fixtures::CATEGORIES),
+            sub_category,
+            tags,
+            summary_index: rng.index(if hostile {
+                fixtures::HOSTILE_SUMMARIES.len()
+            } else {
+                fixtures::SUMMARIES.len()
+            }),
+            hostile,
+            attachments,
+            children,
+            has_parent,
+            was_on_hold,
+            has_target,
+            extra_draws: [rng.next(), rng.next(), rng.next(), rng.next()],
+        }
+    }
+
+    /// The summary, as it stands between the quotes of a JSON string.
+    pub(crate) fn summary<'p>(&self, phrases: &'p Phrases) -> &'p str {
+        let texts = if self.hostile { &phrases.hostile_summaries } else { &phrases.summaries };
+        &texts[self.summary_index]
+    }
+
+    /// The description, as it stands between the quotes of a JSON string.
+    pub(crate) fn write_details(&self, phrases: &Phrases, average_bytes: u32, out: &mut Vec<u8>) {
+        let [length, from, step, _] = self.extra_draws;
+        // Some tickets say nothing, some twice the usual.
+        if length % 25 == 0 {
+            return;
+        }
+        let end = out.len() + usize::try_from(u64::from(average_bytes) * (length % 200) / 100).unwrap_or(0);
+        let mut index = usize::try_from(from % 1_000).unwrap_or(0);
+        let stride = 1 + 2 * usize::try_from(step % 8).unwrap_or(0);
+        while out.len() < end {
+            out.extend_from_slice(phrases.sentences[index % phrases.sentences.len()].as_bytes());
+            index += stride;
+        }
+    }
+
+    pub(crate) fn site_id(&self) -> i64 {
+        i64::from(self.client.id) * 10 + i64::try_from(self.site_index).unwrap_or(0)
+    }
+
+    pub(crate) fn site_name(&self) -> &'static str {
+        self.client.sites[self.site_index]
+    }
+
+    /// When an agent must have answered.
+    pub(crate) fn respond_by(&self, ticket: &TicketRecord) -> SqlDateTime {
+        ticket.opened.plus(chrono::TimeDelta::minutes(15 * i64::from(self.priority)))
+    }
+
+    /// When the ticket must be solved; a recount moves it by a quarter of an hour.
+    pub(crate) fn fix_by(&self, ticket: &TicketRecord) -> SqlDateTime {
+        let hours = [4, 8, 24, 72][usize::from(self.priority - 1)];
+        let recounted = chrono::TimeDelta::minutes(15 * i64::from(ticket.sla_recounts));
+        ticket.opened.plus(chrono::TimeDelta::hours(hours) + recounted)
+    }
+}
+
+/// The client alone, for filters that look at every ticket.
+pub(crate) fn client_of<'w>(database: &'w HaloDatabase, rng: &mut SeededRng) -> &'w Client {
+    let index = rng.index(50 * database.clients.len());
+    // Every client is as likely as the next, but for the unknown one, which gets a fiftieth of that.
+    database
+        .clients
+        .get(1 + index % (database.clients.len() - 1))
+        .filter(|_| index > 20)
+        .unwrap_or(&database.clients[0])
+}
+
+/// The texts of the catalogue, escaped once: a page copies some two thousand of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Phrases {
+    summaries: Vec<String>,
+    hostile_summaries: Vec<String>,
+    sentences: Vec<String>,
+}
+
+impl Phrases {
+    pub(crate) fn new() -> Phrases {
+        let escaped = |texts: &[&str]| texts.iter().map(|text| json::escaped(text)).collect();
+        // Each sentence brings what separates it from the next: mostly a blank, at times a line end.
+        let ends = [" ", " ", " ", "\\r\\n", " ", "\\r\\n\\r\\n"];
+        let sentences = fixtures::SENTENCES.iter().zip(ends.iter().cycle());
+        Phrases {
+            summaries: escaped(&fixtures::SUMMARIES),
+            hostile_summaries: escaped(&fixtures::HOSTILE_SUMMARIES),
+            sentences: sentences.map(|(text, end)| json::escaped(text) + end).collect(),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The socket door: HTTP/1.1 on a loopback address in front of a [`Server`].
+//!
+//! It stands on hyper itself, since two things must be possible that a framework hides: an answer that is a reset
+//! connection, and one without a `Date`. All waiting happens here and outside the lock, so that parallel requests
+//! overlap.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::Utc;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderName};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::faulty_stream::{FaultyStream, read_body};
+use crate::message::{ApiRequest, Delivery};
+use crate::server::Server;
+use crate::settings::SimulatorSettings;
+
+/// A running simulated server. It stops when it is dropped.
+#[derive(Debug)]
+pub struct Simulator {
+    server: Arc<Mutex<Server>>,
+    address: SocketAddr,
+    stopping: CancellationToken,
+    accept_task: JoinHandle<()>,
+}
+
+impl Simulator {
+    /// Starts a server on its own address.
+    ///
+    /// # Errors
+    /// When the address is not a loopback one (this server believes whoever knows a published secret, so it must not be
+    /// reachable from elsewhere) or cannot be bound.
+    pub async fn start(settings: SimulatorSettings) -> io::Result<Simulator> {
+        if !settings.listen.ip().is_loopback() {
+            let message =
+                format!("the simulator listens on loopback addresses only, not on {}", settings.listen.ip());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let listener = TcpListener::bind(settings.listen).await?;
+        let address = listener.local_addr()?;
+        let settings = SimulatorSettings { listen: address, ..settings };
+        let server = Arc::new(Mutex::new(Server::new(settings, Utc::now())));
+        let stopping = CancellationToken::new();
+        let accept_task = tokio::spawn(accept(listener, Arc::clone(&server), stopping.clone()));
+        Ok(Simulator { server, address, stopping, accept_task })
+    }
+
+    /// The resource server's address, without `/api`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Looks at the server, or changes it, while it runs. Requests wait meanwhile.
+    pub fn with<R>(&self, action: impl FnOnce(&mut Server) -> R) -> R {
+        action(&mut lock(&self.server))
+    }
+
+    /// Closes the socket and all connections, and waits until the port is free.
+    pub async fn stop(mut self) {
+        self.stopping.cancel();
+        // It ends by itself; had it panicked, the port would be free as well.
+        let _ = (&mut self.accept_task).await;
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
+
+/// A panic in a test's closure must not make every later request panic too.
+fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
+    server.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept(listener: TcpListener, server: Arc<Mutex<Server>>, stopping: CancellationToken) {
+    while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
+        // A client that left before it was accepted is no reason to stop serving the others.
+        let Ok((stream, _)) = accepted else { continue };
+        let (server, stopping) = (Arc::clone(&server), stopping.clone());
+        tokio::spawn(async move {
+            stopping.run_until_cancelled(serve_connection(stream, server)).await;
+        });
+    }
+}
+
+/// One connection from its first request to its end.
+async fn serve_connection(stream: TcpStream, server: Arc<Mutex<Server>>) {
+    // Pages are larger than a segment; waiting for acknowledgements would be measured as the server's slowness.
+    let _ = stream.set_nodelay(true);
+    let faulty_stream = FaultyStream::new(stream);
+    let reset_handle = faulty_stream.reset_handle();
+    let service = service_fn(|request| {
+        let (server, reset_handle) = (Arc::clone(&server), reset_handle.clone());
+        async move {
+            let response = respond(request, &server).await;
+            if response.delivery == Delivery::Reset {
+                reset_handle.reset();
+            }
+            Ok::<_, Infallible>(super::faulty_stream::http_response(response))
+        }
+    });
+    let connection =
+        http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(faulty_stream), service);
+    // Cut answers end a connection with an error; that is their purpose.
+    let _ = connection.await;
+}
+
+async fn respond(request: hyper::Request<Incoming>, server: &Mutex<Server>) -> super::message::ApiResponse {
+    let (head, body) = request.into_parts();
+    let header = |name: HeaderName| head.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+    let request = ApiRequest {
+        method: head.method.to_string(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or("").to_owned(),
+        authorization: header(AUTHORIZATION),
+        accept_encoding: header(ACCEPT_ENCODING),
+        body: read_body(body).await,
+    };
+    let response = {
+        let mut server = lock(server);
+        server.log.begin_request();
+        server.respond(&request, Utc::now())
+    };
+    let response = response.encoded();
+    if !response.delay.is_zero() {
+        tokio::time::sleep(response.delay).await;
+    }
+    lock(server).log.finish_request();
+    response
+}
