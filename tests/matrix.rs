@@ -1,9 +1,9 @@
-//! A first pass, two following passes and a full walk under every setting of every knob of the simulated server, and
-//! under random combinations of them: the copy equals the server, or the pass says that it cannot know.
+//! A first run, two incremental runs and a full scan under every setting of every knob of the simulated server, and
+//! under random combinations of them: the local copy equals the server, or the run reports that it is incomplete.
 //!
 //! The results are in `docs/matrix.md`, which this test writes.
 //!
-//! `HALOSYNC_MATRIX_SEED=17 cargo test --test matrix` runs combination 17 alone.
+//! `HALOSYNC_MATRIX_SEED=17 cargo test --test matrix` runs only combination 17.
 
 mod support {
     #[allow(dead_code, reason = "each test uses a part")]
@@ -36,26 +36,26 @@ use support::simulated::World;
 /// Three pages.
 const TICKETS: u32 = 150;
 
-/// Fewer than a server gives, so that the world can be small.
+/// Smaller than the server allows, so that few tickets make several pages.
 const PAGE_SIZE: u32 = 70;
 
-/// How many random combinations there are.
+/// Number of random combinations.
 const COMBINATIONS: u64 = 200;
 
-/// The seed of the world in which knobs are turned alone.
+/// The seed of the simulations in which only one knob is set.
 const SEED: u64 = 1;
 
-/// Short texts, unless their length is what is tried: they cost time and tell nothing more.
+/// Short texts, which save time, unless their length is under test.
 const SHORT: &str = "details_bytes=60";
 
-/// A page of such texts is more than the agent takes in: once is enough.
+/// A page of such texts exceeds the maximum response size: testing it once is enough.
 const TOO_LONG: &str = "details_bytes=1000000";
 
-/// Numbers worth a try between the ends of a knob's range and its default.
+/// Numbers to test in addition to the limits of a knob's range and its default.
 const BETWEEN: &[(&str, &[&str])] = &[
     ("page_cap", &["40"]),
     ("date_filter_shift", &["-60", "-5", "5", "60"]),
-    // With the shift of five minutes it stays within the overlap of ten.
+    // Together with a shift of five minutes, it stays within the overlap of ten.
     ("commit_delay_ms", &["240000"]),
     ("rate_limit", &["5", "300"]),
     ("rate_window_s", &["60"]),
@@ -65,7 +65,7 @@ const BETWEEN: &[(&str, &[&str])] = &[
     ("details_bytes", &["20000"]),
 ];
 
-/// What must be so for a knob to matter at all.
+/// Settings without which a knob has no effect.
 const ALONG_WITH: &[(&str, &str)] = &[
     ("default_order", "order_by_id=ignored"),
     ("retry_after", "rate_limit=5"),
@@ -73,114 +73,112 @@ const ALONG_WITH: &[(&str, &str)] = &[
     ("rate_window_s", "rate_limit=5"),
 ];
 
-/// One row of the matrix: how the server is, and what is asked of it.
+/// One row of the matrix: the settings of the server and of the run.
 #[derive(Clone, Debug, Default)]
 struct Case {
-    /// `name=value`, those that are not as by default.
+    /// Knobs that differ from their default, as `name=value`.
     knobs: Vec<String>,
     seed: u64,
-    /// Whether the server is a hosted one, with a tenant.
+    /// Whether the server is hosted and has a tenant.
     hosted: bool,
-    /// Whether only one ticket type is copied.
+    /// Whether only one ticket type is in scope.
     one_type: bool,
 }
 
 const HEAD: &str = "\
 # The matrix
 
-What nobody has established about HaloITSM is a knob of the simulated server ([simulator.md](simulator.md)). Under every
-setting of every knob, and under random combinations of them, a copy is made and kept: a first pass, two following passes
-with edits, creations, deletions and merges between them, and a day later a full walk. After each pass every attribute and
-every custom field of every ticket is compared with the server's, unless it is owed, or the server left no way to compare
-what its list tells of them: then `status` says so.
+Behavior of HaloITSM that is not established is a knob of the simulated server ([simulator.md](simulator.md)). The test
+runs halosync under every setting of every knob and under random combinations of them: a first run, two incremental runs
+with edits, creations, deletions and merges between them, and a day later a run with a full scan. After each run, every
+attribute and every custom field of every ticket is compared with the server's. Custom fields are exempt while they are
+pending, or if the server offers no way to verify what its list contains; `status` reports both.
 
-*Equal* is a copy that holds what the server has. A following pass is asked for what changed: what moves no stamp on the
-server, and what leaves its list, is the next full walk's to find, and no difference before that. A ticket that the
-server refuses to show (403) stays and is listed in `absences`. Where a pass is *incomplete* or *fails*, it says so by its
-exit status, and the watermark stays where it was.
+*Equal* means that the local copy has the same data as the server. An incremental run requests only what was updated:
+a change that does not update `last_update`, and a ticket that left the list, are found by the next full scan and are not
+counted as differences before. A ticket that the server refuses to show (403) stays and is listed in `unlisted_tickets`.
+A run that is *incomplete* or *fails* reports it by its exit status and does not move the watermark.
 
-`tests/matrix.rs` makes this file and keeps it true.
+`tests/matrix.rs` generates this file and checks it.
 ";
 
-/// The ticket type that is copied where it is only one.
+/// The ticket type in scope if it is only one.
 const ONE_TYPE: (i64, &str) = (1, "incident");
 
-/// What came of one pass.
+/// The result of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Result {
-    /// It says complete, and the copy is equal.
+    /// Complete, and the local copy is equal.
     Equal,
-    /// The same, but that custom fields of some tickets are owed or not proven, and it says so.
-    Owing,
-    /// It says that it may not have everything (exit status 3), and the watermark stays.
-    Held,
-    /// It says why it could not go on, and the watermark stays.
+    /// Complete and equal, but custom fields of some tickets are pending or not compared, which is reported.
+    Pending,
+    /// Incomplete (exit status 3); the watermark does not move.
+    Incomplete,
+    /// Failed with this exit status; the watermark does not move.
     Failed(u8),
-    /// It says complete, and the copy differs.
+    /// Complete, but the local copy differs: the kind of difference and details.
     Wrong(&'static str, String),
 }
 
 impl Result {
-    fn words(&self) -> String {
+    fn to_text(&self) -> String {
         match self {
             Result::Equal => "equal".into(),
-            Result::Owing => "equal, with custom fields owed or not compared".into(),
-            Result::Held => "incomplete, and says so (3)".into(),
-            Result::Failed(65) => "fails: unreadable answer (65)".into(),
-            Result::Failed(69) => "fails: unreachable (69)".into(),
+            Result::Pending => "equal, with custom fields pending or not compared".into(),
+            Result::Incomplete => "incomplete, and reports it (3)".into(),
+            Result::Failed(65) => "fails: invalid response (65)".into(),
+            Result::Failed(69) => "fails: server unreachable (69)".into(),
             Result::Failed(75) => "fails: rate limit (75)".into(),
-            Result::Failed(77) => "fails: refused (77)".into(),
-            Result::Failed(status) => format!("fails: {status}, which is not documented for it"),
-            Result::Wrong(what, _) => format!("**says complete, but {what}**"),
+            Result::Failed(77) => "fails: access refused (77)".into(),
+            Result::Failed(status) => format!("fails: {status}, which is not documented"),
+            Result::Wrong(what, _) => format!("**complete, but {what}**"),
         }
     }
 
-    /// Whether it is what a copy should be, or says that it is not.
-    fn is_honest(&self) -> bool {
-        matches!(self, Result::Equal | Result::Owing | Result::Held | Result::Failed(65 | 69 | 75 | 77))
+    /// Returns whether the local copy is equal or the run reports that it is not.
+    fn is_acceptable(&self) -> bool {
+        matches!(
+            self,
+            Result::Equal | Result::Pending | Result::Incomplete | Result::Failed(65 | 69 | 75 | 77)
+        )
     }
 }
 
-/// What came of the four passes.
+/// The results of the four runs.
 struct Row([Result; 4]);
 
-const PASSES: [&str; 4] = ["first", "second", "third", "full"];
+const RUNS: [&str; 4] = ["first", "second", "third", "full"];
 
 impl Row {
-    fn words(&self) -> String {
-        let words = self.0.each_ref().map(Result::words);
-        if words.iter().all(|it| *it == words[0]) {
-            return words[0].clone();
+    fn to_text(&self) -> String {
+        let texts = self.0.each_ref().map(Result::to_text);
+        if texts.iter().all(|it| *it == texts[0]) {
+            return texts[0].clone();
         }
-        PASSES
-            .iter()
-            .zip(&words)
-            .map(|(pass, words)| format!("{pass}: {words}"))
-            .collect::<Vec<_>>()
-            .join("; ")
+        RUNS.iter().zip(&texts).map(|(run, text)| format!("{run}: {text}")).collect::<Vec<_>>().join("; ")
     }
 
-    fn is_honest(&self) -> bool {
-        self.0.iter().all(Result::is_honest)
+    fn is_acceptable(&self) -> bool {
+        self.0.iter().all(Result::is_acceptable)
     }
 
     fn details(&self) -> String {
-        let wrong = PASSES.iter().zip(&self.0).filter_map(|(pass, result)| match result {
-            Result::Wrong(what, details) => Some(format!("{pass} pass: {what}: {details}")),
+        let wrong = RUNS.iter().zip(&self.0).filter_map(|(run, result)| match result {
+            Result::Wrong(what, details) => Some(format!("{run} run: {what}: {details}")),
             _ => None,
         });
         wrong.collect::<Vec<_>>().join("\n")
     }
 }
 
-fn began() -> DateTime<Utc> {
-    "2026-03-04T10:20:30.4Z".parse().expect("a moment")
+fn start_time() -> DateTime<Utc> {
+    "2026-03-04T10:20:30.4Z".parse().expect("a time")
 }
 
 // ---- One case ----
 
 impl Case {
-    fn play(&self) -> Row {
+    fn run(&self) -> Row {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
             let mut settings = SimulatorSettings {
@@ -192,46 +190,46 @@ impl Case {
             for knob in std::iter::once(SHORT).chain(self.knobs.iter().map(String::as_str)) {
                 settings.knobs.set(knob).expect("a knob");
             }
-            Desk::new(self, settings).play().await
+            TestEnv::new(self, settings).run().await
         })
     }
 }
 
-/// A world and a copy of it.
-struct Desk {
+/// A simulated server and its local copy.
+struct TestEnv {
     world: Arc<World>,
     store: SharedStore,
     names: Names,
     one_type: bool,
-    /// Every ticket that was ever to be copied.
+    /// All tickets that have ever been in scope.
     known: BTreeSet<i64>,
 }
 
-impl Desk {
-    fn new(case: &Case, settings: SimulatorSettings) -> Desk {
+impl TestEnv {
+    fn new(case: &Case, settings: SimulatorSettings) -> TestEnv {
         let forbidden =
             settings.knobs.reference_needs_all.is_on() && settings.knobs.scope_read_tickets.is_on();
         let names = if forbidden { Names::new() } else { mapping::status_names() };
-        let world = World::new(settings, began());
-        let store = Store::in_memory(Timestamp::new(began()).expect("a moment")).expect("a store");
+        let world = World::new(settings, start_time());
+        let store = Store::in_memory(Timestamp::new(start_time()).expect("a time")).expect("a store");
         let known = BTreeSet::new();
-        Desk { world, store: SharedStore::new_inline(store), names, one_type: case.one_type, known }
+        TestEnv { world, store: SharedStore::new_inline(store), names, one_type: case.one_type, known }
     }
 
-    async fn play(mut self) -> Row {
-        let first = self.pass(false).await;
-        self.people_work(0).await;
-        let second = self.pass(false).await;
-        self.people_work(1).await;
-        let third = self.pass(false).await;
-        self.people_work(2).await;
-        self.a_day_later().await;
-        let full = self.pass(true).await;
+    async fn run(mut self) -> Row {
+        let first = self.run_once(false).await;
+        self.edit_tickets(0).await;
+        let second = self.run_once(false).await;
+        self.edit_tickets(1).await;
+        let third = self.run_once(false).await;
+        self.edit_tickets(2).await;
+        self.advance_one_day().await;
+        let full = self.run_once(true).await;
         Row([first, second, third, full])
     }
 
-    /// Five minutes of a service desk.
-    async fn people_work(&mut self, round: usize) {
+    /// Makes typical changes over five minutes.
+    async fn edit_tickets(&mut self, round: usize) {
         let minutes = |minutes| tokio::time::advance(Duration::from_mins(minutes));
         let ids = self.known_now();
         let id = |place: usize| ids[(place * 7 + round * 3) % ids.len()];
@@ -258,8 +256,8 @@ impl Desk {
         minutes(2).await;
     }
 
-    /// Besides, what no stamp tells of.
-    async fn a_day_later(&mut self) {
+    /// Advances the clock by 25 hours and makes changes that do not update `last_update`.
+    async fn advance_one_day(&mut self) {
         tokio::time::advance(Duration::from_hours(25)).await;
         let gone: Vec<i64> =
             self.known.difference(&self.known_now().into_iter().collect()).copied().collect();
@@ -281,29 +279,29 @@ impl Desk {
         self.world.with(|server, _| all_ids(server))
     }
 
-    async fn pass(&mut self, full: bool) -> Result {
+    async fn run_once(&mut self, full: bool) -> Result {
         let before = self.watermark();
-        let done = self.sync(full).await;
-        let truth = self.truth();
-        self.known.extend(truth.keys());
-        let result = match done {
-            Ok(RunReport { outcome: RunOutcome::Complete, scan_kind: walk, .. }) => {
-                self.compare(&truth, walk == ScanKind::Full)
+        let outcome = self.sync(full).await;
+        let expected = self.expected();
+        self.known.extend(expected.keys());
+        let result = match outcome {
+            Ok(RunReport { outcome: RunOutcome::Complete, scan_kind, .. }) => {
+                self.compare(&expected, scan_kind == ScanKind::Full)
             }
-            Ok(_) => Result::Held,
+            Ok(_) => Result::Incomplete,
             Err(error) => Result::Failed(AppError::from(error).exit_status()),
         };
-        if matches!(result, Result::Held | Result::Failed(_)) {
-            assert_eq!(self.watermark(), before, "the watermark moved in a pass that was not complete");
+        if matches!(result, Result::Incomplete | Result::Failed(_)) {
+            assert_eq!(self.watermark(), before, "the watermark moved in a run that was not complete");
         }
         result
     }
 
     async fn sync(&self, full: bool) -> std::result::Result<RunReport, SyncError> {
         let limit = RateLimit { requests: 300, window: Duration::from_mins(5) };
-        let since = Timestamp::new(self.world.now()).expect("a moment").minus(TimeDelta::minutes(5));
-        let spent = self.store.lock().read(|snapshot| snapshot.requests_since(since, 0))?;
-        let terms = ClientOptions {
+        let since = Timestamp::new(self.world.now()).expect("a time").minus(TimeDelta::minutes(5));
+        let recent_requests = self.store.lock().read(|snapshot| snapshot.requests_since(since, 0))?;
+        let options = ClientOptions {
             server: ServerUrl::parse("http://127.0.0.1").expect("an address"),
             tenant: None,
             auth_url: None,
@@ -317,7 +315,7 @@ impl Desk {
             },
         };
         let transport: Arc<World> = Arc::clone(&self.world);
-        let halo = HaloClient::new(transport, RateLimiter::new(limit, spent), terms, || 0.5);
+        let halo = HaloClient::new(transport, RateLimiter::new(limit, recent_requests), options, || 0.5);
         let settings = sync::RunSettings {
             scope: Scope {
                 server: "http://127.0.0.1".into(),
@@ -343,8 +341,8 @@ impl Desk {
             dry_run: false,
             keep_runs: TimeDelta::days(400),
         };
-        let (store, wall) = (self.store.clone(), self.world.wall());
-        RunContext::run(Arc::new(halo), store, settings, wall, Arc::new(()), std::future::pending()).await
+        let (store, clock) = (self.store.clone(), self.world.wall());
+        RunContext::run(Arc::new(halo), store, settings, clock, Arc::new(()), std::future::pending()).await
     }
 
     fn watermark(&self) -> Option<Timestamp> {
@@ -354,8 +352,8 @@ impl Desk {
         self.store.lock().read(covered).expect("a watermark")
     }
 
-    /// The tickets as they should be here.
-    fn truth(&self) -> Tickets {
+    /// The expected tickets of the local copy.
+    fn expected(&self) -> Tickets {
         self.world.with(|server, now| {
             let rows = all_ids(server).into_iter().map(|id| (id, server.row(id, now).expect("a row")));
             let rows: Vec<_> = rows.collect();
@@ -365,7 +363,7 @@ impl Desk {
         })
     }
 
-    fn copy(&self) -> Tickets {
+    fn local_tickets(&self) -> Tickets {
         let mut tickets = Tickets::new();
         let read = self.store.lock().read(|snapshot| {
             snapshot.delta(0, |row| {
@@ -380,13 +378,13 @@ impl Desk {
         tickets
     }
 
-    /// The custom fields of a ticket as they should be here.
-    fn fields(&self, id: i64) -> Fields {
+    /// The expected custom fields of a ticket.
+    fn expected_fields(&self, id: i64) -> Fields {
         self.world.with(|server, _| mapping::expected_fields(&server.custom_fields(id).expect("a ticket")))
     }
 
-    fn copied_fields(&self) -> BTreeMap<i64, Fields> {
-        let mut copied: BTreeMap<i64, Fields> = BTreeMap::new();
+    fn local_fields(&self) -> BTreeMap<i64, Fields> {
+        let mut fields: BTreeMap<i64, Fields> = BTreeMap::new();
         let text = |cell: &CellValue<'_>| match cell {
             CellValue::Null => None,
             CellValue::Integer(number) => Some(number.to_string()),
@@ -399,47 +397,48 @@ impl Desk {
                     unreachable!("keys")
                 };
                 let members = [2, 3, 4, 5, 6].map(|place: usize| text(&row[place]));
-                copied.entry(id).or_default().insert(field, members);
+                fields.entry(id).or_default().insert(field, members);
                 Ok::<_, StoreError>(())
             })
         });
         read.expect("custom fields");
-        copied
+        fields
     }
 
-    /// Compares after a pass that says `complete`. A following walk cannot see what moves no stamp, and nothing that
-    /// leaves; a full walk sees everything, and lists what it could not conclude about.
-    fn compare(&self, truth: &Tickets, full: bool) -> Result {
-        let (copy, fields, none) = (self.copy(), self.copied_fields(), Fields::new());
+    /// Compares after a complete run. An incremental scan does not find changes that leave `last_update` as it was, nor
+    /// deletions; a full scan finds everything, and lists the tickets that it could not confirm as deleted.
+    fn compare(&self, expected: &Tickets, full: bool) -> Result {
+        let (local, fields, none) = (self.local_tickets(), self.local_fields(), Fields::new());
         let health = self.store.lock().read(|snapshot| snapshot.health(0)).expect("health");
-        let unproven =
+        let not_compared =
             health.probes.iter().any(|it| it.probe == "custom_fields" && it.result == "not_compared");
-        let owed = unproven || 0 < health.pending_fetches + health.unreadable;
-        let stamp = |ticket| attribute(ticket, "SOURCE_LAST_MODIFIED");
-        for (id, should_be) in truth {
-            let Some(is) = copy.get(id) else {
+        let pending = not_compared || 0 < health.pending_fetches + health.unreadable;
+        let last_update = |ticket| attribute(ticket, "SOURCE_LAST_MODIFIED");
+        for (id, should_be) in expected {
+            let Some(is) = local.get(id) else {
                 return Result::Wrong("tickets are missing", format!("ticket {id}"));
             };
             let differences = mapping::differences(is, should_be);
-            let unseen = !full && stamp(is) == stamp(should_be);
-            if !differences.is_empty() && !unseen {
+            let not_requested = !full && last_update(is) == last_update(should_be);
+            if !differences.is_empty() && !not_requested {
                 return Result::Wrong("tickets are out of date", format!("{id}: {}", differences.join(", ")));
             }
-            let differences = mapping::field_differences(fields.get(id).unwrap_or(&none), &self.fields(*id));
-            if !differences.is_empty() && !unseen && !owed {
+            let differences =
+                mapping::field_differences(fields.get(id).unwrap_or(&none), &self.expected_fields(*id));
+            if !differences.is_empty() && !not_requested && !pending {
                 return Result::Wrong("custom fields differ", format!("{id}: {}", differences.join(", ")));
             }
         }
-        let surplus: Vec<_> = copy.keys().filter(|id| !truth.contains_key(id)).collect();
+        let surplus: Vec<_> = local.keys().filter(|id| !expected.contains_key(id)).collect();
         let explained = if full {
             surplus.len() as u64 == health.unlisted_tickets
         } else {
             surplus.iter().all(|id| self.known.contains(id))
         };
         if explained {
-            if unproven || 0 < health.pending_fetches { Result::Owing } else { Result::Equal }
+            if not_compared || 0 < health.pending_fetches { Result::Pending } else { Result::Equal }
         } else {
-            Result::Wrong("tickets are here that are gone", format!("{surplus:?}"))
+            Result::Wrong("deleted tickets are present", format!("{surplus:?}"))
         }
     }
 }
@@ -451,28 +450,28 @@ fn attribute<'t>(ticket: &'t [AttributeValue], name: &str) -> &'t AttributeValue
 
 /// The tickets that the agent may see, listed or not.
 fn all_ids(server: &mut Server) -> Vec<i64> {
-    let shown = std::mem::replace(&mut server.knobs().plain_list, PlainList::All);
+    let plain_list = std::mem::replace(&mut server.knobs().plain_list, PlainList::All);
     let ids = server.ids();
-    server.knobs().plain_list = shown;
+    server.knobs().plain_list = plain_list;
     ids
 }
 
 // ---- All cases ----
 
-/// The settings of a knob that are tried: every word, or the ends of the range, the default and some in between.
+/// The tested settings of a knob: every word, or the limits of the range, the default and some numbers in between.
 fn settings(knob: &Knob) -> Vec<String> {
     let allowed = knob.allowed();
-    let Some((least, most)) = allowed.split_once(" to ") else {
+    let Some((min, max)) = allowed.split_once(" to ") else {
         return allowed.split(", ").map(ToOwned::to_owned).collect();
     };
     let between = BETWEEN.iter().find(|(name, _)| *name == knob.name).map_or(&[][..], |(_, numbers)| numbers);
     let default = knob.value(&Knobs::default());
-    let numbers = [least, most, &default].into_iter().chain(between.iter().copied());
+    let numbers = [min, max, &default].into_iter().chain(between.iter().copied());
     let numbers: BTreeSet<i64> = numbers.map(|number| number.parse().expect("a number")).collect();
     numbers.iter().map(ToString::to_string).collect()
 }
 
-/// Every knob alone, with each of its settings.
+/// Each setting of each knob, alone.
 fn singles() -> Vec<(&'static Knob, String, Case)> {
     let mut cases = Vec::new();
     for knob in Knobs::table() {
@@ -487,34 +486,34 @@ fn singles() -> Vec<(&'static Knob, String, Case)> {
     cases
 }
 
-/// A random combination: each knob is turned with a chance of one in five.
+/// A random combination: each knob is set with a probability of one in five.
 fn combination(number: u64) -> Case {
-    let mut chance = fastrand::Rng::with_seed(number);
+    let mut rng = fastrand::Rng::with_seed(number);
     let mut knobs = Vec::new();
     for knob in Knobs::table() {
         let settings = settings(knob);
-        let setting = &settings[chance.usize(..settings.len())];
-        if chance.u8(..5) == 0 {
+        let setting = &settings[rng.usize(..settings.len())];
+        if rng.u8(..5) == 0 {
             knobs.push(format!("{}={setting}", knob.name));
         }
     }
     knobs.retain(|knob| knob != TOO_LONG);
     if knobs.iter().any(|knob| knob.starts_with("undated=") && knob != "undated=0") {
-        // Without a stamp an answer from a cache cannot be told from a present one.
+        // Without `last_update`, a cached response cannot be distinguished from a current one.
         knobs.retain(|knob| !knob.starts_with("detail_cache_s="));
     }
-    Case { knobs, seed: number, hosted: chance.bool(), one_type: chance.u8(..4) == 0 }
+    Case { knobs, seed: number, hosted: rng.bool(), one_type: rng.u8(..4) == 0 }
 }
 
-/// Plays the cases on all cores; the rows come in the order of the cases.
-fn play(cases: &[Case]) -> Vec<Row> {
+/// Runs the cases on all cores; returns the rows in the order of the cases.
+fn run_all(cases: &[Case]) -> Vec<Row> {
     let (next, rows) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
         while let Some((place, case)) = {
             let place = next.fetch_add(1, Ordering::Relaxed);
             cases.get(place).map(|case| (place, case))
         } {
-            let row = case.play();
+            let row = case.run();
             rows.lock().expect("rows").insert(place, row);
         }
     };
@@ -528,12 +527,12 @@ fn play(cases: &[Case]) -> Vec<Row> {
 }
 
 #[test]
-fn under_every_setting_of_every_knob_the_copy_is_equal_or_the_pass_says_that_it_cannot_know() {
+fn copy_equals_server_or_run_reports_it_under_every_knob() {
     if std::env::var_os("HALOSYNC_MATRIX_SEED").is_some() {
         return;
     }
-    let turned = BETWEEN.iter().map(|(name, _)| name).chain(ALONG_WITH.iter().map(|(name, _)| name));
-    for name in turned {
+    let names = BETWEEN.iter().map(|(name, _)| name).chain(ALONG_WITH.iter().map(|(name, _)| name));
+    for name in names {
         assert!(Knobs::table().iter().any(|knob| knob.name == *name), "there is no knob `{name}`");
     }
     assert!(mapping::columns().eq(ATTRIBUTES.iter().map(|attribute| attribute.name)));
@@ -542,41 +541,41 @@ fn under_every_setting_of_every_knob_the_copy_is_equal_or_the_pass_says_that_it_
     let combinations: Vec<Case> = (0..COMBINATIONS).map(combination).collect();
     let cases: Vec<Case> =
         singles.iter().map(|(_, _, case)| case.clone()).chain(combinations.iter().cloned()).collect();
-    let mut rows = play(&cases);
+    let mut rows = run_all(&cases);
     let random = rows.split_off(singles.len());
 
-    let mut complaints = Vec::new();
+    let mut failures = Vec::new();
     for ((knob, setting, _), row) in singles.iter().zip(&rows) {
-        if !row.is_honest() {
-            complaints.push(format!("{}={setting}: {}\n{}", knob.name, row.words(), row.details()));
+        if !row.is_acceptable() {
+            failures.push(format!("{}={setting}: {}\n{}", knob.name, row.to_text(), row.details()));
         }
     }
     for (number, (case, row)) in combinations.iter().zip(&random).enumerate() {
-        if !row.is_honest() {
-            complaints.push(format!(
+        if !row.is_acceptable() {
+            failures.push(format!(
                 "HALOSYNC_MATRIX_SEED={number}: {case:?}: {}\n{}",
-                row.words(),
+                row.to_text(),
                 row.details()
             ));
         }
     }
     let table = markdown(&singles, &rows, &random);
-    assert!(complaints.is_empty(), "{}\n{} complaints", complaints.join("\n\n"), complaints.len());
+    assert!(failures.is_empty(), "{}\n{} failures", failures.join("\n\n"), failures.len());
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/matrix.md");
     let old = std::fs::read_to_string(&path).unwrap_or_default();
     if old != table {
         std::fs::write(&path, table).expect("docs/matrix.md");
-        panic!("docs/matrix.md differed and was written anew: look at it and commit it");
+        panic!("docs/matrix.md was outdated and has been updated: review and commit it");
     }
 }
 
 #[test]
-fn one_combination_can_be_played_alone() {
+fn single_combination_equals_server_or_run_reports_it() {
     let number = std::env::var("HALOSYNC_MATRIX_SEED").map_or(0, |it| it.parse().expect("a number"));
     let case = combination(number);
-    let row = case.play();
-    assert!(row.is_honest(), "{number}: {case:?}: {}\n{}", row.words(), row.details());
+    let row = case.run();
+    assert!(row.is_acceptable(), "{number}: {case:?}: {}\n{}", row.to_text(), row.details());
 }
 
 fn markdown(singles: &[(&Knob, String, Case)], rows: &[Row], random: &[Row]) -> String {
@@ -591,25 +590,25 @@ fn markdown(singles: &[(&Knob, String, Case)], rows: &[Row], random: &[Row]) -> 
             with.push_str(", on a hosted server");
         }
         if case.one_type {
-            with.push_str(", copying one ticket type");
+            with.push_str(", with one ticket type in scope");
         }
-        let _ = writeln!(text, "| `{}` | `{setting}`{with} | {} |", knob.name, row.words());
+        let _ = writeln!(text, "| `{}` | `{setting}`{with} | {} |", knob.name, row.to_text());
     }
 
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for row in random {
-        let class = match &row.0 {
-            results if results.iter().all(|it| *it == Result::Equal) => "equal after every pass",
-            results if results.iter().any(|it| matches!(it, Result::Held)) => {
-                "at least one pass is incomplete and says so"
+        let category = match &row.0 {
+            results if results.iter().all(|it| *it == Result::Equal) => "equal after every run",
+            results if results.iter().any(|it| matches!(it, Result::Incomplete)) => {
+                "at least one run is incomplete and reports it"
             }
-            _ => "at least one pass fails and says why",
+            _ => "at least one run fails and reports why",
         };
-        *counts.entry(class).or_default() += 1;
+        *counts.entry(category).or_default() += 1;
     }
     let _ = write!(text, "\n## {COMBINATIONS} random combinations\n\n| result | combinations |\n|---|---|\n");
-    for (class, count) in counts {
-        let _ = writeln!(text, "| {class} | {count} |");
+    for (category, count) in counts {
+        let _ = writeln!(text, "| {category} | {count} |");
     }
     text
 }

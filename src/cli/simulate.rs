@@ -1,4 +1,4 @@
-//! `halosync simulate`.
+//! `halosync simulate`: serves the simulated server until a signal arrives.
 
 use halo_simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
 use serde_json::json;
@@ -20,7 +20,7 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
     let settings = match settings_from_args(args) {
         Ok(settings) => settings,
         Err(message) => {
-            // A wrong word on the command line, in the manner of all others.
+            // Reported in the same form as other command-line errors.
             let error = clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{message}\n"));
             return Ok(print_usage_error(&error, arguments.json));
         }
@@ -33,8 +33,8 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
             print_json(&json!({ "url": url, "client_id": id, "client_secret": secret }))?;
         } else {
             print(&format!(
-                "a simulated HaloITSM with {} tickets at {url}\n  client id {id}, secret {secret}\n  \
-                 what it can be told: curl {url}/_sim\n",
+                "Simulated HaloITSM server with {} tickets: {url}\n  client id {id}, client secret {secret}\n  \
+                 control endpoints: curl {url}/_sim\n",
                 args.tickets
             ))?;
         }
@@ -53,7 +53,7 @@ fn settings_from_args(args: &SimulateArgs) -> Result<SimulatorSettings, String> 
     if !args.listen.ip().is_loopback() {
         let listen = args.listen;
         return Err(format!(
-            "--listen must be an address that only this machine reaches, such as 127.0.0.1:8180, not {listen}"
+            "--listen {listen} is not a loopback address: use one that only this machine can reach, such as 127.0.0.1:8180"
         ));
     }
     Ok(SimulatorSettings {

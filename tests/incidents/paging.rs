@@ -141,7 +141,7 @@ fn inc_22_and_23_the_same_page_twice_is_neither_an_end_nor_a_loop() {
 
 /// The server ignores the filter of the type; of the first page no row is wanted.
 #[rstest]
-fn inc_24_a_page_of_which_no_row_is_wanted_is_not_the_end(#[values("honoured", "ignored")] filter: &str) {
+fn inc_24_a_page_of_which_no_row_is_wanted_is_not_the_end(#[values("honored", "ignored")] filter: &str) {
     virtually(async {
         let mut desk = Desk::new(100, &[&format!("type_filter={filter}")]);
         desk.settings.ticket_types = vec!["Incident".to_owned()];

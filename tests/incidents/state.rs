@@ -263,7 +263,7 @@ fn inc_78_tickets_that_vanish_from_the_list_alone_stay_here(#[values(10, 200)] t
 
 #[rstest]
 fn inc_79_a_ticket_that_changes_its_type_leaves_as_out_of_scope(
-    #[values("honoured", "ignored")] filter: &str,
+    #[values("honored", "ignored")] filter: &str,
 ) {
     virtually(async {
         let mut desk = Desk::new(100, &[&format!("type_filter={filter}")]);

@@ -1,4 +1,4 @@
-//! How fast the simulator answers, so that it is known not to be what limits a measurement against it.
+//! Measures the simulator, to make sure that it is not the bottleneck of measurements that use it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,8 +20,8 @@ fn now() -> DateTime<Utc> {
 
 fn server(tickets: u32) -> (Server, String) {
     let mut server = Server::new(SimulatorSettings { tickets, ..SimulatorSettings::default() }, now());
-    let answer = server.respond(&ApiRequest::form("/auth/token", &CREDENTIALS), now());
-    let body = answer.json_body().expect("JSON");
+    let response = server.respond(&ApiRequest::form("/auth/token", &CREDENTIALS), now());
+    let body = response.json_body().expect("JSON");
     let token = body["access_token"].as_str().expect("a token").to_owned();
     (server, token)
 }
@@ -37,7 +37,7 @@ fn target(page: u32) -> String {
     format!("/api/tickets?pageinate=true&page_no={page}&page_size=100&order=id")
 }
 
-/// Pages of a full walk, without a socket.
+/// Pages of a full scan, without HTTP.
 #[divan::bench(args = SIZES)]
 fn page(bencher: Bencher<'_, '_>, tickets: u32) {
     let (mut server, token) = server(tickets);
@@ -48,7 +48,7 @@ fn page(bencher: Bencher<'_, '_>, tickets: u32) {
     });
 }
 
-/// A page of an incremental list right after a change, so that the selection must be made anew.
+/// The first page of an incremental list right after a change, so that the selection is not cached.
 #[divan::bench(args = SIZES)]
 fn changed_page(bencher: Bencher<'_, '_>, tickets: u32) {
     let (mut server, token) = server(tickets);
@@ -61,7 +61,7 @@ fn changed_page(bencher: Bencher<'_, '_>, tickets: u32) {
     });
 }
 
-/// The first page of a full list right after a change: every ticket is looked at.
+/// The first page of a full list right after a change, which checks every ticket.
 #[divan::bench(args = SIZES)]
 fn first_page(bencher: Bencher<'_, '_>, tickets: u32) {
     let (mut server, token) = server(tickets);
@@ -72,21 +72,21 @@ fn first_page(bencher: Bencher<'_, '_>, tickets: u32) {
     });
 }
 
-/// Making a world.
+/// Generating the tickets.
 #[divan::bench(args = SIZES, sample_count = 5)]
-fn world(tickets: u32) -> Server {
+fn start(tickets: u32) -> Server {
     Server::new(SimulatorSettings { tickets, ..SimulatorSettings::default() }, now())
 }
 
-/// Pages over one kept-alive loopback connection, read and thrown away.
+/// Pages over one kept-alive loopback connection; the client discards them.
 #[divan::bench(args = [10_000, 1_000_000])]
-fn page_over_a_socket(bencher: Bencher<'_, '_>, tickets: u32) {
+fn page_over_http(bencher: Bencher<'_, '_>, tickets: u32) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
     let simulator = runtime.block_on(Simulator::start(settings)).expect("a port");
     let token = simulator.with(|server| {
-        let answer = server.respond(&ApiRequest::form("/auth/token", &CREDENTIALS), Utc::now());
-        answer.json_body().expect("JSON")["access_token"].as_str().expect("a token").to_owned()
+        let response = server.respond(&ApiRequest::form("/auth/token", &CREDENTIALS), Utc::now());
+        response.json_body().expect("JSON")["access_token"].as_str().expect("a token").to_owned()
     });
     let mut stream = TcpStream::connect(simulator.url().trim_start_matches("http://")).expect("a connection");
     let mut buffer = vec![0; 1 << 20];
@@ -96,11 +96,11 @@ fn page_over_a_socket(bencher: Bencher<'_, '_>, tickets: u32) {
         let request =
             format!("GET {} HTTP/1.1\r\nHost: s\r\nAuthorization: Bearer {token}\r\n\r\n", target(page));
         stream.write_all(request.as_bytes()).expect("a request");
-        read_answer(&mut stream, &mut buffer)
+        read_response(&mut stream, &mut buffer)
     });
 }
 
-fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
+fn read_response(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
     let mut filled = 0;
     let mut length = None;
     while length.is_none_or(|length| filled < length) {

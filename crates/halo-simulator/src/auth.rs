@@ -1,4 +1,4 @@
-//! Who may ask: the token endpoint, its discovery, and the check of a bearer token (halo-api.md §1).
+//! Authentication: the token endpoint, its discovery, and verification of bearer tokens (halo-api.md §1).
 
 use std::collections::HashMap;
 
@@ -12,9 +12,9 @@ use crate::message::{ApiRequest, ApiResponse};
 use crate::query::Query;
 use crate::rng::SeededRng;
 
-/// Scopes the server knows, next to `read:` and `edit:` of [`AREAS`] (halo-api.md §1.4).
+/// Scopes of the server, besides `read:` and `edit:` of [`SCOPE_AREAS`] (halo-api.md §1.4).
 const SCOPES: [&str; 5] = ["all", "all:standard", "admin", "access:chat", "access:adpasswordreset"];
-/// There is no `users` and no `agents` among them; asking for those gives `invalid_scope`.
+/// `users` and `agents` are not among them; requesting those gives `invalid_scope`.
 const SCOPE_AREAS: [&str; 18] = [
     "tickets",
     "calendar",
@@ -36,7 +36,7 @@ const SCOPE_AREAS: [&str; 18] = [
     "assets",
 ];
 
-/// The one application that is registered, and the tokens it holds.
+/// The only registered application and its tokens.
 #[derive(Debug)]
 pub(crate) struct AuthServer {
     client_id: String,
@@ -46,7 +46,7 @@ pub(crate) struct AuthServer {
     rng: SeededRng,
 }
 
-/// What a token allows.
+/// The scope and lifetime of a token.
 #[derive(Clone, Debug)]
 pub(crate) struct IssuedToken {
     scope: String,
@@ -54,7 +54,7 @@ pub(crate) struct IssuedToken {
 }
 
 impl IssuedToken {
-    /// A token that was asked for without a scope is refused everywhere (halo-api.md §1.3).
+    /// A token requested without a scope is refused everywhere (halo-api.md §1.3).
     fn is_valid(&self, now: DateTime<Utc>) -> bool {
         now < self.expires_at && !self.scope.is_empty()
     }
@@ -84,7 +84,7 @@ impl AuthServer {
         )
     }
 
-    /// `POST /auth/token`; `query` may carry the tenant, and so may the form.
+    /// `POST /auth/token`; the tenant may be in the query or in the form.
     pub(crate) fn token(
         &mut self,
         request: &ApiRequest,
@@ -120,14 +120,14 @@ impl AuthServer {
         self.issue(scope.join(" "), knobs, now)
     }
 
-    /// The pass that belongs to an `Authorization` header.
+    /// Returns the valid token of an `Authorization` header.
     pub(crate) fn verify(&self, authorization: Option<&str>, now: DateTime<Utc>) -> Option<&IssuedToken> {
         let (scheme, token) = authorization?.split_once(' ')?;
         let issued = self.tokens.get(token.trim())?;
         (scheme.eq_ignore_ascii_case("bearer") && issued.is_valid(now)).then_some(issued)
     }
 
-    /// Makes every token worthless, as a revocation or a restart of the server does.
+    /// Revokes all tokens, as a restart of the server does.
     pub(crate) fn revoke_all(&mut self) {
         self.tokens.clear();
     }
@@ -165,7 +165,7 @@ impl AuthServer {
         ApiResponse::json(200, Value::Object(body).to_string())
     }
 
-    /// Three dotted parts like a real one; the signature is chance, since nobody but this server looks at it.
+    /// Creates a JWT with a random signature, since only this server checks it.
     fn jwt(&mut self, scope: &str, now: DateTime<Utc>, expires_at: DateTime<Utc>) -> String {
         let header = json!({ "alg": "RS256", "typ": "at+jwt" });
         let claims = json!({
@@ -177,7 +177,7 @@ impl AuthServer {
     }
 }
 
-/// The OAuth form of an error; the status is 400 for all of them (halo-api.md §1.6).
+/// Builds an OAuth error; the status is always 400 (halo-api.md §1.6).
 fn oauth_error(error: &str, description: &str) -> ApiResponse {
     ApiResponse::json(400, json!({ "error": error, "error_description": description }).to_string())
 }
@@ -190,7 +190,7 @@ fn is_known_scope(scope: &str, knobs: &Knobs) -> bool {
     SCOPES.contains(&scope) || area.is_some_and(|area| SCOPE_AREAS.contains(&area))
 }
 
-/// RFC 4648 §5, without padding: what the parts of a JWT are written in.
+/// Encodes as base64url without padding (RFC 4648 §5), as the parts of a JWT are.
 fn base64url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();

@@ -1,14 +1,14 @@
-//! The columns of a list row: one table that says for every field where its value comes from.
+//! The columns of a list row: a table of all properties and the sources of their values.
 
 use crate::knob_values::{RowShape, Switch};
 use crate::knobs::Knobs;
 
-/// Where the value of a field comes from.
+/// The source of a property's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ColumnSource {
-    /// The same in every row.
+    /// The same JSON text in every row.
     Fixed(&'static str),
-    /// The unset clock time, which a knob decides.
+    /// The unset time of day, which a knob decides.
     ClockZero,
     Id,
     IdSummary,
@@ -57,7 +57,7 @@ pub(crate) enum ColumnSource {
     WorkflowStep,
 }
 
-/// The plain list row of halo-api.md §2.7, in one order for all rows.
+/// The properties of a plain list row (halo-api.md §2.7), in the same order for all rows.
 #[rustfmt::skip]
 const FIELDS: &[(&str, ColumnSource)] = {
     use ColumnSource::{
@@ -103,7 +103,7 @@ const FIELDS: &[(&str, ColumnSource)] = {
     ]
 };
 
-/// What a column profile adds to the row (halo-api.md §2.7).
+/// The properties that a column profile adds to the row (halo-api.md §2.7).
 #[rustfmt::skip]
 const PROFILE_FIELDS: &[(&str, ColumnSource)] = {
     use ColumnSource::Fixed;
@@ -114,14 +114,14 @@ const PROFILE_FIELDS: &[(&str, ColumnSource)] = {
     ]
 };
 
-/// Whether the rows carry what a column profile adds.
+/// Whether rows include the properties of a column profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ColumnSet {
     Plain,
     Profile,
 }
 
-/// The fields of a row as the knobs have it.
+/// Returns the properties of a row under the given knobs.
 pub(crate) fn columns(
     knobs: &Knobs,
     column_set: ColumnSet,

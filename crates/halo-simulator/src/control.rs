@@ -1,7 +1,7 @@
-//! The control endpoints under `/_sim`, so that a simulator in another process can be driven with `curl`.
+//! Control endpoints under `/_sim`, to control a simulator in another process with `curl`.
 //!
-//! They are no part of Halo: no token, no log, no faults, no limit. Parameters come in the query; a fault, a raw row
-//! or a text may come in the body, which saves the quoting.
+//! They are not part of Halo: no token, log, faults or rate limit apply. Parameters are in the query; a fault
+//! specification or a raw row is in the body, which avoids quoting.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
@@ -16,30 +16,30 @@ use crate::ticket::Edit;
 
 const PREFIX: &str = "/_sim";
 
-/// The verbs, as `GET /_sim` lists them.
+/// The list of endpoints, as returned by `GET /_sim`.
 pub(crate) const HELP: &str = "\
-GET  /_sim/ids                               the tickets a plain list shows
-GET  /_sim/row?id=N                          a list row as it is served now
-GET  /_sim/log[?last=N]                      counts and the last requests (50)
-POST /_sim/log                               forget them
-POST /_sim/create?count=N                    new tickets
-POST /_sim/edit?count=N                      change some tickets
+GET  /_sim/ids                               ids of the tickets in the plain list
+GET  /_sim/row?id=N                          the list row of a ticket
+GET  /_sim/log[?last=N]                      counts and the last N requests (default 50)
+POST /_sim/log                               clear the log
+POST /_sim/create?count=N                    create tickets
+POST /_sim/edit?count=N                      edit some tickets
 POST /_sim/edit?id=N[&summary=T][&details=T][&status=N][&type=N][&agent=N][&field=N&value=T]
-POST /_sim/delete?id=N | ?count=N            delete; likewise restore?id=N
-POST /_sim/merge?id=N&into=N                 merge; likewise unmerge?id=N
-POST /_sim/recount?id=N                      count the SLA anew
-POST /_sim/hide?ids=N,N | ?count=N           out of the agent's sight; likewise reveal?ids=N,N
-POST /_sim/rename?status=N&name=T            another name; likewise client=N
-POST /_sim/define?field=N&name=T[&label=T]   a new custom field
-POST /_sim/backup                            keep a copy of everything; restored by rollback
-POST /_sim/rollback
-POST /_sim/raw?id=N           (body: text)   serve this text as the ticket's row
-GET  /_sim/knobs                             the knobs and their values
-POST /_sim/knobs?NAME=VALUE                  turn them
+POST /_sim/delete?id=N | ?count=N            delete tickets; undo with restore?id=N
+POST /_sim/merge?id=N&into=N                 merge a ticket; undo with unmerge?id=N
+POST /_sim/recount?id=N                      recalculate the SLA
+POST /_sim/hide?ids=N,N | ?count=N           hide tickets from the agent; undo with reveal?ids=N,N
+POST /_sim/rename?status=N&name=T            rename a status; client=N renames a client
+POST /_sim/define?field=N&name=T[&label=T]   define a custom field
+POST /_sim/backup                            back up all data
+POST /_sim/rollback                          restore the backup
+POST /_sim/raw?id=N           (body: text)   serve this text as the ticket's list row
+GET  /_sim/knobs                             show the knobs and their values
+POST /_sim/knobs?NAME=VALUE                  set knobs
 POST /_sim/fault              (body: spec)   inject a fault
 POST /_sim/heal                              remove all faults
-POST /_sim/revoke                            make every token worthless
-POST /_sim/clock?offset=SECONDS              set the server's clock
+POST /_sim/revoke                            revoke all tokens
+POST /_sim/clock?offset=SECONDS              set the offset of the server's clock
 ";
 
 pub(crate) fn is_control(path: &str) -> bool {
@@ -144,7 +144,7 @@ fn required_number(query: &Query, name: &str) -> Result<i64, InvalidParameter> {
     query.number(name)?.ok_or_else(|| InvalidParameter(format!("the parameter `{name}` is missing")))
 }
 
-/// Does something to the tickets named by `id` or `ids`, or to `count` of them chosen by the seed; says which.
+/// Applies `action` to the tickets in `id` or `ids`, or to `count` random ones, and returns their ids.
 fn for_each_ticket(
     server: &mut Server,
     query: &Query,
@@ -155,7 +155,11 @@ fn for_each_ticket(
         Some(ids) => ids,
         None => match query.number("count")? {
             Some(count) => server.pick_listed(count),
-            None => return Err(InvalidParameter("name the tickets with `id`, `ids` or `count`".to_owned())),
+            None => {
+                return Err(InvalidParameter(
+                    "one of the parameters `id`, `ids` and `count` is required".to_owned(),
+                ));
+            }
         },
     };
     for &id in &ids {
@@ -193,7 +197,11 @@ fn rename(server: &mut Server, query: &Query) -> Result<Value, InvalidParameter>
     match (query.number("status")?, query.number("client")?) {
         (Some(id), _) => server.rename_status(id, name),
         (None, Some(id)) => server.rename_client(id, name),
-        (None, None) => return Err(InvalidParameter("name a `status` or a `client`".to_owned())),
+        (None, None) => {
+            return Err(InvalidParameter(
+                "one of the parameters `status` and `client` is required".to_owned(),
+            ));
+        }
     }
     Ok(json!("ok\n"))
 }

@@ -1,108 +1,44 @@
-//! Custom fields: their definitions (`/api/FieldInfo`) and the `customfields` of a ticket.
+//! Responses of `/api/FieldInfo`, and the `customfields` of a ticket.
 //!
-//! One field of each type code (halo-api.md §3.1). The order of the array is not fixed there, so here it differs from
-//! ticket to ticket.
+//! The order of that array is not specified (halo-api.md §3.1), so it differs from ticket to ticket.
 
 use serde_json::{Value, json};
 
+use crate::database::{HaloDatabase, TicketIndex};
+use crate::field_definitions::{CustomFieldDef, CustomFieldType};
 use crate::fixtures::{self, TAGS};
 use crate::knob_values::{ListedFields, UnfilledFields};
 use crate::knobs::Knobs;
 use crate::query::{InvalidParameter, Query};
 use crate::rng::SeededRng;
-use crate::world::{HaloDatabase, TicketIndex};
-
-/// A custom field as somebody defined it.
-#[derive(Clone, Debug)]
-pub(crate) struct CustomFieldDef {
-    pub(crate) id: i64,
-    name: String,
-    label: String,
-    kind: CustomFieldType,
-    /// Defined when the tickets were there already: they hold nothing in it until somebody types.
-    added_later: bool,
-}
-
-/// What the field holds; the discriminant is Halo's type code.
-#[derive(Clone, Copy, Debug)]
-enum CustomFieldType {
-    Text = 0,
-    Memo = 1,
-    Single = 2,
-    Multiple = 3,
-    Date = 4,
-    Time = 5,
-    Checkbox = 6,
-    Table = 7,
-    Rich = 10,
-}
-
-#[rustfmt::skip]
-const INITIAL_FIELDS: [(i64, &str, &str, CustomFieldType); 9] = [
-    (120, "CFService",        "Service",             CustomFieldType::Single),
-    (121, "CFCostCentre",     "Cost centre",         CustomFieldType::Text),
-    (122, "CFWorkaround",     "Workaround",          CustomFieldType::Memo),
-    (123, "CFPlatforms",      "Platforms affected",  CustomFieldType::Multiple),
-    (124, "CFVisitOn",        "Visit on",            CustomFieldType::Date),
-    (125, "CFVisitAt",        "Visit at",            CustomFieldType::Time),
-    (126, "CFUserConfirmed",  "Confirmed by user",   CustomFieldType::Checkbox),
-    (127, "CFParts",          "Parts",               CustomFieldType::Table),
-    // The label repeats on purpose: labels are no keys.
-    (131, "CFResolutionNote", "Workaround",          CustomFieldType::Rich),
-];
 
 const SERVICES: [&str; 5] = ["Data Workspace", "Telephony", "Printing", "Payroll", "Building access"];
 
-/// The fields that a new world has.
-pub(crate) fn initial_fields() -> Vec<CustomFieldDef> {
-    let field = |(id, name, label, kind): (i64, &str, &str, CustomFieldType)| CustomFieldDef {
-        id,
-        name: name.to_owned(),
-        label: label.to_owned(),
-        kind,
-        added_later: false,
-    };
-    INITIAL_FIELDS.into_iter().map(field).collect()
-}
-
-impl CustomFieldDef {
-    /// A text field that is defined now.
-    pub(crate) fn new_text(id: i64, name: &str, label: &str) -> CustomFieldDef {
-        CustomFieldDef {
-            id,
-            name: name.to_owned(),
-            label: label.to_owned(),
-            kind: CustomFieldType::Text,
-            added_later: true,
-        }
-    }
-}
-
-/// The answer of `/api/FieldInfo`: a bare array.
+/// Returns the response of `/api/FieldInfo`, a bare array.
 pub(crate) fn definitions(database: &HaloDatabase, knobs: &Knobs) -> Option<Value> {
     knobs.field_info.is_on().then(|| database.fields.iter().map(definition).collect())
 }
 
-/// The answer of `/api/FieldInfo/{id}`.
+/// Returns the response of `/api/FieldInfo/{id}`.
 pub(crate) fn definition_of(database: &HaloDatabase, knobs: &Knobs, id: i64) -> Option<Value> {
     let known = database.fields.iter().filter(|_| knobs.field_info.is_on());
     known.filter(|field| field.id == id).map(definition).next()
 }
 
 fn definition(field: &CustomFieldDef) -> Value {
-    let values: Vec<Value> = match field.kind {
+    let values: Vec<Value> = match field.field_type {
         CustomFieldType::Single | CustomFieldType::Multiple => {
             (1..).zip(SERVICES).map(|(id, name)| json!({ "id": id, "name": name })).collect()
         }
         _ => Vec::new(),
     };
     json!({
-        "id": field.id, "name": field.name, "label": field.label, "type": field.kind as i64, "usage": 1,
+        "id": field.id, "name": field.name, "label": field.label, "type": field.field_type as i64, "usage": 1,
         "inputtype": 0, "lookup": 0, "values": values,
     })
 }
 
-/// The ids a list request asks for, `None` where the server does not know the parameter or was not asked.
+/// Returns the field ids of a list request; `None` if it has none or the server ignores the parameter.
 pub(crate) fn requested_ids(query: &Query, knobs: &Knobs) -> Result<Option<Vec<i64>>, InvalidParameter> {
     if !knobs.include_custom_fields.is_honored() {
         return Ok(None);
@@ -110,7 +46,7 @@ pub(crate) fn requested_ids(query: &Query, knobs: &Knobs) -> Result<Option<Vec<i
     query.integers("include_custom_fields")
 }
 
-/// Puts `customfields` into the list row that ends `body`, those asked for.
+/// Appends the requested `customfields` to the list row at the end of `body`.
 pub(crate) fn append_to_row(
     database: &HaloDatabase,
     knobs: &Knobs,
@@ -130,7 +66,7 @@ pub(crate) fn append_to_row(
     append(database, index, elements, body);
 }
 
-/// Puts `customfields` into the detail that ends `body`, all of them.
+/// Appends all `customfields` to the ticket at the end of `body`.
 pub(crate) fn append_to_detail(database: &HaloDatabase, index: TicketIndex, body: &mut Vec<u8>) {
     append(database, index, elements(database, index, |_| true), body);
 }
@@ -146,7 +82,7 @@ fn append(database: &HaloDatabase, index: TicketIndex, elements: Vec<Value>, bod
     body.push(b'}');
 }
 
-/// The custom fields of a ticket, in an order of its own.
+/// Returns the custom fields of a ticket, in an order that depends on its id.
 fn elements(
     database: &HaloDatabase,
     index: TicketIndex,
@@ -172,25 +108,25 @@ fn element(database: &HaloDatabase, index: TicketIndex, field: &CustomFieldDef) 
         None => generated_value(database, index, field),
     };
     json!({
-        "id": field.id, "name": field.name, "label": field.label, "type": field.kind as i64,
+        "id": field.id, "name": field.name, "label": field.label, "type": field.field_type as i64,
         "value": value, "display": display, "usage": 1, "inputtype": 0, "characterlimit": 0,
         "searchable": false, "copytochild": false, "showondetailsscreen": true, "isencrypted": false,
     })
 }
 
-/// Value and display; the display is in the agent's locale and never meant to be parsed.
+/// Returns value and display text; the latter is in the agent's locale and not meant to be parsed.
 fn generated_value(database: &HaloDatabase, index: TicketIndex, field: &CustomFieldDef) -> (Value, String) {
     let ticket = database.ticket(index);
     let mut rng = SeededRng::for_ticket(database.seed ^ field.id.unsigned_abs(), ticket.id);
     if rng.per_mille(300) {
-        return match field.kind {
+        return match field.field_type {
             CustomFieldType::Multiple | CustomFieldType::Table => (json!([]), String::new()),
             CustomFieldType::Single => (json!(0), String::new()),
             CustomFieldType::Checkbox => (json!(false), "No".to_owned()),
             _ => (json!(""), String::new()),
         };
     }
-    match field.kind {
+    match field.field_type {
         CustomFieldType::Text => {
             let text = format!("CC-{:04}", rng.below(10_000));
             (json!(text), text)

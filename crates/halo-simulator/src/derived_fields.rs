@@ -1,18 +1,18 @@
-//! The part of a ticket that follows from the seed and the id: who, where and what about.
+//! The part of a ticket that is derived from the seed and the id: people, sites and texts.
 
+use crate::database::HaloDatabase;
 use crate::fixtures::{self, Client, Team};
-use crate::json;
+use crate::phrases::Phrases;
 use crate::rng::SeededRng;
 use crate::ticket::TicketRecord;
 use crate::timestamp::SqlDateTime;
-use crate::world::HaloDatabase;
 
-/// The derived facts of one ticket, drawn anew at every request and always the same.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none excludes another")]
+/// The derived fields of one ticket, computed at every request with the same result.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties")]
 pub(crate) struct DerivedFields<'w> {
     pub(crate) client: &'w Client,
     pub(crate) site_index: usize,
-    /// `None` where the client is unknown: such rows lack the user's properties (halo-api.md §2.7).
+    /// `None` for the unknown client: such rows lack the user's properties (halo-api.md §2.7).
     pub(crate) user: Option<User>,
     pub(crate) team: &'static Team,
     pub(crate) priority: u8,
@@ -28,7 +28,7 @@ pub(crate) struct DerivedFields<'w> {
     pub(crate) has_parent: bool,
     pub(crate) was_on_hold: bool,
     pub(crate) has_target: bool,
-    /// Draws for what few places need: a phone number, a GUID, a cost.
+    /// Random numbers for other properties: a phone number, a GUID, a cost.
     pub(crate) extra_draws: [u64; 4],
 }
 
@@ -51,7 +51,7 @@ impl<'w> DerivedFields<'w> {
             first: fixtures::FIRST_NAMES[first],
             last: fixtures::LAST_NAMES[last],
         });
-        // One draw gives many small facts; a row needs about thirty and a page a hundred rows.
+        // One draw gives many small numbers; a row needs about 30, and a page has 100 rows.
         let mut bits = rng.next();
         let mut draw = |bound: u64| {
             let value = bits % bound;
@@ -91,16 +91,16 @@ impl<'w> DerivedFields<'w> {
         }
     }
 
-    /// The summary, as it stands between the quotes of a JSON string.
+    /// Returns the summary, escaped as the inside of a JSON string.
     pub(crate) fn summary<'p>(&self, phrases: &'p Phrases) -> &'p str {
         let texts = if self.hostile { &phrases.hostile_summaries } else { &phrases.summaries };
         &texts[self.summary_index]
     }
 
-    /// The description, as it stands between the quotes of a JSON string.
+    /// Writes the description, escaped as the inside of a JSON string.
     pub(crate) fn write_details(&self, phrases: &Phrases, average_bytes: u32, out: &mut Vec<u8>) {
         let [length, from, step, _] = self.extra_draws;
-        // Some tickets say nothing, some twice the usual.
+        // The length is between 0 and twice the average.
         if length % 25 == 0 {
             return;
         }
@@ -121,12 +121,12 @@ impl<'w> DerivedFields<'w> {
         self.client.sites[self.site_index]
     }
 
-    /// When an agent must have answered.
+    /// Returns the response target.
     pub(crate) fn respond_by(&self, ticket: &TicketRecord) -> SqlDateTime {
         ticket.opened.plus(chrono::TimeDelta::minutes(15 * i64::from(self.priority)))
     }
 
-    /// When the ticket must be solved; a recount moves it by a quarter of an hour.
+    /// Returns the resolution target; each SLA recalculation moves it by 15 minutes.
     pub(crate) fn fix_by(&self, ticket: &TicketRecord) -> SqlDateTime {
         let hours = [4, 8, 24, 72][usize::from(self.priority - 1)];
         let recounted = chrono::TimeDelta::minutes(15 * i64::from(ticket.sla_recounts));
@@ -134,35 +134,13 @@ impl<'w> DerivedFields<'w> {
     }
 }
 
-/// The client alone, for filters that look at every ticket.
+/// Returns the client only, for filters that check every ticket.
 pub(crate) fn client_of<'w>(database: &'w HaloDatabase, rng: &mut SeededRng) -> &'w Client {
     let index = rng.index(50 * database.clients.len());
-    // Every client is as likely as the next, but for the unknown one, which gets a fiftieth of that.
+    // All clients are equally likely, except for the unknown one, which is less likely.
     database
         .clients
         .get(1 + index % (database.clients.len() - 1))
         .filter(|_| index > 20)
         .unwrap_or(&database.clients[0])
-}
-
-/// The texts of the catalogue, escaped once: a page copies some two thousand of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Phrases {
-    summaries: Vec<String>,
-    hostile_summaries: Vec<String>,
-    sentences: Vec<String>,
-}
-
-impl Phrases {
-    pub(crate) fn new() -> Phrases {
-        let escaped = |texts: &[&str]| texts.iter().map(|text| json::escaped(text)).collect();
-        // Each sentence brings what separates it from the next: mostly a blank, at times a line end.
-        let ends = [" ", " ", " ", "\\r\\n", " ", "\\r\\n\\r\\n"];
-        let sentences = fixtures::SENTENCES.iter().zip(ends.iter().cycle());
-        Phrases {
-            summaries: escaped(&fixtures::SUMMARIES),
-            hostile_summaries: escaped(&fixtures::HOSTILE_SUMMARIES),
-            sentences: sentences.map(|(text, end)| json::escaped(text) + end).collect(),
-        }
-    }
 }

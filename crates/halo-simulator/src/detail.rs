@@ -1,8 +1,9 @@
-//! `GET /api/tickets/{id}`: the bare ticket object with what the list leaves out (halo-api.md §3).
+//! `GET /api/tickets/{id}`: the bare ticket object with the properties that the list leaves out (halo-api.md §3).
 
 use serde_json::{Value, json};
 
 use crate::custom_fields;
+use crate::database::{HaloDatabase, TicketIndex};
 use crate::derived_fields::DerivedFields;
 use crate::error_response::error_response;
 use crate::fixtures::TICKET_TYPES;
@@ -12,9 +13,8 @@ use crate::list;
 use crate::message::ApiResponse;
 use crate::ticket::Lifecycle;
 use crate::timestamp::SqlDateTime;
-use crate::world::{HaloDatabase, TicketIndex};
 
-/// The answer for a ticket id.
+/// Responds to a request for one ticket.
 pub(crate) fn respond(database: &HaloDatabase, knobs: &Knobs, id: i64, now: SqlDateTime) -> ApiResponse {
     let unknown = || error_response(404, knobs.error_body, &format!("Ticket {id} could not be found."));
     let forbidden =
@@ -44,17 +44,17 @@ fn body(database: &HaloDatabase, knobs: &Knobs, index: TicketIndex, now: SqlDate
     body
 }
 
-/// Some forty of the ninety-four properties that only the detail has, among them every one the notes name.
+/// Returns about 40 of the 94 properties that only the detail has, including all that halo-api.md names.
 fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Value {
     let ticket = database.ticket(index);
     let derived = DerivedFields::for_ticket(database, ticket);
     let status = database.statuses.iter().find(|status| status.id == ticket.status);
-    let kind = TICKET_TYPES.iter().find(|kind| kind.id == ticket.ticket_type);
+    let ticket_type = TICKET_TYPES.iter().find(|it| it.id == ticket.ticket_type);
     let priority = ["Critical", "High", "Medium", "Low"][usize::from(derived.priority - 1)];
     let open_hours = ticket.closed.unwrap_or(now).millis_since(ticket.opened) / 3_600_000;
     let mut extras = json!({
         "status_name": status.map(|status| &status.name),
-        "tickettype_name": kind.map(|kind| kind.name),
+        "tickettype_name": ticket_type.map(|it| it.name),
         "workflow_name": "Standard workflow",
         "datecreated": text(ticket.opened),
         "startdate": "1900-01-01T00:00:00",
@@ -80,7 +80,7 @@ fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Valu
         "allowallstatuses": true,
         "address": { "line1": derived.site_name(), "line2": "", "postcode": "" },
         "user": derived.user.as_ref().map(|user| json!({
-            // Here, and only here, the site's id comes as a floating number (halo-api.md §5).
+            // Only here is the site id a floating-point number (halo-api.md §5).
             "id": user.id, "name": format!("{} {}", user.first, user.last), "site_id": site_id(&derived),
         })),
     });

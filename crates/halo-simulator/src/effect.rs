@@ -1,79 +1,79 @@
-//! What a fault does: to the world, instead of an answer, inside a list, or on the wire.
+//! Effects of faults: on the data, in place of a response, in a list, or during delivery.
 
 use crate::knob_values::RetryAfter;
 
-/// What a fault does.
+/// The effect of a fault.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Another status, with a body that suits it: JSON below 500, an HTML page from there on.
+    /// Responds with this status: a JSON body below 500, an HTML page otherwise.
     Status(u16),
-    /// A whole HTML page with that status.
+    /// Responds with an HTML page and this status.
     Html(u16),
-    /// A JSON error object with that status; 200 is the interesting one.
+    /// Responds with a JSON error object and this status, which may be 200.
     Error(u16),
-    /// A 429, and what it says about waiting.
+    /// Responds with 429 and a `Retry-After` of this many seconds.
     Throttle(RetryAfter, u32),
-    /// A redirect to another host.
+    /// Redirects to another host.
     Redirect(u16),
-    /// A 200 with an empty body.
+    /// Responds with 200 and an empty body.
     Blank,
-    /// Every token becomes worthless before the request is looked at.
+    /// Revokes all tokens before the request is handled.
     Expire,
-    /// The body ends after so many bytes, `None` for half of it.
+    /// Closes the connection after this many bytes of the body; `None` for half of it.
     Cut(Option<usize>),
-    /// The connection is reset without an answer.
+    /// Resets the connection without a response.
     Reset,
-    /// The body comes in small pieces over so many milliseconds.
+    /// Sends the body in small chunks over this many milliseconds.
     Slow(u32),
-    /// The answer is held back for so many milliseconds.
+    /// Delays the response by this many milliseconds.
     Delay(u32),
-    /// One byte in the middle of the body is no UTF-8.
+    /// Makes one byte in the middle of the body invalid UTF-8.
     Garble,
-    /// The list begins so many rows too early, so that rows come twice across pages.
+    /// Starts the page this many rows too early, so that rows are repeated across pages.
     Repeat(u32),
-    /// The list has no rows, while its count stays.
+    /// Sends no rows, but the correct count.
     Empty,
-    /// `record_count` is not the truth.
+    /// Sends a wrong `record_count`.
     Count(WrongCount),
-    /// `tickets` is not there.
+    /// Sends no `tickets`.
     Tickets(WrongTickets),
-    /// So many listed tickets are deleted just before the answer.
+    /// Deletes this many listed tickets before the response.
     Delete(u32),
-    /// So many listed tickets are edited just before the answer.
+    /// Edits this many listed tickets before the response.
     Edit(u32),
-    /// So many tickets are created just before the answer.
+    /// Creates this many tickets before the response.
     Create(u32),
-    /// So many per cent of the listed tickets leave the agent's permissions just before the answer.
+    /// Hides this percentage of the listed tickets from the agent before the response.
     Hide(u32),
-    /// The server's clock jumps by so many seconds, and stays there.
+    /// Shifts the server's clock by this many seconds, permanently.
     Skew(i64),
 }
 
 /// How `record_count` is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrongCount {
-    /// By so many.
+    /// The true count plus this number.
     OffBy(i64),
-    /// It is this number.
+    /// This number.
     Fixed(i64),
-    /// It is a text.
+    /// The true count as a string.
     Text,
-    /// It is null.
+    /// Null.
     Null,
-    /// It is not there.
+    /// Absent.
     Missing,
 }
 
 /// How `tickets` is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrongTickets {
-    /// The property is left out.
+    /// Absent.
     Missing,
-    /// It is null.
+    /// Null.
     Null,
 }
 
-/// How a fault spells an effect; the command line, its errors and the documentation read this table.
+/// The specification of an effect, for the parser, its errors and the documentation.
 pub(crate) struct EffectSpec {
     pub(crate) name: &'static str,
     pub(crate) value: &'static str,
@@ -83,35 +83,35 @@ pub(crate) struct EffectSpec {
 
 #[rustfmt::skip]
 pub(crate) const EFFECTS: &[EffectSpec] = &[
-    EffectSpec { name: "status", value: "400 to 599", description: "that status, with a JSON body below 500 and an HTML page from there on",
+    EffectSpec { name: "status", value: "400 to 599", description: "responds with that status: a JSON body below 500, an HTML page otherwise",
         parse: |value| status(value, 400..=599).map(Effect::Status) },
-    EffectSpec { name: "html", value: "200 to 599, or nothing for 200", description: "a whole HTML page with that status",
+    EffectSpec { name: "html", value: "200 to 599; 200 if omitted", description: "responds with an HTML page and that status",
         parse: |value| status(value.or(Some("200")), 200..=599).map(Effect::Html) },
-    EffectSpec { name: "error", value: "200 to 599, or nothing for 200", description: "a JSON error object with that status",
+    EffectSpec { name: "error", value: "200 to 599; 200 if omitted", description: "responds with a JSON error object and that status",
         parse: |value| status(value.or(Some("200")), 200..=599).map(Effect::Error) },
-    EffectSpec { name: "throttle", value: "nothing, seconds, or `date` and seconds (`date7`)", description: "429 without or with `Retry-After`, as seconds or as an HTTP date",
+    EffectSpec { name: "throttle", value: "none, seconds, or `date` and seconds (`date7`)", description: "responds with 429; `Retry-After` is absent, in seconds, or an HTTP date",
         parse: throttle },
-    EffectSpec { name: "redirect", value: "301, 302, 303, 307 or 308", description: "a redirect to another host",
+    EffectSpec { name: "redirect", value: "301, 302, 303, 307 or 308", description: "redirects to another host",
         parse: |value| status(value, 301..=308).filter(|code| ![304, 305, 306].contains(code)).map(Effect::Redirect) },
-    EffectSpec { name: "blank", value: "nothing", description: "200 with an empty body", parse: |value| without_value(value, Effect::Blank) },
-    EffectSpec { name: "expire", value: "nothing", description: "every token becomes worthless; this request is the first to see 401",
+    EffectSpec { name: "blank", value: "none", description: "responds with 200 and an empty body", parse: |value| without_value(value, Effect::Blank) },
+    EffectSpec { name: "expire", value: "none", description: "revokes all tokens; this request is the first to get 401",
         parse: |value| without_value(value, Effect::Expire) },
-    EffectSpec { name: "cut", value: "bytes, or nothing for half", description: "the connection ends after that much of the body",
+    EffectSpec { name: "cut", value: "bytes; half of the body if omitted", description: "closes the connection after that many bytes of the body",
         parse: cut },
-    EffectSpec { name: "reset", value: "nothing", description: "the connection is reset without an answer", parse: |value| without_value(value, Effect::Reset) },
-    EffectSpec { name: "slow", value: "milliseconds", description: "the body comes in small pieces over that time", parse: |value| number(value).map(Effect::Slow) },
-    EffectSpec { name: "delay", value: "milliseconds", description: "the answer is held back", parse: |value| number(value).map(Effect::Delay) },
-    EffectSpec { name: "garble", value: "nothing", description: "one byte of the body is no UTF-8", parse: |value| without_value(value, Effect::Garble) },
-    EffectSpec { name: "repeat", value: "rows", description: "the page begins that many rows too early", parse: |value| number(value).map(Effect::Repeat) },
-    EffectSpec { name: "empty", value: "nothing", description: "no rows, the count stays", parse: |value| without_value(value, Effect::Empty) },
-    EffectSpec { name: "count", value: "+N, -N, N, `text`, `null` or `missing`", description: "`record_count` lies", parse: wrong_count },
-    EffectSpec { name: "tickets", value: "`missing` or `null`", description: "no `tickets` in the envelope", parse: wrong_tickets },
-    EffectSpec { name: "delete", value: "tickets", description: "that many are deleted just before the answer", parse: |value| number(value).map(Effect::Delete) },
-    EffectSpec { name: "edit", value: "tickets", description: "that many are edited just before the answer", parse: |value| number(value).map(Effect::Edit) },
-    EffectSpec { name: "create", value: "tickets", description: "that many are created just before the answer", parse: |value| number(value).map(Effect::Create) },
-    EffectSpec { name: "hide", value: "per cent", description: "that share of the tickets leaves the agent's permissions",
+    EffectSpec { name: "reset", value: "none", description: "resets the connection without a response", parse: |value| without_value(value, Effect::Reset) },
+    EffectSpec { name: "slow", value: "milliseconds", description: "sends the body in small chunks over that time", parse: |value| number(value).map(Effect::Slow) },
+    EffectSpec { name: "delay", value: "milliseconds", description: "delays the response", parse: |value| number(value).map(Effect::Delay) },
+    EffectSpec { name: "garble", value: "none", description: "makes one byte of the body invalid UTF-8", parse: |value| without_value(value, Effect::Garble) },
+    EffectSpec { name: "repeat", value: "rows", description: "starts the page that many rows too early", parse: |value| number(value).map(Effect::Repeat) },
+    EffectSpec { name: "empty", value: "none", description: "sends no rows, but the correct count", parse: |value| without_value(value, Effect::Empty) },
+    EffectSpec { name: "count", value: "+N, -N, N, `text`, `null` or `missing`", description: "sends a wrong `record_count`", parse: wrong_count },
+    EffectSpec { name: "tickets", value: "`missing` or `null`", description: "sends no `tickets`", parse: wrong_tickets },
+    EffectSpec { name: "delete", value: "tickets", description: "deletes that many tickets before the response", parse: |value| number(value).map(Effect::Delete) },
+    EffectSpec { name: "edit", value: "tickets", description: "edits that many tickets before the response", parse: |value| number(value).map(Effect::Edit) },
+    EffectSpec { name: "create", value: "tickets", description: "creates that many tickets before the response", parse: |value| number(value).map(Effect::Create) },
+    EffectSpec { name: "hide", value: "percent", description: "hides that percentage of the tickets from the agent",
         parse: |value| number(value).filter(|percent| *percent <= 100).map(Effect::Hide) },
-    EffectSpec { name: "skew", value: "seconds, with sign", description: "the server's clock jumps and stays there", parse: |value| number(value).map(Effect::Skew) },
+    EffectSpec { name: "skew", value: "seconds; may be negative", description: "shifts the server's clock permanently", parse: |value| number(value).map(Effect::Skew) },
 ];
 
 fn number<N: std::str::FromStr>(value: Option<&str>) -> Option<N> {
@@ -160,7 +160,7 @@ fn wrong_tickets(value: Option<&str>) -> Option<Effect> {
     }
 }
 
-/// How a list answer is bent while it is written.
+/// How a list response is altered while it is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ListFault {
     pub(crate) rows_repeated: usize,
@@ -184,7 +184,7 @@ impl ListFault {
         fault
     }
 
-    /// Writes `"record_count":…,` as it is to be read.
+    /// Writes `"record_count":…,`, right or wrong.
     pub(crate) fn write_count(&self, true_count: usize, body: &mut Vec<u8>) {
         let true_count = i64::try_from(true_count).unwrap_or(i64::MAX);
         let value = match self.count {
@@ -198,7 +198,7 @@ impl ListFault {
         body.extend_from_slice(format!("\"record_count\":{value},").as_bytes());
     }
 
-    /// Writes `"tickets":`; false where no rows are to follow.
+    /// Writes `"tickets":`; returns false if no rows follow.
     pub(crate) fn write_tickets_key(&self, body: &mut Vec<u8>) -> bool {
         match self.tickets {
             None => body.extend_from_slice(b"\"tickets\":"),

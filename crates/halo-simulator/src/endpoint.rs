@@ -1,8 +1,8 @@
-//! The places of the API that the server knows, and how a path leads there.
+//! The API endpoints, and how a path is routed to them.
 
 use std::fmt;
 
-/// A place of the API.
+/// An API endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ApiEndpoint {
     /// `POST /auth/token`
@@ -19,12 +19,12 @@ pub enum ApiEndpoint {
     TicketType,
     /// `GET /api/fieldinfo`, with or without an id
     FieldInfo,
-    /// Anything else.
+    /// Any other path.
     Other,
 }
 
 impl ApiEndpoint {
-    /// All of them with their names, as a fault spells them.
+    /// All endpoints with the names used in fault specifications.
     pub const NAMES: [(ApiEndpoint, &'static str); 8] = [
         (ApiEndpoint::Token, "token"),
         (ApiEndpoint::AuthInfo, "authinfo"),
@@ -44,7 +44,7 @@ impl fmt::Display for ApiEndpoint {
     }
 }
 
-/// Where a path leads, and the id it ends with; names of paths are not case-sensitive (halo-api.md §2).
+/// Returns the endpoint of a path and the id at its end. Paths are not case-sensitive (halo-api.md §2).
 pub(crate) fn route(path: &str) -> (ApiEndpoint, Option<i64>) {
     let path = path.trim_matches('/').to_ascii_lowercase();
     match *path.split('/').collect::<Vec<_>>() {

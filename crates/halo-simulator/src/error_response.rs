@@ -1,15 +1,15 @@
-//! The bodies of answers that refuse.
+//! Bodies of error responses.
 //!
-//! They have no fixed form on the real server (halo-api.md §7); the knobs choose one.
+//! They have no fixed form on the real server (halo-api.md §7); knobs choose one.
 
 use serde_json::json;
 
 use crate::knob_values::ErrorBody;
 use crate::message::ApiResponse;
 
-/// A refusal with `message`, in the shape the knob asks for.
-pub(crate) fn error_response(status: u16, shape: ErrorBody, message: &str) -> ApiResponse {
-    let value = match shape {
+/// Builds an error response with `message` in the given form.
+pub(crate) fn error_response(status: u16, form: ErrorBody, message: &str) -> ApiResponse {
+    let value = match form {
         ErrorBody::Message => json!({ "Message": message }),
         ErrorBody::Error => json!({ "error": message }),
         ErrorBody::Nested => json!({ "error": { "error_description": message } }),
@@ -26,7 +26,7 @@ pub(crate) fn error_response(status: u16, shape: ErrorBody, message: &str) -> Ap
     ApiResponse::json(status, value.to_string())
 }
 
-/// An HTML page with `message` in it.
+/// Builds an HTML page that shows `message`.
 pub(crate) fn html_page(message: &str) -> String {
     format!(
         "<!DOCTYPE html>\r\n<html lang=\"en\">\r\n<head><meta charset=\"utf-8\"><title>{message}</title></head>\r\n\
@@ -34,13 +34,13 @@ pub(crate) fn html_page(message: &str) -> String {
     )
 }
 
-/// What the host serves outside `/api` and `/auth`: the web portal, with status 200. A client whose base address misses
-/// `/api` meets it at its first request (halo-api.md §7).
+/// Builds the web portal page that the host serves outside `/api` and `/auth`, with status 200. A client whose base
+/// address lacks `/api` gets it on its first request (halo-api.md §7).
 pub(crate) fn portal_page() -> ApiResponse {
     ApiResponse::html(200, html_page("Service Portal"))
 }
 
-/// The complete page that a wrong tenant gets; 250 kB were measured (halo-api.md §1.6).
+/// Builds the full page that is sent for a wrong tenant; 250 kB were measured (halo-api.md §1.6).
 pub(crate) fn wrong_tenant_page() -> ApiResponse {
     const SIZE: usize = 250_000;
     const FILLER: &str = "<script>/* the portal's own code, at length */</script>\r\n";

@@ -1,7 +1,7 @@
-//! Faults: what can go wrong with a request, and when it does.
+//! Faults: failures that are injected into requests.
 //!
-//! A fault is written `ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]`, see [`Fault::read`]. Counting begins when the fault is
-//! injected, so `list@1:…` means the next list request.
+//! A fault is specified as `ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]`, see [`ServerFault::parse`]. Requests are counted
+//! from the injection, so `list@1:…` means the next list request.
 
 use std::fmt;
 use std::fmt::Write;
@@ -10,35 +10,35 @@ use crate::effect::{EFFECTS, Effect};
 use crate::endpoint::ApiEndpoint;
 use crate::rng::SeededRng;
 
-/// Something that goes wrong.
+/// A failure to inject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerFault {
-    /// The place it happens at, `None` for all.
+    /// The endpoint; `None` for all.
     pub endpoint: Option<ApiEndpoint>,
-    /// Which requests there it hits.
+    /// Which requests to the endpoint are affected.
     pub trigger: Trigger,
-    /// How often it happens at most, `None` without end.
+    /// The maximum number of affected requests; `None` for no limit.
     pub times: Option<u32>,
-    /// What happens.
+    /// What happens to an affected request.
     pub effect: Effect,
 }
 
-/// Which requests a fault hits.
+/// Which requests a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// All of them.
+    /// All requests.
     Always,
-    /// Those with these numbers, counted from 1 and from the injection, both included.
+    /// Requests from the first number to the second, inclusive, counted from 1 since the injection.
     Requests(u32, u32),
-    /// Every so many-th.
+    /// Every n-th request.
     Every(u32),
-    /// Those that ask for this page.
+    /// Requests for this page.
     Page(u32),
-    /// Each with this probability in per cent, by the seed.
+    /// Each request with this probability in percent, drawn from the seed.
     Probability(u32),
 }
 
-/// Why a text is no fault; the message names the words that are known.
+/// An error in a fault specification; the message lists the known words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultSpecError(String);
 
@@ -51,29 +51,29 @@ impl fmt::Display for FaultSpecError {
 impl std::error::Error for FaultSpecError {}
 
 impl ServerFault {
-    /// A fault that hits every request to `endpoint`.
+    /// Creates a fault that affects every request to `endpoint`.
     #[must_use]
     pub fn at(endpoint: ApiEndpoint, effect: Effect) -> ServerFault {
         ServerFault { endpoint: Some(endpoint), trigger: Trigger::Always, times: None, effect }
     }
 
-    /// The same fault, hitting only those requests.
+    /// Limits the fault to some requests.
     #[must_use]
     pub fn when(self, trigger: Trigger) -> ServerFault {
         ServerFault { trigger, ..self }
     }
 
-    /// The same fault, happening at most so often.
+    /// Limits the number of affected requests.
     #[must_use]
     pub fn at_most(self, times: u32) -> ServerFault {
         ServerFault { times: Some(times), ..self }
     }
 
-    /// Reads `ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]`, for example `list@3:status=503`, `list@page2x1:cut`,
+    /// Parses `ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]`, for example `list@3:status=503`, `list@page2x1:cut`,
     /// `any@chance5:reset`, `token@..2:status=500`.
     ///
     /// # Errors
-    /// When a word is not known; the message names those that are.
+    /// If a word or value is unknown; the message lists the known ones.
     pub fn parse(text: &str) -> Result<ServerFault, FaultSpecError> {
         let (target, effect) = text.split_once(':').ok_or_else(|| {
             FaultSpecError(format!("`{text}` is not of the form ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]"))
@@ -84,7 +84,7 @@ impl ServerFault {
         Ok(ServerFault { endpoint: parse_endpoint(endpoint)?, trigger, times, effect: parse_effect(effect)? })
     }
 
-    /// The table of effects as Markdown; `docs/simulator.md` holds it, a test keeps the two equal.
+    /// Returns the table of effects as Markdown; a test compares it with `docs/simulator.md`.
     #[must_use]
     pub fn markdown() -> String {
         let mut text = String::from("| effect | value | what happens |\n|---|---|---|\n");
@@ -103,14 +103,14 @@ fn parse_endpoint(text: &str) -> Result<Option<ApiEndpoint>, FaultSpecError> {
     let known = ApiEndpoint::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
     known.map(|(endpoint, _)| Some(*endpoint)).ok_or_else(|| {
         let names: Vec<_> = ApiEndpoint::NAMES.iter().map(|(_, name)| *name).collect();
-        FaultSpecError(format!("no endpoint is called `{text}`; there are any, {}", names.join(", ")))
+        FaultSpecError(format!("unknown endpoint `{text}`; known endpoints: any, {}", names.join(", ")))
     })
 }
 
 fn parse_trigger(text: &str) -> Result<(Trigger, Option<u32>), FaultSpecError> {
     let invalid = || {
         FaultSpecError(format!(
-            "`{text}` is no moment; write N, N..M, N.., ..M, everyN, pageN or chanceN, and xN for at most N times"
+            "invalid condition `{text}`; use N, N..M, N.., ..M, everyN, pageN or chanceN, and xN for at most N times"
         ))
     };
     let number = |digits: &str| digits.parse::<u32>().ok().filter(|&number| number > 0).ok_or_else(invalid);
@@ -138,13 +138,13 @@ fn parse_trigger(text: &str) -> Result<(Trigger, Option<u32>), FaultSpecError> {
 
 fn parse_effect(text: &str) -> Result<Effect, FaultSpecError> {
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-    let spec = EFFECTS.iter().find(|word| word.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+    let spec = EFFECTS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         let names: Vec<_> = EFFECTS.iter().map(|spec| spec.name).collect();
-        FaultSpecError(format!("no effect is called `{name}`; there are {}", names.join(", ")))
+        FaultSpecError(format!("unknown effect `{name}`; known effects: {}", names.join(", ")))
     })?;
     (spec.parse)(value).ok_or_else(|| {
         FaultSpecError(format!(
-            "`{}` is not a value of {}; it takes {}",
+            "invalid value `{}` for effect `{}`; allowed: {}",
             value.unwrap_or(""),
             spec.name,
             spec.value
@@ -152,7 +152,7 @@ fn parse_effect(text: &str) -> Result<Effect, FaultSpecError> {
     })
 }
 
-/// The faults that are waiting, each with what it has seen so far.
+/// The injected faults with their counters.
 #[derive(Debug)]
 pub(crate) struct FaultInjector {
     active: Vec<ActiveFault>,
@@ -183,7 +183,7 @@ impl FaultInjector {
         self.active.clear();
     }
 
-    /// What hits this request.
+    /// Counts a request and returns the effects of the faults that affect it.
     pub(crate) fn matching(&mut self, endpoint: ApiEndpoint, page: Option<u32>) -> Vec<Effect> {
         let mut effects = Vec::new();
         for active in &mut self.active {
@@ -192,14 +192,14 @@ impl FaultInjector {
                 continue;
             }
             *requests_seen = requests_seen.saturating_add(1);
-            let hits = match fault.trigger {
+            let affected = match fault.trigger {
                 Trigger::Always => true,
                 Trigger::Requests(from, to) => (from..=to).contains(requests_seen),
                 Trigger::Every(step) => *requests_seen % step == 0,
                 Trigger::Page(wanted) => page == Some(wanted),
                 Trigger::Probability(percent) => self.chance.per_mille(u64::from(percent) * 10),
             };
-            if hits && fault.times.is_none_or(|times| *times_applied < times) {
+            if affected && fault.times.is_none_or(|times| *times_applied < times) {
                 *times_applied = times_applied.saturating_add(1);
                 effects.push(fault.effect.clone());
             }

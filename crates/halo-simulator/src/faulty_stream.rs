@@ -1,4 +1,4 @@
-//! How an answer goes over a connection: whole, in drops, cut off, or as a reset.
+//! Delivery of a response over a connection: complete, slow, truncated, or as a reset.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,21 +16,21 @@ use tokio::time::{Sleep, sleep};
 
 use crate::message::{ApiResponse, Delivery};
 
-/// The greatest request body that is read; a token form is a few hundred bytes, a raw row for `/_sim` may be large.
+/// Maximum size of a request body: a token form has a few hundred bytes, a raw row for `/_sim` may be large.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How long a cut body waits before the connection ends, so that what came before the cut is really sent.
+/// Delay between a truncated body and the end of the connection, so that the part before the cut is really sent.
 const CUT_DELAY: Duration = Duration::from_millis(10);
-/// Into how many pieces a slow body is cut.
+/// Number of chunks of a slow body.
 const SLOW_CHUNKS: usize = 50;
 
-/// A connection that can be torn by whoever holds its [`Cord`].
+/// A connection that its [`ResetHandle`] can reset.
 #[derive(Debug)]
 pub(crate) struct FaultyStream {
     stream: TcpStream,
     reset_handle: ResetHandle,
 }
 
-/// Tears a connection: the next write resets it.
+/// Resets a connection at its next write.
 #[derive(Clone, Debug)]
 pub(crate) struct ResetHandle(Arc<AtomicBool>);
 
@@ -51,7 +51,7 @@ impl FaultyStream {
 
     fn reset_error(&self) -> Option<io::Error> {
         self.reset_handle.0.load(Ordering::Acquire).then(|| {
-            // Without lingering, the close that follows is a reset and not a polite end.
+            // Without lingering, closing the socket sends a reset.
             let _ = self.stream.set_zero_linger();
             io::Error::from(io::ErrorKind::ConnectionReset)
         })
@@ -100,10 +100,10 @@ impl AsyncWrite for FaultyStream {
     }
 }
 
-/// The body of an answer on its way.
+/// A response body in transit.
 pub(crate) struct FaultyBody {
     remaining: Bytes,
-    /// What the client was promised and will not get.
+    /// Bytes of the announced length that are not sent.
     withheld: u64,
     chunk_size: usize,
     pause: Option<(Duration, Pin<Box<Sleep>>)>,
@@ -123,7 +123,7 @@ impl Body for FaultyBody {
             }
             let (_, pause) = self.pause.get_or_insert_with(|| (CUT_DELAY, Box::pin(sleep(CUT_DELAY))));
             ready!(pause.as_mut().poll(cx));
-            // An error here makes hyper close the connection in the middle of the promised length.
+            // An error makes hyper close the connection before the announced length is reached.
             return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::UnexpectedEof))));
         }
         if let Some((interval, pause)) = &mut self.pause {
@@ -147,7 +147,7 @@ impl Body for FaultyBody {
     }
 }
 
-/// The HTTP response that carries `answer`.
+/// Converts to an HTTP response.
 pub(crate) fn http_response(api_response: ApiResponse) -> Response<FaultyBody> {
     let length = api_response.body.len();
     let mut remaining = Bytes::from(api_response.body);
@@ -184,7 +184,7 @@ pub(crate) fn http_response(api_response: ApiResponse) -> Response<FaultyBody> {
     response
 }
 
-/// The body of a request, as far as it arrives and is not larger than anybody needs.
+/// Reads a request body, up to [`REQUEST_BYTES_MAX`] or the first error.
 pub(crate) async fn read_body(mut incoming: Incoming) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {

@@ -1,18 +1,18 @@
-//! Who and what a service desk knows: the invented statuses, ticket types, clients, people and texts.
+//! Invented data of a service desk: statuses, ticket types, clients, people and texts.
 //!
-//! Everything is made up; addresses are under `example.com` and `example.org`. Ids follow the usual defaults where the
-//! notes know one (1 New, 2 In Progress, 9 Closed, 28 On Hold: halo-api.md §4.1).
+//! Addresses are under `example.com` and `example.org`. Ids are Halo's usual defaults where known (1 New, 2 In Progress,
+//! 9 Closed, 28 On Hold: halo-api.md §4.1).
 
 use crate::json;
 
-/// A ticket status. There is no open/closed flag in the API; `closed` is what the server itself knows.
+/// A ticket status. The API has no open/closed flag; `closed` is internal to the server.
 #[derive(Clone, Debug)]
 pub(crate) struct TicketStatus {
     pub(crate) id: i32,
     pub(crate) name: String,
     pub(crate) color: &'static str,
     pub(crate) closed: bool,
-    /// How many of 1,000 open (or closed) tickets of a fresh world have it.
+    /// Number of tickets in 1,000 initial open (or closed) tickets with this status.
     pub(crate) weight: u64,
 }
 
@@ -44,15 +44,15 @@ pub(crate) fn statuses() -> Vec<TicketStatus> {
     .collect()
 }
 
-/// A ticket type, what Halo calls a request type.
+/// A ticket type, called request type in the API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TicketType {
     pub(crate) id: i32,
-    /// Two names carry stray spaces, as those of real servers do (halo-api.md §4.2).
+    /// Two names have leading or trailing spaces, as on real servers (halo-api.md §4.2).
     pub(crate) name: &'static str,
     /// 1 Incident, 2 Change, 3 Service Request, 4 Problem, 21 Advice.
     pub(crate) itil: i32,
-    /// An inactive type is left out of the list unless `showinactive` is asked for; old tickets still carry it.
+    /// An inactive type is listed only with `showinactive`; old tickets still have it.
     pub(crate) active: bool,
     pub(crate) weight: u64,
 }
@@ -89,11 +89,11 @@ pub(crate) const TEAMS: [Team; 6] = [
 pub(crate) const UNASSIGNED: i32 = 1;
 pub(crate) const AGENTS: [i32; 12] = [3, 4, 5, 7, 8, 9, 11, 12, 14, 17, 18, 23];
 
-/// A client; `id` 1 is "unknown", whose tickets have no user.
+/// A client; `id` 1 is "Unknown", whose tickets have no user.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) id: i32,
-    /// As it stands between the quotes of a JSON string, since every row repeats it twice.
+    /// The name, escaped as the inside of a JSON string, because every row contains it twice.
     pub(crate) name_json: String,
     pub(crate) domain: &'static str,
     pub(crate) sites: &'static [&'static str],
@@ -237,7 +237,7 @@ pub(crate) const SUMMARIES: [&str; 48] = [
     "Recurring: check UPS batteries",
 ];
 
-/// Texts that break what handles text carelessly: quotes, line ends, emoji, right-to-left, formulas, markup.
+/// Texts that break careless text handling: quotes, line breaks, emoji, right-to-left text, formulas, markup.
 pub(crate) const HOSTILE_SUMMARIES: [&str; 12] = [
     "=HYPERLINK(\"http://phish.example.org\",\"Invoice\")",
     "+44 20 7946 0000 does not ring",

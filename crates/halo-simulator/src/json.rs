@@ -1,6 +1,6 @@
-//! The few JSON values that a row is made of, appended to a buffer.
+//! Writers for the JSON values of a row, which append to a buffer.
 //!
-//! A page is some 10,000 values; a tree of `serde_json` values for each would cost more than everything else together.
+//! A page holds about 10,000 values; building a `serde_json` tree of them would cost more than everything else combined.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ const DIGIT_PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
 6061626364656667686970717273747576777879\
 8081828384858687888990919293949596979899";
 
-/// The two digits of a number below 100.
+/// Returns the two digits of a number below 100.
 pub(crate) fn digit_pair(number: u64) -> [u8; 2] {
     let start = usize::try_from(number % 100).unwrap_or(0) * 2;
     [DIGIT_PAIRS[start], DIGIT_PAIRS[start + 1]]
@@ -35,7 +35,7 @@ pub(crate) fn integer(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(&text[start..]);
 }
 
-/// A floating number with its point: `27.0`, `-0.0`, `0.7500000000000001` (halo-api.md §5).
+/// Writes a floating-point number with its decimal point: `27.0`, `-0.0`, `0.7500000000000001` (halo-api.md §5).
 pub(crate) fn real(out: &mut Vec<u8>, value: f64) {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{value:?}");
@@ -45,13 +45,13 @@ pub(crate) fn boolean(out: &mut Vec<u8>, value: bool) {
     out.extend_from_slice(if value { b"true" } else { b"false" });
 }
 
-/// A text as it stands between the quotes of a JSON string; for pieces that are prepared once and copied often.
+/// Escapes a text as the inside of a JSON string, for text that is prepared once and copied often.
 pub(crate) fn escaped(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// Sixteen bytes of chance as a GUID.
+/// Writes 16 random bytes as a quoted GUID.
 pub(crate) fn guid(out: &mut Vec<u8>, high: u64, low: u64) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');

@@ -1,8 +1,8 @@
-//! What a knob can hold: a number of a range, or one of a few words.
+//! Types of knob values: numbers in a range, or one of a few words.
 
 use std::ops::{Bound, RangeBounds};
 
-/// What a knob can hold: a word of a list or a number of a range.
+/// A type of knob value: a word from a list or a number in a range.
 pub(crate) trait KnobValue: Sized {
     fn parse(text: &str, range: (Bound<&i64>, Bound<&i64>)) -> Option<Self>;
     fn to_text(&self) -> String;
@@ -10,8 +10,8 @@ pub(crate) trait KnobValue: Sized {
 }
 
 macro_rules! number_knob {
-    ($($kind:ty),+) => { $(
-        impl KnobValue for $kind {
+    ($($number:ty),+) => { $(
+        impl KnobValue for $number {
             fn parse(text: &str, range: (Bound<&i64>, Bound<&i64>)) -> Option<Self> {
                 let number: i64 = text.parse().ok()?;
                 range.contains(&number).then(|| Self::try_from(number).ok()).flatten()
@@ -21,7 +21,7 @@ macro_rules! number_knob {
             }
             fn allowed(range: (Bound<&i64>, Bound<&i64>)) -> String {
                 match range {
-                    (Bound::Included(least), Bound::Included(most)) => format!("{least} to {most}"),
+                    (Bound::Included(min), Bound::Included(max)) => format!("{min} to {max}"),
                     _ => "a whole number".to_owned(),
                 }
             }
@@ -31,7 +31,7 @@ macro_rules! number_knob {
 
 number_knob!(u32, i32);
 
-/// A knob that takes words: each variant with its spelling and its meaning.
+/// Defines enums of words: each variant with its spelling and meaning.
 macro_rules! words {
     ($($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $word:literal,)+ })+) => { $(
         $(#[$about])*
@@ -54,89 +54,89 @@ macro_rules! words {
     )+ };
 }
 
-/// Both ends of a range, as [`Turn`] wants them.
+/// Returns both ends of a range, as [`KnobValue`] takes them.
 pub(crate) fn bounds(range: &impl RangeBounds<i64>) -> (Bound<&i64>, Bound<&i64>) {
     (range.start_bound(), range.end_bound())
 }
 
 words! {
-    /// Something that is either so or not.
+    /// On or off.
     Switch {
-        /// It is so.
+        /// Yes.
         On = "on",
-        /// It is not.
+        /// No.
         Off = "off",
     }
-    /// How a date filter takes its own bound.
+    /// Whether a date filter includes its bound.
     DateFilterMode {
-        /// Rows of exactly that moment come back.
+        /// Rows with exactly that timestamp are included.
         Inclusive = "inclusive",
-        /// They do not.
+        /// Rows with exactly that timestamp are excluded.
         Exclusive = "exclusive",
-        /// The filter is not known: every row comes back.
+        /// The filter is not supported: all rows are returned.
         Ignored = "ignored",
     }
-    /// How finely a date filter compares.
+    /// The precision of date filters.
     DatePrecision {
-        /// By the stored 1/300 s.
+        /// The stored 1/300 s.
         Exact = "exact",
-        /// By whole seconds, cut off on both sides.
+        /// Whole seconds, both sides truncated.
         Second = "second",
     }
-    /// The order of a list that was asked for without `order`.
+    /// The order of a list requested without `order`.
     DefaultOrder {
-        /// By id, the greatest first.
+        /// By id, descending.
         Newest = "newest",
-        /// By the share of the SLA time that is used, which moves by the minute.
+        /// By the used share of the SLA time, which changes every minute.
         Sla = "sla",
     }
-    /// Whether a parameter has an effect.
+    /// Whether the server supports a parameter.
     ParameterSupport {
-        /// It has.
-        Honored = "honoured",
-        /// It is skipped without a word.
+        /// It has an effect.
+        Honored = "honored",
+        /// It is ignored without an error.
         Ignored = "ignored",
     }
-    /// Which tickets the plain list holds.
+    /// Which tickets the plain list contains.
     PlainList {
-        /// Open and closed ones.
+        /// Open and closed tickets.
         All = "all",
-        /// Open ones, and closed ones of the 30 days before the world was made.
+        /// Open tickets, and tickets closed in the 30 days before the start.
         OpenAndRecent = "open_and_recent",
     }
-    /// How a list answers a page beyond the last one.
+    /// The response to a page past the last.
     PagePastEnd {
-        /// With no rows.
+        /// No rows.
         Empty = "empty",
-        /// With the last page once more.
+        /// The last page again.
         Last = "last",
     }
     /// When deleted tickets are listed.
     DeletedInList {
         /// Never.
         Never = "never",
-        /// With `deleted=true`, and then only they.
+        /// With `deleted=true`, without other tickets.
         Only = "only",
-        /// With `deleted=true`, among the others.
+        /// With `deleted=true`, together with other tickets.
         Also = "also",
     }
-    /// How a single ticket answers that was deleted.
+    /// The status of a request for a deleted ticket.
     DeletedGet {
         /// 404.
         NotFound = "404",
         /// 403.
         Forbidden = "403",
-        /// 200 with `deleted` set.
+        /// 200 with `"deleted": true`.
         Found = "200",
     }
-    /// How a single ticket answers that the agent may not see.
+    /// The status of a request for a ticket that the agent may not see.
     HiddenGet {
-        /// 404, as if there were none.
+        /// 404, as if the ticket did not exist.
         NotFound = "404",
         /// 403.
         Forbidden = "403",
     }
-    /// The body of a refusal.
+    /// The form of an error body.
     ErrorBody {
         /// `{"Message":"…"}`
         Message = "message",
@@ -159,36 +159,36 @@ words! {
         /// A whole HTML page.
         Html = "html",
     }
-    /// What a 429 says about waiting.
+    /// The `Retry-After` header of a 429 response.
     RetryAfter {
-        /// Nothing.
+        /// None.
         Off = "off",
         /// A number of seconds.
         Seconds = "seconds",
         /// An HTTP date.
         Date = "date",
     }
-    /// How the token endpoint treats a tenant.
+    /// How the token endpoint handles the tenant.
     TenantPolicy {
-        /// It may be left out; a wrong one is refused.
+        /// It may be omitted; a wrong one is refused.
         Accepted = "accepted",
-        /// It must be sent and be right.
+        /// It must be sent and correct.
         Required = "required",
-        /// It is not looked at.
+        /// It is not checked.
         Ignored = "ignored",
     }
-    /// How `expires_in` is written.
+    /// The format of `expires_in`.
     ExpiresIn {
         /// A number.
         Number = "number",
-        /// The number as text.
+        /// The number as a string.
         Text = "text",
-        /// Not at all.
+        /// Absent.
         Missing = "missing",
-        /// Zero, although the token lives.
+        /// Zero, although the token is valid for longer.
         Zero = "zero",
     }
-    /// What the application may do at the token endpoint.
+    /// How the API application is set up.
     Application {
         /// "Client ID and Secret (Services)", logging in as an agent.
         Service = "service",
@@ -197,37 +197,37 @@ words! {
         /// Not logging in as an agent: a token, but 403 on tickets.
         User = "user",
     }
-    /// How much a paged answer carries around its rows.
+    /// The envelope of a paged response.
     ListEnvelope {
-        /// `page_no` and `page_size`.
+        /// Includes `page_no` and `page_size`.
         Echo = "echo",
-        /// Only what an unpaged answer carries.
+        /// The same as for an unpaged response.
         Bare = "bare",
-        /// The column profile too, as if `includecolumns=true` were sent.
+        /// Includes the column profile, as with `includecolumns=true`.
         Full = "full",
     }
-    /// What a list row carries of custom fields that hold nothing.
+    /// How a list row represents empty custom fields.
     UnfilledFields {
-        /// Each, with an empty value.
+        /// Each with an empty value.
         Named = "named",
-        /// No `customfields` at all where none holds anything.
+        /// No `customfields` if all of them are empty.
         LeftOut = "left_out",
     }
-    /// What a list row carries as the value of a custom field.
+    /// Which value of a custom field a list row contains.
     ListedFields {
-        /// The value.
+        /// The stored value.
         Value = "value",
-        /// What is displayed.
+        /// The display text.
         Display = "display",
     }
-    /// The age of the row shape.
+    /// The version of the row format.
     RowShape {
         /// As recorded in 2025.
         Recent = "2025",
         /// Without `team_id` and `_open_search_score`.
         Older = "2024",
     }
-    /// How an unset clock time is written.
+    /// The value of an unset time of day.
     ClockZero {
         /// `00:00:00`
         Midnight = "00:00:00",
@@ -237,7 +237,7 @@ words! {
 }
 
 impl Switch {
-    /// Whether it is [`Switch::On`].
+    /// Returns whether it is [`Switch::On`].
     #[must_use]
     pub fn is_on(self) -> bool {
         self == Switch::On
@@ -245,7 +245,7 @@ impl Switch {
 }
 
 impl ParameterSupport {
-    /// Whether it is [`Honoured::Honoured`].
+    /// Returns whether it is [`ParameterSupport::Honored`].
     #[must_use]
     pub fn is_honored(self) -> bool {
         self == ParameterSupport::Honored

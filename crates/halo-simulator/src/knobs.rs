@@ -1,9 +1,9 @@
-//! The knobs: what nobody has established about the real server, and what a test wants to turn.
+//! Knobs: settings for server behavior that is not established, and for the needs of tests.
 //!
-//! One table, `knobs!` below, makes the [`Knobs`] structure, its defaults, the parser of `name=value` and the table in
-//! `docs/simulator.md`. Each row says what is known of the truth and how well: **H** seen in a real answer or in Halo's
-//! own specification, **M** one good source, **L** a guess or conflicting sources, **–** no fact about Halo at all (the
-//! size of the world, the comfort of a test).
+//! One table, `knobs!` below, generates the [`Knobs`] struct, its defaults, the parser of `name=value` and the table in
+//! `docs/simulator.md`. Each row says what is known about the real server and how reliably: **H** seen in a real
+//! response or in Halo's own specification, **M** one good source, **L** a guess or conflicting sources, **–** not a fact
+//! about Halo (size of the data, convenience of tests).
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ use crate::knob_values::{
     PlainList, RetryAfter, RowShape, Switch, TenantPolicy, UnfilledFields, bounds,
 };
 
-/// One row of the table, as documentation and the command line see it.
+/// The description of one knob, for the documentation and the command line.
 #[derive(Clone, Copy)]
 pub struct Knob {
     /// The name, as in `name=value`.
     pub name: &'static str,
-    /// What the knob decides.
+    /// What the knob controls.
     pub description: &'static str,
-    /// What is known of the real server.
+    /// What is known about the real server.
     pub evidence: &'static str,
-    /// `H`, `M`, `L` or `–`.
+    /// How reliably it is known: `H`, `M`, `L` or `–`.
     pub confidence: &'static str,
     allowed: fn() -> String,
     get: fn(&Knobs) -> String,
@@ -30,33 +30,33 @@ pub struct Knob {
 }
 
 impl Knob {
-    /// The values it takes, for a person: `on, off` or `1 to 1000`.
+    /// Returns the allowed values as text: `on, off` or `1 to 1000`.
     #[must_use]
     pub fn allowed(&self) -> String {
         (self.allowed)()
     }
 
-    /// Its value in `knobs`, spelled as it is set.
+    /// Returns its value in `knobs`, spelled as for [`Knobs::set`].
     #[must_use]
     pub fn value(&self, knobs: &Knobs) -> String {
         (self.get)(knobs)
     }
 }
 
-/// Why a `name=value` was not taken.
+/// An error in a `name=value` pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KnobError {
-    /// There is no `=` in it.
+    /// The text has no `=`.
     NotAPair(String),
     /// No knob has that name.
     UnknownName(String),
-    /// The knob does not take that value.
+    /// The value is not allowed.
     BadValue {
-        /// The knob.
+        /// The name of the knob.
         name: &'static str,
-        /// What was given.
+        /// The invalid value.
         value: String,
-        /// What would have been taken.
+        /// The allowed values.
         allowed: String,
     },
 }
@@ -67,10 +67,10 @@ impl fmt::Display for KnobError {
             KnobError::NotAPair(text) => write!(f, "`{text}` is not of the form name=value"),
             KnobError::UnknownName(name) => {
                 let names: Vec<_> = TABLE.iter().map(|knob| knob.name).collect();
-                write!(f, "no knob is called `{name}`; there are {}", names.join(", "))
+                write!(f, "unknown knob `{name}`; known knobs: {}", names.join(", "))
             }
             KnobError::BadValue { name, value, allowed } => {
-                write!(f, "`{value}` is not a value of {name}; it takes {allowed}")
+                write!(f, "invalid value `{value}` for knob `{name}`; allowed: {allowed}")
             }
         }
     }
@@ -79,10 +79,10 @@ impl fmt::Display for KnobError {
 impl std::error::Error for KnobError {}
 
 impl Knobs {
-    /// Turns one knob, given as `name=value`. Names and words are not case-sensitive.
+    /// Sets one knob, given as `name=value`. Names and words are not case-sensitive.
     ///
     /// # Errors
-    /// When there is no such knob or it does not take that value; the message names what would have been taken.
+    /// If the knob does not exist or the value is not allowed; the message lists what is.
     pub fn set(&mut self, pair: &str) -> Result<(), KnobError> {
         let (name, value) = pair.split_once('=').ok_or_else(|| KnobError::NotAPair(pair.to_owned()))?;
         let (name, value) = (name.trim(), value.trim());
@@ -96,18 +96,19 @@ impl Knobs {
         Err(KnobError::BadValue { name: knob.name, value: value.to_owned(), allowed: knob.allowed() })
     }
 
-    /// All rows of the table, in its order.
+    /// Returns all knobs in the order of the table.
     #[must_use]
     pub fn table() -> &'static [Knob] {
         TABLE
     }
 
-    /// The table as Markdown; `docs/simulator.md` holds it, a test keeps the two equal.
+    /// Returns the table as Markdown; a test compares it with `docs/simulator.md`.
     #[must_use]
     pub fn markdown() -> String {
         let defaults = Knobs::default();
-        let mut text =
-            String::from("| knob | values | default | decides | known | |\n|---|---|---|---|---|---|\n");
+        let mut text = String::from(
+            "| knob | values | default | meaning | what is known | |\n|---|---|---|---|---|---|\n",
+        );
         for knob in TABLE {
             let row = [
                 &format!("`{}`", knob.name),
@@ -125,13 +126,13 @@ impl Knobs {
     }
 }
 
-/// `name: Kind, range, default, what it decides, what is known, confidence;`
+/// Each row: `name: Type, range, default, description, evidence, confidence;`
 macro_rules! knobs {
-    ($($name:ident: $kind:ty, $range:expr, $default:expr, $decides:literal, $known:literal, $confidence:literal;)+) => {
-        /// Every knob with its present value.
+    ($($name:ident: $type:ty, $range:expr, $default:expr, $description:literal, $evidence:literal, $confidence:literal;)+) => {
+        /// The values of all knobs.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Knobs {
-            $(#[doc = concat!($decides, ".")] pub $name: $kind,)+
+            $(#[doc = concat!($description, ".")] pub $name: $type,)+
         }
 
         impl Default for Knobs {
@@ -143,12 +144,12 @@ macro_rules! knobs {
         const TABLE: &[Knob] = &[$(
             Knob {
                 name: stringify!($name),
-                description: $decides,
-                evidence: $known,
+                description: $description,
+                evidence: $evidence,
                 confidence: $confidence,
-                allowed: || <$kind as KnobValue>::allowed(bounds(&$range)),
+                allowed: || <$type as KnobValue>::allowed(bounds(&$range)),
                 get: |knobs| knobs.$name.to_text(),
-                set: |knobs, text| match <$kind as KnobValue>::parse(text, bounds(&$range)) {
+                set: |knobs, text| match <$type as KnobValue>::parse(text, bounds(&$range)) {
                     Some(value) => {
                         knobs.$name = value;
                         true
@@ -163,71 +164,71 @@ macro_rules! knobs {
 #[rustfmt::skip]
 knobs! {
     // Paging
-    page_cap: u32, 1..=1000, 100, "Greatest page size that is honoured", "documented maximum 100; a larger value is cut without a word", "H";
-    default_rows: u32, 1..=1000, 50, "Rows of an answer without paging", "50 for an API agent", "H";
-    count_cap: u32, 1..=100_000, 1000, "Greatest `count` without paging", "1000", "M";
-    page_past_end: PagePastEnd, .., PagePastEnd::Empty, "A page beyond the last", "every client assumes empty; no recording", "L";
-    envelope: ListEnvelope, .., ListEnvelope::Echo, "What surrounds the rows of a paged answer", "the paging echo was recorded; the column profile came with `includecolumns`", "M";
+    page_cap: u32, 1..=1000, 100, "Maximum page size", "documented maximum 100; larger values are reduced without an error", "H";
+    default_rows: u32, 1..=1000, 50, "Rows of a response without paging", "50 for an API agent", "H";
+    count_cap: u32, 1..=100_000, 1000, "Maximum `count` without paging", "1000", "M";
+    page_past_end: PagePastEnd, .., PagePastEnd::Empty, "Response to a page past the last", "all clients assume empty; not recorded", "L";
+    envelope: ListEnvelope, .., ListEnvelope::Echo, "Envelope of a paged response", "echoed paging was recorded; the column profile came with `includecolumns`", "M";
 
     // Order
-    default_order: DefaultOrder, .., DefaultOrder::Newest, "The order when none is asked for", "comes from a column profile; newest first and SLA order were both seen", "M";
+    default_order: DefaultOrder, .., DefaultOrder::Newest, "Order when none is requested", "comes from a column profile; newest first and SLA order were both seen", "M";
     order_by_id: ParameterSupport, .., ParameterSupport::Honored, "Whether `order=id` works", "sent by working clients", "H";
-    order_by_last_update: ParameterSupport, .., ParameterSupport::Ignored, "Whether `order=last_update` works", "shown by nobody", "L";
+    order_by_last_update: ParameterSupport, .., ParameterSupport::Ignored, "Whether `order=last_update` works", "no evidence", "L";
 
     // Filters
-    date_filter: DateFilterMode, .., DateFilterMode::Inclusive, "How `lastupdatefromdate`/`todate` take their own bound", "that they filter is certain, the bound is not", "L";
-    date_precision: DatePrecision, .., DatePrecision::Exact, "How finely date filters compare", "not established", "L";
-    date_filter_shift: i32, -840..=840, 0, "Minutes added to a date filter's value (a server that reads it as local time)", "UTC is assumed", "L";
+    date_filter: DateFilterMode, .., DateFilterMode::Inclusive, "Whether `lastupdatefromdate` and `lastupdatetodate` include their bound", "filtering is certain, the bound is not", "L";
+    date_precision: DatePrecision, .., DatePrecision::Exact, "Precision of date filters", "not established", "L";
+    date_filter_shift: i32, -840..=840, 0, "Minutes added to the value of a date filter (for a server that interprets it as local time)", "UTC is assumed", "L";
     type_filter: ParameterSupport, .., ParameterSupport::Honored, "Whether `requesttype_id` and `requesttype` filter", "documented", "H";
-    plain_list: PlainList, .., PlainList::All, "Which tickets the plain list holds", "sources disagree", "L";
-    include_custom_fields: ParameterSupport, .., ParameterSupport::Honored, "Whether the list knows `include_custom_fields`", "newer servers do", "M";
+    plain_list: PlainList, .., PlainList::All, "Which tickets the plain list contains", "sources disagree", "L";
+    include_custom_fields: ParameterSupport, .., ParameterSupport::Honored, "Whether the list supports `include_custom_fields`", "newer servers do", "M";
 
     // Custom fields
-    field_info: Switch, .., Switch::On, "Whether /api/FieldInfo is there (else 404)", "in the specification", "M";
-    unfilled_fields: UnfilledFields, .., UnfilledFields::Named, "What a list row carries of custom fields that hold nothing", "nulls are left out elsewhere", "L";
-    listed_fields: ListedFields, .., ListedFields::Value, "What a list row carries as the value of a custom field", "`cf_display_values_only` asks for the other", "L";
-    detail_cache_s: u32, 0..=86_400, 0, "Seconds for which a single ticket is answered as it was asked for before", "the parameter `nocache` exists", "L";
+    field_info: Switch, .., Switch::On, "Whether /api/FieldInfo exists (otherwise 404)", "in the specification", "M";
+    unfilled_fields: UnfilledFields, .., UnfilledFields::Named, "How a list row represents empty custom fields", "other null values are omitted", "L";
+    listed_fields: ListedFields, .., ListedFields::Value, "Which value of a custom field a list row contains", "`cf_display_values_only` selects the other", "L";
+    detail_cache_s: u32, 0..=86_400, 0, "Seconds for which the response for a single ticket is cached", "the parameter `nocache` exists", "L";
 
-    // Tickets that go
+    // Deletions and merges
     deleted_listed: DeletedInList, .., DeletedInList::Only, "When deleted tickets are listed", "\"only\" and \"also\" are both claimed", "L";
-    deleted_get: DeletedGet, .., DeletedGet::NotFound, "GET of a deleted ticket", "not established", "L";
-    hidden_get: HiddenGet, .., HiddenGet::Forbidden, "GET of a ticket outside the agent's permissions", "not established", "L";
+    deleted_get: DeletedGet, .., DeletedGet::NotFound, "Status of GET for a deleted ticket", "not established", "L";
+    hidden_get: HiddenGet, .., HiddenGet::Forbidden, "Status of GET for a ticket outside the agent's permissions", "not established", "L";
     merged_listed: Switch, .., Switch::On, "Whether a merged ticket stays in the list", "not established", "L";
-    delete_stamps: Switch, .., Switch::Off, "Whether a deletion moves `last_update`", "not established", "L";
-    merge_stamps: Switch, .., Switch::On, "Whether a merge moves `last_update`", "not established", "L";
-    sla_stamps: Switch, .., Switch::Off, "Whether an SLA recount moves `last_update`", "not established", "L";
-    commit_delay_ms: u32, 0..=3_600_000, 400, "Milliseconds between the stamp of a change and the moment it can be read", "0.12 to 0.36 s in every recording", "M";
+    delete_stamps: Switch, .., Switch::Off, "Whether a deletion updates `last_update`", "not established", "L";
+    merge_stamps: Switch, .., Switch::On, "Whether a merge updates `last_update`", "not established", "L";
+    sla_stamps: Switch, .., Switch::Off, "Whether an SLA recount updates `last_update`", "not established", "L";
+    commit_delay_ms: u32, 0..=3_600_000, 400, "Milliseconds between the timestamp of a change and its visibility", "0.12 to 0.36 s in every recording", "M";
 
     // Rows
-    row_shape: RowShape, .., RowShape::Recent, "Age of the row shape", "both recorded", "H";
-    category_display: Switch, .., Switch::Off, "Whether rows carry `category_N_display`", "specified, in no sample", "L";
-    clock_zero: ClockZero, .., ClockZero::Midnight, "How an unset clock time is written", "both recorded", "H";
+    row_shape: RowShape, .., RowShape::Recent, "Year of the row format", "both recorded", "H";
+    category_display: Switch, .., Switch::Off, "Whether rows contain `category_N_display`", "specified, but in no sample", "L";
+    clock_zero: ClockZero, .., ClockZero::Midnight, "Value of an unset time of day", "both recorded", "H";
 
     // Errors and limits
-    error_body: ErrorBody, .., ErrorBody::Message, "Body of a 400, 401, 403, 404", "no fixed form", "H";
-    limit_body: ErrorBody, .., ErrorBody::Text, "Body of a 429", "a bare JSON string was met", "M";
-    retry_after: RetryAfter, .., RetryAfter::Off, "`Retry-After` of a 429", "recorded by nobody", "L";
-    rate_limit: u32, 0..=1_000_000, 0, "Requests in a rolling window, 0 for no limit", "300 by the recorded text", "M";
-    rate_window_s: u32, 1..=86_400, 300, "Length of that window in seconds", "300 by the recorded text", "M";
+    error_body: ErrorBody, .., ErrorBody::Message, "Body of 400, 401, 403 and 404 responses", "no fixed form", "H";
+    limit_body: ErrorBody, .., ErrorBody::Text, "Body of 429 responses", "observed as a bare JSON string", "M";
+    retry_after: RetryAfter, .., RetryAfter::Off, "`Retry-After` header of 429 responses", "never recorded", "L";
+    rate_limit: u32, 0..=1_000_000, 0, "Maximum requests in a rolling window; 0 for no limit", "300 by the recorded text", "M";
+    rate_window_s: u32, 1..=86_400, 300, "Length of the rolling window in seconds", "300 by the recorded text", "M";
 
-    // Access
-    tenant: TenantPolicy, .., TenantPolicy::Accepted, "The tenant at the token endpoint", "differs by instance", "M";
-    application: Application, .., Application::Service, "How the API application is set up", "the two mistakes people make", "M";
-    scope_read_tickets: Switch, .., Switch::On, "Whether the scope `read:tickets` exists (else `invalid_scope`)", "it does; older servers are not known", "H";
-    reference_needs_all: Switch, .., Switch::Off, "Whether /Status and /TicketType answer 403 under `read:tickets`", "sources disagree", "L";
-    token_seconds: u32, 1..=86_400, 3600, "Life of a token in seconds", "3600 in every source", "H";
-    expires_in: ExpiresIn, .., ExpiresIn::Number, "How `expires_in` is written", "a number", "H";
-    new_token_kills_old: Switch, .., Switch::Off, "Whether a new token ends the older ones", "feared by one client, not shown", "L";
-    authinfo: Switch, .., Switch::On, "Whether /api/authinfo is there (else 404)", "in the specification and used", "H";
-    excludeclosed: ParameterSupport, .., ParameterSupport::Honored, "Whether /Status knows `excludeclosed`", "documented; its sibling `type` does not work", "M";
+    // Authentication
+    tenant: TenantPolicy, .., TenantPolicy::Accepted, "How the token endpoint handles the tenant", "differs by instance", "M";
+    application: Application, .., Application::Service, "How the API application is set up", "the two common mistakes", "M";
+    scope_read_tickets: Switch, .., Switch::On, "Whether the scope `read:tickets` exists (otherwise `invalid_scope`)", "it does; unknown for older servers", "H";
+    reference_needs_all: Switch, .., Switch::Off, "Whether /Status and /TicketType return 403 for the scope `read:tickets`", "sources disagree", "L";
+    token_seconds: u32, 1..=86_400, 3600, "Lifetime of a token in seconds", "3600 in every source", "H";
+    expires_in: ExpiresIn, .., ExpiresIn::Number, "Format of `expires_in`", "a number", "H";
+    new_token_kills_old: Switch, .., Switch::Off, "Whether a new token revokes older ones", "assumed by one client, no evidence", "L";
+    authinfo: Switch, .., Switch::On, "Whether /api/authinfo exists (otherwise 404)", "in the specification and used", "H";
+    excludeclosed: ParameterSupport, .., ParameterSupport::Honored, "Whether /Status supports `excludeclosed`", "documented; the similar `type` does not work", "M";
 
     // Transport
-    gzip: Switch, .., Switch::On, "Whether an answer is compressed when the client offers it", "usual for the web server", "M";
-    date_header: Switch, .., Switch::On, "Whether answers carry `Date`", "usual for the web server", "M";
-    latency_ms: u32, 0..=600_000, 0, "Milliseconds before each answer; requests overlap", "about 160 for a single ticket", "–";
+    gzip: Switch, .., Switch::On, "Whether responses are compressed if the client accepts gzip", "usual for the web server", "M";
+    date_header: Switch, .., Switch::On, "Whether responses have a `Date` header", "usual for the web server", "M";
+    latency_ms: u32, 0..=600_000, 0, "Delay of each response in milliseconds; requests overlap", "about 160 for a single ticket", "–";
 
-    // The world, read when it is made
-    undated: u32, 0..=1000, 0, "Tickets in a thousand without a `last_update` (half absent, half 1900-01-01)", "possible by the schema", "M";
+    // Generated data, used only at the start
+    undated: u32, 0..=1000, 0, "Tickets per thousand without `last_update` (half absent, half 1900-01-01)", "possible by the schema", "M";
     details_bytes: u32, 0..=1_000_000, 1350, "Average length of `details` in bytes", "a row is then about 3.6 kB", "–";
 }
 
@@ -276,12 +277,12 @@ mod tests {
         let mut knobs = Knobs::default();
         for (pair, message) in [
             ("gzip", "`gzip` is not of the form name=value"),
-            ("gzip=maybe", "`maybe` is not a value of gzip; it takes on, off"),
-            ("page_cap=0", "`0` is not a value of page_cap; it takes 1 to 1000"),
+            ("gzip=maybe", "invalid value `maybe` for knob `gzip`; allowed: on, off"),
+            ("page_cap=0", "invalid value `0` for knob `page_cap`; allowed: 1 to 1000"),
         ] {
             assert_eq!(knobs.set(pair).expect_err("refused").to_string(), message);
         }
         let unknown = knobs.set("page_size=4").expect_err("refused").to_string();
-        assert!(unknown.starts_with("no knob is called `page_size`; there are page_cap, "), "{unknown}");
+        assert!(unknown.starts_with("unknown knob `page_size`; known knobs: page_cap, "), "{unknown}");
     }
 }

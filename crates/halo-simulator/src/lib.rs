@@ -1,36 +1,38 @@
-//! A simulated Halo server: faithful where the real one is known, adjustable where it is not, and able to fail.
+//! A simulated HaloITSM server for tests and demonstrations.
 //!
-//! `halosync demo` runs against it, `halosync simulate` serves it, and the tests drive it. It is an independent reading
-//! of what is known about the API (cited as `halo-api.md §…`) and uses nothing else of this crate: an agent that were
-//! tested against its own idea of the server would only prove that it agrees with itself.
+//! It behaves as the real server is known to behave, has a setting wherever that is not known, and fails on request.
+//! `halosync demo` runs against it, `halosync simulate` serves it, and the tests use it. It is an independent
+//! implementation of the notes on the API (cited as `halo-api.md §…`) and shares no code with halosync: a client tested
+//! against its own idea of the server would only prove that it agrees with itself.
 //!
-//! [`Server`] is the whole of it: a request and a moment go in, an [`Answer`] comes out. It reads no clock, opens no
-//! socket and draws its chance from a seed. [`Simulator`] puts a socket in front of it, on a loopback address.
+//! [`Server`] takes a request and the current time and returns an [`ApiResponse`]. It reads no clock, opens no socket
+//! and draws random numbers from a seed. [`Simulator`] serves it over HTTP on a loopback address.
 //!
-//! The way of a list request: [`server`](Server) finds the endpoint, the faults that strike and the pass of the
-//! token → `list` cuts a page out of a `selection` → `row` writes each ticket, copying from prepared text → `message`
-//! says how the answer travels → `serve` and `wire` let it travel.
+//! A list request passes through these modules: `request_handler` finds the endpoint, applies matching faults and
+//! checks the token; `list` takes a page of a `selection`; `row` writes each ticket, mostly from prepared text;
+//! `message` holds the response and how it is delivered; `serve` and `faulty_stream` deliver it.
 //!
-//! - What nobody has established is a [`Knob`]; one table makes them all.
-//! - What goes wrong is a [`Fault`]; one table lists the effects.
-//! - What people do meanwhile on the server (edit, delete, merge, …) are methods of [`Server`].
+//! - Server behavior that is not established is a [`Knob`]; all knobs are in one table.
+//! - A failure is a [`ServerFault`]; all effects are in one table.
+//! - What users do on the server (edit, delete, merge, …) is a method of [`Server`].
 //!
 //! ```
 //! use chrono::Utc;
 //! use halo_simulator::{ApiRequest, Server, SimulatorSettings};
 //!
 //! let mut server = Server::new(SimulatorSettings { tickets: 10, ..SimulatorSettings::default() }, Utc::now());
-//! let response = server.respond(&ApiRequest::get("/api/tickets", "a token it never gave"), Utc::now());
+//! let response = server.respond(&ApiRequest::get("/api/tickets", "a token that was never issued"), Utc::now());
 //! assert_eq!(response.status, 401);
 //! ```
 //!
-//! Deliberately absent: writing through the API, every endpoint that halosync does not ask, and TLS.
+//! Not included on purpose: writing through the API, endpoints that halosync does not request, and TLS.
 //! `docs/simulator.md` shows how to run it by hand.
 
 mod auth;
 mod columns;
 mod control;
 mod custom_fields;
+mod database;
 mod derived_fields;
 mod detail;
 mod effect;
@@ -38,6 +40,7 @@ mod endpoint;
 mod error_response;
 mod faults;
 mod faulty_stream;
+mod field_definitions;
 mod fixtures;
 mod json;
 mod knob_values;
@@ -46,9 +49,11 @@ mod list;
 mod log;
 mod message;
 mod mutations;
+mod phrases;
 mod query;
 mod rate_limit;
 mod reference;
+mod request_handler;
 mod rng;
 mod row;
 mod seed;
@@ -58,7 +63,6 @@ mod server;
 mod settings;
 mod ticket;
 mod timestamp;
-mod world;
 
 pub use effect::{Effect, WrongCount, WrongTickets};
 pub use endpoint::ApiEndpoint;

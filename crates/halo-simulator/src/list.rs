@@ -1,7 +1,8 @@
-//! `GET /api/tickets`: which rows, in which order, which page of them, and what surrounds them.
+//! `GET /api/tickets`: selects the rows, their order and page, and writes the envelope.
 
 use crate::columns::ColumnSet;
 use crate::custom_fields;
+use crate::database::{HaloDatabase, TicketIndex};
 use crate::effect::ListFault;
 use crate::knob_values::{ListEnvelope, PagePastEnd};
 use crate::knobs::Knobs;
@@ -10,14 +11,13 @@ use crate::query::{InvalidParameter, Query};
 use crate::row::RowTemplate;
 use crate::selection::{Selection, SelectionCache};
 use crate::timestamp::SqlDateTime;
-use crate::world::{HaloDatabase, TicketIndex};
 
-/// Which part of a selection an answer holds.
+/// The part of a selection that a response holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RowRange {
-    /// `pageinate` and `page_no` were both sent: the only case in which `record_count` is a total (halo-api.md §2.1).
+    /// `pageinate` and `page_no` were both sent: only then is `record_count` a total (halo-api.md §2.1).
     Page { number: usize, size: usize },
-    /// One answer of so many rows, which calls itself complete.
+    /// At most `rows` rows in one response, whose `record_count` is the number of rows sent.
     Unpaged { rows: usize },
 }
 
@@ -39,14 +39,14 @@ impl RowRange {
         matches!(self, RowRange::Page { .. })
     }
 
-    /// The first position and the end of the part among `total` rows.
+    /// Returns the start and end of the part among `total` rows.
     fn bounds(self, total: usize, knobs: &Knobs, list_fault: &ListFault) -> (usize, usize) {
         let (first, rows) = match self {
             RowRange::Unpaged { rows } => (0, rows),
             RowRange::Page { number, size } => {
                 let last = total.div_ceil(size).max(1);
                 let number = if knobs.page_past_end == PagePastEnd::Last { number.min(last) } else { number };
-                // A page that begins too early repeats the end of the one before.
+                // A page that begins too early repeats the end of the previous page.
                 ((number - 1).saturating_mul(size).saturating_sub(list_fault.rows_repeated), size)
             }
         };
@@ -55,7 +55,7 @@ impl RowRange {
     }
 }
 
-/// The list answer to `query`.
+/// Responds to a list request.
 pub(crate) fn respond(
     database: &HaloDatabase,
     selections: &mut SelectionCache,
@@ -119,7 +119,7 @@ fn write_rows(
     body.extend_from_slice(b"],");
 }
 
-/// The rest of the full envelope (halo-api.md §2.3); the default order stands in the columns with an `order_seq`.
+/// The rest of the full envelope (halo-api.md §2.3); the columns with an `order_seq` define the default order.
 const COLUMN_PROFILE: &str = concat!(
     r#""columns_tilehtml":"","columns_dashboard_id":0,"columns_cardhtml":"","columns_calendar_event_title":"","#,
     r#""columns":[{"id":201,"columns_id":15,"column_seq":1,"column_name":"id","width":80,"order_seq":0,"order_desc":0,"groupbystatus":0},"#,
@@ -129,12 +129,12 @@ const COLUMN_PROFILE: &str = concat!(
     r#""collapse_by_default":false,"#,
 );
 
-/// A number that the server takes as a length; what does not fit is as good as endless.
+/// Converts a parameter to a length; values out of range become the nearest limit.
 fn length(number: i64) -> usize {
     usize::try_from(number.max(0)).unwrap_or(usize::MAX)
 }
 
-/// The one row of `place`, exactly as the list serves it.
+/// Returns the row of one ticket, exactly as the list serves it.
 pub(crate) fn row(database: &HaloDatabase, knobs: &Knobs, index: TicketIndex, now: SqlDateTime) -> Vec<u8> {
     let mut row = Vec::new();
     RowTemplate::new(database, knobs, ColumnSet::Plain, now).write(index, &mut row);

@@ -1,4 +1,4 @@
-//! What was asked of the server.
+//! The log of requests.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 
 use crate::endpoint::ApiEndpoint;
 
-/// Requests that are remembered one by one; the counts go on beyond.
+/// Number of entries kept; the counts cover all requests.
 const ENTRIES_MAX: usize = 10_000;
 
-/// One request and the status of its answer.
+/// One request and the status of its response.
 #[derive(Clone, Debug)]
 pub struct RequestLogEntry {
-    /// What kind of request it was.
+    /// The requested endpoint.
     pub endpoint: ApiEndpoint,
     /// `GET`, `POST`, …
     pub method: String,
@@ -20,13 +20,13 @@ pub struct RequestLogEntry {
     pub path: String,
     /// The raw query as sent.
     pub query: String,
-    /// The status of the answer, also where a fault kept it from arriving.
+    /// The response status, even if a fault prevented its delivery.
     pub status: u16,
-    /// When it was answered, by the simulated clock.
+    /// The time of the response by the simulated clock.
     pub at: DateTime<Utc>,
 }
 
-/// The requests since the start, or since the last [`RequestLog::reset`].
+/// The requests since the start or since the last [`RequestLog::reset`].
 #[derive(Debug, Default)]
 pub struct RequestLog {
     entries: VecDeque<RequestLogEntry>,
@@ -36,44 +36,44 @@ pub struct RequestLog {
 }
 
 impl RequestLog {
-    /// The last requests, the oldest first; at most 10,000.
+    /// Returns the last requests, oldest first; at most 10,000.
     #[must_use]
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &RequestLogEntry> {
         self.entries.iter()
     }
 
-    /// How many requests of that kind there were.
+    /// Returns the number of requests to an endpoint.
     #[must_use]
     pub fn count(&self, endpoint: ApiEndpoint) -> u64 {
         self.counts.get(&endpoint).copied().unwrap_or(0)
     }
 
-    /// How many requests for a ticket list there were.
+    /// Returns the number of ticket list requests.
     #[must_use]
     pub fn list_count(&self) -> u64 {
         self.count(ApiEndpoint::List)
     }
 
-    /// How many requests for a token there were.
+    /// Returns the number of token requests.
     #[must_use]
     pub fn token_count(&self) -> u64 {
         self.count(ApiEndpoint::Token)
     }
 
-    /// How many requests there were; those under `/_sim` are not counted.
+    /// Returns the number of all requests except those under `/_sim`.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
     }
 
-    /// How many requests were under way at the same time, at most. Measured by the socket door, from the arrival of a
-    /// request to the moment its answer is ready to be sent.
+    /// Returns the greatest number of concurrent requests over HTTP, each measured from its arrival until its response
+    /// is ready to be sent.
     #[must_use]
     pub fn peak_in_flight(&self) -> usize {
         self.peak_in_flight
     }
 
-    /// Forgets everything but the requests still under way.
+    /// Clears the log, except for the count of requests in flight.
     pub fn reset(&mut self) {
         *self =
             RequestLog { in_flight: self.in_flight, peak_in_flight: self.in_flight, ..RequestLog::default() };

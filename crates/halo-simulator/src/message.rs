@@ -1,4 +1,4 @@
-//! A request as the server reads it, and an answer with the manner of its delivery.
+//! Requests, and responses with the way they are delivered.
 
 use std::io::Write;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use chrono::{DateTime, TimeDelta, Utc};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// What the server looks at in a request.
+/// The parts of a request that the server uses.
 #[derive(Clone, Debug, Default)]
 pub struct ApiRequest {
     /// `GET`, `POST`, …
     pub method: String,
     /// The path without the query, as sent.
     pub path: String,
-    /// The raw query, without its question mark.
+    /// The raw query without the question mark.
     pub query: String,
     /// The `Authorization` header.
     pub authorization: Option<String>,
     /// The `Accept-Encoding` header.
     pub accept_encoding: Option<String>,
-    /// The body: a form for the token endpoint.
+    /// The body; a form at the token endpoint.
     pub body: Vec<u8>,
 }
 
 impl ApiRequest {
-    /// A GET of `target`, a path with or without a query, with a bearer token.
+    /// Creates a GET request with a bearer token. `target` is a path with an optional query.
     #[must_use]
     pub fn get(target: &str, token: &str) -> ApiRequest {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -38,7 +38,7 @@ impl ApiRequest {
         }
     }
 
-    /// A POST of a form to `path`.
+    /// Creates a POST request with a form body.
     #[must_use]
     pub fn form(path: &str, pairs: &[(&str, &str)]) -> ApiRequest {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
@@ -51,56 +51,56 @@ impl ApiRequest {
     }
 }
 
-/// An answer, and how it travels.
+/// A response and how it is delivered.
 #[derive(Clone, Debug)]
 pub struct ApiResponse {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub status: u16,
-    /// Header names, lower case, with their values.
+    /// Header names in lower case, with their values.
     pub headers: Vec<(&'static str, String)>,
-    /// The whole body, before any compression or cut.
+    /// The complete body, before compression or truncation.
     pub body: Vec<u8>,
-    /// How the body travels.
+    /// How the body is delivered.
     pub delivery: Delivery,
-    /// How long the server takes before it answers; other requests go on meanwhile.
+    /// The delay before the response is sent; other requests are served meanwhile.
     pub delay: Duration,
     compress: bool,
 }
 
-/// How the body of an answer reaches the client.
+/// How the body of a response is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
-    /// At once and complete.
+    /// Completely and without delay.
     #[default]
     Complete,
-    /// The connection ends after this many bytes of the body.
+    /// Only this many bytes, then the connection is closed.
     Cut(usize),
-    /// In small pieces, spread over this time.
+    /// In small chunks, spread over this duration.
     Slow(Duration),
-    /// Not at all: the connection is reset before the first byte.
+    /// Not at all: the connection is reset.
     Reset,
 }
 
 impl ApiResponse {
-    /// A JSON answer.
+    /// Creates a JSON response.
     #[must_use]
     pub fn json(status: u16, body: impl Into<Vec<u8>>) -> ApiResponse {
         ApiResponse::new(status, "application/json; charset=utf-8", body.into())
     }
 
-    /// An HTML answer.
+    /// Creates an HTML response.
     #[must_use]
     pub fn html(status: u16, body: impl Into<Vec<u8>>) -> ApiResponse {
         ApiResponse::new(status, "text/html; charset=utf-8", body.into())
     }
 
-    /// A plain text.
+    /// Creates a plain-text response.
     #[must_use]
     pub fn plain(status: u16, body: impl Into<Vec<u8>>) -> ApiResponse {
         ApiResponse::new(status, "text/plain; charset=utf-8", body.into())
     }
 
-    /// A status and nothing else.
+    /// Creates a response without headers and body.
     #[must_use]
     pub fn empty(status: u16) -> ApiResponse {
         ApiResponse {
@@ -117,33 +117,33 @@ impl ApiResponse {
         ApiResponse { body, ..ApiResponse::empty(status) }.with_header("content-type", content_type)
     }
 
-    /// The same answer with one header more.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> ApiResponse {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// The value of a header.
+    /// Returns the value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON, `None` where it is none.
+    /// Returns the body as JSON; `None` if it is not valid JSON.
     #[must_use]
     pub fn json_body(&self) -> Option<serde_json::Value> {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// Asks for compression; [`Answer::encoded`] does it.
+    /// Allows [`ApiResponse::encoded`] to compress the body.
     pub(crate) fn allow_compression(&mut self) {
         self.compress = true;
     }
 
-    /// The answer as it goes on the wire. Apart from the making of the answer, because compression is slow and need
-    /// not hold the server's lock.
+    /// Returns the response as it is sent. Separate from building it, because compression is slow and does not need the
+    /// server's lock.
     #[must_use]
     pub fn encoded(mut self) -> ApiResponse {
         if self.compress && self.body.len() > 1_000 {
@@ -155,19 +155,19 @@ impl ApiResponse {
             }
         }
         if let Delivery::Cut(after) = self.delivery {
-            // A cut at or behind the end would be no cut.
+            // A cut at the end or after it would deliver the whole body.
             self.delivery = Delivery::Cut(after.min(self.body.len().saturating_sub(1)));
         }
         self
     }
 }
 
-/// A moment as an HTTP header spells it.
-pub(crate) fn http_date(moment: DateTime<Utc>) -> String {
-    moment.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+/// Formats a time for an HTTP header.
+pub(crate) fn http_date(time: DateTime<Utc>) -> String {
+    time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-/// A number of milliseconds, as a knob holds it, as a span of time.
+/// Converts the milliseconds of a knob to a duration.
 pub(crate) fn millis(count: u32) -> TimeDelta {
     TimeDelta::milliseconds(i64::from(count))
 }

@@ -1,13 +1,15 @@
-//! What people do on the server while somebody reads from it: the hands of a test, the demo and the control endpoints.
+//! Changes that users make on the server, for tests, the demo and the control endpoints.
 //!
-//! Each method moves the stamps as the knobs say the real server would. `now` is the moment the change becomes
-//! readable; its stamp is older by the knob `commit_delay_ms`, because the real server takes the stamp before it is
-//! done writing (halo-api.md §2.4).
+//! Each method updates timestamps as the knobs define. `now` is the time at which the change becomes visible; its
+//! timestamp is older by the knob `commit_delay_ms`, because the real server takes the timestamp before it has finished
+//! writing (halo-api.md §2.4).
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::custom_fields::{self, CustomFieldDef};
+use crate::custom_fields;
+use crate::database::TicketIndex;
 use crate::faults::ServerFault;
+use crate::field_definitions::CustomFieldDef;
 use crate::knob_values::Switch;
 use crate::knobs::Knobs;
 use crate::list;
@@ -17,17 +19,16 @@ use crate::selection::Selection;
 use crate::server::Server;
 use crate::ticket::Edit;
 use crate::timestamp::SqlDateTime;
-use crate::world::TicketIndex;
 
 impl Server {
-    /// The tickets that a plain list shows, ascending.
+    /// Returns the ids of the tickets in the plain list, ascending.
     #[must_use]
     pub fn ids(&self) -> Vec<i64> {
         self.listed().into_iter().map(|index| self.database.ticket(index).id).collect()
     }
 
-    /// The list row of a ticket exactly as it is served at `now`; `None` for an unknown id and for a row that is no
-    /// JSON.
+    /// Returns the list row of a ticket exactly as it is served at `now`; `None` for an unknown id or a row that is not
+    /// valid JSON.
     #[must_use]
     pub fn row(&self, id: i64, now: DateTime<Utc>) -> Option<serde_json::Value> {
         let index = self.database.find(id)?;
@@ -35,7 +36,7 @@ impl Server {
         serde_json::from_slice(&list::row(&self.database, &self.knobs, index, now)).ok()
     }
 
-    /// The custom fields of a ticket as the ticket alone shows them; `None` for an unknown id.
+    /// Returns the custom fields of a ticket as in the single-ticket response; `None` for an unknown id.
     #[must_use]
     pub fn custom_fields(&self, id: i64) -> Option<serde_json::Value> {
         let index = self.database.find(id)?;
@@ -45,31 +46,30 @@ impl Server {
         body.get_mut("customfields").map(serde_json::Value::take)
     }
 
-    /// Defines a custom field, a text; the tickets that are there hold nothing in it until somebody types.
+    /// Defines a custom text field; it is empty in existing tickets until they are edited.
     pub fn define_field(&mut self, id: i64, name: &str, label: &str) {
         self.database.define_field(CustomFieldDef::new_text(id, name, label));
     }
 
-    /// Keeps a copy of everything, in place of an earlier one.
+    /// Backs up all data and replaces an earlier backup.
     pub fn back_up(&mut self) {
         self.backup = Some(Box::new(self.database.clone()));
     }
 
-    /// Everything is again as it was when it was backed up, if it was; what changed since is gone, and numbers of new
-    /// tickets are given again.
+    /// Restores the backup, if there is one. Later changes are lost, and ids of later tickets are assigned again.
     pub fn restore_backup(&mut self) {
         if let Some(backup) = self.backup.clone() {
             self.database.restore_from(*backup);
         }
     }
 
-    /// Opens new tickets; their ids.
-    pub fn create(&mut self, how_many: u32, now: DateTime<Utc>) -> Vec<i64> {
+    /// Creates tickets and returns their ids.
+    pub fn create(&mut self, count: u32, now: DateTime<Utc>) -> Vec<i64> {
         let timestamp = self.timestamp(now);
-        self.database.create(how_many, timestamp)
+        self.database.create(count, timestamp)
     }
 
-    /// Changes one ticket. An unknown id changes nothing.
+    /// Edits one ticket. An unknown id changes nothing.
     pub fn edit(&mut self, id: i64, edit: Edit, now: DateTime<Utc>) {
         let timestamp = self.timestamp(now);
         if let Some(index) = self.database.find(id) {
@@ -77,10 +77,10 @@ impl Server {
         }
     }
 
-    /// Changes some listed tickets, chosen by the seed; their ids, ascending.
-    pub fn edit_some(&mut self, how_many: u32, now: DateTime<Utc>) -> Vec<i64> {
+    /// Edits some listed tickets, drawn from the seed, and returns their ids, ascending.
+    pub fn edit_some(&mut self, count: u32, now: DateTime<Utc>) -> Vec<i64> {
         let timestamp = self.timestamp(now);
-        let ids = self.pick_listed(how_many);
+        let ids = self.pick_listed(count);
         for &id in &ids {
             if let Some(index) = self.database.find(id) {
                 self.database.edit_randomly(index, &mut self.rng, timestamp);
@@ -89,7 +89,7 @@ impl Server {
         ids
     }
 
-    /// Deletes a ticket, softly.
+    /// Soft-deletes a ticket.
     pub fn delete(&mut self, id: i64, now: DateTime<Utc>) {
         let timestamp = self.timestamp_if(self.knobs.delete_stamps, now);
         if let Some(index) = self.database.find(id) {
@@ -97,7 +97,7 @@ impl Server {
         }
     }
 
-    /// Takes a deletion back.
+    /// Restores a deleted ticket.
     pub fn restore(&mut self, id: i64, now: DateTime<Utc>) {
         let timestamp = self.timestamp_if(self.knobs.delete_stamps, now);
         if let Some(index) = self.database.find(id) {
@@ -113,7 +113,7 @@ impl Server {
         }
     }
 
-    /// Takes a merge back.
+    /// Undoes a merge.
     pub fn unmerge(&mut self, id: i64, now: DateTime<Utc>) {
         let timestamp = self.timestamp_if(self.knobs.merge_stamps, now);
         if let Some(index) = self.database.find(id) {
@@ -121,7 +121,7 @@ impl Server {
         }
     }
 
-    /// Counts the SLA of a ticket anew, which moves `fixbydate`.
+    /// Recalculates the SLA of a ticket, which moves `fixbydate`.
     pub fn recount_sla(&mut self, id: i64, now: DateTime<Utc>) {
         let timestamp = self.timestamp_if(self.knobs.sla_stamps, now);
         if let Some(index) = self.database.find(id) {
@@ -129,80 +129,80 @@ impl Server {
         }
     }
 
-    /// Cuts the agent's permissions: it sees these tickets no more.
+    /// Removes these tickets from the agent's permissions.
     pub fn hide(&mut self, ids: &[i64]) {
         self.set_hidden(ids, true);
     }
 
-    /// Gives the permissions back.
+    /// Adds these tickets to the agent's permissions again.
     pub fn unhide(&mut self, ids: &[i64]) {
         self.set_hidden(ids, false);
     }
 
-    /// Gives a status another name; no ticket's stamp moves.
+    /// Renames a status; no ticket's timestamp changes.
     pub fn rename_status(&mut self, status_id: i64, name: &str) {
         self.database.rename_status(status_id, name);
     }
 
-    /// Gives a client another name; no ticket's stamp moves.
+    /// Renames a client; no ticket's timestamp changes.
     pub fn rename_client(&mut self, client_id: i64, name: &str) {
         self.database.rename_client(client_id, name);
     }
 
-    /// From now on this text is served, verbatim, where the ticket's row was. It need not be JSON; stamp, filters and
-    /// order stay those of the ticket.
+    /// Serves this text verbatim in place of the ticket's row. It need not be valid JSON; filters and order still use
+    /// the ticket.
     pub fn set_raw_row(&mut self, id: i64, row: String) {
         if let Some(index) = self.database.find(id) {
             self.database.set_raw_row(index, row);
         }
     }
 
-    /// What was asked so far.
+    /// Returns the request log.
     #[must_use]
     pub fn log(&self) -> &RequestLog {
         &self.log
     }
 
-    /// The log, to be reset.
+    /// Returns the request log for changes.
     pub fn log_mut(&mut self) -> &mut RequestLog {
         &mut self.log
     }
 
-    /// The knobs, to be turned.
+    /// Returns the knobs for changes.
     pub fn knobs(&mut self) -> &mut Knobs {
         self.selections.clear();
         &mut self.knobs
     }
 
-    /// Adds a fault; its counting begins now.
+    /// Injects a fault; its requests are counted from now on.
     pub fn inject(&mut self, fault: ServerFault) {
         self.faults.add(fault);
     }
 
-    /// Removes all faults; what they did to the world stays.
+    /// Removes all faults; changes that they made to the data remain.
     pub fn clear_faults(&mut self) {
         self.faults.clear();
     }
 
-    /// Makes every token worthless.
+    /// Revokes all tokens.
     pub fn revoke_tokens(&mut self) {
         self.auth.revoke_all();
     }
 
-    /// From now on the server believes that it is so much later (or earlier) than it is told.
+    /// Sets the offset of the server's clock from the time given to it.
     pub fn set_clock_offset(&mut self, offset: TimeDelta) {
         self.clock_offset = offset;
     }
 
-    /// Some listed tickets, chosen by the seed; ascending, none twice.
-    pub(crate) fn pick_listed(&mut self, how_many: u32) -> Vec<i64> {
+    /// Draws distinct listed tickets from the seed and returns their ids, ascending.
+    pub(crate) fn pick_listed(&mut self, count: u32) -> Vec<i64> {
         let mut listed = self.listed();
-        let how_many = listed.len().min(usize::try_from(how_many).unwrap_or(usize::MAX));
-        for drawn in 0..how_many {
+        let count = listed.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+        for drawn in 0..count {
             let other = drawn + self.rng.index(listed.len() - drawn);
             listed.swap(drawn, other);
         }
-        let mut chosen = listed[..how_many].to_vec();
+        let mut chosen = listed[..count].to_vec();
         chosen.sort_unstable();
         chosen.into_iter().map(|index| self.database.ticket(index).id).collect()
     }
@@ -223,7 +223,7 @@ impl Server {
         SqlDateTime::from_utc(now + self.clock_offset - millis(self.knobs.commit_delay_ms))
     }
 
-    fn timestamp_if(&self, moves: Switch, now: DateTime<Utc>) -> Option<SqlDateTime> {
-        moves.is_on().then(|| self.timestamp(now))
+    fn timestamp_if(&self, updates: Switch, now: DateTime<Utc>) -> Option<SqlDateTime> {
+        updates.is_on().then(|| self.timestamp(now))
     }
 }

@@ -1,12 +1,12 @@
-//! The parameters of a request, read as leniently as the server reads them.
+//! Request parameters, parsed as leniently as the server does.
 
 use std::str::FromStr;
 
-/// The pairs of a query or a form. Names are not case-sensitive; what is not asked for is ignored (halo-api.md §2.5).
+/// The name-value pairs of a query or form. Names are not case-sensitive; unknown ones are ignored (halo-api.md §2.5).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
 
-/// A parameter whose value cannot be read: the server answers 400.
+/// The message of a parameter whose value is invalid; the server responds with 400.
 #[derive(Clone, Debug)]
 pub(crate) struct InvalidParameter(pub(crate) String);
 
@@ -16,7 +16,7 @@ impl Query {
         Query(pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.into_owned())).collect())
     }
 
-    /// The first value of `name`, which must be given in lower case; an empty value counts as none.
+    /// Returns the first non-empty value of `name`, which must be in lower case.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, value)| known == name && !value.is_empty());
         found.map(|(_, value)| value.as_str())
@@ -27,12 +27,12 @@ impl Query {
         text.trim().parse().map(Some).map_err(|_| invalid_parameter(name, text))
     }
 
-    /// `true` and Python's `True` alike (halo-api.md §2).
+    /// Returns whether `name` is `true`, in any case: Python clients send `True` (halo-api.md §2).
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.text(name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
     }
 
-    /// A comma list of integers; `None` where the parameter is absent.
+    /// Returns the integers of a comma-separated list; `None` if the parameter is absent.
     pub(crate) fn integers(&self, name: &str) -> Result<Option<Vec<i64>>, InvalidParameter> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let texts = text.trim_matches(['[', ']']).split(',').map(str::trim).filter(|part| !part.is_empty());

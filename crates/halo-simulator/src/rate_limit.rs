@@ -1,4 +1,4 @@
-//! The rate limit: so many requests in a rolling window.
+//! The rate limit: a number of requests in a rolling window.
 
 use std::collections::VecDeque;
 
@@ -9,14 +9,14 @@ use crate::knob_values::RetryAfter;
 use crate::knobs::Knobs;
 use crate::message::{ApiResponse, http_date};
 
-/// The requests that were let through in the present window.
+/// The times of the requests admitted in the current window.
 #[derive(Debug, Default)]
 pub(crate) struct RollingWindow {
     admitted: VecDeque<DateTime<Utc>>,
 }
 
 impl RollingWindow {
-    /// Lets a request through, or answers 429. A request that was refused does not lengthen the wait.
+    /// Admits a request or returns a 429 response. A refused request does not extend the wait.
     pub(crate) fn admit(&mut self, knobs: &Knobs, now: DateTime<Utc>) -> Result<(), ApiResponse> {
         if knobs.rate_limit == 0 {
             return Ok(());
@@ -34,7 +34,7 @@ impl RollingWindow {
     }
 }
 
-/// The recorded refusal (halo-api.md §7), with the numbers of this server.
+/// Builds a 429 response with the recorded text (halo-api.md §7) and the limits of this server.
 pub(crate) fn too_many_requests(
     knobs: &Knobs,
     retry_after: RetryAfter,
@@ -48,7 +48,7 @@ pub(crate) fn too_many_requests(
     };
     let message = format!("Rate Limit Reached - {requests} Requests per rolling {window} window.");
     let response = error_response(429, knobs.limit_body, &message);
-    // Rounded up, since a wait that is a blink too short meets the next refusal.
+    // Rounded up: a wait that is slightly too short would be refused again.
     let seconds = (wait.num_milliseconds() + 999) / 1_000;
     match retry_after {
         RetryAfter::Off => response,

@@ -1,16 +1,16 @@
-//! `/api/status` and `/api/tickettype`: bare arrays that know no paging (halo-api.md §4).
+//! `/api/status` and `/api/tickettype`: bare arrays without paging (halo-api.md §4).
 
 use serde_json::{Value, json};
 
+use crate::database::HaloDatabase;
 use crate::fixtures::TICKET_TYPES;
 use crate::json;
 use crate::knobs::Knobs;
 use crate::message::ApiResponse;
 use crate::query::Query;
 use crate::rng::SeededRng;
-use crate::world::HaloDatabase;
 
-/// Statuses of other things than tickets: the `type` filter does not work, so they come along.
+/// Statuses of other objects: the `type` filter does not work, so they are included.
 const NON_TICKET_STATUSES: [(i32, &str, i32); 2] = [(101, "Quote Sent", 2), (102, "Ordered", 3)];
 
 pub(crate) fn statuses(database: &HaloDatabase, knobs: &Knobs, query: &Query) -> ApiResponse {
@@ -32,7 +32,7 @@ pub(crate) fn statuses(database: &HaloDatabase, knobs: &Knobs, query: &Query) ->
     ApiResponse::json(200, Value::from(rows).to_string())
 }
 
-/// Inactive types need `showinactive=true` and the override `showall=true` (halo-api.md §4.2).
+/// Inactive types are included with `showinactive=true` and `showall=true` (halo-api.md §4.2).
 pub(crate) fn ticket_types(database: &HaloDatabase, query: &Query) -> ApiResponse {
     let include_inactive = query.flag("showall") && query.flag("showinactive");
     let rows: Vec<Value> = TICKET_TYPES

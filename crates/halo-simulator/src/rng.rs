@@ -1,16 +1,16 @@
-//! Chance that repeats: every draw follows from the seed.
+//! Reproducible random numbers.
 
-/// A stream of draws (splitmix64: three multiplications a draw, which matters at a hundred rows a page).
+/// A seeded random number generator (splitmix64: three multiplications per draw, which matters at 100 rows a page).
 #[derive(Clone, Debug)]
 pub(crate) struct SeededRng(u64);
 
 impl SeededRng {
-    /// The stream that belongs to `seed`.
+    /// Creates the generator of `seed`.
     pub(crate) fn from_seed(seed: u64) -> SeededRng {
         SeededRng(seed)
     }
 
-    /// The stream that belongs to one ticket of the world of `seed`, the same at every request.
+    /// Creates the generator of one ticket, which draws the same numbers at every request.
     pub(crate) fn for_ticket(seed: u64, id: i64) -> SeededRng {
         SeededRng(seed ^ id.unsigned_abs().wrapping_mul(0x9E6C_63D0_876A_46CB))
     }
@@ -23,13 +23,13 @@ impl SeededRng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 up to, not including, `bound`.
+    /// Draws a number in `0..bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(bound);
         u64::try_from(wide >> 64).unwrap_or(0)
     }
 
-    /// A position in something that has `length` places.
+    /// Draws an index into a slice of `length` elements.
     pub(crate) fn index(&mut self, length: usize) -> usize {
         let bound = u64::try_from(length).unwrap_or(u64::MAX);
         usize::try_from(self.below(bound)).unwrap_or(0)
@@ -39,7 +39,7 @@ impl SeededRng {
         &from[self.index(from.len())]
     }
 
-    /// True `times` times out of a thousand.
+    /// Returns true with a probability of `times` in 1,000.
     pub(crate) fn per_mille(&mut self, times: u64) -> bool {
         self.below(1_000) < times
     }

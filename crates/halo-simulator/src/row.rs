@@ -1,13 +1,14 @@
-//! How a list row becomes JSON text.
+//! Serialization of list rows.
 //!
-//! [`Rows`] joins neighbouring constants of the columns' table into single pieces of text, so that a row is some fifty
-//! copies and not a tree of values: this decides how many pages a second the simulator can serve.
+//! [`RowTemplate`] joins adjacent constants of the column table into single texts, so that a row is about 50 copies and
+//! not a tree of values. This determines how many pages per second the simulator serves.
 
 use std::ops::Range;
 
 use chrono::TimeDelta;
 
 use crate::columns::{ColumnSet, ColumnSource, columns};
+use crate::database::{HaloDatabase, TicketIndex};
 use crate::derived_fields::DerivedFields;
 use crate::fixtures::{ON_HOLD, TICKET_TYPES};
 use crate::json;
@@ -15,9 +16,8 @@ use crate::knob_values::ClockZero;
 use crate::knobs::Knobs;
 use crate::ticket::TicketRecord;
 use crate::timestamp::SqlDateTime;
-use crate::world::{HaloDatabase, TicketIndex};
 
-/// Writes rows of one shape.
+/// Writes rows with the same columns.
 pub(crate) struct RowTemplate<'w> {
     database: &'w HaloDatabase,
     now: SqlDateTime,
@@ -26,7 +26,7 @@ pub(crate) struct RowTemplate<'w> {
     segments: Vec<TemplateSegment>,
 }
 
-/// Constant text up to a field, the field's name, and its value; all but the value are parts of one text.
+/// Constant text before a property, its name, and the source of its value. The ranges refer to `constant_text`.
 struct TemplateSegment {
     prefix: Range<usize>,
     name: Range<usize>,
@@ -54,7 +54,7 @@ impl<'w> RowTemplate<'w> {
         let mut prefix_start = 0;
         for (name, source) in columns(knobs, column_set) {
             let start = template.constant_text.len();
-            // Every row begins with its id, so all later names bring their comma along.
+            // Every row begins with its id, so all later names include a comma.
             template.constant_text.push_str(if start == 0 { "{\"" } else { ",\"" });
             template.constant_text.push_str(name);
             template.constant_text.push_str("\":");
@@ -80,7 +80,7 @@ impl<'w> RowTemplate<'w> {
         template
     }
 
-    /// One row, with its closing brace.
+    /// Writes one row.
     pub(crate) fn write(&self, index: TicketIndex, out: &mut Vec<u8>) {
         if let Some(raw) = self.database.overrides(index).and_then(|overrides| overrides.raw_row.as_ref()) {
             out.extend_from_slice(raw.as_bytes());
@@ -92,7 +92,7 @@ impl<'w> RowTemplate<'w> {
             out.extend_from_slice(&self.constant_text.as_bytes()[segment.prefix.clone()]);
             let len_before = out.len();
             out.extend_from_slice(&self.constant_text.as_bytes()[segment.name.clone()]);
-            // A null property is left out, name and all (halo-api.md §2.7).
+            // A null property is omitted (halo-api.md §2.7).
             if self.write_value(segment.source, index, ticket, &derived, out).is_none() {
                 out.truncate(len_before);
             }
@@ -165,10 +165,10 @@ impl<'w> RowTemplate<'w> {
         out.push(b'"');
     }
 
-    /// Days since the ticket was opened, computed at each request: the one field that never stands still.
+    /// Returns the days since the ticket was opened: the only property that changes with every request.
     fn age_in_days(&self, ticket: &TicketRecord) -> f64 {
         let millis = self.now.millis_since(ticket.opened);
-        // Whole seconds and the rest apart, since both fit into what a float takes without loss.
+        // Whole seconds and the rest separately, because both convert to a float without loss.
         let seconds = i32::try_from(millis / 1_000).unwrap_or(i32::MAX);
         let rest = i32::try_from(millis % 1_000).unwrap_or(0);
         (f64::from(seconds) + f64::from(rest) / 1_000.0) / 86_400.0
@@ -181,7 +181,7 @@ fn write_timestamp(out: &mut Vec<u8>, timestamp: SqlDateTime) {
     out.push(b'"');
 }
 
-/// The moments of a ticket; the sentinels of halo-api.md §6 are years before 1980, each field with its own.
+/// Returns a timestamp of a ticket. Each property has its own sentinel before 1980 (halo-api.md §6).
 fn timestamp_of(
     source: ColumnSource,
     ticket: &TicketRecord,
@@ -203,7 +203,7 @@ fn timestamp_of(
         }
         ColumnSource::LastEmail => Some(SqlDateTime::NET_ZERO),
         ColumnSource::LastAction => {
-            // The action is written 0.12 to 0.36 s after the stamp was taken (halo-api.md §2.4).
+            // The action is written 0.12 to 0.36 s after the timestamp is taken (halo-api.md §2.4).
             let changed_at = ticket
                 .updated
                 .filter(|&timestamp| timestamp != SqlDateTime::COLUMN_ZERO)
@@ -215,7 +215,7 @@ fn timestamp_of(
     }
 }
 
-/// What follows from the story alone.
+/// Writes a value that depends on the derived fields only.
 fn write_derived(
     source: ColumnSource,
     ticket: &TicketRecord,
@@ -282,7 +282,7 @@ fn write_quoted(out: &mut Vec<u8>, parts: &[&str]) {
     out.push(b'"');
 }
 
-/// `first.last@domain`, with what an address cannot hold left out.
+/// Writes `first.last@domain` with ASCII letters only.
 fn write_email(out: &mut Vec<u8>, derived: &DerivedFields<'_>) -> Option<()> {
     let user = derived.user.as_ref()?;
     let ascii_letters =
@@ -297,7 +297,7 @@ fn write_email(out: &mut Vec<u8>, derived: &DerivedFields<'_>) -> Option<()> {
     Some(())
 }
 
-/// Hours on hold with all their digits, as `32.921996194583336` was recorded.
+/// Returns hours on hold with many digits; `32.921996194583336` was recorded.
 fn hold_hours(draw: u64) -> f64 {
     f64::from(u32::try_from(draw >> 32).unwrap_or(0)) / 39_181_733.0
 }

@@ -1,7 +1,7 @@
-//! Which tickets a list request means, and in which order.
+//! Selection of the tickets of a list request, and their order.
 //!
-//! A walk asks for page after page of the same selection, so the last few are kept until something changes. That makes
-//! a page of a million tickets cost what a page of a thousand costs.
+//! A scan requests page after page of the same selection, so the last few are cached until something changes. A page of
+//! a million tickets then costs the same as a page of a thousand.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
+use crate::database::{HaloDatabase, TicketIndex};
 use crate::derived_fields::{DerivedFields, client_of};
 use crate::knob_values::{DateFilterMode, DatePrecision, DefaultOrder, DeletedInList, PlainList};
 use crate::knobs::Knobs;
@@ -16,15 +17,14 @@ use crate::query::{InvalidParameter, Query, invalid_parameter};
 use crate::rng::SeededRng;
 use crate::ticket::{Lifecycle, TicketRecord};
 use crate::timestamp::SqlDateTime;
-use crate::world::{HaloDatabase, TicketIndex};
 
-/// Selections kept at a time: the plain, the open and the closed list of a coverage check, and one more.
+/// Number of cached selections: the plain, the open and the closed list of a coverage check, and one more.
 const CACHED_SELECTIONS_MAX: usize = 4;
-/// How far back "recently closed" reaches.
+/// The age limit of "recently closed" tickets.
 const RECENTLY_CLOSED: TimeDelta = TimeDelta::days(30);
 
-/// A filter and an order; equal selections of an unchanged world hold the same tickets. The default one is what a plain
-/// list shows, by id.
+/// A filter and an order; equal selections of unchanged data hold the same tickets. The default is the plain list,
+/// ordered by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selection {
     ticket_types: Option<Vec<i64>>,
@@ -42,7 +42,7 @@ pub(crate) struct Selection {
     order: SortOrder,
 }
 
-/// A stretch of time; which of its ends belong to it is for the knob to say.
+/// A range of timestamps; a knob decides whether it includes its bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct DateRange {
     from: Option<SqlDateTime>,
@@ -62,7 +62,7 @@ enum SortKey {
     Opened,
     Updated,
     Closed,
-    /// The share of SLA time used, as of that moment.
+    /// The used share of the SLA time at that time.
     Sla(SqlDateTime),
 }
 
@@ -94,7 +94,7 @@ impl Selection {
             selection.updated =
                 DateRange::from_query(query, knobs, "lastupdatefromdate", "lastupdatetodate")?;
         }
-        // `datesearch` takes a database column's name, hence one r in "dateoccured"; others are not known.
+        // `datesearch` takes the name of a database column, hence one r in "dateoccured"; others are ignored.
         match query.text("datesearch").map(str::to_ascii_lowercase).as_deref() {
             Some("dateoccured") => {
                 selection.opened = DateRange::from_query(query, knobs, "startdate", "enddate")?
@@ -117,7 +117,7 @@ impl Selection {
         let mut indices: Vec<TicketIndex> = if let Some(ids) = &self.ids {
             ids.iter().filter_map(|&id| database.find(id)).filter(is_selected).collect()
         } else if let Some(from) = self.updated.from {
-            // One second early, because the comparison itself may be coarser than the index.
+            // Rounded down to the second, because the filter may compare less precisely than the index.
             database.updated_since(from.whole_second()).filter(is_selected).collect()
         } else {
             database.tickets().map(|(index, _)| index).filter(is_selected).collect()
@@ -148,7 +148,7 @@ impl Selection {
             && (!self.closed_only || database.is_closed(ticket))
     }
 
-    /// Whether the list shows this ticket at all, whatever it was asked for (halo-api.md §2.5).
+    /// Returns whether the list contains this ticket at all, regardless of filters (halo-api.md §2.5).
     fn is_listed(&self, database: &HaloDatabase, knobs: &Knobs, ticket: &TicketRecord) -> bool {
         if ticket.hidden || (ticket.lifecycle == Lifecycle::Merged && !knobs.merged_listed.is_on()) {
             return false;
@@ -178,7 +178,7 @@ impl DateRange {
         Ok(DateRange { from: parse_bound(from)?, to: parse_bound(to)? })
     }
 
-    /// A ticket without the date is in no span.
+    /// Returns whether the range contains the timestamp; no range contains `None`.
     fn contains(self, timestamp: Option<SqlDateTime>, knobs: &Knobs) -> bool {
         let truncate = |timestamp: SqlDateTime| match knobs.date_precision {
             DatePrecision::Exact => timestamp,
@@ -196,10 +196,10 @@ impl DateRange {
 }
 
 impl SortOrder {
-    /// Only the first `order` counts here; ties fall back to the id. Names that nobody knows are skipped.
+    /// Parses the `order` parameter; ties are ordered by id, and unknown names are ignored.
     fn from_query(query: &Query, knobs: &Knobs, paged: bool, now: SqlDateTime) -> SortOrder {
         let by = match query.text("order").map(str::to_ascii_lowercase).as_deref() {
-            // Without paging the newest rows are given, whatever was asked for (halo-api.md §2.1).
+            // Without paging, the newest rows are returned regardless of `order` (halo-api.md §2.1).
             _ if !paged => None,
             Some("id") if knobs.order_by_id.is_honored() => Some(SortKey::Id),
             Some("dateoccurred" | "dateoccured") => Some(SortKey::Opened),
@@ -220,7 +220,7 @@ impl SortOrder {
 
     fn sort(self, database: &HaloDatabase, indices: &mut [TicketIndex]) {
         match self.by {
-            // A place is a rank by id.
+            // Indices are in the order of ids.
             SortKey::Id => indices.sort_unstable(),
             SortKey::Opened => indices.sort_by_key(|&index| (database.ticket(index).opened, index)),
             SortKey::Updated => indices.sort_by_key(|&index| (database.ticket(index).updated, index)),
@@ -235,8 +235,8 @@ impl SortOrder {
     }
 }
 
-/// The used share of the time to fix, in thousandths. A target that was missed is taken to be renewed, so that the
-/// order keeps moving for old tickets too.
+/// Returns the used share of the time to fix, in thousandths. A missed target is assumed to be renewed, so that the
+/// order of old tickets keeps changing too.
 fn sla_used(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> i64 {
     let ticket = database.ticket(index);
     let allowed =
@@ -245,7 +245,7 @@ fn sla_used(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> i6
     elapsed.rem_euclid(allowed) * 1_000 / allowed
 }
 
-/// One integer under the first name or a list of them under the second.
+/// Returns the integers of the first parameter, or else of the second.
 fn integer_or_list(
     query: &Query,
     single_name: &str,
@@ -254,7 +254,7 @@ fn integer_or_list(
     Ok(query.integers(single_name)?.or(query.integers(list_name)?))
 }
 
-/// The selections that were asked for last.
+/// A cache of the last selections.
 #[derive(Debug, Default)]
 pub(crate) struct SelectionCache {
     generation: u64,
@@ -283,7 +283,7 @@ impl SelectionCache {
         indices
     }
 
-    /// Knobs decide what a selection holds, so whoever turns one forgets them.
+    /// Clears the cache; needed after every change of a knob.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }

@@ -1,8 +1,7 @@
-//! The socket door: HTTP/1.1 on a loopback address in front of a [`Server`].
+//! Serves a [`Server`] over HTTP/1.1 on a loopback address.
 //!
-//! It stands on hyper itself, since two things must be possible that a framework hides: an answer that is a reset
-//! connection, and one without a `Date`. All waiting happens here and outside the lock, so that parallel requests
-//! overlap.
+//! It uses hyper directly for two features that frameworks do not offer: resetting a connection, and responses without
+//! `Date`. All delays are here and outside the lock, so that concurrent requests overlap.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,12 +18,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::faulty_stream::{FaultyStream, read_body};
-use crate::message::{ApiRequest, Delivery};
+use crate::faulty_stream::{FaultyStream, http_response, read_body};
+use crate::message::{ApiRequest, ApiResponse, Delivery};
 use crate::server::Server;
 use crate::settings::SimulatorSettings;
 
-/// A running simulated server. It stops when it is dropped.
+/// A running simulated server; dropping it stops it.
 #[derive(Debug)]
 pub struct Simulator {
     server: Arc<Mutex<Server>>,
@@ -34,11 +33,11 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts a server on its own address.
+    /// Starts a server on the listen address of the settings.
     ///
     /// # Errors
-    /// When the address is not a loopback one (this server believes whoever knows a published secret, so it must not be
-    /// reachable from elsewhere) or cannot be bound.
+    /// If the address cannot be bound or is not a loopback address: the client secret is published, so other machines
+    /// must not reach the server.
     pub async fn start(settings: SimulatorSettings) -> io::Result<Simulator> {
         if !settings.listen.ip().is_loopback() {
             let message =
@@ -54,21 +53,21 @@ impl Simulator {
         Ok(Simulator { server, address, stopping, accept_task })
     }
 
-    /// The resource server's address, without `/api`.
+    /// Returns the base URL, without `/api`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Looks at the server, or changes it, while it runs. Requests wait meanwhile.
+    /// Runs `action` on the server; requests wait meanwhile.
     pub fn with<R>(&self, action: impl FnOnce(&mut Server) -> R) -> R {
         action(&mut lock(&self.server))
     }
 
-    /// Closes the socket and all connections, and waits until the port is free.
+    /// Closes all connections and waits until the port is free.
     pub async fn stop(mut self) {
         self.stopping.cancel();
-        // It ends by itself; had it panicked, the port would be free as well.
+        // If the task panicked, the port is free as well.
         let _ = (&mut self.accept_task).await;
     }
 }
@@ -79,14 +78,14 @@ impl Drop for Simulator {
     }
 }
 
-/// A panic in a test's closure must not make every later request panic too.
+// A panic in a test's closure must not make every later request panic too.
 fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
     server.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn accept(listener: TcpListener, server: Arc<Mutex<Server>>, stopping: CancellationToken) {
     while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
-        // A client that left before it was accepted is no reason to stop serving the others.
+        // A client that disconnects before it is accepted must not stop the server.
         let Ok((stream, _)) = accepted else { continue };
         let (server, stopping) = (Arc::clone(&server), stopping.clone());
         tokio::spawn(async move {
@@ -95,9 +94,9 @@ async fn accept(listener: TcpListener, server: Arc<Mutex<Server>>, stopping: Can
     }
 }
 
-/// One connection from its first request to its end.
+/// Serves one connection until it ends.
 async fn serve_connection(stream: TcpStream, server: Arc<Mutex<Server>>) {
-    // Pages are larger than a segment; waiting for acknowledgements would be measured as the server's slowness.
+    // Pages are larger than a segment; waiting for acknowledgments would slow down every response.
     let _ = stream.set_nodelay(true);
     let faulty_stream = FaultyStream::new(stream);
     let reset_handle = faulty_stream.reset_handle();
@@ -108,16 +107,16 @@ async fn serve_connection(stream: TcpStream, server: Arc<Mutex<Server>>) {
             if response.delivery == Delivery::Reset {
                 reset_handle.reset();
             }
-            Ok::<_, Infallible>(super::faulty_stream::http_response(response))
+            Ok::<_, Infallible>(http_response(response))
         }
     });
     let connection =
         http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(faulty_stream), service);
-    // Cut answers end a connection with an error; that is their purpose.
+    // Truncated responses end the connection with an error on purpose.
     let _ = connection.await;
 }
 
-async fn respond(request: hyper::Request<Incoming>, server: &Mutex<Server>) -> super::message::ApiResponse {
+async fn respond(request: hyper::Request<Incoming>, server: &Mutex<Server>) -> ApiResponse {
     let (head, body) = request.into_parts();
     let header = |name: HeaderName| head.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
     let request = ApiRequest {

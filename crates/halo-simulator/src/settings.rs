@@ -1,28 +1,28 @@
-//! How a simulated server is set up.
+//! Settings of a simulated server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::faults::ServerFault;
 use crate::knobs::Knobs;
 
-/// How a simulated server is set up.
+/// Settings of a simulated server.
 #[derive(Clone, Debug)]
 pub struct SimulatorSettings {
-    /// Where it listens; a loopback address, port 0 for any free one.
+    /// Listen address: a loopback address; port 0 picks a free port.
     pub listen: SocketAddr,
-    /// Decides the whole world: the same seed and number of tickets give the same ids and contents.
+    /// Seed of all generated data: the same seed and number of tickets give the same ids and contents.
     pub seed: u64,
-    /// How many tickets the world begins with.
+    /// Number of tickets at the start.
     pub tickets: u32,
-    /// The id of the one registered API application.
+    /// Client id of the only registered API application.
     pub client_id: String,
-    /// Its secret.
+    /// Client secret of that application.
     pub client_secret: String,
-    /// The tenant's name on a hosted server, `None` on premise.
+    /// Tenant name of a hosted server; `None` on premises.
     pub tenant: Option<String>,
-    /// What is not known of the real server.
+    /// Server behavior that is not established for the real server.
     pub knobs: Knobs,
-    /// What goes wrong.
+    /// Faults to inject from the start.
     pub faults: Vec<ServerFault>,
 }
 

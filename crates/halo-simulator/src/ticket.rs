@@ -1,15 +1,15 @@
-//! What the server stores of one ticket that cannot be derived from its number.
+//! The stored part of a ticket: what cannot be derived from the seed and its id.
 
 use crate::timestamp::SqlDateTime;
 
-/// One ticket in 64 bytes or less; its texts, people and places follow from the seed and the id.
+/// One ticket in at most 64 bytes; its texts, people and sites are derived from the seed and the id.
 ///
-/// That is what lets a million tickets live in the memory that their JSON would need for twenty thousand.
+/// A million tickets need as much memory as the JSON of 20,000 would.
 #[derive(Clone, Debug)]
 pub(crate) struct TicketRecord {
     pub(crate) id: i64,
     pub(crate) opened: SqlDateTime,
-    /// `None` where the column is NULL.
+    /// `None` for a NULL column.
     pub(crate) updated: Option<SqlDateTime>,
     pub(crate) closed: Option<SqlDateTime>,
     pub(crate) status: i32,
@@ -17,59 +17,59 @@ pub(crate) struct TicketRecord {
     pub(crate) agent: i32,
     /// The server-wide change counter at the last change (`changeseq`, halo-api.md §5).
     pub(crate) change_seq: u32,
-    /// How often the SLA was counted anew.
+    /// Number of SLA recalculations.
     pub(crate) sla_recounts: u8,
     pub(crate) lifecycle: Lifecycle,
-    /// Outside what the agent may see (halo-api.md §1.7).
+    /// Whether the ticket is outside the agent's permissions (halo-api.md §1.7).
     pub(crate) hidden: bool,
 }
 
-/// Whether a ticket still takes part.
+/// Whether a ticket is live, merged or deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifecycle {
     Live,
     Merged,
-    /// Softly: the row stays in the database.
+    /// Soft-deleted: the row stays in the database.
     Deleted,
 }
 
-/// A change that somebody makes in the ticket.
+/// A change that a user makes to a ticket.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
     /// A new summary.
     Summary(String),
-    /// Another status; a closing one sets `dateclosed`, any other removes it.
+    /// A new status; a closing one sets `dateclosed`, any other clears it.
     Status(i64),
     /// A new description.
     Details(String),
-    /// Another ticket type.
+    /// A new ticket type.
     TicketType(i64),
-    /// Another agent; 1 is nobody.
+    /// A new agent; 1 is "unassigned".
     Agent(i64),
-    /// An action that leaves every mapped field but the two stamps as it is.
+    /// An action that changes only `last_update` and `lastactiondate`.
     Touch,
-    /// A new value of a custom field, and the text shown for it.
+    /// A new value of a custom field and its display text.
     CustomField {
-        /// The id of the field, see `/api/FieldInfo`.
+        /// The id of the field, as in `/api/FieldInfo`.
         field: i64,
-        /// Any JSON.
+        /// Any JSON value.
         value: serde_json::Value,
-        /// What people read.
+        /// The text shown to users.
         display: String,
     },
 }
 
-/// What was typed over the derived texts of a ticket; few tickets have any.
+/// Edited values that replace derived ones; few tickets have any.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TicketOverrides {
     pub(crate) summary: Option<String>,
     pub(crate) details: Option<String>,
     pub(crate) custom_values: Vec<(i64, serde_json::Value, String)>,
-    /// The whole list row as raw text.
+    /// Raw text to serve in place of the list row.
     pub(crate) raw_row: Option<String>,
 }
 
-/// Where a ticket was merged to, and what it was before, so that the merge can be undone (halo-api.md §2.5).
+/// The target of a merge and the state before it, so that the merge can be undone (halo-api.md §2.5).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MergeRecord {
     pub(crate) into: i64,
@@ -77,7 +77,7 @@ pub(crate) struct MergeRecord {
     pub(crate) closed: Option<SqlDateTime>,
 }
 
-/// Halo's ids are 32-bit; what does not fit is held at the end of the range.
+/// Converts to the 32 bits of a Halo id; values out of range become the nearest limit.
 pub(crate) fn saturating_i32(value: i64) -> i32 {
     i32::try_from(value).unwrap_or(if value < 0 { i32::MIN } else { i32::MAX })
 }

@@ -1,8 +1,8 @@
-//! Moments as the server's database keeps them.
+//! Timestamps as the server's database stores them.
 //!
 //! The columns are SQL Server `datetime`, which counts steps of 1/300 s, so every fraction that a client reads ends in
-//! 0, 3 or 7 milliseconds (halo-api.md §2.4). A [`Stamp`] *is* that count, hence no value can exist here that the real
-//! server could not hold, and equal stamps are as frequent as they are there.
+//! 0, 3 or 7 milliseconds (halo-api.md §2.4). A [`SqlDateTime`] is that count: it holds no value that the real server
+//! could not store, and equal timestamps are as frequent as there.
 
 use std::num::NonZeroU64;
 
@@ -12,13 +12,13 @@ use crate::json;
 
 const STEPS_PER_SECOND: u64 = 300;
 const SECONDS_PER_DAY: u64 = 86_400;
-/// Seconds from 0000-03-01, where the count starts, to 1970-01-01. March, so that the leap day ends a year; the year 0,
-/// so that the sentinel `0001-01-01` is a moment like any other.
+/// Seconds from 0000-03-01, where the count starts, to 1970-01-01. A year that starts in March ends with the leap day;
+/// starting in year 0 makes the sentinel `0001-01-01` an ordinary value.
 const UNIX_EPOCH_SECONDS: i64 = 62_162_035_200;
 
-/// A moment in steps of 1/300 s since 0000-03-01 UTC.
+/// A timestamp in steps of 1/300 s since 0000-03-01 UTC.
 ///
-/// Never zero, so that an `Option<Stamp>` costs eight bytes: a million tickets hold four of them each.
+/// Never zero, so that an `Option<SqlDateTime>` takes eight bytes: a million tickets hold several of them each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SqlDateTime(NonZeroU64);
 
@@ -27,75 +27,75 @@ impl SqlDateTime {
     pub const NET_ZERO: SqlDateTime = SqlDateTime::from_days(306);
     /// `1899-12-30T00:00:00`, the unset value of an OLE date.
     pub const OLE_ZERO: SqlDateTime = SqlDateTime::from_days(693_899);
-    /// `1900-01-01T00:00:00`, what a `datetime` column holds where nobody ever wrote to it.
+    /// `1900-01-01T00:00:00`, the unset value of a `datetime` column.
     pub const COLUMN_ZERO: SqlDateTime = SqlDateTime::from_days(693_901);
 
-    /// The nearest step, as SQL Server rounds: 17.1521 s becomes 17.153 s.
+    /// Converts to the nearest step, as SQL Server rounds: 17.1521 s becomes 17.153 s.
     #[must_use]
-    pub fn from_utc(moment: DateTime<Utc>) -> SqlDateTime {
-        let micros = moment.timestamp_micros().saturating_add(UNIX_EPOCH_SECONDS * 1_000_000);
+    pub fn from_utc(time: DateTime<Utc>) -> SqlDateTime {
+        let micros = time.timestamp_micros().saturating_add(UNIX_EPOCH_SECONDS * 1_000_000);
         let micros = u64::try_from(micros).unwrap_or(0);
         SqlDateTime::from_steps((micros.saturating_mul(3) + 5_000) / 10_000)
     }
 
-    /// Reads a date the way the filters of the ticket list do: with or without a zone, with or without a time.
+    /// Parses a date as the filters of the ticket list do: with or without a zone, with or without a time.
     ///
-    /// A text without a zone is UTC (halo-api.md §2.4; the offset that a server may add is a knob).
+    /// A text without a zone is UTC (halo-api.md §2.4; the knob `date_filter_shift` adds an offset).
     #[must_use]
     pub fn parse(text: &str) -> Option<SqlDateTime> {
         let text = text.trim();
-        if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
-            return Some(SqlDateTime::from_utc(moment.to_utc()));
+        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+            return Some(SqlDateTime::from_utc(time.to_utc()));
         }
         let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f")
             .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f"))
             .or_else(|_| {
                 NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(chrono::NaiveTime::MIN))
             });
-        local.ok().map(|moment| SqlDateTime::from_utc(moment.and_utc()))
+        local.ok().map(|time| SqlDateTime::from_utc(time.and_utc()))
     }
 
-    /// This moment moved by `delta`.
+    /// Returns the timestamp plus `delta`.
     #[must_use]
     pub fn plus(self, delta: TimeDelta) -> SqlDateTime {
         let steps = delta.num_milliseconds().saturating_mul(3) / 10;
         SqlDateTime::from_steps(self.0.get().saturating_add_signed(steps))
     }
 
-    /// The second this moment lies in.
+    /// Truncates to the second.
     #[must_use]
     pub fn whole_second(self) -> SqlDateTime {
         SqlDateTime::from_steps(self.0.get() / STEPS_PER_SECOND * STEPS_PER_SECOND)
     }
 
-    /// The minute this moment lies in.
+    /// Truncates to the minute.
     #[must_use]
     pub fn whole_minute(self) -> SqlDateTime {
         SqlDateTime::from_steps(self.0.get() / (60 * STEPS_PER_SECOND) * (60 * STEPS_PER_SECOND))
     }
 
-    /// The day this moment lies in.
+    /// Truncates to the day.
     #[must_use]
     pub fn midnight(self) -> SqlDateTime {
         let day = SECONDS_PER_DAY * STEPS_PER_SECOND;
         SqlDateTime::from_steps(self.0.get() / day * day)
     }
 
-    /// The count itself; good as a source of chance that moves when the stamp moves.
+    /// Returns the number of steps, which also serves as a seed that changes with the timestamp.
     #[must_use]
     pub fn steps(self) -> u64 {
         self.0.get()
     }
 
-    /// Milliseconds from `earlier` to here, negative when it is later.
+    /// Returns the milliseconds since `earlier`; negative if `earlier` is later.
     #[must_use]
     pub fn millis_since(self, earlier: SqlDateTime) -> i64 {
         let steps = i128::from(self.0.get()) - i128::from(earlier.0.get());
         i64::try_from(steps * 10 / 3).unwrap_or(i64::MAX)
     }
 
-    /// Writes the moment as a GET answer spells it: no zone, at most three digits of fraction, trailing zeros cut
-    /// (halo-api.md §6). By hand, because this is what a page spends most of its time on.
+    /// Writes the timestamp as in a GET response: no zone, at most three fractional digits, no trailing zeros
+    /// (halo-api.md §6). Formatted by hand, because a page spends most of its time on it.
     pub fn write(self, out: &mut Vec<u8>) {
         let steps = self.0.get();
         let seconds = steps / STEPS_PER_SECOND;
@@ -138,7 +138,7 @@ impl SqlDateTime {
     }
 }
 
-/// Year, month and day of a day counted from 0000-03-01 (Howard Hinnant's days-to-civil, for years after 0).
+/// Returns year, month and day of a day number since 0000-03-01 (Howard Hinnant's `civil_from_days`).
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let era = days / 146_097;
     let day_of_era = days % 146_097;

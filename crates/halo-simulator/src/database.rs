@@ -1,29 +1,29 @@
-//! The tickets, and what happens to them.
+//! The database: tickets and their changes.
 //!
-//! Tickets lie in ascending order of id and are never taken out, so a place in the vector stays valid for ever. Every
-//! change goes through `World::change`, which keeps the index by last update in step and marks earlier list selections
-//! as outdated. Knobs are not known here: whoever changes something says whether `last_update` moves.
+//! Tickets are in ascending order of id and are never removed, so an index stays valid. Every change goes through
+//! `record_change`, which updates the index by last update and invalidates cached selections. Callers decide whether
+//! `last_update` changes, because knobs are not known here.
 
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use crate::custom_fields::{self, CustomFieldDef};
-use crate::derived_fields::Phrases;
+use crate::field_definitions::{self, CustomFieldDef};
 use crate::fixtures::{self, Client, TicketStatus};
 use crate::json;
+use crate::phrases::Phrases;
 use crate::rng::SeededRng;
 use crate::seed::{self, InitialTickets};
 use crate::ticket::{Edit, Lifecycle, MergeRecord, TicketOverrides, TicketRecord, saturating_i32};
 use crate::timestamp::SqlDateTime;
 
-/// The place of a ticket in the world.
+/// The position of a ticket in the database.
 pub(crate) type TicketIndex = u32;
 
 #[derive(Clone, Debug)]
 pub(crate) struct HaloDatabase {
     pub(crate) seed: u64,
-    /// When the world was made; nothing in it is younger, apart from later changes.
+    /// The time of creation; only later changes are newer.
     pub(crate) epoch: SqlDateTime,
     pub(crate) statuses: Vec<TicketStatus>,
     pub(crate) clients: Vec<Client>,
@@ -41,28 +41,28 @@ pub(crate) struct HaloDatabase {
 impl HaloDatabase {
     pub(crate) fn new(
         seed: u64,
-        how_many: u32,
+        count: u32,
         undated: u32,
         details_bytes: u32,
         now: DateTime<Utc>,
     ) -> HaloDatabase {
         let epoch = SqlDateTime::from_utc(now);
         let statuses = fixtures::statuses();
-        let tickets = InitialTickets { seed, how_many, undated, epoch, statuses: &statuses }.generate();
+        let tickets = InitialTickets { seed, count, undated, epoch, statuses: &statuses }.generate();
         let mut timestamps: Vec<_> =
             (0..).zip(&tickets).filter_map(|(index, it)| Some((it.updated?, index))).collect();
-        // Sorted first, because a set is built from sorted entries in one sweep.
+        // Sorted first, because a set is built from sorted entries in one pass.
         timestamps.sort_unstable();
         HaloDatabase {
             seed,
             epoch,
             statuses,
             clients: fixtures::clients(),
-            fields: custom_fields::initial_fields(),
+            fields: field_definitions::initial_fields(),
             details_bytes,
             phrases: Phrases::new(),
             by_update: timestamps.into_iter().collect(),
-            changes: how_many,
+            changes: count,
             tickets,
             overrides: HashMap::new(),
             merges: HashMap::new(),
@@ -70,12 +70,12 @@ impl HaloDatabase {
         }
     }
 
-    /// Grows with every change; equal generations list the same tickets in the same order.
+    /// Increases with every change; in the same generation, lists have the same tickets in the same order.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// All tickets that ever were, with their places, in ascending order of id.
+    /// Returns all tickets, including deleted ones, with their indices, in ascending order of id.
     pub(crate) fn tickets(&self) -> impl Iterator<Item = (TicketIndex, &TicketRecord)> {
         (0..).zip(&self.tickets)
     }
@@ -89,13 +89,13 @@ impl HaloDatabase {
         TicketIndex::try_from(position).ok()
     }
 
-    /// The places of tickets last updated at or after `from`, without looking at the others.
+    /// Returns the indices of tickets updated at or after `from`, without scanning the others.
     pub(crate) fn updated_since(&self, from: SqlDateTime) -> impl Iterator<Item = TicketIndex> {
         self.by_update.range((from, 0)..).map(|(_, index)| *index)
     }
 
     pub(crate) fn overrides(&self, index: TicketIndex) -> Option<&TicketOverrides> {
-        // Most worlds have no written texts at all; then a page need not hash a hundred places.
+        // Usually there are no overrides; then a page need not compute 100 hashes.
         if self.overrides.is_empty() { None } else { self.overrides.get(&index) }
     }
 
@@ -107,9 +107,9 @@ impl HaloDatabase {
         self.statuses.iter().any(|status| status.id == ticket.status && status.closed)
     }
 
-    /// New tickets, opened at `stamp`; their ids go on where the last one ended, with gaps.
-    pub(crate) fn create(&mut self, how_many: u32, timestamp: SqlDateTime) -> Vec<i64> {
-        (0..how_many)
+    /// Creates tickets opened at `timestamp`; their ids continue after the last one, with gaps.
+    pub(crate) fn create(&mut self, count: u32, timestamp: SqlDateTime) -> Vec<i64> {
+        (0..count)
             .map(|_| {
                 let last = self.tickets.last().map_or(seed::FIRST_ID, |ticket| ticket.id);
                 let id = last + seed::id_gap(self.seed, last);
@@ -130,7 +130,7 @@ impl HaloDatabase {
             Edit::Touch => {}
             Edit::Summary(text) => self.overrides.entry(index).or_default().summary = Some(text),
             Edit::Details(text) => self.overrides.entry(index).or_default().details = Some(text),
-            Edit::TicketType(kind) => self.tickets[to_usize(index)].ticket_type = saturating_i32(kind),
+            Edit::TicketType(id) => self.tickets[to_usize(index)].ticket_type = saturating_i32(id),
             Edit::Agent(agent) => self.tickets[to_usize(index)].agent = saturating_i32(agent),
             Edit::Status(status) => {
                 let status = saturating_i32(status);
@@ -148,7 +148,7 @@ impl HaloDatabase {
         self.record_change(index, Some(timestamp));
     }
 
-    /// One of the changes that a service desk makes all day.
+    /// Makes a random edit that is typical of a service desk.
     pub(crate) fn edit_randomly(&mut self, index: TicketIndex, rng: &mut SeededRng, timestamp: SqlDateTime) {
         let edit = match rng.below(4) {
             0 => Edit::Status(i64::from(rng.pick(&self.statuses).id)),
@@ -174,7 +174,7 @@ impl HaloDatabase {
         self.record_change(index, timestamp);
     }
 
-    /// The merged ticket is closed, as usual configurations do (halo-api.md §2.5).
+    /// Merges a ticket and closes it, as usual configurations do (halo-api.md §2.5).
     pub(crate) fn merge(
         &mut self,
         index: TicketIndex,
@@ -206,7 +206,7 @@ impl HaloDatabase {
         self.record_change(index, timestamp);
     }
 
-    /// A permission does not touch the ticket: no stamp, no change counter.
+    /// Changes a permission, which leaves the ticket's timestamp and change counter as they are.
     pub(crate) fn set_hidden(&mut self, index: TicketIndex, hidden: bool) {
         self.tickets[to_usize(index)].hidden = hidden;
         self.generation += 1;
@@ -217,20 +217,20 @@ impl HaloDatabase {
         self.generation += 1;
     }
 
-    /// A new definition touches no ticket.
+    /// Defines a custom field; tickets do not change.
     pub(crate) fn define_field(&mut self, field: CustomFieldDef) {
         self.fields.retain(|known| known.id != field.id);
         self.fields.push(field);
         self.generation += 1;
     }
 
-    /// Everything is again as it was in an earlier copy of this world.
+    /// Restores a backup of this database.
     pub(crate) fn restore_from(&mut self, backup: HaloDatabase) {
         let generation = self.generation + 1;
         *self = HaloDatabase { generation, ..backup };
     }
 
-    /// Names are joined in when a row is read, so no ticket's stamp moves (halo-api.md §2.4).
+    /// Names are joined in when a row is read, so no ticket's timestamp changes (halo-api.md §2.4).
     pub(crate) fn rename_status(&mut self, id: i64, name: &str) {
         for status in self.statuses.iter_mut().filter(|status| i64::from(status.id) == id) {
             name.clone_into(&mut status.name);

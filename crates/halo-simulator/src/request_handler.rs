@@ -1,0 +1,249 @@
+//! Request handling: routing, authorization, faults and the rate limit.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::control;
+use crate::custom_fields;
+use crate::detail;
+use crate::effect::{Effect, ListFault};
+use crate::endpoint::{ApiEndpoint, route};
+use crate::error_response::{error_response, html_page, portal_page};
+use crate::knob_values::Application;
+use crate::list;
+use crate::log::RequestLogEntry;
+use crate::message::{ApiRequest, ApiResponse, Delivery, http_date};
+use crate::query::{InvalidParameter, Query};
+use crate::rate_limit::too_many_requests;
+use crate::reference;
+use crate::server::Server;
+use crate::timestamp::SqlDateTime;
+
+impl Server {
+    /// Responds to a request that arrives at `now`.
+    pub fn respond(&mut self, request: &ApiRequest, now: DateTime<Utc>) -> ApiResponse {
+        if control::is_control(&request.path) {
+            return control::respond(self, request, now);
+        }
+        let (endpoint, id) = route(&request.path);
+        let query = Query::parse(request.query.as_bytes());
+        let page_no = query.number("page_no").ok().flatten();
+        let effects = self.faults.matching(endpoint, page_no);
+        for effect in &effects {
+            self.apply(effect, now);
+        }
+
+        let server_time = now + self.clock_offset;
+        let overridden = effects.iter().find_map(|effect| self.override_response(effect, server_time));
+        let mut response = match self.rate_limit.admit(&self.knobs, server_time) {
+            Err(rejection) => rejection,
+            Ok(()) => overridden.unwrap_or_else(|| {
+                let routed = RoutedRequest {
+                    request,
+                    query: &query,
+                    endpoint,
+                    id,
+                    list_fault: ListFault::from_effects(&effects),
+                };
+                self.dispatch(&routed, server_time)
+            }),
+        };
+
+        if self.knobs.date_header.is_on() {
+            response = response.with_header("date", http_date(server_time));
+        }
+        let accepts_gzip = request.accept_encoding.as_deref().is_some_and(|it| it.contains("gzip"));
+        if accepts_gzip && self.knobs.gzip.is_on() {
+            response.allow_compression();
+        }
+        response.delay += Duration::from_millis(self.knobs.latency_ms.into());
+        for effect in &effects {
+            apply_delivery(effect, &mut response);
+        }
+        self.log.record(RequestLogEntry {
+            endpoint,
+            method: request.method.clone(),
+            path: request.path.clone(),
+            query: request.query.clone(),
+            status: response.status,
+            at: server_time,
+        });
+        response
+    }
+
+    fn dispatch(&mut self, routed: &RoutedRequest<'_>, server_time: DateTime<Utc>) -> ApiResponse {
+        match routed.endpoint {
+            ApiEndpoint::Token => {
+                return self.auth.token(routed.request, routed.query, &self.knobs, server_time);
+            }
+            ApiEndpoint::AuthInfo if self.knobs.authinfo.is_on() => return self.auth.auth_info(&self.origin),
+            ApiEndpoint::AuthInfo => return self.error_response(404, "No such endpoint."),
+            ApiEndpoint::Other if !is_under_api(&routed.request.path) => return portal_page(),
+            _ => {}
+        }
+        if let Some(error) = self.authorization_error(routed, server_time) {
+            return error;
+        }
+        self.handle_get(routed, SqlDateTime::from_utc(server_time))
+            .unwrap_or_else(|InvalidParameter(message)| self.error_response(400, &message))
+    }
+
+    /// Returns the 401 or 403 response to a request that is not authorized.
+    fn authorization_error(
+        &self,
+        routed: &RoutedRequest<'_>,
+        server_time: DateTime<Utc>,
+    ) -> Option<ApiResponse> {
+        let Some(token) = self.auth.verify(routed.request.authorization.as_deref(), server_time) else {
+            let response = self.error_response(401, "Authorization has been denied for this request.");
+            return Some(response.with_header("www-authenticate", "Bearer error=\"invalid_token\""));
+        };
+        if !routed.request.method.eq_ignore_ascii_case("GET") {
+            return Some(self.error_response(403, "This application may only read."));
+        }
+        let has_full_scope = token.has_any_scope(&["all", "all:standard"]);
+        let may_read_tickets = self.knobs.application == Application::Service
+            && (has_full_scope || token.has_any_scope(&["read:tickets", "edit:tickets"]));
+        let allowed = match routed.endpoint {
+            ApiEndpoint::List | ApiEndpoint::Ticket => may_read_tickets,
+            ApiEndpoint::Status | ApiEndpoint::TicketType | ApiEndpoint::FieldInfo => {
+                has_full_scope || !self.knobs.reference_needs_all.is_on()
+            }
+            _ => true,
+        };
+        (!allowed).then(|| self.error_response(403, "You do not have permission to access this resource."))
+    }
+
+    fn handle_get(
+        &mut self,
+        routed: &RoutedRequest<'_>,
+        now: SqlDateTime,
+    ) -> Result<ApiResponse, InvalidParameter> {
+        let (database, knobs) = (&self.database, &self.knobs);
+        Ok(match (routed.endpoint, routed.id) {
+            (ApiEndpoint::List, _) => {
+                return list::respond(
+                    database,
+                    &mut self.selections,
+                    knobs,
+                    routed.query,
+                    &routed.list_fault,
+                    now,
+                );
+            }
+            (ApiEndpoint::Ticket, Some(id)) => return Ok(self.ticket_response(id, now)),
+            (ApiEndpoint::Status, _) => reference::statuses(database, knobs, routed.query),
+            (ApiEndpoint::TicketType, _) => reference::ticket_types(database, routed.query),
+            (ApiEndpoint::FieldInfo, id) => {
+                let found = match id {
+                    None => custom_fields::definitions(database, knobs),
+                    Some(id) => custom_fields::definition_of(database, knobs, id),
+                };
+                match found {
+                    Some(found) => ApiResponse::json(200, found.to_string()),
+                    None => self.error_response(404, "No such field."),
+                }
+            }
+            _ => self.error_response(404, "No such endpoint."),
+        })
+    }
+
+    /// Responds to a request for one ticket, from the cache if the knob `detail_cache_s` allows.
+    fn ticket_response(&mut self, id: i64, now: SqlDateTime) -> ApiResponse {
+        let cache_ms = 1_000 * i64::from(self.knobs.detail_cache_s);
+        if let Some((at, response)) = self.ticket_cache.get(&id)
+            && (0..cache_ms).contains(&now.millis_since(*at))
+        {
+            return response.clone();
+        }
+        let response = detail::respond(&self.database, &self.knobs, id, now);
+        if 0 < cache_ms && response.status == 200 {
+            self.ticket_cache.insert(id, (now, response.clone()));
+        }
+        response
+    }
+
+    fn error_response(&self, status: u16, message: &str) -> ApiResponse {
+        error_response(status, self.knobs.error_body, message)
+    }
+
+    /// Applies the effect of a fault on the data, before the request is handled.
+    fn apply(&mut self, effect: &Effect, now: DateTime<Utc>) {
+        match *effect {
+            Effect::Expire => self.auth.revoke_all(),
+            Effect::Delete(count) => {
+                for id in self.pick_listed(count) {
+                    self.delete(id, now);
+                }
+            }
+            Effect::Edit(count) => drop(self.edit_some(count, now)),
+            Effect::Create(count) => drop(self.create(count, now)),
+            Effect::Hide(percent) => {
+                let listed = self.ids().len();
+                let share = listed * usize::try_from(percent).unwrap_or(0) / 100;
+                let ids = self.pick_listed(u32::try_from(share).unwrap_or(u32::MAX));
+                self.hide(&ids);
+            }
+            Effect::Skew(seconds) => self.clock_offset += TimeDelta::seconds(seconds),
+            _ => {}
+        }
+    }
+
+    /// Returns the response of a fault that replaces the server's own.
+    fn override_response(&self, effect: &Effect, server_time: DateTime<Utc>) -> Option<ApiResponse> {
+        match *effect {
+            Effect::Status(status) if status < 500 => {
+                Some(self.error_response(status, "The request was refused."))
+            }
+            Effect::Status(status) => Some(ApiResponse::html(status, html_page("Service unavailable"))),
+            Effect::Html(status) => Some(ApiResponse::html(status, html_page("Service Portal"))),
+            Effect::Error(status) => {
+                Some(ApiResponse::json(status, r#"{"error":"An unexpected error occurred."}"#))
+            }
+            Effect::Throttle(retry_after, seconds) => Some(too_many_requests(
+                &self.knobs,
+                retry_after,
+                TimeDelta::seconds(seconds.into()),
+                server_time,
+            )),
+            Effect::Redirect(status) => Some(
+                ApiResponse::empty(status)
+                    .with_header("location", "http://elsewhere.example.com/api/tickets"),
+            ),
+            Effect::Blank => Some(ApiResponse::json(200, "")),
+            _ => None,
+        }
+    }
+}
+
+/// A request with its parsed query and endpoint.
+struct RoutedRequest<'r> {
+    request: &'r ApiRequest,
+    query: &'r Query,
+    endpoint: ApiEndpoint,
+    id: Option<i64>,
+    list_fault: ListFault,
+}
+
+fn is_under_api(path: &str) -> bool {
+    let path = path.trim_start_matches('/').to_ascii_lowercase();
+    path == "api" || path.starts_with("api/")
+}
+
+/// Applies the effect of a fault on the delivery of a response.
+fn apply_delivery(effect: &Effect, response: &mut ApiResponse) {
+    match *effect {
+        Effect::Cut(after) => response.delivery = Delivery::Cut(after.unwrap_or(response.body.len() / 2)),
+        Effect::Reset => response.delivery = Delivery::Reset,
+        Effect::Slow(millis) => response.delivery = Delivery::Slow(Duration::from_millis(millis.into())),
+        Effect::Delay(millis) => response.delay += Duration::from_millis(millis.into()),
+        Effect::Garble => {
+            let middle = response.body.len() / 2;
+            if let Some(byte) = response.body.get_mut(middle) {
+                *byte = 0xFF;
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,67 @@
+//! Request log, control endpoints and edits.
+
+use halo_simulator::{ApiEndpoint, ApiRequest, Edit};
+use serde_json::json;
+
+use crate::{get, ids, now, page, server, text_of};
+
+#[test]
+fn log_counts_requests() {
+    let mut server = server(5);
+    get(&mut server, "/api/tickets?count=1");
+    get(&mut server, "/api/nothing");
+    let log = server.log();
+    assert_eq!((log.list_count(), log.token_count(), log.total()), (1, 2, 4));
+    let asked: Vec<_> =
+        log.entries().map(|entry| (entry.endpoint, entry.status, entry.query.as_str())).collect();
+    assert_eq!(asked[1], (ApiEndpoint::List, 200, "count=1"));
+    assert_eq!(asked[3], (ApiEndpoint::Other, 404, ""));
+    server.log_mut().reset();
+    assert_eq!(server.log().total(), 0);
+}
+
+#[test]
+fn control_endpoints_change_the_server() {
+    let mut server = server(50);
+    let mut control = |method: &str, path: &str, query: &str, body: &str| {
+        let request = ApiRequest {
+            method: method.into(),
+            path: format!("/_sim/{path}"),
+            query: query.into(),
+            body: body.into(),
+            ..ApiRequest::default()
+        };
+        let response = server.respond(&request, now());
+        (response.status, response.json_body().unwrap_or_else(|| json!(text_of(&response))))
+    };
+    let (_, ids) = control("GET", "ids", "", "");
+    let id = ids[7].as_i64().expect("an id");
+    assert_eq!(control("POST", "edit", &format!("id={id}&summary=Moved+away&status=28"), "").1, json!([id]));
+    let (_, row) = control("GET", "row", &format!("id={id}"), "");
+    assert_eq!((&row["summary"], &row["onhold"]), (&json!("Moved away"), &json!(true)));
+    assert_eq!(control("POST", "delete", "count=3", "").1.as_array().expect("ids").len(), 3);
+    assert_eq!(control("POST", "create", "count=2", "").1.as_array().expect("ids").len(), 2);
+    assert_eq!(control("GET", "ids", "", "").1.as_array().expect("ids").len(), 49);
+    assert_eq!(control("POST", "knobs", "page_cap=40&gzip=off", "").1["page_cap"], "40");
+    assert_eq!(control("POST", "knobs", "page_cap=no", "").0, 400);
+    assert_eq!(control("POST", "fault", "", "list@1:reset status:blank").0, 200);
+    assert_eq!(control("POST", "fault", "", "lost:reset").0, 400);
+    assert_eq!(control("POST", "nonsense", "", "").0, 404);
+    assert_eq!(control("GET", "log", "", "").1["total"], 0);
+}
+
+#[test]
+fn edits_change_row_and_last_update() {
+    let mut server = server(100);
+    let changed = server.edit_some(25, now());
+    assert_eq!(changed.len(), 25);
+    let found = page(&mut server, 1, "lastupdatefromdate=2026-03-04T10:20:00");
+    assert_eq!(ids(&found), changed);
+    let id = changed[0];
+    server.edit(id, Edit::Status(9), now());
+    assert!(server.row(id, now()).expect("a row").get("dateclosed").is_some());
+    server.edit(id, Edit::Status(2), now());
+    assert!(server.row(id, now()).expect("a row").get("dateclosed").is_none());
+    server.edit(id, Edit::Details("quote \" and\nline".into()), now());
+    assert_eq!(server.row(id, now()).expect("a row")["details"], "quote \" and\nline");
+}
