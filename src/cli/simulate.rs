@@ -32,8 +32,9 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
         if arguments.json {
             print_json(&json!({ "url": url, "client_id": id, "client_secret": secret }))?;
         } else {
+            let noun = if args.tickets == 1 { "ticket" } else { "tickets" };
             print(&format!(
-                "Simulated HaloITSM server with {} tickets: {url}\n  client id {id}, client secret {secret}\n  \
+                "Simulated HaloITSM server with {} {noun}: {url}\n  client id {id}, client secret {secret}\n  \
                  control endpoints: curl {url}/_sim\n",
                 args.tickets
             ))?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use halo_simulator::{ServerFault, Simulator, SimulatorSettings};
 use serde_json::Value;
 
-use crate::{PAGE_2, SCOPE, credentials, ids, now};
+use crate::{PAGE_2, SCOPE, credentials, ids};
 
 async fn running(knobs: &[&str]) -> (Simulator, reqwest::Client, String) {
     let mut settings = SimulatorSettings { tickets: 300, ..SimulatorSettings::default() };
