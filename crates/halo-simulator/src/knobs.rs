@@ -196,7 +196,7 @@ knobs! {
     merged_listed: Switch, .., Switch::On, "Whether a merged ticket stays in the list", "not established", "L";
     delete_stamps: Switch, .., Switch::Off, "Whether a deletion updates `last_update`", "not established", "L";
     merge_stamps: Switch, .., Switch::On, "Whether a merge updates `last_update`", "not established", "L";
-    sla_stamps: Switch, .., Switch::Off, "Whether an SLA recount updates `last_update`", "not established", "L";
+    sla_stamps: Switch, .., Switch::Off, "Whether an SLA recalculation updates `last_update`", "not established", "L";
     commit_delay_ms: u32, 0..=3_600_000, 400, "Milliseconds between the timestamp of a change and its visibility", "0.12 to 0.36 s in every recording", "M";
 
     // Rows
