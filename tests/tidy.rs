@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("halo", &["config", "retry", "ticket"]),
     ("store", &["config", "scope", "ticket", "watermark"]),
     ("export", &["config", "ticket"]),
-    ("sync", &["halo", "scope", "store", "ticket", "watermark"]),
+    ("sync", &["halo", "retry", "scope", "store", "ticket", "watermark"]),
     ("simulator", &[]),
     ("app", &["config", "export", "halo", "scope", "store", "sync", "ticket", "watermark"]),
     ("check", &["app", "config", "halo", "store", "sync", "ticket"]),
