@@ -78,7 +78,7 @@ pub struct HaloClient {
     jitter: Box<dyn Fn() -> f64 + Send + Sync>,
 }
 
-/// A response without its content.
+/// The metadata of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseMeta {
     /// The number of the request; later requests have greater numbers.
@@ -149,7 +149,7 @@ impl HaloClient {
         self.rate_limiter.pause_for(wait);
     }
 
-    /// Returns until when requests wait for the rate limit or for a pause that the server requested.
+    /// Returns the time until which requests wait, for the rate limit or for a pause that the server requested.
     #[must_use]
     pub fn waiting_until(&self) -> Instant {
         self.rate_limiter.waiting_until()

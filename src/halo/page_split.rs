@@ -8,7 +8,7 @@ use super::{HaloClient, HaloError, ResponseMeta};
 use crate::ticket::RejectedValue;
 use crate::ticket::parse::{ParsedPage, RejectedRow};
 
-/// With more unreadable rows in one page, the cause is not the rows: the page fails.
+/// The most unreadable rows in one page. With more, something other than the rows is the cause, and the page fails.
 const UNREADABLE_ROWS_MAX: usize = 5;
 
 /// What the requests for the parts of a page have in common.
@@ -123,7 +123,7 @@ impl PageParts {
     }
 }
 
-/// Returns into how many parts to split a page: parts of equal size begin where the page does.
+/// Returns into how many parts to split a page, so that all parts have the same size.
 fn smallest_divisor(size: u32) -> u32 {
     (2..=size).find(|divisor| size.is_multiple_of(*divisor)).unwrap_or(1)
 }

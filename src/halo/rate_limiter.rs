@@ -115,7 +115,7 @@ impl RateLimiter {
         Duration::from_nanos(self.total_pause.load(Ordering::Relaxed))
     }
 
-    /// Returns until when any request waits.
+    /// Returns the time until which requests wait.
     pub(super) fn waiting_until(&self) -> Instant {
         let offset = Duration::from_nanos(self.waiting_until.load(Ordering::Relaxed));
         self.clock.start.checked_add(offset).unwrap_or(self.clock.start)
