@@ -1,7 +1,6 @@
-//! What a failed request means: ask again, wait, renew the token, or give up.
+//! Retry policy: whether a failed request is retried, waits, renews the token, or is given up.
 //!
-//! Pure: attempts, waits and chance come in as arguments. How to wait is the business of
-//! [`crate::halo`].
+//! Pure: attempts, waits and jitter are arguments. [`crate::halo`] does the waiting.
 
 use std::time::Duration;
 
@@ -10,66 +9,99 @@ use chrono::{DateTime, Utc};
 /// How a request failed, as far as the next step depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestFailure {
-    /// 429, or a 503 that says when to come back.
+    /// 429, or 503 with a `Retry-After`.
     RateLimited {
-        /// How long the server asks to wait, if it does.
+        /// The wait that the server requested, if any.
         retry_after: Option<Duration>,
     },
-    /// No answer, a broken one, or 5xx.
+    /// No response, a broken one, or 5xx.
     Unavailable,
-    /// An answer with status 200 that cannot be read, or is too large.
+    /// A response with status 200 that cannot be read, or is too large.
     Unreadable,
-    /// 401: the token is not, or no longer, good.
+    /// 401: the token is invalid or has expired.
     Unauthorized,
-    /// 400, 403, 404 and the rest: an answer, and the same one if asked again.
+    /// 400, 403, 404 and the rest: a retry would get the same response.
     Refused,
 }
 
-/// The limits of asking again.
+/// The limits of retrying.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
-    /// How often one request may be repeated.
+    /// How often one request may be retried.
     pub max_retries: u32,
-    /// How long to wait after a 429 that does not say how long.
+    /// The wait after a 429 without `Retry-After`.
     pub rate_limit_wait: Duration,
-    /// A server that asks to wait longer is not waited for.
+    /// The longest requested wait that is accepted; after a longer one the request is given up.
     pub max_wait: Duration,
 }
 
 impl RetryPolicy {
-    /// How long nobody asks after a 429 that says so, or does not.
+    /// How long all requests pause after a 429.
     #[must_use]
     pub fn rate_limit_pause(&self, retry_after: Option<Duration>) -> Duration {
         retry_after.unwrap_or(self.rate_limit_wait).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
     }
 }
 
-/// What to do next.
+/// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryDecision {
-    /// Ask again after this wait, which concerns this request only.
+    /// Retry after this wait, which concerns this request only.
     RetryAfter(Duration),
-    /// Close the gate for every request for this long, then ask again.
+    /// Pause every request for this long, then retry.
     PauseAll(Duration),
-    /// Get a new token and ask again at once.
+    /// Get a new token and retry at once.
     RenewToken,
     /// Report the failure.
     GiveUp,
 }
 
-/// An answer that cannot be read is asked for three times; then a part of it.
+/// How many requests were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// All requests, those for tokens and retries included.
+    pub requests: u64,
+    /// Requests for the ticket list.
+    pub list_requests: u64,
+    /// Requests that were retries.
+    pub retries: u64,
+}
+
+impl RequestCounts {
+    /// Returns the requests made since an earlier count.
+    #[must_use]
+    pub fn since(self, earlier: RequestCounts) -> RequestCounts {
+        RequestCounts {
+            requests: self.requests - earlier.requests,
+            list_requests: self.list_requests - earlier.list_requests,
+            retries: self.retries - earlier.retries,
+        }
+    }
+
+    /// Returns the sum of both counts.
+    #[must_use]
+    pub fn plus(self, other: RequestCounts) -> RequestCounts {
+        RequestCounts {
+            requests: self.requests + other.requests,
+            list_requests: self.list_requests + other.list_requests,
+            retries: self.retries + other.retries,
+        }
+    }
+}
+
+/// How often an unreadable response is requested again; after that, a large page is split.
 const UNREADABLE_RETRIES: u32 = 2;
 
-/// A server may not keep us away for longer than this at a time.
+/// The longest single pause that the server can impose.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(15);
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Decides after a failure.
+/// Decides what to do after a failure.
 ///
-/// `retries` is how often the request was repeated already, `renewed` whether it already got a new
-/// token, `chance` a number in `0.0..1.0` that spreads the waits (full jitter).
+/// `retries` is how often the request was already retried, `renewed` whether it already got a new
+/// token, `jitter` a number in `0.0..1.0` that spreads the waits (full jitter).
 #[must_use]
 pub fn decide(
     failure: RequestFailure,
@@ -96,8 +128,8 @@ pub fn decide(
     }
 }
 
-/// Reads a `Retry-After` (RFC 9110 §10.2.3): seconds, or a date, which is compared with the `Date` of
-/// the same answer and never with the local clock.
+/// Parses a `Retry-After` header (RFC 9110 §10.2.3): seconds, or a date, which is compared with the
+/// `Date` of the same response and never with the local clock.
 #[must_use]
 pub fn parse_retry_after(value: &str, date: Option<DateTime<Utc>>) -> Option<Duration> {
     let value = value.trim();
@@ -119,10 +151,10 @@ mod tests {
         RetryPolicy { max_retries: 5, rate_limit_wait: Duration::from_mins(1), max_wait: Duration::MAX };
 
     #[rstest]
-    #[case::as_told(Some(30), 30)]
+    #[case::as_requested(Some(30), 30)]
     #[case::at_least_a_second(Some(0), 1)]
     #[case::at_most_fifteen_minutes(Some(86_400), 900)]
-    #[case::the_configured_wait(None, 60)]
+    #[case::configured_wait(None, 60)]
     fn retry_after_is_respected_within_its_limits(
         #[case] retry_after: Option<u64>,
         #[case] wait_seconds: u64,
@@ -133,9 +165,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case::as_long_as_that(Some(5), false)]
+    #[case::equal(Some(5), false)]
     #[case::longer(Some(6), true)]
-    #[case::by_the_settings(None, false)]
+    #[case::configured_wait(None, false)]
     fn retry_after_beyond_max_wait_gives_up(#[case] retry_after: Option<u64>, #[case] gives_up: bool) {
         let failure = RequestFailure::RateLimited { retry_after: retry_after.map(Duration::from_secs) };
         let policy = RetryPolicy { max_wait: Duration::from_secs(5), ..POLICY };
@@ -183,7 +215,7 @@ mod tests {
                     RetryDecision::GiveUp => prop_assert!(UNREADABLE_RETRIES <= retries),
                     RetryDecision::RetryAfter(wait) => prop_assert!(retries < POLICY.max_retries && wait <= LONGEST_WAIT),
                     RetryDecision::PauseAll(wait) => prop_assert!(retries < POLICY.max_retries && wait <= RETRY_AFTER_MAX),
-                    RetryDecision::RenewToken => prop_assert!(false, "a token has no part in this"),
+                    RetryDecision::RenewToken => prop_assert!(false, "{failure:?} renewed the token"),
                 }
             }
         }

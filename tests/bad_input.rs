@@ -179,7 +179,7 @@ fn addresses(book: &mut Book) {
     ] {
         book.case(name).change(NOBODY, url).ends(&["sync"], 78, Left::AsItWas);
     }
-    let case = book.case("an authorisation server without encryption");
+    let case = book.case("an authorization server without encryption");
     case.add("halo", "auth_url = \"http://auth.example.com/auth\"").ends(&["sync"], 78, Left::AsItWas);
 }
 
@@ -317,7 +317,7 @@ fn connections(book: &mut Book) {
     case.fault("list:cut");
     case.ends(&["sync"], 69, Left::NewAndEmpty);
 
-    let case = book.case("an authorisation server that the server names, without encryption");
+    let case = book.case("an authorization server that the server names, without encryption");
     let url = canned("200 OK", r#"{"auth_url":"http://auth.example.com/auth"}"#);
     case.change_server(&url).ends(&["sync"], 78, Left::NewAndEmpty);
 }

@@ -1,5 +1,5 @@
-//! Every file of `fixtures/pages` is read, and read as its README says: a table names each file and
-//! what comes of it, and a file that is not in the table is a failure.
+//! Checks every file of `fixtures/pages` against a table of what it must be read as; a file that is not in the
+//! table is a failure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -26,198 +26,203 @@ use support::expected::expected;
 use support::fixture_server::FixtureServer;
 use support::{agent, fixture_server, page};
 
-/// What comes of a file.
+/// What a file must be read as.
 #[derive(Clone, Copy, Debug)]
-enum Comes {
+enum FixtureKind {
     /// A page of the list.
-    List(Listed),
-    /// No list: what the parser says.
+    List(ExpectedList),
+    /// Not a list: the error of the parser.
     Fault(&'static str),
-    /// One ticket: its id, whether it is deleted, what it was merged into.
+    /// One ticket: its id, whether it is deleted, and the id of the ticket that it was merged into.
     Ticket(i64, bool, i64),
-    /// Status 200, and no ticket.
+    /// Status 200, but not a ticket.
     NoTicket,
-    /// Status 404: there is no such ticket.
+    /// Status 404: the ticket does not exist.
     Missing,
-    /// Names: numbers and names as the server has them.
-    Names(&'static [(i64, &'static str)]),
-    /// A token that is good for so many seconds.
+    /// A reference table: ids and names as received.
+    ReferenceItems(&'static [(i64, &'static str)]),
+    /// A token with this lifetime in seconds.
     Token(u64),
-    /// Statuses of the token server, and the error that follows.
+    /// HTTP statuses of the token response, and the resulting error.
     NoToken(&'static [u16], &'static str),
-    /// Where the token is asked for.
+    /// The address that tokens are requested from.
     Discovery(&'static str),
-    /// Statuses of the ticket list, and the error that follows.
+    /// HTTP statuses of the ticket list, and the resulting error.
     Refusal(&'static [u16], &'static str),
-    /// What the page of this name must hold.
+    /// The expected values of the page with this name.
     ExpectedOf(&'static str),
-    /// What the custom fields of a detail must hold, which this version does not read.
+    /// The expected custom fields of a single ticket.
     CustomFields,
-    /// Words.
-    Words,
+    /// Documentation.
+    Documentation,
 }
 
-/// What a page of the list holds.
+/// What a page of the ticket list must hold.
 #[derive(Clone, Copy, Debug)]
-struct Listed {
+struct ExpectedList {
     count: Option<u64>,
     received: usize,
     ids: &'static [i64],
-    strays: usize,
-    /// Places of the text that became U+FFFD.
+    rejected_rows: usize,
+    /// Characters that were replaced with U+FFFD.
     repaired: usize,
-    then: Then,
+    result: ScanState,
 }
 
-/// What the page alone means for a walk.
+/// The state of a scan after the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    /// It proves itself.
-    Complete,
-    /// There is more to ask for.
-    AskOn,
-    /// It is not complete, and there is nothing more to ask for.
-    Differs,
-    /// It cannot be the page that was asked for.
+enum ScanState {
+    /// The page proves that the list is complete.
+    Verified,
+    /// There is more to request.
+    MorePages,
+    /// The list is not complete, and there is nothing more to request.
+    Incomplete,
+    /// The page cannot be the requested one.
     Fault,
 }
 
-const fn list(count: Option<u64>, ids: &'static [i64], then: Then) -> Comes {
-    Comes::List(Listed { count, received: ids.len(), ids, strays: 0, repaired: 0, then })
+const fn list(count: Option<u64>, ids: &'static [i64], result: ScanState) -> FixtureKind {
+    FixtureKind::List(ExpectedList { count, received: ids.len(), ids, rejected_rows: 0, repaired: 0, result })
 }
 
-const fn repaired(count: u64, ids: &'static [i64], repaired: usize) -> Comes {
-    let (count, received, then) = (Some(count), ids.len(), Then::Complete);
-    Comes::List(Listed { count, received, ids, strays: 0, repaired, then })
+const fn repaired(count: u64, ids: &'static [i64], repaired: usize) -> FixtureKind {
+    let (count, received, result) = (Some(count), ids.len(), ScanState::Verified);
+    FixtureKind::List(ExpectedList { count, received, ids, rejected_rows: 0, repaired, result })
 }
 
 const NO_LIST: &str = "the answer is not a list of tickets";
 const NO_JSON: &str = "the answer is not JSON";
 
 #[rustfmt::skip]
-const FILES: &[(&str, Comes)] = &[
-    ("README.md", Comes::Words),
+const FILES: &[(&str, FixtureKind)] = &[
+    ("README.md", FixtureKind::Documentation),
 
-    ("list-full-envelope-with-column-profile.json", list(Some(5), &[212, 1041, 1047, 1102, 1239], Then::Complete)),
-    ("list-full-envelope-with-column-profile.expected.tsv", Comes::ExpectedOf("list-full-envelope-with-column-profile")),
-    ("list-plain-envelope.json", list(Some(4), &[3310, 3316, 3322, 3335], Then::Complete)),
-    ("list-empty.json", list(Some(0), &[], Then::Complete)),
-    ("list-two-pages-1.json", list(Some(5), &[5001, 5002, 5004], Then::AskOn)),
-    ("list-two-pages-2.json", list(Some(5), &[5009, 5010], Then::AskOn)),
-    ("list-members-in-another-order.json", list(Some(2), &[596, 598], Then::Complete)),
-    ("list-posted-style-dates.json", list(Some(7), &[501, 502, 503, 504, 505, 506, 507], Then::Complete)),
-    ("list-posted-style-dates.expected.tsv", Comes::ExpectedOf("list-posted-style-dates")),
-    ("list-sentinel-dates.json", list(Some(5), &[511, 512, 513, 514, 515], Then::Complete)),
-    ("list-sentinel-dates.expected.tsv", Comes::ExpectedOf("list-sentinel-dates")),
+    ("list-full-envelope-with-column-profile.json", list(Some(5), &[212, 1041, 1047, 1102, 1239], ScanState::Verified)),
+    ("list-full-envelope-with-column-profile.expected.tsv", FixtureKind::ExpectedOf("list-full-envelope-with-column-profile")),
+    ("list-plain-envelope.json", list(Some(4), &[3310, 3316, 3322, 3335], ScanState::Verified)),
+    ("list-empty.json", list(Some(0), &[], ScanState::Verified)),
+    ("list-two-pages-1.json", list(Some(5), &[5001, 5002, 5004], ScanState::MorePages)),
+    ("list-two-pages-2.json", list(Some(5), &[5009, 5010], ScanState::MorePages)),
+    ("list-members-in-another-order.json", list(Some(2), &[596, 598], ScanState::Verified)),
+    ("list-posted-style-dates.json", list(Some(7), &[501, 502, 503, 504, 505, 506, 507], ScanState::Verified)),
+    ("list-posted-style-dates.expected.tsv", FixtureKind::ExpectedOf("list-posted-style-dates")),
+    ("list-sentinel-dates.json", list(Some(5), &[511, 512, 513, 514, 515], ScanState::Verified)),
+    ("list-sentinel-dates.expected.tsv", FixtureKind::ExpectedOf("list-sentinel-dates")),
     ("list-hostile-text.json", repaired(9, &[521, 522, 523, 524, 525, 526, 527, 528, 529], 3)),
-    ("list-hostile-text.expected.tsv", Comes::ExpectedOf("list-hostile-text")),
+    ("list-hostile-text.expected.tsv", FixtureKind::ExpectedOf("list-hostile-text")),
     ("list-lone-surrogate.json", repaired(4, &[531, 532, 533, 534], 14)),
-    ("list-lone-surrogate.expected.tsv", Comes::ExpectedOf("list-lone-surrogate")),
+    ("list-lone-surrogate.expected.tsv", FixtureKind::ExpectedOf("list-lone-surrogate")),
     ("list-invalid-utf8.json", repaired(5, &[541, 542, 543, 544, 545], 18)),
-    ("list-invalid-utf8.expected.tsv", Comes::ExpectedOf("list-invalid-utf8")),
-    ("list-with-bom.json", list(Some(2), &[551, 552], Then::Complete)),
-    ("list-wrong-kinds.json", list(Some(7), &[561, 562, 563, 564, 565, 566, 567], Then::Complete)),
-    ("list-wrong-kinds.expected.tsv", Comes::ExpectedOf("list-wrong-kinds")),
-    ("list-row-without-id.json", Comes::List(Listed { count: Some(12), received: 12, ids: &[571, 574, 575], strays: 9, repaired: 0, then: Then::Complete })),
-    ("list-duplicate-ids.json", Comes::List(Listed { count: Some(7), received: 7, ids: &[581, 582, 583, 584], strays: 0, repaired: 0, then: Then::Differs })),
-    ("list-ids-descending.json", list(Some(2), &[594, 591], Then::Complete)),
-    ("list-deep-nesting.json", list(Some(3), &[601, 602, 603], Then::Complete)),
-    ("list-record-count-missing.json", list(None, &[591, 594], Then::AskOn)),
-    ("list-record-count-null.json", list(None, &[591, 594], Then::AskOn)),
-    ("list-record-count-as-text.json", list(Some(2), &[591, 594], Then::Complete)),
-    ("list-record-count-as-float.json", list(Some(2), &[591, 594], Then::Complete)),
-    ("list-record-count-negative.json", list(None, &[591, 594], Then::AskOn)),
-    ("list-record-count-above-the-rows.json", list(Some(3), &[591, 594], Then::AskOn)),
-    ("list-record-count-below-the-rows.json", list(Some(1), &[591, 594], Then::Differs)),
-    ("list-no-rows-although-the-count-says-two.json", list(Some(2), &[], Then::Fault)),
-    ("list-tickets-missing.json", Comes::Fault(NO_LIST)),
-    ("list-tickets-null.json", Comes::Fault(NO_LIST)),
-    ("list-tickets-an-object.json", Comes::Fault(NO_LIST)),
-    ("list-bare-array.json", Comes::Fault(NO_LIST)),
-    ("list-error-object-with-200.json", Comes::Fault(NO_LIST)),
-    ("list-html-with-200.html", Comes::Fault(NO_JSON)),
-    ("list-truncated.json", Comes::Fault(NO_JSON)),
+    ("list-invalid-utf8.expected.tsv", FixtureKind::ExpectedOf("list-invalid-utf8")),
+    ("list-with-bom.json", list(Some(2), &[551, 552], ScanState::Verified)),
+    ("list-wrong-kinds.json", list(Some(7), &[561, 562, 563, 564, 565, 566, 567], ScanState::Verified)),
+    ("list-wrong-kinds.expected.tsv", FixtureKind::ExpectedOf("list-wrong-kinds")),
+    ("list-row-without-id.json", FixtureKind::List(ExpectedList { count: Some(12), received: 12, ids: &[571, 574, 575], rejected_rows: 9, repaired: 0, result: ScanState::Verified })),
+    ("list-duplicate-ids.json", FixtureKind::List(ExpectedList { count: Some(7), received: 7, ids: &[581, 582, 583, 584], rejected_rows: 0, repaired: 0, result: ScanState::Incomplete })),
+    ("list-ids-descending.json", list(Some(2), &[594, 591], ScanState::Verified)),
+    ("list-deep-nesting.json", list(Some(3), &[601, 602, 603], ScanState::Verified)),
+    ("list-record-count-missing.json", list(None, &[591, 594], ScanState::MorePages)),
+    ("list-record-count-null.json", list(None, &[591, 594], ScanState::MorePages)),
+    ("list-record-count-as-text.json", list(Some(2), &[591, 594], ScanState::Verified)),
+    ("list-record-count-as-float.json", list(Some(2), &[591, 594], ScanState::Verified)),
+    ("list-record-count-negative.json", list(None, &[591, 594], ScanState::MorePages)),
+    ("list-record-count-above-the-rows.json", list(Some(3), &[591, 594], ScanState::MorePages)),
+    ("list-record-count-below-the-rows.json", list(Some(1), &[591, 594], ScanState::Incomplete)),
+    ("list-no-rows-although-the-count-says-two.json", list(Some(2), &[], ScanState::Fault)),
+    ("list-tickets-missing.json", FixtureKind::Fault(NO_LIST)),
+    ("list-tickets-null.json", FixtureKind::Fault(NO_LIST)),
+    ("list-tickets-an-object.json", FixtureKind::Fault(NO_LIST)),
+    ("list-bare-array.json", FixtureKind::Fault(NO_LIST)),
+    ("list-error-object-with-200.json", FixtureKind::Fault(NO_LIST)),
+    ("list-html-with-200.html", FixtureKind::Fault(NO_JSON)),
+    ("list-truncated.json", FixtureKind::Fault(NO_JSON)),
 
-    ("detail-with-custom-fields-of-each-type.json", Comes::Ticket(6120, false, 0)),
-    ("detail-with-custom-fields-of-each-type.expected.tsv", Comes::CustomFields),
-    ("detail-nested-user-with-float-site-id.json", Comes::Ticket(6121, false, 0)),
-    ("detail-without-custom-fields.json", Comes::Ticket(6124, false, 0)),
-    ("detail-deleted-true.json", Comes::Ticket(6122, true, 0)),
-    ("detail-merged.json", Comes::Ticket(6123, false, 6121)),
-    ("detail-in-an-array.json", Comes::NoTicket),
-    ("detail-404-empty.txt", Comes::Missing),
-    ("detail-404-message.json", Comes::Missing),
-    ("detail-404-error-and-description.json", Comes::Missing),
-    ("detail-404-bare-string.json", Comes::Missing),
-    ("detail-404-html.html", Comes::Missing),
+    ("detail-with-custom-fields-of-each-type.json", FixtureKind::Ticket(6120, false, 0)),
+    ("detail-with-custom-fields-of-each-type.expected.tsv", FixtureKind::CustomFields),
+    ("detail-nested-user-with-float-site-id.json", FixtureKind::Ticket(6121, false, 0)),
+    ("detail-without-custom-fields.json", FixtureKind::Ticket(6124, false, 0)),
+    ("detail-deleted-true.json", FixtureKind::Ticket(6122, true, 0)),
+    ("detail-merged.json", FixtureKind::Ticket(6123, false, 6121)),
+    ("detail-in-an-array.json", FixtureKind::NoTicket),
+    ("detail-404-empty.txt", FixtureKind::Missing),
+    ("detail-404-message.json", FixtureKind::Missing),
+    ("detail-404-error-and-description.json", FixtureKind::Missing),
+    ("detail-404-bare-string.json", FixtureKind::Missing),
+    ("detail-404-html.html", FixtureKind::Missing),
 
-    ("status-bare-array.json", Comes::Names(&[(1, "New"), (2, "In Progress"), (28, "On Hold \u{2013} with \"Supplier\""), (9, "Closed"), (40, "Shipped")])),
-    ("status-in-an-envelope.json", Comes::Names(&[(1, "New"), (2, "In Progress"), (9, "Closed")])),
-    ("tickettype-bare-array.json", Comes::Names(&[(1, "Incident"), (36, " General Enquiry "), (33, "Service Request"), (41, "Service request\t"), (22, "Project")])),
+    ("status-bare-array.json", FixtureKind::ReferenceItems(&[(1, "New"), (2, "In Progress"), (28, "On Hold \u{2013} with \"Supplier\""), (9, "Closed"), (40, "Shipped")])),
+    ("status-in-an-envelope.json", FixtureKind::ReferenceItems(&[(1, "New"), (2, "In Progress"), (9, "Closed")])),
+    ("tickettype-bare-array.json", FixtureKind::ReferenceItems(&[(1, "Incident"), (36, " General Enquiry "), (33, "Service Request"), (41, "Service request\t"), (22, "Project")])),
 
-    ("token-ok.json", Comes::Token(3_600)),
-    ("token-expires-as-text.json", Comes::Token(3_600)),
-    ("token-without-expires.json", Comes::Token(300)),
-    ("token-without-access-token.json", Comes::NoToken(&[200], "the answer for a token cannot be used (status 200, 84 bytes): the answer is not a token")),
-    ("token-error-invalid-client.json", Comes::NoToken(&[400, 401], "the authorisation server refuses client fixture-client with `invalid_client`: The specified client credentials are invalid.")),
-    ("token-error-unauthorized-client.json", Comes::NoToken(&[400], "the authorisation server refuses client fixture-client with `unauthorized_client`: This client application is not allowed to use the specified grant type.")),
-    ("token-error-invalid-scope.json", Comes::NoToken(&[400], "the authorisation server refuses client fixture-client with `invalid_scope`: The specified scope is not supported.")),
-    ("token-wrong-tenant.html", Comes::NoToken(&[500], "the server answers 500 when asked for a token")),
-    ("authinfo.json", Comes::Discovery("https://auth.desk.example.com/auth/token?tenant=larkfield")),
+    ("token-ok.json", FixtureKind::Token(3_600)),
+    ("token-expires-as-text.json", FixtureKind::Token(3_600)),
+    ("token-without-expires.json", FixtureKind::Token(300)),
+    ("token-without-access-token.json", FixtureKind::NoToken(&[200], "unexpected response for a token (status 200, 84 bytes): the answer is not a token")),
+    ("token-error-invalid-client.json", FixtureKind::NoToken(&[400, 401], "the authorization server refused client fixture-client (invalid_client): The specified client credentials are invalid.")),
+    ("token-error-unauthorized-client.json", FixtureKind::NoToken(&[400], "the authorization server refused client fixture-client (unauthorized_client): This client application is not allowed to use the specified grant type.")),
+    ("token-error-invalid-scope.json", FixtureKind::NoToken(&[400], "the authorization server refused client fixture-client (invalid_scope): The specified scope is not supported.")),
+    ("token-wrong-tenant.html", FixtureKind::NoToken(&[500], "request for a token failed (status 500)")),
+    ("authinfo.json", FixtureKind::Discovery("https://auth.desk.example.com/auth/token?tenant=larkfield")),
 
-    ("error-text.json", Comes::Refusal(&[400], "the server refuses the ticket list with status 400: The value \"abc\" is not valid for lastupdatefromdate.")),
-    ("error-object-with-description.json", Comes::Refusal(&[401], "the server refuses the ticket list with status 401: The access token has expired.")),
-    ("error-and-description.json", Comes::Refusal(&[401], "the server refuses the ticket list with status 401: invalid_token: The access token is not valid.")),
-    ("error-dotnet-exception.json", Comes::Refusal(&[500], "the server answers 500 when asked for the ticket list: Object reference not set to an instance of an object.")),
-    ("error-message.json", Comes::Refusal(&[401, 403], "the server refuses the ticket list with status {}: Authorization has been denied for this request.")),
-    ("error-one-key.json", Comes::Refusal(&[404], "the server refuses the ticket list with status 404: Ticket 999999 was not found")),
-    ("error-errors-array.json", Comes::Refusal(&[400], "the server refuses the ticket list with status 400: page_no must be greater than zero; page_size must be greater than zero")),
-    ("error-json-string.json", Comes::Refusal(&[403], "the server refuses the ticket list with status 403: You do not have permission to view tickets.")),
-    ("error-empty.txt", Comes::Refusal(&[503], "the server answers 503 when asked for the ticket list")),
-    ("error-plain-text.txt", Comes::Refusal(&[503], "the server answers 503 when asked for the ticket list: Service Unavailable")),
-    ("error-html.html", Comes::Refusal(&[502], "the server answers 502 when asked for the ticket list")),
-    ("error-truncated.json", Comes::Refusal(&[500], "the server answers 500 when asked for the ticket list")),
-    ("error-429-bare-string.json", Comes::Refusal(&[429], "the server's rate limit holds when asked for the ticket list")),
-    ("error-429-text-without-quotes.txt", Comes::Refusal(&[429], "the server's rate limit holds when asked for the ticket list")),
+    ("error-text.json", FixtureKind::Refusal(&[400], "request for the ticket list was refused (status 400): The value \"abc\" is not valid for lastupdatefromdate.")),
+    ("error-object-with-description.json", FixtureKind::Refusal(&[401], "request for the ticket list was refused (status 401): The access token has expired.")),
+    ("error-and-description.json", FixtureKind::Refusal(&[401], "request for the ticket list was refused (status 401): invalid_token: The access token is not valid.")),
+    ("error-dotnet-exception.json", FixtureKind::Refusal(&[500], "request for the ticket list failed (status 500): Object reference not set to an instance of an object.")),
+    ("error-message.json", FixtureKind::Refusal(&[401, 403], "request for the ticket list was refused (status {}): Authorization has been denied for this request.")),
+    ("error-one-key.json", FixtureKind::Refusal(&[404], "request for the ticket list was refused (status 404): Ticket 999999 was not found")),
+    ("error-errors-array.json", FixtureKind::Refusal(&[400], "request for the ticket list was refused (status 400): page_no must be greater than zero; page_size must be greater than zero")),
+    ("error-json-string.json", FixtureKind::Refusal(&[403], "request for the ticket list was refused (status 403): You do not have permission to view tickets.")),
+    ("error-empty.txt", FixtureKind::Refusal(&[503], "request for the ticket list failed (status 503)")),
+    ("error-plain-text.txt", FixtureKind::Refusal(&[503], "request for the ticket list failed (status 503): Service Unavailable")),
+    ("error-html.html", FixtureKind::Refusal(&[502], "request for the ticket list failed (status 502)")),
+    ("error-truncated.json", FixtureKind::Refusal(&[500], "request for the ticket list failed (status 500)")),
+    ("error-429-bare-string.json", FixtureKind::Refusal(&[429], "rate limit exceeded while fetching the ticket list")),
+    ("error-429-text-without-quotes.txt", FixtureKind::Refusal(&[429], "rate limit exceeded while fetching the ticket list")),
 ];
 
 #[test]
-fn every_file_of_the_folder_stands_in_the_table_once() {
-    let there: BTreeSet<String> = std::fs::read_dir(support::pages())
+fn every_fixture_page_is_in_the_table_once() {
+    let present: BTreeSet<String> = std::fs::read_dir(support::pages())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     let listed: BTreeSet<String> = FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let untested: Vec<_> = there.difference(&listed).collect();
-    let gone: Vec<_> = listed.difference(&there).collect();
-    assert!(untested.is_empty() && gone.is_empty(), "untested: {untested:?}; not there: {gone:?}");
-    assert_eq!(listed.len(), FILES.len(), "a file stands in the table twice");
+    let untested: Vec<_> = present.difference(&listed).collect();
+    let missing: Vec<_> = listed.difference(&present).collect();
+    assert!(untested.is_empty() && missing.is_empty(), "untested: {untested:?}; missing: {missing:?}");
+    assert_eq!(listed.len(), FILES.len(), "a file is in the table twice");
 }
 
 #[test]
-fn the_readme_of_the_folder_tells_of_every_file() {
+fn readme_lists_every_fixture_page() {
     let readme = String::from_utf8(page("README.md")).unwrap();
-    let untold: Vec<_> = FILES
+    let undocumented: Vec<_> = FILES
         .iter()
-        .filter(|(_, comes)| !matches!(comes, Comes::Words | Comes::ExpectedOf(_) | Comes::CustomFields))
+        .filter(|(_, expectation)| {
+            !matches!(
+                expectation,
+                FixtureKind::Documentation | FixtureKind::ExpectedOf(_) | FixtureKind::CustomFields
+            )
+        })
         .map(|(name, _)| *name)
         .filter(|name| !readme.contains(&format!("`{name}`")))
         .collect();
-    assert!(untold.is_empty(), "{untold:?}");
+    assert!(undocumented.is_empty(), "{undocumented:?}");
 }
 
-// ---- Pages of the list ----
+// ---- Pages of the ticket list ----
 
 fn read(name: &str) -> ParsedPage {
     ParsedPage::parse(&page(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The tickets of a page, their statuses named by the recorded list of names.
+/// Returns the tickets of a page, with status names from the recorded status list.
 fn tickets(name: &str) -> BTreeMap<i64, Ticket> {
-    let names = parse::parse_reference_items(&page("status-bare-array.json")).expect("names");
+    let statuses = parse::parse_reference_items(&page("status-bare-array.json")).expect("statuses");
     let mut tickets = read(name).tickets;
     for ticket in &mut tickets {
-        ticket.resolve_status_name(|id| names.iter().find(|it| it.id == id).map(|it| it.name.clone()));
+        ticket.resolve_status_name(|id| statuses.iter().find(|it| it.id == id).map(|it| it.name.clone()));
     }
     tickets.into_iter().map(|ticket| (ticket.id(), ticket)).collect()
 }
@@ -242,45 +247,45 @@ fn received(number: usize, list: &ParsedPage) -> PageSummary {
     }
 }
 
-/// What a walk concludes from pages.
-fn conclude(pages: &[ParsedPage]) -> Then {
-    let rules =
+/// Returns the state of a scan that received these pages.
+fn scan_state(pages: &[ParsedPage]) -> ScanState {
+    let options =
         ListScanOptions { full: false, page_size: 100, cross_checked_count: None, accept_shortfall: 0 };
-    let mut account = ListScan::new(rules, None);
+    let mut scan = ListScan::new(options, None);
     for (number, page) in (1..).zip(pages) {
         let page = received(number, page);
-        account.record_response(&page);
-        if account.add_page(&page).is_err() {
-            return Then::Fault;
+        scan.record_response(&page);
+        if scan.add_page(&page).is_err() {
+            return ScanState::Fault;
         }
     }
-    match (account.next_request(), account.verdict()) {
-        (NextRequest::Page(_), _) => Then::AskOn,
-        (_, ReadVerdict::Verified) => Then::Complete,
-        _ => Then::Differs,
+    match (scan.next_request(), scan.verdict()) {
+        (NextRequest::Page(_), _) => ScanState::MorePages,
+        (_, ReadVerdict::Verified) => ScanState::Verified,
+        _ => ScanState::Incomplete,
     }
 }
 
 #[test]
-fn a_page_of_the_list_gives_its_rows_and_means_what_its_count_says() {
-    for (name, comes) in FILES {
-        let Comes::List(expected) = comes else { continue };
+fn list_page_yields_its_rows_and_count() {
+    for (name, expectation) in FILES {
+        let FixtureKind::List(expected) = expectation else { continue };
         let list = read(name);
         let ids: Vec<_> = list.tickets.iter().map(Ticket::id).collect();
         assert_eq!(ids, expected.ids, "{name}: the ids");
         assert_eq!(list.record_count, expected.count, "{name}: record_count");
         assert_eq!(list.rows_received, expected.received, "{name}: rows received");
-        assert_eq!(list.rejected_rows.len(), expected.strays, "{name}: rows without a usable id");
-        assert_eq!(list.repaired, expected.repaired, "{name}: repaired places");
-        assert_eq!(conclude(&[list]), expected.then, "{name}: what follows");
+        assert_eq!(list.rejected_rows.len(), expected.rejected_rows, "{name}: rows without a usable id");
+        assert_eq!(list.repaired, expected.repaired, "{name}: repaired characters");
+        assert_eq!(scan_state(&[list]), expected.result, "{name}: the state of the scan");
     }
 }
 
 #[test]
-fn every_value_is_the_one_that_was_written_down() {
+fn every_value_matches_its_expected_file() {
     let mut wrong = Vec::new();
-    for (_, comes) in FILES {
-        let Comes::ExpectedOf(name) = comes else { continue };
+    for (_, expectation) in FILES {
+        let FixtureKind::ExpectedOf(name) = expectation else { continue };
         let tickets = tickets(&format!("{name}.json"));
         let lines = expected(name);
         assert!(!lines.is_empty(), "{name}");
@@ -297,10 +302,10 @@ fn every_value_is_the_one_that_was_written_down() {
 }
 
 #[test]
-fn a_value_of_the_wrong_kind_is_reported_and_no_other_is() {
-    for (name, comes) in FILES {
-        let Comes::List(_) = comes else { continue };
-        // A status that is no number is reported once, as the number it should be.
+fn only_values_of_the_wrong_type_are_rejected() {
+    for (name, expectation) in FILES {
+        let FixtureKind::List(_) = expectation else { continue };
+        // A status that is not a number is rejected once, as STATUS_ID.
         let page = name.strip_suffix(".json").unwrap();
         let reported: BTreeSet<(i64, usize)> = match page {
             "list-wrong-kinds" => expected(page)
@@ -310,7 +315,7 @@ fn a_value_of_the_wrong_kind_is_reported_and_no_other_is() {
                 .collect(),
             _ => BTreeSet::new(),
         };
-        let odd: BTreeSet<(i64, usize)> = read(name)
+        let rejected: BTreeSet<(i64, usize)> = read(name)
             .tickets
             .iter()
             .flat_map(|ticket| ticket.rejected_values().iter().map(|(position, _)| (ticket.id(), *position)))
@@ -318,18 +323,18 @@ fn a_value_of_the_wrong_kind_is_reported_and_no_other_is() {
         let named = |set: BTreeSet<(i64, usize)>| -> Vec<_> {
             set.into_iter().map(|(uid, position)| (uid, ATTRIBUTES[position].name)).collect()
         };
-        assert_eq!(named(odd), named(reported), "{name}");
+        assert_eq!(named(rejected), named(reported), "{name}");
     }
 }
 
 #[test]
-fn a_reported_value_is_kept_as_the_server_wrote_it() {
+fn rejected_value_is_kept_as_received() {
     let tickets = tickets("list-wrong-kinds.json");
     let raw = |uid: i64, attribute: &str| {
         let kept =
             tickets[&uid].rejected_values().iter().find(|(place, _)| ATTRIBUTES[*place].name == attribute);
-        let (_, oddity) = kept.unwrap_or_else(|| panic!("{uid} {attribute}"));
-        oddity.raw.clone()
+        let (_, rejected) = kept.unwrap_or_else(|| panic!("{uid} {attribute}"));
+        rejected.raw.clone()
     };
     assert_eq!(raw(561, "STATUS_ID"), r#"{"id":2,"name":"In Progress"}"#);
     assert_eq!(raw(561, "AGENT_ID"), "[3]");
@@ -343,8 +348,8 @@ fn a_reported_value_is_kept_as_the_server_wrote_it() {
 }
 
 #[test]
-fn a_row_without_a_usable_id_is_kept_whole() {
-    let strays: Vec<_> = read("list-row-without-id.json").rejected_rows;
+fn row_without_a_valid_id_is_kept_whole() {
+    let rejected_rows: Vec<_> = read("list-row-without-id.json").rejected_rows;
     let begins = [
         "{\"summary\": \"No id at all\"",
         "{\"id\": null,",
@@ -356,17 +361,21 @@ fn a_row_without_a_usable_id_is_kept_whole() {
         "{}",
         "573",
     ];
-    assert_eq!(strays.len(), begins.len());
-    for (stray, begins) in strays.iter().zip(begins) {
-        assert!(stray.rejected.raw.starts_with(begins), "{} instead of {begins}…", stray.rejected.raw);
-        let row: serde_json::Value = serde_json::from_str(&stray.rejected.raw).unwrap();
+    assert_eq!(rejected_rows.len(), begins.len());
+    for (rejected_row, begins) in rejected_rows.iter().zip(begins) {
+        assert!(
+            rejected_row.rejected.raw.starts_with(begins),
+            "{} instead of {begins}…",
+            rejected_row.rejected.raw
+        );
+        let row: serde_json::Value = serde_json::from_str(&rejected_row.rejected.raw).unwrap();
         let whole = row.as_object().is_none_or(|row| row.is_empty() || row["use"] == "ticket");
-        assert!(whole, "the end of the row is there too: {row}");
+        assert!(whole, "the row is truncated: {row}");
     }
 }
 
 #[test]
-fn of_rows_with_one_id_the_later_update_wins_and_else_the_later_row() {
+fn duplicate_id_keeps_the_latest_update_then_the_last_row() {
     let tickets = tickets("list-duplicate-ids.json");
     for (uid, name, status) in [
         (581, "Once", 1),
@@ -380,7 +389,7 @@ fn of_rows_with_one_id_the_later_update_wins_and_else_the_later_row() {
 }
 
 #[test]
-fn members_in_any_order_and_nested_namesakes_give_the_same_ticket() {
+fn member_order_and_nested_members_of_the_same_name_do_not_matter() {
     let tickets = tickets("list-members-in-another-order.json");
     assert_eq!(*value(&tickets[&596], "NAME"), text("The id comes last"));
     assert_eq!(*value(&tickets[&598], "NAME"), text("The id comes in the middle"));
@@ -389,13 +398,13 @@ fn members_in_any_order_and_nested_namesakes_give_the_same_ticket() {
 }
 
 #[test]
-fn what_a_plain_envelope_leaves_out_is_null() {
+fn attribute_missing_from_a_plain_envelope_is_null() {
     let tickets = tickets("list-plain-envelope.json");
     for (uid, ticket) in &tickets {
         assert_eq!(*value(ticket, "OPEN_SEARCH_SCORE"), AttributeValue::Null, "{uid}");
     }
     assert_eq!(*value(&tickets[&3322], "USER_EMAIL"), AttributeValue::Null);
-    assert_eq!(*value(&tickets[&3335], "TEAM_ID"), AttributeValue::Null, "the shape of 2024 has none");
+    assert_eq!(*value(&tickets[&3335], "TEAM_ID"), AttributeValue::Null, "the format of 2024 has none");
     assert_eq!(*value(&tickets[&3310], "TEAM_ID"), AttributeValue::Integer(4));
     assert_eq!(*value(&tickets[&3316], "ESTIMATE"), AttributeValue::Real(1.25));
     match value(&tickets[&3310], "ESTIMATE") {
@@ -405,66 +414,66 @@ fn what_a_plain_envelope_leaves_out_is_null() {
 }
 
 #[test]
-fn two_pages_are_complete_together_and_neither_is_alone() {
+fn two_pages_together_are_verified() {
     let pages = ["list-two-pages-1.json", "list-two-pages-2.json"].map(read);
-    assert_eq!(conclude(&pages), Then::Complete);
+    assert_eq!(scan_state(&pages), ScanState::Verified);
 }
 
 #[test]
-fn the_names_of_unknown_statuses_are_their_numbers() {
+fn unknown_status_is_named_by_its_id() {
     let tickets = tickets("list-full-envelope-with-column-profile.json");
     assert_eq!(*value(&tickets[&212], "STATUS"), text("71"));
     assert_eq!(*value(&tickets[&1239], "STATUS"), text("Closed"));
 }
 
-// ---- Answers of a server without a socket ----
+// ---- A recorded server without sockets ----
 
-/// Gives prepared answers by path: a status and a file each; the last one again and again.
+/// Sends recorded responses by path: a status and a file each; the last one is repeated.
 #[derive(Default)]
-struct Recorded {
-    answers: HashMap<String, Vec<(u16, &'static str)>>,
-    asked: Mutex<Vec<Asked>>,
+struct RecordedServer {
+    responses: HashMap<String, Vec<(u16, &'static str)>>,
+    requests: Mutex<Vec<RecordedRequest>>,
 }
 
 #[derive(Clone, Debug)]
-struct Asked {
+struct RecordedRequest {
     url: String,
     path: String,
     with_token: bool,
     scope: Option<String>,
 }
 
-impl Recorded {
-    fn with(mut self, path: &str, answers: &[(u16, &'static str)]) -> Recorded {
-        self.answers.insert(path.to_owned(), answers.to_vec());
+impl RecordedServer {
+    fn with(mut self, path: &str, responses: &[(u16, &'static str)]) -> RecordedServer {
+        self.responses.insert(path.to_owned(), responses.to_vec());
         self
     }
 
-    /// With a good token before everything else.
-    fn signed_in() -> Recorded {
-        Recorded::default().with("/auth/token", &[(200, "token-ok.json")])
+    /// Creates a server that issues tokens.
+    fn with_token() -> RecordedServer {
+        RecordedServer::default().with("/auth/token", &[(200, "token-ok.json")])
     }
 
-    fn asked(&self, path: &str) -> Vec<Asked> {
-        self.asked.lock().expect("the log").iter().filter(|it| it.path == path).cloned().collect()
+    fn requests(&self, path: &str) -> Vec<RecordedRequest> {
+        self.requests.lock().expect("the log").iter().filter(|it| it.path == path).cloned().collect()
     }
 }
 
-impl Transport for Recorded {
+impl Transport for RecordedServer {
     fn send(
         &self,
-        ask: HttpRequest,
+        request: HttpRequest,
     ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>> {
-        let path = ask.url.path().to_owned();
-        let scope = ask.form.iter().flatten().find(|(name, _)| *name == "scope");
+        let path = request.url.path().to_owned();
+        let scope = request.form.iter().flatten().find(|(name, _)| *name == "scope");
         let scope = scope.map(|(_, value)| value.expose_secret().to_owned());
-        let with_token = ask.bearer.is_some();
-        let before = self.asked(&path).len();
-        let asked = Asked { url: ask.url.into(), path: path.clone(), with_token, scope };
-        self.asked.lock().expect("the log").push(asked);
-        let prepared = self.answers.get(&path).unwrap_or_else(|| panic!("nobody should ask for {path}"));
-        let (status, name) = *prepared.get(before).or(prepared.last()).expect("an answer");
-        let answer = HttpResponse {
+        let with_token = request.bearer.is_some();
+        let earlier = self.requests(&path).len();
+        let recorded = RecordedRequest { url: request.url.into(), path: path.clone(), with_token, scope };
+        self.requests.lock().expect("the log").push(recorded);
+        let prepared = self.responses.get(&path).unwrap_or_else(|| panic!("unexpected request for {path}"));
+        let (status, name) = *prepared.get(earlier).or(prepared.last()).expect("a response");
+        let response = HttpResponse {
             status,
             date: None,
             retry_after: None,
@@ -472,11 +481,11 @@ impl Transport for Recorded {
             body: page(name).into(),
             took: Duration::ZERO,
         };
-        Box::pin(std::future::ready(Ok(answer)))
+        Box::pin(std::future::ready(Ok(response)))
     }
 }
 
-fn terms(auth_url: Option<&str>, max_retries: u32) -> ClientOptions {
+fn client_options(auth_url: Option<&str>, max_retries: u32) -> ClientOptions {
     ClientOptions {
         server: ServerUrl::parse("https://desk.example.com").expect("an address"),
         tenant: None,
@@ -488,20 +497,20 @@ fn terms(auth_url: Option<&str>, max_retries: u32) -> ClientOptions {
     }
 }
 
-fn halo(transport: &Arc<Recorded>, terms: ClientOptions) -> HaloClient {
+fn client(transport: &Arc<RecordedServer>, options: ClientOptions) -> HaloClient {
     let limit = RateLimit { requests: 1_000, window: Duration::from_secs(1) };
-    HaloClient::new(Arc::clone(transport) as Arc<dyn Transport>, RateLimiter::new(limit, 0), terms, || 0.5)
+    HaloClient::new(Arc::clone(transport) as Arc<dyn Transport>, RateLimiter::new(limit, 0), options, || 0.5)
 }
 
-/// A server that is asked once, at an authorisation server that the settings name.
-fn once(transport: &Arc<Recorded>) -> HaloClient {
-    halo(transport, terms(Some("https://desk.example.com/auth"), 0))
+/// Creates a client without retries and with a configured authorization server.
+fn no_retry_client(transport: &Arc<RecordedServer>) -> HaloClient {
+    client(transport, client_options(Some("https://desk.example.com/auth"), 0))
 }
 
 const ALL: Filter = Filter::All { types: Vec::new(), coverage: Coverage::Default };
 
-/// An error and its cause as a terminal and a log can hold them: one line, no page, no secret.
-fn presentable(name: &str, error: &HaloError) -> String {
+/// Returns the text of an error and its cause, which must be one line, not a whole page, and without the secret.
+fn checked_message(name: &str, error: &HaloError) -> String {
     let cause = std::error::Error::source(error).map_or(String::new(), |cause| format!(": {cause}"));
     let message = format!("{error}{cause}");
     let secret = message.contains(agent::CLIENT_SECRET);
@@ -511,32 +520,38 @@ fn presentable(name: &str, error: &HaloError) -> String {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_list_is_an_error_and_never_an_empty_list() {
-    for (name, comes) in FILES {
-        let Comes::Fault(says) = comes else { continue };
+async fn response_that_is_not_a_list_is_an_error() {
+    for (name, expectation) in FILES {
+        let FixtureKind::Fault(expected_message) = expectation else { continue };
         let bytes = page(name);
-        assert_eq!(ParsedPage::parse(&bytes).map(|_| ()).unwrap_err().to_string(), *says, "{name}");
+        assert_eq!(
+            ParsedPage::parse(&bytes).map(|_| ()).unwrap_err().to_string(),
+            *expected_message,
+            "{name}"
+        );
 
-        let server = Arc::new(Recorded::signed_in().with("/api/tickets", &[(200, name)]));
-        let error = once(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
+        let server = Arc::new(RecordedServer::with_token().with("/api/tickets", &[(200, name)]));
+        let error = no_retry_client(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
         assert!(matches!(error, HaloError::Unreadable(_)), "{name}: {error:?}");
         let html = if bytes.starts_with(b"<!DOCTYPE html>") { " of HTML" } else { "" };
         let size = bytes.len();
         assert_eq!(
-            presentable(name, &error),
-            format!("the answer for the ticket list cannot be used (status 200, {size} bytes{html}): {says}"),
+            checked_message(name, &error),
+            format!(
+                "unexpected response for the ticket list (status 200, {size} bytes{html}): {expected_message}"
+            ),
         );
     }
 }
 
 #[tokio::test]
-async fn open_and_closed_tickets_are_asked_for_apart_with_any_other_filter() {
+async fn open_and_closed_tickets_are_requested_with_any_filter() {
     let from = Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap();
     let all = |coverage| Filter::All { types: Vec::new(), coverage };
     let updated = |coverage| Filter::UpdatedFrom { types: vec![4], from, coverage };
     let plain = "?pageinate=true&page_no=1&page_size=100&order=id&orderdesc=false";
     let since = "&requesttype_id=4&lastupdatefromdate=2026-11-22T12%3A00%3A00.000Z";
-    for (filter, more) in [
+    for (filter, extra) in [
         (all(Coverage::Default), String::new()),
         (all(Coverage::Open), "&open_only=true".into()),
         (all(Coverage::Closed), "&closed_only=true".into()),
@@ -544,43 +559,44 @@ async fn open_and_closed_tickets_are_asked_for_apart_with_any_other_filter() {
         (updated(Coverage::Open), format!("{since}&open_only=true")),
         (updated(Coverage::Closed), format!("{since}&closed_only=true")),
     ] {
-        let server = Arc::new(Recorded::signed_in().with("/api/tickets", &[(200, "list-empty.json")]));
-        once(&server).fetch_list(&filter, 1, 100).await.unwrap();
-        let asked = &server.asked("/api/tickets")[0].url;
-        assert_eq!(*asked, format!("https://desk.example.com/api/tickets{plain}{more}"));
+        let server = Arc::new(RecordedServer::with_token().with("/api/tickets", &[(200, "list-empty.json")]));
+        no_retry_client(&server).fetch_list(&filter, 1, 100).await.unwrap();
+        let url = &server.requests("/api/tickets")[0].url;
+        assert_eq!(*url, format!("https://desk.example.com/api/tickets{plain}{extra}"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_no_list_is_asked_for_again() {
+async fn response_that_is_not_a_list_is_retried() {
     for broken in ["list-truncated.json", "list-html-with-200.html", "list-tickets-missing.json"] {
-        let answers = [(200, broken), (200, "list-empty.json")];
-        let server = Arc::new(Recorded::signed_in().with("/api/tickets", &answers));
-        let listed =
-            halo(&server, terms(Some("https://desk.example.com/auth"), 1)).fetch_list(&ALL, 1, 100).await;
-        assert_eq!(listed.unwrap().list.record_count, Some(0), "{broken}");
+        let responses = [(200, broken), (200, "list-empty.json")];
+        let server = Arc::new(RecordedServer::with_token().with("/api/tickets", &responses));
+        let page = client(&server, client_options(Some("https://desk.example.com/auth"), 1))
+            .fetch_list(&ALL, 1, 100)
+            .await;
+        assert_eq!(page.unwrap().list.record_count, Some(0), "{broken}");
     }
 }
 
 #[tokio::test]
-async fn a_single_ticket_is_read_by_its_own_members_only() {
-    for (name, comes) in FILES {
-        let Comes::Ticket(id, deleted, merged_into) = *comes else { continue };
+async fn single_ticket_is_read_from_its_own_members() {
+    for (name, expectation) in FILES {
+        let FixtureKind::Ticket(id, deleted, merged_into) = *expectation else { continue };
         let path = format!("/api/tickets/{id}");
-        let server = Arc::new(Recorded::signed_in().with(&path, &[(200, name)]));
-        let (single, _) = once(&server).fetch_ticket(id).await.unwrap();
-        let TicketLookup::Found(ticket) = single else { panic!("{name}: {single:?}") };
+        let server = Arc::new(RecordedServer::with_token().with(&path, &[(200, name)]));
+        let (lookup, _) = no_retry_client(&server).fetch_ticket(id).await.unwrap();
+        let TicketLookup::Found(ticket) = lookup else { panic!("{name}: {lookup:?}") };
         assert_eq!(*ticket, parse::parse_ticket(&page(name)).unwrap(), "{name}");
         assert_eq!(ticket.id(), id, "{name}");
         assert_eq!(ticket.is_deleted(), deleted, "{name}: deleted");
         assert_eq!(ticket.integer(MERGED_INTO_ID), Some(merged_into), "{name}: merged_into_id");
         assert_eq!(ticket.rejected_values(), [], "{name}");
-        assert!(server.asked(&path)[0].with_token, "{name}");
+        assert!(server.requests(&path)[0].with_token, "{name}");
     }
 }
 
 #[test]
-fn what_stands_in_the_nested_user_is_not_the_tickets() {
+fn nested_user_members_are_ignored() {
     let bytes = page("detail-nested-user-with-float-site-id.json");
     let whole: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     let ticket = parse::parse_ticket(&bytes).unwrap();
@@ -591,39 +607,39 @@ fn what_stands_in_the_nested_user_is_not_the_tickets() {
         assert_eq!(*value(&ticket, attribute), AttributeValue::Integer(own), "{attribute}");
     }
     let priorities = [&whole["priority_id"], &whole["user"]["priority_id"]];
-    assert_ne!(priorities[0], priorities[1], "the two can be told apart");
+    assert_ne!(priorities[0], priorities[1], "the fixture cannot tell the two apart");
     assert_eq!(*value(&ticket, "INACTIVE"), whole["inactive"].as_bool().map_or(AttributeValue::Null, bit));
 }
 
-fn bit(truth: bool) -> AttributeValue {
-    AttributeValue::Integer(i64::from(truth))
+fn bit(value: bool) -> AttributeValue {
+    AttributeValue::Integer(i64::from(value))
 }
 
 #[tokio::test]
-async fn a_ticket_in_an_array_is_a_fault_and_never_not_found() {
-    for (name, comes) in FILES {
-        let Comes::NoTicket = comes else { continue };
-        let server = Arc::new(Recorded::signed_in().with("/api/tickets/6125", &[(200, name)]));
-        let error = once(&server).fetch_ticket(6125).await.unwrap_err();
-        assert!(presentable(name, &error).ends_with("the answer is not a ticket"), "{name}: {error}");
+async fn ticket_in_an_array_is_an_error_and_not_missing() {
+    for (name, expectation) in FILES {
+        let FixtureKind::NoTicket = expectation else { continue };
+        let server = Arc::new(RecordedServer::with_token().with("/api/tickets/6125", &[(200, name)]));
+        let error = no_retry_client(&server).fetch_ticket(6125).await.unwrap_err();
+        assert!(checked_message(name, &error).ends_with("the answer is not a ticket"), "{name}: {error}");
     }
 }
 
 #[tokio::test]
-async fn a_404_says_that_there_is_no_such_ticket_whatever_its_body() {
-    for (name, comes) in FILES {
-        let Comes::Missing = comes else { continue };
-        let server = Arc::new(Recorded::signed_in().with("/api/tickets/999", &[(404, name)]));
-        let (single, _) = once(&server).fetch_ticket(999).await.unwrap();
-        assert!(matches!(single, TicketLookup::Missing), "{name}: {single:?}");
-        assert_eq!(server.asked("/api/tickets/999").len(), 1, "{name}: an answer, not a failure");
+async fn status_404_means_missing_ticket_for_any_body() {
+    for (name, expectation) in FILES {
+        let FixtureKind::Missing = expectation else { continue };
+        let server = Arc::new(RecordedServer::with_token().with("/api/tickets/999", &[(404, name)]));
+        let (lookup, _) = no_retry_client(&server).fetch_ticket(999).await.unwrap();
+        assert!(matches!(lookup, TicketLookup::Missing), "{name}: {lookup:?}");
+        assert_eq!(server.requests("/api/tickets/999").len(), 1, "{name}: a 404 was retried");
     }
 }
 
 #[test]
-fn names_are_read_bare_or_in_an_envelope_with_their_stray_spaces() {
-    for (name, comes) in FILES {
-        let Comes::Names(names) = comes else { continue };
+fn reference_items_are_read_bare_or_in_an_envelope() {
+    for (name, expectation) in FILES {
+        let FixtureKind::ReferenceItems(names) = expectation else { continue };
         let read =
             parse::parse_reference_items(&page(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let read: Vec<_> = read.iter().map(|it| (it.id, it.name.as_str())).collect();
@@ -631,7 +647,7 @@ fn names_are_read_bare_or_in_an_envelope_with_their_stray_spaces() {
     }
     let statuses = parse::parse_reference_items(&page("status-bare-array.json")).unwrap();
     let kinds: Vec<_> = statuses.iter().map(|it| it.details.kind).collect();
-    assert_eq!(kinds, [Some(0), Some(0), Some(0), Some(0), Some(1)], "40 is a status of orders");
+    assert_eq!(kinds, [Some(0), Some(0), Some(0), Some(0), Some(1)], "status 40 belongs to orders");
     assert_eq!(statuses[3].details.sequence, Some(900));
     assert_eq!(statuses[3].details.color.as_deref(), Some("#000000"));
     let types = parse::parse_reference_items(&page("tickettype-bare-array.json")).unwrap();
@@ -643,7 +659,7 @@ fn names_are_read_bare_or_in_an_envelope_with_their_stray_spaces() {
 }
 
 #[test]
-fn a_repeated_type_name_means_every_type_that_bears_it() {
+fn repeated_type_name_selects_every_type_with_that_name() {
     let page = |name: &str| vec![fixture_server::Answer::page(name)];
     let server = FixtureServer::serve([
         ("/auth/token", page("token-ok.json")),
@@ -656,18 +672,19 @@ fn a_repeated_type_name_means_every_type_that_bears_it() {
     {
         let agent = agent::Agent::of(&server.url(), &format!("ticket_type = \"{wanted}\""));
         agent.run(&["sync"]).success();
-        let asked = server.asked("/api/tickets").pop().unwrap();
-        let query: HashMap<_, _> = url::form_urlencoded::parse(asked.query.as_bytes()).into_owned().collect();
-        assert_eq!(query.get(name).map(String::as_str), Some(value), "{wanted:?}: {}", asked.query);
+        let request = server.asked("/api/tickets").pop().unwrap();
+        let query: HashMap<_, _> =
+            url::form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
+        assert_eq!(query.get(name).map(String::as_str), Some(value), "{wanted:?}: {}", request.query);
     }
 }
 
 // ---- Tokens ----
 
 #[test]
-fn a_token_is_shown_exactly_as_the_server_gave_it() {
-    for (name, comes) in FILES {
-        let Comes::Token(_) = comes else { continue };
+fn token_is_sent_exactly_as_received() {
+    for (name, expectation) in FILES {
+        let FixtureKind::Token(_) = expectation else { continue };
         let page = |name: &str| vec![fixture_server::Answer::page(name)];
         let server = FixtureServer::serve([
             ("/auth/token", page(name)),
@@ -676,84 +693,84 @@ fn a_token_is_shown_exactly_as_the_server_gave_it() {
             ("/api/tickets", page("list-empty.json")),
         ]);
         agent::Agent::of(&server.url(), "").run(&["sync"]).success();
-        let answer: serde_json::Value = serde_json::from_slice(&support::page(name)).unwrap();
-        let bearer = format!("Bearer {}", answer["access_token"].as_str().unwrap());
-        let asked = server.asked("/api/tickets");
-        assert_eq!(asked[0].authorization.as_deref(), Some(&*bearer), "{name}");
+        let response: serde_json::Value = serde_json::from_slice(&support::page(name)).unwrap();
+        let bearer = format!("Bearer {}", response["access_token"].as_str().unwrap());
+        let requests = server.asked("/api/tickets");
+        assert_eq!(requests[0].authorization.as_deref(), Some(&*bearer), "{name}");
         assert_eq!(server.asked("/auth/token").len(), 1, "{name}: one token is enough");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_renewed_shortly_before_it_ends() {
-    for (name, comes) in FILES {
-        let Comes::Token(life) = *comes else { continue };
-        let recorded = Recorded::default().with("/auth/token", &[(200, name)]);
+async fn token_is_renewed_shortly_before_it_expires() {
+    for (name, expectation) in FILES {
+        let FixtureKind::Token(lifetime) = *expectation else { continue };
+        let recorded = RecordedServer::default().with("/auth/token", &[(200, name)]);
         let server = Arc::new(recorded.with("/api/tickets", &[(200, "list-empty.json")]));
-        let halo = once(&server);
-        let tokens = async |after: u64| {
+        let client = no_retry_client(&server);
+        let token_requests = async |after: u64| {
             tokio::time::advance(Duration::from_secs(after)).await;
-            halo.fetch_list(&ALL, 1, 100).await.unwrap();
-            server.asked("/auth/token").len()
+            client.fetch_list(&ALL, 1, 100).await.unwrap();
+            server.requests("/auth/token").len()
         };
-        assert_eq!(tokens(0).await, 1, "{name}");
-        assert_eq!(tokens(life - 61).await, 1, "{name}: still good after {} s", life - 61);
-        assert_eq!(tokens(60).await, 2, "{name}: not used in its last second");
+        assert_eq!(token_requests(0).await, 1, "{name}");
+        assert_eq!(token_requests(lifetime - 61).await, 1, "{name}: renewed after {} s", lifetime - 61);
+        assert_eq!(token_requests(60).await, 2, "{name}: used in its last second");
     }
 }
 
 #[tokio::test]
-async fn without_a_token_nothing_is_asked_and_the_reason_is_told() {
-    for (name, comes) in FILES {
-        let Comes::NoToken(statuses, says) = comes else { continue };
+async fn refused_token_request_is_reported_and_nothing_else_is_requested() {
+    for (name, expectation) in FILES {
+        let FixtureKind::NoToken(statuses, expected_message) = expectation else { continue };
         for status in *statuses {
-            let server = Arc::new(Recorded::default().with("/auth/token", &[(*status, name)]));
-            let error = once(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
-            assert_eq!(presentable(name, &error), *says, "{name}");
-            assert!(server.asked("/api/tickets").is_empty(), "{name}: asked without a token");
+            let server = Arc::new(RecordedServer::default().with("/auth/token", &[(*status, name)]));
+            let error = no_retry_client(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
+            assert_eq!(checked_message(name, &error), *expected_message, "{name}");
+            assert!(server.requests("/api/tickets").is_empty(), "{name}: requested without a token");
         }
     }
 }
 
 #[tokio::test]
-async fn a_refused_client_is_told_which_settings_to_look_at() {
-    let server = |name| Arc::new(Recorded::default().with("/auth/token", &[(400, name)]));
+async fn refused_client_gets_advice_about_its_settings() {
+    let server = |name| Arc::new(RecordedServer::default().with("/auth/token", &[(400, name)]));
     for name in ["token-error-invalid-client.json", "token-error-unauthorized-client.json"] {
         let server = server(name);
-        let error = once(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
+        let error = no_retry_client(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
         assert!(error.advice().contains("\"Client ID and Secret (Services)\""), "{name}: {}", error.advice());
-        assert_eq!(server.asked("/auth/token").len(), 1, "{name}: refused once is refused");
+        assert_eq!(server.requests("/auth/token").len(), 1, "{name}: a refusal was retried");
     }
-    let wrong = Arc::new(Recorded::default().with("/auth/token", &[(500, "token-wrong-tenant.html")]));
-    let error = once(&wrong).fetch_list(&ALL, 1, 100).await.unwrap_err();
+    let wrong = Arc::new(RecordedServer::default().with("/auth/token", &[(500, "token-wrong-tenant.html")]));
+    let error = no_retry_client(&wrong).fetch_list(&ALL, 1, 100).await.unwrap_err();
     assert!(error.advice().contains("tenant"), "{}", error.advice());
 }
 
 #[tokio::test]
-async fn an_unknown_scope_is_asked_for_once_more_as_all() {
+async fn unknown_scope_falls_back_to_all() {
     let refused = (400, "token-error-invalid-scope.json");
-    let scopes = |server: &Recorded| -> Vec<_> {
-        server.asked("/auth/token").into_iter().filter_map(|asked| asked.scope).collect()
+    let scopes = |server: &RecordedServer| -> Vec<_> {
+        server.requests("/auth/token").into_iter().filter_map(|request| request.scope).collect()
     };
-    let never = Arc::new(Recorded::default().with("/auth/token", &[refused]));
-    once(&never).fetch_list(&ALL, 1, 100).await.unwrap_err();
-    assert_eq!(scopes(&never), ["read:tickets", "all"]);
+    let refusing = Arc::new(RecordedServer::default().with("/auth/token", &[refused]));
+    no_retry_client(&refusing).fetch_list(&ALL, 1, 100).await.unwrap_err();
+    assert_eq!(scopes(&refusing), ["read:tickets", "all"]);
 
-    let recorded = Recorded::default().with("/auth/token", &[refused, (200, "token-ok.json")]);
+    let recorded = RecordedServer::default().with("/auth/token", &[refused, (200, "token-ok.json")]);
     let server = Arc::new(recorded.with("/api/tickets", &[(200, "list-empty.json")]));
-    once(&server).fetch_list(&ALL, 1, 100).await.unwrap();
+    no_retry_client(&server).fetch_list(&ALL, 1, 100).await.unwrap();
     assert_eq!(scopes(&server), ["read:tickets", "all"]);
-    assert!(server.asked("/api/tickets")[0].with_token);
+    assert!(server.requests("/api/tickets")[0].with_token);
 }
 
 #[tokio::test]
-async fn the_server_says_where_tokens_are_to_be_had() {
-    for (name, comes) in FILES {
-        let Comes::Discovery(url) = comes else { continue };
-        let recorded = Recorded::signed_in().with("/api/authinfo", &[(200, name)]);
+async fn token_endpoint_is_discovered_from_the_server() {
+    for (name, expectation) in FILES {
+        let FixtureKind::Discovery(url) = expectation else { continue };
+        let recorded = RecordedServer::with_token().with("/api/authinfo", &[(200, name)]);
         let server = Arc::new(recorded.with("/api/tickets", &[(200, "list-empty.json")]));
-        halo(&server, terms(None, 0)).fetch_list(&ALL, 1, 100).await.unwrap();
-        let (info, token) = (server.asked("/api/authinfo"), server.asked("/auth/token"));
+        client(&server, client_options(None, 0)).fetch_list(&ALL, 1, 100).await.unwrap();
+        let (info, token) = (server.requests("/api/authinfo"), server.requests("/auth/token"));
         assert_eq!(info[0].url, "https://desk.example.com/api/authinfo", "{name}");
         assert!(!info[0].with_token, "{name}: there is no token yet");
         assert_eq!(token[0].url, *url, "{name}");
@@ -763,37 +780,41 @@ async fn the_server_says_where_tokens_are_to_be_had() {
 // ---- Errors ----
 
 #[tokio::test]
-async fn an_error_shows_what_its_body_says_on_one_line() {
-    for (name, comes) in FILES {
-        let Comes::Refusal(statuses, says) = comes else { continue };
+async fn error_shows_the_message_of_its_body_on_one_line() {
+    for (name, expectation) in FILES {
+        let FixtureKind::Refusal(statuses, expected_message) = expectation else { continue };
         for status in *statuses {
-            let server = Arc::new(Recorded::signed_in().with("/api/tickets", &[(*status, name)]));
-            let error = once(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
-            assert_eq!(presentable(name, &error), says.replace("{}", &status.to_string()), "{name}");
-            let (tokens, asked) = if *status == 401 { (2, 2) } else { (1, 1) };
-            assert_eq!(server.asked("/auth/token").len(), tokens, "{name}: tokens after {status}");
-            assert_eq!(server.asked("/api/tickets").len(), asked, "{name}: requests after {status}");
+            let server = Arc::new(RecordedServer::with_token().with("/api/tickets", &[(*status, name)]));
+            let error = no_retry_client(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
+            assert_eq!(
+                checked_message(name, &error),
+                expected_message.replace("{}", &status.to_string()),
+                "{name}"
+            );
+            let (tokens, requests) = if *status == 401 { (2, 2) } else { (1, 1) };
+            assert_eq!(server.requests("/auth/token").len(), tokens, "{name}: tokens after {status}");
+            assert_eq!(server.requests("/api/tickets").len(), requests, "{name}: requests after {status}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_limit_is_waited_for_and_is_no_fault_of_the_data() {
+async fn rate_limited_request_waits_and_is_retried() {
     for limit in ["error-429-bare-string.json", "error-429-text-without-quotes.txt"] {
-        let answers = [(429, limit), (200, "list-empty.json")];
-        let server = Arc::new(Recorded::signed_in().with("/api/tickets", &answers));
-        let halo = halo(&server, terms(Some("https://desk.example.com/auth"), 1));
-        let since = tokio::time::Instant::now();
-        halo.fetch_list(&ALL, 1, 100).await.unwrap();
-        assert_eq!(since.elapsed().as_secs(), 60, "{limit}: as long as rate_limit_wait says");
+        let responses = [(429, limit), (200, "list-empty.json")];
+        let server = Arc::new(RecordedServer::with_token().with("/api/tickets", &responses));
+        let client = client(&server, client_options(Some("https://desk.example.com/auth"), 1));
+        let started = tokio::time::Instant::now();
+        client.fetch_list(&ALL, 1, 100).await.unwrap();
+        assert_eq!(started.elapsed().as_secs(), 60, "{limit}: rate_limit_wait");
     }
 }
 
 #[test]
-fn custom_fields_of_every_type_are_the_ones_that_were_written_down() {
+fn custom_fields_of_every_type_match_the_expected_file() {
     let name = "detail-with-custom-fields-of-each-type.expected.tsv";
     let detail = parse::parse_ticket(&page(&name.replace(".expected.tsv", ".json"))).unwrap();
-    let told = detail.custom_fields().unwrap();
+    let custom_fields = detail.custom_fields().unwrap();
     let member = |text: &str| match text {
         "NULL" => None,
         text => Some(serde_json::from_str::<serde_json::Value>(text).unwrap()),
@@ -812,6 +833,6 @@ fn custom_fields_of_every_type_are_the_ones_that_were_written_down() {
             display: text(cells[6]),
         }
     });
-    assert_eq!(told.fields(), expected.collect::<Vec<_>>());
-    assert_eq!(told.rejected_values(), []);
+    assert_eq!(custom_fields.fields(), expected.collect::<Vec<_>>());
+    assert_eq!(custom_fields.rejected_values(), []);
 }

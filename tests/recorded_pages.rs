@@ -1,5 +1,5 @@
-//! The real program against recorded answers, byte for byte: all 101 attributes of every row reach
-//! the database and the exported file with the value that was written down by hand.
+//! Runs the real program against recorded responses: all 101 attributes of every row reach the database and the exported
+//! file with their expected values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,8 +27,8 @@ fn server() -> FixtureServer {
     ])
 }
 
-/// The rows of the page, as they were written down: every attribute of every ticket.
-fn rows() -> BTreeMap<i64, Vec<Expected>> {
+/// Returns the expected values of the page: every attribute of every ticket.
+fn expected_rows() -> BTreeMap<i64, Vec<Expected>> {
     let mut rows: BTreeMap<i64, Vec<Expected>> = BTreeMap::new();
     for value in expected(PAGE) {
         rows.entry(value.uid).or_default().push(value);
@@ -38,7 +38,7 @@ fn rows() -> BTreeMap<i64, Vec<Expected>> {
         assert_eq!(
             (positions.len(), values.len()),
             (ATTRIBUTE_COUNT, ATTRIBUTE_COUNT),
-            "ticket {uid} was written down whole"
+            "ticket {uid} has an expected value for each attribute"
         );
     }
     assert_eq!(rows.len(), 5);
@@ -53,20 +53,20 @@ fn every_attribute_of_a_recorded_page_reaches_the_database() {
 
     let database = agent.database();
     let mut wrong = Vec::new();
-    for (uid, values) in rows() {
+    for (uid, values) in expected_rows() {
         for expected in values {
             let name = expected.attribute();
             let sql = format!("SELECT \"{name}\", typeof(\"{name}\") FROM tickets WHERE UID = ?1");
             let (value, kind): (AttributeValue, String) = database
                 .query_row(&sql, [uid], |row| Ok((stored(row.get_ref(0)?), row.get(1)?)))
                 .unwrap_or_else(|error| panic!("ticket {uid}: {error}"));
-            let belongs = match (&expected.value, ATTRIBUTES[expected.position].kind) {
+            let expected_type = match (&expected.value, ATTRIBUTES[expected.position].kind) {
                 (AttributeValue::Null, _) => "null",
                 (_, ValueKind::Integer | ValueKind::Boolean) => "integer",
                 (_, ValueKind::Real) => "real",
                 (_, ValueKind::Text | ValueKind::Timestamp | ValueKind::Clock) => "text",
             };
-            if !same(&value, &expected.value) || kind != belongs {
+            if !same(&value, &expected.value) || kind != expected_type {
                 wrong.push(format!("{uid} {name}: {value:?} ({kind}), not {:?}", expected.value));
             }
         }
@@ -76,13 +76,13 @@ fn every_attribute_of_a_recorded_page_reaches_the_database() {
     let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT COUNT(*) FROM tickets"), 5);
     assert_eq!(count("SELECT COUNT(*) FROM changes WHERE op = 'c'"), 5);
-    assert_eq!(count("SELECT COUNT(*) FROM rejects"), 0, "nothing in the page is odd");
+    assert_eq!(count("SELECT COUNT(*) FROM rejects"), 0, "every value of the page is valid");
     assert_eq!(count("SELECT COUNT(*) FROM runs WHERE outcome = 'complete'"), 1);
     let covered: String =
         database.query_row("SELECT covered_until FROM watermarks", [], |row| row.get(0)).unwrap();
     assert!(
         ("2026-02-26T16:00"..="2026-02-26T16:29:59.000Z").contains(&covered.as_str()),
-        "the watermark comes from the `Date` of the answers, not from a clock here: {covered}"
+        "the watermark comes from the `Date` of the responses, not from the local clock: {covered}"
     );
 }
 
@@ -101,18 +101,18 @@ fn every_attribute_of_a_recorded_page_reaches_the_export() {
     assert_eq!((raw.len(), records.len()), (6, 5), "a header and five tickets");
     assert_eq!(format!("{}\r\n", raw[0].join(",")), header());
 
-    let place = |position: usize| 3 + position;
+    let column = |position: usize| 3 + position;
     let uid = ATTRIBUTES.iter().position(|it| it.name == "UID").unwrap();
     let mut wrong = Vec::new();
-    for (id, values) in rows() {
-        let row = records.iter().position(|record| record[place(uid)] == id.to_string());
+    for (id, values) in expected_rows() {
+        let row = records.iter().position(|record| record[column(uid)] == id.to_string());
         let row = row.unwrap_or_else(|| panic!("ticket {id} is not in {}", file.display()));
         assert_eq!(&records[row][1], "c", "ticket {id}");
         assert_eq!(records[row][2].len(), 24, "ticket {id}: _observed_at");
         for expected in values {
-            let read = &records[row][place(expected.position)];
-            let written = raw[row + 1][place(expected.position)];
-            let right = match &expected.value {
+            let parsed = &records[row][column(expected.position)];
+            let written = raw[row + 1][column(expected.position)];
+            let is_equal = match &expected.value {
                 AttributeValue::Null => written.is_empty(),
                 AttributeValue::Integer(number) => written == number.to_string(),
                 AttributeValue::Real(number) => {
@@ -120,9 +120,9 @@ fn every_attribute_of_a_recorded_page_reaches_the_export() {
                         && written.parse().is_ok_and(|it: f64| it.to_bits() == number.to_bits())
                 }
                 AttributeValue::Text(text) if text.is_empty() => written == "\"\"",
-                AttributeValue::Text(text) => !written.is_empty() && read == text,
+                AttributeValue::Text(text) => !written.is_empty() && parsed == text,
             };
-            if !right {
+            if !is_equal {
                 wrong.push(format!("{id} {}: {written}, not {:?}", expected.attribute(), expected.value));
             }
         }
@@ -133,51 +133,50 @@ fn every_attribute_of_a_recorded_page_reaches_the_export() {
 }
 
 #[test]
-fn a_page_that_proves_itself_costs_one_list_request_with_the_token_of_the_server() {
+fn complete_single_page_needs_one_list_request_and_one_token() {
     let server = server();
     let agent = Agent::of(&server.url(), "");
     agent.run(&["sync"]).success();
 
     let token: serde_json::Value = serde_json::from_slice(&support::page("token-ok.json")).unwrap();
     let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
-    let seen = server.seen();
-    for seen in &seen {
-        let shown = seen.authorization.as_deref();
-        let token_is_asked_for = seen.path == "/auth/token";
-        assert_eq!(shown, (!token_is_asked_for).then_some(&*bearer), "{} {}", seen.method, seen.path);
-        assert!(!seen.query.contains(CLIENT_SECRET), "the secret stands in an address");
+    for seen in &server.seen() {
+        let authorization = seen.authorization.as_deref();
+        let is_token_request = seen.path == "/auth/token";
+        assert_eq!(authorization, (!is_token_request).then_some(&*bearer), "{} {}", seen.method, seen.path);
+        assert!(!seen.query.contains(CLIENT_SECRET), "the secret is in a URL");
     }
     let tokens = server.asked("/auth/token");
     assert_eq!(tokens.len(), 1, "one token is enough");
     let form: BTreeMap<_, _> = url::form_urlencoded::parse(&tokens[0].body).into_owned().collect();
-    let wanted = [
+    let expected_form = [
         ("client_id", CLIENT_ID),
         ("client_secret", CLIENT_SECRET),
         ("grant_type", "client_credentials"),
         ("scope", "read:tickets"),
     ];
-    assert_eq!(form, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    assert_eq!(form, expected_form.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
 
-    // What finds out how the server answers: which lists there are, and what it makes of a date.
-    let asks = |what: &[&str], query: &str| what.iter().any(|name| query.contains(name));
+    // The others are probes: of open and closed tickets, and of the date filter.
+    let has_any = |names: &[&str], query: &str| names.iter().any(|name| query.contains(name));
     let mut lists = server.asked("/api/tickets");
     assert!(lists.len() <= 6, "{lists:#?}");
-    lists.retain(|seen| !asks(&["open_only", "closed_only", "lastupdatefromdate"], &seen.query));
+    lists.retain(|seen| !has_any(&["open_only", "closed_only", "lastupdatefromdate"], &seen.query));
     assert_eq!(lists.len(), 1, "{lists:#?}");
     let query: BTreeMap<_, _> = url::form_urlencoded::parse(lists[0].query.as_bytes()).into_owned().collect();
     for (name, value) in [("pageinate", "true"), ("page_no", "1"), ("page_size", "100"), ("order", "id")] {
         assert_eq!(query.get(name).map(String::as_str), Some(value), "{name}");
     }
-    assert_eq!(query.get("lastupdatefromdate"), None, "a first walk asks for everything");
-    assert!(server.asked("/api/authinfo").is_empty(), "auth_url is set, so nobody is asked for it");
+    assert_eq!(query.get("lastupdatefromdate"), None, "the initial load has no date filter");
+    assert!(server.asked("/api/authinfo").is_empty(), "auth_url is set, so it is not requested");
 }
 
 fn header() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/exports/header.csv");
-    fs::read_to_string(path).expect("the golden header")
+    fs::read_to_string(path).expect("fixtures/exports/header.csv")
 }
 
-/// A value as SQLite has it.
+/// Converts a value from the database.
 fn stored(value: ValueRef<'_>) -> AttributeValue {
     match value {
         ValueRef::Null => AttributeValue::Null,
@@ -188,7 +187,7 @@ fn stored(value: ValueRef<'_>) -> AttributeValue {
     }
 }
 
-/// Equal to the last bit: `-0.0` is not `0.0`.
+/// Compares to the last bit: `-0.0` is not `0.0`.
 fn same(left: &AttributeValue, right: &AttributeValue) -> bool {
     match (left, right) {
         (AttributeValue::Real(left), AttributeValue::Real(right)) => left.to_bits() == right.to_bits(),
@@ -196,26 +195,26 @@ fn same(left: &AttributeValue, right: &AttributeValue) -> bool {
     }
 }
 
-/// The fields of each row as they stand in the file, quotes included: what a CSV reader gives shows no
-/// difference between NULL and an empty text.
+/// Returns the fields of each row including their quotes, because a CSV reader does not distinguish NULL from an
+/// empty text.
 fn fields(text: &str) -> Vec<Vec<&str>> {
     let mut rows = vec![Vec::new()];
     let (mut start, mut quoted) = (0, false);
-    for (place, byte) in text.bytes().enumerate() {
+    for (position, byte) in text.bytes().enumerate() {
         match byte {
             b'"' => quoted = !quoted,
             b',' | b'\r' if !quoted => {
-                rows.last_mut().expect("a row").push(&text[start..place]);
-                start = place + 1;
+                rows.last_mut().expect("a row").push(&text[start..position]);
+                start = position + 1;
             }
             b'\n' if !quoted => {
-                assert!(text[..place].ends_with('\r'), "a row ends with CRLF");
+                assert!(text[..position].ends_with('\r'), "a row does not end with CRLF");
                 rows.push(Vec::new());
-                start = place + 1;
+                start = position + 1;
             }
             _ => {}
         }
     }
-    assert_eq!(rows.pop(), Some(Vec::new()), "the last row ends too");
+    assert_eq!(rows.pop(), Some(Vec::new()), "the last row does not end with CRLF");
     rows
 }

@@ -59,13 +59,14 @@ impl Hints {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::halo::Resource;
 
     fn hint_for(hints: &Hints, error: HaloError) -> String {
         hints.hint_for(&CheckOutcome::from_error(error)).unwrap_or_default()
     }
 
     fn refused(status: u16) -> HaloError {
-        HaloError::Refused { what: "the list", status, message: None }
+        HaloError::Refused { resource: Resource::TicketList, status, message: None }
     }
 
     fn unreachable(source: TransportError) -> HaloError {

@@ -282,6 +282,7 @@ impl CheckOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::halo::Resource;
     use crate::ticket::parse::ReferenceDetails;
     use chrono::DateTime;
 
@@ -421,7 +422,7 @@ mod tests {
             panic!("taken")
         };
         assert_eq!(error.exit_status(), 78);
-        let forbidden = || Err(HaloError::Refused { what: "the list", status: 403, message: None });
+        let forbidden = || Err(HaloError::Refused { resource: Resource::TicketTypes, status: 403, message: None });
         assert_eq!(outcome_name(&ticket_types(&[], forbidden()).1), "warning");
         let (_, CheckOutcome::Fail(error)) = ticket_types(&wanted("incident"), forbidden()) else {
             panic!("taken")

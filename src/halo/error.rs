@@ -1,96 +1,94 @@
-//! What can go wrong with the server, in the terms of what a person can do about it.
+//! Errors of the server and of the connection to it, each with advice for an administrator.
 
 use std::time::Duration;
 
-use super::token::TOKEN;
-use super::transport::{HttpResponse, TransportError};
+use super::resource::Resource;
+use super::transport::{HttpResponse, RESPONSE_MEMORY_MAX, TransportError};
 use crate::retry::{self, RequestFailure};
 use crate::ticket::parse::ParseError;
 
-/// Why a request was not answered as it should be.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HaloError {
-    /// There is no answer.
-    #[error("cannot reach {host}{}", attempts_suffix(*retries))]
+    /// There is no response.
+    #[error("cannot reach {host}{}", attempts_suffix(" (", *retries, ")"))]
     Unreachable {
-        /// Which host, with its port where it is not the usual one.
+        /// The host, with its port unless it is the default one.
         host: String,
         /// Why.
         #[source]
         source: TransportError,
-        /// How often it was tried again.
+        /// How often the request was retried.
         retries: u32,
     },
-    /// The server answers with 5xx.
-    #[error("the server answers {status} when asked for {what}{}{}", attempts_suffix(*retries), message_suffix(message.as_deref()))]
+    /// The server responds with 5xx.
+    #[error("request for {resource} failed (status {status}{}){}", attempts_suffix(", ", *retries, ""), message_suffix(message.as_deref()))]
     Unavailable {
-        /// What was asked for.
-        what: &'static str,
+        /// What was requested.
+        resource: Resource,
         /// The HTTP status.
         status: u16,
-        /// What it says.
+        /// The message in the response.
         message: Option<String>,
-        /// How often it was tried again.
+        /// How often the request was retried.
         retries: u32,
     },
-    /// The server's rate limit was met, and waiting did not help.
-    #[error("the server's rate limit holds when asked for {what}{}", attempts_suffix(*retries))]
+    /// The server's rate limit was exceeded, and waiting did not help.
+    #[error("rate limit exceeded while fetching {resource}{}", attempts_suffix(" (", *retries, ")"))]
     RateLimited {
-        /// What was asked for.
-        what: &'static str,
-        /// How long it asked to wait.
+        /// What was requested.
+        resource: Resource,
+        /// The wait that the server requested, if any.
         retry_after: Option<Duration>,
-        /// How often it was tried again.
+        /// How often the request was retried.
         retries: u32,
     },
-    /// The server refuses.
-    #[error("the server refuses {what} with status {status}{}", message_suffix(message.as_deref()))]
+    /// The server refused the request.
+    #[error("request for {resource} was refused (status {status}){}", message_suffix(message.as_deref()))]
     Refused {
-        /// What was asked for.
-        what: &'static str,
+        /// What was requested.
+        resource: Resource,
         /// The HTTP status.
         status: u16,
-        /// What it says.
+        /// The message in the response.
         message: Option<String>,
     },
-    /// The authorisation server refuses the client.
-    #[error("the authorisation server refuses client {client_id} with `{code}`{}", description.as_ref().map_or(String::new(), |it| format!(": {}", printable(it))))]
+    /// The authorization server refused the client.
+    #[error("the authorization server refused client {client_id} ({code}){}", description.as_ref().map_or(String::new(), |it| format!(": {}", printable(it))))]
     Credentials {
-        /// The OAuth error.
+        /// The OAuth error code.
         code: String,
-        /// Its description.
+        /// The OAuth error description.
         description: Option<String>,
-        /// Which client.
+        /// The id of the client.
         client_id: String,
     },
-    /// The answer is larger than the memory set aside for answers.
-    #[error("the answer for {what} is larger than the {} MiB set aside for answers", super::http::BODIES_MAX >> 20)]
+    /// The response exceeds the memory limit for responses.
+    #[error("the response for {resource} exceeds the limit of {} MiB", RESPONSE_MEMORY_MAX >> 20)]
     TooLarge {
-        /// What was asked for.
-        what: &'static str,
+        /// What was requested.
+        resource: Resource,
     },
-    /// The answer is not what was asked for.
+    /// The response is not what was requested.
     #[error(transparent)]
     Unreadable(#[from] UnreadableResponse),
-    /// The server points to an address that must not be used.
-    #[error("the server names an address for {what} that {why}")]
+    /// The server reports an authorization server whose address is not safe.
+    #[error("the authorization server's address, as reported by the server, {reason}")]
     UnsafeAuthUrl {
-        /// The address of what.
-        what: &'static str,
-        /// What is wrong with it.
-        why: String,
+        /// What is wrong with the address: `must be https, not ftp`.
+        reason: String,
     },
 }
 
-/// An answer that is not what was asked for. Its text is not kept: it may be a whole page.
+/// A response that is not what was requested. Its text is not kept: it may be a whole page.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer for {what} cannot be used (status {status}, {bytes} bytes{})", if *html { " of HTML" } else { "" })]
+#[error("unexpected response for {resource} (status {status}, {bytes} {}{})", if *bytes == 1 { "byte" } else { "bytes" }, if *html { " of HTML" } else { "" })]
 pub struct UnreadableResponse {
-    /// What was asked for.
-    pub what: &'static str,
+    /// What was requested.
+    pub resource: Resource,
     /// The HTTP status.
     pub status: u16,
-    /// Its size.
+    /// The size of the body in bytes.
     pub bytes: usize,
     /// Whether it looks like a web page.
     pub html: bool,
@@ -103,11 +101,12 @@ pub(super) fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'<')
 }
 
-fn attempts_suffix(retries: u32) -> String {
+/// Tells how often a request was tried, if more than once.
+fn attempts_suffix(before: &str, retries: u32, after: &str) -> String {
     match retries {
         0 => String::new(),
-        1 => " (tried twice)".into(),
-        more => format!(" (tried {} times)", more + 1),
+        1 => format!("{before}tried twice{after}"),
+        more => format!("{before}tried {} times{after}", more + 1),
     }
 }
 
@@ -116,31 +115,31 @@ fn message_suffix(message: Option<&str>) -> String {
 }
 
 impl HaloError {
-    /// What an answer with an unwanted status means.
-    pub(super) fn from_status(what: &'static str, response: &HttpResponse) -> HaloError {
+    /// Converts a response with an error status.
+    pub(super) fn from_status(resource: Resource, response: &HttpResponse) -> HaloError {
         let retry_after =
             response.retry_after.as_deref().and_then(|it| retry::parse_retry_after(it, response.date));
         match response.status {
-            429 => HaloError::RateLimited { what, retry_after, retries: 0 },
-            503 if retry_after.is_some() => HaloError::RateLimited { what, retry_after, retries: 0 },
+            429 => HaloError::RateLimited { resource, retry_after, retries: 0 },
+            503 if retry_after.is_some() => HaloError::RateLimited { resource, retry_after, retries: 0 },
             status @ 500.. => {
-                HaloError::Unavailable { what, status, message: message(&response.body), retries: 0 }
+                HaloError::Unavailable { resource, status, message: message(&response.body), retries: 0 }
             }
             status @ 300..400 => {
                 let message =
                     response.location.as_deref().and_then(|it| url::Url::parse(it).ok()).map(|url| {
-                        format!("a redirect to {}://{}", url.scheme(), url.host_str().unwrap_or_default())
+                        format!("redirect to {}://{}", url.scheme(), url.host_str().unwrap_or_default())
                     });
-                HaloError::Refused { what, status, message }
+                HaloError::Refused { resource, status, message }
             }
-            status => HaloError::Refused { what, status, message: message(&response.body) },
+            status => HaloError::Refused { resource, status, message: message(&response.body) },
         }
     }
 
-    pub(super) fn unreadable(what: &'static str, response: &HttpResponse, source: ParseError) -> HaloError {
+    pub(super) fn unreadable(resource: Resource, response: &HttpResponse, source: ParseError) -> HaloError {
         let html = is_html(&response.body);
         HaloError::Unreadable(UnreadableResponse {
-            what,
+            resource,
             status: response.status,
             bytes: response.body.len(),
             html,
@@ -148,35 +147,35 @@ impl HaloError {
         })
     }
 
-    /// The same, knowing how often it was tried again.
+    /// Sets how often the request was retried.
     pub(super) fn with_retries(self, retries: u32) -> HaloError {
         match self {
             HaloError::Unreachable { host, source, .. } => HaloError::Unreachable { host, source, retries },
-            HaloError::Unavailable { what, status, message, .. } => {
-                HaloError::Unavailable { what, status, message, retries }
+            HaloError::Unavailable { resource, status, message, .. } => {
+                HaloError::Unavailable { resource, status, message, retries }
             }
-            HaloError::RateLimited { what, retry_after, .. } => {
-                HaloError::RateLimited { what, retry_after, retries }
+            HaloError::RateLimited { resource, retry_after, .. } => {
+                HaloError::RateLimited { resource, retry_after, retries }
             }
             other => other,
         }
     }
 
-    /// Whether it was the token that was not to be had: then nothing else is to be had either.
+    /// Whether no token could be obtained: then every other request would fail as well.
     #[must_use]
     pub fn is_token_error(&self) -> bool {
         match self {
-            HaloError::Unavailable { what, .. }
-            | HaloError::RateLimited { what, .. }
-            | HaloError::Refused { what, .. }
-            | HaloError::TooLarge { what }
-            | HaloError::Unreadable(UnreadableResponse { what, .. }) => *what == TOKEN,
+            HaloError::Unavailable { resource, .. }
+            | HaloError::RateLimited { resource, .. }
+            | HaloError::Refused { resource, .. }
+            | HaloError::TooLarge { resource }
+            | HaloError::Unreadable(UnreadableResponse { resource, .. }) => *resource == Resource::Token,
             HaloError::Credentials { .. } | HaloError::UnsafeAuthUrl { .. } => true,
             HaloError::Unreachable { .. } => false,
         }
     }
 
-    /// Whether it may be that of the one ticket that was asked for; others would fail as well if it is not.
+    /// Whether the failure may concern only the requested ticket. Otherwise other requests would fail as well.
     #[must_use]
     pub fn can_be_ticket_specific(&self) -> bool {
         let is_response_error = match self {
@@ -190,8 +189,7 @@ impl HaloError {
         is_response_error && !self.is_token_error()
     }
 
-    /// Whether it is in the answer that something is wrong, so that a part of it may be had.
-    #[must_use]
+    /// Whether the content of the page causes the failure, so that a smaller page may succeed.
     pub(super) fn should_split_page(&self) -> bool {
         let is_unusable = match self {
             HaloError::TooLarge { .. } => true,
@@ -201,20 +199,20 @@ impl HaloError {
         is_unusable && self.failure() == RequestFailure::Unreadable
     }
 
-    /// What a person can do.
+    /// Returns what an administrator can do.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
             HaloError::Unreachable { source: TransportError::Tls(tls_error, _), .. } => tls_error.advice(),
             HaloError::Unreachable { .. } => {
-                "check server_url, the network and the proxy; the next pass goes on where this one stopped"
+                "check server_url, the network and the proxy; the next run continues where this one stopped"
             }
-            HaloError::Unavailable { what: TOKEN, .. } => {
-                "check `tenant`: a wrong one is answered like this too; else the authorisation server fails, and \
-                 the next pass tries again"
+            HaloError::Unavailable { resource: Resource::Token, .. } => {
+                "check `tenant`, because a wrong one also causes this error; otherwise the authorization server is \
+                 failing, and the next run tries again"
             }
             HaloError::Unavailable { .. } => {
-                "the server may be under maintenance; the next pass goes on where this one stopped"
+                "the server may be under maintenance; the next run continues where this one stopped"
             }
             HaloError::RateLimited { .. } => {
                 "other integrations may share the limit; lower rate_limit, or raise rate_limit_wait"
@@ -226,44 +224,65 @@ impl HaloError {
                 "check client_id and the secret; the API application must use the authentication method \
                  \"Client ID and Secret (Services)\" and log in as an agent"
             }
-            HaloError::Refused { what: TOKEN, status: 401 | 403, .. } => {
-                "this is no answer of HaloITSM to wrong credentials: a firewall or proxy may be in between; check \
-                 server_url, auth_url, and whether this machine's address is let through"
+            HaloError::Refused { resource: Resource::Token, status: 401 | 403, .. } => {
+                "HaloITSM does not respond to wrong credentials like this, so a firewall or proxy may have blocked \
+                 the request; check server_url, auth_url, and whether this machine's address is allowed"
             }
             HaloError::Refused { status: 401 | 403, .. } => {
                 "the API application must log in as an agent (login type \"Agent\") who may see tickets, and \
                  have the scope read:tickets or all"
             }
-            HaloError::Refused { what: TOKEN, status: 300..=399, .. } => {
-                "redirects are never followed, the secret would go with them; set auth_url to the address it \
-                 points to, if you trust it"
+            HaloError::Refused { resource: Resource::Token, status: 300..=399, .. } => {
+                "redirects are never followed, because they would receive the secret; set auth_url to the new address \
+                 if you trust it"
             }
             HaloError::Refused { status: 300..=399, .. } => {
-                "redirects are never followed; set server_url to the address it points to, if you trust it"
+                "redirects are never followed; set server_url to the new address if you trust it"
             }
             HaloError::Refused { .. } => {
                 "check server_url against Configuration > Integrations > HaloITSM API"
             }
-            HaloError::Unreadable(UnreadableResponse { what: TOKEN, .. }) => {
-                "check `tenant` and `auth_url`: a wrong tenant is answered with a web page"
+            HaloError::Unreadable(UnreadableResponse { resource: Resource::Token, .. }) => {
+                "check `tenant` and `auth_url`: for a wrong tenant the server sends a web page"
             }
             HaloError::Unreadable(UnreadableResponse { html: true, .. }) => {
-                "a web page came where JSON should be: check server_url (`/api` is added to it), or whether the \
-                 server is under maintenance"
+                "the server sent a web page instead of JSON: check server_url (`/api` is added to it), and whether \
+                 the server is under maintenance"
             }
             HaloError::Unreadable(_) => {
-                "try again later; if it stays so, the server's answers have changed their shape: please report it"
+                "try again later; if the error persists, the format of the server's responses has changed: please \
+                 report it"
             }
             HaloError::TooLarge { .. } => {
-                "lower page_size and parallel_requests; a single ticket of that size cannot be taken"
+                "lower page_size and parallel_requests; a single ticket of that size cannot be stored"
             }
-            HaloError::UnsafeAuthUrl { .. } => "set auth_url to the Authorisation Server that you trust",
+            HaloError::UnsafeAuthUrl { .. } => "set auth_url to the authorization server that you trust",
+        }
+    }
+
+    /// Returns how the request failed, for [`retry::decide`].
+    #[must_use]
+    pub fn failure(&self) -> RequestFailure {
+        match self {
+            HaloError::RateLimited { retry_after, .. } => {
+                RequestFailure::RateLimited { retry_after: *retry_after }
+            }
+            HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => RequestFailure::Unavailable,
+            // A refusal with an unexpected body is still a refusal; only a 2xx response is worth a retry.
+            HaloError::Unreadable(response) if 400 <= response.status => RequestFailure::Refused,
+            // A web page instead of JSON means trouble with the server, not with the requested page.
+            HaloError::Unreadable(response) if response.html => RequestFailure::Unavailable,
+            HaloError::Unreadable(_) | HaloError::TooLarge { .. } => RequestFailure::Unreadable,
+            HaloError::Refused { status: 401, .. } => RequestFailure::Unauthorized,
+            HaloError::Refused { .. } | HaloError::Credentials { .. } | HaloError::UnsafeAuthUrl { .. } => {
+                RequestFailure::Refused
+            }
         }
     }
 }
 
-/// The message in an error body, whatever its shape (`halo-api.md` §7); never a whole page, and never a
-/// piece of JSON that was cut short.
+/// Extracts the message from an error body, whatever its shape (`halo-api.md` §7); never a whole page, and
+/// never a fragment of truncated JSON.
 fn message(body: &[u8]) -> Option<String> {
     let text = if let Ok(value) = serde_json::from_slice(body) {
         extract_text(&value)?
@@ -278,7 +297,7 @@ fn message(body: &[u8]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The members of an error object that say something, the first that is there.
+/// The members of an error object that may hold the message, in order of preference.
 const MESSAGE_MEMBERS: [&str; 5] = ["error_description", "Message", "message", "error", "errors"];
 
 fn extract_text(value: &serde_json::Value) -> Option<String> {
@@ -286,14 +305,14 @@ fn extract_text(value: &serde_json::Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Array(items) => {
-            let all: Vec<_> = items.iter().filter_map(extract_text).collect();
-            (!all.is_empty()).then(|| all.join("; "))
+            let messages: Vec<_> = items.iter().filter_map(extract_text).collect();
+            (!messages.is_empty()).then(|| messages.join("; "))
         }
         Value::Object(object) => {
             let text_of = |name: &str| object.get(name).and_then(extract_text);
-            // OAuth gives a short word and its meaning side by side (RFC 6749 §5.2).
-            if let (Some(code), Some(meaning)) = (text_of("error"), text_of("error_description")) {
-                return Some(format!("{code}: {meaning}"));
+            // OAuth errors have a code and a description (RFC 6749 §5.2).
+            if let (Some(code), Some(description)) = (text_of("error"), text_of("error_description")) {
+                return Some(format!("{code}: {description}"));
             }
             MESSAGE_MEMBERS
                 .iter()
@@ -304,7 +323,7 @@ fn extract_text(value: &serde_json::Value) -> Option<String> {
     }
 }
 
-/// One line without control characters, of at most 200 characters.
+/// Limits a text to one line of at most 200 characters, without control characters.
 fn printable(text: &str) -> String {
     text.chars().take(200).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }

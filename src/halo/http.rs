@@ -1,4 +1,4 @@
-//! The wire in earnest: reqwest, with everything it would do on its own account switched off.
+//! The real transport: reqwest, without redirects and without retries of its own.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,36 +14,34 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::tls_error::TlsError;
-use super::transport::{Body, HttpRequest, HttpResponse, RootCause, Transport, TransportError};
+use super::transport::{
+    Body, HttpRequest, HttpResponse, RESPONSE_MEMORY_MAX, RootCause, Transport, TransportError,
+};
 
-/// The room for all bodies under way together, in bytes after decompression: a small compressed answer
-/// can be a thousand times its size.
-pub(super) const BODIES_MAX: usize = 64 << 20;
-
-/// Room is given out in pieces of this many bytes.
+/// Memory for response bodies is reserved in units of this many bytes.
 const PERMIT_BYTES: usize = 1 << 10;
 
-/// How long a connection may be silent in the middle of an answer.
+/// How long a connection may be silent in the middle of a response.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// What the connection is made of.
+/// The connection settings.
 #[derive(Clone, Debug, Default)]
 pub struct HttpOptions {
-    /// How long a connection may take.
+    /// How long connecting may take.
     pub connect_timeout: Duration,
-    /// How long a request may take in all.
+    /// How long a whole request may take.
     pub request_timeout: Duration,
-    /// Further root certificates, PEM.
+    /// Additional root certificates, PEM.
     pub ca: Option<Vec<u8>>,
-    /// A proxy; `None` leaves it to the standard variables.
+    /// A proxy; `None` uses the standard environment variables.
     pub proxy: Option<String>,
-    /// Whether the server is this machine, which no proxy may come before.
+    /// Whether the server is this machine, which is never reached through a proxy.
     pub loopback: bool,
-    /// Whether the server's certificate is kept to be looked at ([`Http::certificate`]).
+    /// Whether the server's certificate is kept ([`HttpTransport::certificate`]).
     pub keeps_certificate: bool,
 }
 
-/// Requests over HTTP.
+/// Sends requests over HTTP.
 pub struct HttpTransport {
     client: Client,
     memory: Arc<Semaphore>,
@@ -51,17 +49,17 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// Prepares connections.
+    /// Builds the HTTP client.
     ///
     /// # Errors
-    /// What is wrong with the certificate or the proxy.
+    /// A certificate or a proxy that cannot be used.
     pub fn new(options: &HttpOptions) -> Result<HttpTransport, RootCause> {
         let client = HttpTransport::build_client(options).map_err(|error| RootCause::of(&error))?;
-        let memory = Arc::new(Semaphore::new(BODIES_MAX / PERMIT_BYTES));
+        let memory = Arc::new(Semaphore::new(RESPONSE_MEMORY_MAX / PERMIT_BYTES));
         Ok(HttpTransport { client, memory, certificate: Mutex::default() })
     }
 
-    /// The certificate (DER) that the server showed last, where it is kept and the connection was encrypted.
+    /// Returns the last certificate (DER) of the server, if it is kept and the connection was encrypted.
     #[must_use]
     pub fn certificate(&self) -> Option<Vec<u8>> {
         self.certificate.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -77,7 +75,7 @@ impl HttpTransport {
             .read_timeout(IDLE_MAX.min(options.request_timeout))
             .timeout(options.request_timeout);
         if let Some(ca) = &options.ca {
-            // The certificate of an authority often comes with those between.
+            // The file often contains intermediate certificates too.
             for certificate in Certificate::from_pem_bundle(ca)? {
                 builder = builder.add_root_certificate(certificate);
             }
@@ -124,8 +122,8 @@ impl HttpTransport {
         })
     }
 
-    /// Reads a body as it comes, as long as there is room. It does not wait for room: lanes that wait
-    /// for each other's would wait for ever, and a repeated request finds it free.
+    /// Reads a body chunk by chunk while there is memory left. It never waits for memory: bodies that wait
+    /// for each other would deadlock, and a retry finds the memory free.
     async fn read_body(&self, mut response: Response) -> Result<Body, TransportError> {
         let mut bytes = Vec::new();
         let mut permit = self.reserve_memory(0)?;
@@ -152,7 +150,7 @@ impl Transport for HttpTransport {
     }
 }
 
-/// Only the bottom of it is kept: the address above may hold what a log must not.
+/// Converts an error of reqwest. Only its root cause is kept: the URL may contain what a log must not.
 fn transport_error(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     if error.is_timeout() {

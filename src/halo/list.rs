@@ -1,42 +1,39 @@
-//! What is asked of the server: the ticket list, one ticket, the names of statuses and types.
+//! The requests for data: the ticket list, single tickets, statuses, ticket types and custom fields.
 
 use url::Url;
 
-use super::{HaloClient, HaloError, RequestSpec, ResponseMeta};
+use super::{HaloClient, HaloError, RequestSpec, Resource, ResponseMeta};
 use crate::ticket::parse::{self, ParsedPage, ReferenceItem};
 use crate::ticket::{CustomField, Ticket, Timestamp};
 
-/// What the ticket list is for, in messages.
-pub(super) const LIST: &str = "the ticket list";
-
-/// Which tickets the list is to hold.
+/// Which tickets to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// All of these types; no types is all.
+    /// All tickets of these types.
     All {
-        /// Ticket type ids.
+        /// Ticket type ids; empty means all types.
         types: Vec<i64>,
-        /// Which of them.
+        /// Open tickets, closed tickets, or the default.
         coverage: Coverage,
     },
-    /// Those of these types that were updated at or after an instant.
+    /// Tickets of these types that were updated at or after an instant.
     UpdatedFrom {
-        /// Ticket type ids.
+        /// Ticket type ids; empty means all types.
         types: Vec<i64>,
         /// The instant.
         from: Timestamp,
-        /// Which of them.
+        /// Open tickets, closed tickets, or the default.
         coverage: Coverage,
     },
-    /// Exactly these.
+    /// Exactly the tickets with these ids.
     Ids(Vec<i64>),
 }
 
-/// Which tickets a list covers. What the plain list leaves out differs between servers: some show open
-/// and recently closed tickets only (`halo-api.md` §2.5).
+/// Which tickets a list covers. Servers differ in what the default list leaves out: some list only open
+/// and recently closed tickets (`halo-api.md` §2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coverage {
-    /// What the server shows when nothing is said about it.
+    /// What the server lists by default.
     #[default]
     Default,
     /// Open tickets.
@@ -45,12 +42,12 @@ pub enum Coverage {
     Closed,
 }
 
-/// Which tickets the list is to hold, and which custom fields its rows.
+/// Which tickets to list, and with which custom fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListQuery {
     /// Which tickets.
     pub filter: Filter,
-    /// The numbers of the custom fields; none are asked for where there are none.
+    /// The ids of the custom fields.
     pub fields: Vec<i64>,
 }
 
@@ -60,22 +57,22 @@ impl From<Filter> for ListQuery {
     }
 }
 
-/// The query of a request is no longer than this; what does not fit is asked for by further ones.
+/// The longest query string of one request, in bytes; what does not fit goes into further requests.
 const QUERY_MAX: usize = 1_800;
 
-/// A page of the list.
+/// A page of the ticket list.
 #[derive(Debug)]
 pub struct ListPage {
-    /// What it holds.
+    /// The content of the page.
     pub list: ParsedPage,
-    /// Which request it answers.
+    /// The response that brought it.
     pub meta: ResponseMeta,
 }
 
-/// What the server says of one ticket.
+/// The result of fetching a single ticket.
 #[derive(Debug)]
 pub enum TicketLookup {
-    /// It is there.
+    /// The ticket exists.
     Found(Box<Ticket>),
     /// 404 or 410.
     Missing,
@@ -84,11 +81,8 @@ pub enum TicketLookup {
 }
 
 impl HaloClient {
-    /// One page of the list, in order of id. Paging is honoured only where `pageinate` and `page_no`
-    /// are both sent, and the default order is not fixed (`halo-api.md` §2.1, §2.2).
-    ///
-    /// # Errors
-    /// [`HaloError`]
+    /// Fetches one page of the list, in order of id. Servers honor paging only if both `pageinate` and
+    /// `page_no` are sent, and the default order is not fixed (`halo-api.md` §2.1, §2.2).
     pub async fn fetch_list(
         &self,
         filter: &Filter,
@@ -98,7 +92,8 @@ impl HaloClient {
         self.fetch_list_with_fields(filter, &[], page, page_size).await
     }
 
-    /// The same with some custom fields in its rows, where the server knows how (`halo-api.md` §2.6).
+    /// Fetches one page with some custom fields in its rows, if the server supports that
+    /// (`halo-api.md` §2.6).
     pub(super) async fn fetch_list_with_fields(
         &self,
         filter: &Filter,
@@ -107,25 +102,19 @@ impl HaloClient {
         page_size: u32,
     ) -> Result<ListPage, HaloError> {
         let url = self.list_url(filter, fields, page, page_size);
-        let spec = RequestSpec { what: LIST, url: &url, accepted_statuses: &[] };
+        let spec = RequestSpec { resource: Resource::TicketList, url: &url, accepted_statuses: &[] };
         let (list, meta) = self.get(&spec, |response| ParsedPage::parse(&response.body)).await?;
         Ok(ListPage { list, meta })
     }
 
-    /// One ticket.
-    ///
-    /// # Errors
-    /// [`HaloError`]; 403 and 404 are answers.
+    /// Fetches one ticket. 403, 404 and 410 are results, not errors.
     pub async fn fetch_ticket(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
         self.lookup_ticket(self.options.server.endpoint(&format!("/api/tickets/{id}"))).await
     }
 
-    /// One ticket with all that it tells alone, its custom fields above all. Some servers tell them only
-    /// when asked for details; the screen of a person is never asked for, because that may mark the ticket
-    /// as read (`halo-api.md` §3).
-    ///
-    /// # Errors
-    /// [`HaloError`]; 403 and 404 are answers.
+    /// Fetches one ticket with its custom fields, which some servers send only if details are requested.
+    /// 403, 404 and 410 are results, not errors. The agent's view of the ticket is never requested, because
+    /// that may mark the ticket as read (`halo-api.md` §3).
     pub async fn fetch_ticket_details(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
         let mut url = self.options.server.endpoint(&format!("/api/tickets/{id}"));
         url.query_pairs_mut().append_pair("includedetails", "true");
@@ -133,7 +122,7 @@ impl HaloClient {
     }
 
     async fn lookup_ticket(&self, url: Url) -> Result<(TicketLookup, ResponseMeta), HaloError> {
-        let spec = RequestSpec { what: "a ticket", url: &url, accepted_statuses: &[403, 404, 410] };
+        let spec = RequestSpec { resource: Resource::Ticket, url: &url, accepted_statuses: &[403, 404, 410] };
         self.get(&spec, |response| match response.status {
             404 | 410 => Ok(TicketLookup::Missing),
             403 => Ok(TicketLookup::Forbidden),
@@ -142,44 +131,35 @@ impl HaloClient {
         .await
     }
 
-    /// The names of the statuses. `open_only` asks to leave the closed ones out, which a server may
-    /// ignore (`halo-api.md` §4.1).
-    ///
-    /// # Errors
-    /// [`HaloError`]
+    /// Fetches the statuses. `open_only` requests only those of open tickets, which a server may ignore
+    /// (`halo-api.md` §4.1).
     pub async fn fetch_statuses(&self, open_only: bool) -> Result<Vec<ReferenceItem>, HaloError> {
         let mut url = self.options.server.endpoint("/api/status");
         url.query_pairs_mut().append_pair("showall", "true");
         if open_only {
             url.query_pairs_mut().append_pair("excludeclosed", "true");
         }
-        self.fetch_reference_items("the status list", &url).await
+        self.fetch_reference_items(Resource::Statuses, &url).await
     }
 
-    /// The names of the ticket types, those of inactive ones included.
-    ///
-    /// # Errors
-    /// [`HaloError`]
+    /// Fetches the ticket types, including inactive ones.
     pub async fn fetch_ticket_types(&self) -> Result<Vec<ReferenceItem>, HaloError> {
         let mut url = self.options.server.endpoint("/api/tickettype");
         url.query_pairs_mut().append_pair("showall", "true").append_pair("showinactive", "true");
-        self.fetch_reference_items("the list of ticket types", &url).await
+        self.fetch_reference_items(Resource::TicketTypes, &url).await
     }
 
-    /// The definitions of the custom fields of tickets.
-    ///
-    /// # Errors
-    /// [`HaloError`]
+    /// Fetches the definitions of the custom fields of tickets.
     pub async fn fetch_field_definitions(&self) -> Result<Vec<CustomField>, HaloError> {
         let url = self.options.server.endpoint("/api/FieldInfo");
-        let spec = RequestSpec { what: "the list of custom fields", url: &url, accepted_statuses: &[] };
+        let spec = RequestSpec { resource: Resource::FieldDefinitions, url: &url, accepted_statuses: &[] };
         let (definitions, _) =
             self.get(&spec, |response| parse::parse_field_definitions(&response.body)).await?;
         Ok(definitions)
     }
 
-    /// Cuts the custom fields of a query into lists that are short enough for one request each; one empty
-    /// list where there are none.
+    /// Splits the custom fields of a query into lists that fit one request each; one empty list if there are
+    /// none.
     pub(super) fn split_fields<'q>(&self, query: &'q ListQuery, page: u32, page_size: u32) -> Vec<&'q [i64]> {
         let url = self.list_url(&query.filter, &[], page, page_size);
         let base_length = url.query().unwrap_or_default().len();
@@ -188,10 +168,10 @@ impl HaloClient {
 
     async fn fetch_reference_items(
         &self,
-        what: &'static str,
+        resource: Resource,
         url: &Url,
     ) -> Result<Vec<ReferenceItem>, HaloError> {
-        let spec = RequestSpec { what, url, accepted_statuses: &[] };
+        let spec = RequestSpec { resource, url, accepted_statuses: &[] };
         let (items, _) = self.get(&spec, |response| parse::parse_reference_items(&response.body)).await?;
         Ok(items)
     }
@@ -242,7 +222,7 @@ impl HaloClient {
     }
 }
 
-/// Cuts numbers into lists of so many characters at most, as a query spells them: a comma is `%2C` there.
+/// Splits numbers into lists of at most `max_chars` characters in a query, where a comma is `%2C`.
 fn split_to_fit(numbers: &[i64], max_chars: usize) -> Vec<&[i64]> {
     let mut chunks = Vec::new();
     let (mut first, mut used) = (0, 0);

@@ -1,15 +1,18 @@
-//! The only door to the network: tokens, the throttle, the ticket list, single tickets, names.
+//! The client for HaloITSM, and the only module that uses the network: tokens, the rate limit, the ticket
+//! list, single tickets, and reference tables.
 //!
-//! Knows nothing of the database. Every request, those for tokens included, passes one gate and one
-//! loop that decides by [`crate::retry`] whether it is asked again. Redirects are never followed,
-//! because a 307 would replay the form with the secret to wherever it points.
+//! Knows nothing of the database. Every request, including those for tokens, goes through one rate limiter
+//! and one retry loop, which follows [`crate::retry`]. Redirects are never followed, because a 307 would
+//! resend the form with the secret to any address.
 
+mod auth;
+mod connectivity;
 mod error;
 mod http;
 mod list;
 mod page_split;
-mod probe;
 mod rate_limiter;
+mod resource;
 mod stats;
 mod tls_error;
 mod token;
@@ -25,44 +28,45 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
+pub use connectivity::PingResponse;
 pub use error::{HaloError, UnreadableResponse};
 pub use http::{HttpOptions, HttpTransport};
 pub use list::{Coverage, Filter, ListPage, ListQuery, TicketLookup};
-pub use probe::PingResponse;
 pub use rate_limiter::{RateLimiter, effective_limit};
-pub use stats::{RequestCounts, RequestStats};
+pub use resource::Resource;
+pub use stats::RequestStats;
 pub use tls_error::TlsError;
 pub use token::Token;
 pub use transport::{Body, HttpRequest, HttpResponse, RootCause, Transport, TransportError};
 
 use crate::config::ServerUrl;
-use crate::retry::{self, RequestFailure, RetryDecision, RetryPolicy};
+use crate::retry::{self, RequestCounts, RequestFailure, RetryDecision, RetryPolicy};
 use crate::ticket::parse::ParseError;
 use stats::RequestCounter;
 use token::TokenCache;
 
-/// So many tokens may grow old in the wait for one place, before one is tried all the same.
+/// How many tokens may expire while one request waits for the rate limiter, before it is sent anyway.
 const TOKEN_ATTEMPTS_MAX: u32 = 5;
 
-/// How to ask a server; everything that a [`Halo`] needs to know and nothing that it does.
+/// The settings of a [`HaloClient`].
 pub struct ClientOptions {
-    /// Where the server is.
+    /// The address of the server.
     pub server: ServerUrl,
-    /// The tenant, where one is configured.
+    /// The tenant, if configured.
     pub tenant: Option<String>,
-    /// The authorisation server, where one is configured.
+    /// The address of the authorization server, if configured.
     pub auth_url: Option<Url>,
     /// The id of the API application.
     pub client_id: String,
-    /// Its secret.
+    /// The secret of the API application.
     pub client_secret: SecretString,
-    /// What the token is asked for.
+    /// The OAuth scope to request.
     pub scope: String,
-    /// When to ask again.
+    /// When to retry.
     pub retry: RetryPolicy,
 }
 
-/// A HaloITSM server.
+/// A client for one HaloITSM server.
 pub struct HaloClient {
     transport: Arc<dyn Transport>,
     rate_limiter: RateLimiter,
@@ -74,32 +78,31 @@ pub struct HaloClient {
     jitter: Box<dyn Fn() -> f64 + Send + Sync>,
 }
 
-/// What is known of an answer besides its content.
+/// The metadata of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseMeta {
-    /// The number of the request; later ones have greater numbers.
+    /// The number of the request; later requests have greater numbers.
     pub request_no: i64,
-    /// Its place in the order in which answers arrived.
+    /// The position in the order in which responses arrived.
     pub arrival_no: u64,
-    /// The server's time, where it says so readably.
+    /// The server's time, if it sends a valid `Date`.
     pub date: Option<DateTime<Utc>>,
-    /// How long the answer took.
+    /// How long the response took.
     pub took: Duration,
-    /// The size of its body after decompression.
+    /// The size of the body in bytes, after decompression.
     pub bytes: usize,
 }
 
-/// A request that is asked again until it is answered.
-pub(crate) struct RequestSpec<'a> {
-    /// What it is for, for messages: `the ticket list`.
-    what: &'static str,
+/// A request that is retried until it succeeds.
+struct RequestSpec<'a> {
+    resource: Resource,
     url: &'a Url,
-    /// Statuses besides 2xx that are answers to it.
+    /// Statuses besides 2xx that are not errors.
     accepted_statuses: &'a [u16],
 }
 
 impl HaloClient {
-    /// A server behind a transport. `chance` gives numbers in `0.0..1.0` that spread the waits.
+    /// Creates a client. `jitter` gives numbers in `0.0..1.0` that spread the waits between retries.
     pub fn new(
         transport: Arc<dyn Transport>,
         rate_limiter: RateLimiter,
@@ -118,41 +121,41 @@ impl HaloClient {
         }
     }
 
-    /// Numbers the requests from here on, so that they are greater than those of every earlier pass.
+    /// Sets the number of the next request, so that it is greater than those of all earlier runs.
     pub fn number_requests_from(&self, first: i64) {
         self.next_request.fetch_max(first, Ordering::Relaxed);
     }
 
-    /// How often the server was asked so far.
+    /// Returns how many requests were made so far.
     #[must_use]
     pub fn request_counts(&self) -> RequestCounts {
         self.counter.counts()
     }
 
-    /// What went over the wire so far.
+    /// Returns the request statistics so far.
     #[must_use]
     pub fn request_stats(&self) -> RequestStats {
         self.counter.stats(self.rate_limiter.total_pause())
     }
 
-    /// How long the server still wants to be left alone.
+    /// Returns how long all requests are still paused.
     #[must_use]
     pub fn remaining_pause(&self) -> Duration {
         self.rate_limiter.remaining_pause()
     }
 
-    /// Leaves the server alone for so long.
+    /// Pauses all requests.
     pub fn pause_for(&self, wait: Duration) {
         self.rate_limiter.pause_for(wait);
     }
 
-    /// Until when requests wait that were told to, by the rate limit or by the server.
+    /// Returns the time until which requests wait, for the rate limit or for a pause that the server requested.
     #[must_use]
     pub fn waiting_until(&self) -> Instant {
         self.rate_limiter.waiting_until()
     }
 
-    /// Asks with a token until there is an answer that `read` can read.
+    /// Sends a request with a token, and retries it until `read` can read the response.
     async fn get<T>(
         &self,
         spec: &RequestSpec<'_>,
@@ -175,7 +178,7 @@ impl HaloClient {
                     refused = Some(token);
                 }
                 decision => {
-                    self.wait_before_retry(spec.what, &failed, decision).await;
+                    self.wait_before_retry(spec.resource, &failed, decision).await;
                     retries += 1;
                 }
             }
@@ -183,7 +186,7 @@ impl HaloClient {
         }
     }
 
-    /// Asks without a token until there is an answer that `read` can read.
+    /// Sends a request without a token, and retries it until `read` can read the response.
     async fn send_unauthenticated<T>(
         &self,
         spec: &RequestSpec<'_>,
@@ -202,15 +205,15 @@ impl HaloClient {
                 RetryDecision::GiveUp | RetryDecision::RenewToken => {
                     return Err(self.give_up(failed, retries));
                 }
-                decision => self.wait_before_retry(spec.what, &failed, decision).await,
+                decision => self.wait_before_retry(spec.resource, &failed, decision).await,
             }
             retries += 1;
             self.counter.record_retry();
         }
     }
 
-    /// Passes the gate with a good token. The wait there may have been longer than the life of the token:
-    /// then a place is given up for a new one, and again where that is too old as well.
+    /// Waits for the rate limiter, and returns a valid token. If the token expires during the wait, it is
+    /// renewed, and the request waits again.
     async fn acquire_with_token(&self, refused: Option<&Token>) -> Result<Token, HaloError> {
         let mut token = self.token(refused).await?;
         self.rate_limiter.acquire().await;
@@ -224,7 +227,7 @@ impl HaloClient {
         Ok(token)
     }
 
-    /// Sends one request, which has passed the gate, and reads the answer.
+    /// Sends one request, for which the rate limiter was acquired, and reads the response.
     async fn send<T>(
         &self,
         spec: &RequestSpec<'_>,
@@ -232,31 +235,31 @@ impl HaloClient {
         read: impl Fn(&HttpResponse) -> Result<T, ParseError>,
     ) -> Result<(T, ResponseMeta), HaloError> {
         let request_no = self.next_request.fetch_add(1, Ordering::Relaxed);
-        self.counter.record_request(spec.what == list::LIST);
+        self.counter.record_request(spec.resource == Resource::TicketList);
         let host = spec.url.host_str().unwrap_or_default();
         let host = spec.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-        let since = Instant::now();
+        let started = Instant::now();
         let result = self.transport.send(request).await;
         self.counter.record_response(result.as_ref().ok().map(|response| response.status));
-        log_request(request_no, spec, &result, since.elapsed());
+        log_request(request_no, spec, &result, started.elapsed());
         let response = result.map_err(|source| match source {
-            TransportError::TooLarge => HaloError::TooLarge { what: spec.what },
+            TransportError::TooLarge => HaloError::TooLarge { resource: spec.resource },
             source => HaloError::Unreachable { host, source, retries: 0 },
         })?;
         let arrival_no = self.response_count.fetch_add(1, Ordering::Relaxed);
         let (date, took, bytes) = (response.date, response.took, response.body.len());
         let meta = ResponseMeta { request_no, arrival_no, date, took, bytes };
         if !(200..300).contains(&response.status) && !spec.accepted_statuses.contains(&response.status) {
-            return Err(HaloError::from_status(spec.what, &response));
+            return Err(HaloError::from_status(spec.resource, &response));
         }
         match read(&response) {
             Ok(value) => Ok((value, meta)),
-            Err(source) => Err(HaloError::unreadable(spec.what, &response, source)),
+            Err(source) => Err(HaloError::unreadable(spec.resource, &response, source)),
         }
     }
 
-    /// The failure of a request that is not repeated. What the server asked for holds all the same, for
-    /// everybody and for the next pass.
+    /// Returns the failure of a request that is not retried. A wait that the server requested still applies,
+    /// to all other requests and to the next run.
     fn give_up(&self, failed: HaloError, retries: u32) -> HaloError {
         if let RequestFailure::RateLimited { retry_after } = failed.failure() {
             self.rate_limiter.pause_for(self.options.retry.rate_limit_pause(retry_after));
@@ -264,16 +267,21 @@ impl HaloClient {
         failed.with_retries(retries)
     }
 
-    async fn wait_before_retry(&self, what: &str, failed: &HaloError, decision: RetryDecision) {
+    async fn wait_before_retry(&self, resource: Resource, failed: &HaloError, decision: RetryDecision) {
+        let what = resource.as_str();
         match decision {
             RetryDecision::PauseAll(wait) => {
                 let seconds = wait.as_secs();
-                tracing::info!(what, seconds, "the server asks to wait: {seconds} s, when asked for {what}");
+                tracing::info!(
+                    what,
+                    seconds,
+                    "rate limit exceeded while fetching {what}: pausing all requests for {seconds} s"
+                );
                 self.rate_limiter.pause_for(wait);
             }
             RetryDecision::RetryAfter(wait) => {
                 let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                tracing::debug!(what, ms, error = %failed, "asking again");
+                tracing::debug!(what, ms, error = %failed, "retrying");
                 tokio::time::sleep(wait).await;
             }
             RetryDecision::RenewToken | RetryDecision::GiveUp => {}
@@ -281,43 +289,31 @@ impl HaloClient {
     }
 }
 
-/// A request in the log: its number, what it asked for, and what became of it.
+/// Logs a request: its number, what it is for, and its result.
 fn log_request(
     request: i64,
     spec: &RequestSpec<'_>,
     result: &Result<HttpResponse, TransportError>,
     took: Duration,
 ) {
-    let (what, path, query) = (spec.what, spec.url.path(), spec.url.query().unwrap_or_default());
+    let (what, path, query) = (spec.resource.as_str(), spec.url.path(), spec.url.query().unwrap_or_default());
     let page = spec.url.query_pairs().find_map(|(name, page)| (name == "page_no").then_some(page));
     let page = page.as_deref();
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match result {
         Ok(HttpResponse { status, body, .. }) => {
-            tracing::debug!(request, what, path, page, query, status, bytes = body.len(), ms, "answered");
+            tracing::debug!(
+                request,
+                what,
+                path,
+                page,
+                query,
+                status,
+                bytes = body.len(),
+                ms,
+                "response received"
+            );
         }
-        Err(error) => tracing::debug!(request, what, path, page, query, %error, ms, "not answered"),
-    }
-}
-
-impl HaloError {
-    /// What the failure means for the next step.
-    #[must_use]
-    pub fn failure(&self) -> RequestFailure {
-        match self {
-            HaloError::RateLimited { retry_after, .. } => {
-                RequestFailure::RateLimited { retry_after: *retry_after }
-            }
-            HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => RequestFailure::Unavailable,
-            // A refusal in a strange shape is a refusal; only what should have been an answer may become one.
-            HaloError::Unreadable(response) if 400 <= response.status => RequestFailure::Refused,
-            // A web page instead of an answer is the server's trouble, not that of what was asked for.
-            HaloError::Unreadable(response) if response.html => RequestFailure::Unavailable,
-            HaloError::Unreadable(_) | HaloError::TooLarge { .. } => RequestFailure::Unreadable,
-            HaloError::Refused { status: 401, .. } => RequestFailure::Unauthorized,
-            HaloError::Refused { .. } | HaloError::Credentials { .. } | HaloError::UnsafeAuthUrl { .. } => {
-                RequestFailure::Refused
-            }
-        }
+        Err(error) => tracing::debug!(request, what, path, page, query, %error, ms, "no response"),
     }
 }

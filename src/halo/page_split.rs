@@ -1,5 +1,5 @@
-//! A page that cannot be read whole is read in parts, down to the one row that is to blame: one ticket
-//! must not keep a hundred others away, nor stop the walk.
+//! Splits a page that cannot be read, down to the single row that causes it: one ticket must not block a
+//! hundred others, nor the scan.
 
 use std::pin::Pin;
 
@@ -8,31 +8,28 @@ use super::{HaloClient, HaloError, ResponseMeta};
 use crate::ticket::RejectedValue;
 use crate::ticket::parse::{ParsedPage, RejectedRow};
 
-/// When so many rows of one page cannot be read, it is not the rows that are to blame.
+/// The most unreadable rows in one page. With more, something other than the rows is the cause, and the page fails.
 const UNREADABLE_ROWS_MAX: usize = 5;
 
-/// What one request for a page names.
+/// What the requests for the parts of a page have in common.
 struct QueryChunk<'a> {
     filter: &'a Filter,
     fields: &'a [i64],
 }
 
-/// What of a page is there already.
+/// The parts of a page that were fetched so far.
 #[derive(Default)]
 struct PageParts {
     list: ParsedPage,
-    /// Of the first part: nothing of the page was seen before it.
+    /// The response with the first part, which stands for the whole page.
     meta: Option<ResponseMeta>,
     unreadable_rows: usize,
 }
 
 impl HaloClient {
-    /// One page of the list. Where it is too large, or cannot be parsed, again and again, it is asked
-    /// for in parts; a single row that cannot be read is a stray of it. Where more custom fields are asked
-    /// for than one request can name, it is asked for once for each share of them.
-    ///
-    /// # Errors
-    /// [`HaloError`]
+    /// Fetches one page of the list. If the page is too large or cannot be parsed, it is fetched in smaller
+    /// parts; a single row that cannot be read becomes a rejected row. If there are more custom fields than
+    /// fit one request, the page is fetched once for each part of them.
     pub async fn fetch_page(&self, query: &ListQuery, number: u32, size: u32) -> Result<ListPage, HaloError> {
         let mut page: Option<ListPage> = None;
         for fields in self.split_fields(query, number, size) {
@@ -43,7 +40,7 @@ impl HaloClient {
                 None => page = Some(part),
             }
         }
-        page.map_or_else(|| unreachable!("a query has one share at least"), Ok)
+        page.map_or_else(|| unreachable!("a query has at least one list of fields"), Ok)
     }
 
     async fn fetch_or_split(
@@ -56,7 +53,7 @@ impl HaloClient {
             Err(error) if error.should_split_page() => error,
             done => return done,
         };
-        tracing::info!(page = number, rows = size, "reading page {number} in parts: {error}");
+        tracing::info!(page = number, rows = size, "fetching page {number} in smaller parts: {error}");
         let mut parts = PageParts::default();
         let is_complete = self.fetch_parts(chunk, number, size, &mut parts).await?;
         match parts.meta {
@@ -65,8 +62,8 @@ impl HaloClient {
         }
     }
 
-    /// Says whether every row of the page has its place among the parts: a server that gives fewer rows
-    /// than it is asked for makes the places of the next ones unsure.
+    /// Fetches the parts of a page. Returns whether they hold every row: if the server sends fewer rows than
+    /// requested, the positions of the rows after them are unknown.
     fn fetch_parts<'a>(
         &'a self,
         chunk: &'a QueryChunk<'a>,
@@ -115,18 +112,18 @@ impl PageParts {
             return Err(error);
         }
         let position = match self.list.tickets.last() {
-            Some(ticket) => format!("the row behind ticket {}", ticket.id()),
-            None => format!("row {row} of the list in order of id"),
+            Some(ticket) => format!("the row after ticket {}", ticket.id()),
+            None => format!("row {row} of the list ordered by id"),
         };
-        let rejected_value =
+        let rejected =
             RejectedValue { reason: "the row cannot be read", raw: format!("{position}: {error}") };
-        self.list.rejected_rows.push(RejectedRow { rejected: rejected_value });
+        self.list.rejected_rows.push(RejectedRow { rejected });
         self.list.rows_received += 1;
         Ok(())
     }
 }
 
-/// Pages of that part of the size begin where the page does.
+/// Returns into how many parts to split a page, so that all parts have the same size.
 fn smallest_divisor(size: u32) -> u32 {
     (2..=size).find(|divisor| size.is_multiple_of(*divisor)).unwrap_or(1)
 }

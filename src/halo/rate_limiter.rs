@@ -1,10 +1,9 @@
-//! One gate for every request.
+//! The rate limiter, which every request goes through.
 //!
-//! `rate_limit` is a promise: in no rolling window are there more requests. It is kept by a ring of
-//! cells, each good for one request per window; requests take the cells in turn, so that the cell a
-//! request takes was last used a whole ring of requests ago. That uses a window fully, where one leaky
-//! bucket would have to choose between a burst and a steady rate. An answer 429 closes the gate for
-//! everyone.
+//! No rolling window holds more requests than `rate_limit` allows. The limiter is a ring of cells, each good
+//! for one request per window. Requests use the cells in turn, so the cell of a request was last used a
+//! whole ring of requests ago. This uses a window fully, while a single leaky bucket would have to choose
+//! between a burst and a steady rate. A 429 pauses all requests.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,35 +20,34 @@ use crate::config::RateLimit;
 
 type LimiterCell = governor::RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
 
-/// The share of the promise that is used; the rest is for clocks that differ.
+/// How much of the limit is used; the rest is a margin for differences between clocks.
 const USED_PERCENT: u32 = 95;
 
-/// How many requests leave in a window of this limit.
+/// Returns how many requests are sent per window of this limit.
 #[must_use]
 pub fn effective_limit(limit: RateLimit) -> u32 {
     let allowed = u64::from(limit.requests) * u64::from(USED_PERCENT) / 100;
     u32::try_from(allowed.max(1)).unwrap_or(u32::MAX)
 }
 
-/// A ring is no longer than this; a faster promise is cut into that many parts of a shorter window,
-/// which is stricter.
+/// The most cells in a ring. A higher limit is split into equal parts of the window, which is stricter.
 const RING_MAX: u32 = 1_000;
 
-/// The gate.
+/// Limits the rate of requests, and pauses them when the server demands it.
 pub struct RateLimiter {
     paused_until: watch::Sender<Option<Instant>>,
     clock: TokioClock,
     ring: Vec<LimiterCell>,
     next_cell: AtomicUsize,
-    /// The latest end of a wait, in nanoseconds of the clock.
+    /// The latest end of a wait, in nanoseconds since the start of the clock.
     waiting_until: AtomicU64,
-    /// How long the gate was closed, in nanoseconds.
+    /// How long requests were paused, in nanoseconds.
     total_pause: AtomicU64,
 }
 
 impl RateLimiter {
-    /// A gate that keeps the promise; `spent` requests were made in the window before, by earlier
-    /// processes, and count as made just now.
+    /// Creates a limiter. `prior_requests` were made by earlier processes within the last window; they count
+    /// as made just now.
     #[must_use]
     pub fn new(limit: RateLimit, prior_requests: u64) -> RateLimiter {
         let allowed = effective_limit(limit);
@@ -57,7 +55,7 @@ impl RateLimiter {
         let window = (limit.window / parts).max(Duration::from_nanos(1));
         let clock = TokioClock { start: Instant::now() };
         let cell = || {
-            // A period above zero always makes a quota.
+            // `with_period` returns `None` only for a period of zero.
             Quota::with_period(window).map(|quota| LimiterCell::direct_with_clock(quota, clock.clone()))
         };
         let ring: Vec<LimiterCell> = (0..allowed / parts).filter_map(|_| cell()).collect();
@@ -75,7 +73,7 @@ impl RateLimiter {
         }
     }
 
-    /// Waits until a request may leave.
+    /// Waits until a request may be sent.
     pub async fn acquire(&self) {
         loop {
             self.wait_until_resumed().await;
@@ -86,15 +84,15 @@ impl RateLimiter {
                 self.record_wait(wait);
                 sleep(wait).await;
             }
-            // A cell that was taken while the gate closed is given up: its window begins when the
-            // request really leaves.
+            // A cell acquired just before a pause is given up: its window must begin when the request is
+            // really sent.
             if self.can_send() {
                 return;
             }
         }
     }
 
-    /// Closes the gate for everyone; a shorter wait never shortens a longer one.
+    /// Pauses all requests. A shorter pause never ends a longer one.
     pub fn pause_for(&self, wait: Duration) {
         let now = Instant::now();
         self.paused_until.send_modify(|until| {
@@ -106,18 +104,18 @@ impl RateLimiter {
         self.record_wait(wait);
     }
 
-    /// How long the gate is still closed.
+    /// Returns how long requests are still paused.
     pub(super) fn remaining_pause(&self) -> Duration {
         let until = *self.paused_until.borrow();
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
-    /// How long the gate was closed, and will be by what is known now.
+    /// Returns how long requests were paused, including the rest of the current pause.
     pub(super) fn total_pause(&self) -> Duration {
         Duration::from_nanos(self.total_pause.load(Ordering::Relaxed))
     }
 
-    /// Until when anybody waits here.
+    /// Returns the time until which requests wait.
     pub(super) fn waiting_until(&self) -> Instant {
         let offset = Duration::from_nanos(self.waiting_until.load(Ordering::Relaxed));
         self.clock.start.checked_add(offset).unwrap_or(self.clock.start)
@@ -147,7 +145,7 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// governor by tokio's clock, which tests can pause; its own would run on.
+/// Runs governor on tokio's clock, which tests can pause.
 #[derive(Clone, Debug)]
 struct TokioClock {
     start: Instant,
@@ -170,7 +168,7 @@ mod tests {
         RateLimit { requests, window: Duration::from_secs(seconds) }
     }
 
-    /// Lets four tasks pass as often as they can for a while, and gives the times in seconds.
+    /// Lets four tasks acquire as often as they can for a while, and returns the times in seconds.
     async fn acquire_times(limiter: RateLimiter, seconds: u64) -> Vec<f64> {
         let limiter = Arc::new(limiter);
         let start = Instant::now();
@@ -205,7 +203,10 @@ mod tests {
                 .iter()
                 .map(|from| times.iter().filter(|at| (*from..from + span).contains(*at)).count())
                 .max();
-            assert!(most <= Some(requests as usize), "{most:?} requests in {window} s, promised {requests}");
+            assert!(
+                most <= Some(requests as usize),
+                "{most:?} requests in {window} s, the limit is {requests}"
+            );
             let possible = (80.0 * span).min(f64::from(requests));
             let used = times.iter().filter(|at| **at < 3.0 * span).count();
             assert!(
@@ -218,8 +219,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn requests_of_an_earlier_process_count_against_the_limit() {
         let times = acquire_times(RateLimiter::new(limit(100, 60), 90), 59).await;
-        assert_eq!(times.len(), 5 + 4, "five cells were left, and each lane waits for one more");
-        assert!(60.0 <= times[5], "the sixth request left after {} s", times[5]);
+        assert_eq!(times.len(), 5 + 4, "five cells were left, and each task waits for one more");
+        assert!(60.0 <= times[5], "the sixth request was sent after {} s", times[5]);
     }
 
     #[tokio::test(start_paused = true)]

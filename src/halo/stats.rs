@@ -1,61 +1,40 @@
-//! What went over the wire, in numbers.
+//! Request statistics.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often the server was asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestCounts {
-    /// Requests, tokens and repetitions included.
-    pub requests: u64,
-    /// Those for the ticket list.
-    pub list_requests: u64,
-    /// Those that were repetitions.
-    pub retries: u64,
-}
+use crate::retry::RequestCounts;
 
-impl RequestCounts {
-    /// What came after an earlier moment.
-    #[must_use]
-    pub fn since(self, earlier: RequestCounts) -> RequestCounts {
-        RequestCounts {
-            requests: self.requests - earlier.requests,
-            list_requests: self.list_requests - earlier.list_requests,
-            retries: self.retries - earlier.retries,
-        }
-    }
-}
-
-/// What was asked, answered and waited for.
+/// The requests of a client, their responses, and the pauses that the server imposed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestStats {
-    /// What was asked.
+    /// How many requests were made.
     pub counts: RequestCounts,
-    /// Requests by the HTTP status of their answer; `None` for those that got none.
+    /// Requests by HTTP status; `None` for those without a response.
     pub by_status: BTreeMap<Option<u16>, u64>,
-    /// How long the server kept everybody waiting (429, or 503 with `Retry-After`).
+    /// How long the server paused all requests (429, or 503 with `Retry-After`).
     pub total_pause: Duration,
 }
 
 impl RequestStats {
-    /// Both together.
+    /// Returns the sum of both.
     #[must_use]
     pub fn plus(&self, other: &RequestStats) -> RequestStats {
-        let mut sum = self.clone();
-        sum.counts.requests += other.counts.requests;
-        sum.counts.list_requests += other.counts.list_requests;
-        sum.counts.retries += other.counts.retries;
+        let mut by_status = self.by_status.clone();
         for (status, count) in &other.by_status {
-            *sum.by_status.entry(*status).or_default() += count;
+            *by_status.entry(*status).or_default() += count;
         }
-        sum.total_pause += other.total_pause;
-        sum
+        RequestStats {
+            counts: self.counts.plus(other.counts),
+            by_status,
+            total_pause: self.total_pause + other.total_pause,
+        }
     }
 }
 
-/// The count as it is kept.
+/// The live counter behind [`RequestCounts`] and [`RequestStats`].
 #[derive(Default)]
 pub(super) struct RequestCounter {
     requests: AtomicU64,

@@ -1,5 +1,4 @@
-//! What is wrong with a connection that is not safe, in words of people: by the errors of the TLS library, not by
-//! their texts, which change.
+//! Explains TLS failures by the error types of the TLS library, because its texts change between versions.
 
 use std::error::Error;
 use std::fmt;
@@ -8,26 +7,26 @@ use std::io;
 use chrono::{DateTime, Utc};
 use rustls::CertificateError;
 
-/// What is wrong with a connection that is not safe.
+/// Why a connection is not secure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsError {
-    /// The certificate has ended.
+    /// The certificate has expired.
     Expired(Option<DateTime<Utc>>),
     /// The certificate is not valid yet.
     NotYetValid(Option<DateTime<Utc>>),
-    /// Nobody whom this machine trusts vouches for it.
+    /// The certificate is not signed by a trusted authority.
     UnknownIssuer,
-    /// It is for other hosts, as far as it names any.
+    /// The certificate is for other hosts: the names in it.
     WrongHost(Vec<String>),
-    /// What answers does not speak TLS, or none that is known.
+    /// The server does not speak TLS, or no supported version of it.
     NoTls,
-    /// Something else about the certificate or the handshake.
+    /// Any other failure of the certificate or the handshake.
     Other,
 }
 
 impl TlsError {
-    /// The flaw in an error of a connection, where it is one of its safety. The TLS library's errors are I/O
-    /// errors of one kind, in I/O errors of the layers above.
+    /// Finds the TLS failure in a connection error, if there is one. The TLS library's errors are wrapped in
+    /// I/O errors of kind `InvalidData`, which the layers above wrap in further I/O errors.
     pub(super) fn find_in(error: &(dyn Error + 'static)) -> Option<TlsError> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -71,27 +70,26 @@ impl TlsError {
         }
     }
 
-    /// What a person can do.
+    /// Returns what an administrator can do.
     pub(super) const fn advice(&self) -> &'static str {
         match self {
             TlsError::Expired(_) => {
-                "the server's certificate has ended and must be renewed there; or this machine's clock is wrong"
+                "renew the server's certificate; if it has not expired, correct this machine's clock"
             }
             TlsError::NotYetValid(_) => {
-                "the server's certificate is not valid yet: this machine's clock is wrong, or that of its authority"
+                "correct this machine's clock; if it is right, the server's certificate was issued with a wrong date"
             }
             TlsError::UnknownIssuer => {
-                "nobody known vouches for the server's certificate: if it comes from an authority of your own, or from \
-                 a proxy that looks into connections, name that authority's certificate in ca_file"
+                "if the certificate comes from your own certificate authority, or from a proxy that inspects TLS, set \
+                 ca_file to that authority's certificate"
             }
             TlsError::WrongHost(_) => {
-                "the certificate is for another name: set server_url to the name that the server has, not to its \
-                 address or an alias"
+                "set server_url to a host name that the certificate is valid for, not to an address or an alias"
             }
-            TlsError::NoTls => "no TLS is spoken there: check that server_url is https at the right port",
+            TlsError::NoTls => "check that server_url uses https and the right port",
             TlsError::Other => {
-                "check that server_url is https at the right port; if the server's certificate comes from an \
-                 authority of your own, name that authority's certificate in ca_file"
+                "check that server_url uses https and the right port; if the certificate comes from your own \
+                 certificate authority, set ca_file to that authority's certificate"
             }
         }
     }
@@ -99,28 +97,31 @@ impl TlsError {
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let date_suffix = |at: &Option<DateTime<Utc>>| {
-            at.map_or(String::new(), |at| at.format(" at %F %T UTC").to_string())
-        };
         match self {
-            TlsError::Expired(at) => write!(f, "the server's certificate ended{}", date_suffix(at)),
-            TlsError::NotYetValid(at) => {
-                write!(f, "the server's certificate begins{}, which is still to come", date_suffix(at))
+            TlsError::Expired(None) => f.write_str("the server's certificate has expired"),
+            TlsError::Expired(Some(at)) => {
+                write!(f, "the server's certificate expired at {}", at.format("%F %T UTC"))
             }
-            TlsError::UnknownIssuer => f.write_str("nobody known vouches for the server's certificate"),
+            TlsError::NotYetValid(None) => f.write_str("the server's certificate is not valid yet"),
+            TlsError::NotYetValid(Some(at)) => {
+                write!(f, "the server's certificate is not valid before {}", at.format("%F %T UTC"))
+            }
+            TlsError::UnknownIssuer => {
+                f.write_str("the server's certificate is not signed by a trusted authority")
+            }
             TlsError::WrongHost(names) if names.is_empty() => {
                 f.write_str("the server's certificate is for another host")
             }
             TlsError::WrongHost(names) => {
                 write!(f, "the server's certificate is for {}, not for this host", names.join(", "))
             }
-            TlsError::NoTls => f.write_str("no TLS is spoken there"),
-            TlsError::Other => f.write_str("TLS fails"),
+            TlsError::NoTls => f.write_str("the server does not speak TLS on this port"),
+            TlsError::Other => f.write_str("the TLS handshake failed"),
         }
     }
 }
 
-/// `DnsName("halo.example")`, as the TLS library has names, without what is around.
+/// Extracts the host name from `DnsName("halo.example")`, the form in which the TLS library reports it.
 fn bare_name(name: &str) -> String {
     name.split('"').nth(1).unwrap_or(name).to_owned()
 }
@@ -140,17 +141,20 @@ mod tests {
         for (error, expected) in [
             (
                 CertificateError::ExpiredContext { time: now, not_after: then },
-                "ended at 2026-09-21 14:13:20 UTC",
+                "expired at 2026-09-21 14:13:20 UTC",
             ),
-            (CertificateError::Expired, "certificate ended"),
-            (CertificateError::NotValidYetContext { time: then, not_before: now }, "begins at 2026-09-21"),
-            (CertificateError::UnknownIssuer, "nobody known vouches"),
+            (CertificateError::Expired, "certificate has expired"),
+            (
+                CertificateError::NotValidYetContext { time: then, not_before: now },
+                "not valid before 2026-09-21",
+            ),
+            (CertificateError::UnknownIssuer, "not signed by a trusted authority"),
             (
                 CertificateError::NotValidForNameContext { expected: name, presented },
                 "is for desk.example, not for",
             ),
             (CertificateError::NotValidForName, "for another host"),
-            (CertificateError::BadSignature, "TLS fails"),
+            (CertificateError::BadSignature, "the TLS handshake failed"),
         ] {
             let layers = io::Error::other(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -1,6 +1,7 @@
-//! The seam between asking and the wire: one request out, one answer back.
+//! The boundary between the client and the network: one request out, one response back.
 //!
-//! In earnest it is [`super::Http`]; a simulation puts a server model here and needs no sockets.
+//! [`super::HttpTransport`] is the real one; a simulation implements [`Transport`] with a server model
+//! and needs no sockets.
 
 use std::error::Error;
 use std::future::Future;
@@ -16,34 +17,38 @@ use url::Url;
 use super::tls_error::TlsError;
 use super::token::Token;
 
+/// The most memory that all response bodies in flight may take together, in bytes after decompression: a
+/// small compressed response can be a thousand times its size.
+pub(super) const RESPONSE_MEMORY_MAX: usize = 64 << 20;
+
 /// A request.
 pub struct HttpRequest {
-    /// Where to.
+    /// The address.
     pub url: Url,
-    /// A form to POST; without one it is a GET.
+    /// A form to POST; without one the request is a GET.
     pub form: Option<Vec<(&'static str, SecretString)>>,
-    /// The token to show.
+    /// The token to send.
     pub bearer: Option<Token>,
 }
 
-/// An answer, whatever its status.
+/// A response, whatever its status.
 #[derive(Debug)]
 pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
-    /// `Date`, where it is there and readable.
+    /// The `Date` header, if present and valid.
     pub date: Option<DateTime<Utc>>,
-    /// `Retry-After` as it stands there.
+    /// The `Retry-After` header as received.
     pub retry_after: Option<String>,
-    /// `Location` as it stands there.
+    /// The `Location` header as received.
     pub location: Option<String>,
     /// The body, decompressed.
     pub body: Body,
-    /// From the first byte out to the last byte in.
+    /// The time from sending the request to receiving the last byte.
     pub took: Duration,
 }
 
-/// A body, and its part of the room that all bodies share.
+/// A response body, and its share of the memory reserved for all bodies.
 #[derive(Debug, Default)]
 pub struct Body {
     bytes: Vec<u8>,
@@ -70,40 +75,40 @@ impl Deref for Body {
     }
 }
 
-/// What is at the bottom of a failure. The layers between have nothing to add but their own names.
+/// The innermost cause of an error. The layers above it add only their own names.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct RootCause(String);
 
 impl RootCause {
-    /// The last of the causes of an error.
+    /// Returns the last error in the chain of causes.
     #[must_use]
     pub fn of(error: &dyn Error) -> RootCause {
-        let mut bottom = error;
-        while let Some(cause) = bottom.source() {
-            bottom = cause;
+        let mut root = error;
+        while let Some(cause) = root.source() {
+            root = cause;
         }
-        RootCause(bottom.to_string())
+        RootCause(root.to_string())
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// No connection.
-    #[error("no connection")]
+    /// The connection could not be established.
+    #[error("connection failed")]
     Connect(#[source] RootCause),
-    /// A connection, but not a safe one: a certificate that is not trusted, or no TLS at all.
-    #[error("no safe connection: {0}")]
+    /// The connection is not secure: a certificate that is not trusted, or no TLS at all.
+    #[error("TLS connection failed: {0}")]
     Tls(TlsError, #[source] RootCause),
-    /// It took too long.
-    #[error("no answer in time")]
+    /// The request took too long.
+    #[error("the request timed out")]
     Timeout,
-    /// The connection broke, or the answer is no HTTP.
-    #[error("the connection broke")]
+    /// The connection was lost, or the response is not HTTP.
+    #[error("the connection was lost")]
     ConnectionLost(#[source] RootCause),
-    /// The bodies under way are larger than the memory set aside for them.
-    #[error("the answers under way exceed {} MiB", super::http::BODIES_MAX >> 20)]
+    /// The responses in flight exceed [`RESPONSE_MEMORY_MAX`].
+    #[error("the responses in flight exceed {} MiB", RESPONSE_MEMORY_MAX >> 20)]
     TooLarge,
     /// A simulated failure.
     #[error("{0}")]
@@ -112,7 +117,7 @@ pub enum TransportError {
 
 /// Sends requests.
 pub trait Transport: Send + Sync {
-    /// Sends one request and waits for the whole answer.
+    /// Sends one request and waits for the whole response.
     fn send(
         &self,
         request: HttpRequest,

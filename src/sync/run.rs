@@ -11,7 +11,8 @@ use super::scan::ScanPlan;
 use super::scope_change::check_same_server;
 use super::writer::RunTotals;
 use super::{Clock, Progress, SharedStore, SyncError, probes};
-use crate::halo::{HaloClient, RequestCounts, ResponseMeta};
+use crate::halo::{HaloClient, ResponseMeta};
+use crate::retry::RequestCounts;
 use crate::scope::Scope;
 use crate::store::{
     InterruptedScan, Removal, RemovalReason, RunEnd, RunStats, ScanStats, StoreError, TxEnd, WriteTx,

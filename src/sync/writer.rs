@@ -9,7 +9,7 @@ use super::list_scan::ListScan;
 use super::run::RunContext;
 use super::scan::ScanPlan;
 use super::{StoreJob, SyncError};
-use crate::halo::RequestCounts;
+use crate::retry::RequestCounts;
 use crate::store::{ObservedTicket, RunStats, ScanCheckpoint, ScanStats, StoreError, UpsertCounts};
 use crate::ticket::Timestamp;
 use crate::ticket::parse::RejectedRow;

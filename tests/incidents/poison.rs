@@ -114,7 +114,7 @@ fn a_row_that_is_too_large_costs_itself_alone() {
         desk.good().await;
         assert_eq!(ids_here(&desk), without(&ids, &[giant]));
         assert_eq!(desk.texts("SELECT outcome FROM scans"), ["verified"]);
-        let told = format!("the row behind ticket {}", ids[22]);
+        let told = format!("the row after ticket {}", ids[22]);
         let rejects = desk.texts("SELECT raw FROM rejects");
         assert!(rejects.len() == 1 && rejects[0].starts_with(&told), "{rejects:?}");
     });

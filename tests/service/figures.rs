@@ -119,7 +119,7 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
         server.clear_faults();
         server.inject(ServerFault::parse("list@x1:throttle=1").unwrap());
     });
-    daemon.logged("the server asks to wait: 1 s");
+    daemon.logged("pausing all requests for 1 s");
     daemon.logged("recovered after");
     let (_, text) = get(&metrics, "/metrics");
     assert!((metric(&text, "halosync_requests_total{status=\"429\"}") - 1.0).abs() < f64::EPSILON);

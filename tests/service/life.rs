@@ -113,7 +113,7 @@ async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() 
     let mut daemon = Daemon::start(&agent);
     daemon.told("READY=1");
     assert_eq!(daemon.ended().code(), Some(77));
-    daemon.logged("error: the authorisation server refuses client fixture-client with `unauthorized_client`");
+    daemon.logged("error: the authorization server refused client fixture-client (unauthorized_client)");
 
     simulator.with(|server| server.knobs().application = Application::Service);
     let mut daemon = Daemon::start(&agent);
@@ -122,7 +122,7 @@ async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() 
         server.knobs().application = Application::Other;
         server.revoke_tokens();
     });
-    daemon.logged("the pass was not complete: the authorisation server refuses client");
+    daemon.logged("the pass was not complete: the authorization server refused client");
     simulator.with(|server| server.knobs().application = Application::Service);
     daemon.logged("recovered after");
     // 403 for every ticket: the permissions of the agent, and an outage as well.
@@ -130,7 +130,7 @@ async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() 
         server.knobs().application = Application::User;
         server.revoke_tokens();
     });
-    daemon.logged("refuses the ticket list with status 403");
+    daemon.logged("request for the ticket list was refused (status 403)");
     assert_eq!(daemon.stop(), Some(0));
 }
 

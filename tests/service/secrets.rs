@@ -155,7 +155,7 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
         ];
         assert_eq!(daemon.stop(), Some(0));
         let story = daemon.story();
-        assert!(story.contains("answered"), "the log shows no request:\n{story}");
+        assert!(story.contains("response received"), "the log shows no request:\n{story}");
 
         fs::write(&secret, "a wrong one\n").unwrap();
         let mut shown = Vec::new();

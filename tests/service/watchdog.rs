@@ -66,7 +66,7 @@ async fn a_server_that_makes_it_wait_is_no_reason_to_miss_the_watchdog() {
     daemon.logged("complete: full walk");
     simulator.with(|server| server.inject(ServerFault::parse("list:throttle=600").unwrap()));
     daemon.signal(Signal::USR1);
-    daemon.logged("the server asks to wait: 600 s");
+    daemon.logged("pausing all requests for 600 s");
     for _ in 0..8 {
         daemon.told("WATCHDOG=1");
     }

@@ -95,6 +95,7 @@ fn without_digits(cause: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::halo::Resource;
 
     use FailureAction::{ReloadSecret, ReopenDatabase, Retry, StopService};
     use LogDecision::{Report, Summarize};
@@ -114,10 +115,9 @@ mod tests {
 
     #[test]
     fn service_stops_on_failures_only_an_administrator_can_fix() {
-        let refused = |status| halo(HaloError::Refused { what: "the ticket list", status, message: None });
-        let throttled = HaloError::RateLimited { what: "a token", retry_after: None, retries: 5 };
-        let unsafe_url =
-            HaloError::UnsafeAuthUrl { what: "the authorisation server", why: "is not encrypted".into() };
+        let refused = |status| halo(HaloError::Refused { resource: Resource::TicketList, status, message: None });
+        let throttled = HaloError::RateLimited { resource: Resource::Token, retry_after: None, retries: 5 };
+        let unsafe_url = HaloError::UnsafeAuthUrl { reason: "is not encrypted".into() };
         let unknown = SyncError::UnknownType { name: "Incidnet".into(), known: vec![] };
         for (name, error, at_start, later) in [
             ("a wrong secret", credentials("invalid_client"), StopService, ReloadSecret),

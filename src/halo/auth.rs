@@ -1,0 +1,250 @@
+//! Gets tokens (OAuth 2.0 client credentials): one request at a time, renewed before they expire or when
+//! the server refuses them.
+
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use super::token::{Token, TokenCache};
+use super::{HaloClient, HaloError, HttpResponse, RequestSpec, Resource};
+use crate::config;
+use crate::ticket::parse::ParseError;
+
+/// The scope that is requested if the server does not know the configured one.
+const WIDEST_SCOPE: &str = "all";
+
+/// The longest token, in bytes, that fits a header which servers accept.
+const TOKEN_MAX: usize = 16 << 10;
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
+const LIFETIME_MAX: Duration = Duration::from_hours(24);
+
+impl HaloClient {
+    /// Returns a valid token, other than the one that was `refused`.
+    pub(super) async fn token(&self, refused: Option<&Token>) -> Result<Token, HaloError> {
+        let mut cache = self.token_cache.lock().await;
+        if let Some(token) = cache.usable_token(refused) {
+            return Ok(token);
+        }
+        let endpoint = self.token_endpoint(&mut cache).await?;
+        let scope = cache.fallback_scope.unwrap_or(&self.options.scope);
+        let issued = match self.request_token(&endpoint, scope).await {
+            Err(HaloError::Credentials { code, .. }) if code == "invalid_scope" && scope != WIDEST_SCOPE => {
+                tracing::info!(
+                    scope,
+                    "the server does not know the scope `{scope}`: requesting `{WIDEST_SCOPE}` instead"
+                );
+                let issued = self.request_token(&endpoint, WIDEST_SCOPE).await?;
+                cache.fallback_scope = Some(WIDEST_SCOPE);
+                issued
+            }
+            result => result?,
+        };
+        Ok(cache.insert(issued.header, issued.lifetime))
+    }
+
+    /// Returns the address that tokens are requested from, and caches it.
+    pub(super) async fn token_endpoint(&self, cache: &mut TokenCache) -> Result<Url, HaloError> {
+        if let Some(endpoint) = &cache.endpoint {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = self.resolve_token_endpoint().await?;
+        cache.endpoint = Some(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// Finds the address that tokens are requested from: as configured, else as reported by the server,
+    /// else the usual path on the server itself (`halo-api.md` §1.1, §1.2).
+    async fn resolve_token_endpoint(&self) -> Result<Url, HaloError> {
+        let info = match &self.options.auth_url {
+            Some(url) => AuthInfo { auth_url: Some(url.to_string()), tenant_id: None },
+            None => self.fetch_auth_info().await?,
+        };
+        let auth_url = info.auth_url.filter(|it| !it.is_empty()).and_then(|text| Url::parse(&text).ok());
+        let mut url = match auth_url {
+            Some(url) => {
+                config::check_safe_url(&url).map_err(|reason| HaloError::UnsafeAuthUrl { reason })?;
+                with_token_path(url)
+            }
+            None => self.options.server.endpoint("/auth/token"),
+        };
+        let tenant = self.options.tenant.clone().or(info.tenant_id).filter(|tenant| !tenant.is_empty());
+        if let Some(tenant) = tenant
+            && !url.query_pairs().any(|(name, _)| name == "tenant")
+        {
+            url.query_pairs_mut().append_pair("tenant", &tenant);
+        }
+        Ok(url)
+    }
+
+    /// Asks the server for the address of its authorization server. A refusal is not an error: the usual
+    /// path is tried then.
+    async fn fetch_auth_info(&self) -> Result<AuthInfo, HaloError> {
+        let url = self.options.server.endpoint("/api/authinfo");
+        let spec = RequestSpec {
+            resource: Resource::AuthInfo,
+            url: &url,
+            accepted_statuses: &[400, 401, 403, 404, 500],
+        };
+        let read = |response: &HttpResponse| Ok(serde_json::from_slice(&response.body).unwrap_or_default());
+        match self.send_unauthenticated(&spec, None, read).await {
+            Err(HaloError::Refused { .. } | HaloError::Unavailable { .. }) => Ok(AuthInfo::default()),
+            result => result,
+        }
+    }
+
+    async fn request_token(&self, endpoint: &Url, scope: &str) -> Result<TokenGrant, HaloError> {
+        let secret = |text: &str| SecretString::from(text.to_owned());
+        let form = [
+            ("grant_type", secret("client_credentials")),
+            ("client_id", secret(&self.options.client_id)),
+            ("client_secret", self.options.client_secret.clone()),
+            ("scope", secret(scope)),
+        ];
+        let spec =
+            RequestSpec { resource: Resource::Token, url: endpoint, accepted_statuses: &[400, 401, 403] };
+        let outcome = self.send_unauthenticated(&spec, Some(&form), parse_token_response).await?;
+        outcome.map_err(|refusal| match refusal {
+            TokenRefusal::OAuth(refusal) => HaloError::Credentials {
+                code: refusal.error,
+                description: refusal.error_description,
+                client_id: self.options.client_id.clone(),
+            },
+            TokenRefusal::Other(error) => error,
+        })
+    }
+}
+
+/// Appends `/token` to the address from the server or the settings, unless it is already there.
+fn with_token_path(mut url: Url) -> Url {
+    let path = url.path().trim_end_matches('/');
+    if !path.ends_with("/token") {
+        let path = format!("{path}/token");
+        url.set_path(&path);
+    }
+    url
+}
+
+struct TokenGrant {
+    header: HeaderValue,
+    lifetime: Duration,
+}
+
+#[derive(Default, Deserialize)]
+struct AuthInfo {
+    auth_url: Option<String>,
+    tenant_id: Option<String>,
+}
+
+/// How a token request was refused.
+enum TokenRefusal {
+    /// With an OAuth error.
+    OAuth(OAuthError),
+    /// With something else, by a firewall for example.
+    Other(HaloError),
+}
+
+/// The OAuth error object (RFC 6749 §5.2).
+#[derive(Deserialize)]
+struct OAuthError {
+    error: String,
+    error_description: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct TokenResponse {
+    access_token: String,
+    token_type: Option<String>,
+    expires_in: Option<serde_json::Value>,
+}
+
+fn parse_token_response(response: &HttpResponse) -> Result<Result<TokenGrant, TokenRefusal>, ParseError> {
+    let expected = "a token";
+    if !(200..300).contains(&response.status) {
+        return Ok(Err(match serde_json::from_slice(&response.body) {
+            Ok(refusal) => TokenRefusal::OAuth(refusal),
+            Err(_) => TokenRefusal::Other(HaloError::from_status(Resource::Token, response)),
+        }));
+    }
+    let token_response: TokenResponse = serde_json::from_slice(&response.body).map_err(|error| {
+        if error.is_data() { ParseError::UnexpectedShape { expected } } else { ParseError::NotJson(error) }
+    })?;
+    let bearer = token_response.token_type.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
+    let token = SecretString::from(token_response.access_token);
+    let token = token.expose_secret();
+    let visible =
+        !token.is_empty() && token.len() <= TOKEN_MAX && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if !bearer || !visible {
+        return Err(ParseError::UnexpectedShape { expected: "a bearer token" });
+    }
+    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| ParseError::UnexpectedShape { expected })?;
+    header.set_sensitive(true);
+    Ok(Ok(TokenGrant { header, lifetime: parse_lifetime(token_response.expires_in.as_ref()) }))
+}
+
+/// Returns the lifetime of a token. The default is short; a token that lives longer is renewed early, and
+/// one that expires sooner is renewed after a 401.
+fn parse_lifetime(expires_in: Option<&serde_json::Value>) -> Duration {
+    let seconds = expires_in.and_then(|value| match value {
+        serde_json::Value::String(text) => text.trim().parse().ok(),
+        value => value.as_f64(),
+    });
+    match seconds {
+        Some(seconds) if seconds.is_finite() && 0.0 < seconds => {
+            Duration::from_secs_f64(seconds.min(LIFETIME_MAX.as_secs_f64()))
+        }
+        _ => DEFAULT_LIFETIME,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn token_lifetime_follows_expires_in_within_limits() {
+        for (expires_in, seconds) in [
+            (Some(json!(3600)), 3600),
+            (Some(json!("1200")), 1200),
+            (Some(json!(0)), 300),
+            (Some(json!(-5)), 300),
+            (Some(json!("soon")), 300),
+            (Some(json!(1e12)), 86_400),
+            (None, 300),
+        ] {
+            assert_eq!(parse_lifetime(expires_in.as_ref()), Duration::from_secs(seconds), "{expires_in:?}");
+        }
+    }
+
+    #[test]
+    fn token_that_does_not_fit_a_header_is_refused() {
+        for token in ["", "two words", "line\r\nbreak", "caf\u{e9}"] {
+            let body = json!({ "access_token": token, "token_type": "Bearer" }).to_string().into_bytes();
+            let response = HttpResponse {
+                status: 200,
+                date: None,
+                retry_after: None,
+                location: None,
+                body: body.into(),
+                took: Duration::ZERO,
+            };
+            assert!(parse_token_response(&response).is_err(), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn token_url_is_below_the_authorization_server() {
+        for (auth_url, token_url) in [
+            ("https://halo.example/auth", "https://halo.example/auth/token"),
+            ("https://halo.example/auth/", "https://halo.example/auth/token"),
+            ("https://halo.example/auth/token", "https://halo.example/auth/token"),
+            ("https://auth.example", "https://auth.example/token"),
+        ] {
+            assert_eq!(with_token_path(Url::parse(auth_url).unwrap()).as_str(), token_url);
+        }
+    }
+}
