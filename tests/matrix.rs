@@ -413,7 +413,7 @@ impl Desk {
         let (copy, fields, none) = (self.copy(), self.copied_fields(), Fields::new());
         let health = self.store.lock().read(|snapshot| snapshot.health(0)).expect("health");
         let unproven =
-            health.probes.iter().any(|it| it.probe == "custom_fields" && it.result == "not_compared");
+            health.probes.iter().any(|it| it.probe.as_str() == "custom_fields" && it.result == "not_compared");
         let owed = unproven || 0 < health.pending_fetches + health.unreadable;
         let stamp = |ticket| attribute(ticket, "SOURCE_LAST_MODIFIED");
         for (id, should_be) in truth {
