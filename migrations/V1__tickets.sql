@@ -1,7 +1,7 @@
 -- The database of halosync. Readable by any sqlite3 >= 3.31: no STRICT, no JSONB, no newer SQL.
--- Frozen at the first tagged release; what comes later is a new migration.
+-- Frozen at the first tagged release; later changes are new migrations.
 
--- Exactly the server's present tickets: the mapped attributes in the order of docs/attributes.md.
+-- The tickets of the server as of the last run: the mapped attributes in the order of docs/attributes.md.
 CREATE TABLE tickets (
     AGENT_ID                       INTEGER CHECK (typeof(AGENT_ID) IN ('integer', 'null')),
     APPOINTMENT_TYPE               INTEGER CHECK (typeof(APPOINTMENT_TYPE) IN ('integer', 'null')),
@@ -106,15 +106,15 @@ CREATE TABLE tickets (
     WORKFLOW_STEP                  INTEGER CHECK (typeof(WORKFLOW_STEP) IN ('integer', 'null'))
 );
 
--- What halosync needs for each ticket beside the mapped attributes.
+-- What halosync keeps for each ticket besides the mapped attributes.
 CREATE TABLE ticket_state (
     UID             INTEGER PRIMARY KEY,
-    hash            INTEGER NOT NULL,  -- XXH3 of the attributes that count
-    request_no      INTEGER NOT NULL,  -- of the request whose answer was stored
-    fields_hash     INTEGER,           -- XXH3 of its custom fields; NULL: not known, or not copied
-    fields_no       INTEGER,           -- of the request whose custom fields were stored
+    hash            INTEGER NOT NULL,  -- XXH3 of the attributes without the volatile ones
+    request_no      INTEGER NOT NULL,  -- number of the request whose response was stored
+    fields_hash     INTEGER,           -- XXH3 of its custom fields; NULL: not known, or not synchronized
+    fields_no       INTEGER,           -- number of the request whose custom fields were stored
     first_seen_at   TEXT NOT NULL,     -- by the local clock
-    last_seen_at    TEXT NOT NULL,     -- when it was last written; a later verified full scan has seen it too
+    last_seen_at    TEXT NOT NULL,     -- when it was last written; later full scans have seen it too
     last_seq        INTEGER NOT NULL   -- its newest change record
 );
 
@@ -124,12 +124,12 @@ CREATE TABLE custom_fields (
     NAME      TEXT,
     LABEL     TEXT,
     TYPE      INTEGER,
-    VALUE     TEXT,     -- text as it is, other JSON as JSON text
+    VALUE     TEXT,     -- text as received, every other JSON value as JSON text
     DISPLAY   TEXT,
     PRIMARY KEY (UID, FIELD_ID)
 ) WITHOUT ROWID;
 
--- Which custom fields there are, as far as is known: these are asked for with the list.
+-- The known custom fields, which are requested with the list.
 CREATE TABLE field_definitions (
     FIELD_ID  INTEGER PRIMARY KEY,
     NAME      TEXT,
@@ -143,7 +143,7 @@ CREATE TABLE statuses (
     TYPE      INTEGER,  -- 0 is a ticket status
     SEQUENCE  INTEGER,
     COLOUR    TEXT,
-    CLOSED    INTEGER CHECK (CLOSED IN (0, 1))  -- NULL where the server does not tell
+    CLOSED    INTEGER CHECK (CLOSED IN (0, 1))  -- NULL: the server does not say
 );
 
 CREATE TABLE ticket_types (
@@ -153,7 +153,7 @@ CREATE TABLE ticket_types (
     SEQUENCE  INTEGER
 );
 
--- Every change of `tickets`, in order, without a gap. Append-only.
+-- Every change of `tickets`, in order and without gaps. Append-only; old records may be pruned.
 CREATE TABLE changes (
     seq                   INTEGER PRIMARY KEY AUTOINCREMENT,
     UID                   INTEGER NOT NULL,
@@ -162,13 +162,14 @@ CREATE TABLE changes (
     observed_at           TEXT NOT NULL,
     source_last_modified  TEXT,
     run_id                INTEGER NOT NULL,
-    changed               TEXT,  -- for 'u': JSON, attribute or CUSTOM.<FIELD_ID> -> [old, new]
+    changed               TEXT,  -- for 'u': JSON, attribute or CUSTOM.<FIELD_ID> to [old, new]
     last_row              TEXT   -- for 'd': JSON, the last known row
 );
 CREATE INDEX changes_by_ticket ON changes (UID, seq);
 CREATE TRIGGER changes_append_only BEFORE UPDATE ON changes
 BEGIN SELECT RAISE(ABORT, 'changes is append-only'); END;
 
+-- One row: up to when the local copy is complete.
 CREATE TABLE watermarks (
     one                 INTEGER PRIMARY KEY CHECK (one = 1),
     scope               TEXT NOT NULL,  -- JSON
@@ -181,6 +182,7 @@ CREATE TABLE watermarks (
     CHECK (state = 'initial' OR covered_until IS NOT NULL)
 );
 
+-- Every move of the watermark, and why.
 CREATE TABLE watermark_journal (
     move_id        INTEGER PRIMARY KEY AUTOINCREMENT,
     moved_at       TEXT NOT NULL,
@@ -190,6 +192,7 @@ CREATE TABLE watermark_journal (
     run_id         INTEGER
 );
 
+-- What was measured about the server.
 CREATE TABLE server_probes (
     probe      TEXT PRIMARY KEY,
     result     TEXT NOT NULL,
@@ -200,14 +203,14 @@ CREATE TABLE server_probes (
 CREATE TABLE runs (
     run_id         INTEGER PRIMARY KEY AUTOINCREMENT,
     kind           TEXT NOT NULL,     -- 'sync' or 'dry_run'
-    outcome        TEXT CHECK (outcome IN ('complete', 'incomplete', 'failed')),  -- NULL: under way, or killed
+    outcome        TEXT CHECK (outcome IN ('complete', 'incomplete', 'failed')),  -- NULL: running, or killed
     error          TEXT,
     started_at     TEXT NOT NULL,
     ended_at       TEXT,
-    requests       INTEGER NOT NULL DEFAULT 0,  -- all of them, tokens included
+    requests       INTEGER NOT NULL DEFAULT 0,  -- HTTP requests, those for tokens included
     list_requests  INTEGER NOT NULL DEFAULT 0,
     retries        INTEGER NOT NULL DEFAULT 0,
-    received       INTEGER NOT NULL DEFAULT 0,  -- rows
+    received       INTEGER NOT NULL DEFAULT 0,  -- ticket rows
     created        INTEGER NOT NULL DEFAULT 0,
     updated        INTEGER NOT NULL DEFAULT 0,
     deleted        INTEGER NOT NULL DEFAULT 0
@@ -222,11 +225,11 @@ CREATE TABLE scans (
     unique_ids    INTEGER NOT NULL DEFAULT 0,
     record_count  INTEGER,
     count_fell    INTEGER NOT NULL DEFAULT 0,
-    reads         INTEGER NOT NULL DEFAULT 1,  -- how often the list was read
+    reads         INTEGER NOT NULL DEFAULT 1,  -- how many times the list was read
     updated_from  TEXT,                        -- the lower bound of an incremental scan
     is_initial    INTEGER NOT NULL DEFAULT 0,  -- the initial load of its scope
     resumed       INTEGER NOT NULL DEFAULT 0,
-    last_move_id  INTEGER NOT NULL,            -- the newest `move_id` when it began
+    last_move_id  INTEGER NOT NULL,            -- the newest `watermark_journal.move_id` when it began
     started_at    TEXT NOT NULL,
     ended_at      TEXT
 );
@@ -234,7 +237,7 @@ CREATE TABLE scans (
 -- Where an interrupted full scan continues: one row for each of its commits.
 CREATE TABLE scan_checkpoints (
     scan_id            INTEGER NOT NULL REFERENCES scans (scan_id) ON DELETE CASCADE,
-    part               INTEGER NOT NULL,  -- which of the lists that the scan reads one after another, from 0
+    part               INTEGER NOT NULL,  -- index of the list being read, from 0
     cursor             INTEGER,           -- the greatest id committed
     server_started_at  TEXT,              -- the start of the scan by the server's clock
     ids                BLOB NOT NULL,     -- serialized roaring bitmap: the ids received
@@ -244,18 +247,20 @@ CREATE TABLE scan_checkpoints (
 -- Tickets whose custom fields must still be fetched one by one.
 CREATE TABLE pending_fetches (
     UID       INTEGER PRIMARY KEY,
-    reason    TEXT NOT NULL,  -- 'unread'; else why the last attempt failed; 'unreadable': the server refuses it
+    reason    TEXT NOT NULL,  -- 'unread', or why the last attempt failed; 'unreadable': the server refuses to show it
     attempts  INTEGER NOT NULL DEFAULT 0,
     due_at    TEXT NOT NULL
 );
 
+-- Tickets that the server no longer lists and that are not confirmed as deleted.
 CREATE TABLE unlisted_tickets (
     UID              INTEGER PRIMARY KEY,
-    status           TEXT NOT NULL,  -- what the server answered when asked for it
+    status           TEXT NOT NULL,  -- what the server answered, or why it was not asked
     first_missed_at  TEXT NOT NULL,
     ask_again_at     TEXT NOT NULL
 );
 
+-- Values and rows that could not be stored as received.
 CREATE TABLE rejects (
     reject_id  INTEGER PRIMARY KEY,
     UID        INTEGER,  -- NULL: a row without a usable id
@@ -270,8 +275,8 @@ CREATE TABLE consumers (
     name          TEXT PRIMARY KEY,
     exported_seq  INTEGER NOT NULL DEFAULT 0,
     acked_seq     INTEGER NOT NULL DEFAULT 0,
-    exported_at   TEXT,  -- when its last package was made, by the local clock
-    last_manifest TEXT   -- `manifest_sha256` of its last package, which may have aged out
+    exported_at   TEXT,  -- when its last package was written, by the local clock
+    last_manifest TEXT   -- `manifest_sha256` of its last package, whose row may have aged out
 );
 
 CREATE TABLE packages (
@@ -289,14 +294,15 @@ CREATE TABLE packages (
     PRIMARY KEY (consumer, to_seq)
 ) WITHOUT ROWID;
 
--- The identity of this line of change records: the newest row counts, the others are what it came from.
+-- The identity of this sequence of change records: the newest row is the present lineage, the others are
+-- earlier ones. A restored backup starts a new one.
 CREATE TABLE lineage (
     lineage  TEXT PRIMARY KEY,
     since    TEXT NOT NULL,
     reason   TEXT NOT NULL
 );
 
--- Everyday columns first, then the rest.
+-- Every attribute, the most used first, and the name of the ticket type.
 CREATE VIEW ticket_overview AS
 SELECT
     t.UID, t.NAME, t.STATUS, y.NAME AS TICKET_TYPE, t.PRIORITY_ID, t.TEAM, t.AGENT_ID,
@@ -321,14 +327,14 @@ SELECT
 FROM tickets t
 LEFT JOIN ticket_types y ON y.ID = t.TICKET_TYPE_ID;
 
--- Tickets whose status does not count as closed. Where the server does not tell which do, it is the
--- built-in status 9.
+-- Tickets whose status does not count as closed. If the server does not say which ones do, only the
+-- built-in status 9 does.
 CREATE VIEW open_tickets AS
 SELECT o.* FROM ticket_overview o
 LEFT JOIN statuses s ON s.ID = o.STATUS_ID
 WHERE COALESCE(s.CLOSED, o.STATUS_ID = 9, 0) = 0;
 
--- Tickets that left, with why and when that was seen, and what was last known of them.
+-- Deleted tickets: why, when that was noticed, and the last known row.
 CREATE VIEW deleted_tickets AS
 SELECT c.UID, c.reason AS REASON, c.observed_at AS SEEN_AT,
     json_extract(c.last_row, '$.NAME') AS NAME,
@@ -345,7 +351,7 @@ WHERE c.op = 'd'
     AND c.seq = (SELECT MAX(l.seq) FROM changes l WHERE l.UID = c.UID)
     AND NOT EXISTS (SELECT 1 FROM tickets t WHERE t.UID = c.UID);
 
--- A row for every attribute that changed; creations and deletions have one row without an attribute.
+-- One row for each changed attribute; a created or deleted ticket has one row without an attribute.
 CREATE VIEW ticket_history AS
 SELECT c.UID, c.seq, c.op, c.reason, c.observed_at, c.source_last_modified, c.run_id,
     e.key AS attribute,
@@ -355,7 +361,7 @@ FROM changes c
 LEFT JOIN json_each(COALESCE(c.changed, '{}')) e ON 1
 WHERE e.key IS NULL OR e.key NOT IN ('TICKET_AGE', 'OPEN_SEARCH_SCORE');
 
--- How long each ticket was in each status, as far as it was seen; `until` is NULL for the present one.
+-- How long each ticket had each status, as far as changes were seen; `until` is NULL for the present one.
 CREATE VIEW status_intervals AS
 WITH moves AS (
     SELECT UID, seq, COALESCE(source_last_modified, observed_at) AS at,
@@ -375,7 +381,7 @@ SELECT UID, status AS STATUS, at AS since,
     LEAD(at) OVER (PARTITION BY UID ORDER BY seq) AS until
 FROM begins;
 
--- The custom fields of the present tickets. `TEXT` is what people see: the display, else the value.
+-- The custom fields of the stored tickets. `TEXT` is what people see: the display text, else the value.
 CREATE VIEW ticket_custom_fields AS
 SELECT f.UID, t.NAME AS TICKET, t.STATUS, f.FIELD_ID, f.NAME, f.LABEL,
     CASE f.TYPE WHEN 0 THEN 'text' WHEN 1 THEN 'memo' WHEN 2 THEN 'selection' WHEN 3 THEN 'selections'
@@ -384,19 +390,23 @@ SELECT f.UID, t.NAME AS TICKET, t.STATUS, f.FIELD_ID, f.NAME, f.LABEL,
     f.VALUE, f.DISPLAY, COALESCE(NULLIF(f.DISPLAY, ''), f.VALUE) AS TEXT
 FROM custom_fields f JOIN tickets t ON t.UID = f.UID;
 
--- One row: the facts of health. Whether they are good is decided by `halosync status`.
+-- One row: the state of the database, which `halosync status` and the metrics read from here.
 CREATE VIEW sync_health AS
 SELECT
     (SELECT state FROM watermarks) AS state,
     (SELECT covered_until FROM watermarks) AS covered_until,
     (SELECT newest_seen FROM watermarks) AS newest_seen,
-    (SELECT MAX(ended_at) FROM runs WHERE outcome = 'complete' AND kind = 'sync') AS last_complete_at,
+    (SELECT MAX(ended_at) FROM (
+        SELECT ended_at FROM runs WHERE kind = 'sync' AND outcome = 'complete'
+        UNION ALL
+        SELECT ended_at FROM scans WHERE kind = 'incremental' AND outcome = 'verified'
+    )) AS last_complete_at,  -- a verified incremental scan counts also inside a full scan that takes hours
     (SELECT ended_at FROM scans WHERE kind = 'full' AND outcome IN ('verified', 'confirmed')
      ORDER BY scan_id DESC LIMIT 1) AS last_full_at,
     (SELECT outcome FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_outcome,
     (SELECT error FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_error,
-    (SELECT COUNT(*) FROM tickets) AS tickets,
-    (SELECT COALESCE(MAX(seq), 0) FROM changes) AS last_seq,
+    (SELECT COUNT(*) FROM ticket_state) AS tickets,  -- much smaller than `tickets`
+    COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0) AS last_seq,  -- `changes` may be pruned
     (SELECT COUNT(*) FROM pending_fetches WHERE reason <> 'unreadable') AS pending_fetches,
     (SELECT COUNT(*) FROM pending_fetches WHERE reason = 'unreadable') AS unreadable,
     (SELECT COUNT(*) FROM unlisted_tickets) AS unlisted_tickets,

@@ -1,52 +1,53 @@
-//! What a database is a copy of: one server, some of its ticket types, with or without custom fields.
+//! The scope of a database: one server, some or all ticket types, with or without custom fields.
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the mapping; a database filled under another one is filled again.
+/// The version of the attribute mapping. A database of another version is loaded again.
 pub const MAPPING_VERSION: u32 = 1;
 
-/// The scope of a database, as it stands in `watermarks.scope`.
+/// The scope of a database, stored as JSON in `watermarks.scope`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    /// Scheme, host, port and path of the server.
+    /// The scheme, host, port and path of the server.
     pub server: String,
-    /// The tenant on it, or empty.
+    /// The tenant on that server, or empty.
     pub tenant: String,
-    /// The ticket types that are copied, ascending; empty is all of them.
+    /// The ids of the ticket types, ascending; empty means all.
     pub ticket_types: Vec<i64>,
-    /// Whether custom fields are copied.
+    /// Whether custom fields are synchronized.
     pub custom_fields: bool,
-    /// [`MAPPING`] when it was filled.
+    /// The [`MAPPING_VERSION`] that it was loaded with.
     pub mapping: u32,
 }
 
-/// How a wanted scope relates to the one that a database has.
+/// How the configured scope differs from the scope of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeChange {
-    /// The same.
+    /// Not at all.
     Unchanged,
-    /// The same rows, only that their custom fields are not copied any more: the position stays.
+    /// Custom fields are no longer synchronized; the watermark stays valid.
     CustomFieldsDisabled,
-    /// The same server, but other rows or values: the old position means nothing any more.
+    /// Other tickets or values of the same server; an initial load follows.
     InitialLoad,
-    /// Another server; its tickets must never be mixed with these.
+    /// Another server or tenant, whose tickets must not be mixed with the stored ones.
     OtherServer,
 }
 
 impl Scope {
-    /// Whether the scope holds tickets of this type; one without a type belongs to no filtered scope.
+    /// Whether tickets of this type belong to the scope. A ticket without a type belongs only to a scope of
+    /// all types.
     #[must_use]
     pub fn includes(&self, ticket_type: Option<i64>) -> bool {
         self.ticket_types.is_empty() || ticket_type.is_some_and(|it| self.ticket_types.contains(&it))
     }
 
-    /// Whether tickets of this type are certainly outside: of one without a type nobody knows.
+    /// Whether tickets of this type are certainly outside the scope, which is never certain without a type.
     #[must_use]
     pub fn excludes(&self, ticket_type: Option<i64>) -> bool {
         ticket_type.is_some() && !self.includes(ticket_type)
     }
 
-    /// How `wanted` relates to this scope.
+    /// How `wanted` differs from this scope.
     #[must_use]
     pub fn change_to(&self, wanted: &Scope) -> ScopeChange {
         if (&self.server, &self.tenant) != (&wanted.server, &wanted.tenant) {
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn only_disabling_custom_fields_keeps_the_watermark() {
         let scope = |types: &[i64], custom_fields, mapping| Scope {
-            server: "https://desk.example.com".into(),
+            server: "https://halo.example.com".into(),
             tenant: "one".into(),
             ticket_types: types.to_vec(),
             custom_fields,
@@ -76,7 +77,7 @@ mod tests {
         };
         let stored = scope(&[3], true, 1);
         for (name, wanted, change) in [
-            ("nothing", stored.clone(), ScopeChange::Unchanged),
+            ("no change", stored.clone(), ScopeChange::Unchanged),
             ("custom fields off", scope(&[3], false, 1), ScopeChange::CustomFieldsDisabled),
             ("custom fields off and another type", scope(&[4], false, 1), ScopeChange::InitialLoad),
             ("more types", scope(&[3, 4], true, 1), ScopeChange::InitialLoad),
@@ -85,7 +86,7 @@ mod tests {
             ("another tenant", Scope { tenant: "two".into(), ..stored.clone() }, ScopeChange::OtherServer),
             (
                 "another port",
-                Scope { server: "https://desk.example.com:8443".into(), ..stored.clone() },
+                Scope { server: "https://halo.example.com:8443".into(), ..stored.clone() },
                 ScopeChange::OtherServer,
             ),
         ] {

@@ -1,59 +1,57 @@
-//! Up to where the local copy is known to be complete, where the next walk starts, and when the mark
-//! moves.
+//! The watermark: up to when the local copy is complete, where the next scan starts, and when it moves.
 //!
-//! Pure. The mark is the server's time at the start of a walk that was counted: never the local clock,
-//! because it may be wrong, and never the newest row, because a row may become visible after its own
-//! stamp (`halo-api.md` §2.4).
+//! The functions are pure. The watermark is the server's time at the start of a verified scan. It is never
+//! taken from the local clock, which may be wrong, nor from the newest row, because a row may become
+//! visible later than its `last_update` (`halo-api.md` §2.4).
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use strum::{EnumString, IntoStaticStr};
 
 use crate::scope::Scope;
 use crate::ticket::Timestamp;
 
-/// The position of the copy: the one row of `watermarks`.
+/// The watermark of a database: the one row of `watermarks`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watermark {
-    /// What it is a position in.
+    /// The scope that it belongs to.
     pub scope: Scope,
-    /// Whether the first full walk is done.
+    /// Whether the initial load has completed.
     pub state: WatermarkState,
-    /// Every ticket updated before this instant, as the server lists them, is stored.
+    /// Every listed ticket that was updated before this instant is stored.
     pub covered_until: Option<Timestamp>,
-    /// The newest `last_update` that is not newer than the last pass; never a bound by itself.
+    /// The newest stored `last_update` that is not after the start of the last scan.
     pub newest_seen: Option<Timestamp>,
-    /// A ticket that bears it, where not too many do: following walks ask for it too, and where it does
-    /// not come back the filter no longer means what it did.
+    /// The canary: a ticket with that `last_update`, unless more than one page shares it. Every incremental
+    /// scan must bring it back; if one does not, the date filter is no longer trusted.
     pub canary: Option<i64>,
-    /// What `covered_until` becomes when the fill that is under way is counted.
+    /// What `covered_until` becomes when the initial load in progress is verified.
     pub initial_started_at: Option<Timestamp>,
-    /// The greatest id committed by that fill.
+    /// The greatest id that the initial load has committed.
     pub initial_last_id: Option<i64>,
 }
 
-/// Whether the copy has once been complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether the local copy has ever been complete (`watermarks.state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum WatermarkState {
-    /// No full walk was counted in this scope.
+    /// No full scan of this scope has been verified.
     Initial,
-    /// One was; from now on only changes are asked for.
+    /// A full scan has been verified, and incremental scans follow.
     Incremental,
 }
 
 impl WatermarkState {
-    /// Its word in `watermarks.state`.
+    /// The word in `watermarks.state`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            WatermarkState::Initial => "initial",
-            WatermarkState::Incremental => "incremental",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 impl Watermark {
-    /// The position of an empty database.
+    /// The watermark of an empty database.
     #[must_use]
     pub fn new(scope: Scope) -> Watermark {
         Watermark {
@@ -68,80 +66,54 @@ impl Watermark {
     }
 }
 
-/// A walk over the ticket list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a scan reads (`scans.kind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ScanKind {
-    /// Every ticket, without a date filter.
+    /// The whole list, without a date filter.
     Full,
-    /// What was updated at or after this instant.
+    /// Tickets updated at or after an instant.
     Incremental {
-        /// The lower bound; there is never an upper one.
+        /// The lower bound; there is no upper one.
         from: Timestamp,
     },
 }
 
 impl ScanKind {
-    /// Its word in `walks.kind`.
+    /// The word in `scans.kind`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            ScanKind::Full => "full",
-            ScanKind::Incremental { .. } => "incremental",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// What the server makes of the lower bound of `last_update` (`halo-api.md` §2.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the server applies the lower bound of `last_update` (`halo-api.md` §2.4): the result of the probe
+/// `date_filter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum DateFilterBehavior {
-    /// It shows a ticket that was updated at that very instant.
+    /// It lists a ticket that was updated at that very instant.
     Inclusive,
-    /// It shows only what was updated later.
+    /// It lists only tickets that were updated later.
     Exclusive,
-    /// It reads the bound as an earlier instant than is meant.
+    /// It takes the bound for an earlier instant.
     Early,
-    /// It reads the bound as a later instant than is meant: in another zone.
+    /// It takes the bound for a later instant, in another time zone.
     Late,
-    /// It shows everything.
+    /// It ignores the bound and lists everything.
     Ignored,
-    /// It is not known: there was nothing to find it out with.
+    /// It is not known, because there was no ticket to probe it with.
     Unknown,
 }
 
 impl DateFilterBehavior {
-    const ALL: [DateFilterBehavior; 6] = [
-        DateFilterBehavior::Inclusive,
-        DateFilterBehavior::Exclusive,
-        DateFilterBehavior::Early,
-        DateFilterBehavior::Late,
-        DateFilterBehavior::Ignored,
-        DateFilterBehavior::Unknown,
-    ];
-
-    /// Its word in `server_probes.verdict`.
+    /// The word in `server_probes.result`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            DateFilterBehavior::Inclusive => "inclusive",
-            DateFilterBehavior::Exclusive => "exclusive",
-            DateFilterBehavior::Early => "early",
-            DateFilterBehavior::Late => "late",
-            DateFilterBehavior::Ignored => "ignored",
-            DateFilterBehavior::Unknown => "unknown",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
-    /// From its word; what is no word of it is not known.
-    #[must_use]
-    pub fn parse_or_unknown(text: &str) -> DateFilterBehavior {
-        DateFilterBehavior::ALL
-            .into_iter()
-            .find(|it| it.as_str() == text)
-            .unwrap_or(DateFilterBehavior::Unknown)
-    }
-
-    /// By how much a bound is asked for earlier than it is meant; `None` where there is no following
-    /// the changes. Zones reach from 12 hours behind UTC to 14 hours ahead of it.
+    /// By how much earlier a bound must be requested; `None` if incremental scans are not possible.
     #[must_use]
     pub const fn safety_margin(self) -> Option<TimeDelta> {
         match self {
@@ -153,40 +125,40 @@ impl DateFilterBehavior {
     }
 }
 
-/// As far as the clocks of the earth are apart.
+/// The greatest difference between two time zones: from 12 hours behind UTC to 14 hours ahead of it.
 pub const MAX_ZONE_DIFFERENCE: TimeDelta = TimeDelta::hours(26);
 
-/// What a person wants of the choice of a walk.
+/// The settings that decide which scan is next.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanSchedule {
-    /// Asked for by hand.
+    /// Whether a full scan was requested by hand.
     pub full_requested: bool,
-    /// How often a full walk is due; `None` is never.
+    /// How often a full scan is due; `None` is never.
     pub full_every: Option<Duration>,
-    /// How far a following walk reaches back behind the mark.
+    /// How far before the watermark an incremental scan starts.
     pub overlap: TimeDelta,
-    /// How often a following walk is due while a full one is under way.
+    /// How often an incremental scan is due while a full scan is running.
     pub incremental_every: Duration,
 }
 
-/// What is known of the walks before.
+/// What is known from earlier scans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanHistory {
-    /// When the last counted full walk ended, by the local clock.
+    /// When the last verified full scan ended, by the local clock.
     pub last_full: Option<Timestamp>,
-    /// Whether the server's clock went back since.
+    /// Whether the server's clock has stepped back since.
     pub clock_stepped: bool,
-    /// Whether that walk was the first one and was interrupted, or tickets left while it read: then
-    /// only another one shows that it missed nothing.
+    /// Whether that scan was an initial load that was interrupted, or during which tickets disappeared: only
+    /// another full scan shows that it missed nothing.
     pub needs_confirmation: bool,
-    /// Whether custom fields are known that no full walk asked for.
+    /// Whether custom fields are known that no full scan has requested.
     pub has_new_fields: bool,
-    /// What the server makes of the date filter.
+    /// How the server applies the date filter.
     pub date_filter: DateFilterBehavior,
 }
 
-/// Chooses the next walk. `now` is the present by the local clock, which decides about nothing but
-/// whether a full walk is due.
+/// Chooses the next scan. `now` is the present by the local clock, which decides only whether a full scan is
+/// due.
 #[must_use]
 pub fn next_scan(
     watermark: &Watermark,
@@ -212,8 +184,8 @@ pub fn next_scan(
         .map_or(ScanKind::Full, |from| ScanKind::Incremental { from })
 }
 
-/// Where a following walk starts: behind the mark by the overlap, or at the canary if that lies
-/// further back; `None` where there can be none.
+/// The lower bound of an incremental scan: `overlap` before the watermark, or at the canary if that is
+/// earlier. `None` if an incremental scan is not possible.
 #[must_use]
 pub fn incremental_start(
     watermark: &Watermark,
@@ -225,27 +197,26 @@ pub fn incremental_start(
     Some(canary.map_or(from, |newest| from.min(newest)).minus(date_filter.safety_margin()?))
 }
 
-/// The start of a pass by the server's clock: the `Date` of its first list answer, less the time that
-/// the request took, less the second that `Date` may have been rounded by.
+/// The start of a run by the server's clock: the `Date` of its first list response, less the duration of
+/// the request, less a second because `Date` may have been rounded.
 #[must_use]
 pub fn run_start(date: DateTime<Utc>, took: Duration) -> Option<Timestamp> {
     let took = TimeDelta::from_std(took).ok()?;
     Timestamp::new(date.checked_sub_signed(took)?.checked_sub_signed(TimeDelta::seconds(1))?)
 }
 
-/// Where the mark goes when a walk was counted, and why.
+/// How the watermark moves after a verified scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatermarkMove {
-    /// Forward to the start of the pass.
+    /// Forward to the start of the run.
     Advance(Timestamp),
-    /// Back to the server's own time, which lies behind the mark; a full walk is due.
+    /// Back to the server's time, which is before the watermark; a full scan is due.
     ClockStepped(Timestamp),
-    /// Nowhere.
+    /// Not at all.
     Stay,
 }
 
-/// Decides where the mark goes. `start` is [`pass_start`], `None` where the server sent no readable
-/// `Date`.
+/// Decides how the watermark moves. `start` is [`run_start`], `None` if the server sent no readable `Date`.
 #[must_use]
 pub fn after_verified_scan(
     covered_until: Option<Timestamp>,
@@ -303,12 +274,12 @@ mod tests {
         let with_canary = |newest| Watermark { newest_seen: Some(newest), canary: Some(7), ..watermark() };
         let without_canary = Watermark { newest_seen: Some(at(-9_000)), canary: None, ..watermark() };
         for (name, watermark, filter, from) in [
-            ("by the overlap", watermark(), DateFilterBehavior::Inclusive, at(-600)),
-            ("a canary within it", with_canary(at(-5)), DateFilterBehavior::Inclusive, at(-600)),
-            ("a canary behind it", with_canary(at(-9_000)), DateFilterBehavior::Inclusive, at(-9_000)),
-            ("too many for a canary", without_canary, DateFilterBehavior::Inclusive, at(-600)),
-            ("an exclusive bound", with_canary(at(-9_000)), DateFilterBehavior::Exclusive, at(-9_001)),
-            ("another zone", watermark(), DateFilterBehavior::Late, at(-600 - 26 * 3_600)),
+            ("overlap", watermark(), DateFilterBehavior::Inclusive, at(-600)),
+            ("canary within the overlap", with_canary(at(-5)), DateFilterBehavior::Inclusive, at(-600)),
+            ("canary before the overlap", with_canary(at(-9_000)), DateFilterBehavior::Inclusive, at(-9_000)),
+            ("no canary", without_canary, DateFilterBehavior::Inclusive, at(-600)),
+            ("exclusive bound", with_canary(at(-9_000)), DateFilterBehavior::Exclusive, at(-9_001)),
+            ("another time zone", watermark(), DateFilterBehavior::Late, at(-600 - 26 * 3_600)),
         ] {
             let scan =
                 next_scan(&watermark, &SCHEDULE, &ScanHistory { date_filter: filter, ..history() }, at(300));
@@ -323,19 +294,22 @@ mod tests {
         let ignored = ScanHistory { date_filter: DateFilterBehavior::Ignored, ..history() };
         let unknown = ScanHistory { date_filter: DateFilterBehavior::Unknown, ..history() };
         for (name, scan) in [
-            ("first", next_scan(&initial, &SCHEDULE, &ScanHistory { last_full: None, ..history() }, at(0))),
-            ("by hand", next_scan(&watermark(), &by_hand, &history(), at(1))),
-            ("by time", next_scan(&watermark(), &SCHEDULE, &history(), at(86_400))),
             (
-                "never done",
+                "initial load",
+                next_scan(&initial, &SCHEDULE, &ScanHistory { last_full: None, ..history() }, at(0)),
+            ),
+            ("on request", next_scan(&watermark(), &by_hand, &history(), at(1))),
+            ("full_every", next_scan(&watermark(), &SCHEDULE, &history(), at(86_400))),
+            (
+                "no earlier full scan",
                 next_scan(&watermark(), &SCHEDULE, &ScanHistory { last_full: None, ..history() }, at(1)),
             ),
             (
-                "stepped",
+                "clock stepped back",
                 next_scan(&watermark(), &SCHEDULE, &ScanHistory { clock_stepped: true, ..history() }, at(1)),
             ),
             (
-                "to confirm",
+                "needs confirmation",
                 next_scan(
                     &watermark(),
                     &SCHEDULE,
@@ -344,12 +318,12 @@ mod tests {
                 ),
             ),
             (
-                "more fields",
+                "new custom fields",
                 next_scan(&watermark(), &SCHEDULE, &ScanHistory { has_new_fields: true, ..history() }, at(1)),
             ),
-            ("the filter is ignored", next_scan(&watermark(), &SCHEDULE, &ignored, at(1))),
-            ("the filter is not known", next_scan(&watermark(), &SCHEDULE, &unknown, at(1))),
-            ("a local clock set back", next_scan(&watermark(), &SCHEDULE, &history(), at(-86_400))),
+            ("date filter ignored", next_scan(&watermark(), &SCHEDULE, &ignored, at(1))),
+            ("date filter unknown", next_scan(&watermark(), &SCHEDULE, &unknown, at(1))),
+            ("local clock set back", next_scan(&watermark(), &SCHEDULE, &history(), at(-86_400))),
         ] {
             assert_eq!(scan, ScanKind::Full, "{name}");
         }
@@ -365,11 +339,11 @@ mod tests {
     fn watermark_moves_back_only_when_the_server_clock_did() {
         let overlap = TimeDelta::minutes(10);
         for (name, start, expected) in [
-            ("later", Some(at(5)), WatermarkMove::Advance(at(5))),
-            ("a little earlier", Some(at(-599)), WatermarkMove::Stay),
-            ("the whole overlap earlier", Some(at(-600)), WatermarkMove::Stay),
-            ("more than the overlap earlier", Some(at(-601)), WatermarkMove::ClockStepped(at(-601))),
-            ("no date", None, WatermarkMove::Stay),
+            ("later start", Some(at(5)), WatermarkMove::Advance(at(5))),
+            ("earlier within the overlap", Some(at(-599)), WatermarkMove::Stay),
+            ("earlier by the overlap", Some(at(-600)), WatermarkMove::Stay),
+            ("earlier by more than the overlap", Some(at(-601)), WatermarkMove::ClockStepped(at(-601))),
+            ("no `Date`", None, WatermarkMove::Stay),
         ] {
             assert_eq!(after_verified_scan(Some(at(0)), start, overlap), expected, "{name}");
         }

@@ -1,6 +1,6 @@
-//! The store: what is written, what is recorded of it, and what a consumer is handed.
+//! The store: what it writes, the change records, the deltas for consumers, and the view `sync_health`.
 //!
-//! Pages come as JSON through the parser, so that every test tells its story in the server's words.
+//! Tickets are given as JSON and go through the parser, as the server sends them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,11 +11,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use halosync::store::{
-    CustomFieldsState, ObservedTicket, Removal, RemovalReason, Store, StoreError, StoreOptions, TxEnd,
-    UpsertCounts,
+    CustomFieldsState, Health, MoveReason, ObservedTicket, Removal, RemovalReason, RunEnd, RunKind,
+    ScanOutcome, ScanStats, Store, StoreError, StoreOptions, TxEnd, UpsertOutcome,
 };
 use halosync::ticket::parse::{ParsedPage, ReferenceDetails, ReferenceItem};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, Op, Timestamp};
+use halosync::watermark::{ScanKind, Watermark};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::json;
@@ -28,17 +29,17 @@ fn store() -> Store {
     Store::in_memory(now()).unwrap()
 }
 
-/// A version of a ticket: its id, the minute it was updated in, its summary.
+/// A version of a ticket: its id, the minute of its `last_update`, its summary.
 fn version(id: i64, minute: Option<u32>, summary: &str) -> serde_json::Value {
     let last_update = minute.map(|minute| format!("2026-11-22T11:{minute:02}:00"));
     json!({ "id": id, "summary": summary, "status_id": 2, "last_update": last_update, "ticketage": 1.5 })
 }
 
-/// What a page shows, as the answer to request `request_no`.
-fn sightings(request_no: i64, rows: &[serde_json::Value]) -> Vec<ObservedTicket> {
+/// The tickets of a page that was received by request `request_no`.
+fn observed_tickets(request_no: i64, rows: &[serde_json::Value]) -> Vec<ObservedTicket> {
     let page = json!({ "record_count": rows.len(), "tickets": rows }).to_string();
     let tickets = ParsedPage::parse(page.as_bytes()).unwrap().tickets;
-    let seen = tickets.into_iter().map(|mut ticket| {
+    let observed = tickets.into_iter().map(|mut ticket| {
         ticket.resolve_status_name(|_| Some("In Progress".into()));
         ObservedTicket {
             hash: ticket.hash(),
@@ -47,26 +48,26 @@ fn sightings(request_no: i64, rows: &[serde_json::Value]) -> Vec<ObservedTicket>
             request_no,
         }
     });
-    seen.collect()
+    observed.collect()
 }
 
-fn apply(store: &mut Store, request_no: i64, rows: &[serde_json::Value]) -> UpsertCounts {
-    let seen = sightings(request_no, rows);
-    store.write(TxEnd::Commit, |writing| writing.upsert(&seen, 1, now())).unwrap()
+fn apply(store: &mut Store, request_no: i64, rows: &[serde_json::Value]) -> UpsertOutcome {
+    let observed = observed_tickets(request_no, rows);
+    store.write(TxEnd::Commit, |tx| tx.upsert(&observed, 1, now())).unwrap()
 }
 
-/// The delta after `from`, by id: what happened, and the row at its end.
+/// The delta after `from`, by id: the operation and the row.
 fn delta(store: &Store, from: i64) -> BTreeMap<i64, (Op, Vec<AttributeValue>)> {
     let mut rows = BTreeMap::new();
     store
-        .read(|snapshot| {
-            snapshot.delta(from, |row| {
+        .read(|tx| {
+            tx.delta(from, |row| {
                 let cells: Vec<AttributeValue> =
                     row.cells.iter().map(|cell| AttributeValue::from(*cell)).collect();
                 let AttributeValue::Integer(id) = cells[halosync::ticket::attribute::UID] else {
                     unreachable!()
                 };
-                assert!(rows.insert(id, (row.op, cells)).is_none(), "ticket {id} stands in a delta twice");
+                assert!(rows.insert(id, (row.op, cells)).is_none(), "ticket {id} is twice in a delta");
                 Ok::<_, StoreError>(())
             })
         })
@@ -75,7 +76,7 @@ fn delta(store: &Store, from: i64) -> BTreeMap<i64, (Op, Vec<AttributeValue>)> {
 }
 
 fn greatest_seq(store: &Store) -> i64 {
-    store.read(|snapshot| snapshot.greatest_seq()).unwrap()
+    store.read(|tx| tx.greatest_seq()).unwrap()
 }
 
 fn summaries(store: &Store) -> BTreeMap<i64, String> {
@@ -88,14 +89,14 @@ fn summaries(store: &Store) -> BTreeMap<i64, String> {
 }
 
 #[test]
-fn the_later_update_wins_and_where_they_are_equal_the_later_request() {
+fn later_last_update_wins_and_of_equal_ones_the_later_request() {
     for (name, first, second, kept) in [
-        ("a later update", (5, Some(10)), (4, Some(11)), "second"),
-        ("an earlier update", (4, Some(11)), (5, Some(10)), "first"),
-        ("equal, asked for later", (4, Some(10)), (5, Some(10)), "second"),
-        ("equal, asked for earlier", (5, Some(10)), (4, Some(10)), "first"),
-        ("no update time, asked for later", (4, Some(10)), (5, None), "second"),
-        ("no update time, asked for earlier", (5, None), (4, None), "first"),
+        ("later update", (5, Some(10)), (4, Some(11)), "second"),
+        ("earlier update", (4, Some(11)), (5, Some(10)), "first"),
+        ("equal update, later request", (4, Some(10)), (5, Some(10)), "second"),
+        ("equal update, earlier request", (5, Some(10)), (4, Some(10)), "first"),
+        ("no update time, later request", (4, Some(10)), (5, None), "second"),
+        ("no update time, earlier request", (5, None), (4, None), "first"),
     ] {
         let mut store = store();
         apply(&mut store, first.0, &[version(7, first.1, "first")]);
@@ -105,36 +106,35 @@ fn the_later_update_wins_and_where_they_are_equal_the_later_request() {
 }
 
 #[test]
-fn a_difference_in_volatile_attributes_alone_is_no_change() {
+fn volatile_attributes_alone_are_no_change() {
     let mut store = store();
     apply(&mut store, 1, &[version(7, Some(1), "same")]);
     let mut older = version(7, Some(1), "same");
     older["ticketage"] = json!(9.75);
     older["_open_search_score"] = json!(0.5);
-    let applied = apply(&mut store, 2, &[older]);
-    assert_eq!((applied.unchanged, applied.updated, greatest_seq(&store)), (1, 0, 1));
+    let outcome = apply(&mut store, 2, &[older]);
+    assert_eq!((outcome.unchanged, outcome.changes.updated, greatest_seq(&store)), (1, 0, 1));
 }
 
 #[test]
-fn an_older_version_is_reported_and_taken_only_when_the_server_means_it() {
+fn older_version_is_reported_and_stored_only_if_the_server_confirms_it() {
     let mut store = store();
     apply(&mut store, 1, &[version(7, Some(30), "new")]);
-    let applied = apply(&mut store, 2, &[version(7, Some(10), "old")]);
-    assert_eq!((applied.older, summaries(&store)[&7].as_str()), (vec![7], "new"));
-    let seen = sightings(3, &[version(7, Some(10), "old")]);
-    store.write(TxEnd::Commit, |writing| writing.apply_older(&seen, 1, now())).unwrap();
+    let outcome = apply(&mut store, 2, &[version(7, Some(10), "old")]);
+    assert_eq!((outcome.older, summaries(&store)[&7].as_str()), (vec![7], "new"));
+    let observed = observed_tickets(3, &[version(7, Some(10), "old")]);
+    store.write(TxEnd::Commit, |tx| tx.apply_older(&observed, 1, now())).unwrap();
     assert_eq!(summaries(&store)[&7], "old");
 }
 
 #[test]
-fn a_ticket_that_leaves_is_recorded_with_its_last_row_and_may_return() {
+fn removed_ticket_is_recorded_with_its_last_row_and_may_return() {
     let mut store = store();
     apply(&mut store, 1, &[version(7, Some(1), "here"), version(8, Some(1), "stays")]);
     let gone = [Removal { id: 7, reason: RemovalReason::Vanished }];
-    let remove =
-        |store: &mut Store| store.write(TxEnd::Commit, |writing| writing.remove(&gone, 1, now())).unwrap();
+    let remove = |store: &mut Store| store.write(TxEnd::Commit, |tx| tx.remove(&gone, 1, now())).unwrap();
     assert_eq!(remove(&mut store), 1);
-    assert_eq!(remove(&mut store), 0, "what is gone cannot leave again");
+    assert_eq!(remove(&mut store), 0, "a ticket is removed only once");
     let (op, last) = &delta(&store, 2)[&7];
     assert_eq!(
         (op, &last[ATTRIBUTES.iter().position(|it| it.name == "NAME").unwrap()]),
@@ -142,36 +142,32 @@ fn a_ticket_that_leaves_is_recorded_with_its_last_row_and_may_return() {
     );
     apply(&mut store, 2, &[version(7, Some(2), "back")]);
     assert_eq!(delta(&store, 3)[&7].0, Op::Create);
-    assert_eq!(delta(&store, 2)[&7].0, Op::Update, "it was there before and is there after");
+    assert_eq!(delta(&store, 2)[&7].0, Op::Update, "it existed before the range and exists after it");
 }
 
 #[test]
-fn a_renamed_status_renames_its_tickets_in_one_go() {
+fn renamed_status_renames_its_tickets() {
     let mut store = store();
     let named =
         |name: &str| vec![ReferenceItem { id: 2, name: name.into(), details: ReferenceDetails::default() }];
-    store
-        .write(TxEnd::Commit, |writing| writing.replace_statuses(&named("In Progress"), None, 1, now()))
-        .unwrap();
+    store.write(TxEnd::Commit, |tx| tx.replace_statuses(&named("In Progress"), None, 1, now())).unwrap();
     apply(&mut store, 1, &[version(7, Some(1), "a"), version(8, Some(1), "b")]);
     let rename = |store: &mut Store| {
-        store
-            .write(TxEnd::Commit, |writing| writing.replace_statuses(&named("Working"), None, 1, now()))
-            .unwrap()
+        store.write(TxEnd::Commit, |tx| tx.replace_statuses(&named("Working"), None, 1, now())).unwrap()
     };
     assert_eq!((rename(&mut store), rename(&mut store)), (2, 0));
     let changed = delta(&store, 2);
     assert_eq!(changed.keys().copied().collect::<Vec<_>>(), [7, 8]);
-    // The hash leaves the name out: the same page is still no change.
+    // The hash does not contain the name: the same page is still no change.
     assert_eq!(apply(&mut store, 2, &[version(7, Some(1), "a")]).unchanged, 1);
 }
 
 #[test]
-fn a_dry_run_counts_and_keeps_nothing() {
+fn dry_run_counts_changes_and_stores_nothing() {
     let mut store = store();
-    let seen = sightings(1, &[version(7, Some(1), "here")]);
-    let applied = store.write(TxEnd::Rollback, |writing| writing.upsert(&seen, 1, now())).unwrap();
-    assert_eq!((applied.created, greatest_seq(&store), summaries(&store).len()), (1, 0, 0));
+    let observed = observed_tickets(1, &[version(7, Some(1), "here")]);
+    let outcome = store.write(TxEnd::Rollback, |tx| tx.upsert(&observed, 1, now())).unwrap();
+    assert_eq!((outcome.changes.created, greatest_seq(&store), summaries(&store).len()), (1, 0, 0));
 }
 
 fn options() -> StoreOptions {
@@ -188,16 +184,16 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_log_files_stay_when_the_database_is_closed_so_that_readers_can_open_it() {
+fn wal_files_remain_after_close_so_that_readers_can_open_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("halosync.db");
     let mut store = Store::open(&path, &options()).unwrap();
     apply(&mut store, 1, &[version(7, Some(1), "a leaking tap")]);
     store.close().unwrap();
     for name in ["halosync.db-wal", "halosync.db-shm"] {
-        assert!(folder.path().join(name).exists(), "{name} is gone");
+        assert!(folder.path().join(name).exists(), "{name} is missing");
     }
-    // A reader who may not write, as another user in the group.
+    // A reader without write permission, such as another user in the group.
     for name in ["halosync.db", "halosync.db-wal", "halosync.db-shm"] {
         let file = folder.path().join(name);
         fs::set_permissions(&file, fs::Permissions::from_mode(mode(&file) & 0o444)).unwrap();
@@ -210,7 +206,7 @@ fn the_log_files_stay_when_the_database_is_closed_so_that_readers_can_open_it() 
 }
 
 #[test]
-fn the_full_text_index_follows_the_tickets_and_can_be_switched_off() {
+fn full_text_index_is_maintained_and_can_be_switched_off() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("halosync.db");
     let found = |word: &str| -> Vec<i64> {
@@ -223,10 +219,10 @@ fn the_full_text_index_follows_the_tickets_and_can_be_switched_off() {
     apply(&mut store, 1, &[version(7, Some(1), "printer"), version(8, Some(1), "scanner")]);
     store.close().unwrap();
     let mut store = Store::open(&path, &options()).unwrap();
-    assert_eq!(found("printer"), [7], "what was there before is indexed too");
+    assert_eq!(found("printer"), [7], "existing tickets are indexed too");
     apply(&mut store, 2, &[version(7, Some(2), "toner")]);
     let gone = [Removal { id: 8, reason: RemovalReason::Vanished }];
-    store.write(TxEnd::Commit, |writing| writing.remove(&gone, 1, now())).unwrap();
+    store.write(TxEnd::Commit, |tx| tx.remove(&gone, 1, now())).unwrap();
     store.close().unwrap();
     assert_eq!((found("printer"), found("toner"), found("scanner")), (vec![], vec![7], vec![]));
     Store::open(&path, &StoreOptions { full_text: false, ..options() }).unwrap().close().unwrap();
@@ -237,19 +233,101 @@ fn the_full_text_index_follows_the_tickets_and_can_be_switched_off() {
     assert_eq!(left, 0);
 }
 
-/// A step of a random history.
+fn minutes_ago(minutes: i64) -> Timestamp {
+    now().minus(chrono::TimeDelta::minutes(minutes))
+}
+
+/// The facts that the view `sync_health` and [`Health`] have in common, each as text.
+fn health_facts(store: &Store) -> [Vec<Option<String>>; 2] {
+    let it: Health = store.read(|tx| tx.health(1)).unwrap();
+    let watermark = it.watermark.unwrap();
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let mut facts = vec![
+        Some(watermark.state.as_str().to_owned()),
+        time(watermark.covered_until),
+        time(watermark.newest_seen),
+        time(it.last_complete_at),
+        time(it.last_full_scan.map(|scan| scan.ended_at)),
+        it.runs[0].outcome.map(|outcome| outcome.as_str().to_owned()),
+        it.runs[0].error.clone(),
+        Some(it.last_seq.to_string()),
+    ];
+    let counts = [it.tickets, it.pending_fetches, it.unreadable, it.unlisted_tickets, it.rejects];
+    facts.extend(counts.map(|count| Some(count.to_string())));
+    let view = Connection::open(store.path())
+        .unwrap()
+        .query_row(
+            "SELECT state, covered_until, newest_seen, last_complete_at, last_full_at, last_outcome, last_error,
+                 CAST(last_seq AS TEXT), CAST(tickets AS TEXT), CAST(pending_fetches AS TEXT),
+                 CAST(unreadable AS TEXT), CAST(unlisted_tickets AS TEXT), CAST(rejects AS TEXT)
+             FROM sync_health",
+            [],
+            |row| (0..13).map(|column| row.get(column)).collect(),
+        )
+        .unwrap();
+    [facts, view]
+}
+
+#[test]
+fn sync_health_view_agrees_with_status_when_records_aged_out_and_scans_interleave() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("halosync.db");
+    let mut store = Store::open(&path, &options()).unwrap();
+    apply(&mut store, 1, &[version(7, Some(1), "a"), version(8, Some(1), "b")]);
+    let scope = r#"{"server":"https://halo.example","tenant":"","ticket_types":[],"custom_fields":false,"mapping":1}"#;
+    let scope = serde_json::from_str(scope).unwrap();
+    store
+        .write(TxEnd::Commit, |tx| {
+            tx.set_watermark(&Watermark::new(scope), Some(MoveReason::Created), None, now())?;
+            let run = tx.begin_run(RunKind::Sync, minutes_ago(90))?;
+            tx.finish_run(run, RunEnd::Complete, minutes_ago(80))?;
+            // A full scan that is still running, and a verified incremental scan inside it.
+            let run = tx.begin_run(RunKind::Sync, minutes_ago(60))?;
+            tx.begin_scan(run, &ScanKind::Full, true, minutes_ago(60))?;
+            let incremental = ScanKind::Incremental { from: minutes_ago(70) };
+            let scan = tx.begin_scan(run, &incremental, false, minutes_ago(30))?;
+            tx.record_scan(scan, &ScanStats::default(), Some(ScanOutcome::Verified), minutes_ago(29))
+        })
+        .unwrap();
+    let [facts, view] = health_facts(&store);
+    assert_eq!(facts, view, "with an interleaved incremental scan");
+    assert_eq!(facts[3], Some(minutes_ago(29).to_string()), "last_complete_at");
+    let pruned = store.write(TxEnd::Commit, |tx| tx.prune_changes(minutes_ago(-1))).unwrap();
+    assert_eq!(pruned, 2);
+    let [facts, view] = health_facts(&store);
+    assert_eq!(facts, view, "after all change records aged out");
+    assert_eq!(facts[7].as_deref(), Some("2"), "last_seq after all change records aged out");
+}
+
+#[test]
+fn unknown_word_in_the_database_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("halosync.db");
+    let mut store = Store::open(&path, &options()).unwrap();
+    store.write(TxEnd::Commit, |tx| tx.begin_run(RunKind::Sync, now())).unwrap();
+    for (sql, column) in [
+        ("INSERT INTO server_probes VALUES ('x', '', '', '')", "server_probes.probe"),
+        ("UPDATE runs SET kind = 'x'", "runs.kind"),
+    ] {
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let error = store.read(|tx| tx.health(1)).unwrap_err().to_string();
+        assert_eq!(error, format!("unknown {column} \"x\" in the database"));
+    }
+}
+
+/// A step in a random sequence.
 #[derive(Clone, Debug)]
 enum Step {
-    Show { rows: Vec<(i64, Option<u32>, u8)> },
-    Leave { id: i64 },
+    Upsert { rows: Vec<(i64, Option<u32>, u8)> },
+    Remove { id: i64 },
     Export,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let row = (1i64..12, proptest::option::of(0u32..60), 0u8..5);
     prop_oneof![
-        4 => proptest::collection::vec(row, 1..6).prop_map(|rows| Step::Show { rows }),
-        1 => (1i64..12).prop_map(|id| Step::Leave { id }),
+        4 => proptest::collection::vec(row, 1..6).prop_map(|rows| Step::Upsert { rows }),
+        1 => (1i64..12).prop_map(|id| Step::Remove { id }),
         2 => Just(Step::Export),
     ]
 }
@@ -260,16 +338,16 @@ fn rows(of: &[(i64, Option<u32>, u8)]) -> Vec<serde_json::Value> {
 
 proptest! {
     #[test]
-    fn the_deltas_of_any_history_fold_to_the_tickets(history in proptest::collection::vec(step(), 1..30)) {
+    fn deltas_fold_to_the_tickets(history in proptest::collection::vec(step(), 1..30)) {
         let mut store = store();
         let mut folded: BTreeMap<i64, Vec<AttributeValue>> = BTreeMap::new();
         let mut from = 0;
         for (request_no, step) in (1..).zip(history.iter().chain([&Step::Export])) {
             match step {
-                Step::Show { rows: shown } => { apply(&mut store, request_no, &rows(shown)); }
-                Step::Leave { id } => {
+                Step::Upsert { rows: received } => { apply(&mut store, request_no, &rows(received)); }
+                Step::Remove { id } => {
                     let gone = [Removal { id: *id, reason: RemovalReason::Deleted }];
-                    store.write(TxEnd::Commit, |writing| writing.remove(&gone, 1, now())).unwrap();
+                    store.write(TxEnd::Commit, |tx| tx.remove(&gone, 1, now())).unwrap();
                 }
                 Step::Export => {
                     for (id, (op, cells)) in delta(&store, from) {
@@ -288,35 +366,35 @@ proptest! {
     }
 
     #[test]
-    fn pages_in_any_order_and_any_number_give_the_same_tickets_and_a_repetition_records_nothing(
+    fn repeated_and_reordered_pages_give_the_same_tickets_and_no_change_records(
         pages in proptest::collection::vec(proptest::collection::vec((1i64..12, proptest::option::of(0u32..60), 0u8..5), 1..6), 1..8),
         order in any::<u64>(),
     ) {
-        // Each page is the answer to a request of its own; they arrive in another order and twice.
+        // Each page has its own request; the pages arrive in another order and twice.
         let numbered: Vec<(i64, Vec<serde_json::Value>)> = (1..).zip(pages.iter().map(|page| rows(page))).collect();
         let mut shuffled = numbered.clone();
         let mut seed = order;
-        for place in (1..shuffled.len()).rev() {
+        for position in (1..shuffled.len()).rev() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            shuffled.swap(place, usize::try_from(seed >> 33).unwrap() % (place + 1));
+            shuffled.swap(position, usize::try_from(seed >> 33).unwrap() % (position + 1));
         }
         let dated = |pages: &[(i64, Vec<serde_json::Value>)]| pages.iter().all(|(_, rows)| rows.iter().all(|row| !row["last_update"].is_null()));
-        let mut straight = store();
+        let mut ordered = store();
         for (request_no, page) in &numbered {
-            apply(&mut straight, *request_no, page);
+            apply(&mut ordered, *request_no, page);
         }
-        let before = greatest_seq(&straight);
+        let before = greatest_seq(&ordered);
         for (request_no, page) in numbered.iter().rev().take(1) {
-            apply(&mut straight, *request_no, page);
+            apply(&mut ordered, *request_no, page);
         }
-        prop_assert_eq!(greatest_seq(&straight), before, "the same page again left a record");
-        // Without a date only the request decides, and that is no total order together with dates.
+        prop_assert_eq!(greatest_seq(&ordered), before, "a repeated page left a change record");
+        // Without a `last_update` only the request decides, which with dated rows is no total order.
         if dated(&numbered) {
-            let mut crooked = store();
+            let mut reordered = store();
             for (request_no, page) in shuffled.iter().chain(&shuffled) {
-                apply(&mut crooked, *request_no, page);
+                apply(&mut reordered, *request_no, page);
             }
-            prop_assert_eq!(summaries(&crooked), summaries(&straight));
+            prop_assert_eq!(summaries(&reordered), summaries(&ordered));
         }
     }
 }

@@ -283,6 +283,7 @@ impl CheckOutcome {
 mod tests {
     use super::*;
     use crate::halo::Resource;
+    use crate::store::Probe;
     use crate::ticket::parse::ReferenceDetails;
     use chrono::DateTime;
 
@@ -370,14 +371,14 @@ mod tests {
 
     #[test]
     fn custom_fields_are_estimated_per_ticket_where_probe_says_so() {
-        let probe = |question: &str, verdict: &str| ServerProbe {
-            probe: question.into(),
+        let probe = |probe, verdict: &str| ServerProbe {
+            probe,
             result: verdict.into(),
             details: None,
             probed_at: at(0),
         };
         let (wrong, names) =
-            (probe(sync::CUSTOM_FIELDS_PROBE, "one_by_one"), probe("status_names", "listed"));
+            (probe(sync::CUSTOM_FIELDS_PROBE, "one_by_one"), probe(Probe::StatusNames, "listed"));
         for (wanted, probes, expected, fragment) in [
             (
                 false,

@@ -55,7 +55,7 @@ fn summary(report: &CheckReport, offline: bool) -> String {
     let mut text = String::new();
     for it in &report.probes {
         let details = it.details.as_deref().map_or(String::new(), |details| format!(" ({details})"));
-        let result = printable(&format!("{}: {}{details}", it.probe, it.result));
+        let result = printable(&format!("{}: {}{details}", it.probe.as_str(), it.result));
         text.push_str(&format!("    {} {result}\n", it.probed_at));
     }
     let (warnings, failures) = count_outcomes(report);
@@ -101,7 +101,7 @@ fn to_json(report: &CheckReport, offline: bool) -> Value {
             "seconds": estimate.duration.as_secs(),
         })),
         "probes": report.probes.iter().map(|it| json!({
-            "probe": it.probe,
+            "probe": it.probe.as_str(),
             "result": it.result,
             "details": it.details,
             "probed_at": it.probed_at.to_string(),

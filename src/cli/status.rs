@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::CliArgs;
 use super::{CommandResult, print, print_json, printable};
 use crate::app::{self, LoadedConfig, StatusReport};
-use crate::ticket::Timestamp;
+use crate::ticket::{ChangeCounts, Timestamp};
 
 pub(super) fn status(arguments: &CliArgs, loaded: &LoadedConfig, max_age: Option<Duration>) -> CommandResult {
     let status = app::status(loaded)?;
@@ -68,7 +68,7 @@ fn to_text(status: &StatusReport) -> String {
     line("complete until", format_time_with_age(status, watermark.and_then(|mark| mark.covered_until)));
     line("last complete", format_time_with_age(status, health.last_complete_at));
     let full = health.last_full_scan.as_ref();
-    let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome));
+    let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome.as_str()));
     line("last full walk", format_time_with_age(status, full.map(|scan| scan.ended_at)) + &full_outcome);
     if let Some(scan) = &health.last_scan {
         let stats = &scan.stats;
@@ -79,7 +79,7 @@ fn to_text(status: &StatusReport) -> String {
             "last walk",
             format!(
                 "{}, {}: {} tickets, the server counts {server_count}{reads_note}",
-                scan.kind, scan.outcome, stats.unique_ids
+                scan.kind.as_str(), scan.outcome.as_str(), stats.unique_ids
             ),
         );
     }
@@ -94,7 +94,7 @@ fn to_text(status: &StatusReport) -> String {
     for it in &health.probes {
         let details = it.details.as_deref().map_or(String::new(), |it| format!(": {}", printable(it)));
         let since = format_time_with_age(status, Some(it.probed_at));
-        line(&it.probe.replace('_', " "), format!("{}{details}; since {since}", it.result));
+        line(&it.probe.as_str().replace('_', " "), format!("{}{details}; since {since}", it.result));
     }
     line("newest update", format_time_with_age(status, watermark.and_then(|mark| mark.newest_seen)));
     line("tickets", health.tickets.to_string());
@@ -128,14 +128,14 @@ fn to_text(status: &StatusReport) -> String {
         );
     }
     for run in &health.runs {
-        let outcome = run.outcome.as_deref().unwrap_or("under way, or killed");
-        let [created, updated, deleted] = run.changes;
+        let outcome = run.outcome.map_or("under way, or killed", |it| it.as_str());
+        let ChangeCounts { created, updated, deleted } = run.changes;
         let error = run.error.as_deref().map_or(String::new(), |error| format!(": {}", printable(error)));
         line(
             "pass",
             format!(
                 "{} {} {outcome}, {} requests, {created} created, {updated} updated, {deleted} deleted{error}",
-                run.started_at, run.kind, run.requests
+                run.started_at, run.kind.as_str(), run.requests
             ),
         );
     }
@@ -165,10 +165,10 @@ fn to_json(status: &StatusReport, fresh: bool) -> Value {
         "last_complete_at": format_time(health.last_complete_at),
         "last_complete_age_seconds": age_seconds(health.last_complete_at),
         "last_full_at": format_time(health.last_full_scan.as_ref().map(|scan| scan.ended_at)),
-        "last_full_outcome": health.last_full_scan.as_ref().map(|scan| &scan.outcome),
+        "last_full_outcome": health.last_full_scan.as_ref().map(|scan| scan.outcome.as_str()),
         "last_scan": health.last_scan.as_ref().map(|scan| json!({
-            "kind": scan.kind,
-            "outcome": scan.outcome,
+            "kind": scan.kind.as_str(),
+            "outcome": scan.outcome.as_str(),
             "pages": scan.stats.pages,
             "unique_ids": scan.stats.unique_ids,
             "record_count": scan.stats.record_count,
@@ -186,7 +186,7 @@ fn to_json(status: &StatusReport, fresh: bool) -> Value {
         "unlisted_tickets": health.unlisted_tickets,
         "rejects": health.rejects,
         "probes": health.probes.iter().map(|it| json!({
-            "probe": it.probe,
+            "probe": it.probe.as_str(),
             "result": it.result,
             "details": it.details,
             "probed_at": it.probed_at.to_string(),
@@ -199,15 +199,15 @@ fn to_json(status: &StatusReport, fresh: bool) -> Value {
         })).collect::<Vec<_>>(),
         "runs": health.runs.iter().map(|run| json!({
             "run_id": run.run_id,
-            "kind": run.kind,
-            "outcome": run.outcome,
+            "kind": run.kind.as_str(),
+            "outcome": run.outcome.map(|it| it.as_str()),
             "error": run.error,
             "started_at": run.started_at,
             "ended_at": run.ended_at,
             "requests": run.requests,
-            "created": run.changes[0],
-            "updated": run.changes[1],
-            "deleted": run.changes[2],
+            "created": run.changes.created,
+            "updated": run.changes.updated,
+            "deleted": run.changes.deleted,
         })).collect::<Vec<_>>(),
     })
 }

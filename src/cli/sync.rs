@@ -46,7 +46,7 @@ pub(super) fn to_text(report: &RunReport) -> String {
     let _ = writeln!(
         text,
         "  changes    {} created, {} updated, {} deleted",
-        run.created, run.updated, run.deleted
+        run.changes.created, run.changes.updated, run.changes.deleted
     );
     let from = match report.scan_kind {
         ScanKind::Full => "every ticket".to_owned(),
@@ -105,9 +105,9 @@ pub(super) fn to_json(report: &RunReport) -> Value {
             "count_fell": report.scan_stats.count_fell,
         },
         "changes": {
-            "created": report.run_stats.created,
-            "updated": report.run_stats.updated,
-            "deleted": report.run_stats.deleted,
+            "created": report.run_stats.changes.created,
+            "updated": report.run_stats.changes.updated,
+            "deleted": report.run_stats.changes.deleted,
         },
         "requests": {
             "all": report.run_stats.requests,

@@ -1,10 +1,10 @@
-//! The change log, read: what a range of it comes to for each ticket.
+//! Change records, reduced to one row for each ticket.
 
 use rusqlite::Row;
 use serde_json::{Map, Value as Json};
 
+use super::tx::parse_optional_timestamp;
 use super::upsert::{cell, columns, read_custom_fields};
-use super::watermark::parse_timestamp;
 use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::attribute::{ATTRIBUTE_COUNT, UID};
 use crate::ticket::{
@@ -12,8 +12,8 @@ use crate::ticket::{
     Timestamp,
 };
 
-/// Each ticket's first and last record in a range; the first tells whether it was there before, the
-/// last whether it is there after.
+/// The first and last record of each ticket in a range: the first shows whether the ticket existed before
+/// it, the last whether it exists after it.
 const RANGE_ENDS: &str = "
     WITH touched AS (
         SELECT UID, MIN(seq) AS first_seq, MAX(seq) AS last_seq
@@ -21,39 +21,30 @@ const RANGE_ENDS: &str = "
     )";
 
 impl ReadTx<'_> {
-    /// The number of the newest record, 0 where there is none.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The number of the newest change record ever written, 0 before the first.
     pub fn greatest_seq(&self) -> Result<i64, StoreError> {
         let sql = "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)";
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
-    /// The number of the oldest record that is kept; that of the next one where there is none.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The number of the oldest change record that is kept, or of the next one if none is.
     pub fn oldest_seq(&self) -> Result<i64, StoreError> {
         let oldest: Option<i64> =
             self.connection.query_row("SELECT MIN(seq) FROM changes", [], |row| row.get(0))?;
         oldest.map_or_else(|| Ok(self.greatest_seq()? + 1), Ok)
     }
 
-    /// When the latest of the records after `from` up to `to` was made.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The latest time of a record in the range `from < seq <= to`.
     pub fn last_observed_at(&self, from: i64, to: i64) -> Result<Option<Timestamp>, StoreError> {
         let sql = "SELECT MAX(observed_at) FROM changes WHERE ?1 < seq AND seq <= ?2";
-        parse_timestamp(self.connection.query_row(sql, (from, to), |row| row.get(0))?)
+        parse_optional_timestamp(self.connection.query_row(sql, (from, to), |row| row.get(0))?)
     }
 
-    /// Gives one row for every ticket that the records after `from`, up to the newest one, changed; in
-    /// order of id. From 0 it is made of the tickets themselves, whatever the log still holds.
+    /// Visits one row for every ticket that was changed by a record after `from`, ascending by id. From 0
+    /// the rows are the tickets themselves, whichever records are still kept.
     ///
     /// # Errors
-    /// Whatever `take` or SQLite reports.
+    /// [`StoreError::InvalidData`] if the record after `from` has aged out; and every error of `visit`.
     pub fn delta<E: From<StoreError>>(
         &self,
         from: i64,
@@ -94,7 +85,7 @@ impl ReadTx<'_> {
         mut visit: impl FnMut(DeltaRow<'_>) -> Result<(), E>,
     ) -> Result<ChangeCounts, E> {
         if from + 1 < self.oldest_seq()? {
-            let what = format!("no change record {} any more, where the next package begins", from + 1);
+            let what = format!("no change record {}, with which the next package begins,", from + 1);
             return Err(StoreError::InvalidData { what }.into());
         }
         let sql = format!(
@@ -128,24 +119,18 @@ impl ReadTx<'_> {
         Ok(counts)
     }
 
-    /// Whether custom fields are copied; then a delta has a column more.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Whether custom fields are synchronized; a delta then has one more column.
     pub fn has_custom_fields(&self) -> Result<bool, StoreError> {
         Ok(self.watermark()?.is_some_and(|mark| mark.scope.custom_fields))
     }
 
-    /// The custom fields of a present ticket as one JSON object.
+    /// The custom fields of a stored ticket as one JSON object.
     fn custom_fields_json(&self, cells: &[CellValue<'_>; ATTRIBUTE_COUNT]) -> Result<String, StoreError> {
         let CellValue::Integer(id) = cells[UID] else { return Ok("{}".to_owned()) };
         Ok(read_custom_fields(self.connection, id)?.to_json().to_string())
     }
 
-    /// Gives every row of a table, in the order of its key.
-    ///
-    /// # Errors
-    /// Whatever `take` or SQLite reports.
+    /// Visits every row of a table in the order of its key, and returns how many there were.
     pub fn for_each_row<E: From<StoreError>>(
         &self,
         table: SnapshotTable,
@@ -169,10 +154,7 @@ impl ReadTx<'_> {
         Ok(count)
     }
 
-    /// What the records after `from` up to `to` come to, counted only.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Counts the tickets that the records in the range `from < seq <= to` create, update and delete.
     pub fn count_changes(&self, from: i64, to: i64) -> Result<ChangeCounts, StoreError> {
         let sql = format!(
             "{RANGE_ENDS} SELECT f.op, l.op FROM touched
@@ -191,13 +173,10 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Removes the records from before `since`, as far as every consumer has them in a package, and tells how
-    /// many. A consumer that stands at 0 needs none: its first package is made of the tickets.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Deletes the records older than `since` that every consumer has in a package, and returns how many.
+    /// A consumer at position 0 needs none: its first package is written from the tickets.
     pub fn prune_changes(&self, since: Timestamp) -> Result<usize, StoreError> {
-        // A record before another that stays stays too, whatever the clock said: the log keeps no hole.
+        // Only a prefix is deleted, whatever the clock said: the kept records have no gap.
         Ok(self.connection.execute(
             "DELETE FROM changes WHERE seq <= COALESCE(
                  (SELECT MIN(exported_seq) FROM consumers WHERE 0 < exported_seq), 9223372036854775807)
@@ -208,7 +187,7 @@ impl WriteTx<'_> {
     }
 }
 
-/// What happened between the two ends of a range, by the first and the last record in it.
+/// The net effect of a range, from the operations of its first and last record.
 fn net_op(first: &str, last: &str) -> Option<Op> {
     let (before, after) = (first != Op::Create.as_str(), last != Op::Delete.as_str());
     match (before, after) {
@@ -232,15 +211,14 @@ fn read_cells<'r>(
 
 fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
     let text = row.get_ref(column)?.as_str();
-    text.map_err(|error| StoreError::InvalidData {
-        what: format!("a change record without its text: {error}"),
-    })
+    text.map_err(|error| StoreError::InvalidData { what: format!("a change record without text ({error})") })
 }
 
-/// A row back from `changes.last_row`, with its custom fields as one JSON object.
+/// Parses `changes.last_row` into the attributes and the custom fields as one JSON object.
 fn parse_last_row(json: &str) -> Result<(Vec<AttributeValue>, String), StoreError> {
-    let object: Map<String, Json> = serde_json::from_str(json)
-        .map_err(|error| StoreError::InvalidData { what: format!("a last row that is not JSON: {error}") })?;
+    let object: Map<String, Json> = serde_json::from_str(json).map_err(|error| StoreError::InvalidData {
+        what: format!("a change record whose last row is not JSON ({error})"),
+    })?;
     let value = |name| match object.get(name) {
         None | Some(Json::Null) => AttributeValue::Null,
         Some(Json::Bool(boolean)) => AttributeValue::Integer(i64::from(*boolean)),

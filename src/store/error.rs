@@ -1,47 +1,48 @@
-//! What can go wrong with the database.
+//! The errors of the store.
 
 use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
 
-/// Why the database could not do what it was asked.
+/// Why the database could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such file.
+    /// The file does not exist, or is not a database yet.
     #[error("there is no database at {0}")]
     Missing(PathBuf),
-    /// The file, or a file beside it, cannot be made.
+    /// The database, or a file beside it, cannot be created.
     #[error("cannot create the database {path}")]
     CannotCreate {
         /// The database.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// Root would create files that the service's own user could not open.
+    /// The program runs as root and the folder belongs to somebody else, who could not open files that
+    /// root creates.
     #[error("the folder of the database {path} belongs to user {owner}, not to root")]
     OwnedByAnother {
         /// The database.
         path: PathBuf,
-        /// The owner of the folder.
+        /// The user id of the owner of the folder.
         owner: u32,
     },
-    /// The file holds something else, or is damaged.
+    /// SQLite cannot read the file.
     #[error("{path} is damaged or not a SQLite database")]
     Damaged {
         /// The database.
         path: PathBuf,
-        /// What SQLite said.
+        /// The cause.
         #[source]
         source: rusqlite::Error,
     },
-    /// Parts of the file are damaged.
+    /// The integrity check found damage.
     #[error("{path} is damaged: {}", faults.join("; "))]
     IntegrityCheckFailed {
         /// The database.
         path: PathBuf,
-        /// What SQLite found.
+        /// The messages of SQLite.
         faults: Vec<String>,
     },
     /// The file is a database of another program.
@@ -49,43 +50,43 @@ pub enum StoreError {
     Foreign {
         /// The database.
         path: PathBuf,
-        /// Whose.
+        /// Its `application_id`, 0 if none is set.
         application_id: i32,
     },
-    /// A newer version of the program has been here.
+    /// The database was made by a newer version of halosync.
     #[error("{path} has schema {found}, and this version knows only up to {known}")]
     Newer {
         /// The database.
         path: PathBuf,
-        /// Its schema.
+        /// Its schema version.
         found: i32,
-        /// Ours.
+        /// The newest schema version that this version knows.
         known: i32,
     },
-    /// It could not be brought to the present schema.
-    #[error("cannot bring the database to the present schema")]
+    /// A migration failed.
+    #[error("cannot migrate the database to the current schema")]
     Migration(#[source] Box<refinery::Error>),
-    /// Somebody else held the write lock for too long.
+    /// Another program held the write lock for longer than `busy_timeout`.
     #[error("the database is locked by another program")]
     Busy(#[source] rusqlite::Error),
     /// The disk is full.
     #[error("the disk is full")]
     Full(#[source] rusqlite::Error),
-    /// The disk failed.
+    /// Reading or writing the file failed.
     #[error("the database cannot be read or written")]
     Io(#[source] rusqlite::Error),
-    /// Its content contradicts itself.
-    #[error("the database holds {what}")]
+    /// The content of the database is invalid or contradicts itself.
+    #[error("{what} in the database")]
     InvalidData {
-        /// What it holds.
+        /// What is invalid, as a noun phrase.
         what: String,
     },
-    /// Anything else.
-    #[error("the database refused")]
+    /// SQLite reported any other error.
+    #[error("the database reported an error")]
     Sqlite(#[source] rusqlite::Error),
 }
 
-/// Most programs do not set one.
+/// The part of the message about the application id, which most programs do not set.
 fn id_of(application_id: i32) -> String {
     if application_id == 0 { String::new() } else { format!(" (application id {application_id:#010x})") }
 }

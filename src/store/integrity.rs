@@ -1,4 +1,4 @@
-//! What `check` wants to know of a database.
+//! What `check` reads from a database: schema version, damage, permissions.
 
 use std::path::Path;
 
@@ -8,24 +8,21 @@ use super::open::parent_folder;
 use super::{ReadTx, Store, StoreError};
 
 impl ReadTx<'_> {
-    /// The schema that the database has.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The schema version of the database.
     pub fn schema_version(&self) -> Result<i32, StoreError> {
         Ok(self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
     }
 }
 
-/// So many faults of a file are worth telling.
+/// The greatest number of faults that are reported.
 const FAULTS_MAX: u32 = 10;
 
 impl Store {
-    /// Looks for damage (<https://www.sqlite.org/pragma.html#pragma_quick_check>). Reads the whole file, which
-    /// takes seconds a gigabyte, and holds nobody up.
+    /// Checks the file for damage (<https://www.sqlite.org/pragma.html#pragma_quick_check>). Reads all of
+    /// it, which takes some seconds per gigabyte, and blocks no other process.
     ///
     /// # Errors
-    /// [`StoreError::Unsound`] where there is any.
+    /// [`StoreError::IntegrityCheckFailed`] if there is damage.
     pub fn check_integrity(&self) -> Result<(), StoreError> {
         let with_path = |error: rusqlite::Error| StoreError::from(error).with_path(&self.path);
         let mut statement =
@@ -40,10 +37,10 @@ impl Store {
         }
     }
 
-    /// Whether this user may make files beside a database, as SQLite and the lock do.
+    /// Checks that this user may create files beside a database, as SQLite and the lock do.
     ///
     /// # Errors
-    /// [`StoreError::CannotCreate`] where not.
+    /// [`StoreError::CannotCreate`] if not.
     pub fn check_writable(path: &Path) -> Result<(), StoreError> {
         let folder = parent_folder(path);
         rustix::fs::access(&folder, Access::WRITE_OK | Access::EXEC_OK)

@@ -1,7 +1,7 @@
-//! The locks beside the database: one writer, one exporter.
+//! The lock files beside the database: one for the writer, one for the exporter.
 //!
-//! A lock file is held open, not merely there: the kernel lets go of it with the process, so a killed
-//! agent leaves nothing behind that would stop the next one.
+//! The lock is held by the kernel, not by the existence of the file: it is released when the process ends,
+//! so a killed halosync leaves nothing behind that would stop the next one.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -10,47 +10,41 @@ use std::time::{Duration, Instant};
 
 use super::open::sibling_path;
 
-/// A held lock; it is let go when dropped.
+/// A held lock, released on drop.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
-/// Why the lock was not had.
+/// Why a lock could not be acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process has it.
-    #[error("another halosync{} is at work on {}", pid.map_or(String::new(), |pid| format!(" (pid {pid})")), database.display())]
+    /// Another process holds it.
+    #[error("another halosync{} is using {}", pid.map_or(String::new(), |pid| format!(" (pid {pid})")), database.display())]
     Held {
         /// The database.
         database: PathBuf,
-        /// Who, if the file says so.
+        /// The process id, if the file contains it.
         pid: Option<u32>,
     },
-    /// The lock file cannot be made.
+    /// The lock file cannot be created.
     #[error("cannot create the lock file {path}")]
     Io {
         /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl Lock {
-    /// The lock of those who change the copy: `run`, `sync`, `reset`.
-    ///
-    /// # Errors
-    /// [`LockError`]; it does not wait.
+    /// Acquires the lock of the commands that write tickets (`run`, `sync`, `reset`), without waiting.
     pub fn acquire_writer(database: &Path) -> Result<Lock, LockError> {
         Lock::acquire(database, ".lock", Duration::ZERO)
     }
 
-    /// The lock of those who hand packages out.
-    ///
-    /// # Errors
-    /// [`LockError`] after `patience`.
+    /// Acquires the lock of the exporters, and waits up to `timeout` for it.
     pub fn acquire_exporter(database: &Path, timeout: Duration) -> Result<Lock, LockError> {
         Lock::acquire(database, ".export.lock", timeout)
     }
@@ -70,7 +64,7 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if started.elapsed() < timeout => {
-                    // The standard library's waiting lock has no limit, so it is asked for in steps.
+                    // The blocking lock of the standard library has no timeout.
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(TryLockError::WouldBlock) => {
@@ -81,7 +75,7 @@ impl Lock {
                 Err(TryLockError::Error(source)) => return Err(io_error(source)),
             }
         }
-        // For people and for the message above; the lock itself is the kernel's.
+        // For people, and for the message above.
         file.set_len(0).and_then(|()| file.rewind()).map_err(io_error)?;
         writeln!(file, "{}", std::process::id()).map_err(io_error)?;
         Ok(Lock { _file: file })

@@ -1,7 +1,8 @@
-//! Who has the database now: the agent by its lock, readers by those of SQLite.
+//! Which processes use the database: the writer by the lock file, readers by the locks of SQLite.
 //!
-//! Told by `/proc/locks` alone. Opening the files and closing them again would drop SQLite's own locks
-//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2), and trying a lock could disturb its holder.
+//! Everything comes from `/proc/locks`. Opening the files and closing them again would drop SQLite's own
+//! locks (<https://www.sqlite.org/howtocorrupt.html>, section 2.2), and trying a lock could disturb its
+//! holder.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,30 +13,30 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use super::open::sibling_path;
 
-/// Bytes of the -shm file that are locked by whoever reads: `WAL_READ_LOCK(i)` is byte 120 + 3 + i, of five
+/// The bytes of the -shm file that readers lock: `WAL_READ_LOCK(i)` is byte 120 + 3 + i, of five
 /// (<https://www.sqlite.org/walformat.html>, 2.3.1).
 const READ_MARKS: RangeInclusive<u64> = 123..=127;
 
-/// A program that reads.
+/// A process that is reading the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReaderProcess {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
-    /// Its name, where that can be seen.
+    /// The name of its program, if it can be read.
     pub program: Option<String>,
 }
 
-/// Who has a database. Where the kernel does not tell, nobody is in it.
+/// The processes that use a database; none if `/proc/locks` cannot be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockHolders {
-    /// The process that may change it: a service, or a pass.
+    /// The process that holds the writer lock: the service, `sync` or `reset`.
     pub writer: Option<u32>,
-    /// Others that read at this moment, the caller aside.
+    /// Other processes that are reading at this moment, without the caller.
     pub readers: Vec<ReaderProcess>,
 }
 
 impl LockHolders {
-    /// Looks who has a database.
+    /// Finds the processes that use a database.
     #[must_use]
     pub fn detect(database: &Path) -> LockHolders {
         let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -51,11 +52,11 @@ impl LockHolders {
     }
 }
 
-/// Where a file is, in the numbers of the kernel.
+/// A file as `/proc/locks` identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct KernelFileId {
-    /// Its file system. Not what stat(2) tells, which is another one where they are stacked; not known before
-    /// Linux 5.8.
+    /// Major and minor number of its file system; unknown before Linux 5.8. On stacked file systems it
+    /// differs from what stat(2) returns.
     device: Option<(u32, u32)>,
     inode: u64,
 }
@@ -77,7 +78,7 @@ impl KernelFileId {
     }
 }
 
-/// The device of a mount, by its number (proc(5), mountinfo).
+/// Finds the device of a mount by its number (proc(5), mountinfo).
 fn device_of_mount(mounts: &str, mount: u64) -> Option<(u32, u32)> {
     let mut lines = mounts.lines().map(str::split_whitespace);
     let device = lines.find_map(|mut words| (words.next()?.parse() == Ok(mount)).then(|| words.nth(1))?)?;
@@ -85,7 +86,7 @@ fn device_of_mount(mounts: &str, mount: u64) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// A lock as `/proc/locks` has it (proc(5)).
+/// A line of `/proc/locks` (proc(5)).
 struct HeldLock<'l> {
     kind: &'l str,
     access: &'l str,
@@ -96,7 +97,7 @@ struct HeldLock<'l> {
     to: u64,
 }
 
-/// The locks that are held; those that are only waited for stand behind an arrow.
+/// The locks that are held, without the waiting ones, which are marked with an arrow.
 fn held_locks(locks: &str) -> impl Iterator<Item = HeldLock<'_>> {
     locks.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(1);
@@ -112,14 +113,14 @@ fn held_locks(locks: &str) -> impl Iterator<Item = HeldLock<'_>> {
     })
 }
 
-/// Who holds the lock file that is there.
+/// The process that holds the lock file.
 fn write_lock_holder(locks: &str, file: KernelFileId) -> Option<u32> {
     held_locks(locks)
         .find(|it| it.kind == "FLOCK" && it.access == "WRITE" && file.matches(it))
         .map(|it| it.pid)
 }
 
-/// Who holds a read mark in the -shm file that is there.
+/// The processes that hold a read mark in the -shm file.
 fn read_lock_holders(locks: &str, file: KernelFileId) -> BTreeSet<u32> {
     let covers_read_mark = |it: &HeldLock<'_>| it.from <= *READ_MARKS.end() && *READ_MARKS.start() <= it.to;
     let readers = held_locks(locks)
@@ -162,7 +163,7 @@ mod tests {
         assert_eq!(write_lock_holder(LOCKS, on_disk(99)), Some(815));
         assert_eq!(write_lock_holder(LOCKS, on_disk(98)), None);
         assert_eq!(
-            (read_lock_holders("", on_disk(77)).len(), write_lock_holder("nonsense\n\n", on_disk(99))),
+            (read_lock_holders("", on_disk(77)).len(), write_lock_holder("not a lock\n\n", on_disk(99))),
             (0, None)
         );
     }

@@ -1,4 +1,4 @@
-//! Opening the database: whose it is, which schema it has, how SQLite is to treat it.
+//! Opens a database: identifies it, configures SQLite and applies migrations.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,17 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// `"HALO"`, which `file` and SQLite tools show.
+/// `"HALO"`, which `file` and SQLite tools display.
 const APPLICATION_ID: i32 = 0x4841_4C4F;
 
-/// The newest schema that this version knows, as it stands in `user_version`.
+/// The newest schema version that this version knows, stored in `user_version`.
 pub const SCHEMA_VERSION: i32 = 1;
 
-/// Instructions of SQLite's machine between two ticks ([`Store::ticks`]): some tens of milliseconds.
+/// SQLite virtual machine instructions between two steps of [`Store::progress_steps`]: some tens of
+/// milliseconds.
 const PROGRESS_INTERVAL: i32 = 1_000_000;
 
-/// Which file it is, whatever it is called (stat(2)).
+/// The identity of a file whatever its name is (stat(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     device: u64,
@@ -34,7 +35,7 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// The file that has this name now.
+    /// Identifies the file that has this name now.
     #[must_use]
     pub fn from_path(path: &Path) -> Option<FileId> {
         let metadata = std::fs::metadata(path).ok()?;
@@ -45,30 +46,30 @@ impl FileId {
 /// How to open a database for writing.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// How long to wait for somebody else's lock.
+    /// How long to wait for a lock that another process holds.
     pub busy_timeout: Duration,
-    /// Whether `tickets_fts` is kept.
+    /// Whether to maintain the full-text index `tickets_fts`.
     pub full_text: bool,
-    /// Whether `SOURCE_LAST_MODIFIED` is indexed.
+    /// Whether to index `SOURCE_LAST_MODIFIED`.
     pub index_last_modified: bool,
-    /// The present, for the record of where the database came from.
+    /// The present, recorded as the start of the lineage of a new database.
     pub now: Timestamp,
 }
 
 impl Store {
-    /// Opens the database for writing; makes it where there is none yet.
+    /// Opens a database for writing, and creates it if there is none.
     ///
     /// # Errors
-    /// [`StoreError`]; what is there is then as it was.
+    /// On error an existing database is unchanged.
     pub fn open(path: &Path, options: &StoreOptions) -> Result<Store, StoreError> {
         Store::open_checked(path, options, |_| Ok(()))
     }
 
-    /// The same, where `admit` has nothing against what is stored there already. It is asked before
-    /// anything is changed.
+    /// Opens a database for writing if its content passes `precondition`, which is called before anything
+    /// is changed.
     ///
     /// # Errors
-    /// [`StoreError`], or what `admit` reports; what is there is then as it was.
+    /// Every error of `precondition`. On error an existing database is unchanged.
     pub fn open_checked<E: From<StoreError>>(
         path: &Path,
         options: &StoreOptions,
@@ -94,21 +95,17 @@ impl Store {
         Ok(store.prepare(options, kind).map_err(|error| error.with_path(path))?)
     }
 
-    /// Opens a database for writing that is there already: one that another process is just making is as
-    /// good as missing.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Opens an existing database for writing. One that another process is still creating counts as missing.
     pub fn open_existing(path: &Path, options: &StoreOptions) -> Result<Store, StoreError> {
         drop(Store::open_read_only(path, options.busy_timeout)?);
         Store::open(path, options)
     }
 
-    /// Whether the folder of a database can be used by this user, without touching anything in it.
+    /// Checks the folder of a database without touching anything in it.
     ///
     /// # Errors
-    /// [`StoreError::CannotCreate`] where it is missing, [`StoreError::OwnedByAnother`] for root in
-    /// somebody else's folder.
+    /// [`StoreError::CannotCreate`] if it is missing; [`StoreError::OwnedByAnother`] if this user is root and
+    /// the folder belongs to somebody else.
     pub fn check_folder(path: &Path) -> Result<(), StoreError> {
         let folder = parent_folder(path);
         let metadata = std::fs::metadata(&folder)
@@ -119,10 +116,7 @@ impl Store {
         Ok(())
     }
 
-    /// A database that lives as long as the value, for tests and simulations.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Creates a database in memory, for tests and simulations.
     pub fn in_memory(now: Timestamp) -> Result<Store, StoreError> {
         let options =
             StoreOptions { busy_timeout: Duration::ZERO, full_text: false, index_last_modified: false, now };
@@ -131,10 +125,7 @@ impl Store {
         store.prepare(&options, DatabaseKind::Empty)
     }
 
-    /// Opens the database for reading; takes no lock of ours and changes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Opens a database for reading, without a lock file and without changing anything.
     pub fn open_read_only(path: &Path, busy_timeout: Duration) -> Result<Store, StoreError> {
         if !path.exists() {
             return Err(StoreError::Missing(path.to_owned()));
@@ -171,7 +162,7 @@ impl Store {
         let connection = &self.connection;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // NORMAL loses commits in a power cut, and an acknowledged export must not be one of them.
+        // NORMAL can lose commits in a power failure, also that of an acknowledged export.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
         connection.pragma_update(None, "trusted_schema", false)?;
@@ -186,7 +177,7 @@ impl Store {
             .run(&mut self.connection)
             .map_err(|error| StoreError::Migration(Box::new(error)))?;
         if self.user_version()? != SCHEMA_VERSION {
-            // Even the same number again would be a write.
+            // Setting it to the same value would be a write, too.
             self.connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }
         self.ensure_lineage(options.now)?;
@@ -195,15 +186,15 @@ impl Store {
         Ok(self)
     }
 
-    /// Whose database it is, before anything is changed in it.
+    /// Identifies the database before anything is changed in it.
     fn identify(&self) -> Result<DatabaseKind, StoreError> {
         let application_id =
             self.connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
         if application_id == APPLICATION_ID {
-            // From here on, or a refusal would remove the -wal and -shm files that its readers need.
+            // Set first: closing after an error would remove the -wal and -shm files that readers need.
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         }
-        // Asked of our own too: a damaged table of contents is found here, where the file can be named.
+        // Read for every database: a damaged schema is found here, where the error can name the file.
         let tables: i64 =
             self.connection.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
         if application_id != APPLICATION_ID {
@@ -217,7 +208,7 @@ impl Store {
         if SCHEMA_VERSION < found {
             return Err(StoreError::Newer { path: self.path.clone(), found, known: SCHEMA_VERSION });
         }
-        // The number is written last: without it, the making of the tables was interrupted.
+        // The version is written last: without it, creating the tables was interrupted.
         Ok(if found == 0 { DatabaseKind::HalfCreated } else { DatabaseKind::Ours })
     }
 
@@ -266,7 +257,7 @@ enum DatabaseKind {
 }
 
 impl StoreError {
-    /// The same, naming the file where SQLite did not.
+    /// Adds the path of the database to an error without one.
     pub(super) fn with_path(self, path: &Path) -> StoreError {
         match self {
             StoreError::Damaged { source, .. } => StoreError::Damaged { path: path.to_owned(), source },
@@ -275,7 +266,7 @@ impl StoreError {
     }
 }
 
-/// The file beside a database that is called as it is, with a suffix: `-wal`, `.lock`.
+/// The file beside a database whose name has a suffix, such as `-wal` or `.lock`.
 #[must_use]
 pub fn sibling_path(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
@@ -283,7 +274,7 @@ pub fn sibling_path(database: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The folder a file is in, spelled so that it can be asked about.
+/// The folder of a file, `.` if the path names none.
 #[must_use]
 pub fn parent_folder(path: &Path) -> PathBuf {
     match path.parent() {
@@ -292,7 +283,7 @@ pub fn parent_folder(path: &Path) -> PathBuf {
     }
 }
 
-/// External content: the texts stand in `tickets` only (<https://www.sqlite.org/fts5.html>, 4.4.3).
+/// An external content table: the texts are stored in `tickets` only (<https://www.sqlite.org/fts5.html>, 4.4.3).
 const CREATE_FULL_TEXT: &str = "
     BEGIN IMMEDIATE;
     CREATE VIRTUAL TABLE tickets_fts USING fts5 (NAME, DESCRIPTION, content = 'tickets', content_rowid = 'UID');

@@ -1,50 +1,50 @@
-//! Who has been handed what: consumers and packages. Nothing else writes them.
+//! Consumers, their packages, and the lineage. Nothing else writes these tables.
 
 use std::path::PathBuf;
 
 use rusqlite::{OptionalExtension as _, Row};
 use uuid::Uuid;
 
-use super::watermark::parse_timestamp;
+use super::tx::{parse_optional_timestamp, parse_timestamp};
 use super::{ReadTx, StoreError, WriteTx};
 use crate::config::ConsumerName;
 use crate::ticket::Timestamp;
 
-/// How far a consumer has come.
+/// The position of a consumer in the change records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConsumerPosition {
-    /// Up to which change its packages reach.
+    /// The last change record in its packages.
     pub exported_seq: i64,
-    /// Up to which it has said that it took them.
+    /// The last change record that it has acknowledged.
     pub acked_seq: i64,
-    /// When its last package was made.
+    /// When its last package was written, by the local clock.
     pub exported_at: Option<Timestamp>,
-    /// `manifest_sha256` of its last package.
+    /// The `manifest_sha256` of its last package.
     pub last_manifest: Option<String>,
 }
 
-/// A package that is complete on disk.
+/// A package that is complete on disk: a row of `packages`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackageRecord {
-    /// The range, its lower end not in it.
+    /// The change record before the first one in it.
     pub from_seq: i64,
-    /// The upper end, in it.
+    /// The last change record in it.
     pub to_seq: i64,
-    /// The folder that it is in.
+    /// The absolute path of its folder.
     pub folder: PathBuf,
-    /// Name of the data file.
+    /// The name of the data file.
     pub data_file: String,
-    /// Name of the manifest.
+    /// The name of the manifest.
     pub manifest_file: String,
-    /// Rows in the data file.
+    /// The number of rows in the data file.
     pub rows: u64,
-    /// Its bytes.
+    /// The size of the data file in bytes.
     pub bytes: u64,
-    /// Its hash.
+    /// The SHA-256 of the data file.
     pub sha256: String,
-    /// The manifest's hash.
+    /// The `manifest_sha256` of the manifest.
     pub manifest_sha256: String,
-    /// When it was entered.
+    /// When it was recorded, by the local clock.
     pub created_at: Timestamp,
 }
 
@@ -53,20 +53,14 @@ const POSITION_COLUMNS: &str = "exported_seq, acked_seq, exported_at, last_manif
 const PACKAGE_COLUMNS: &str = "from_seq, to_seq, folder, data_file, manifest_file, \"rows\", bytes, sha256, manifest_sha256, created_at";
 
 impl ReadTx<'_> {
-    /// How far a consumer has come, where there is one of that name.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The position of a consumer, if it exists.
     pub fn consumer_position(&self, consumer: &ConsumerName) -> Result<Option<ConsumerPosition>, StoreError> {
         let sql = format!("SELECT {POSITION_COLUMNS} FROM consumers WHERE name = ?1");
         let row = self.connection.query_row(&sql, [consumer.as_str()], |row| Ok(read_position(row, 0)));
         row.optional()?.transpose()
     }
 
-    /// All consumers and how many changes wait for each.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The name, position and number of waiting change records of every consumer, by name.
     pub fn consumers(&self) -> Result<Vec<(String, ConsumerPosition, i64)>, StoreError> {
         let newest = self.greatest_seq()?;
         let sql = format!("SELECT name, {POSITION_COLUMNS} FROM consumers ORDER BY name");
@@ -82,9 +76,6 @@ impl ReadTx<'_> {
     }
 
     /// The packages of a consumer that have not aged out, in order.
-    ///
-    /// # Errors
-    /// [`StoreError`]
     pub fn packages(&self, consumer: &str) -> Result<Vec<PackageRecord>, StoreError> {
         let sql = format!("SELECT {PACKAGE_COLUMNS} FROM packages WHERE consumer = ?1 ORDER BY to_seq");
         let mut statement = self.connection.prepare(&sql)?;
@@ -96,19 +87,13 @@ impl ReadTx<'_> {
         Ok(packages)
     }
 
-    /// The identity of this line of changes.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The lineage of this database.
     pub fn lineage(&self) -> Result<String, StoreError> {
         let sql = "SELECT lineage FROM lineage ORDER BY rowid DESC LIMIT 1";
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
-    /// Whether this line of changes is, or came from, one of that identity.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Whether this lineage is the present or an earlier one of this database.
     pub fn has_lineage(&self, lineage: &str) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM lineage WHERE lineage = ?1)";
         Ok(self.connection.query_row(sql, [lineage], |row| row.get(0))?)
@@ -116,10 +101,10 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Enters a package and moves its consumer to its end.
+    /// Records a package and moves its consumer to the end of it.
     ///
     /// # Errors
-    /// [`StoreError`]; a package that does not begin where the last one ended is refused.
+    /// [`StoreError::InvalidData`] if the package does not begin where the last one ended.
     pub fn record_package(
         &self,
         consumer: &ConsumerName,
@@ -129,7 +114,7 @@ impl WriteTx<'_> {
         let at = self.as_read_tx().consumer_position(consumer)?.unwrap_or_default().exported_seq;
         if at != package.from_seq {
             let what = format!(
-                "consumer {} at change {at}, and a package from {}",
+                "position {at} of consumer {} instead of {}, where the new package begins,",
                 consumer.as_str(),
                 package.from_seq
             );
@@ -163,41 +148,29 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Notes up to which change a consumer has taken its packages; it does not go back.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Records the last change record that a consumer has acknowledged; an earlier one is ignored.
     pub fn acknowledge(&self, consumer: &ConsumerName, seq: i64) -> Result<(), StoreError> {
         let sql = "UPDATE consumers SET acked_seq = MAX(acked_seq, ?2) WHERE name = ?1";
         self.connection.execute(sql, (consumer.as_str(), seq))?;
         Ok(())
     }
 
-    /// Strikes a consumer and its packages out.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Deletes a consumer and the records of its packages.
     pub fn forget_consumer(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
         self.connection.execute("DELETE FROM packages WHERE consumer = ?1", [consumer.as_str()])?;
         self.connection.execute("DELETE FROM consumers WHERE name = ?1", [consumer.as_str()])?;
         Ok(())
     }
 
-    /// Strikes a package out; its consumer stays where it is.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Deletes the record of a package; the position of its consumer stays.
     pub fn delete_package(&self, consumer: &str, to_seq: i64) -> Result<(), StoreError> {
         let sql = "DELETE FROM packages WHERE consumer = ?1 AND to_seq = ?2";
         self.connection.execute(sql, (consumer, to_seq))?;
         Ok(())
     }
 
-    /// Begins a new line of changes: every consumer starts again at 0. `superseded` is the line that its
-    /// packages were of.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Starts a new lineage, in which every consumer starts again at 0, and returns it. `superseded` is the
+    /// lineage of the packages on disk.
     pub fn begin_lineage(&self, superseded: &str, now: Timestamp) -> Result<String, StoreError> {
         let lineage = Uuid::new_v4().to_string();
         for (lineage, reason) in [(superseded, "superseded"), (&lineage, "an older copy was restored")] {
@@ -219,13 +192,12 @@ fn read_position(row: &Row<'_>, first: usize) -> Result<ConsumerPosition, StoreE
     Ok(ConsumerPosition {
         exported_seq: row.get(first)?,
         acked_seq: row.get(first + 1)?,
-        exported_at: parse_timestamp(row.get(first + 2)?)?,
+        exported_at: parse_optional_timestamp(row.get(first + 2)?)?,
         last_manifest: row.get(first + 3)?,
     })
 }
 
 fn read_package(row: &Row<'_>) -> Result<PackageRecord, StoreError> {
-    let missing_date = || StoreError::InvalidData { what: "a package without its date".into() };
     Ok(PackageRecord {
         from_seq: row.get(0)?,
         to_seq: row.get(1)?,
@@ -236,6 +208,6 @@ fn read_package(row: &Row<'_>) -> Result<PackageRecord, StoreError> {
         bytes: row.get::<_, i64>(6)?.cast_unsigned(),
         sha256: row.get(7)?,
         manifest_sha256: row.get(8)?,
-        created_at: parse_timestamp(row.get(9)?)?.ok_or_else(missing_date)?,
+        created_at: parse_timestamp(&row.get::<_, String>(9)?)?,
     })
 }

@@ -1,38 +1,63 @@
-//! Debts: tickets whose custom fields have to be asked for one by one, and have not been told yet.
+//! Pending fetches: tickets whose custom fields must still be requested one by one.
 //!
-//! A debt is made in the transaction that stores the version it is of ([`super::Writing::upsert`]), and
-//! goes when the fields are stored: no crash loses one, and no walk waits for them.
+//! A pending fetch is created in the transaction that stores the version it belongs to
+//! ([`WriteTx::upsert`]) and deleted when the fields are stored: no crash loses one, and no scan waits for
+//! one.
 
-use super::{MISSING_STATUS, ReadTx, StoreError, WriteTx};
+use strum::IntoStaticStr;
+
+use super::{ReadTx, StoreError, UnlistedStatus, WriteTx};
 use crate::ticket::{CustomFields, Timestamp};
 
-/// A ticket whose custom fields are owed.
+/// A ticket whose custom fields must be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingFetch {
-    /// The ticket.
+    /// Its id.
     pub id: i64,
-    /// How often they were asked for in vain.
+    /// Failed attempts.
     pub attempts: u32,
 }
 
-/// Which debts that were asked for in vain are to be paid.
+/// Why the last attempt failed (`pending_fetches.reason`). Before the first attempt the word is `unread`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum FetchFailure {
+    /// The answer was older than the stored version.
+    Stale,
+    /// The server refuses to show the ticket.
+    Unreadable,
+    /// The answer could not be parsed.
+    NotUnderstood,
+    /// The answer was too large.
+    TooLarge,
+    /// The server failed to answer for this ticket.
+    Unavailable,
+}
+
+impl FetchFailure {
+    /// The word in `pending_fetches.reason`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Selects pending fetches that have failed before.
 #[derive(Clone, Copy, Debug)]
 pub struct DueFetchFilter {
-    /// Those that were due before this.
+    /// Selects those due before this instant.
     pub due_before: Timestamp,
-    /// No debt can be due later than this, unless the local clock was wrong when it was put off.
+    /// Selects those due after this instant, too: a pause that long means that the local clock was wrong
+    /// when it was stored.
     pub latest_due: Timestamp,
-    /// Those that the server refuses to show, too.
+    /// Whether to select those that the server refuses to show.
     pub include_unreadable: bool,
-    /// So many at the most.
+    /// The greatest number to select.
     pub limit: u32,
 }
 
 impl ReadTx<'_> {
-    /// Debts that were never asked for, in order of id, those behind `after`.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The pending fetches that were never attempted, with ids greater than `after`, ascending by id.
     pub fn unattempted_fetches(&self, after: i64, limit: u32) -> Result<Vec<PendingFetch>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT UID FROM pending_fetches WHERE attempts = 0 AND ?1 < UID ORDER BY UID LIMIT ?2",
@@ -42,10 +67,7 @@ impl ReadTx<'_> {
         Ok(fetches.collect::<Result<_, _>>()?)
     }
 
-    /// Debts that were asked for in vain and are due, the longest due first.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The pending fetches that have failed before and are due, the longest overdue first.
     pub fn due_fetches(&self, filter: &DueFetchFilter) -> Result<Vec<PendingFetch>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT UID, attempts FROM pending_fetches
@@ -62,30 +84,29 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Puts a debt off, because it was asked for in vain: `why` is a word.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub fn reschedule_fetch(&self, id: i64, reason: &str, due_at: Timestamp) -> Result<(), StoreError> {
+    /// Counts a failed attempt and sets when the next one is due.
+    pub fn reschedule_fetch(
+        &self,
+        id: i64,
+        reason: FetchFailure,
+        due_at: Timestamp,
+    ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
                 "UPDATE pending_fetches SET reason = ?2, attempts = attempts + 1, due_at = ?3 WHERE UID = ?1",
             )?
-            .execute((id, reason, due_at.to_string()))?;
+            .execute((id, reason.as_str(), due_at.to_string()))?;
         Ok(())
     }
 
-    /// Closes a debt, because the server knows no such ticket: the next full walk judges that. Should the
-    /// ticket be shown again, its fields are owed again, because they are still not known.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Makes a pending fetch an unlisted ticket, because the server no longer finds the ticket: the next
+    /// full scan decides about it. Should the ticket be listed again, the fetch is enqueued again.
     pub fn move_to_unlisted(&self, id: i64, now: Timestamp) -> Result<(), StoreError> {
         self.connection.prepare_cached("DELETE FROM pending_fetches WHERE UID = ?1")?.execute([id])?;
-        self.record_unlisted(id, MISSING_STATUS, now, now)
+        self.record_unlisted(id, UnlistedStatus::Missing, now, now)
     }
 
-    /// A ticket whose custom fields are not known owes them.
+    /// Enqueues a fetch if the custom fields of the ticket are not known.
     pub(super) fn enqueue_fetch_if_unknown(&self, id: i64, now: Timestamp) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
@@ -96,10 +117,7 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Every ticket owes its custom fields: what the list told of them was not right.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Enqueues a fetch for every ticket, because the list turned out to show wrong custom fields.
     pub fn enqueue_all_fetches(&self, now: Timestamp) -> Result<(), StoreError> {
         self.connection.execute("UPDATE ticket_state SET fields_hash = NULL", [])?;
         self.connection.execute(
@@ -110,11 +128,8 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Tickets that were listed without custom fields have none: the list leaves empty ones out. Those
-    /// that have any stored are asked for all the same.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Completes the fetches of tickets that were listed without custom fields, because the list leaves
+    /// empty ones out. Tickets that have stored custom fields are still fetched.
     pub fn assume_omitted_fields_empty(&self) -> Result<(), StoreError> {
         let empty = CustomFields::default().hash().cast_signed();
         self.connection.execute(

@@ -1,130 +1,123 @@
-//! Walks: how far each of them came, how it ended, and where an unfinished one can be taken up again.
+//! Scans: how far each of them got, how it ended, and where an unfinished one can be resumed.
 
 use roaring::RoaringTreemap;
 use rusqlite::OptionalExtension as _;
+use strum::{EnumString, IntoStaticStr};
 
-use super::watermark::parse_timestamp;
+use super::tx::{parse_optional_timestamp, parse_timestamp, parse_word};
 use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::Timestamp;
 use crate::watermark::ScanKind;
 
-/// How a walk ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a scan ended (`scans.outcome`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum ScanOutcome {
-    /// Nothing that stood in the list all the while is missing.
+    /// It is proved that no ticket that was listed throughout the scan is missing.
     Verified,
-    /// The same, and it found nothing that the walks before it should have brought.
+    /// Verified, and it found nothing that earlier scans should have found.
     Confirmed,
     /// Something may be missing.
     Incomplete,
-    /// The server counts other tickets than it shows, again and again, or does not count them.
+    /// Reading again brings nothing new, but the count of the server still differs or there is none.
     CountMismatch,
-    /// It could not go on.
+    /// A fault ended it.
     Failed,
 }
 
 impl ScanOutcome {
-    /// Its word in `walks.outcome`.
+    /// The word in `scans.outcome`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            ScanOutcome::Verified => "verified",
-            ScanOutcome::Confirmed => "confirmed",
-            ScanOutcome::Incomplete => "incomplete",
-            ScanOutcome::CountMismatch => "count_mismatch",
-            ScanOutcome::Failed => "failed",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// What a walk has read so far.
+/// What a scan has read so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanStats {
-    /// Pages, those read again included.
+    /// Pages, those that were read again included.
     pub pages: u64,
-    /// Different ids.
+    /// Different ticket ids.
     pub unique_ids: u64,
-    /// The last count that the server claimed.
+    /// The last `record_count` of the server.
     pub record_count: Option<u64>,
     /// Whether that count was ever lower than before.
     pub count_fell: bool,
-    /// How often the list was read.
+    /// How many times the list was read.
     pub reads: u32,
 }
 
-/// A walk that ended.
+/// The last scan that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastScan {
-    /// `full` or `following`.
-    pub kind: String,
-    /// The word of its outcome.
-    pub outcome: String,
+    /// Full or incremental.
+    pub kind: ScanKind,
+    /// How it ended.
+    pub outcome: ScanOutcome,
     /// What it read.
     pub stats: ScanStats,
 }
 
-/// The full walk that was last counted.
+/// The last full scan that was verified or confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastFullScan {
     /// When it ended, by the local clock.
     pub ended_at: Timestamp,
-    /// `counted`, or `confirmed` where it agreed with the walks before it.
-    pub outcome: String,
+    /// Verified or confirmed.
+    pub outcome: ScanOutcome,
 }
 
-/// What one commit of a full walk received, and how far it came with it.
+/// What one commit of a full scan received, and where the scan continues behind it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScanCheckpoint {
-    /// Which of the lists that it reads one after another.
+    /// The index of the list being read, where a scan reads several lists one after another.
     pub part: u32,
     /// The greatest id committed.
     pub cursor: Option<i64>,
-    /// The start of the walk by the server's clock.
+    /// The start of the scan by the server's clock.
     pub server_started_at: Option<Timestamp>,
-    /// The ids received, those of earlier commits left out.
+    /// The ids received since the previous checkpoint.
     pub ids: RoaringTreemap,
-    /// Those of them that were shown in an older version than the stored one.
+    /// Those of them received in an older version than the stored one.
     pub older: RoaringTreemap,
 }
 
-/// A full walk that did not come to its end.
+/// A full scan that was interrupted and can be resumed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InterruptedScan {
     /// Its number.
     pub scan_id: i64,
     /// When it began, by the local clock.
     pub started_at: Timestamp,
-    /// How far it came in the list that it was reading; its ids are those of all commits.
+    /// Where it continues; the ids are those of all commits of the list that it was reading.
     pub checkpoint: ScanCheckpoint,
     /// The ids of the lists that it had read before.
     pub earlier_list_ids: RoaringTreemap,
 }
 
 impl ReadTx<'_> {
-    /// The last full walk that was counted.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The last full scan that was verified or confirmed.
     pub fn last_full_scan(&self) -> Result<Option<LastFullScan>, StoreError> {
         let scan: Option<(Option<String>, String)> = self
             .connection
             .query_row(
-                // The last one and not the latest: the local clock may have been set back since.
+                // By number and not by time: the local clock may have been set back.
                 "SELECT ended_at, outcome FROM scans
                  WHERE kind = 'full' AND outcome IN ('verified', 'confirmed') ORDER BY scan_id DESC LIMIT 1",
                 [],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()?;
-        let Some((ended_at, outcome)) = scan else { return Ok(None) };
-        Ok(parse_timestamp(ended_at)?.map(|ended_at| LastFullScan { ended_at, outcome }))
+        let Some((Some(ended_at), outcome)) = scan else { return Ok(None) };
+        Ok(Some(LastFullScan {
+            ended_at: parse_timestamp(&ended_at)?,
+            outcome: parse_word("scans.outcome", &outcome)?,
+        }))
     }
 
-    /// Whether the last counted full walk was the first of its scope and was interrupted, or tickets
-    /// left while it read.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Whether the last verified full scan was an initial load that was interrupted, or during which
+    /// tickets disappeared.
     pub fn should_confirm_initial_load(&self) -> Result<bool, StoreError> {
         let last = self.connection.query_row(
             "SELECT is_initial AND (resumed OR count_fell) FROM scans
@@ -135,30 +128,32 @@ impl ReadTx<'_> {
         Ok(last.optional()?.unwrap_or(false))
     }
 
-    /// The last walk that ended.
+    /// The last scan that ended.
     ///
     /// # Errors
-    /// [`StoreError`]
+    /// [`StoreError::InvalidData`] if its kind or outcome is unknown, or if an incremental scan has no lower
+    /// bound.
     pub fn last_scan(&self) -> Result<Option<LastScan>, StoreError> {
-        let sql = "SELECT kind, outcome, pages, unique_ids, record_count, count_fell, reads FROM scans
-                   WHERE outcome IS NOT NULL ORDER BY scan_id DESC LIMIT 1";
-        let scan = self.connection.query_row(sql, [], |row| {
-            let stats = ScanStats {
-                pages: row.get::<_, i64>(2)?.cast_unsigned(),
-                unique_ids: row.get::<_, i64>(3)?.cast_unsigned(),
-                record_count: row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
-                count_fell: row.get(5)?,
-                reads: row.get(6)?,
-            };
-            Ok(LastScan { kind: row.get(0)?, outcome: row.get(1)?, stats })
-        });
-        Ok(scan.optional()?)
+        let sql = "SELECT kind, updated_from, outcome, pages, unique_ids, record_count, count_fell, reads
+                   FROM scans WHERE outcome IS NOT NULL ORDER BY scan_id DESC LIMIT 1";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let stats = ScanStats {
+            pages: row.get::<_, i64>(3)?.cast_unsigned(),
+            unique_ids: row.get::<_, i64>(4)?.cast_unsigned(),
+            record_count: row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned),
+            count_fell: row.get(6)?,
+            reads: row.get(7)?,
+        };
+        Ok(Some(LastScan {
+            kind: parse_kind(&row.get::<_, String>(0)?, row.get(1)?)?,
+            outcome: parse_word("scans.outcome", &row.get::<_, String>(2)?)?,
+            stats,
+        }))
     }
 
-    /// The full walk that can be taken up again, where there is one.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The full scan that can be resumed, if any.
     pub fn interrupted_scan(&self) -> Result<Option<InterruptedScan>, StoreError> {
         let scan: Option<(i64, String)> = self
             .connection
@@ -171,7 +166,7 @@ impl ReadTx<'_> {
             )
             .optional()?;
         let Some((scan_id, started_at)) = scan else { return Ok(None) };
-        let Some(started_at) = parse_timestamp(Some(started_at))? else { return Ok(None) };
+        let started_at = parse_timestamp(&started_at)?;
         let mut statement = self.connection.prepare(
             "SELECT part, cursor, server_started_at, ids, older FROM scan_checkpoints WHERE scan_id = ?1 ORDER BY rowid",
         )?;
@@ -183,18 +178,15 @@ impl ReadTx<'_> {
                 earlier_list_ids |= std::mem::take(&mut checkpoint.ids);
             }
             (checkpoint.part, checkpoint.cursor) = (part, row.get(1)?);
-            checkpoint.server_started_at = parse_timestamp(row.get(2)?)?;
+            checkpoint.server_started_at = parse_optional_timestamp(row.get(2)?)?;
             checkpoint.ids |= deserialize_ids(row.get_ref(3)?.as_blob().unwrap_or_default())?;
             checkpoint.older |= deserialize_ids(row.get_ref(4)?.as_blob().unwrap_or_default())?;
         }
         Ok(Some(InterruptedScan { scan_id, started_at, checkpoint, earlier_list_ids }))
     }
 
-    /// How many changes since `seq` are dated at or before `until`, so that the walks before should have
-    /// brought them.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Counts the changes after `seq` whose `last_update` is not after `until`, so that earlier scans should
+    /// have found them.
     pub fn late_arrivals(&self, seq: i64, until: Timestamp) -> Result<u64, StoreError> {
         let count: i64 = self.connection.query_row(
             "SELECT COUNT(*) FROM changes WHERE seq > ?1 AND reason IS NULL AND source_last_modified <= ?2
@@ -207,10 +199,7 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Begins a walk; the number is its `scan_id`. For a full one, unfinished walks are given up.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Starts a scan and returns its `scan_id`. A full scan abandons unfinished ones.
     pub fn begin_scan(
         &self,
         run_id: i64,
@@ -233,10 +222,7 @@ impl WriteTx<'_> {
         Ok(self.connection.last_insert_rowid())
     }
 
-    /// Gives up every unfinished walk.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Abandons every unfinished scan.
     pub fn abandon_scans(&self, now: Timestamp) -> Result<(), StoreError> {
         self.connection.execute("DELETE FROM scan_checkpoints", [])?;
         self.connection.execute(
@@ -246,20 +232,14 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Takes up an unfinished walk in another pass.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Resumes an unfinished scan in another run.
     pub fn resume_scan(&self, scan_id: i64, run_id: i64) -> Result<(), StoreError> {
         let sql = "UPDATE scans SET run_id = ?2, resumed = 1 WHERE scan_id = ?1";
         self.connection.execute(sql, (scan_id, run_id))?;
         Ok(())
     }
 
-    /// Writes down what a walk has read so far, and how it ended if it did.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Records what a scan has read so far, and its outcome if it has ended.
     pub fn record_scan(
         &self,
         scan_id: i64,
@@ -288,10 +268,7 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Adds to the place at which a walk can be taken up again; `None` forgets it.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Adds a checkpoint to a scan; `None` deletes its checkpoints.
     pub fn record_checkpoint(
         &self,
         scan_id: i64,
@@ -315,6 +292,17 @@ impl WriteTx<'_> {
     }
 }
 
+fn parse_kind(word: &str, updated_from: Option<String>) -> Result<ScanKind, StoreError> {
+    match (word, updated_from) {
+        ("full", _) => Ok(ScanKind::Full),
+        ("incremental", Some(from)) => Ok(ScanKind::Incremental { from: parse_timestamp(&from)? }),
+        ("incremental", None) => {
+            Err(StoreError::InvalidData { what: "an incremental scan without its lower bound".into() })
+        }
+        (word, _) => Err(StoreError::InvalidData { what: format!("unknown scans.kind {word:?}") }),
+    }
+}
+
 fn deserialize_ids(bytes: &[u8]) -> Result<RoaringTreemap, StoreError> {
     RoaringTreemap::deserialize_from(bytes).map_err(|error| invalid_ids(&error))
 }
@@ -326,5 +314,5 @@ fn serialize_ids(ids: &RoaringTreemap) -> Result<Vec<u8>, StoreError> {
 }
 
 fn invalid_ids(error: &std::io::Error) -> StoreError {
-    StoreError::InvalidData { what: format!("the ids of a walk: {error}") }
+    StoreError::InvalidData { what: format!("invalid ids of a scan ({error})") }
 }

@@ -1,4 +1,4 @@
-//! The write-ahead log beside the database, which readers can keep from shrinking
+//! The write-ahead log (WAL) beside the database, which readers can keep from shrinking
 //! (<https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files>).
 
 use std::path::Path;
@@ -7,24 +7,20 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::open::sibling_path;
 use super::{Store, StoreError};
 
-/// What a checkpoint came to.
+/// The result of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalCheckpoint {
-    /// The size of the log, in bytes.
+    /// The size of the WAL in bytes.
     pub wal_bytes: u64,
-    /// Whether a reader holds an older state, so that the log cannot begin anew.
+    /// Whether a reader still uses it, so that it cannot be truncated.
     pub is_blocked: bool,
 }
 
-/// A log that is no larger is left as it is: SQLite begins it anew by itself.
+/// The size in bytes up to which the WAL is left alone: SQLite reuses it by itself.
 const TRUNCATE_ABOVE: u64 = 4 << 20;
 
 impl Store {
-    /// Moves what the log holds into the database, as far as readers let it, and empties it where it has
-    /// grown. Nobody is waited for.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Truncates the WAL if it has grown, as far as readers allow, without waiting for them.
     pub fn checkpoint_wal(&self) -> Result<WalCheckpoint, StoreError> {
         let wal_bytes = wal_size(&self.path);
         if wal_bytes <= TRUNCATE_ABOVE {
@@ -34,18 +30,17 @@ impl Store {
         Ok(WalCheckpoint { wal_bytes: wal_size(&self.path), is_blocked })
     }
 
-    /// Moves what the log still holds into the file and closes it. The -wal and -shm files stay, so
-    /// that a reader who may not write can open the database when nobody else has. A reader who still
-    /// reads is not waited for: what it keeps in the log is moved next time.
+    /// Truncates the WAL, without waiting for readers, and closes the database. The -wal and -shm files
+    /// stay, so that a reader without write permission can open the database when nobody else has.
     ///
     /// # Errors
-    /// What SQLite reports; the data is safe in the -wal file then.
+    /// On error the data is safe in the -wal file.
     pub fn close(self) -> Result<(), StoreError> {
         self.truncate_wal()?;
         self.connection.close().map_err(|(_, error)| error.into())
     }
 
-    /// Gives whether somebody else was in the way.
+    /// Returns whether another process prevented it.
     fn truncate_wal(&self) -> Result<bool, StoreError> {
         let connection = &self.connection;
         connection.busy_timeout(Duration::ZERO)?;
@@ -55,8 +50,8 @@ impl Store {
     }
 }
 
-/// A number that changes while the files of a database are written, also by a checkpoint, which computes
-/// nothing: the times of their last change. Asked for by their names.
+/// A number that changes while the files of a database are written, also during a checkpoint, which does
+/// not move [`Store::progress_steps`]: the sum of their modification times.
 #[must_use]
 pub fn write_activity(database: &Path) -> u64 {
     let nanos = |path: &Path| {
@@ -66,7 +61,7 @@ pub fn write_activity(database: &Path) -> u64 {
     nanos(database).unwrap_or(0).wrapping_add(nanos(&sibling_path(database, "-wal")).unwrap_or(0))
 }
 
-/// The size of the log of a database in bytes, asked for by its name: none is none.
+/// The size of the WAL of a database in bytes, 0 if there is none.
 #[must_use]
 pub fn wal_size(database: &Path) -> u64 {
     std::fs::metadata(sibling_path(database, "-wal")).map_or(0, |it| it.len())

@@ -9,9 +9,9 @@ use super::SyncError;
 use super::row_intake::RowMapping;
 use super::run::{RunContext, RunOutcome, out_of_scope_removal};
 use super::scan::ScanEnd;
-use super::unlisted::{self, DeleteGuardDecision, NOT_ASKED, RemovalDecision, ServerAnswer};
+use super::unlisted::{self, DeleteGuardDecision, RemovalDecision, ServerAnswer};
 use crate::halo::{Filter, ListPage, ListQuery, TicketLookup};
-use crate::store::{ObservedTicket, Removal};
+use crate::store::{ObservedTicket, Removal, UnlistedStatus};
 use crate::ticket::{Ticket, Timestamp};
 use crate::watermark::Watermark;
 
@@ -45,7 +45,7 @@ pub(super) struct FinalWrites {
 pub(super) struct UnconfirmedRemoval {
     pub(super) id: i64,
     /// The server's word.
-    pub(super) status: &'static str,
+    pub(super) status: UnlistedStatus,
     /// When it is asked about again.
     pub(super) ask_again_at: Timestamp,
 }
@@ -73,7 +73,7 @@ impl RunContext {
             .await?;
         let (delete_guard, accept_deletes) = (self.settings.delete_guard, self.settings.accept_deletes);
         let groups = unlisted::group_unlisted(&unlisted, &known, now);
-        let not_asked = |id: &i64| UnconfirmedRemoval { id: *id, status: NOT_ASKED, ask_again_at: now };
+        let not_asked = |id: &i64| UnconfirmedRemoval { id: *id, status: UnlistedStatus::NotAsked, ask_again_at: now };
         let new_count = groups.new.len() as u64;
         if let DeleteGuardDecision::Exceeded { allowed } =
             unlisted::check_delete_guard(new_count, stored, unique, delete_guard, accept_deletes)
@@ -131,7 +131,7 @@ impl RunContext {
         let (mut decisions, mut failures) = (Vec::new(), 0);
         for (index, id) in unlisted.iter().filter(|id| !present_ids.contains(id)).enumerate() {
             if failures == FAILURES_MAX {
-                decisions.push((*id, RemovalDecision::Keep(NOT_ASKED)));
+                decisions.push((*id, RemovalDecision::Keep(UnlistedStatus::NotAsked)));
                 continue;
             }
             if index % RECORD_REQUESTS_EVERY == 0 {
@@ -142,7 +142,7 @@ impl RunContext {
                 // One ticket that cannot be read does not keep the others from being judged.
                 Err(error) if error.can_be_ticket_specific() => {
                     failures += 1;
-                    RemovalDecision::Keep("unreadable")
+                    RemovalDecision::Keep(UnlistedStatus::Unreadable)
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -252,7 +252,7 @@ impl RunContext {
         // gives whatever it likes: the ticket itself has the last word.
         let lookup = self.halo.fetch_ticket(id).await?.0;
         let gone = unlisted::decide_removal(server_answer(&lookup), &self.settings.scope)
-            != RemovalDecision::Keep("not_listed");
+            != RemovalDecision::Keep(UnlistedStatus::NotListed);
         Ok(gone || matches!(&lookup, TicketLookup::Found(ticket) if !should_be_listed(ticket)))
     }
 }

@@ -15,21 +15,21 @@ use super::probes::PROBE_VALID_FOR;
 use super::reference::DAILY;
 use super::run::RunContext;
 use crate::halo::{Coverage, Filter, HaloError, ListQuery, TicketLookup};
-use crate::store::{StoreError, StoredTicket};
+use crate::store::{Probe, StoreError, StoredTicket};
 use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::{CustomField, CustomFields, Ticket, Timestamp};
 
 /// Whether the list tells custom fields.
-pub const CUSTOM_FIELDS_PROBE: &str = "custom_fields";
+pub const CUSTOM_FIELDS_PROBE: Probe = Probe::CustomFields;
 
 /// Where the definitions are from.
-const FIELD_LIST_PROBE: &str = "field_list";
+const FIELD_LIST_PROBE: Probe = Probe::FieldList;
 
 /// Whether a full walk asked for every field that is known.
-pub(super) const FIELD_SCAN_PROBE: &str = "field_scan";
+pub(super) const FIELD_SCAN_PROBE: Probe = Probe::FieldScan;
 
 /// What is forgotten when custom fields are not copied any more.
-pub(super) const FIELD_PROBES: [&str; 3] = [CUSTOM_FIELDS_PROBE, FIELD_LIST_PROBE, FIELD_SCAN_PROBE];
+pub(super) const FIELD_PROBES: [Probe; 3] = [CUSTOM_FIELDS_PROBE, FIELD_LIST_PROBE, FIELD_SCAN_PROBE];
 
 /// The word while nothing was compared: what the list tells is believed, and not proven.
 const NOT_COMPARED: &str = "not_compared";

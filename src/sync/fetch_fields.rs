@@ -17,7 +17,7 @@ use super::finish::end_run;
 use super::run::{RunContext, RunOutcome, RunReport};
 use crate::halo::{HaloError, ResponseMeta, TicketLookup};
 use crate::store::{
-    DueFetchFilter, FetchedCustomFields, PendingFetch, StoreError, StoreOutcome, TxEnd, WriteTx,
+    DueFetchFilter, FetchFailure, FetchedCustomFields, PendingFetch, StoreError, StoreOutcome, TxEnd, WriteTx,
 };
 use crate::ticket::Timestamp;
 use crate::watermark::{ScanKind, WatermarkState};
@@ -45,7 +45,7 @@ pub enum FetchOutcome {
     /// It refuses to show it.
     Refused,
     /// It could not be read, for this reason; others may.
-    Failed(&'static str),
+    Failed(FetchFailure),
 }
 
 /// Makes out what an answer means for a debt.
@@ -59,7 +59,7 @@ pub fn classify_answer(
     Ok(match answer {
         // What is null is left out (`halo-api.md` §2.7): a ticket that names no custom fields has none.
         Ok((TicketLookup::Found(ticket), _)) if ticket.has_unreadable_custom_fields() => {
-            FetchOutcome::Failed("not_understood")
+            FetchOutcome::Failed(FetchFailure::NotUnderstood)
         }
         Ok((TicketLookup::Found(mut ticket), ResponseMeta { request_no, .. })) => {
             FetchOutcome::Fetched(FetchedCustomFields {
@@ -71,9 +71,9 @@ pub fn classify_answer(
         }
         Ok((TicketLookup::Missing, _)) => FetchOutcome::Missing,
         Ok((TicketLookup::Forbidden, _)) => FetchOutcome::Refused,
-        Err(HaloError::Unreadable(_)) => FetchOutcome::Failed("not_understood"),
-        Err(HaloError::TooLarge { .. }) => FetchOutcome::Failed("too_large"),
-        Err(error) if error.can_be_ticket_specific() => FetchOutcome::Failed("unavailable"),
+        Err(HaloError::Unreadable(_)) => FetchOutcome::Failed(FetchFailure::NotUnderstood),
+        Err(HaloError::TooLarge { .. }) => FetchOutcome::Failed(FetchFailure::TooLarge),
+        Err(error) if error.can_be_ticket_specific() => FetchOutcome::Failed(FetchFailure::Unavailable),
         Err(error) => return Err(error),
     })
 }
@@ -205,7 +205,7 @@ impl RunContext {
             .call(move |store| {
                 store.write(TxEnd::Commit, |tx| {
                     let counts = store_answers(tx, &answers, run_id, now)?;
-                    totals.upserted.updated += counts.changed;
+                    totals.upserted.changes.updated += counts.changed;
                     tx.record_run_stats(run_id, &totals.run_stats(request_stats))?;
                     Ok((counts, totals))
                 })
@@ -254,16 +254,16 @@ fn store_answers(
         match answer {
             FetchOutcome::Fetched(read) => match tx.store_custom_fields(read, run_id, now)? {
                 StoreOutcome::TicketRemoved => {}
-                StoreOutcome::Stale => tx.reschedule_fetch(*id, "stale", next_attempt)?,
+                StoreOutcome::Stale => tx.reschedule_fetch(*id, FetchFailure::Stale, next_attempt)?,
                 outcome => {
                     counts.fetched += 1;
                     counts.changed += u64::from(outcome == StoreOutcome::Changed);
                 }
             },
             FetchOutcome::Missing => tx.move_to_unlisted(*id, now)?,
-            FetchOutcome::Refused => tx.reschedule_fetch(*id, "unreadable", now)?,
+            FetchOutcome::Refused => tx.reschedule_fetch(*id, FetchFailure::Unreadable, now)?,
             FetchOutcome::Failed(reason) => {
-                tx.reschedule_fetch(*id, reason, next_attempt)?;
+                tx.reschedule_fetch(*id, *reason, next_attempt)?;
                 counts.failed += 1;
             }
         }

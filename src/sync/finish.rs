@@ -14,7 +14,7 @@ use super::run::{RunContext, RunOutcome, RunReport};
 use super::scan::{ScanEnd, ScanPlan};
 use super::writer::{RunTotals, scan_stats};
 use super::{SyncError, probes};
-use crate::store::{RunEnd, RunStats, ScanOutcome, Store, StoreError, TxEnd, WriteTx};
+use crate::store::{MoveReason, RunEnd, RunStats, ScanOutcome, Store, StoreError, TxEnd, WriteTx};
 use crate::ticket::Timestamp;
 use crate::watermark::{self, ScanKind, Watermark, WatermarkMove, WatermarkState};
 
@@ -63,7 +63,7 @@ fn update_watermark(
     moved: WatermarkMove,
     (canary, start): (Option<NewestTicket>, Option<Timestamp>),
     max_canary_tickets: u64,
-) -> Result<(Option<Watermark>, Option<&'static str>), StoreError> {
+) -> Result<(Option<Watermark>, Option<MoveReason>), StoreError> {
     let Some(mut watermark) = tx.as_read_tx().watermark()? else { return Ok((None, None)) };
     // A following walk in the middle of a full one moved it further than the full one could.
     let moved = if watermark.covered_until == previous.covered_until { moved } else { WatermarkMove::Stay };
@@ -72,11 +72,11 @@ fn update_watermark(
             watermark.covered_until = Some(to);
             watermark.state = WatermarkState::Incremental;
             (watermark.initial_started_at, watermark.initial_last_id) = (None, None);
-            Some("verified")
+            Some(MoveReason::Verified)
         }
         WatermarkMove::ClockStepped(to) => {
             watermark.covered_until = Some(to);
-            Some("clock_stepped")
+            Some(MoveReason::ClockStepped)
         }
         WatermarkMove::Stay => None,
     };
@@ -215,11 +215,11 @@ impl RunContext {
                 totals.upserted.add(tx.upsert(&unstored.tickets, run_id, now)?);
                 tx.record_rejected_rows(&unstored.rejected_rows, now)?;
                 totals.upserted.add(tx.upsert(&final_writes.present, run_id, now)?);
-                totals.upserted.updated += tx.apply_older(&final_writes.confirmed_older, run_id, now)?;
+                totals.upserted.changes.updated += tx.apply_older(&final_writes.confirmed_older, run_id, now)?;
                 totals.deleted += tx.remove(&final_writes.removals, run_id, now)?;
                 tx.clear_unlisted(&seen_ids, now)?;
                 for UnconfirmedRemoval { id, status, ask_again_at } in &final_writes.unlisted {
-                    tx.record_unlisted(*id, status, now, *ask_again_at)?;
+                    tx.record_unlisted(*id, *status, now, *ask_again_at)?;
                 }
                 if scan_outcome == ScanOutcome::Verified && may_confirm {
                     let late_arrivals = count_late_arrivals(tx, &previous, seq, overlap)?;

@@ -10,12 +10,12 @@ use chrono::TimeDelta;
 use super::SyncError;
 use super::run::RunContext;
 use crate::halo::{Coverage, Filter, ListPage, ListQuery};
-use crate::store::StoreError;
+use crate::store::{Probe, StoreError};
 use crate::ticket::{Ticket, Timestamp};
 use crate::watermark::{DateFilterBehavior, MAX_ZONE_DIFFERENCE};
 
-pub(super) const DATE_FILTER_PROBE: &str = "date_filter";
-pub(super) const LIST_COVERAGE_PROBE: &str = "list_coverage";
+pub(super) const DATE_FILTER_PROBE: Probe = Probe::DateFilter;
+pub(super) const LIST_COVERAGE_PROBE: Probe = Probe::ListCoverage;
 
 /// How long a verdict is relied on.
 pub(super) const PROBE_VALID_FOR: TimeDelta = TimeDelta::days(7);
@@ -99,32 +99,21 @@ pub fn next_probe_step(answers: &[ProbeAnswer]) -> ProbeStep {
 }
 
 /// Which lists hold all tickets together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum ListCoverage {
     /// The plain list does.
+    #[strum(serialize = "plain")]
     Default,
     /// It leaves some out: those of the open and of the closed tickets do.
     OpenAndClosed,
 }
 
 impl ListCoverage {
-    /// Its word in `server_probes.verdict`.
+    /// The word in `server_probes.result`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            ListCoverage::Default => "plain",
-            ListCoverage::OpenAndClosed => "open_and_closed",
-        }
-    }
-
-    /// From its word.
-    #[must_use]
-    pub fn parse_or_default(text: &str) -> ListCoverage {
-        if text == ListCoverage::OpenAndClosed.as_str() {
-            ListCoverage::OpenAndClosed
-        } else {
-            ListCoverage::Default
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The lists to read for these types, with a lower bound or without.
@@ -182,17 +171,17 @@ impl RunContext {
     /// How the date filter works, as far as is known.
     pub(super) fn date_filter(&self) -> Result<DateFilterBehavior, StoreError> {
         let stored = self.store.lock().read(|tx| tx.probe(DATE_FILTER_PROBE))?;
-        Ok(stored.map_or(DateFilterBehavior::Unknown, |it| DateFilterBehavior::parse_or_unknown(&it.result)))
+        stored.map_or(Ok(DateFilterBehavior::Unknown), |it| it.parse_result())
     }
 
     /// Which lists are to be read, as far as is known.
     pub(super) fn list_coverage(&self) -> Result<ListCoverage, StoreError> {
         let stored = self.store.lock().read(|tx| tx.probe(LIST_COVERAGE_PROBE))?;
-        Ok(stored.map_or(ListCoverage::Default, |it| ListCoverage::parse_or_default(&it.result)))
+        stored.map_or(Ok(ListCoverage::Default), |it| it.parse_result())
     }
 
     /// Whether a question is to be asked (again).
-    pub(super) fn should_probe(&self, probe: &str) -> Result<bool, StoreError> {
+    pub(super) fn should_probe(&self, probe: Probe) -> Result<bool, StoreError> {
         let stored = self.store.lock().read(|tx| tx.probe(probe))?;
         let now = (self.clock)();
         let fresh = stored.is_some_and(|it| {
@@ -295,7 +284,7 @@ impl RunContext {
 
     pub(super) async fn store_probe_result(
         &self,
-        probe: &'static str,
+        probe: Probe,
         result: &'static str,
         details: Option<String>,
     ) -> Result<(), SyncError> {

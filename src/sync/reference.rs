@@ -10,13 +10,14 @@ use super::fields::FieldSource;
 use super::row_intake::{MissingNames, RowMapping};
 use super::run::RunContext;
 use crate::halo::HaloError;
+use crate::store::Probe;
 use crate::ticket::parse::ReferenceItem;
 
 pub(super) const DAILY: Duration = Duration::from_hours(24);
 const HOURLY: Duration = Duration::from_hours(1);
 
-const STATUS_NAMES_PROBE: &str = "status_names";
-const TYPE_NAMES_PROBE: &str = "type_names";
+const STATUS_NAMES_PROBE: Probe = Probe::StatusNames;
+const TYPE_NAMES_PROBE: Probe = Probe::TypeNames;
 
 /// The word for a list that is to be had, and holds nothing.
 const EMPTY: &str = "empty";
@@ -103,7 +104,7 @@ impl RunContext {
     /// Notes that a list is not to be had, unless the server itself is not.
     pub(super) async fn record_unavailable(
         &self,
-        probe: &'static str,
+        probe: Probe,
         error: HaloError,
     ) -> Result<(), SyncError> {
         if error.is_token_error() {
@@ -128,7 +129,7 @@ impl RunContext {
             .await
     }
 
-    pub(super) fn is_refresh_due(&self, probe: &str, max_age: Duration) -> Result<bool, SyncError> {
+    pub(super) fn is_refresh_due(&self, probe: Probe, max_age: Duration) -> Result<bool, SyncError> {
         let probed = self.store.lock().read(|tx| tx.probe(probe))?;
         let max_age = TimeDelta::from_std(max_age).unwrap_or(TimeDelta::MAX);
         let now = (self.clock)();

@@ -15,7 +15,7 @@ use crate::halo::{HaloClient, ResponseMeta};
 use crate::retry::RequestCounts;
 use crate::scope::Scope;
 use crate::store::{
-    InterruptedScan, Removal, RemovalReason, RunEnd, RunStats, ScanStats, StoreError, TxEnd, WriteTx,
+    InterruptedScan, Removal, RemovalReason, RunEnd, RunKind, RunStats, ScanStats, StoreError, TxEnd, WriteTx,
 };
 use crate::ticket::Timestamp;
 use crate::watermark::{
@@ -160,7 +160,7 @@ impl RunContext {
         stop: impl Future<Output = ()>,
     ) -> Result<RunReport, SyncError> {
         store.lock().read(|tx| check_same_server(tx, &settings.scope))?;
-        let kind = if settings.dry_run { "dry_run" } else { "sync" };
+        let kind = if settings.dry_run { RunKind::DryRun } else { RunKind::Sync };
         let now = clock();
         let keep_since = now.minus(settings.keep_runs);
         let run_id = store

@@ -8,7 +8,7 @@ use super::definitions::FIELD_PROBES;
 use super::reference;
 use super::run::{RunContext, out_of_scope_removal};
 use crate::scope::{MAPPING_VERSION, Scope, ScopeChange};
-use crate::store::ReadTx;
+use crate::store::{MoveReason, ReadTx};
 use crate::watermark::Watermark;
 
 impl RunContext {
@@ -36,15 +36,15 @@ impl RunContext {
         let (watermark, reason, removals) = match (stored, scope_change) {
             (Some(watermark), Some(ScopeChange::Unchanged)) => return Ok(watermark),
             (Some(watermark), Some(ScopeChange::CustomFieldsDisabled)) => {
-                (Watermark { scope: wanted, ..watermark }, "scope_changed", Vec::new())
+                (Watermark { scope: wanted, ..watermark }, MoveReason::ScopeChanged, Vec::new())
             }
             (Some(_), _) => {
                 let rows = self.store.lock().read(|tx| tx.stored_tickets())?;
                 let leaving = rows.into_iter().filter(|row| !wanted.includes(row.ticket_type));
                 let removals = leaving.map(|row| out_of_scope_removal(row.id)).collect();
-                (Watermark::new(wanted), "scope_changed", removals)
+                (Watermark::new(wanted), MoveReason::ScopeChanged, removals)
             }
-            (None, _) => (Watermark::new(wanted), "created", Vec::new()),
+            (None, _) => (Watermark::new(wanted), MoveReason::Created, Vec::new()),
         };
         let needs_initial_load = scope_change != Some(ScopeChange::CustomFieldsDisabled);
         let (run_id, now, tx_end) = (self.run_id, (self.clock)(), self.tx_end());
@@ -54,7 +54,7 @@ impl RunContext {
                     tx.remove(&removals, run_id, now)?;
                     if fields_off {
                         tx.clear_custom_fields(run_id, now)?;
-                        FIELD_PROBES.iter().try_for_each(|probe| tx.delete_probe(probe))?;
+                        FIELD_PROBES.iter().try_for_each(|probe| tx.delete_probe(*probe))?;
                     }
                     if needs_initial_load {
                         tx.abandon_scans(now)?;

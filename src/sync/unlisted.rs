@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use chrono::TimeDelta;
 
 use crate::scope::Scope;
-use crate::store::{MISSING_STATUS, RemovalReason, UnlistedTicket};
+use crate::store::{RemovalReason, UnlistedStatus, UnlistedTicket};
 use crate::ticket::attribute::{MERGED_INTO_ID, TICKET_TYPE_ID};
 use crate::ticket::{Ticket, Timestamp};
 
@@ -18,9 +18,6 @@ const ALWAYS_ALLOWED: u64 = 20;
 
 /// A ticket that the server keeps back is asked about again after 1, 2, 4 … days, and at least so often.
 const RECHECK_INTERVAL_MAX: TimeDelta = TimeDelta::days(30);
-
-/// The word for a ticket that was not asked about, because too many were gone.
-pub const NOT_ASKED: &str = "not_asked";
 
 /// The absent tickets, by what is known of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,8 +38,8 @@ pub fn group_unlisted(unlisted: &[i64], known: &[UnlistedTicket], now: Timestamp
     for id in unlisted {
         match known.get(id) {
             None => groups.new.push(*id),
-            Some(ticket) if [NOT_ASKED, MISSING_STATUS].contains(&ticket.status.as_str()) => {
-                groups.new.push(*id)
+            Some(UnlistedTicket { status: UnlistedStatus::NotAsked | UnlistedStatus::Missing, .. }) => {
+                groups.new.push(*id);
             }
             Some(ticket) if is_due(ticket, now) => groups.due.push(*id),
             Some(_) => groups.deferred += 1,
@@ -130,7 +127,7 @@ pub enum RemovalDecision {
     /// It leaves.
     Remove(RemovalReason),
     /// It stays and is listed in `absences` with this word.
-    Keep(&'static str),
+    Keep(UnlistedStatus),
 }
 
 /// Concludes for one ticket that the list did not show.
@@ -138,7 +135,7 @@ pub enum RemovalDecision {
 pub fn decide_removal(answer: ServerAnswer<'_>, scope: &Scope) -> RemovalDecision {
     match answer {
         ServerAnswer::Missing => RemovalDecision::Remove(RemovalReason::Vanished),
-        ServerAnswer::Forbidden => RemovalDecision::Keep("forbidden"),
+        ServerAnswer::Forbidden => RemovalDecision::Keep(UnlistedStatus::Forbidden),
         ServerAnswer::Found(ticket) if ticket.is_deleted() => RemovalDecision::Remove(RemovalReason::Deleted),
         // Of another type it may still be listed, merged or not.
         ServerAnswer::Found(ticket) if scope.excludes(ticket.integer(TICKET_TYPE_ID)) => {
@@ -147,7 +144,7 @@ pub fn decide_removal(answer: ServerAnswer<'_>, scope: &Scope) -> RemovalDecisio
         ServerAnswer::Found(ticket) if ticket.integer(MERGED_INTO_ID).is_some_and(|into| into != 0) => {
             RemovalDecision::Remove(RemovalReason::Merged)
         }
-        ServerAnswer::Found(_) => RemovalDecision::Keep("not_listed"),
+        ServerAnswer::Found(_) => RemovalDecision::Keep(UnlistedStatus::NotListed),
     }
 }
 
@@ -198,19 +195,19 @@ mod tests {
     fn unlisted_ticket_is_new_unless_the_server_is_known_to_withhold_it() {
         let at =
             |day: i64| Timestamp::parse("2026-03-01T00:00:00.000Z").unwrap().minus(TimeDelta::days(-day));
-        let known = |id, status: &str, ask_again_at| UnlistedTicket {
+        let known = |id, status, ask_again_at| UnlistedTicket {
             id,
-            status: status.into(),
+            status,
             first_missed_at: at(0),
             ask_again_at,
         };
         let known = [
-            known(1, "forbidden", at(3)),
-            known(2, "forbidden", at(2)),
-            known(3, "not_listed", at(1)),
-            known(4, NOT_ASKED, at(9)),
-            known(5, MISSING_STATUS, at(9)),
-            known(6, "forbidden", at(900)),
+            known(1, UnlistedStatus::Forbidden, at(3)),
+            known(2, UnlistedStatus::Forbidden, at(2)),
+            known(3, UnlistedStatus::NotListed, at(1)),
+            known(4, UnlistedStatus::NotAsked, at(9)),
+            known(5, UnlistedStatus::Missing, at(9)),
+            known(6, UnlistedStatus::Forbidden, at(900)),
         ];
         let groups = group_unlisted(&[1, 2, 3, 4, 5, 6, 7], &known, at(2));
         assert_eq!(groups, UnlistedGroups { new: vec![4, 5, 7], due: vec![2, 3, 6], deferred: 1 });
@@ -232,7 +229,7 @@ mod tests {
         let merged = ticket(r#"{"id": 7, "tickettype_id": 3, "merged_into_id": 8}"#);
         for (name, answer, types, decision) in [
             ("404", ServerAnswer::Missing, vec![], RemovalDecision::Remove(RemovalReason::Vanished)),
-            ("403", ServerAnswer::Forbidden, vec![], RemovalDecision::Keep("forbidden")),
+            ("403", ServerAnswer::Forbidden, vec![], RemovalDecision::Keep(UnlistedStatus::Forbidden)),
             (
                 "deleted",
                 ServerAnswer::Found(&deleted),
@@ -252,8 +249,8 @@ mod tests {
                 vec![4],
                 RemovalDecision::Remove(RemovalReason::OutOfScope),
             ),
-            ("of no type", ServerAnswer::Found(&typeless), vec![4], RemovalDecision::Keep("not_listed")),
-            ("in scope", ServerAnswer::Found(&plain), vec![3], RemovalDecision::Keep("not_listed")),
+            ("of no type", ServerAnswer::Found(&typeless), vec![4], RemovalDecision::Keep(UnlistedStatus::NotListed)),
+            ("in scope", ServerAnswer::Found(&plain), vec![3], RemovalDecision::Keep(UnlistedStatus::NotListed)),
         ] {
             assert_eq!(decide_removal(answer, &scope(types)), decision, "{name}");
         }

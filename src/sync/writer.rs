@@ -9,9 +9,9 @@ use super::list_scan::ListScan;
 use super::run::RunContext;
 use super::scan::ScanPlan;
 use super::{StoreJob, SyncError};
-use crate::retry::RequestCounts;
-use crate::store::{ObservedTicket, RunStats, ScanCheckpoint, ScanStats, StoreError, UpsertCounts};
-use crate::ticket::Timestamp;
+use crate::halo::RequestCounts;
+use crate::store::{ObservedTicket, RunStats, ScanCheckpoint, ScanStats, StoreError, UpsertOutcome};
+use crate::ticket::{ChangeCounts, Timestamp};
 use crate::ticket::parse::RejectedRow;
 
 /// Rows that are stored together.
@@ -22,7 +22,7 @@ pub(super) struct RowBatch {
 }
 
 /// What a stored batch did, and the older versions among it.
-type BatchResult = Result<(UpsertCounts, Vec<ObservedTicket>), StoreError>;
+type BatchResult = Result<(UpsertOutcome, Vec<ObservedTicket>), StoreError>;
 
 /// When the first full walk began by the server's clock, where that tells the time.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ pub(super) struct BatchWriter<'p> {
 /// What a pass did so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunTotals {
-    pub(super) upserted: UpsertCounts,
+    pub(super) upserted: UpsertOutcome,
     /// Rows received by walks that ended.
     pub(super) received: u64,
     pub(super) deleted: u64,
@@ -56,9 +56,7 @@ impl RunTotals {
             list_requests: request_stats.list_requests,
             retries: request_stats.retries,
             received: self.received,
-            created: self.upserted.created,
-            updated: self.upserted.updated,
-            deleted: self.deleted,
+            changes: ChangeCounts { deleted: self.deleted, ..self.upserted.changes },
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a range of changes comes to: one row for every ticket, whatever happened to it in between.
 
+use std::ops::AddAssign;
+
 use super::change::Op;
 use super::value::CellValue;
 
@@ -55,5 +57,13 @@ impl ChangeCounts {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.created + self.updated + self.deleted
+    }
+}
+
+impl AddAssign for ChangeCounts {
+    fn add_assign(&mut self, other: ChangeCounts) {
+        self.created += other.created;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
     }
 }

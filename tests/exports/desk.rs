@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::Utc;
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{
-    CustomFieldsState, ObservedTicket, Removal, RemovalReason, Store, StoreOptions, TxEnd,
+    CustomFieldsState, MoveReason, ObservedTicket, Removal, RemovalReason, RunKind, Store, StoreOptions, TxEnd,
 };
 use halosync::ticket::parse::ParsedPage;
 use halosync::ticket::{AttributeValue, Timestamp};
@@ -93,8 +93,8 @@ impl Desk {
         let mut store = desk.store();
         store
             .write(TxEnd::Commit, |writing| {
-                let run = writing.begin_run("sync", now())?;
-                writing.set_watermark(&mark, Some("verified"), Some(run), now())
+                let run = writing.begin_run(RunKind::Sync, now())?;
+                writing.set_watermark(&mark, Some(MoveReason::Verified), Some(run), now())
             })
             .unwrap();
         store.close().unwrap();

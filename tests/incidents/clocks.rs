@@ -37,7 +37,7 @@ fn inc_32_33_and_35_what_came_later_than_the_overlap_is_found_and_counted_by_a_f
         minutes(5).await;
         let report = desk.full().await;
         assert_eq!(
-            (report.run_stats.created, report.run_stats.updated),
+            (report.run_stats.changes.created, report.run_stats.changes.updated),
             (7, 11),
             "INC-35: missing and stale"
         );

@@ -134,7 +134,11 @@ fn inc_66_and_77_a_full_walk_over_unchanged_tickets_writes_no_row() {
             minutes(24 * 60).await;
             let report = desk.full().await;
             assert_eq!(
-                (report.run_stats.created, report.run_stats.updated, report.run_stats.deleted),
+                (
+                    report.run_stats.changes.created,
+                    report.run_stats.changes.updated,
+                    report.run_stats.changes.deleted,
+                ),
                 (0, 0, 0),
                 "INC-66"
             );

@@ -1,8 +1,8 @@
-//! Custom fields: a row for each in `custom_fields`, each difference in the change log of its ticket.
+//! Custom fields: one row for each in `custom_fields`, and a change record for each difference.
 //!
-//! Invariant: once a full walk with custom fields was counted, a ticket whose fields are not known as of its
-//! stored version (`ticket_state.fields_hash` is NULL) has a line in `debts`, or in `absences` where the
-//! server knows it no more.
+//! Invariant: after a verified full scan with custom fields, a ticket whose fields are not known for its
+//! stored version (`ticket_state.fields_hash` is NULL) has a row in `pending_fetches`, or in
+//! `unlisted_tickets` if the server no longer finds it.
 
 use rusqlite::{Connection, Row};
 
@@ -10,38 +10,34 @@ use super::statements::{ChangeRecord, UpsertStatements, WriteContext, last_modif
 use crate::store::{StoreError, WriteTx};
 use crate::ticket::{CustomField, CustomFields, Op, TicketDiff, Timestamp};
 
-/// The custom fields of one ticket as a request for that ticket alone told them.
+/// The custom fields of one ticket, received by a request for that ticket alone.
 #[derive(Clone, Debug)]
 pub struct FetchedCustomFields {
-    /// The ticket.
+    /// The id of the ticket.
     pub id: i64,
     /// Its custom fields.
     pub fields: CustomFields,
-    /// The version that they belong to.
+    /// The `last_update` of the version that they belong to.
     pub last_update: Option<Timestamp>,
     /// The number of the request.
     pub request_no: i64,
 }
 
-/// What became of custom fields that were read.
+/// The result of storing fetched custom fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreOutcome {
-    /// They differed from the stored ones and are stored.
+    /// They differed from the stored ones and replaced them.
     Changed,
-    /// They are those that are stored.
+    /// They did not differ from the stored ones.
     Unchanged,
-    /// They belong to an older version than the stored one and are still owed.
+    /// They are older than what is stored, and must be fetched again.
     Stale,
-    /// The ticket is not stored any more.
+    /// The ticket is no longer stored.
     TicketRemoved,
 }
 
 impl WriteTx<'_> {
-    /// Stores custom fields that were asked for ticket by ticket. They never overwrite those of a newer
-    /// version, nor those that a later request showed.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Stores fetched custom fields. They never overwrite those of a newer version or of a later request.
     pub fn store_custom_fields(
         &self,
         fetched: &FetchedCustomFields,
@@ -53,8 +49,9 @@ impl WriteTx<'_> {
         let mut statements = UpsertStatements::prepare(self.connection)?;
         let Some(state) = statements.stored_state(*id)? else { return Ok(StoreOutcome::TicketRemoved) };
         let row = statements.stored_row(*id)?;
-        let shown = last_update.map(|timestamp| timestamp.to_string());
-        let older = last_modified(&row).zip(shown.as_deref()).is_some_and(|(stored, shown)| shown < stored);
+        let fetched = last_update.map(|timestamp| timestamp.to_string());
+        let older =
+            last_modified(&row).zip(fetched.as_deref()).is_some_and(|(stored, fetched)| fetched < stored);
         if older || *request_no < state.request_no.max(state.fields_no.unwrap_or(0)) {
             return Ok(StoreOutcome::Stale);
         }
@@ -75,11 +72,8 @@ impl WriteTx<'_> {
         Ok(if changed { StoreOutcome::Changed } else { StoreOutcome::Unchanged })
     }
 
-    /// Empties `custom_fields`, because they are not copied any more; each ticket that had any gets a
-    /// record, so that the log still undoes what it did and every consumer hears of it.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Deletes all custom fields, because they are no longer synchronized. Each ticket that had any gets a
+    /// change record, so that every consumer deletes them too.
     pub fn clear_custom_fields(&self, run_id: i64, now: Timestamp) -> Result<(), StoreError> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
@@ -113,15 +107,15 @@ impl UpsertStatements<'_> {
         read_custom_fields(self.connection, id)
     }
 
-    /// Replaces the stored custom fields where others are shown.
+    /// Replaces the stored custom fields of a ticket where they differ from the received ones.
     pub(super) fn write_custom_fields(
         &self,
         id: i64,
         stored: &CustomFields,
-        shown: &CustomFields,
+        received: &CustomFields,
         now: &str,
     ) -> Result<(), StoreError> {
-        for field in stored.fields().iter().filter(|field| shown.get(field.id).is_none()) {
+        for field in stored.fields().iter().filter(|field| received.get(field.id).is_none()) {
             self.connection
                 .prepare_cached("DELETE FROM custom_fields WHERE UID = ?1 AND FIELD_ID = ?2")?
                 .execute((id, field.id))?;
@@ -132,20 +126,20 @@ impl UpsertStatements<'_> {
              ON CONFLICT (UID, FIELD_ID) DO UPDATE SET NAME = excluded.NAME, LABEL = excluded.LABEL,
                  TYPE = excluded.TYPE, VALUE = excluded.VALUE, DISPLAY = excluded.DISPLAY",
         )?;
-        for field in shown.fields().iter().filter(|field| stored.get(field.id) != Some(field)) {
+        for field in received.fields().iter().filter(|field| stored.get(field.id) != Some(field)) {
             let CustomField { id: field_id, name, label, kind, value, display } = field;
             upsert.execute((id, field_id, name, label, kind, value, display))?;
         }
         self.connection
             .prepare_cached("DELETE FROM rejects WHERE UID = ?1 AND attribute = 'customfields'")?
             .execute([id])?;
-        for rejected in shown.rejected_values() {
+        for rejected in received.rejected_values() {
             self.insert_reject(id, "customfields", rejected, now)?;
         }
         Ok(())
     }
 
-    /// The custom fields of the stored version are known: nothing is owed of them.
+    /// Records that the custom fields of the stored version are known, and deletes the pending fetch.
     pub(super) fn complete_fetch(
         &self,
         id: i64,
@@ -159,7 +153,7 @@ impl UpsertStatements<'_> {
         Ok(())
     }
 
-    /// The custom fields are owed, unless they are already.
+    /// Enqueues a fetch, unless there is one.
     pub(super) fn enqueue_fetch(&self, id: i64, now: &str) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
@@ -169,7 +163,7 @@ impl UpsertStatements<'_> {
         Ok(())
     }
 
-    /// The ticket changed: its custom fields are owed at once, however often they could not be read.
+    /// Enqueues a fetch that is due at once, because the ticket changed, whatever attempts have failed.
     pub(super) fn requeue_fetch(&self, id: i64, now: &str) -> Result<(), StoreError> {
         self.connection
             .prepare_cached("UPDATE ticket_state SET fields_hash = NULL WHERE UID = ?1")?

@@ -1,5 +1,5 @@
-//! The only writer of `tickets` and `changes`: a row is compared with what is stored, written where it
-//! differs, and every difference is recorded.
+//! The only writer of `tickets` and `changes`: compares each row with the stored one, writes it if it
+//! differs, and records every difference.
 
 mod custom_fields;
 mod statements;
@@ -10,142 +10,131 @@ pub(super) use custom_fields::read_custom_fields;
 pub use custom_fields::{FetchedCustomFields, StoreOutcome};
 use statements::{ChangeRecord, TicketState, UpsertStatements, WriteContext, last_modified};
 pub(super) use statements::{cell, columns};
+use strum::IntoStaticStr;
 
 use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::attribute::STATUS;
 use crate::ticket::parse::{ReferenceItem, RejectedRow};
 use crate::ticket::{
-    AttributeValue, CellValue, CustomFields, Op, Ticket, TicketDiff, Timestamp, row_to_json,
+    AttributeValue, CellValue, ChangeCounts, CustomFields, Op, Ticket, TicketDiff, Timestamp, row_to_json,
 };
 
-/// A ticket as an answer showed it, and which answer that was.
+/// A ticket as received in a response.
 #[derive(Debug)]
 pub struct ObservedTicket {
     /// The ticket.
     pub ticket: Ticket,
-    /// [`Ticket::hash`], taken where the ticket was parsed, off the writer's thread.
+    /// [`Ticket::hash`], computed where the ticket was parsed and not on the thread of the writer.
     pub hash: u64,
-    /// What the answer told of its custom fields.
+    /// Its custom fields in that response.
     pub custom_fields: CustomFieldsState,
-    /// The number of the request; a later request has a greater one, over restarts too.
+    /// The number of the request. Later requests have greater numbers, also across restarts.
     pub request_no: i64,
 }
 
-/// What an answer told of a ticket's custom fields.
+/// The custom fields of a ticket in a response.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CustomFieldsState {
-    /// They are not copied.
+    /// They are not synchronized.
     NotSynced,
-    /// Nothing: where the ticket changed, they are owed.
+    /// The response does not contain them: if the ticket changed, they must be fetched.
     NotProvided,
-    /// All of them.
+    /// The response contains all of them.
     Provided(CustomFields),
 }
 
-/// What storing some sightings did.
+/// The result of storing received tickets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UpsertCounts {
-    /// Tickets that appeared.
-    pub created: u64,
-    /// Tickets that changed.
-    pub updated: u64,
-    /// Tickets that were stored already.
+pub struct UpsertOutcome {
+    /// Tickets created and updated; an upsert deletes none.
+    pub changes: ChangeCounts,
+    /// Tickets that did not differ from the stored ones.
     pub unchanged: u64,
-    /// Tickets shown in an older version than the stored one, which stays.
+    /// The ids of tickets received in an older version than the stored one, which was kept.
     pub older: Vec<i64>,
 }
 
-impl UpsertCounts {
-    /// Adds the figures of a further batch.
-    pub fn add(&mut self, more: UpsertCounts) {
-        self.created += more.created;
-        self.updated += more.updated;
+impl UpsertOutcome {
+    /// Adds the result of another batch.
+    pub fn add(&mut self, more: UpsertOutcome) {
+        self.changes += more.changes;
         self.unchanged += more.unchanged;
         self.older.extend(more.older);
     }
 }
 
-/// Why a ticket leaves (`changes.reason`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a ticket is removed (`changes.reason`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RemovalReason {
-    /// The server does not know it any more.
+    /// The server no longer finds it.
     Vanished,
-    /// The server says that it is deleted.
+    /// The server returns it as deleted.
     Deleted,
-    /// It was merged into another ticket and is not listed any more.
+    /// It was merged into another ticket and is no longer listed.
     Merged,
-    /// It does not belong to what is copied any more.
+    /// It no longer belongs to the scope.
     OutOfScope,
 }
 
 impl RemovalReason {
-    /// Its word in `changes.reason`.
+    /// The word in `changes.reason`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            RemovalReason::Vanished => "vanished",
-            RemovalReason::Deleted => "deleted",
-            RemovalReason::Merged => "merged",
-            RemovalReason::OutOfScope => "out_of_scope",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// A ticket that leaves.
+/// A ticket to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// Which.
+    /// Its id.
     pub id: i64,
-    /// Why.
+    /// Why it is removed.
     pub reason: RemovalReason,
 }
 
 impl WriteTx<'_> {
-    /// Stores what answers showed.
+    /// Stores received tickets.
     ///
-    /// Applying the same sightings again, or in another order, gives the same rows and no further
-    /// record: the later `last_update` wins; where they are equal or one is missing, the answer that
-    /// was asked for later.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Storing the same tickets again, or in another order, gives the same rows and no further change
+    /// record: the later `last_update` wins; if they are equal or one is missing, the later request wins.
     pub fn upsert<'s>(
         &self,
         observed_tickets: impl IntoIterator<Item = &'s ObservedTicket>,
         run_id: i64,
         now: Timestamp,
-    ) -> Result<UpsertCounts, StoreError> {
+    ) -> Result<UpsertOutcome, StoreError> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
-        let mut counts = UpsertCounts::default();
+        let mut outcome = UpsertOutcome::default();
         for observed in observed_tickets {
             let ticket = &observed.ticket;
             let Some(state) = statements.stored_state(ticket.id())? else {
                 statements.create(observed, context)?;
-                counts.created += 1;
+                outcome.changes.created += 1;
                 continue;
             };
             if state.is_unchanged_by(observed) {
-                counts.unchanged += 1;
+                outcome.unchanged += 1;
                 continue;
             }
             let old = statements.stored_row(ticket.id())?;
             match compare_versions(&old, &state, observed) {
                 VersionOrder::Newer if statements.update((&state, &old), observed, None, context)? => {
-                    counts.updated += 1
+                    outcome.changes.updated += 1
                 }
-                VersionOrder::Older => counts.older.push(ticket.id()),
-                VersionOrder::Newer | VersionOrder::EarlierRequest => counts.unchanged += 1,
+                VersionOrder::Older => outcome.older.push(ticket.id()),
+                VersionOrder::Newer | VersionOrder::EarlierRequest => outcome.unchanged += 1,
             }
         }
-        Ok(counts)
+        Ok(outcome)
     }
 
-    /// Puts the names on the statuses, as they are now. In the transaction that stores them: names may come while
-    /// rows are under way, and a ticket gets a new one only when it is stored or when the name changes.
+    /// Sets the status names of received tickets.
     ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Call it in the transaction that stores them: names may change after the rows were received, and a
+    /// stored ticket gets a new one only when it is stored again or when the name changes.
     pub fn apply_status_names(&self, observed_tickets: &mut [ObservedTicket]) -> Result<(), StoreError> {
         let names = self.as_read_tx().status_names()?;
         for observed in observed_tickets {
@@ -154,11 +143,8 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Stores versions that are older than the stored ones, because the server was asked and means
-    /// them: it was restored from a backup.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Stores versions that are older than the stored ones, after the server confirmed them: it was restored
+    /// from a backup. Returns how many tickets changed.
     pub fn apply_older(
         &self,
         observed_tickets: &[ObservedTicket],
@@ -177,10 +163,7 @@ impl WriteTx<'_> {
         Ok(applied)
     }
 
-    /// Removes tickets and records why, with the last known row.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Removes tickets and records the reason and the last known row. Returns how many were stored.
     pub fn remove(&self, removals: &[Removal], run_id: i64, now: Timestamp) -> Result<u64, StoreError> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
@@ -211,11 +194,9 @@ impl WriteTx<'_> {
         Ok(removed)
     }
 
-    /// Replaces the status list; tickets of a status that got another name get it too, each with a
-    /// record.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Replaces the statuses, and the status names of the tickets whose status was renamed, each with a
+    /// change record. `closed` lists the ids that count as closed, if the server says so. Returns how many
+    /// tickets changed.
     pub fn replace_statuses(
         &self,
         statuses: &[ReferenceItem],
@@ -271,10 +252,7 @@ impl WriteTx<'_> {
         Ok(tickets.len() as u64)
     }
 
-    /// Keeps rows that are no tickets, each once.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// Records rows that could not be read as tickets, each different one once.
     pub fn record_rejected_rows(
         &self,
         rejected_rows: &[RejectedRow],
@@ -293,10 +271,7 @@ impl WriteTx<'_> {
 }
 
 impl ReadTx<'_> {
-    /// Which of the sightings are older than the stored versions.
-    ///
-    /// # Errors
-    /// [`StoreError`]
+    /// The ids of received tickets that are older than the stored versions.
     pub fn older_among(&self, observed_tickets: &[ObservedTicket]) -> Result<Vec<i64>, StoreError> {
         let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut older = Vec::new();
@@ -324,9 +299,9 @@ enum VersionOrder {
 
 fn compare_versions(old: &[AttributeValue], state: &TicketState, observed: &ObservedTicket) -> VersionOrder {
     match (last_modified(old), last_modified(observed.ticket.values())) {
-        // One spelling of 24 characters: the order of the texts is the order of the instants.
-        (Some(stored), Some(shown)) if shown < stored => VersionOrder::Older,
-        (Some(stored), Some(shown)) if stored < shown => VersionOrder::Newer,
+        // Timestamps have one fixed format, so their order as text is their order in time.
+        (Some(stored), Some(received)) if received < stored => VersionOrder::Older,
+        (Some(stored), Some(received)) if stored < received => VersionOrder::Newer,
         _ if state.request_no <= observed.request_no => VersionOrder::Newer,
         _ => VersionOrder::EarlierRequest,
     }

@@ -1,5 +1,4 @@
-//! The statements that write `tickets`, `ticket_state`, `custom_fields` and `changes`, and what each of
-//! them stands for.
+//! The prepared statements that write `tickets`, `ticket_state`, `custom_fields` and `changes`.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -14,18 +13,18 @@ use crate::ticket::{
     ATTRIBUTES, AttributeValue, CellValue, CustomFields, Op, RejectedValue, Ticket, TicketDiff,
 };
 
-/// What stands in `ticket_state` beside a ticket.
+/// A row of `ticket_state`.
 pub(super) struct TicketState {
     pub(super) hash: i64,
     pub(super) request_no: i64,
-    /// Of the custom fields of the stored version; `None` where they are not known.
+    /// The hash of the custom fields of the stored version; `None` if they are not known.
     pub(super) fields_hash: Option<i64>,
-    /// Of the request whose custom fields are stored.
+    /// The number of the request whose custom fields are stored.
     pub(super) fields_no: Option<i64>,
 }
 
 impl TicketState {
-    /// Whether a sighting brings nothing new.
+    /// Whether a received ticket does not differ from the stored one.
     pub(super) fn is_unchanged_by(&self, observed: &ObservedTicket) -> bool {
         let fields = match &observed.custom_fields {
             CustomFieldsState::NotSynced => true,
@@ -49,11 +48,11 @@ pub(super) struct UpsertStatements<'c> {
     insert_state: CachedStatement<'c>,
     update_state: CachedStatement<'c>,
     insert_change: CachedStatement<'c>,
-    select_known: CachedStatement<'c>,
+    select_has_record: CachedStatement<'c>,
     pub(super) connection: &'c Connection,
 }
 
-/// A line of `changes`, all but its number.
+/// A row of `changes` without its number.
 #[derive(Clone, Copy)]
 pub(super) struct ChangeRecord<'a> {
     pub(super) id: i64,
@@ -64,7 +63,7 @@ pub(super) struct ChangeRecord<'a> {
     pub(super) last_row: Option<&'a str>,
 }
 
-/// Which pass writes, and when by the local clock.
+/// The run that writes, and the time by the local clock.
 #[derive(Clone, Copy)]
 pub(super) struct WriteContext<'a> {
     pub(super) run_id: i64,
@@ -91,7 +90,7 @@ impl<'c> UpsertStatements<'c> {
                 "INSERT INTO changes (UID, op, reason, observed_at, source_last_modified, run_id, changed, last_row)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?,
-            select_known: connection
+            select_has_record: connection
                 .prepare_cached("SELECT EXISTS (SELECT 1 FROM changes WHERE UID = ?1)")?,
             connection,
         })
@@ -123,7 +122,7 @@ impl<'c> UpsertStatements<'c> {
     ) -> Result<(), StoreError> {
         let ObservedTicket { ticket, hash, custom_fields, request_no } = observed;
         execute(&mut self.insert_row, ticket)?;
-        let returned: bool = self.select_known.query_row([ticket.id()], |row| row.get(0))?;
+        let returned: bool = self.select_has_record.query_row([ticket.id()], |row| row.get(0))?;
         let record = ChangeRecord {
             reason: returned.then_some("returned"),
             last_modified: last_modified(ticket.values()),
@@ -142,9 +141,8 @@ impl<'c> UpsertStatements<'c> {
         }
     }
 
-    /// Writes what differs between the stored version and a newer one, and records it; says whether
-    /// anything did. Of custom fields that were read by a later request than the sighting, the stored ones
-    /// stay.
+    /// Stores a newer version and records the difference, and returns whether there was one. Stored custom
+    /// fields that come from a later request are kept.
     pub(super) fn update(
         &mut self,
         (state, old): (&TicketState, &[AttributeValue]),
@@ -155,14 +153,16 @@ impl<'c> UpsertStatements<'c> {
         let ObservedTicket { ticket, hash, custom_fields, request_no } = observed;
         let id = ticket.id();
         let fields = match custom_fields {
-            CustomFieldsState::Provided(fields) if state.fields_no.is_none_or(|read| read <= *request_no) => {
+            CustomFieldsState::Provided(fields)
+                if state.fields_no.is_none_or(|stored| stored <= *request_no) =>
+            {
                 Some(fields)
             }
             _ => None,
         };
         let stored = fields.map(|_| self.stored_custom_fields(id)).transpose()?;
         let fields = stored.as_ref().zip(fields);
-        let fields_changed = fields.is_some_and(|(stored, shown)| stored.fields() != shown.fields());
+        let fields_changed = fields.is_some_and(|(stored, received)| stored.fields() != received.fields());
         let changed = fields_changed || !state.has_same_row(observed);
         if changed {
             let row = TicketDiff::between(
@@ -170,7 +170,7 @@ impl<'c> UpsertStatements<'c> {
                 ticket.values().iter().map(AttributeValue::as_cell),
             );
             let change =
-                fields.into_iter().fold(row, |row, (stored, shown)| row.with_custom_fields(stored, shown));
+                fields.into_iter().fold(row, |row, (stored, new)| row.with_custom_fields(stored, new));
             execute(&mut self.update_row, ticket)?;
             let record = ChangeRecord {
                 reason,
@@ -184,9 +184,9 @@ impl<'c> UpsertStatements<'c> {
             self.record_rejects(ticket, context.now)?;
         }
         match (fields, custom_fields) {
-            (Some((stored, shown)), _) => {
-                self.write_custom_fields(id, stored, shown, context.now)?;
-                self.complete_fetch(id, shown, *request_no)?;
+            (Some((stored, received)), _) => {
+                self.write_custom_fields(id, stored, received, context.now)?;
+                self.complete_fetch(id, received, *request_no)?;
             }
             (None, CustomFieldsState::NotProvided) if changed => self.requeue_fetch(id, context.now)?,
             (None, CustomFieldsState::NotProvided) => self.enqueue_fetch(id, context.now)?,
@@ -215,7 +215,7 @@ impl<'c> UpsertStatements<'c> {
         Ok(self.connection.last_insert_rowid())
     }
 
-    /// Records a change of a stored ticket that leaves its row in `tickets` as it is.
+    /// Records a change of a stored ticket without writing its row in `tickets`.
     pub(super) fn record_change_only(
         &mut self,
         record: ChangeRecord<'_>,
@@ -264,7 +264,7 @@ impl ChangeRecord<'_> {
     }
 }
 
-/// When the server last updated a row, as it is spelled there.
+/// The text of `SOURCE_LAST_MODIFIED` in a row.
 pub(super) fn last_modified(row: &[AttributeValue]) -> Option<&str> {
     match &row[SOURCE_LAST_MODIFIED] {
         AttributeValue::Text(text) => Some(text),
@@ -272,7 +272,7 @@ pub(super) fn last_modified(row: &[AttributeValue]) -> Option<&str> {
     }
 }
 
-/// SQLite's integers are signed; the bits are what is compared.
+/// Converts a hash to the signed integers of SQLite; its bits stay the same.
 pub(super) fn stored_hash(hash: u64) -> i64 {
     hash.cast_signed()
 }
@@ -285,7 +285,7 @@ fn execute(statement: &mut CachedStatement<'_>, ticket: &Ticket) -> Result<(), S
     Ok(())
 }
 
-/// A cell as a parameter, lent and not copied.
+/// A cell as a borrowed parameter.
 struct CellParam<'a>(CellValue<'a>);
 
 impl ToSql for CellParam<'_> {
@@ -299,7 +299,7 @@ impl ToSql for CellParam<'_> {
     }
 }
 
-/// What SQLite lends, as a cell. The columns hold no blobs and only UTF-8, by their checks and writers.
+/// Converts a value of SQLite to a cell. Blobs and invalid UTF-8 become NULL; no column can contain them.
 pub(in crate::store) fn cell(value: ValueRef<'_>) -> CellValue<'_> {
     match value {
         ValueRef::Integer(number) => CellValue::Integer(number),
@@ -309,7 +309,7 @@ pub(in crate::store) fn cell(value: ValueRef<'_>) -> CellValue<'_> {
     }
 }
 
-/// The attributes as a list of columns, each behind `prefix`.
+/// The attributes as a list of column names, each with `prefix`.
 pub(in crate::store) fn columns(prefix: &str) -> String {
     let names = ATTRIBUTES.iter().map(|attribute| format!("{prefix}\"{}\"", attribute.name));
     names.collect::<Vec<_>>().join(", ")
