@@ -33,7 +33,8 @@ pub struct Watermark {
 }
 
 /// Whether the copy has once been complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WatermarkState {
     /// No full walk was counted in this scope.
     Initial,

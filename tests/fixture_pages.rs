@@ -531,7 +531,7 @@ async fn an_answer_that_is_no_list_is_an_error_and_never_an_empty_list() {
 
 #[tokio::test]
 async fn open_and_closed_tickets_are_asked_for_apart_with_any_other_filter() {
-    let from = Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap();
+    let from: Timestamp = "2026-11-22T12:00:00.000Z".parse().unwrap();
     let all = |coverage| Filter::All { types: Vec::new(), coverage };
     let updated = |coverage| Filter::UpdatedFrom { types: vec![4], from, coverage };
     let plain = "?pageinate=true&page_no=1&page_size=100&order=id&orderdesc=false";

@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["retry"]),
     ("halo", &["config", "retry", "ticket"]),
     ("store", &["config", "scope", "ticket", "watermark"]),
-    ("export", &["config", "ticket"]),
+    ("export", &["config", "ticket", "watermark"]),
     ("sync", &["halo", "scope", "store", "ticket", "watermark"]),
     ("simulator", &[]),
     ("app", &["config", "export", "halo", "scope", "store", "sync", "ticket", "watermark"]),

@@ -192,7 +192,7 @@ fn parse_scope(text: &str) -> Result<Scope, StoreError> {
 
 pub(super) fn parse_timestamp(text: Option<String>) -> Result<Option<Timestamp>, StoreError> {
     let parse = |text: String| {
-        Timestamp::parse(&text).map_err(|_| StoreError::InvalidData { what: format!("the time {text:?}") })
+        text.parse::<Timestamp>().map_err(|_| StoreError::InvalidData { what: format!("the time {text:?}") })
     };
     text.map(parse).transpose()
 }
