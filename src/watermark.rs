@@ -33,8 +33,9 @@ pub struct Watermark {
 }
 
 /// Whether the local copy has ever been complete (`watermarks.state`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize, serde::Deserialize)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum WatermarkState {
     /// No full scan of this scope has been verified.
     Initial,

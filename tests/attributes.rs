@@ -1,5 +1,5 @@
-//! Five hands wrote down the 101 attributes: the specification, the schema, the header of the exports,
-//! the documentation and the server. These tests hold each against the one table in the code.
+//! Compares the table of attributes in the code with the specification, the database schema, the header of
+//! exports, the documentation and recorded responses of the server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ fn file(path: &str) -> String {
 }
 
 #[test]
-fn the_specification_and_the_table_agree_row_by_row() {
+fn attribute_table_matches_the_specification() {
     let text = file("fixtures/attributes.tsv");
     let mut lines = text.lines();
     let header: Vec<_> = lines.next().expect("a header").split('\t').collect();
@@ -40,7 +40,7 @@ fn the_specification_and_the_table_agree_row_by_row() {
     assert_eq!(specified.len(), ATTRIBUTE_COUNT, "the table has {ATTRIBUTE_COUNT} rows");
 }
 
-/// The line that adds an attribute to an installed database.
+/// Returns the statement that adds an attribute to an existing database.
 fn alter_table(attribute: &Attribute) -> String {
     let name = match attribute.name {
         "TABLE" => "\"TABLE\"",
@@ -57,7 +57,7 @@ fn alter_table(attribute: &Attribute) -> String {
 }
 
 #[test]
-fn the_migrations_build_exactly_the_table() {
+fn schema_has_exactly_the_attributes_of_the_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("halosync.db");
     let options = StoreOptions {
@@ -70,21 +70,21 @@ fn the_migrations_build_exactly_the_table() {
     let connection = rusqlite::Connection::open(&path).unwrap();
     let mut statement =
         connection.prepare("SELECT name, type FROM pragma_table_info('tickets') ORDER BY cid").unwrap();
-    let built: Vec<(String, String)> =
+    let columns: Vec<(String, String)> =
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
     let missing: Vec<_> = ATTRIBUTES
         .iter()
-        .filter(|attribute| built.iter().all(|(name, _)| name != attribute.name))
+        .filter(|attribute| columns.iter().all(|(name, _)| name != attribute.name))
         .map(alter_table)
         .collect();
-    assert!(missing.is_empty(), "add a NEW migration with\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "columns are missing: add a NEW migration with\n{}", missing.join("\n"));
     let declared: Vec<_> =
         ATTRIBUTES.iter().map(|it| (it.name.to_owned(), it.kind.column_type().to_owned())).collect();
-    assert_eq!(built, declared, "the columns of `tickets` (left) and the table, in order");
+    assert_eq!(columns, declared, "columns of `tickets` (left) and attributes of the table");
 }
 
 #[test]
-fn the_header_of_an_export_is_the_columns_of_the_table() {
+fn export_header_has_the_attributes_of_the_table() {
     let written = RowWriter::new(
         FormatOptions::exact(Format::Csv),
         &halosync::ticket::delta_columns(false),
@@ -97,51 +97,53 @@ fn the_header_of_an_export_is_the_columns_of_the_table() {
     assert_eq!(
         written,
         file("fixtures/exports/header.csv"),
-        "systems that read the exports know this header: a new column goes into a new version of it"
+        "consumers rely on this header: a new column needs a new version of it"
     );
 }
 
 #[test]
-fn the_documentation_is_what_the_table_says() {
+fn attribute_documentation_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/attributes.md");
     let document = attribute::render_markdown();
-    let there = fs::read_to_string(&path).unwrap_or_default();
-    if there != document {
+    let current = fs::read_to_string(&path).unwrap_or_default();
+    if current != document {
         fs::write(&path, document).unwrap();
-        panic!("docs/attributes.md was out of date; it is written anew: look at it, commit it, test again");
+        panic!(
+            "docs/attributes.md was out of date and has been regenerated: review it, commit it, test again"
+        );
     }
 }
 
 #[test]
-fn a_recorded_page_touches_every_attribute() {
+fn recorded_page_has_a_value_for_every_attribute() {
     let list = ParsedPage::parse(&support::page("list-full-envelope-with-column-profile.json")).unwrap();
     let names = parse::parse_reference_items(&support::page("status-bare-array.json")).unwrap();
     let mut tickets = list.tickets;
     for ticket in &mut tickets {
-        assert_eq!(ticket.values()[STATUS], AttributeValue::Null, "a list row holds no status name");
+        assert_eq!(ticket.values()[STATUS], AttributeValue::Null, "a list row has no status name");
         ticket.resolve_status_name(|id| names.iter().find(|it| it.id == id).map(|it| it.name.clone()));
     }
-    let untouched: Vec<_> = (0..ATTRIBUTE_COUNT)
+    let always_null: Vec<_> = (0..ATTRIBUTE_COUNT)
         .filter(|position| tickets.iter().all(|ticket| ticket.values()[*position] == AttributeValue::Null))
         .map(|position| format!("{} ({})", ATTRIBUTES[position].name, ATTRIBUTES[position].source.property()))
         .collect();
-    assert!(untouched.is_empty(), "NULL in every row of the page: {untouched:#?}");
+    assert!(always_null.is_empty(), "NULL in every row of the page: {always_null:#?}");
 }
 
 #[test]
-fn every_property_of_the_table_was_seen_in_a_recorded_row() {
+fn every_property_of_the_table_occurs_in_a_recorded_row() {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for entry in fs::read_dir(support::pages()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if !name.starts_with("list-") {
             continue;
         }
-        // What is no JSON adds nothing: some pages are broken on purpose, some files are no pages.
+        // Some pages are broken on purpose, and some files are not pages; they add nothing.
         let page: serde_json::Value = serde_json::from_slice(&support::page(&name)).unwrap_or_default();
         let rows = page["tickets"].as_array().cloned().unwrap_or_default();
         seen.extend(rows.iter().filter_map(|row| row.as_object()).flat_map(|row| row.keys().cloned()));
     }
-    let never: Vec<_> =
+    let never_seen: Vec<_> =
         ATTRIBUTES.iter().map(|it| it.source.property()).filter(|it| !seen.contains(*it)).collect();
-    assert!(never.is_empty(), "a misspelt property would be NULL for ever; never seen: {never:#?}");
+    assert!(never_seen.is_empty(), "misspelled? these properties occur in no recorded row: {never_seen:#?}");
 }

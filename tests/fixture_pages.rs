@@ -546,7 +546,7 @@ async fn response_that_is_not_a_list_is_an_error() {
 
 #[tokio::test]
 async fn open_and_closed_tickets_are_requested_with_any_filter() {
-    let from = Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap();
+    let from: Timestamp = "2026-11-22T12:00:00.000Z".parse().unwrap();
     let all = |coverage| Filter::All { types: Vec::new(), coverage };
     let updated = |coverage| Filter::UpdatedFrom { types: vec![4], from, coverage };
     let plain = "?pageinate=true&page_no=1&page_size=100&order=id&orderdesc=false";

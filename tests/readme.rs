@@ -88,7 +88,7 @@ fn every_file_that_the_readme_links_to_is_there() {
 fn the_example_holds_every_setting_with_its_default() {
     let read = |text: &str| Config::read("agent.toml.example", text, Path::new("/etc/halosync"), []);
     let told = read(EXAMPLE).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    assert_eq!(told.matches("is still that of the example").count(), 2, "{told}");
+    assert_eq!(told.matches("is still the example value").count(), 2, "{told}");
     let example = EXAMPLE.replace("//example.", "//desk.").replace("0000-000000000000", "0000-000000000001");
     let written = read(&example).unwrap();
     // A commented key shows its default: uncommenting all of them must change nothing.
@@ -120,9 +120,9 @@ fn the_packaged_settings_are_the_example_with_the_places_of_a_package() {
     assert_eq!(
         differing(&packaged, EXAMPLE),
         [
-            "# The secret stands in /etc/halosync/client-secret (root, mode 0600); systemd hands it to the service as the",
+            "# The secret is in /etc/halosync/client-secret (root, mode 0600); systemd passes it to the service as the",
             "# credential \"halo-client-secret\":  (umask 077; cat > /etc/halosync/client-secret)",
-            "# client_secret_file = \"\"       # where there is no systemd",
+            "# client_secret_file = \"\"       # without systemd",
             "path = \"/var/lib/halosync/halosync.db\"",
             "dir = \"/var/lib/halosync/export\"",
         ]

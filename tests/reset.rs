@@ -40,7 +40,7 @@ fn number(agent: &Agent, sql: &str) -> i64 {
 }
 
 fn spelled(text: &str) -> Timestamp {
-    Timestamp::parse(text).unwrap()
+    text.parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,7 +22,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 fn now() -> Timestamp {
-    Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap()
+    "2026-11-22T12:00:00.000Z".parse().unwrap()
 }
 
 fn store() -> Store {

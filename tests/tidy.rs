@@ -21,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["retry"]),
     ("halo", &["config", "retry", "ticket"]),
     ("store", &["config", "scope", "ticket", "watermark"]),
-    ("export", &["config", "ticket"]),
+    ("export", &["config", "ticket", "watermark"]),
     ("sync", &["halo", "scope", "store", "ticket", "watermark"]),
     ("app", &["config", "export", "halo", "scope", "store", "sync", "ticket", "watermark"]),
     ("check", &["app", "config", "halo", "store", "sync", "ticket"]),

@@ -13,7 +13,8 @@ use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, now};
 use crate::config::{AckMode, ConsumerName, ExportSchedule, FormatOptions};
 use crate::export::{
-    ConsumerFolder, ExportError, Manifest, ManifestOptions, PackageMetadata, SeqRange, UnregisteredPackage,
+    ConsumerFolder, ExportError, Manifest, ManifestOptions, PackageKind, PackageMetadata, SeqRange,
+    UnregisteredPackage,
 };
 use crate::store::{ConsumerPosition, LockError, PackageRecord, ReadTx, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp, delta_columns};
@@ -246,7 +247,7 @@ fn delta_package(
     format_options: FormatOptions,
 ) -> Result<PackageMetadata, StoreError> {
     Ok(PackageMetadata {
-        kind: "delta",
+        kind: PackageKind::Delta,
         consumer: Some(consumer.as_str().to_owned()),
         previous_manifest_sha256: position.last_manifest.clone(),
         ..package_metadata(tx, range, counts, ManifestOptions::new(format_options), now())?
@@ -259,7 +260,7 @@ mod tests {
 
     #[test]
     fn export_schedule_decides_when_a_package_is_due() {
-        let at = |text| Timestamp::parse(text).unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let now = at("2026-11-22T12:00:00.000Z");
         let hour = ExportSchedule::Every(Duration::from_hours(1));
         for (schedule, last, due) in [

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::{AppError, ago, now, store_options};
 use crate::config::Config;
-use crate::export::{ConsumerFolder, ManifestCounts, ManifestOptions, PackageMetadata, newer_than};
+use crate::export::{
+    ConsumerFolder, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata, newer_than,
+};
 use crate::store::{Lock, ReadTx, SCHEMA_VERSION, Store, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::WatermarkState;
@@ -124,14 +126,14 @@ pub(super) fn package_metadata(
     let covered_until = tx.covered_until_at(to_seq)?;
     let state = if covered_until.is_some() { WatermarkState::Incremental } else { WatermarkState::Initial };
     Ok(PackageMetadata {
-        kind: "tx",
+        kind: PackageKind::Snapshot,
         lineage: tx.lineage()?,
         server: watermark.map_or(String::new(), |watermark| watermark.scope.server),
         consumer: None,
         from_seq,
         to_seq,
         complete: state == WatermarkState::Incremental,
-        state: state.as_str().to_owned(),
+        state,
         covered_until: covered_until.map(|at| at.to_string()),
         schema_version: SCHEMA_VERSION,
         created_at: now.to_string(),

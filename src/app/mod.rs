@@ -33,7 +33,9 @@ pub use reset::{ResetError, WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
 pub use settings::{LoadedConfig, SecretLocation, init, load};
 
-pub use crate::export::{Chain, ExportError, VerifyFinding, VerifyProblem, VerifyReport, verify};
+pub use crate::export::{
+    Chain, ExportError, PackageKind, VerifyFinding, VerifyProblem, VerifyReport, verify,
+};
 pub use crate::store::PackageRecord;
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{find_secret, read_secret};

@@ -257,11 +257,11 @@ fn parse_reason(text: &str) -> Result<String, String> {
 }
 
 fn parse_format(text: &str) -> Result<Format, String> {
-    Format::parse(text).ok_or_else(|| "must be csv, jsonl or json".to_owned())
+    text.parse().map_err(|_| "must be csv, jsonl or json".to_owned())
 }
 
 fn parse_newlines(text: &str) -> Result<Newlines, String> {
-    Newlines::parse(text).ok_or_else(|| "must be keep or escape".to_owned())
+    text.parse().map_err(|_| "must be keep or escape".to_owned())
 }
 
 #[cfg(test)]

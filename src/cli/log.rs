@@ -20,7 +20,7 @@ use tracing_subscriber::{Registry, fmt as text, reload};
 
 use super::args::CliArgs;
 use crate::app::AppError;
-use crate::config;
+use crate::config::{self, LogFormat};
 
 /// The service's name in the journal, and what its fields begin with there.
 const IDENTIFIER: &str = "halosync";
@@ -38,15 +38,15 @@ pub(super) fn init_for_service(
     settings: &config::LogConfig,
 ) -> Result<LogLevelHandle, AppError> {
     let flag_level = level_from_flags(arguments);
-    let (filter, handle) = reload::Layer::new(filter(flag_level.unwrap_or(&settings.level)));
+    let (filter, handle) = reload::Layer::new(filter(flag_level.unwrap_or(settings.level.as_str())));
     let log = Registry::default().with(filter);
-    match settings.format.as_str() {
-        "journald" => log.with(journald_layer().map_err(journald_error)?).init(),
-        "auto" if !arguments.json && is_stderr_journald() => match journald_layer() {
+    match settings.format {
+        LogFormat::Journald => log.with(journald_layer().map_err(journald_error)?).init(),
+        LogFormat::Auto if !arguments.json && is_stderr_journald() => match journald_layer() {
             Ok(journal) => log.with(journal).init(),
             Err(_) => log.with(text_layer()).init(),
         },
-        "json" => log.with(json_layer()).init(),
+        LogFormat::Json => log.with(json_layer()).init(),
         _ if arguments.json => log.with(json_layer()).init(),
         _ => log.with(text_layer()).init(),
     }
@@ -64,7 +64,7 @@ impl LogLevelHandle {
     pub(super) fn apply_config(&self, settings: &config::LogConfig) {
         if !self.set_by_flags {
             // It fails only where the log is gone, and the process with it.
-            let _ = self.handle.reload(filter(&settings.level));
+            let _ = self.handle.reload(filter(settings.level.as_str()));
         }
     }
 }

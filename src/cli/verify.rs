@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::CliArgs;
 use super::{CommandResult, print, print_json, printable};
-use crate::app::{VerifyReport, verify as judged};
+use crate::app::{PackageKind, VerifyReport, verify as judged};
 
 pub(super) fn verify(arguments: &CliArgs, dir: &Path, expected_seq: Option<i64>) -> CommandResult {
     let report = judged(dir, expected_seq)?;
@@ -26,8 +26,8 @@ fn to_text(report: &VerifyReport) -> String {
         let aged_out_note =
             if chain.from_seq == 0 { "" } else { "; what came before has aged out, or was taken away" };
         let what = match chain.kind {
-            "snapshot" => format!("a snapshot{consumer} at change {}", chain.to_seq),
-            _ => format!(
+            PackageKind::Snapshot => format!("a snapshot{consumer} at change {}", chain.to_seq),
+            PackageKind::Delta => format!(
                 "{} package{}{consumer}, changes after {} up to {}{aged_out_note}",
                 chain.packages,
                 if chain.packages == 1 { "" } else { "s" },

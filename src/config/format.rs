@@ -1,88 +1,102 @@
-//! How rows are written into a file.
+//! Format of exported files.
 
-/// The format of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Format of a file.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Format {
-    /// RFC 4180, with a header.
+    /// CSV by RFC 4180, with a header.
     Csv,
-    /// One JSON object a line.
+    /// JSON Lines: one object a line.
     Jsonl,
     /// One JSON array.
     Json,
 }
 
 impl Format {
-    /// All of them.
-    pub const ALL: [Format; 3] = [Format::Csv, Format::Jsonl, Format::Json];
-
-    /// Its word, which is the ending of its files too.
+    /// Returns its name, which is also the extension of its files.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Format::Csv => "csv",
-            Format::Jsonl => "jsonl",
-            Format::Json => "json",
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Format> {
-        Format::ALL.into_iter().find(|format| format.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// What becomes of line breaks within a CSV field. JSON has its own escapes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How line breaks within a CSV field are written. JSON has its own escapes.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Newlines {
-    /// They stand there, in quotes.
+    /// Unchanged, in a quoted field.
     #[default]
     Keep,
-    /// CR, LF and `\` become `\r`, `\n` and `\\`, so that a row is a line.
+    /// CR, LF and `\` become `\r`, `\n` and `\\`, so that each row is one line.
     Escape,
 }
 
 impl Newlines {
-    /// Its word.
+    /// Returns its name in settings, flags and manifests.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Newlines::Keep => "keep",
-            Newlines::Escape => "escape",
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Newlines> {
-        [Newlines::Keep, Newlines::Escape].into_iter().find(|it| it.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// Everything about how rows are written.
+/// How the rows of a file are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FormatOptions {
-    /// The format.
+    /// Format of the file.
     pub format: Format,
-    /// Whether the file is packed.
+    /// Whether the file is compressed.
     pub gzip: bool,
-    /// Whether texts that a spreadsheet would run are neutralised; CSV only.
+    /// Whether text that a spreadsheet would run as a formula is neutralized; CSV only.
     pub excel_safe: bool,
-    /// What becomes of line breaks; CSV only.
+    /// How line breaks are written; CSV only.
     pub newlines: Newlines,
 }
 
+/// Extension of compressed files, after that of their format.
+const GZIP_EXTENSION: &str = ".gz";
+
 impl FormatOptions {
-    /// Exact and unpacked.
+    /// Returns options that write text exactly, without compression.
     #[must_use]
     pub const fn exact(format: Format) -> FormatOptions {
         FormatOptions { format, gzip: false, excel_safe: false, newlines: Newlines::Keep }
     }
 
-    /// The ending of its files, without the dot before it.
+    /// Parses the extension of a file, which has only the format and the compression.
+    #[must_use]
+    pub fn from_extension(extension: &str) -> Option<FormatOptions> {
+        let uncompressed = extension.strip_suffix(GZIP_EXTENSION);
+        let format = uncompressed.unwrap_or(extension).parse().ok()?;
+        Some(FormatOptions { gzip: uncompressed.is_some(), ..FormatOptions::exact(format) })
+    }
+
+    /// Returns the extension of the file, such as `csv.gz`.
     #[must_use]
     pub fn extension(self) -> String {
-        let gz = if self.gzip { ".gz" } else { "" };
-        format!("{}{gz}", self.format.as_str())
+        format!("{}{}", self.format.as_str(), if self.gzip { GZIP_EXTENSION } else { "" })
     }
 }

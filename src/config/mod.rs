@@ -1,7 +1,7 @@
-//! The settings: as written in `agent.toml` and the environment, then checked and usable.
+//! Settings: parsed from `agent.toml` and the environment, and checked.
 //!
-//! Pure: text in, settings or all that is wrong with them out. Who reads the file and the secret is
-//! [`crate::agent`]'s business.
+//! Pure functions: text in, settings or all problems out. The file and the secret are read by
+//! [`crate::app`].
 
 mod format;
 mod quantity;
@@ -11,10 +11,12 @@ mod server;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use secrecy::SecretString;
+use strum::VariantNames;
 
 pub use format::{Format, FormatOptions, Newlines};
 pub use quantity::{ExportSchedule, RateLimit};
@@ -24,14 +26,14 @@ pub use server::{ServerUrl, check_safe_url};
 use crate::retry::RetryPolicy;
 use reader::ConfigReader;
 
-/// The commented example, which `init` writes.
+/// The commented example that `init` writes.
 pub const EXAMPLE: &str = include_str!("../../agent.toml.example");
 
-/// What stands in the example where everybody has something else.
+/// Values in the example that everyone has to replace.
 const EXAMPLE_SERVER: &str = "https://example.haloitsm.com";
 const EXAMPLE_CLIENT: &str = "00000000-0000-0000-0000-000000000000";
 
-/// All settings, checked.
+/// Checked settings.
 #[derive(Debug)]
 pub struct Config {
     /// `[halo]`
@@ -48,126 +50,127 @@ pub struct Config {
     pub metrics: MetricsConfig,
 }
 
-/// `[halo]`: the server and how to ask it.
+/// `[halo]`: the server and how requests are made.
 #[derive(Debug)]
 pub struct HaloConfig {
-    /// Where it is.
+    /// Address of the server.
     pub server: ServerUrl,
-    /// The tenant, where one is configured.
+    /// Tenant, if configured.
     pub tenant: Option<String>,
-    /// The authorisation server, where one is configured.
+    /// Address of the authorization server, if configured.
     pub auth_url: Option<url::Url>,
-    /// The id of the API application.
+    /// Client ID of the API application.
     pub client_id: String,
-    /// Where the secret is, below the places that come before it.
+    /// Source of the client secret; a systemd credential takes precedence.
     pub secret: SecretSource,
-    /// What the token is asked for.
+    /// OAuth scope that the token is requested for.
     pub scope: String,
-    /// A further root certificate.
+    /// File with an additional root certificate.
     pub ca_file: Option<PathBuf>,
-    /// A proxy; `None` leaves it to the standard variables.
+    /// Proxy; `None` means the standard environment variables.
     pub proxy: Option<String>,
-    /// How long a connection may take.
+    /// Timeout for a connection to be established.
     pub connect_timeout: Duration,
-    /// How long a request may take in all.
+    /// Timeout for a whole request.
     pub request_timeout: Duration,
-    /// Rows a page, at most 100.
+    /// Rows per page, 1 to 100.
     pub page_size: u32,
-    /// Requests at a time.
+    /// Number of requests in flight, 1 to 32.
     pub parallel_requests: u32,
-    /// When to ask again.
+    /// When failed requests are retried.
     pub retry: RetryPolicy,
-    /// The promise of how often the server is asked.
+    /// Limit that all requests together never exceed.
     pub rate_limit: RateLimit,
-    /// Whether custom fields are copied.
+    /// Whether custom fields are synchronized.
     pub include_custom_fields: bool,
-    /// Names of the ticket types to copy; none is all.
+    /// Names of the ticket types to synchronize; empty means all.
     pub ticket_types: Vec<String>,
 }
 
-/// Where the client secret comes from.
+/// Source of the client secret.
 #[derive(Debug)]
 pub enum SecretSource {
-    /// From the variable `HALOSYNC_HALO__CLIENT_SECRET`.
+    /// The environment variable `HALOSYNC_HALO__CLIENT_SECRET`.
     Environment(SecretString),
-    /// From a file of its own.
+    /// The file `halo.client_secret_file`.
     File(PathBuf),
-    /// From `agent.toml` itself, which nobody else may then read.
+    /// `agent.toml` itself, which group and others must then not be able to read.
     Inline(SecretString),
-    /// From nowhere, unless systemd hands a credential over.
+    /// None is configured; only a systemd credential is left.
     Absent,
 }
 
-/// `[sync]`: when and how to walk.
+/// `[sync]`: schedule and safety limits of runs.
 #[derive(Debug)]
 pub struct SyncConfig {
-    /// Between two passes of the service.
+    /// Interval between runs of the service.
     pub interval: Duration,
-    /// By what share the interval is spread.
+    /// Fraction of the interval by which it varies at random.
     pub jitter: f64,
-    /// How far a following walk reaches back behind the watermark.
+    /// How far before the watermark an incremental scan starts.
     pub overlap: TimeDelta,
-    /// How often every ticket is looked at.
+    /// Interval between full scans; `None` means no regular full scans.
     pub full_every: Option<Duration>,
-    /// The share of the tickets that may disappear at once.
+    /// Fraction of the tickets that may be deleted by one full scan.
     pub delete_guard: f64,
-    /// How many tickets a full walk may miss without being incomplete.
+    /// Number of tickets that a full scan may lack compared with the server's count.
     pub accept_shortfall: u32,
 }
 
 /// `[store]`: the database.
 #[derive(Debug)]
 pub struct StoreConfig {
-    /// The file.
+    /// Database file.
     pub path: PathBuf,
-    /// Whether `tickets_fts` is kept.
+    /// Whether the full-text index `tickets_fts` is kept.
     pub full_text: bool,
     /// Whether `SOURCE_LAST_MODIFIED` is indexed.
     pub index_last_modified: bool,
-    /// How long to wait for somebody else's lock.
+    /// How long to wait for a lock held by another process.
     pub busy_timeout: Duration,
-    /// How long change records are kept; `None` is for ever.
+    /// How long change records are kept; `None` means forever.
     pub keep_changes: Option<Duration>,
-    /// How long the records of passes are kept.
+    /// How long records of runs are kept.
     pub keep_runs: Duration,
 }
 
-/// `[export]`: the files.
+/// `[export]`: exported files.
 #[derive(Debug)]
 pub struct ExportConfig {
-    /// The folder.
+    /// Export folder.
     pub dir: PathBuf,
-    /// The format.
+    /// Format of the files.
     pub format: Format,
-    /// When packages are made without being asked for.
+    /// When the service exports packages.
     pub schedule: ExportSchedule,
-    /// For whom.
+    /// Default consumer.
     pub consumer: ConsumerName,
-    /// Whether a package counts as taken as soon as it is made.
+    /// When packages count as acknowledged.
     pub ack: AckMode,
     /// How long acknowledged packages are kept.
     pub keep: Duration,
 }
 
-/// When a package counts as taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When a package counts as acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum AckMode {
-    /// When `export ack` says so.
+    /// When it is acknowledged by `export ack`.
     Manual,
-    /// As soon as it is made.
+    /// As soon as it is exported.
     Auto,
 }
 
-/// The name of a consumer: `[a-z0-9][a-z0-9_-]{0,63}`, so that it is safe as a folder.
+/// Name of a consumer: `[a-z0-9][a-z0-9_-]{0,63}`, which is safe as a folder name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConsumerName(String);
 
 impl ConsumerName {
-    /// What a name must look like.
+    /// The rule for names, to complete "must be …".
     pub const RULE: &'static str =
         "a name of 1 to 64 characters a-z, 0-9, `_` and `-` that begins with a letter or digit";
 
-    /// Checks a name.
+    /// Parses a name; `None` if it breaks the rule.
     #[must_use]
     pub fn parse(name: &str) -> Option<ConsumerName> {
         let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -177,39 +180,81 @@ impl ConsumerName {
         is_valid.then(|| ConsumerName(name.to_owned()))
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// `[log]`
+/// `[log]`: log of the service.
 #[derive(Debug)]
 pub struct LogConfig {
-    /// The least level that is written.
-    pub level: String,
-    /// How.
-    pub format: String,
+    /// Lowest level that is logged.
+    pub level: LogLevel,
+    /// Format of the log.
+    pub format: LogFormat,
 }
 
-/// `[metrics]`
+/// Level of a log event.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames,
+)]
+#[strum(serialize_all = "lowercase")]
+pub enum LogLevel {
+    /// Only errors.
+    Error,
+    /// Warnings too.
+    Warn,
+    /// What the service does, in brief.
+    #[default]
+    Info,
+    /// Details of each run.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// Returns its name in settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Format of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum LogFormat {
+    /// journald if stderr is connected to it, else text.
+    #[default]
+    Auto,
+    /// Text for people.
+    Text,
+    /// One JSON object per event.
+    Json,
+    /// Structured journald entries.
+    Journald,
+}
+
+/// `[metrics]`: metrics and health of the service.
 #[derive(Debug)]
 pub struct MetricsConfig {
-    /// Address of the metrics and health endpoints, or none.
+    /// Address of the metrics and health endpoints, if enabled.
     pub listen: Option<SocketAddr>,
-    /// File that metrics are written to, or none.
+    /// File that metrics are written to, if enabled.
     pub textfile: Option<PathBuf>,
 }
 
 impl Config {
-    /// Reads settings from the text of a file and the environment.
+    /// Parses settings from the text of a file and the environment.
     ///
-    /// `file` is what problems call the file, `folder` what relative paths are relative to,
-    /// `environment` all variables; those that are ours are picked out.
+    /// `file` is the name of the file in problems, `folder` the base of relative paths, and `environment`
+    /// all environment variables, of which those that begin with `HALOSYNC_` are used.
     ///
     /// # Errors
-    /// All problems at once.
+    /// All problems at once, in the order of the file.
     pub fn read(
         file: &str,
         text: &str,
@@ -226,8 +271,8 @@ impl Config {
             store(&mut reader, folder),
             export(&mut reader, folder),
             LogConfig {
-                level: choice(&mut reader, "log", "level", &["info", "error", "warn", "debug", "trace"]),
-                format: choice(&mut reader, "log", "format", &["auto", "text", "json", "journald"]),
+                level: choice(&mut reader, "log", "level"),
+                format: choice(&mut reader, "log", "format"),
             },
             MetricsConfig {
                 listen: listen(&mut reader),
@@ -250,7 +295,11 @@ fn halo(reader: &mut ConfigReader<'_>, folder: &Path, from_environment: bool) ->
     let server = match reader.optional_text(HALO, "server_url") {
         None => {
             if !reader.is_set(HALO, "server_url") {
-                reader.add_problem(HALO, "server_url", "is missing: the address of the Resource Server");
+                reader.add_problem(
+                    HALO,
+                    "server_url",
+                    "is missing: set it to the address of the Resource Server",
+                );
             }
             None
         }
@@ -262,7 +311,7 @@ fn halo(reader: &mut ConfigReader<'_>, folder: &Path, from_environment: bool) ->
         reader.add_problem(
             HALO,
             "server_url",
-            "is still that of the example: set it to your Resource Server",
+            "is still the example value: set it to the address of your Resource Server",
         );
     }
     let auth_url = reader.optional_text(HALO, "auth_url").filter(|it| !it.is_empty()).and_then(|text| {
@@ -270,16 +319,16 @@ fn halo(reader: &mut ConfigReader<'_>, folder: &Path, from_environment: bool) ->
     });
     let client_id = reader.text(HALO, "client_id", "");
     if client_id.trim().is_empty() {
-        reader.add_problem(HALO, "client_id", "is missing: the Client ID of the API application");
+        reader.add_problem(HALO, "client_id", "is missing: set it to the Client ID of the API application");
     } else if client_id == EXAMPLE_CLIENT {
         reader.add_problem(
             HALO,
             "client_id",
-            "is still that of the example: set it to that of your application",
+            "is still the example value: set it to the Client ID of your API application",
         );
     }
     let secret_file = path(reader, HALO, "client_secret_file", folder);
-    // An empty variable is still the one that was given; what stands below it is not tried.
+    // An empty environment variable is still set, and so takes precedence over the file.
     let inline = reader.optional_text(HALO, "client_secret").filter(|it| from_environment || !it.is_empty());
     let secret = match (inline.map(SecretString::from), secret_file) {
         (Some(secret), _) if from_environment => SecretSource::Environment(secret),
@@ -305,11 +354,11 @@ fn halo(reader: &mut ConfigReader<'_>, folder: &Path, from_environment: bool) ->
             max_wait: Duration::MAX,
         },
         rate_limit: reader
-            .parsed(HALO, "rate_limit", "requests in a window, such as \"300/5m\"", RateLimit::parse)
+            .parsed(HALO, "rate_limit", "requests per window, such as \"300/5m\"", RateLimit::parse)
             .unwrap_or(RateLimit { requests: 300, window: Duration::from_mins(5) }),
         include_custom_fields: reader.boolean(HALO, "include_custom_fields", false),
         ticket_types: reader.texts(HALO, "ticket_type"),
-        // Last, so that every key was asked for even where this one is unusable.
+        // Last, so that all keys are known to the reader even if this one is invalid.
         server: server?,
     };
     Some(halo)
@@ -317,7 +366,7 @@ fn halo(reader: &mut ConfigReader<'_>, folder: &Path, from_environment: bool) ->
 
 fn sync(reader: &mut ConfigReader<'_>) -> SyncConfig {
     const SYNC: &str = "sync";
-    let percent = "a share such as \"5%\"";
+    let percent = "a percentage such as \"5%\"";
     SyncConfig {
         interval: reader.duration(SYNC, "interval", Duration::from_mins(5)),
         jitter: reader.parsed(SYNC, "jitter", percent, quantity::parse_percentage).unwrap_or(0.1),
@@ -358,7 +407,7 @@ fn export(reader: &mut ConfigReader<'_>, folder: &Path) -> ExportConfig {
     ExportConfig {
         dir: path(reader, EXPORT, "dir", folder).unwrap_or_else(|| folder.join("export")),
         format: reader
-            .parsed(EXPORT, "format", "\"csv\", \"jsonl\" or \"json\"", Format::parse)
+            .parsed(EXPORT, "format", "\"csv\", \"jsonl\" or \"json\"", |text| text.parse().ok())
             .unwrap_or(Format::Csv),
         schedule: reader
             .parsed(
@@ -372,17 +421,13 @@ fn export(reader: &mut ConfigReader<'_>, folder: &Path) -> ExportConfig {
             .parsed(EXPORT, "consumer", ConsumerName::RULE, ConsumerName::parse)
             .unwrap_or_else(|| ConsumerName("default".into())),
         ack: reader
-            .parsed(EXPORT, "ack", "\"manual\" or \"auto\"", |text| match text {
-                "manual" => Some(AckMode::Manual),
-                "auto" => Some(AckMode::Auto),
-                _ => None,
-            })
+            .parsed(EXPORT, "ack", "\"manual\" or \"auto\"", |text| text.parse().ok())
             .unwrap_or(AckMode::Manual),
         keep: reader.duration(EXPORT, "keep", Duration::from_hours(24 * 30)),
     }
 }
 
-/// An address to listen at; an empty one is none.
+/// Reads an address to listen on; `None` if empty.
 fn listen(reader: &mut ConfigReader<'_>) -> Option<SocketAddr> {
     let text = reader.optional_text("metrics", "listen").filter(|it| !it.is_empty())?;
     let problem = |_| {
@@ -392,7 +437,7 @@ fn listen(reader: &mut ConfigReader<'_>) -> Option<SocketAddr> {
     text.parse().map_err(problem).ok()
 }
 
-/// A path, relative to the folder of the file; an empty one is none.
+/// Reads a path, relative to the folder of the file; `None` if empty.
 fn path(
     reader: &mut ConfigReader<'_>,
     section: &'static str,
@@ -402,15 +447,12 @@ fn path(
     reader.optional_text(section, key).filter(|it| !it.is_empty()).map(|path| folder.join(path))
 }
 
-/// One of some words; the first is the default.
-fn choice(
+/// Reads one of the names of an enum.
+fn choice<T: Default + FromStr + VariantNames>(
     reader: &mut ConfigReader<'_>,
     section: &'static str,
     key: &'static str,
-    choices: &[&str],
-) -> String {
-    let expected = format!("one of {}", choices.join(", "));
-    let chosen =
-        reader.parsed(section, key, &expected, |text| choices.contains(&text).then(|| text.to_owned()));
-    chosen.unwrap_or_else(|| choices.first().copied().unwrap_or_default().to_owned())
+) -> T {
+    let expected = format!("one of {}", T::VARIANTS.join(", "));
+    reader.parsed(section, key, &expected, |text| text.parse().ok()).unwrap_or_default()
 }

@@ -1,24 +1,24 @@
-//! The quantities that settings are written in.
+//! Values of settings: rate limits, percentages, schedules.
 
 use std::time::Duration;
 
 use super::reader::duration;
 
-/// A promise: no more than `requests` in any window of this length.
+/// At most `requests` requests in any rolling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// How many requests, at least one.
+    /// Number of requests, at least one.
     pub requests: u32,
-    /// In how long a window.
+    /// Length of the window.
     pub window: Duration,
 }
 
 impl RateLimit {
-    /// Reads `"300/5m"`.
+    /// Parses a text such as `300/5m`.
     pub(super) fn parse(text: &str) -> Option<RateLimit> {
         let (requests, window) = text.split_once('/')?;
         let requests = requests.trim().parse().ok().filter(|requests| 0 < *requests)?;
-        // `300/m` reads naturally as 300 in one minute.
+        // `300/m` means 300 in one minute.
         let window = window.trim();
         let unit_alone = window.starts_with(|first: char| first.is_ascii_alphabetic());
         let window = if unit_alone { duration(&format!("1{window}")) } else { duration(window) }?;
@@ -26,20 +26,20 @@ impl RateLimit {
     }
 }
 
-/// A share, `0.0..=1.0`.
+/// Parses a percentage into a fraction from 0 to 1.
 pub(super) fn parse_percentage(text: &str) -> Option<f64> {
     let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
     (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
 }
 
-/// When something happens that may also never happen.
+/// When the service exports packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportSchedule {
     /// Never.
     Off,
-    /// After each pass.
+    /// After each run.
     AfterSync,
-    /// So often.
+    /// At this interval.
     Every(Duration),
 }
 
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn share_is_parsed_from_a_percentage() {
+    fn percentage_is_parsed_as_a_fraction() {
         for (text, expected) in
             [("5%", Some(0.05)), ("0%", Some(0.0)), ("101%", None), ("5", None), ("-1%", None)]
         {

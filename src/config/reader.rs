@@ -1,7 +1,7 @@
-//! Reads settings one by one out of the file and the environment, and remembers what was asked for.
+//! Reads single settings from the file or the environment, and remembers which keys were requested.
 //!
-//! A key that nobody asked for is unknown, so there is no second list of keys to keep. Every problem
-//! is collected, so that one run shows all of them.
+//! A key that was never requested is unknown, so no separate list of keys is needed. All problems are
+//! collected, so that they are shown together.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +11,12 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// One thing wrong with the settings.
+/// A problem with a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Where: `agent.toml:3`, or the name of an environment variable.
+    /// Location: `agent.toml:3`, or the name of an environment variable.
     pub location: String,
-    /// What is wrong there.
+    /// What is wrong.
     pub message: String,
 }
 
@@ -26,7 +26,7 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// A value, from wherever it was given.
+/// A value and its source.
 enum RawSetting<'a> {
     File(&'a DeValue<'a>),
     Environment(&'a str),
@@ -42,7 +42,7 @@ pub(super) struct ConfigReader<'a> {
 }
 
 impl<'a> ConfigReader<'a> {
-    /// `file` is how the file is called in problems, `environment` the variables that begin with
+    /// Parses the file. `file` is its name in problems, `environment` the variables that begin with
     /// `HALOSYNC_`.
     pub(super) fn new(
         file: &'a str,
@@ -63,18 +63,18 @@ impl<'a> ConfigReader<'a> {
             }
             Err(error) => {
                 let line = error.span().map_or(1, |span| line_of(text, span.start));
-                let message = format!("not TOML: {}", error.message());
+                let message = format!("invalid TOML: {}", error.message());
                 Err(vec![ConfigProblem { location: format!("{file}:{line}"), message }])
             }
         }
     }
 
-    /// Ends the reading: all problems, those of unknown keys among them.
+    /// Returns all problems, including unknown keys and variables.
     pub(super) fn finish(mut self) -> Vec<ConfigProblem> {
         let mut unknown = self.unknown_keys();
         unknown.extend(self.unknown_variables());
         self.problems.extend(unknown);
-        // As they stand in the file, from its beginning to its end; then the environment's.
+        // In the order of the file; those of the environment last.
         let file = self.file;
         self.problems.sort_by_key(|ConfigProblem { location, .. }| match location.strip_prefix(file) {
             Some(line) => line.trim_start_matches(':').parse().unwrap_or(0),
@@ -89,7 +89,7 @@ impl<'a> ConfigReader<'a> {
             .push(ConfigProblem { location, message: format!("`{section}.{key}` {}", message.into()) });
     }
 
-    /// Whether the key has a value, usable or not.
+    /// Whether the key has a value, valid or not.
     pub(super) fn is_set(&self, section: &str, key: &str) -> bool {
         let in_file = self.table.get(section).and_then(|it| it.get_ref().as_table()?.get(key));
         self.environment.contains_key(&variable_name(section, key)) || in_file.is_some()
@@ -100,14 +100,14 @@ impl<'a> ConfigReader<'a> {
     }
 
     pub(super) fn optional_text(&mut self, section: &'static str, key: &'static str) -> Option<String> {
-        self.read(section, key, "a text", |raw| match raw {
+        self.read(section, key, "a string", |raw| match raw {
             RawSetting::File(DeValue::String(text)) => Some(text.to_string()),
             RawSetting::Environment(text) => Some((*text).to_owned()),
             RawSetting::File(_) => None,
         })
     }
 
-    /// A text, or an array of texts.
+    /// Reads a string or an array of strings; empty ones are left out.
     pub(super) fn texts(&mut self, section: &'static str, key: &'static str) -> Vec<String> {
         let strings = |value: &DeValue<'_>| match value {
             DeValue::String(text) => Some(vec![text.to_string()]),
@@ -116,7 +116,7 @@ impl<'a> ConfigReader<'a> {
             }
             _ => None,
         };
-        let read = self.read(section, key, "a text or a list of texts", |raw| match raw {
+        let read = self.read(section, key, "a string or a list of strings", |raw| match raw {
             RawSetting::File(value) => strings(value),
             RawSetting::Environment(text) if text.trim_start().starts_with('[') => {
                 strings(DeValue::parse(text.trim()).ok()?.get_ref())
@@ -153,7 +153,7 @@ impl<'a> ConfigReader<'a> {
         read.unwrap_or(default)
     }
 
-    /// A duration with a unit, such as `"5m"`; never zero.
+    /// Reads a duration with a unit, such as `"5m"`; never zero.
     pub(super) fn duration(
         &mut self,
         section: &'static str,
@@ -164,7 +164,7 @@ impl<'a> ConfigReader<'a> {
             .unwrap_or(default)
     }
 
-    /// A text that `parse` accepts.
+    /// Reads a string that `parse` accepts; `expected` completes "must be …".
     pub(super) fn parsed<T>(
         &mut self,
         section: &'static str,
@@ -188,7 +188,7 @@ impl<'a> ConfigReader<'a> {
     ) -> Option<T> {
         self.requested_keys.push((section, key));
         let name = variable_name(section, key);
-        let (value, shown) = if let Some(text) = self.environment.get(&name) {
+        let (value, written) = if let Some(text) = self.environment.get(&name) {
             (read(&RawSetting::Environment(text)), format!("{text:?}"))
         } else {
             let value = self.table.get(section)?.get_ref().as_table()?.get(key)?;
@@ -196,9 +196,9 @@ impl<'a> ConfigReader<'a> {
             (read(&RawSetting::File(value.get_ref())), written.to_owned())
         };
         if value.is_none() {
-            // A secret is never shown, not even a wrong one.
-            let shown = if key.contains("secret") { "the value given".to_owned() } else { shown };
-            self.add_problem(section, key, format!("must be {expected}, not {shown}"));
+            // A secret is never shown, not even an invalid one.
+            let displayed = if key.contains("secret") { "the value given".to_owned() } else { written };
+            self.add_problem(section, key, format!("must be {expected}, not {displayed}"));
         }
         value
     }
@@ -231,7 +231,7 @@ impl<'a> ConfigReader<'a> {
                 let hint =
                     self.requested_keys.iter().find(|(_, key)| *key == name).map(|(section, _)| *section);
                 let hint = hint.map_or(String::new(), |section| format!("; it belongs under [{section}]"));
-                report(section, format!("`{name}` stands outside of a section{hint}"));
+                report(section, format!("`{name}` is outside any section{hint}"));
                 continue;
             };
             let known: Vec<_> =
@@ -257,10 +257,11 @@ impl<'a> ConfigReader<'a> {
     fn unknown_variables(&self) -> Vec<ConfigProblem> {
         let known: Vec<_> =
             self.requested_keys.iter().map(|(section, key)| variable_name(section, key)).collect();
-        // One underscore may belong to anybody, unless it is a key of ours but for the second one.
-        let is_ours =
+        // A variable without a double underscore may belong to another program, unless one underscore is all
+        // that is missing.
+        let is_setting =
             |name: &str| name.contains("__") || known.iter().any(|it| it.replacen("__", "_", 1) == name);
-        let unknown = self.environment.keys().filter(|name| !known.contains(name) && is_ours(name));
+        let unknown = self.environment.keys().filter(|name| !known.contains(name) && is_setting(name));
         unknown
             .map(|name| ConfigProblem {
                 location: name.clone(),
@@ -273,12 +274,12 @@ impl<'a> ConfigReader<'a> {
     }
 }
 
-/// The environment variable that overrides a key.
+/// Returns the name of the environment variable that overrides a key.
 fn variable_name(section: &str, key: &str) -> String {
     format!("HALOSYNC_{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase())
 }
 
-/// A duration with a unit; never zero.
+/// Parses a duration with a unit; never zero.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero())
 }

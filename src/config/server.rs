@@ -1,16 +1,16 @@
-//! The address of the server, checked: where the secret is sent to is not left to chance.
+//! Addresses that the client secret may be sent to.
 
 use url::{Host, Url};
 
-/// The base of a HaloITSM server, without `/api` and without a slash at its end.
+/// Base address of a HaloITSM server, without `/api` and without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl(Url);
 
 impl ServerUrl {
-    /// Reads and checks an address.
+    /// Parses and checks an address.
     ///
     /// # Errors
-    /// What is wrong with it, as the end of a sentence that begins with the key.
+    /// The problem, as the end of a sentence that begins with the key.
     pub fn parse(text: &str) -> Result<ServerUrl, String> {
         let mut url = parse_safe_url(text)?;
         if url.query().is_some() || url.fragment().is_some() {
@@ -22,7 +22,7 @@ impl ServerUrl {
         Ok(ServerUrl(url))
     }
 
-    /// The address of a path below it, which begins with a slash.
+    /// Returns the address of a path on the server; `path` begins with a slash.
     #[must_use]
     pub fn endpoint(&self, path: &str) -> Url {
         let mut url = self.0.clone();
@@ -30,50 +30,50 @@ impl ServerUrl {
         url
     }
 
-    /// The address as people and the database have it.
+    /// Returns the address as shown to people and stored in the database.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
     }
 
-    /// Its path, empty on most servers.
+    /// Returns the path of the address, which is empty on most servers.
     #[must_use]
     pub fn path(&self) -> &str {
         self.0.path().trim_end_matches('/')
     }
 
-    /// Whether what is sent there is encrypted.
+    /// Whether connections are encrypted.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.0.scheme() == "https"
     }
 
-    /// Whether it is this machine, which no proxy can reach.
+    /// Whether the server is on this machine, for which no proxy is used.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.0)
     }
 }
 
-/// Reads an address to which a secret may be sent.
+/// Parses an address to which the secret may be sent.
 ///
 /// # Errors
-/// What is wrong with it, as the end of a sentence.
+/// The problem, as the end of a sentence.
 pub(super) fn parse_safe_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text.trim()).map_err(|error| match error {
         url::ParseError::RelativeUrlWithoutBase => "must begin with https://".to_owned(),
-        error => format!("is not an address: {error}"),
+        error => format!("is not a valid URL: {error}"),
     })?;
     check_safe_url(&url).map(|()| url)
 }
 
-/// Whether a secret may be sent to this address: encrypted, or not leaving this machine.
+/// Checks that the secret may be sent to an address: encrypted, or on this machine.
 ///
 /// # Errors
-/// Why not, as the end of a sentence.
+/// The problem, as the end of a sentence.
 pub fn check_safe_url(url: &Url) -> Result<(), String> {
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user name or password".into());
+        return Err("must not contain a user name or password".into());
     }
     match url.scheme() {
         "https" => Ok(()),
@@ -112,13 +112,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case::not_encrypted("http://halo.example")]
-    #[case::not_encrypted_though_it_looks_local("http://localhost.example")]
-    #[case::not_encrypted_private_range("http://10.0.0.1")]
-    #[case::a_password("https://user:password@halo.example")]
-    #[case::a_query("https://halo.example/?tenant=x")]
+    #[case::http("http://halo.example")]
+    #[case::http_to_a_name_like_localhost("http://localhost.example")]
+    #[case::http_to_a_private_address("http://10.0.0.1")]
+    #[case::password("https://user:password@halo.example")]
+    #[case::query("https://halo.example/?tenant=x")]
     #[case::no_scheme("halo.example")]
-    #[case::another_scheme("ftp://halo.example")]
+    #[case::other_scheme("ftp://halo.example")]
     #[case::empty("")]
     fn server_url_that_could_leak_the_secret_is_rejected(#[case] written: &str) {
         assert!(ServerUrl::parse(written).is_err());

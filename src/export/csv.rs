@@ -1,7 +1,7 @@
-//! CSV by RFC 4180: a header, CRLF, quotes where they are needed.
+//! CSV by RFC 4180: a header, CRLF, quotes only where needed.
 //!
-//! NULL is an empty field and an empty text is `""`: the two are different, and no CSV library quotes
-//! one field of a kind and not the other.
+//! NULL is an empty field and an empty text is `""`. No CSV library can make that difference within one
+//! column.
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -37,8 +37,8 @@ impl CsvWriter {
             match cell {
                 CellValue::Null => {}
                 CellValue::Integer(number) => out.extend_from_slice(integer.format(number).as_bytes()),
-                // `Debug` writes the shortest digits that read back as the same double, with a point.
-                // Memory takes all that is written into it.
+                // `Debug` writes the shortest digits that parse to the same double, with a decimal point.
+                // Writing to a `Vec` cannot fail.
                 CellValue::Real(number) => drop(write!(out, "{number:?}")),
                 CellValue::Text(text) | CellValue::Json(text) if self.exact => write_quoted(text, out),
                 CellValue::Text(text) | CellValue::Json(text) => write_quoted(&self.transformed(text), out),
@@ -47,7 +47,7 @@ impl CsvWriter {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// A text as the options want it.
+    /// Applies the options to a text.
     fn transformed<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         if self.excel_safe && text.starts_with(FORMULA_PREFIXES) {
@@ -60,15 +60,15 @@ impl CsvWriter {
     }
 }
 
-/// What a spreadsheet may take for the beginning of a formula, its full-width forms too (OWASP, CSV
-/// Injection), and the apostrophe itself: so that taking one away from every text that begins with it
-/// gives the exact texts back.
+/// Characters that a spreadsheet may take for the start of a formula, including full-width forms (OWASP,
+/// CSV Injection), and the apostrophe itself, so that removing one leading apostrophe from every text
+/// restores the original.
 const FORMULA_PREFIXES: [char; 13] =
     ['=', '+', '-', '@', '\t', '\r', '\n', '\0', '＝', '＋', '－', '＠', '\''];
 
 fn write_quoted(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
-    // An empty text is quoted, or it would be NULL.
+    // An unquoted empty text would be NULL.
     if !bytes.is_empty() && !any_byte(bytes, |byte| matches!(byte, b'"' | b',' | b'\r' | b'\n')) {
         out.extend_from_slice(bytes);
         return;
@@ -91,7 +91,7 @@ mod tests {
 
     const EXACT: FormatOptions = FormatOptions::exact(Format::Csv);
 
-    /// One row of `cells` and its fields as text, by an independent reader.
+    /// Returns one row written as CSV, and its fields as parsed by an independent reader.
     fn round_trip(options: FormatOptions, cells: &[CellValue<'_>]) -> (String, Vec<String>) {
         let mut bytes = Vec::new();
         let csv = CsvWriter::new(options, &delta_columns(false), &mut bytes);
@@ -106,7 +106,7 @@ mod tests {
         let mut reader = csv::ReaderBuilder::new().from_reader(&bytes[..]);
         assert_eq!(reader.headers().unwrap().len(), 3 + ATTRIBUTE_COUNT);
         let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
-        assert_eq!(rows.len(), 1, "a value was taken for the end of the row");
+        assert_eq!(rows.len(), 1, "a value ended the row");
         let fields = rows[0].iter().map(ToOwned::to_owned).collect();
         (String::from_utf8(bytes).unwrap(), fields)
     }
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(fields[3..11], ["'=1+1", "'@SUM(A1)", "''quoted", "a=b", "'\tx", "'＝1", "'-5", "-5"]);
     }
 
-    /// What a reader does to undo the options, by the words of `docs/loading.md`.
+    /// Undoes the options, as `docs/loading.md` tells readers to.
     fn restore(options: FormatOptions, field: &str) -> String {
         let mut text = String::new();
         let mut rest = field.chars();
@@ -155,8 +155,8 @@ mod tests {
                 it => it,
             });
         }
-        let plain = if options.excel_safe { text.strip_prefix('\'') } else { None };
-        plain.map_or(text.clone(), ToOwned::to_owned)
+        let unquoted = if options.excel_safe { text.strip_prefix('\'') } else { None };
+        unquoted.map_or(text.clone(), ToOwned::to_owned)
     }
 
     proptest! {
@@ -169,15 +169,15 @@ mod tests {
         ) {
             prop_assume!(real.is_finite());
             let newlines = if escape { Newlines::Escape } else { Newlines::Keep };
-            let style = FormatOptions { excel_safe, newlines, ..EXACT };
+            let options = FormatOptions { excel_safe, newlines, ..EXACT };
             let mut cells = cells(&texts.iter().map(String::as_str).collect::<Vec<_>>());
             cells[50] = CellValue::Real(real);
-            let (text, fields) = round_trip(style, &cells);
-            let back: Vec<_> = fields[3..7].iter().map(|field| restore(style, field)).collect();
+            let (text, fields) = round_trip(options, &cells);
+            let back: Vec<_> = fields[3..7].iter().map(|field| restore(options, field)).collect();
             prop_assert_eq!(&back, &texts);
             prop_assert_eq!(fields[53].parse::<f64>().unwrap().to_bits(), real.to_bits());
             if escape {
-                prop_assert_eq!(text.matches(['\r', '\n']).count(), 4, "a row is a line");
+                prop_assert_eq!(text.matches(['\r', '\n']).count(), 4, "each row is one line");
             }
             if excel_safe {
                 prop_assert!(fields[3..7].iter().all(|field| !field.starts_with(&FORMULA_PREFIXES[..12])));

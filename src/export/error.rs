@@ -1,48 +1,48 @@
-//! What can go wrong with the files.
+//! Errors of exports.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a package could not be made or judged.
+/// Why files could not be exported or verified.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// A folder or file cannot be made.
+    /// A folder or file cannot be created.
     #[error("cannot create {path}")]
     CannotCreate {
-        /// Which.
+        /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// A file cannot be written.
     #[error("cannot write {path}")]
     CannotWrite {
-        /// Which.
+        /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// A file or folder cannot be read.
     #[error("cannot read {path}")]
     CannotRead {
-        /// Which.
+        /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A package in the folder contradicts the database.
-    #[error("{path} does not belong here: {why}")]
+    /// A file of a package is damaged or contradicts the database.
+    #[error("cannot use {path}: {why}")]
     Contradiction {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem, beginning with "it" or "its".
         why: String,
     },
     /// There is nothing to verify.
-    #[error("there is no package in {path}")]
+    #[error("there is no package or snapshot in {path}")]
     NoPackage {
         /// The folder.
         path: PathBuf,

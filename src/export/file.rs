@@ -1,4 +1,4 @@
-//! Files and folders, by name: what is there, what is in it, and that it stays.
+//! Files and folders: listing, hashing, creating, removing, fsync.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -8,22 +8,27 @@ use sha2::{Digest, Sha256};
 
 use super::ExportError;
 
-/// How the names of unfinished files begin; what is left of them after a kill is settled by the next call.
+/// Prefix of temporary names. Files left behind by a killed process are recovered by the next one.
 pub(super) const TEMP_PREFIX: &str = ".halosync-";
 
-/// Bytes that are hashed and written at a time.
+/// Whether a name is that of an unfinished file or folder.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMP_PREFIX)
+}
+
+/// Number of bytes that are hashed or written at a time.
 pub(super) const CHUNK_SIZE: usize = 1 << 18;
 
-/// What was written.
+/// Size and hash of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileDigest {
-    /// Bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Their SHA-256 in hex.
+    /// SHA-256 in hex.
     pub sha256: String,
 }
 
-/// Brings the names in a folder to the disk.
+/// Flushes the names in a folder to disk.
 pub(super) fn fsync_folder(folder: &Path) -> Result<(), ExportError> {
     fsync(folder).map_err(ExportError::cannot_write(folder))
 }
@@ -32,7 +37,7 @@ pub(super) fn fsync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// What is in a file that is there already.
+/// Reads a file and returns its size and hash.
 pub(super) fn hash_file(path: &Path) -> Result<FileDigest, ExportError> {
     let mut file = File::open(path).map_err(ExportError::cannot_read(path))?;
     let mut hash = Sha256::new();
@@ -48,8 +53,7 @@ pub(super) fn hash_file(path: &Path) -> Result<FileDigest, ExportError> {
     }
 }
 
-/// Makes folders that are not there yet. A link in the place of one is refused: what is behind it may be
-/// anybody's.
+/// Creates missing folders. A symbolic link in place of a folder is refused: its target may belong to anyone.
 pub(super) fn create_folders<const N: usize>(folders: [&Path; N]) -> Result<(), ExportError> {
     for folder in folders {
         match fs::create_dir(folder) {
@@ -61,18 +65,18 @@ pub(super) fn create_folders<const N: usize>(folders: [&Path; N]) -> Result<(), 
 }
 
 fn check_folder(folder: &Path) -> Result<(), ExportError> {
-    // A trailing slash would have the link followed.
-    let bare: PathBuf = folder.components().collect();
-    let metadata = fs::symlink_metadata(&bare).map_err(ExportError::cannot_create(folder))?;
+    // With a trailing slash a link would be followed.
+    let without_slash: PathBuf = folder.components().collect();
+    let metadata = fs::symlink_metadata(&without_slash).map_err(ExportError::cannot_create(folder))?;
     let kind = metadata.file_type();
     if kind.is_dir() {
         return Ok(());
     }
-    let why = if kind.is_symlink() { "it is a symbolic link" } else { "it is no folder" };
+    let why = if kind.is_symlink() { "it is a symbolic link" } else { "it is not a folder" };
     Err(ExportError::cannot_create(folder)(io::Error::new(io::ErrorKind::NotADirectory, why)))
 }
 
-/// The entries of a folder: names and kinds, sorted.
+/// Returns the entries of a folder with their types, sorted by name.
 pub(super) fn list_entries(folder: &Path) -> Result<Vec<(String, fs::FileType)>, ExportError> {
     let read_error = || ExportError::cannot_read(folder);
     let mut entries = Vec::new();
@@ -85,7 +89,7 @@ pub(super) fn list_entries(folder: &Path) -> Result<Vec<(String, fs::FileType)>,
     Ok(entries)
 }
 
-/// Removes a file; one that is not there is removed already.
+/// Removes a file if it exists.
 pub(super) fn remove_if_present(path: &Path) -> Result<(), ExportError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ExportError::cannot_write(path)(error)),

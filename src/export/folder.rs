@@ -1,16 +1,16 @@
-//! The folder of a consumer: its packages by the numbers in their names, and what a killed process
-//! left there.
+//! The folder of a consumer: writing packages, and recovery after a kill.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::file::{TEMP_PREFIX, create_folders, fsync_folder, hash_file, list_entries, remove_if_present};
+use super::file::{create_folders, fsync_folder, hash_file, is_temporary, list_entries, remove_if_present};
 use super::manifest::{Manifest, ManifestFile, PackageMetadata};
 use super::package_writer::{Sink, UnnamedFile};
 use super::{ExportError, RowWriter};
 use crate::config::{ConsumerName, FormatOptions};
 use crate::ticket::Column;
 
+/// Folder of all consumers' folders, below the export folder.
 pub(super) const DELTAS: &str = "deltas";
 
 /// The folder of one consumer.
@@ -22,12 +22,9 @@ pub struct ConsumerFolder {
 }
 
 impl ConsumerFolder {
-    /// The folder of a consumer below the export folder. The export folder is made where its own
-    /// parent is there; a longer missing path is more likely a slip of the pen. What a killed process
-    /// left unfinished is finished or removed.
-    ///
-    /// # Errors
-    /// [`ExportError`]
+    /// Opens the folder of a consumer below the export folder `dir`, and finishes or removes files that a
+    /// killed process left behind. The export folder is created only if its parent exists: a longer missing
+    /// path is more likely a typing error.
     pub fn open(dir: &Path, consumer: &ConsumerName) -> Result<ConsumerFolder, ExportError> {
         let path = dir.join(DELTAS).join(consumer.as_str());
         create_folders([dir, &dir.join(DELTAS), &path])?;
@@ -36,16 +33,17 @@ impl ConsumerFolder {
         Ok(folder)
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the data of a package: `fill` gives the rows. It has no name yet; errors call it `name`.
+    /// Writes a data file with the rows that `emit_rows` writes. The file has no name yet; errors name it
+    /// `name`.
     ///
     /// # Errors
-    /// [`ExportError`], or what `fill` reports; there is no file then.
+    /// Errors of writing, or those of `emit_rows`. No file is left behind.
     pub fn write_data<T, E: From<ExportError>>(
         &self,
         name: &str,
@@ -56,11 +54,11 @@ impl ConsumerFolder {
         write_rows((&self.path, &self.path.join(name)), options, columns, emit_rows)
     }
 
-    /// Names data and manifest, in this order. The manifest is on the disk before: should the process be
-    /// killed between the two names, the next one finds it.
+    /// Names the data file and then the manifest. The manifest is on disk before either is named, so that
+    /// the next process can finish the package if this one is killed in between.
     ///
     /// # Errors
-    /// [`ExportError`]; there is no such package then.
+    /// After an error there is no such package.
     pub fn commit(
         &self,
         data: UnnamedFile,
@@ -74,17 +72,14 @@ impl ConsumerFolder {
         let (manifest, manifest_file) = self.prepare_manifest(package, file)?;
         data.commit(&name)?;
         if let Err(error) = manifest_file.commit(&range.manifest_file()) {
-            // Nobody has heard of it yet, and it would be in the way of the next attempt.
+            // Without a manifest it is not a package, and it would block the next attempt.
             let _ = remove_if_present(&self.path.join(name));
             return Err(error);
         }
         Ok(manifest)
     }
 
-    /// Adds the manifest to data that has its name already.
-    ///
-    /// # Errors
-    /// [`ExportError`]
+    /// Adds the manifest for a data file that already has its name.
     pub fn add_manifest(
         &self,
         data_file: &str,
@@ -113,10 +108,7 @@ impl ConsumerFolder {
         Ok((manifest, unnamed))
     }
 
-    /// Whether the data is what a manifest tells of.
-    ///
-    /// # Errors
-    /// [`ExportError`]
+    /// Whether size and hash of the data files match a manifest.
     pub fn data_matches(&self, manifest: &Manifest) -> Result<bool, ExportError> {
         for file in &manifest.files {
             let path = self.path.join(&file.name);
@@ -131,22 +123,19 @@ impl ConsumerFolder {
         Ok(true)
     }
 
-    /// Removes the files of a package, wherever it is: first the manifest, without which nobody takes the
-    /// data for a package.
-    ///
-    /// # Errors
-    /// [`ExportError`]; files that are not there are removed already.
+    /// Removes the files of a package in any folder: first the manifest, without which the data is not a
+    /// package. Missing files are not an error.
     pub fn remove_package(folder: &Path, manifest: &str, data: &str) -> Result<(), ExportError> {
         remove_if_present(&folder.join(manifest))?;
         remove_if_present(&folder.join(data))?;
         if folder.exists() { fsync_folder(folder) } else { Ok(()) }
     }
 
-    /// Finishes or removes what a killed process left: a manifest whose data has its name already gets
-    /// its own, everything else was never heard of.
+    /// Finishes or removes temporary files of a killed process: a manifest whose data file already has its
+    /// name gets its own name, everything else is removed.
     fn recover(&self) -> Result<(), ExportError> {
         for (name, kind) in list_entries(&self.path)? {
-            if !name.starts_with(TEMP_PREFIX) || !kind.is_file() {
+            if !is_temporary(&name) || !kind.is_file() {
                 continue;
             }
             let path = self.path.join(&name);
@@ -164,7 +153,7 @@ impl ConsumerFolder {
     }
 }
 
-/// Writes rows into a folder; errors call the file `shown`.
+/// Writes rows to an unnamed file in a folder; errors name it `display_path`.
 pub(super) fn write_rows<T, E: From<ExportError>>(
     (folder, display_path): (&Path, &Path),
     options: FormatOptions,
@@ -177,12 +166,12 @@ pub(super) fn write_rows<T, E: From<ExportError>>(
     Ok((output, sink.finish(display_path)?))
 }
 
-/// A manifest that stands alone; the draft of data, which may be long, is not read for one.
+/// Reads a manifest. A longer file, such as the temporary file of data, is refused before it is read.
 pub(super) fn read_manifest(path: &Path) -> Result<Manifest, ExportError> {
     const MAX_MANIFEST_BYTES: u64 = 1 << 20;
     let length = fs::metadata(path).map_err(ExportError::cannot_read(path))?.len();
     if MAX_MANIFEST_BYTES < length {
-        return Err(ExportError::contradiction(path.to_owned(), "it is too long for a manifest"));
+        return Err(ExportError::contradiction(path.to_owned(), "it is too large for a manifest"));
     }
     let bytes = fs::read(path).map_err(ExportError::cannot_read(path))?;
     Manifest::parse(&bytes).map_err(|why| ExportError::Contradiction { path: path.to_owned(), why })

@@ -1,13 +1,13 @@
-//! JSON: one object a line, or one array of them. Nulls are written; booleans are `true` and `false`.
+//! JSON: one object per line, or one array of objects. Nulls are written; booleans are `true` and `false`.
 
 use super::any_byte;
 use crate::ticket::{CellValue, Column, ValueKind};
 
 /// Writes rows as JSON objects.
 pub(super) struct JsonWriter {
-    /// What stands before each value, and what the value is.
+    /// Text before each value, and the kind of the value.
     members: Vec<(String, ValueKind)>,
-    /// What stands before the next row.
+    /// Text before the next row.
     row_prefix: &'static [u8],
     separator: &'static [u8],
     terminator: &'static [u8],
@@ -15,7 +15,7 @@ pub(super) struct JsonWriter {
 
 impl JsonWriter {
     pub(super) fn lines(columns: &[Column]) -> JsonWriter {
-        // No line is no line, not an empty one: every line ends behind itself.
+        // The terminator is set by the first row, so that no rows give an empty file, not an empty line.
         JsonWriter { members: members(columns), row_prefix: b"", separator: b"\n", terminator: b"" }
     }
 
@@ -61,16 +61,16 @@ impl JsonWriter {
     }
 }
 
-/// RFC 8259, section 7.
+/// Whether a byte must be escaped (RFC 8259, section 7).
 fn needs_escape(byte: u8) -> bool {
     matches!(byte, b'"' | b'\\' | 0..=0x1F)
 }
 
-/// A number or a text as `serde_json` writes it.
+/// Writes a number or text by `serde_json`.
 fn write_json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     let start = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
-        // Numbers and texts into memory always succeed; half of one must not stand there all the same.
+        // Cannot happen in memory; if it did, half a value must not remain.
         out.truncate(start);
         out.extend_from_slice(b"null");
     }

@@ -1,4 +1,4 @@
-//! The manifest of a package: what is in it, that it is unaltered, and which package came before.
+//! Manifests: the content of a package, its hashes, and the hash of the previous package.
 
 use std::io;
 
@@ -8,47 +8,68 @@ use sha2::{Digest, Sha256};
 use super::file::{FileDigest, hex};
 use super::name::SeqRange;
 use crate::config::{Format, FormatOptions, Newlines};
+use crate::watermark::WatermarkState;
 
-/// A manifest, as it stands in the file. The order of the members is the order in the file.
+/// What a manifest describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackageKind {
+    /// A package of changes.
+    Delta,
+    /// A snapshot.
+    Snapshot,
+}
+
+/// Compression of a data file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Uncompressed.
+    None,
+    /// gzip.
+    Gzip,
+}
+
+/// A manifest. The order of the fields is the order of the members in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// `halosync/1`.
+    /// Format of the manifest: `halosync/1`.
     pub format: String,
-    /// `delta` or `snapshot`.
-    pub kind: String,
-    /// The line of changes that the numbers belong to.
+    /// Package of changes, or snapshot.
+    pub kind: PackageKind,
+    /// Lineage of the sequence numbers.
     pub lineage: String,
-    /// The server that the tickets are from.
+    /// Server that the tickets are from.
     pub server: String,
-    /// For whom; null for a snapshot.
+    /// Consumer; may be null for a snapshot.
     pub consumer: Option<String>,
-    /// The lower end of the range, not in it.
+    /// Lower end of the range, exclusive.
     pub from_seq: i64,
-    /// The upper end, in it.
+    /// Upper end of the range, inclusive.
     pub to_seq: i64,
-    /// Whether the copy had once been complete.
+    /// Whether the initial load was complete.
     pub complete: bool,
-    /// `filling` or `following`.
-    pub state: String,
-    /// Up to when the copy is known to be complete.
+    /// State of the watermark.
+    pub state: WatermarkState,
+    /// Up to when the local copy is known to be complete.
     pub covered_until: Option<String>,
-    /// Schema of the database.
+    /// Schema version of the database.
     pub schema_version: i32,
     /// When the package was made, by the local clock.
     pub created_at: String,
-    /// Rows by what happened.
+    /// Number of rows by what happened.
     pub counts: ManifestCounts,
-    /// The data files.
+    /// Data files.
     pub files: Vec<ManifestFile>,
-    /// How they are written.
+    /// How values are written.
     pub options: ManifestOptions,
-    /// `manifest_sha256` of the package before; null for the first.
+    /// `manifest_sha256` of the previous package; null for the first.
     pub previous_manifest_sha256: Option<String>,
-    /// SHA-256 of this file with this value as 64 zeros.
+    /// SHA-256 of this file with 64 zeros in place of this value.
     pub manifest_sha256: String,
 }
 
-/// Rows by what happened.
+/// Number of rows by what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestCounts {
     /// Created.
@@ -59,67 +80,67 @@ pub struct ManifestCounts {
     pub d: u64,
 }
 
-/// A data file.
+/// A data file in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestFile {
-    /// Its name in the folder.
+    /// Name in the folder of the manifest.
     pub name: String,
-    /// `csv`, `jsonl` or `json`.
-    pub format: String,
-    /// `none` or `gzip`.
-    pub compression: String,
-    /// Rows in it.
+    /// Format.
+    pub format: Format,
+    /// Compression.
+    pub compression: Compression,
+    /// Number of rows, without a header.
     pub rows: u64,
-    /// Its size as stored.
+    /// Size as stored, in bytes.
     pub bytes: u64,
-    /// Its hash as stored.
+    /// SHA-256 as stored.
     pub sha256: String,
 }
 
 /// How values are written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestOptions {
-    /// Whether texts that a spreadsheet would run are neutralised.
+    /// Whether text that a spreadsheet would run as a formula is neutralized.
     pub excel_safe: bool,
-    /// `keep` or `escape`.
-    pub newlines: String,
+    /// How line breaks in CSV are written.
+    pub newlines: Newlines,
 }
 
-/// What a manifest says about its database, which the files themselves do not.
+/// Content of a manifest, except for the data files and hashes.
 #[derive(Clone, Debug)]
 pub struct PackageMetadata {
-    /// `delta` or `snapshot`.
-    pub kind: &'static str,
-    /// The line of changes.
+    /// Package of changes, or snapshot.
+    pub kind: PackageKind,
+    /// Lineage of the sequence numbers.
     pub lineage: String,
-    /// The server.
+    /// Server that the tickets are from.
     pub server: String,
-    /// For whom; nobody in particular for a snapshot.
+    /// Consumer; optional for a snapshot.
     pub consumer: Option<String>,
-    /// The range, its lower end not in it.
+    /// Lower end of the range, exclusive.
     pub from_seq: i64,
-    /// Its upper end.
+    /// Upper end of the range, inclusive.
     pub to_seq: i64,
-    /// Whether the copy had once been complete.
+    /// Whether the initial load was complete.
     pub complete: bool,
-    /// `filling` or `following`.
-    pub state: String,
-    /// Up to when it is known to be complete.
+    /// State of the watermark.
+    pub state: WatermarkState,
+    /// Up to when the local copy is known to be complete.
     pub covered_until: Option<String>,
-    /// Schema of the database.
+    /// Schema version of the database.
     pub schema_version: i32,
-    /// The present, by the local clock.
+    /// Current time, by the local clock.
     pub created_at: String,
-    /// Rows by what happened.
+    /// Number of rows by what happened.
     pub counts: ManifestCounts,
     /// How values are written.
     pub options: ManifestOptions,
-    /// The manifest before.
+    /// `manifest_sha256` of the previous package.
     pub previous_manifest_sha256: Option<String>,
 }
 
 impl PackageMetadata {
-    /// The changes that are in it.
+    /// Returns the range of changes in the package.
     #[must_use]
     pub fn range(&self) -> SeqRange {
         SeqRange { from: self.from_seq, to: self.to_seq }
@@ -127,23 +148,23 @@ impl PackageMetadata {
 }
 
 impl ManifestOptions {
-    /// What was done to the values in files of a style: nothing to those in JSON.
+    /// Returns how values are written with these options, which only affect CSV.
     #[must_use]
     pub fn new(options: FormatOptions) -> ManifestOptions {
         let is_csv = options.format == Format::Csv;
         let newlines = if is_csv { options.newlines } else { Newlines::Keep };
-        ManifestOptions { excel_safe: is_csv && options.excel_safe, newlines: newlines.as_str().to_owned() }
+        ManifestOptions { excel_safe: is_csv && options.excel_safe, newlines }
     }
 }
 
 impl ManifestFile {
-    /// A data file of a style.
+    /// Returns the entry of a data file.
     #[must_use]
     pub fn new(name: String, options: FormatOptions, rows: u64, digest: FileDigest) -> ManifestFile {
         ManifestFile {
             name,
-            format: options.format.as_str().to_owned(),
-            compression: if options.gzip { "gzip" } else { "none" }.to_owned(),
+            format: options.format,
+            compression: if options.gzip { Compression::Gzip } else { Compression::None },
             rows,
             bytes: digest.bytes,
             sha256: digest.sha256,
@@ -151,29 +172,27 @@ impl ManifestFile {
     }
 }
 
-/// What every manifest begins with.
+/// Format of manifests that this version writes and reads.
 const FORMAT: &str = "halosync/1";
 
+/// Placeholder for a manifest's own hash.
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 impl Manifest {
-    /// The changes that it tells of.
+    /// Returns the range of changes in the package.
     #[must_use]
     pub fn range(&self) -> SeqRange {
         SeqRange { from: self.from_seq, to: self.to_seq }
     }
 
-    /// The manifest of a package, hashed.
-    ///
-    /// # Errors
-    /// What `serde_json` reports; it has no reason to.
+    /// Builds a manifest with its hash, and returns it with its bytes.
     pub(super) fn build(
         package: PackageMetadata,
         files: Vec<ManifestFile>,
     ) -> io::Result<(Manifest, Vec<u8>)> {
         let mut manifest = Manifest {
             format: FORMAT.into(),
-            kind: package.kind.into(),
+            kind: package.kind,
             lineage: package.lineage,
             server: package.server,
             consumer: package.consumer,
@@ -195,21 +214,21 @@ impl Manifest {
         Ok((manifest, bytes))
     }
 
-    /// Reads a manifest and checks its own hash: over the bytes of the file, so that any change shows.
+    /// Parses a manifest and checks its own hash over the bytes of the file.
     ///
     /// # Errors
-    /// What is wrong with it, as the end of a sentence.
+    /// The problem, as a clause that begins with "it" or "its".
     pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
         let manifest: Manifest =
-            serde_json::from_slice(bytes).map_err(|error| format!("it is no manifest: {error}"))?;
+            serde_json::from_slice(bytes).map_err(|error| format!("it is not a manifest: {error}"))?;
         let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-        let member = |value: &str| format!("\"manifest_sha256\": \"{value}\"");
-        let zeroed = text.replace(&member(&manifest.manifest_sha256), &member(ZEROS));
+        let hash_member = |value: &str| format!("\"manifest_sha256\": \"{value}\"");
+        let zeroed = text.replace(&hash_member(&manifest.manifest_sha256), &hash_member(ZEROS));
         if hex(&Sha256::digest(zeroed.as_bytes())) != manifest.manifest_sha256 {
-            return Err("its own hash does not match".into());
+            return Err("its own hash does not match its content".into());
         }
         if manifest.format != FORMAT {
-            return Err(format!("it is of format {:?}, and this version knows {FORMAT}", manifest.format));
+            return Err(format!("its format is {:?}, but this version reads only {FORMAT}", manifest.format));
         }
         Ok(manifest)
     }

@@ -1,7 +1,7 @@
-//! Files for systems that are offline: packages of changes, each with a manifest that proves it.
+//! Exported files: packages of changes and snapshots, each with a manifest.
 //!
-//! Knows nothing of databases and networks: rows come in as values. A file appears whole or not at
-//! all, and is never overwritten.
+//! No database and no network here: rows come in as values. A file appears whole or not at all, and is
+//! never overwritten.
 
 mod csv;
 mod error;
@@ -21,7 +21,9 @@ use std::mem;
 pub use error::ExportError;
 pub use file::FileDigest;
 pub use folder::ConsumerFolder;
-pub use manifest::{Manifest, ManifestCounts, ManifestFile, ManifestOptions, PackageMetadata};
+pub use manifest::{
+    Compression, Manifest, ManifestCounts, ManifestFile, ManifestOptions, PackageKind, PackageMetadata,
+};
 pub use name::{SeqRange, snapshot_names};
 pub use package_writer::{PackageWriter, Sink, UnnamedFile};
 pub use snapshot::SnapshotWriter;
@@ -31,10 +33,10 @@ pub use verify::{Chain, VerifyFinding, VerifyProblem, VerifyReport, verify};
 use crate::config::{Format, FormatOptions};
 use crate::ticket::{CellValue, Column};
 
-/// Bytes of rows that are handed on together.
+/// Number of bytes of rows that are buffered before they are written.
 const CHUNK_SIZE: usize = 1 << 16;
 
-/// Writes rows in one style.
+/// Writes rows in the chosen format.
 pub struct RowWriter<W: Write> {
     encoder: RowEncoder,
     buffer: Vec<u8>,
@@ -47,7 +49,7 @@ enum RowEncoder {
 }
 
 impl<W: Write> RowWriter<W> {
-    /// Begins, with the header where the format has one.
+    /// Creates a writer and buffers the header, if the format has one.
     #[must_use]
     pub fn new(options: FormatOptions, columns: &[Column], out: W) -> RowWriter<W> {
         let mut buffer = Vec::with_capacity(2 * CHUNK_SIZE);
@@ -59,10 +61,7 @@ impl<W: Write> RowWriter<W> {
         RowWriter { encoder, buffer, out }
     }
 
-    /// Writes one row: a cell for each column.
-    ///
-    /// # Errors
-    /// What writing reports.
+    /// Writes one row, with a cell for each column.
     pub fn write_row<'a>(&mut self, cells: impl IntoIterator<Item = CellValue<'a>>) -> io::Result<()> {
         match &mut self.encoder {
             RowEncoder::Csv(csv) => csv.write_row(cells, &mut self.buffer),
@@ -75,10 +74,7 @@ impl<W: Write> RowWriter<W> {
         Ok(())
     }
 
-    /// Ends, and gives back what was written to.
-    ///
-    /// # Errors
-    /// What writing reports.
+    /// Writes the rest and returns the underlying writer.
     pub fn finish(mut self) -> io::Result<W> {
         let mut buffer = mem::take(&mut self.buffer);
         if let RowEncoder::Json(json) = self.encoder {
@@ -89,8 +85,8 @@ impl<W: Write> RowWriter<W> {
     }
 }
 
-/// Whether any byte is such a one; without a way out half-way, which lets the compiler look at many bytes
-/// at once.
+/// Whether the predicate holds for any byte. Checks whole chunks without an early exit, so that the compiler
+/// can vectorize it.
 fn any_byte(bytes: &[u8], predicate: impl Fn(u8) -> bool) -> bool {
     bytes.chunks(64).any(|chunk| chunk.iter().fold(false, |found, byte| found | predicate(*byte)))
 }

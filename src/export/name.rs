@@ -1,43 +1,53 @@
-//! Names: of a package's files, `000000004200-000000004211.csv.gz` and the manifest beside it, and of snapshots,
+//! Names of package files, such as `000000004200-000000004211.csv.gz`, and of snapshots, such as
 //! `2026-11-22T120000Z-seq000000004211`.
 
 use std::fmt;
 
 use chrono::TimeDelta;
 
-use crate::config::{Format, FormatOptions};
+use crate::config::FormatOptions;
 use crate::ticket::Timestamp;
 
-/// The name of a snapshot's manifest, and how that of a package's ends.
+/// Name of a snapshot's manifest, and extension of a package's manifest.
 pub(super) const MANIFEST: &str = "manifest.json";
 
-/// What stands before the change in the name of a snapshot.
+/// Separates the time from the sequence number in the name of a snapshot.
 const SEQ_SEPARATOR: &str = "-seq";
 
-/// The range of a package. Ranges sort as their packages follow each other.
+/// Range of sequence numbers of a package. Ranges sort in the order of their packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeqRange {
-    /// The lower end, not in it.
+    /// Lower end, exclusive.
     pub from: i64,
-    /// The upper end, in it.
+    /// Upper end, inclusive.
     pub to: i64,
 }
 
-/// What a file of a package is, by its name.
+/// Kind of a package file, by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
-    Data { format: Format, gzip: bool },
+    /// Data; the options have only format and compression.
+    Data(FormatOptions),
     Manifest,
 }
 
+impl FileKind {
+    fn from_extension(extension: &str) -> Option<FileKind> {
+        match extension {
+            MANIFEST => Some(FileKind::Manifest),
+            data => FormatOptions::from_extension(data).map(FileKind::Data),
+        }
+    }
+}
+
 impl SeqRange {
-    /// The name of its data file.
+    /// Returns the name of the data file.
     #[must_use]
     pub fn data_file(self, options: FormatOptions) -> String {
         format!("{self}.{}", options.extension())
     }
 
-    /// The name of its manifest.
+    /// Returns the name of the manifest.
     #[must_use]
     pub fn manifest_file(self) -> String {
         format!("{self}.{MANIFEST}")
@@ -46,7 +56,7 @@ impl SeqRange {
     fn parse(text: &str) -> Option<SeqRange> {
         let (from, to) = text.split_once('-')?;
         let range = SeqRange { from: from.parse().ok()?, to: to.parse().ok()? };
-        // One spelling only: `1-2` and `+00000000001-…` are names of other programs.
+        // Only the exact form: `1-2` and `+00000000001-…` are not written by halosync.
         (range.to_string() == text && range.from < range.to).then_some(range)
     }
 }
@@ -57,18 +67,13 @@ impl fmt::Display for SeqRange {
     }
 }
 
-/// Which part of which package a file is; `None` for a name that no package has.
+/// Parses the name of a package file; `None` for any other name.
 pub(super) fn parse_file_name(name: &str) -> Option<(SeqRange, FileKind)> {
     let (range, extension) = name.split_once('.')?;
-    let range = SeqRange::parse(range)?;
-    if extension == MANIFEST {
-        return Some((range, FileKind::Manifest));
-    }
-    let (format, gzip) = extension.strip_suffix(".gz").map_or((extension, false), |base| (base, true));
-    Some((range, FileKind::Data { format: Format::parse(format)?, gzip }))
+    Some((SeqRange::parse(range)?, FileKind::from_extension(extension)?))
 }
 
-/// The names that a snapshot may bear: its second, or the next ones where that is taken.
+/// Returns names for a snapshot, in order of preference: with its second, then with the following seconds.
 pub fn snapshot_names(at: Timestamp, to: i64) -> impl Iterator<Item = String> {
     (0..60).map(move |offset| {
         let second = at.instant() + TimeDelta::seconds(offset);
@@ -76,18 +81,21 @@ pub fn snapshot_names(at: Timestamp, to: i64) -> impl Iterator<Item = String> {
     })
 }
 
-/// The change that a snapshot is of, by its name.
+/// Returns the sequence number in the name of a snapshot.
 pub(super) fn snapshot_seq(name: &str) -> Option<i64> {
     name.rsplit_once(SEQ_SEPARATOR)?.1.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::*;
+    use crate::config::Format;
 
     #[test]
     fn snapshot_name_contains_its_sequence_number() {
-        let at = Timestamp::parse("2026-11-22T12:00:59.000Z").unwrap();
+        let at: Timestamp = "2026-11-22T12:00:59.000Z".parse().unwrap();
         let names: Vec<_> = snapshot_names(at, 4_211).take(2).collect();
         assert_eq!(names, ["2026-11-22T120059Z-seq000000004211", "2026-11-22T120100Z-seq000000004211"]);
         assert!(names.iter().all(|name| snapshot_seq(name) == Some(4_211)));
@@ -99,10 +107,11 @@ mod tests {
         let range = SeqRange { from: 4_200, to: 4_211 };
         assert_eq!(range.manifest_file(), "000000004200-000000004211.manifest.json");
         assert_eq!(parse_file_name(&range.manifest_file()), Some((range, FileKind::Manifest)));
-        for format in Format::ALL {
+        for format in Format::VARIANTS {
             for gzip in [false, true] {
-                let name = range.data_file(FormatOptions { gzip, ..FormatOptions::exact(format) });
-                assert_eq!(parse_file_name(&name), Some((range, FileKind::Data { format, gzip })), "{name}");
+                let options = FormatOptions { gzip, ..FormatOptions::exact(*format) };
+                let name = range.data_file(options);
+                assert_eq!(parse_file_name(&name), Some((range, FileKind::Data(options))), "{name}");
             }
         }
         for name in [

@@ -1,5 +1,5 @@
-//! A file that appears whole or not at all: written under another name in the same folder, brought to
-//! the disk, then renamed; and the folder is brought to the disk too, or the name could be lost.
+//! Files that appear whole or not at all: written under a temporary name in the same folder, flushed to disk,
+//! then renamed. The folder is flushed too, or the name could be lost.
 
 use std::fs;
 use std::io::{self, Write};
@@ -19,19 +19,19 @@ use tempfile::NamedTempFile;
 use super::ExportError;
 use super::file::{CHUNK_SIZE, FileDigest, TEMP_PREFIX, fsync, hex};
 
-/// Bytes after which the disk is asked to begin.
+/// Number of bytes after which the kernel is asked to start writing to disk.
 const WRITEBACK_BYTES: u64 = 1 << 24;
 
-/// Pieces that wait to be written.
+/// Number of full buffers that may wait for the writing thread.
 const QUEUED_BUFFERS: usize = 2;
 
-/// A file that is being written and has no name yet; dropped, it leaves nothing behind.
+/// A file that is being written and has no name yet. Dropping it removes it.
 ///
-/// Hashing and writing go on in a thread of their own, while the next rows are read.
+/// A separate thread hashes and writes while the next rows are read.
 pub struct PackageWriter {
     file: NamedTempFile,
     folder: PathBuf,
-    /// What errors call it.
+    /// Path that errors name.
     display_path: PathBuf,
     buffer: Vec<u8>,
     full_buffers: Option<SyncSender<Vec<u8>>>,
@@ -40,10 +40,7 @@ pub struct PackageWriter {
 }
 
 impl PackageWriter {
-    /// Begins a file in a folder; errors call it `shown`.
-    ///
-    /// # Errors
-    /// [`ExportError::CannotCreate`]
+    /// Creates an unnamed file in a folder; errors name `display_path`.
     pub fn new(folder: &Path, display_path: &Path) -> Result<PackageWriter, ExportError> {
         let file = create_unnamed(folder, display_path)?;
         let mut out = file.as_file().try_clone().map_err(ExportError::cannot_create(display_path))?;
@@ -52,18 +49,18 @@ impl PackageWriter {
         let worker = thread::spawn(move || {
             let (mut hash, mut bytes, mut advised) = (Sha256::new(), 0, 0);
             for mut buffer in incoming {
-                // Not through the wrapper: its errors name the draft, which nobody has heard of.
+                // Not through `NamedTempFile`, whose errors have the temporary name.
                 out.write_all(&buffer)?;
                 hash.update(&buffer);
                 bytes += buffer.len() as u64;
                 if advised + WRITEBACK_BYTES <= bytes {
-                    // The disk begins now and need not do everything at the end; a hint, so nothing is said
-                    // where the system does not take it.
+                    // Spreads the work of the disk, instead of one long flush at the end. Only a hint, so
+                    // errors do not matter.
                     let _ = fadvise(&out, 0, NonZeroU64::new(bytes), Advice::DontNeed);
                     advised = bytes;
                 }
                 buffer.clear();
-                // Nobody takes it where the last piece is already under way.
+                // Fails after the last buffer, when none is needed.
                 let _ = recycled.send(buffer);
             }
             Ok(FileDigest { bytes, sha256: hex(&hash.finalize()) })
@@ -81,10 +78,10 @@ impl PackageWriter {
         })
     }
 
-    /// Brings everything to the disk.
+    /// Writes the rest and flushes the file to disk.
     ///
     /// # Errors
-    /// [`ExportError`]; nothing is left then.
+    /// After an error no file is left behind.
     pub fn finish(mut self) -> Result<UnnamedFile, ExportError> {
         let digest = self
             .send_buffer()
@@ -99,7 +96,7 @@ impl PackageWriter {
         let buffer = mem::replace(&mut self.buffer, next);
         match &self.full_buffers {
             Some(sender) if sender.send(buffer).is_ok() => Ok(()),
-            // It stops taking pieces only when it failed, and says why then.
+            // The thread stops receiving only after an error, which it returns.
             _ => Err(self.join_worker().err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
         }
     }
@@ -107,7 +104,7 @@ impl PackageWriter {
     fn join_worker(&mut self) -> io::Result<FileDigest> {
         self.full_buffers = None;
         let worker = self.worker.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        worker.join().map_err(|_| io::Error::other("the writing thread ended"))?
+        worker.join().map_err(|_| io::Error::other("the writing thread panicked"))?
     }
 }
 
@@ -125,11 +122,11 @@ impl Write for PackageWriter {
     }
 }
 
-/// Where rows go: into a draft, packed or not.
+/// Destination of rows: a file, compressed or not.
 pub enum Sink {
-    /// As it comes.
+    /// Uncompressed.
     Plain(PackageWriter),
-    /// Packed; the same rows give the same bytes.
+    /// Compressed; the same rows give the same bytes.
     Gzip(Box<GzEncoder<PackageWriter>>),
 }
 
@@ -166,20 +163,20 @@ impl Write for Sink {
     }
 }
 
-/// A file that is whole and on the disk, and has no name yet; dropped, it leaves nothing behind.
+/// A complete file on disk that has no name yet. Dropping it removes it.
 pub struct UnnamedFile {
     file: NamedTempFile,
     folder: PathBuf,
-    /// What errors call it.
+    /// Path that errors name.
     display_path: PathBuf,
     digest: FileDigest,
 }
 
 impl UnnamedFile {
-    /// A small file; errors call it `shown`.
+    /// Writes a small file; errors name `display_path`.
     ///
     /// # Errors
-    /// [`ExportError`]; nothing is left then.
+    /// After an error no file is left behind.
     pub fn from_bytes(folder: &Path, display_path: &Path, bytes: &[u8]) -> Result<UnnamedFile, ExportError> {
         let mut file = create_unnamed(folder, display_path)?;
         let out = file.as_file_mut();
@@ -190,22 +187,22 @@ impl UnnamedFile {
         Ok(UnnamedFile { file, folder: folder.to_owned(), display_path: display_path.to_owned(), digest })
     }
 
-    /// What is in it.
+    /// Returns size and hash of the file.
     #[must_use]
     pub fn digest(&self) -> &FileDigest {
         &self.digest
     }
 
-    /// Gives the file its name; a file that has that name already is an error and stays.
+    /// Gives the file its name. An existing file of that name is an error and remains unchanged.
     ///
     /// # Errors
-    /// [`ExportError`]; there is no such file then.
+    /// After an error the file does not exist.
     pub fn commit(self, name: &str) -> Result<FileDigest, ExportError> {
         let path = self.folder.join(name);
         let persisted = self.file.persist_noclobber(&path).map_err(|error| error.error);
         persisted.map_err(ExportError::cannot_create(&self.display_path))?;
         if let Err(error) = fsync(&self.folder) {
-            // Nobody has heard of it yet, and it would be in the way of the next attempt.
+            // The name may not survive a crash, and the file would block the next attempt.
             let _ = fs::remove_file(&path);
             return Err(ExportError::cannot_write(&self.display_path)(error));
         }
@@ -214,8 +211,8 @@ impl UnnamedFile {
 }
 
 fn create_unnamed(folder: &Path, display_path: &Path) -> Result<NamedTempFile, ExportError> {
-    // The group reads; the umask may take more away. Opened here, because the errors of the library that
-    // finds the name hold that name, which nobody has heard of.
+    // Readable by the group, less the umask. Opened here, because the errors of `tempfile` have the
+    // temporary name.
     let open = |path: &Path| fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMP_PREFIX).make_in(folder, open).map_err(ExportError::cannot_create(display_path))

@@ -1,4 +1,4 @@
-//! A snapshot: a folder with the tables as they stood at one change, which appears as a whole.
+//! Snapshots: a folder with all tables as of one change, which appears whole or not at all.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::file::{TEMP_PREFIX, create_folders, fsync_folder, list_entries};
+use super::file::{TEMP_PREFIX, create_folders, fsync_folder, is_temporary, list_entries};
 use super::folder::write_rows;
 use super::manifest::{Manifest, ManifestFile, PackageMetadata};
 use super::name::MANIFEST;
@@ -15,12 +15,13 @@ use super::{ExportError, RowWriter};
 use crate::config::FormatOptions;
 use crate::ticket::Column;
 
+/// Folder of snapshots, below the export folder.
 pub(super) const SNAPSHOTS: &str = "snapshots";
 
-/// The name of the check sums, for `sha256sum --check`.
+/// Name of the file of checksums, for `sha256sum --check`.
 pub(super) const CHECKSUMS: &str = "SHA256SUMS";
 
-/// A snapshot that has no name yet; dropped, it leaves nothing behind.
+/// A snapshot that is being written and has no name yet. Dropping it removes it.
 pub struct SnapshotWriter {
     temp_dir: TempDir,
     parent: PathBuf,
@@ -28,15 +29,13 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Begins a snapshot below the export folder. What a killed process left there is removed.
-    ///
-    /// # Errors
-    /// [`ExportError`]
+    /// Creates an unnamed snapshot below the export folder, and removes those that a killed process left
+    /// behind.
     pub fn create(dir: &Path) -> Result<SnapshotWriter, ExportError> {
         let parent = dir.join(SNAPSHOTS);
         create_folders([dir, &parent])?;
         for (name, kind) in list_entries(&parent)? {
-            if name.starts_with(TEMP_PREFIX) && kind.is_dir() {
+            if is_temporary(&name) && kind.is_dir() {
                 let leftover = parent.join(name);
                 fs::remove_dir_all(&leftover).map_err(ExportError::cannot_write(&leftover))?;
             }
@@ -44,22 +43,19 @@ impl SnapshotWriter {
         let temp_dir = tempfile::Builder::new()
             .prefix(TEMP_PREFIX)
             .tempdir_in(&parent)
-            // Its words name the draft, which nobody has heard of.
+            // The original error has the temporary name.
             .map_err(|error| error.kind().into())
             .map_err(ExportError::cannot_create(&parent))?;
         Ok(SnapshotWriter { temp_dir, parent, files: Vec::new() })
     }
 
-    /// What errors call the file of a table.
+    /// Returns the path of a table's file in errors.
     #[must_use]
     pub fn display_path(&self, table: &str, options: FormatOptions) -> PathBuf {
         self.parent.join(file_name(table, options))
     }
 
-    /// Writes a table: `fill` gives the rows and says how many there were.
-    ///
-    /// # Errors
-    /// [`ExportError`], or what `fill` reports.
+    /// Writes a table with the rows that `emit_rows` writes; it returns their number.
     pub fn write_table<E: From<ExportError>>(
         &mut self,
         table: &str,
@@ -75,16 +71,17 @@ impl SnapshotWriter {
         Ok(())
     }
 
-    /// Adds manifest and check sums and gives the folder the first of these names that is free.
+    /// Adds manifest and checksums, and gives the folder the first of `names` that is free.
     ///
     /// # Errors
-    /// [`ExportError`]; there is no such folder then.
+    /// After an error there is no such snapshot, except that its name may be lost in a crash if the folder
+    /// could not be flushed to disk.
     pub fn commit(
         self,
         names: impl IntoIterator<Item = String>,
         package: PackageMetadata,
     ) -> Result<(PathBuf, Manifest), ExportError> {
-        // A folder is renamed over an empty one without a word; a snapshot of that name is kept.
+        // `rename` silently replaces an empty folder, so the name must be checked first.
         let path = names.into_iter().map(|name| self.parent.join(name)).find(|path| !path.exists());
         let already_exists = || ExportError::cannot_create(&self.parent)(io::ErrorKind::AlreadyExists.into());
         let path = path.ok_or_else(already_exists)?;
@@ -97,7 +94,7 @@ impl SnapshotWriter {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o750);
         fs::set_permissions(self.temp_dir.path(), mode).map_err(ExportError::cannot_create(&path))?;
         fs::rename(self.temp_dir.path(), &path).map_err(ExportError::cannot_create(&path))?;
-        // It bears its name now; nothing is left to clean up.
+        // Renamed, so there is nothing left to remove.
         let _ = self.temp_dir.keep();
         fsync_folder(&self.parent)?;
         Ok((path, manifest))
@@ -108,7 +105,7 @@ fn file_name(table: &str, options: FormatOptions) -> String {
     format!("{table}.{}", options.extension())
 }
 
-/// What stands in `SHA256SUMS`.
+/// Returns the content of `SHA256SUMS`.
 pub(super) fn checksums(manifest: &Manifest, manifest_file_sha256: &str) -> String {
     let files = manifest.files.iter().map(|file| (file.sha256.as_str(), file.name.as_str()));
     let all = files.chain([(manifest_file_sha256, MANIFEST)]);

@@ -1,4 +1,4 @@
-//! Packages that are where the book does not know them.
+//! Unregistered packages: files in a consumer's folder that the database does not know.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,23 +15,23 @@ use super::{ConsumerFolder, ExportError};
 use crate::config::FormatOptions;
 use crate::ticket::Timestamp;
 
-/// Where packages of earlier lineages are, below the export folder.
+/// Folder of packages of earlier lineages, below the export folder.
 pub(super) const SUPERSEDED: &str = "superseded";
 
-/// File systems note the time of a change no finer than that.
+/// Coarsest resolution of modification times in common file systems.
 const MTIME_GRANULARITY: TimeDelta = TimeDelta::seconds(2);
 
-/// A package that is in no book: its process was killed on the way, or the book is not the one it was
-/// entered in.
+/// A package that is not registered in the database: halosync was killed before it could be, or an older
+/// copy of the database was restored.
 #[derive(Clone, Debug)]
 pub struct UnregisteredPackage {
-    /// Its range.
+    /// Range of sequence numbers.
     pub range: SeqRange,
-    /// Its manifest, where it has one.
+    /// Manifest, if it has one.
     pub manifest: Option<Manifest>,
-    /// The names of its data files, usually one, and how each is written, as far as a name tells.
+    /// Names of its data files, usually one, each with its format and compression.
     pub data: Vec<(String, FormatOptions)>,
-    /// When it was made, by the local clock.
+    /// When it was made, by the local clock; the latest possible time if there is no manifest.
     pub created_at: Option<Timestamp>,
 }
 
@@ -40,13 +40,13 @@ impl UnregisteredPackage {
         UnregisteredPackage { range, manifest: None, data: Vec::new(), created_at: None }
     }
 
-    /// The lineage it is of; `unsaid` where no manifest tells.
+    /// Returns its lineage; `fallback` without a manifest.
     #[must_use]
     pub fn lineage_or<'a>(&'a self, fallback: &'a str) -> &'a str {
         self.manifest.as_ref().map_or(fallback, |manifest| &manifest.lineage)
     }
 
-    /// The name of one of its files.
+    /// Returns the name of one of its files, for messages: the manifest, if there is one.
     #[must_use]
     pub fn file_name(&self) -> String {
         match self.data.first() {
@@ -57,11 +57,12 @@ impl UnregisteredPackage {
 }
 
 impl ConsumerFolder {
-    /// The packages that are here and not among `known`, in order: ranges with the hashes of their manifests.
-    /// The newest known one that is here is looked at too, for another database may have written here.
+    /// Returns the packages in the folder that are not among `known`, in order. `known` has the ranges of
+    /// the registered packages with the hashes of their manifests. The newest of those in the folder is
+    /// returned too if its manifest has another hash, for then another database has written here.
     ///
     /// # Errors
-    /// [`ExportError`], where a manifest among them was altered too.
+    /// A damaged manifest of an unregistered package is an error.
     pub fn unregistered_packages(
         &self,
         known: &BTreeMap<SeqRange, String>,
@@ -86,28 +87,25 @@ impl ConsumerFolder {
             match kind {
                 FileKind::Manifest => {
                     let manifest = read_manifest(&path)?;
-                    package.created_at = Timestamp::parse(&manifest.created_at).ok();
+                    package.created_at = manifest.created_at.parse().ok();
                     package.manifest = Some(manifest);
                 }
-                FileKind::Data { format, gzip } => {
+                FileKind::Data(options) => {
                     if package.manifest.is_none() {
                         let modified = fs::metadata(&path).and_then(|it| it.modified());
                         let modified = modified.map_err(ExportError::cannot_read(&path))?;
                         package.created_at =
                             Timestamp::new(DateTime::<Utc>::from(modified) + MTIME_GRANULARITY);
                     }
-                    package.data.push((name, FormatOptions { gzip, ..FormatOptions::exact(format) }));
+                    package.data.push((name, options));
                 }
             }
         }
         Ok(unregistered.into_values().collect())
     }
 
-    /// Moves packages of an earlier lineage out of the way of the present one, and gives the folder they
-    /// are in now. `fallback` is the lineage of those without a manifest.
-    ///
-    /// # Errors
-    /// [`ExportError`]
+    /// Moves packages of an earlier lineage to `superseded/`, and returns the folder they are in now.
+    /// `fallback` is the lineage of packages without a manifest.
     pub fn supersede(
         &self,
         packages: &[UnregisteredPackage],
@@ -118,13 +116,14 @@ impl ConsumerFolder {
             let lineage = package.lineage_or(fallback);
             if lineage.is_empty() || !lineage.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-') {
                 let path = self.path.join(package.file_name());
-                return Err(ExportError::contradiction(path, "its lineage is none"));
+                return Err(ExportError::contradiction(path, "its lineage is invalid"));
             }
             let superseded = self.dir.join(SUPERSEDED);
             let (lineage_folder, target) =
                 (superseded.join(lineage), superseded.join(lineage).join(&self.consumer));
             create_folders([&superseded, &lineage_folder, &target])?;
-            // The manifest goes last: it tells whose the data is, should the move be interrupted.
+            // The manifest is moved last, because it has the lineage, which is needed again if the move is
+            // interrupted.
             let data = package.data.iter().map(|(name, _)| name.clone());
             let manifest = package.manifest.iter().map(|_| package.range.manifest_file());
             for name in data.chain(manifest) {
@@ -145,11 +144,8 @@ impl ConsumerFolder {
     }
 }
 
-/// A package or snapshot below the export folder, for whomever, that is of this lineage and ends behind
+/// Returns a package or snapshot of this lineage below the export folder, of any consumer, that is newer than
 /// `seq`.
-///
-/// # Errors
-/// [`ExportError`]
 pub fn newer_than(dir: &Path, lineage: &str, seq: i64) -> Result<Option<PathBuf>, ExportError> {
     let has_lineage = |manifest: &Path| read_manifest(manifest).is_ok_and(|it| it.lineage == lineage);
     let subfolders = |path: &Path| -> Result<Vec<String>, ExportError> {

@@ -1,4 +1,4 @@
-//! Judging packages without a database: whether everything is there, once, and unaltered.
+//! Verification of packages without a database: whether all are present, none twice, and none changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,88 +7,85 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::ExportError;
-use super::file::{TEMP_PREFIX, hash_file, hex, list_entries};
-use super::manifest::{Manifest, ManifestFile};
+use super::file::{hash_file, hex, is_temporary, list_entries};
+use super::manifest::{Manifest, ManifestFile, PackageKind};
 use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name};
 use super::snapshot::{CHECKSUMS, checksums};
 use super::unregistered::SUPERSEDED;
 
-/// What is wrong with a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Kind of a problem with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum VerifyProblem {
     /// Changes are in no package.
     Gap,
     /// Changes are in two packages.
     Repeat,
-    /// It is not as it was made.
+    /// The file was changed after it was written.
     Edited,
-    /// It does not belong here.
+    /// The file does not belong in this folder.
     Foreign,
-    /// It is not here.
+    /// The file does not exist.
     Missing,
 }
 
 impl VerifyProblem {
-    /// Its word.
+    /// Returns its name in the output of `export verify`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            VerifyProblem::Gap => "gap",
-            VerifyProblem::Repeat => "repeat",
-            VerifyProblem::Edited => "edited",
-            VerifyProblem::Foreign => "foreign",
-            VerifyProblem::Missing => "missing",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// Something that is wrong.
+/// A problem with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyFinding {
-    /// Where.
+    /// File or folder.
     pub path: PathBuf,
-    /// What.
+    /// Kind of the problem.
     pub problem: VerifyProblem,
-    /// The particulars, for people.
+    /// Details, for people.
     pub message: String,
 }
 
-/// Packages that follow each other, or one snapshot.
+/// A chain of packages in one folder, or one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// The folder.
+    /// Folder.
     pub path: PathBuf,
-    /// `delta` or `snapshot`.
-    pub kind: &'static str,
-    /// For whom.
+    /// Packages of changes, or a snapshot.
+    pub kind: PackageKind,
+    /// Consumer.
     pub consumer: Option<String>,
-    /// The line of changes that the numbers belong to.
+    /// Lineage of the sequence numbers.
     pub lineage: Option<String>,
-    /// How many packages.
+    /// Number of packages.
     pub packages: usize,
-    /// Where the first begins; later than 0 where earlier ones have aged out, or were taken away.
+    /// Start of the first package; above 0 if earlier ones have aged out or were removed.
     pub from_seq: i64,
-    /// Where the last ends.
+    /// End of the last package.
     pub to_seq: i64,
-    /// Rows in all data files.
+    /// Number of rows in all data files.
     pub rows: u64,
 }
 
-/// What was found below a folder.
+/// Result of a verification.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyReport {
-    /// What was looked at.
+    /// Chains and snapshots that were verified.
     pub chains: Vec<Chain>,
-    /// What is wrong with it.
+    /// Problems.
     pub findings: Vec<VerifyFinding>,
 }
 
-/// Judges everything below a folder: an export folder, that of one consumer, or a snapshot. Where a change
-/// is `expected`, every chain must reach it that is not superseded, and so must a snapshot that the folder is
-/// itself; where there is neither, any snapshot will do.
+/// Verifies everything below a folder, which may be an export folder, the folder of a consumer, or a
+/// snapshot.
+///
+/// If a sequence number is `expected`, it must be reached by every chain that is not superseded, and by the
+/// snapshot if `dir` is one. If `dir` has neither, any snapshot below it is enough.
 ///
 /// # Errors
-/// [`ExportError`], where something cannot be read or there is nothing to judge.
+/// A file that cannot be read is an error, and so is a folder without packages.
 pub fn verify(dir: &Path, expected: Option<i64>) -> Result<VerifyReport, ExportError> {
     let mut report = VerifyReport::default();
     if dir.is_dir() {
@@ -100,19 +97,19 @@ pub fn verify(dir: &Path, expected: Option<i64>) -> Result<VerifyReport, ExportE
     if let Some(expected) = expected {
         let superseded = dir.join(SUPERSEDED);
         let must_reach = |chain: &Chain| match chain.kind {
-            "delta" => !chain.path.starts_with(&superseded),
-            _ => chain.path == dir,
+            PackageKind::Delta => !chain.path.starts_with(&superseded),
+            PackageKind::Snapshot => chain.path == dir,
         };
-        let snapshots = report.chains.iter().filter(|chain| chain.kind == "snapshot");
+        let snapshots = report.chains.iter().filter(|chain| chain.kind == PackageKind::Snapshot);
         let reached = snapshots.map(|chain| chain.to_seq).max();
         if !report.chains.iter().any(must_reach) && reached < Some(expected) {
-            let message = format!("nothing here reaches change {expected}, which was to be expected");
+            let message = format!("nothing here reaches the expected change {expected}");
             report.add_finding(dir, VerifyProblem::Missing, message);
         }
         let is_short = |chain: &&Chain| chain.to_seq < expected && must_reach(chain);
         let short_chains: Vec<_> = report.chains.iter().filter(is_short).cloned().collect();
         for chain in short_chains {
-            let message = format!("it ends at change {}, and {expected} was to be expected", chain.to_seq);
+            let message = format!("it ends at change {}, but {expected} was expected", chain.to_seq);
             report.add_finding(&chain.path, VerifyProblem::Missing, message);
         }
     }
@@ -127,9 +124,9 @@ impl VerifyReport {
     fn verify_folder(&mut self, folder: &Path) -> Result<(), ExportError> {
         let (folders, files): (Vec<_>, Vec<_>) =
             list_entries(folder)?.into_iter().partition(|(_, kind)| kind.is_dir());
-        // Unfinished files of the agent are nothing yet.
+        // Temporary files of halosync are not checked.
         let visible_names = |listed: Vec<(String, fs::FileType)>| -> BTreeSet<String> {
-            listed.into_iter().map(|it| it.0).filter(|name| !name.starts_with(TEMP_PREFIX)).collect()
+            listed.into_iter().map(|it| it.0).filter(|name| !is_temporary(name)).collect()
         };
         let files = visible_names(files);
         if files.contains(MANIFEST) || files.contains(CHECKSUMS) {
@@ -143,7 +140,7 @@ impl VerifyReport {
         Ok(())
     }
 
-    /// Reads a manifest; one that cannot be trusted is a finding.
+    /// Reads a manifest; a damaged one is a finding.
     fn read_manifest(&mut self, path: &Path) -> Result<Option<(Manifest, Vec<u8>)>, ExportError> {
         let bytes = fs::read(path).map_err(ExportError::cannot_read(path))?;
         match Manifest::parse(&bytes) {
@@ -155,7 +152,7 @@ impl VerifyReport {
         }
     }
 
-    /// Compares a data file with what its manifest tells of it.
+    /// Compares a data file with its entry in the manifest.
     fn verify_data_file(
         &mut self,
         folder: &Path,
@@ -164,15 +161,19 @@ impl VerifyReport {
     ) -> Result<(), ExportError> {
         let path = folder.join(&file.name);
         if !names.contains(&file.name) {
-            self.add_finding(&path, VerifyProblem::Missing, "its manifest tells of it, and it is not here");
+            self.add_finding(
+                &path,
+                VerifyProblem::Missing,
+                "it is listed in the manifest, but does not exist",
+            );
             return Ok(());
         }
         let digest = hash_file(&path)?;
         if digest.bytes != file.bytes {
-            let message = format!("it has {} bytes, and its manifest tells of {}", digest.bytes, file.bytes);
+            let message = format!("its size is {} bytes, but the manifest says {}", digest.bytes, file.bytes);
             self.add_finding(&path, VerifyProblem::Edited, message);
         } else if digest.sha256 != file.sha256 {
-            self.add_finding(&path, VerifyProblem::Edited, "its hash is not the one in its manifest");
+            self.add_finding(&path, VerifyProblem::Edited, "its hash differs from the one in the manifest");
         }
         Ok(())
     }
@@ -180,19 +181,23 @@ impl VerifyReport {
     fn verify_snapshot(&mut self, folder: &Path, names: &BTreeSet<String>) -> Result<(), ExportError> {
         for name in [MANIFEST, CHECKSUMS] {
             if !names.contains(name) {
-                self.add_finding(&folder.join(name), VerifyProblem::Missing, "every snapshot has one");
+                self.add_finding(&folder.join(name), VerifyProblem::Missing, "every snapshot must have one");
             }
         }
         let path = folder.join(MANIFEST);
         if !names.contains(MANIFEST) {
             for name in names.iter().filter(|name| *name != CHECKSUMS) {
-                self.add_finding(&folder.join(name), VerifyProblem::Foreign, "no manifest tells of it");
+                self.add_finding(
+                    &folder.join(name),
+                    VerifyProblem::Foreign,
+                    "there is no manifest that lists it",
+                );
             }
             return Ok(());
         }
         let Some((manifest, bytes)) = self.read_manifest(&path)? else { return Ok(()) };
-        if manifest.kind != "snapshot" {
-            self.add_finding(&path, VerifyProblem::Foreign, "it is no snapshot's");
+        if manifest.kind != PackageKind::Snapshot {
+            self.add_finding(&path, VerifyProblem::Foreign, "it is not the manifest of a snapshot");
         }
         let mut expected = BTreeSet::from([MANIFEST.to_owned(), CHECKSUMS.to_owned()]);
         for file in &manifest.files {
@@ -200,22 +205,18 @@ impl VerifyReport {
             expected.insert(file.name.clone());
         }
         for name in names.difference(&expected) {
-            self.add_finding(&folder.join(name), VerifyProblem::Foreign, "the manifest does not tell of it");
+            self.add_finding(&folder.join(name), VerifyProblem::Foreign, "it is not listed in the manifest");
         }
         let checksums_path = folder.join(CHECKSUMS);
         if names.contains(CHECKSUMS)
             && fs::read(&checksums_path).map_err(ExportError::cannot_read(&checksums_path))?
                 != checksums(&manifest, &hex(&Sha256::digest(&bytes))).as_bytes()
         {
-            self.add_finding(
-                &checksums_path,
-                VerifyProblem::Edited,
-                "it is not what the manifest and its own hash come to",
-            );
+            self.add_finding(&checksums_path, VerifyProblem::Edited, "it does not match the manifest");
         }
         self.chains.push(Chain {
             path: folder.to_owned(),
-            kind: "snapshot",
+            kind: PackageKind::Snapshot,
             rows: manifest.files.iter().map(|file| file.rows).sum(),
             consumer: manifest.consumer,
             lineage: Some(manifest.lineage),
@@ -237,10 +238,12 @@ impl VerifyReport {
                 }
                 Some((range, FileKind::Data { .. })) => {
                     if !names.contains(&range.manifest_file()) {
-                        self.add_finding(&path, VerifyProblem::Missing, "its manifest is not here");
+                        self.add_finding(&path, VerifyProblem::Missing, "its manifest does not exist");
                     }
                 }
-                None => self.add_finding(&path, VerifyProblem::Foreign, "no package has a file of that name"),
+                None => {
+                    self.add_finding(&path, VerifyProblem::Foreign, "it is not the name of a package file")
+                }
             }
         }
         let mut listed_files = BTreeSet::new();
@@ -248,7 +251,7 @@ impl VerifyReport {
             let Some(manifest) = manifest else { continue };
             let path = folder.join(range.manifest_file());
             if manifest.range() != *range {
-                let message = format!("it is the manifest of {}-{}", manifest.from_seq, manifest.to_seq);
+                let message = format!("it is the manifest of package {}", manifest.range());
                 self.add_finding(&path, VerifyProblem::Foreign, message);
             }
             for file in &manifest.files {
@@ -264,17 +267,13 @@ impl VerifyReport {
                     .is_some_and(|(range, it)| it != FileKind::Manifest && has_readable_manifest(&range))
         };
         for name in names.iter().filter(is_not_listed) {
-            self.add_finding(
-                &folder.join(name),
-                VerifyProblem::Foreign,
-                "the manifest beside it does not tell of it",
-            );
+            self.add_finding(&folder.join(name), VerifyProblem::Foreign, "it is not listed in its manifest");
         }
         self.verify_links(folder, &manifests);
         Ok(())
     }
 
-    /// Whether each package begins where the one before ended, and knows it.
+    /// Checks that each package begins where the previous one ended, and has its hash.
     fn verify_links(&mut self, folder: &Path, manifests: &BTreeMap<SeqRange, Option<Manifest>>) {
         let Some((first, last)) = manifests.keys().next().zip(manifests.keys().map(|range| range.to).max())
         else {
@@ -282,43 +281,43 @@ impl VerifyReport {
         };
         let first_manifest = manifests.values().flatten().next();
         let mut predecessor: Option<(SeqRange, Option<&Manifest>)> = None;
-        let mut reached = first.from;
+        let mut covered_to = first.from;
         for (range, manifest) in manifests {
             let path = folder.join(range.manifest_file());
-            if reached < range.from {
-                let gap = SeqRange { from: reached, to: range.from };
-                let message = format!("the package before it is not here, or several: {gap}");
+            if covered_to < range.from {
+                let gap = SeqRange { from: covered_to, to: range.from };
+                let message = format!("one or more packages before it are missing: {gap}");
                 self.add_finding(&path, VerifyProblem::Gap, message);
-            } else if range.from < reached {
+            } else if range.from < covered_to {
                 let message =
-                    format!("changes {} to {} are in an earlier package too", range.from + 1, reached);
+                    format!("changes {} to {} are also in an earlier package", range.from + 1, covered_to);
                 self.add_finding(&path, VerifyProblem::Repeat, message);
             }
-            if let (Some(manifest), Some(model)) = (manifest, first_manifest) {
-                if manifest.kind != "delta" || manifest.consumer != model.consumer {
+            if let (Some(manifest), Some(first)) = (manifest, first_manifest) {
+                if manifest.kind != PackageKind::Delta || manifest.consumer != first.consumer {
                     self.add_finding(
                         &path,
                         VerifyProblem::Foreign,
-                        "it is for another consumer than the packages here",
+                        "it is not for the same consumer as the first package",
                     );
-                } else if manifest.lineage != model.lineage || manifest.server != model.server {
+                } else if manifest.lineage != first.lineage || manifest.server != first.server {
                     self.add_finding(
                         &path,
                         VerifyProblem::Foreign,
-                        "it is of another lineage than the packages here",
+                        "its lineage or server differs from that of the first package",
                     );
                 }
             }
             if let Some(message) = manifest.as_ref().and_then(|it| broken_link(*range, it, predecessor)) {
                 self.add_finding(&path, VerifyProblem::Foreign, message);
             }
-            reached = reached.max(range.to);
+            covered_to = covered_to.max(range.to);
             predecessor = Some((*range, manifest.as_ref()));
         }
         let files = manifests.values().flatten().flat_map(|manifest| &manifest.files);
         self.chains.push(Chain {
             path: folder.to_owned(),
-            kind: "delta",
+            kind: PackageKind::Delta,
             consumer: first_manifest.and_then(|manifest| manifest.consumer.clone()),
             lineage: first_manifest.map(|manifest| manifest.lineage.clone()),
             packages: manifests.len(),
@@ -329,18 +328,20 @@ impl VerifyReport {
     }
 }
 
-/// What is wrong with the link from a package to the one before it.
+/// Returns the problem with the link from a package to the previous one, if there is one.
 fn broken_link(
     range: SeqRange,
     manifest: &Manifest,
     predecessor: Option<(SeqRange, Option<&Manifest>)>,
 ) -> Option<&'static str> {
     let previous_sha256 = manifest.previous_manifest_sha256.as_deref();
-    if (range.from == 0) != previous_sha256.is_none() {
-        return Some("only the first package of all has none predecessor it");
+    match previous_sha256 {
+        Some(_) if range.from == 0 => return Some("it begins at 0, but names a previous package"),
+        None if range.from != 0 => return Some("it names no previous package, but does not begin at 0"),
+        _ => {}
     }
     let (previous_range, previous_manifest) = predecessor?;
     let expected = previous_manifest.filter(|_| previous_range.to == range.from)?;
     (previous_sha256 != Some(&expected.manifest_sha256))
-        .then_some("the package that it was made to follow is another than the one predecessor it here")
+        .then_some("it was made to follow another package than the one before it")
 }

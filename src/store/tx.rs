@@ -35,7 +35,7 @@ pub enum TxEnd {
 }
 
 pub(super) fn parse_timestamp(text: &str) -> Result<Timestamp, StoreError> {
-    Timestamp::parse(text)
+    text.parse()
         .map_err(|_| StoreError::InvalidData { what: format!("invalid timestamp {text:?}") })
 }
 

@@ -85,7 +85,7 @@ pub fn next_attempt_at(attempts_before: u32, now: Timestamp) -> Timestamp {
     let pause = 2i32
         .checked_pow(doublings)
         .map_or(RETRY_PAUSE_MAX, |times| (RETRY_PAUSE * times).min(RETRY_PAUSE_MAX));
-    now.minus(-pause)
+    now.plus(pause)
 }
 
 /// The share of a window's requests that debts may take which could not be paid before.
@@ -166,7 +166,7 @@ impl RunContext {
         let selection = DueFetchFilter {
             // Those that were refused just now are not asked for once more.
             due_before: started_at,
-            latest_due: (self.clock)().minus(-RETRY_PAUSE_MAX),
+            latest_due: (self.clock)().plus(RETRY_PAUSE_MAX),
             include_unreadable: report.scan_kind == ScanKind::Full,
             limit: retry_budget(self.settings.requests_per_window),
         };
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn failed_fetch_is_retried_next_run_then_with_growing_pauses_up_to_a_day() {
-        let now = Timestamp::parse("2026-03-04T10:20:30.000Z").unwrap();
+        let now: Timestamp = "2026-03-04T10:20:30.000Z".parse().unwrap();
         let minutes = |attempts| (next_attempt_at(attempts, now).instant() - now.instant()).num_minutes();
         let pauses: Vec<_> = (0..12).map(minutes).collect();
         assert_eq!(pauses, [0, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);

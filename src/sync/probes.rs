@@ -217,7 +217,7 @@ impl RunContext {
         last_update: Timestamp,
         bound: ProbeBound,
     ) -> Result<ProbeAnswer, SyncError> {
-        let from = last_update.minus(-bound.offset());
+        let from = last_update.plus(bound.offset());
         let (mut received, size) = (0, self.settings.page_size);
         let lists = self.list_coverage()?.filters(&self.settings.scope.ticket_types, Some(from));
         for query in &lists.into_iter().map(ListQuery::from).collect::<Vec<_>>() {

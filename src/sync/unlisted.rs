@@ -50,7 +50,7 @@ pub fn group_unlisted(unlisted: &[i64], known: &[UnlistedTicket], now: Timestamp
 
 /// A day further away than any can be means that the local clock was wrong when it was written down.
 fn is_due(ticket: &UnlistedTicket, now: Timestamp) -> bool {
-    ticket.ask_again_at <= now || now.minus(-RECHECK_INTERVAL_MAX) < ticket.ask_again_at
+    ticket.ask_again_at <= now || now.plus(RECHECK_INTERVAL_MAX) < ticket.ask_again_at
 }
 
 /// When a ticket that was just asked about is asked about again: after as long as it has been missed, in
@@ -63,7 +63,7 @@ pub fn ask_again_at(first_missed_at: Option<Timestamp>, now: Timestamp) -> Times
     while pause < RECHECK_INTERVAL_MAX && pause * 2 - day <= missed {
         pause = pause * 2;
     }
-    now.minus(-pause.min(RECHECK_INTERVAL_MAX))
+    now.plus(pause.min(RECHECK_INTERVAL_MAX))
 }
 
 /// What to do about the stored tickets that a counted full walk did not show.
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn unlisted_ticket_is_asked_about_again_after_1_2_4_up_to_30_days() {
-        let first = Timestamp::parse("2026-03-01T00:00:00.000Z").unwrap();
+        let first: Timestamp = "2026-03-01T00:00:00.000Z".parse().unwrap();
         let (mut now, mut pauses) = (first, vec![]);
         for _ in 0..8 {
             let next = ask_again_at(Some(first), now);
@@ -194,8 +194,8 @@ mod tests {
     #[test]
     fn unlisted_ticket_is_new_unless_the_server_is_known_to_withhold_it() {
         let at =
-            |day: i64| Timestamp::parse("2026-03-01T00:00:00.000Z").unwrap().minus(TimeDelta::days(-day));
-        let known = |id, status, ask_again_at| UnlistedTicket {
+            |day: i64| "2026-03-01T00:00:00.000Z".parse::<Timestamp>().unwrap().plus(TimeDelta::days(day));
+        let known = |id, status: &str, ask_again_at| UnlistedTicket {
             id,
             status,
             first_missed_at: at(0),

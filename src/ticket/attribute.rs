@@ -1,33 +1,33 @@
-//! The table of the 101 mapped attributes: one line each, and everything that knows an attribute
-//! reads it here (parsing, the upsert, export headers, `docs/attributes.md`).
+//! THE table: the 101 mapped attributes of a ticket, one line each. Parsing, the upsert, the headers of
+//! exports and `docs/attributes.md` all use it.
 //!
-//! The schema is *not* made from it: migrations are frozen history, the table is the present, and
-//! `tests/attributes.rs` holds the two together.
+//! The schema is *not* generated from it: migrations are frozen history, the table is the present, and
+//! `tests/attributes.rs` compares the two.
 
 /// One mapped attribute of a ticket.
 #[derive(Clone, Copy, Debug)]
 pub struct Attribute {
-    /// Its column in `tickets` and in the exports.
+    /// Name of its column in `tickets` and in exports.
     pub name: &'static str,
-    /// Where the value comes from.
+    /// Property of the list row that the value comes from.
     pub source: AttributeSource,
-    /// What the value is.
+    /// Kind of the value.
     pub kind: ValueKind,
-    /// What it means, one sentence.
+    /// Meaning, in one sentence.
     pub about: &'static str,
 }
 
-/// Where an attribute's value comes from.
+/// Source of an attribute's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttributeSource {
-    /// A property of the list row.
+    /// The value of this property of the list row.
     Property(&'static str),
-    /// The name, in the status list, of the number in this property.
+    /// The name in the status list of the number in this property.
     StatusName(&'static str),
 }
 
 impl AttributeSource {
-    /// The property of the list row that the value is made of.
+    /// Returns the property of the list row that the value is derived from.
     #[must_use]
     pub const fn property(self) -> &'static str {
         match self {
@@ -36,38 +36,32 @@ impl AttributeSource {
     }
 }
 
-/// What a value is. How each is read, with every oddity of the API, is in `ticket::value`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Kind of a value. `ticket::value` has the rules by which each kind is parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ValueKind {
-    /// Text as it is.
+    /// Text, stored unchanged.
     Text,
-    /// A 64-bit integer; ids come as `18.0` too.
+    /// 64-bit integer; the server sends some ids as `18.0`.
     Integer,
-    /// A double.
+    /// Double.
     Real,
     /// 0 or 1.
     Boolean,
-    /// An instant in the one spelling of [`super::Stamp`].
+    /// Instant, stored as the text of a [`super::Timestamp`].
     Timestamp,
-    /// A clock text `HH:MM:SS`, kept as it is.
+    /// Clock text `HH:MM:SS`, stored unchanged.
     Clock,
 }
 
 impl ValueKind {
-    /// The word for it in `docs/attributes.md` and in `fixtures/attributes.tsv`.
+    /// Returns its name in `docs/attributes.md` and `fixtures/attributes.tsv`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            ValueKind::Text => "text",
-            ValueKind::Integer => "integer",
-            ValueKind::Real => "real",
-            ValueKind::Boolean => "boolean",
-            ValueKind::Timestamp => "timestamp",
-            ValueKind::Clock => "clock",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
-    /// The type of its column in the database.
+    /// Returns the SQL type of its column.
     #[must_use]
     pub const fn column_type(self) -> &'static str {
         match self {
@@ -80,14 +74,14 @@ impl ValueKind {
 
 use ValueKind::{Boolean, Clock, Integer, Real, Text, Timestamp};
 
-/// How many attributes there are.
+/// Number of attributes.
 pub const ATTRIBUTE_COUNT: usize = 101;
 
 /// The 101 attributes, in the order of the columns of `tickets`.
 #[rustfmt::skip]
 pub const ATTRIBUTES: [Attribute; ATTRIBUTE_COUNT] = [
     field("AGENT_ID",                       "agent_id",                   Integer,   "Agent the ticket is assigned to; 1 means unassigned."),
-    field("APPOINTMENT_TYPE",               "appointment_type",           Integer,   "Kind of appointment, where the ticket is one."),
+    field("APPOINTMENT_TYPE",               "appointment_type",           Integer,   "Kind of appointment, if the ticket is one."),
     field("ATTACHMENT_COUNT",               "attachment_count",           Integer,   "Number of attachments."),
     field("CATEGORY_1",                     "category_1",                 Text,      "First category, the whole path with `>` between its levels."),
     field("CATEGORY_1_DISPLAY",             "category_1_display",         Text,      "First category as shown to people."),
@@ -110,28 +104,28 @@ pub const ATTRIBUTES: [Attribute; ATTRIBUTE_COUNT] = [
     field("END_USER_STATUS",                "enduserstatus",              Integer,   "Status as shown to the end user."),
     field("ESTIMATE",                       "estimate",                   Real,      "Estimated hours."),
     field("ESTIMATE_DAYS",                  "estimatedays",               Real,      "Estimated days."),
-    field("EXCLUDE_FROM_SLA",               "excludefromsla",             Boolean,   "1 where no service level applies."),
+    field("EXCLUDE_FROM_SLA",               "excludefromsla",             Boolean,   "1 if no service level applies."),
     field("FIX_BY_DATE",                    "fixbydate",                  Timestamp, "Service-level target for the fix."),
-    field("FLAGGED",                        "flagged",                    Boolean,   "1 where an agent flagged it."),
+    field("FLAGGED",                        "flagged",                    Boolean,   "1 if an agent flagged it."),
     field("GUID",                           "guid",                       Text,      "Globally unique id of the ticket."),
     field("UID",                            "id",                         Integer,   "Ticket number, the primary key."),
     field("ID_SUMMARY",                     "idsummary",                  Text,      "Number and summary in one text."),
     field("IMPACT",                         "impact",                     Integer,   "Impact."),
     field("IMPACT_LEVEL",                   "impactlevel",                Integer,   "Impact level."),
-    field("INACTIVE",                       "inactive",                   Boolean,   "1 where the user is inactive."),
-    field("INVOICE_SEPERATELY_OVERRIDE",    "invoiceseperatelyoverride",  Boolean,   "1 where it is invoiced separately (the server's spelling)."),
-    field("IS_IMPORTANT_CONTACT",           "isimportantcontact",         Boolean,   "1 where the user is an important contact."),
-    field("IS_VIP",                         "is_vip",                     Boolean,   "1 where the user is a VIP."),
+    field("INACTIVE",                       "inactive",                   Boolean,   "1 if the user is inactive."),
+    field("INVOICE_SEPERATELY_OVERRIDE",    "invoiceseperatelyoverride",  Boolean,   "1 if it is invoiced separately (the server's spelling)."),
+    field("IS_IMPORTANT_CONTACT",           "isimportantcontact",         Boolean,   "1 if the user is an important contact."),
+    field("IS_VIP",                         "is_vip",                     Boolean,   "1 if the user is a VIP."),
     field("ITIL_REQUEST_TYPE_ID",           "itil_requesttype_id",        Integer,   "ITIL kind: 1 incident, 2 change, 3 service request, 4 problem, …."),
     field("LAST_ACTION_DATE",               "lastactiondate",             Timestamp, "When the last action was added."),
     field("LAST_INCOMING_EMAIL",            "lastincomingemail",          Timestamp, "When the last e-mail came in."),
-    field("SOURCE_LAST_MODIFIED",           "last_update",                Timestamp, "When the ticket was last updated at the server; what a following walk asks by."),
+    field("SOURCE_LAST_MODIFIED",           "last_update",                Timestamp, "When the ticket was last updated on the server; incremental scans filter by it."),
     field("MATCHED_KB_ID",                  "matched_kb_id",              Integer,   "Matched knowledge-base article; 0 is none."),
     field("MAXIMUM_RESTRICTED_PRIORITY",    "maximumRestrictedPriority",  Integer,   "Highest priority allowed."),
     field("MERGED_INTO_ID",                 "merged_into_id",             Integer,   "Ticket it was merged into; 0 is not merged."),
     field("NOT_USEFUL_COUNT",               "notuseful_count",            Integer,   "Votes \"not useful\"."),
-    field("ON_HOLD",                        "onhold",                     Boolean,   "1 where the service-level clock is stopped."),
-    field("OPEN_SEARCH_SCORE",              "_open_search_score",         Real,      "Score of a text search; moves with every request."),
+    field("ON_HOLD",                        "onhold",                     Boolean,   "1 if the service-level clock is stopped."),
+    field("OPEN_SEARCH_SCORE",              "_open_search_score",         Real,      "Score of a text search; differs in every response."),
     field("OPP_COMPANY_NAME",               "oppcompanyname",             Text,      "Company of an opportunity."),
     field("OPP_VALUE_ADJUSTED",             "oppvalueadjusted",           Real,      "Adjusted value of an opportunity."),
     field("ORGANISATION_ID",                "organisation_id",            Integer,   "Organisation."),
@@ -140,39 +134,39 @@ pub const ATTRIBUTES: [Attribute; ATTRIBUTE_COUNT] = [
     field("PRODUCT_ID",                     "product_id",                 Integer,   "Product; 0 is none."),
     field("PURCHASE_ORDER_NUMBER",          "purchaseordernumber",        Text,      "Purchase order number."),
     field("QUANTITY",                       "quantity",                   Integer,   "Quantity."),
-    field("READ",                           "read",                       Boolean,   "1 where an agent has read it."),
+    field("READ",                           "read",                       Boolean,   "1 if an agent has read it."),
     field("RELEASE2_ID",                    "release2_id",                Integer,   "Second release; 0 is none."),
     field("RELEASE3_ID",                    "release3_id",                Integer,   "Third release; 0 is none."),
     field("RELEASE_ID",                     "release_id",                 Integer,   "Release; 0 is none."),
-    field("RELEASE_IMPORTANT",              "release_important",          Boolean,   "1 where it is important for the release."),
+    field("RELEASE_IMPORTANT",              "release_important",          Boolean,   "1 if it is important for the release."),
     field("RELEASE_NOTE_GROUP_ID",          "releasenotegroup_id",        Integer,   "Group of the release note."),
     field("REPORTED_BY",                    "reportedby",                 Text,      "Who reported it: a name or an address."),
     field("RESPOND_BY_DATE",                "respondbydate",              Timestamp, "Service-level target for the first response."),
-    field("REVIEWED",                       "reviewed",                   Boolean,   "1 where it was reviewed."),
+    field("REVIEWED",                       "reviewed",                   Boolean,   "1 if it was reviewed."),
     field("SECTION_TIMEZONE",               "section_timezone",           Text,      "The team's time zone, a Windows zone name."),
     field("SERVICE_STATUS_NOTE",            "servicestatusnote",          Text,      "Note shown on the service status page."),
     field("SITE_ID",                        "site_id",                    Integer,   "Site of the client."),
     field("SITE_NAME",                      "site_name",                  Text,      "Name of the site; a rename does not touch the ticket."),
     field("SITE_TIMEZONE",                  "site_timezone",              Text,      "The site's time zone, a Windows zone name."),
-    field("SLA_HOLD_TIME",                  "slaholdtime",                Real,      "Hours on hold, stored and not running."),
+    field("SLA_HOLD_TIME",                  "slaholdtime",                Real,      "Hours on hold; a stored value that does not grow by itself."),
     field("SLA_ID",                         "sla_id",                     Integer,   "Service level agreement."),
     field("SOURCE",                         "source",                     Integer,   "How the ticket came in."),
-    field("START_TIME",                     "starttime",                  Clock,     "Start as a clock text; its zero depends on the server."),
+    field("START_TIME",                     "starttime",                  Clock,     "Start, as a clock text; which time means \"not set\" depends on the server."),
     field("START_TIME_SLOT",                "starttimeslot",              Integer,   "Slot of the start time."),
-    lookup("STATUS",                        "status_id",                   Text,      "Name of the status; the number as text where the name is unknown."),
+    lookup("STATUS",                        "status_id",                   Text,      "Name of the status; the number as text if the name is unknown."),
     field("STATUS_ID",                      "status_id",                  Integer,   "Status, the number."),
     field("NAME",                           "summary",                    Text,      "Summary: the one-line subject."),
     field("SUPPLIER_STATUS",                "supplier_status",            Integer,   "Status at the supplier."),
     field("TABLE",                          "table",                      Integer,   "Kind of record; 1 is a ticket."),
     field("TARGET_DATE",                    "targetdate",                 Timestamp, "Target date."),
-    field("TARGET_TIME",                    "targettime",                 Clock,     "Target as a clock text; its zero depends on the server."),
+    field("TARGET_TIME",                    "targettime",                 Clock,     "Target, as a clock text; which time means \"not set\" depends on the server."),
     field("TARGET_TIME_SLOT",               "targettimeslot",             Integer,   "Slot of the target time."),
     field("TEAM",                           "team",                       Text,      "Name of the team."),
     field("TEAM_ID",                        "team_id",                    Integer,   "Team, the number."),
-    field("TICKET_AGE",                     "ticketage",                  Real,      "Age in days at the moment of the request; moves with every request."),
+    field("TICKET_AGE",                     "ticketage",                  Real,      "Age in days at the time of the request; differs in every response."),
     field("TICKET_TAGS",                    "ticket_tags",                Text,      "Tags, separated by commas."),
     field("TICKET_TYPE_ID",                 "tickettype_id",              Integer,   "Ticket type."),
-    field("UPDATE_SERVICE_STATUS",          "updateservicestatus",        Boolean,   "1 where it updates the service status."),
+    field("UPDATE_SERVICE_STATUS",          "updateservicestatus",        Boolean,   "1 if it updates the service status."),
     field("URGENCY",                        "urgency",                    Integer,   "Urgency."),
     field("USE",                            "use",                        Text,      "What the record is used as, `ticket` for tickets."),
     field("USEFUL_COUNT",                   "useful_count",               Integer,   "Votes \"useful\"."),
@@ -189,20 +183,20 @@ pub const ATTRIBUTES: [Attribute; ATTRIBUTE_COUNT] = [
     field("WORKFLOW_STEP",                  "workflow_step",              Integer,   "Step of the workflow."),
 ];
 
-/// Ticket number.
+/// Position of the ticket number.
 pub const UID: usize = position("UID");
-/// Name of the status.
+/// Position of the status name.
 pub const STATUS: usize = position("STATUS");
-/// Number of the status.
+/// Position of the status number.
 pub const STATUS_ID: usize = position("STATUS_ID");
-/// Ticket type.
+/// Position of the ticket type.
 pub const TICKET_TYPE_ID: usize = position("TICKET_TYPE_ID");
-/// When the server last updated the ticket.
+/// Position of the time of the last update.
 pub const SOURCE_LAST_MODIFIED: usize = position("SOURCE_LAST_MODIFIED");
-/// The ticket it was merged into.
+/// Position of the id of the ticket it was merged into.
 pub const MERGED_INTO_ID: usize = position("MERGED_INTO_ID");
 
-/// Attributes that move with every request, so that a difference in them alone is no change
+/// Positions of the attributes that differ in every response; a difference in them alone is not a change
 /// (`halo-api.md` §5).
 pub const VOLATILE: [usize; 2] = [position("TICKET_AGE"), position("OPEN_SEARCH_SCORE")];
 
@@ -224,7 +218,7 @@ const fn lookup(
     Attribute { name, source: AttributeSource::StatusName(property), kind, about }
 }
 
-/// The position of an attribute; a misspelt name is a compile error.
+/// Returns the position of an attribute; a misspelled name is a compile error.
 const fn position(name: &str) -> usize {
     let mut index = 0;
     while index < ATTRIBUTE_COUNT {
@@ -233,7 +227,7 @@ const fn position(name: &str) -> usize {
         }
         index += 1;
     }
-    panic!("no attribute has that name")
+    panic!("there is no attribute with this name")
 }
 
 const fn str_eq(left: &str, right: &str) -> bool {
@@ -253,12 +247,12 @@ const _: () = {
     }
 };
 
-/// `docs/attributes.md`, as the table has it.
+/// Returns the content of `docs/attributes.md`.
 #[must_use]
 pub fn render_markdown() -> String {
     let mut text = String::from(
         "# The 101 attributes\n\n\
-         Made from the table in `src/ticket/attribute.rs`; `cargo test` rewrites this file when they differ.\n\
+         Generated from the table in `src/ticket/attribute.rs`; `cargo test` rewrites this file when they differ.\n\
          Timestamps are UTC text `YYYY-MM-DDTHH:MM:SS.sssZ`; booleans are 0 or 1; an absent value is NULL.\n\n\
          | # | attribute | property of the list row | kind | meaning |\n| ---: | --- | --- | --- | --- |\n",
     );

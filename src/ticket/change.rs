@@ -1,6 +1,4 @@
-//! A change of a ticket: what happened, and which attributes it moved.
-
-use std::fmt;
+//! A change to a ticket: what happened, and which attributes changed.
 
 use serde_json::{Map, Value as Json};
 
@@ -9,38 +7,31 @@ use super::custom_field::CustomFields;
 use super::value::CellValue;
 
 /// What happened to a ticket in the local copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display, strum::IntoStaticStr)]
 pub enum Op {
-    /// It appeared here, for the first time or again.
+    /// Created here, or returned after a deletion.
+    #[strum(serialize = "c")]
     Create,
-    /// At least one attribute moved.
+    /// At least one attribute changed.
+    #[strum(serialize = "u")]
     Update,
-    /// It left, with a reason.
+    /// Removed, with a reason.
+    #[strum(serialize = "d")]
     Delete,
 }
 
 impl Op {
-    /// Its letter in `changes.op` and in the exports.
+    /// Returns its letter in `changes.op` and in exports.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Op::Create => "c",
-            Op::Update => "u",
-            Op::Delete => "d",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-impl fmt::Display for Op {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.as_str())
-    }
-}
-
-/// The attributes that differ between two versions of a ticket: name → `[old, new]`.
+/// Attributes that differ between two versions of a ticket: name → `[old, new]`.
 ///
-/// Volatile attributes are in it too when something else moved: the row was written whole, so the
-/// record undoes it exactly.
+/// Includes volatile attributes if anything else changed: the row was written whole, so the record must
+/// undo it exactly.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TicketDiff(Map<String, Json>);
 
@@ -60,7 +51,7 @@ impl TicketDiff {
         TicketDiff(changed)
     }
 
-    /// One attribute alone.
+    /// Returns the change of one attribute.
     #[must_use]
     pub fn of_attribute(position: usize, old: CellValue<'_>, new: CellValue<'_>) -> TicketDiff {
         let attribute = &ATTRIBUTES[position];
@@ -68,28 +59,28 @@ impl TicketDiff {
         TicketDiff(Map::from_iter([(attribute.name.to_owned(), pair)]))
     }
 
-    /// The same with what moved in the custom fields.
+    /// Adds the changes of the custom fields.
     #[must_use]
     pub fn with_custom_fields(mut self, old: &CustomFields, new: &CustomFields) -> TicketDiff {
         new.diff_from(old, &mut self.0);
         self
     }
 
-    /// Whether nothing moved.
+    /// Whether the versions are equal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// As it stands in `changes.changed`.
+    /// Returns the JSON text of `changes.changed`.
     #[must_use]
     pub fn to_json(&self) -> String {
         Json::Object(self.0.clone()).to_string()
     }
 }
 
-/// A whole row as one JSON object, as it stands in `changes.last_row`; the custom fields, where there are
-/// any, are its member `_custom_fields`.
+/// Returns a row as one JSON object, the content of `changes.last_row`. Custom fields, if there are any,
+/// are the member `_custom_fields`.
 pub(crate) fn row_to_json<'a>(row: impl IntoIterator<Item = CellValue<'a>>, fields: &CustomFields) -> String {
     let cells = ATTRIBUTES.iter().zip(row);
     let mut object: Map<_, _> =
@@ -100,5 +91,5 @@ pub(crate) fn row_to_json<'a>(row: impl IntoIterator<Item = CellValue<'a>>, fiel
     Json::Object(object).to_string()
 }
 
-/// The member of `changes.last_row`, and the column of a delta, that holds the custom fields.
+/// Name of the custom fields: a member of `changes.last_row`, and a column of a delta.
 pub(crate) const CUSTOM_FIELDS_KEY: &str = "_custom_fields";

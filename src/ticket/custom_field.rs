@@ -1,8 +1,8 @@
-//! Custom fields: what an answer says of them beside the 101 attributes.
+//! Custom fields of a ticket.
 //!
-//! Keyed by their number, because labels repeat; in any order and with any members, because servers
-//! differ (`halo-api.md` §3.1). A value may be any JSON: a text stands as it is, anything else as its
-//! JSON text. What is displayed is in the agent's locale and is never parsed.
+//! Keyed by field id, because labels repeat. Order and members vary between servers (`halo-api.md` §3.1).
+//! A value may be any JSON: a string is stored unchanged, anything else as JSON text. `display` depends on
+//! the locale of the API application's agent and is never parsed.
 
 use std::borrow::Cow;
 
@@ -14,36 +14,36 @@ use xxhash_rust::xxh3::Xxh3;
 use super::repair::repair;
 use super::value::{RejectedValue, integer, replace_nul};
 
-/// The member of a row that holds them.
+/// Property of a row that holds the custom fields.
 pub(super) const CUSTOM_FIELDS_PROPERTY: &str = "customfields";
 
-/// One custom field of one ticket: a row of `custom_fields`.
+/// One custom field of a ticket: a row of `custom_fields`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CustomField {
-    /// Its number.
+    /// Field id.
     pub id: i64,
-    /// Its name in the server's database, such as `CFService`.
+    /// Name in the server's database, such as `CFService`.
     pub name: Option<String>,
-    /// What people call it; several fields may share one.
+    /// Label shown to people; several fields may share one.
     pub label: Option<String>,
-    /// Its type code (`halo-api.md` §3.1).
+    /// Type code (`halo-api.md` §3.1).
     pub kind: Option<i64>,
-    /// Its value: a text as it is, other JSON as JSON text.
+    /// Value: a string unchanged, other JSON as JSON text.
     pub value: Option<String>,
-    /// The value as people see it.
+    /// Value as shown to people.
     pub display: Option<String>,
 }
 
-/// A member of a custom field besides its number.
+/// A member of a custom field other than its id.
 struct CustomFieldMember {
-    /// Its column in `custom_fields`.
+    /// Column in `custom_fields`.
     column: &'static str,
-    /// What stands behind `CUSTOM.<FIELD_ID>` in a change record; nothing for the value itself.
+    /// Suffix to `CUSTOM.<FIELD_ID>` in a change record; empty for the value itself.
     suffix: &'static str,
     read: fn(&CustomField) -> Json,
 }
 
-/// In the order of the columns.
+/// Members in the order of the columns.
 const MEMBERS: [CustomFieldMember; 5] = [
     CustomFieldMember { column: "NAME", suffix: ".NAME", read: |field| field.name.as_deref().into() },
     CustomFieldMember { column: "LABEL", suffix: ".LABEL", read: |field| field.label.as_deref().into() },
@@ -57,14 +57,14 @@ const MEMBERS: [CustomFieldMember; 5] = [
 ];
 
 impl CustomField {
-    /// Whether it holds anything. Servers differ in whether they name fields that do not, and how.
+    /// Whether the field has a value. Servers differ in whether and how they list fields without one.
     #[must_use]
     pub fn has_value(&self) -> bool {
         !matches!(self.value.as_deref(), None | Some("" | "[]" | "{}" | "0" | "false"))
     }
 }
 
-/// The custom fields of one ticket: ascending by number, each once.
+/// Custom fields of one ticket, sorted by id, without duplicates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CustomFields {
     fields: Vec<CustomField>,
@@ -85,7 +85,7 @@ impl From<Vec<CustomField>> for CustomFields {
 }
 
 impl CustomFields {
-    /// Of a field that is named twice the later one counts; one that says nothing of itself is none.
+    /// Keeps the last of several fields with the same id, and drops fields that have nothing but an id.
     fn new(mut fields: Vec<CustomField>, rejected_values: Vec<RejectedValue>) -> CustomFields {
         fields.reverse();
         fields.sort_by_key(|field| field.id);
@@ -95,31 +95,31 @@ impl CustomFields {
         CustomFields { fields, rejected_values, hash }
     }
 
-    /// The fields.
+    /// Returns the fields.
     #[must_use]
     pub fn fields(&self) -> &[CustomField] {
         &self.fields
     }
 
-    /// Elements that are no custom fields.
+    /// Returns the elements that are not custom fields.
     #[must_use]
     pub fn rejected_values(&self) -> &[RejectedValue] {
         &self.rejected_values
     }
 
-    /// A number that differs when they do; stable across releases (XXH3).
+    /// Returns a hash of the fields and rejected elements, stable across releases (XXH3).
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// A field by its number.
+    /// Returns a field by its id.
     #[must_use]
     pub fn get(&self, id: i64) -> Option<&CustomField> {
         self.fields.binary_search_by_key(&id, |field| field.id).ok().map(|position| &self.fields[position])
     }
 
-    /// The same with names, labels and types from their definitions where the answer left them out.
+    /// Fills in names, labels and types that the response left out from the field definitions.
     #[must_use]
     pub fn with_definitions(mut self, definitions: &[CustomField]) -> CustomFields {
         let incomplete =
@@ -137,7 +137,7 @@ impl CustomFields {
         CustomFields::new(self.fields, self.rejected_values)
     }
 
-    /// Together with those of another answer about the same ticket.
+    /// Merges the fields with those of another response for the same ticket.
     #[must_use]
     pub fn merged_with(mut self, other: CustomFields) -> CustomFields {
         self.fields.extend(other.fields);
@@ -145,7 +145,7 @@ impl CustomFields {
         CustomFields::new(self.fields, self.rejected_values)
     }
 
-    /// As one JSON object: number → its members. So they stand in `changes.last_row` and in exports.
+    /// Returns one JSON object, field id → members, as in `changes.last_row` and in exports.
     #[must_use]
     pub fn to_json(&self) -> Json {
         let object = |field: &CustomField| {
@@ -155,9 +155,9 @@ impl CustomFields {
         Json::Object(self.fields.iter().map(object).collect())
     }
 
-    /// What moved since `old`, as it stands in `changes.changed`: `CUSTOM.<FIELD_ID>` → the old and the
-    /// new value, and likewise `CUSTOM.<FIELD_ID>.DISPLAY`, `.NAME`, `.LABEL` and `.TYPE`, so that the
-    /// record undoes the change exactly.
+    /// Adds the differences from `old` to `changed`, the content of `changes.changed`:
+    /// `CUSTOM.<FIELD_ID>` → `[old, new]`, and likewise `CUSTOM.<FIELD_ID>.DISPLAY`, `.NAME`, `.LABEL` and
+    /// `.TYPE`, so that the record undoes the change exactly.
     pub(super) fn diff_from(&self, old: &CustomFields, changed: &mut Map<String, Json>) {
         let absent = CustomField::default();
         let mut ids: Vec<i64> = old.fields.iter().chain(&self.fields).map(|field| field.id).collect();
@@ -174,8 +174,8 @@ impl CustomFields {
         }
     }
 
-    /// Reads the member of a row; `None` where it is no array, which says nothing of them. Counts the
-    /// places that were repaired.
+    /// Parses the property of a row; `None` if it is not an array, which proves nothing. Adds the number of
+    /// repaired places to `repaired`.
     pub(super) fn parse(raw: &RawValue, repaired: &mut usize) -> Option<CustomFields> {
         let elements: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
         let (mut fields, mut rejected_values) = (Vec::with_capacity(elements.len()), Vec::new());
@@ -189,10 +189,11 @@ impl CustomFields {
     }
 }
 
-/// Reads `/api/FieldInfo`: the definitions of the fields of tickets, without values. `usage` 1 is
-/// tickets (`halo-api.md` §3.1); where it is left out, nothing says that they are of something else.
+/// Parses the rows of `/api/FieldInfo` and returns the definitions of ticket fields, without values.
+/// `usage` 1 means tickets (`halo-api.md` §3.1); rows without `usage` are kept.
 pub(super) fn parse_definitions(rows: &[Json]) -> Vec<CustomField> {
-    let of_tickets = |row: &&Json| row.get("usage").and_then(Json::as_i64).is_none_or(|usage| usage == 1);
+    let is_ticket_field =
+        |row: &&Json| row.get("usage").and_then(Json::as_i64).is_none_or(|usage| usage == 1);
     let text = |row: &Json, key: &str| row.get(key).and_then(Json::as_str).map(replace_nul);
     let definition = |row: &Json| {
         Some(CustomField {
@@ -203,10 +204,10 @@ pub(super) fn parse_definitions(rows: &[Json]) -> Vec<CustomField> {
             ..CustomField::default()
         })
     };
-    rows.iter().filter(of_tickets).filter_map(definition).collect()
+    rows.iter().filter(is_ticket_field).filter_map(definition).collect()
 }
 
-/// The members of an element that count. Each may be any JSON.
+/// Members of an element. Each may be any JSON.
 #[derive(Deserialize)]
 struct CustomFieldElement<'a> {
     #[serde(borrow)]
@@ -237,12 +238,12 @@ fn parse_element(raw: &RawValue, repaired: &mut usize) -> Option<CustomField> {
     })
 }
 
-/// Any JSON as one text, `None` for null.
+/// Returns any JSON as text; `None` for null.
 fn json_to_text(raw: &str, repaired: &mut usize) -> Option<String> {
     match raw.as_bytes().first()? {
         b'n' => None,
         b'"' => {
-            // The outer reader passed over it without looking inside.
+            // The outer parser skipped this string without checking its escapes.
             let text = serde_json::from_str::<Cow<'_, str>>(raw).map(Cow::into_owned).or_else(|_| {
                 let (raw, repairs) = repair(raw.as_bytes());
                 *repaired += repairs;
@@ -257,7 +258,7 @@ fn json_to_text(raw: &str, repaired: &mut usize) -> Option<String> {
     }
 }
 
-/// JSON text without the blanks between its parts, so that how it is laid out means nothing.
+/// Removes insignificant whitespace, so that the layout of the JSON makes no difference.
 fn without_whitespace(raw: &str) -> String {
     let (mut in_text, mut escaped) = (false, false);
     raw.chars()
@@ -273,7 +274,7 @@ fn without_whitespace(raw: &str) -> String {
 fn hash(fields: &[CustomField], rejected_values: &[RejectedValue]) -> u64 {
     let mut hash = Xxh3::new();
     let mut text = |text: Option<&str>| {
-        // A length that no text has tells an absent one from an empty one.
+        // An impossible length distinguishes an absent text from an empty one.
         hash.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
         hash.update(text.unwrap_or_default().as_bytes());
     };
@@ -333,8 +334,8 @@ mod tests {
     fn invalid_custom_field_is_rejected_and_the_others_are_kept() {
         let fields = parse(r#"[7, null, {"name": "CFa"}, {"id": 3, "value": 1}, {"id": 3, "value": 2}]"#);
         assert_eq!(fields.rejected_values().len(), 3, "{:?}", fields.rejected_values());
-        assert_eq!(fields.fields().len(), 1, "a repeated field counts once");
-        assert_eq!(fields.get(3).unwrap().value.as_deref(), Some("2"), "as its last element says");
+        assert_eq!(fields.fields().len(), 1, "a repeated field is kept once");
+        assert_eq!(fields.get(3).unwrap().value.as_deref(), Some("2"), "the last element wins");
     }
 
     #[test]

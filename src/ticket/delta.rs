@@ -1,27 +1,27 @@
-//! What a range of changes comes to: one row for every ticket, whatever happened to it in between.
+//! The net effect of a range of changes: one row per ticket.
 
 use std::ops::AddAssign;
 
 use super::change::Op;
 use super::value::CellValue;
 
-/// What a range of changes comes to for one ticket.
+/// The net effect of a range of changes on one ticket.
 #[derive(Clone, Debug)]
 pub struct DeltaRow<'a> {
-    /// The number of its newest record in the range.
+    /// Sequence number of the ticket's newest record in the range.
     pub seq: i64,
-    /// What happened between the two ends.
+    /// What happened between the two ends of the range.
     pub op: Op,
-    /// When that newest record was made, by the local clock.
+    /// When that record was written, by the local clock.
     pub observed_at: &'a str,
-    /// The row at the end of the range; for a deletion the last known one.
+    /// Row at the end of the range; for a deletion, the last known row.
     pub cells: &'a [CellValue<'a>],
-    /// Its custom fields as one JSON object, where they are copied.
+    /// Custom fields as one JSON object, if they are synchronized.
     pub custom_fields: Option<&'a str>,
 }
 
 impl<'a> DeltaRow<'a> {
-    /// Its cells, in the order of [`super::delta_columns`].
+    /// Iterates over all cells, in the order of [`super::delta_columns`].
     pub fn all_cells(&self) -> impl Iterator<Item = CellValue<'a>> {
         let first = [
             CellValue::Integer(self.seq),
@@ -32,7 +32,7 @@ impl<'a> DeltaRow<'a> {
     }
 }
 
-/// How many tickets a range creates, updates and deletes.
+/// Number of tickets that a range creates, updates and deletes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChangeCounts {
     /// Absent before, present after.
@@ -44,7 +44,7 @@ pub struct ChangeCounts {
 }
 
 impl ChangeCounts {
-    /// One more of this.
+    /// Counts one more ticket.
     pub fn add(&mut self, op: Op) {
         match op {
             Op::Create => self.created += 1,
@@ -53,7 +53,7 @@ impl ChangeCounts {
         }
     }
 
-    /// All of them.
+    /// Returns the sum of the three.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.created + self.updated + self.deleted

@@ -1,7 +1,7 @@
-//! Tickets: what one is, how it is read from the server's JSON, and what a change of one is.
+//! Tickets: the type, the parser for the server's JSON, and changes.
 //!
-//! Knows nothing of files, sockets, clocks or databases: bytes come in, values go out. No value tree
-//! is built on the way, except for values that their attribute cannot hold.
+//! No files, sockets, clocks or databases here: bytes come in, values go out. Tickets are parsed without
+//! a tree of JSON values, except for rejected values.
 
 pub mod attribute;
 mod change;
@@ -25,7 +25,7 @@ pub use table::{Column, SnapshotTable, delta_columns};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use value::{AttributeValue, CellValue, MAX_RAW_CHARS, RejectedValue};
 
-/// A ticket as one answer of the server showed it: the attributes in table order.
+/// A ticket as received in one response: the attributes in table order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ticket {
     id: i64,
@@ -37,58 +37,57 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The ticket number.
+    /// Returns the ticket number.
     #[must_use]
     pub fn id(&self) -> i64 {
         self.id
     }
 
-    /// The values, in the order of [`ATTRIBUTES`].
+    /// Returns the values, in the order of [`ATTRIBUTES`].
     #[must_use]
     pub fn values(&self) -> &[AttributeValue] {
         &self.values
     }
 
-    /// The values that their attributes could not hold, by position in [`ATTRIBUTES`].
+    /// Returns the rejected values, each with its position in [`ATTRIBUTES`].
     #[must_use]
     pub fn rejected_values(&self) -> &[(usize, RejectedValue)] {
         &self.rejected_values
     }
 
-    /// Whether the answer said `deleted: true`; only a single ticket says so (`halo-api.md` §3).
+    /// Whether the response has `deleted: true`; only responses for a single ticket do (`halo-api.md` §3).
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.deleted
     }
 
-    /// The custom fields, where the answer tells them.
+    /// Returns the custom fields, if the response has them.
     #[must_use]
     pub fn custom_fields(&self) -> Option<&CustomFields> {
         self.custom_fields.as_ref()
     }
 
-    /// Whether the answer says something of the custom fields that cannot be made out: then their absence
-    /// means nothing.
+    /// Whether the custom fields in the response cannot be read. Their absence then proves nothing.
     #[must_use]
     pub fn has_unreadable_custom_fields(&self) -> bool {
         self.custom_fields_unreadable
     }
 
-    /// Takes the custom fields out of it.
+    /// Removes and returns the custom fields.
     pub fn take_custom_fields(&mut self) -> Option<CustomFields> {
         self.custom_fields.take()
     }
 
-    /// When the server last updated it, if it says so.
+    /// Returns when the ticket was last updated on the server, if known.
     #[must_use]
     pub fn last_update(&self) -> Option<Timestamp> {
         match &self.values[attribute::SOURCE_LAST_MODIFIED] {
-            AttributeValue::Text(text) => Timestamp::parse(text).ok(),
+            AttributeValue::Text(text) => text.parse().ok(),
             _ => None,
         }
     }
 
-    /// An integer attribute.
+    /// Returns the value of an integer attribute.
     #[must_use]
     pub fn integer(&self, position: usize) -> Option<i64> {
         match self.values[position] {
@@ -97,7 +96,7 @@ impl Ticket {
         }
     }
 
-    /// Gives the status its name; the number as text where nobody knows one.
+    /// Sets the status name; the number as text if `lookup` finds no name.
     pub fn resolve_status_name(&mut self, lookup: impl FnOnce(i64) -> Option<String>) {
         if let Some(number) = self.integer(attribute::STATUS_ID) {
             let name = lookup(number).unwrap_or_else(|| number.to_string());
@@ -105,11 +104,11 @@ impl Ticket {
         }
     }
 
-    /// A number that differs when the ticket does.
+    /// Returns a hash of the row.
     ///
-    /// The volatile attributes are left out, because they move with every request, and the status
-    /// name, because it follows from the number and the status list. XXH3 is stable across releases,
-    /// so it may be stored; 64 bits are compared with one predecessor, never with all.
+    /// Volatile attributes are left out because they differ in every response, and the status name
+    /// because it follows from the status number and the status list. XXH3 is stable across releases, so
+    /// the hash may be stored. 64 bits are enough: a row is only compared with its predecessor.
     #[must_use]
     pub fn hash(&self) -> u64 {
         let mut hash = Xxh3::new();

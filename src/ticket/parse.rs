@@ -1,8 +1,8 @@
-//! From the bytes of an answer to tickets and reference rows, in one walk over the JSON.
+//! Parses the body of a response into tickets or reference items, in one pass over the JSON.
 //!
-//! Unknown properties are passed over, absent ones are NULL, and a row is never lost: a value of the
-//! wrong kind is NULL and kept as an oddity, a row without a usable id is kept whole as a [`Stray`].
-//! A document that is not JSON is read once more with what commonly breaks it repaired.
+//! Unknown properties are skipped, absent ones are NULL, and no row is lost: a value of the wrong kind
+//! becomes NULL and a [`RejectedValue`], a row without a usable id becomes a [`RejectedRow`]. A document
+//! that is not valid JSON is repaired (`ticket::repair`) and parsed once more.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,51 +18,50 @@ use super::row::TicketSeed;
 use super::value::RejectedValue;
 use super::{CustomField, Ticket};
 
-/// Why an answer could not be read.
+/// Why a response could not be parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
-    /// Not JSON, even after repair.
+    /// It is not JSON, even after repair.
     #[error("the answer is not JSON")]
     NotJson(#[source] serde_json::Error),
-    /// JSON of another shape than was asked for.
+    /// It is JSON, but not what was requested.
     #[error("the answer is not {expected}")]
     UnexpectedShape {
-        /// What was asked for.
+        /// What was requested, such as "a list of tickets".
         expected: &'static str,
     },
 }
 
-/// One answer of the ticket list.
+/// One response of the ticket list.
 #[derive(Debug, Default)]
 pub struct ParsedPage {
-    /// The total that the server claims for the filter; `None` where it is missing or no count.
+    /// Total that the server reports for the filter; `None` if missing or not a count.
     pub record_count: Option<u64>,
-    /// The tickets in the order received, one for each id (see [`List::read`]).
+    /// Tickets in the order received, one for each id (see [`ParsedPage::parse`]).
     pub tickets: Vec<Ticket>,
-    /// Rows without a usable id.
+    /// Rows that are not tickets.
     pub rejected_rows: Vec<RejectedRow>,
-    /// How many rows were received, repetitions and strays included.
+    /// Number of rows received, including duplicates and rejected rows.
     pub rows_received: usize,
-    /// How many places of the text were repaired to U+FFFD.
+    /// Number of places repaired to U+FFFD.
     pub repaired: usize,
 }
 
-/// A row that is no ticket: it has no usable id.
+/// A row that is not a ticket, for it has no usable id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedRow {
-    /// Why, and the row as JSON.
+    /// The reason, and the row as JSON.
     pub rejected: RejectedValue,
 }
 
 impl ParsedPage {
-    /// Reads an answer of `GET /api/tickets` (`halo-api.md` §2.3).
+    /// Parses a response of `GET /api/tickets` (`halo-api.md` §2.3).
     ///
-    /// An id that stands in it twice is given once: the later `last_update` wins, else the later row,
-    /// so that the same page always means the same tickets.
+    /// Of several rows with the same id the one with the latest `last_update` is kept, of equal ones the
+    /// last, so that the same page always gives the same tickets.
     ///
     /// # Errors
-    /// [`ParseError`] for anything that does not hold an array `tickets`; an error object or a missing
-    /// array is never an empty list.
+    /// A response without an array `tickets` is an error, never an empty list.
     pub fn parse(bytes: &[u8]) -> Result<ParsedPage, ParseError> {
         let document =
             parse_document(bytes, "a list of tickets", |text| parse_with_seed(text, EnvelopeSeed))?;
@@ -79,8 +78,8 @@ impl ParsedPage {
 }
 
 impl ParsedPage {
-    /// Adds the custom fields of another answer to the same request that was asked for others. Of what the
-    /// other one does not show in the same version, they are unclear.
+    /// Adds the custom fields of another response to the same list request, which asked for other fields.
+    /// Where `other` does not have the same version of a ticket, its custom fields are marked unreadable.
     pub fn merge_custom_fields(&mut self, other: ParsedPage) {
         self.repaired += other.repaired;
         let mut others: HashMap<i64, Ticket> = other.tickets.into_iter().map(|it| (it.id(), it)).collect();
@@ -94,66 +93,60 @@ impl ParsedPage {
             };
             ticket.custom_fields = match (ticket.custom_fields.take(), other.take_custom_fields()) {
                 (Some(one), Some(other)) => Some(one.merged_with(other)),
-                // A server may leave out what is empty.
+                // Servers may leave out empty fields.
                 (one, other) => one.or(other),
             };
         }
     }
 }
 
-/// Reads an answer of `GET /api/tickets/{id}`: the bare object (`halo-api.md` §3).
+/// Parses a response of `GET /api/tickets/{id}`: the bare object (`halo-api.md` §3).
 ///
 /// # Errors
-/// [`ParseError`] for anything that is not one object with a usable id.
+/// Anything but one object with a usable id is an error.
 pub fn parse_ticket(bytes: &[u8]) -> Result<Ticket, ParseError> {
     let expected = "a ticket";
     let row = parse_document(bytes, expected, |text| parse_with_seed(text, TicketSeed::default()))?.value;
     row.ok().ok_or(ParseError::UnexpectedShape { expected })
 }
 
-/// A named number: a status or a ticket type.
+/// A status or a ticket type: a number with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReferenceItem {
-    /// Its number.
+    /// Number of the item.
     pub id: i64,
-    /// Its name as the server has it, stray spaces included.
+    /// Name as received, including surrounding spaces.
     pub name: String,
-    /// The rest that is worth keeping, where it is there.
+    /// Further properties.
     pub details: ReferenceDetails,
 }
 
-/// What else a status or ticket type may tell.
+/// Optional properties of a status or ticket type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReferenceDetails {
-    /// Statuses: 0 is a ticket status (`halo-api.md` §4.1).
+    /// Statuses only; 0 is a status of tickets (`halo-api.md` §4.1).
     pub kind: Option<i64>,
-    /// Place in the lists of the server.
+    /// Position in the server's lists.
     pub sequence: Option<i64>,
     /// `#rrggbb`.
     pub color: Option<String>,
-    /// Types: `tickets`, `projects`, ….
+    /// Ticket types only: `tickets`, `projects`, ….
     pub usage: Option<String>,
 }
 
-/// Reads `/api/status` or `/api/tickettype`: a bare array, or an object that holds one
-/// (`halo-api.md` §4). Rows without an id or name are passed over; they name nothing.
-///
-/// # Errors
-/// [`ParseError`] where there is no such array.
+/// Parses a response of `/api/status` or `/api/tickettype`: a bare array, or an object with one array
+/// (`halo-api.md` §4). Rows without an id or a name are skipped.
 pub fn parse_reference_items(bytes: &[u8]) -> Result<Vec<ReferenceItem>, ParseError> {
     Ok(array_rows(bytes, "a list of names")?.iter().filter_map(reference_item).collect())
 }
 
-/// Reads `/api/FieldInfo`: what custom fields of tickets there are, in the shape of [`named`]
-/// (`halo-api.md` §8). Rows without an id are passed over.
-///
-/// # Errors
-/// [`ParseError`] where there is no such array.
+/// Parses a response of `/api/FieldInfo`: the definitions of the custom fields of tickets, in the same
+/// shape as [`parse_reference_items`] (`halo-api.md` §8). Rows without an id are skipped.
 pub fn parse_field_definitions(bytes: &[u8]) -> Result<Vec<CustomField>, ParseError> {
     Ok(custom_field::parse_definitions(&array_rows(bytes, "a list of field definitions")?))
 }
 
-/// The rows of a bare array, or of the one array that an object holds.
+/// Returns the rows of a bare array, or of the only array in an object.
 fn array_rows(bytes: &[u8], expected: &'static str) -> Result<Vec<serde_json::Value>, ParseError> {
     let tree: serde_json::Value = parse_document(bytes, expected, |text| serde_json::from_str(text))?.value;
     let rows = match tree {
@@ -185,21 +178,21 @@ fn reference_item(row: &serde_json::Value) -> Option<ReferenceItem> {
     })
 }
 
-/// A document that was read.
+/// A parsed document, with its text after any repair.
 struct ParsedDocument<'a, T> {
     value: T,
     text: Cow<'a, str>,
     repaired: usize,
 }
 
-/// Reads a document, repaired where it must be.
+/// Parses a document, after repair if necessary.
 fn parse_document<'a, T>(
     bytes: &'a [u8],
     expected: &'static str,
     parse: impl Fn(&str) -> serde_json::Result<T>,
 ) -> Result<ParsedDocument<'a, T>, ParseError> {
-    // `from_str` after one check of the whole is cheaper by a third than `from_slice`, which checks
-    // every text on its own.
+    // `from_str` after one UTF-8 check of the whole document is a third cheaper than `from_slice`, which
+    // checks every string separately.
     if let Ok(text) = std::str::from_utf8(bytes) {
         match parse(text) {
             Ok(value) => return Ok(ParsedDocument { value, text: text.into(), repaired: 0 }),
@@ -215,7 +208,7 @@ fn parse_document<'a, T>(
     }
 }
 
-/// Reads the whole text by a seed; anything but blanks behind it is an error.
+/// Parses the whole text with a seed; anything but whitespace after the document is an error.
 fn parse_with_seed<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> serde_json::Result<S::Value> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = seed.deserialize(&mut deserializer)?;
@@ -223,7 +216,7 @@ fn parse_with_seed<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> ser
     Ok(value)
 }
 
-/// The envelope around the rows.
+/// Parses the object around the rows.
 struct EnvelopeSeed;
 
 impl<'de> DeserializeSeed<'de> for EnvelopeSeed {
@@ -258,7 +251,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed {
     }
 }
 
-/// A count as the server may write it; anything else is no count.
+/// Parses a count: a non-negative number, integral float or digits as text.
 fn parse_count(value: &serde_json::Value) -> Option<u64> {
     match value {
         serde_json::Value::String(text) => text.trim().parse().ok(),
@@ -272,7 +265,7 @@ fn parse_count(value: &serde_json::Value) -> Option<u64> {
     }
 }
 
-/// The array of rows.
+/// Parses the array of rows.
 struct RowsSeed;
 
 impl<'de> DeserializeSeed<'de> for RowsSeed {
@@ -305,8 +298,8 @@ impl<'de> Visitor<'de> for RowsSeed {
     }
 }
 
-/// Reads the rows without a usable id once more, now for their text: they are too rare to keep the
-/// text of every row at hand.
+/// Parses the list again to get the text of the rejected rows, which are too rare to keep the text of
+/// every row.
 fn collect_rejected_rows(text: &str) -> Vec<RejectedRow> {
     #[derive(Deserialize)]
     struct RawTicketArray<'a> {
@@ -326,6 +319,7 @@ fn collect_rejected_rows(text: &str) -> Vec<RejectedRow> {
         .collect()
 }
 
+/// Keeps one ticket for each id; see [`ParsedPage::parse`].
 fn dedup_tickets(tickets: Vec<Ticket>) -> Vec<Ticket> {
     let mut positions: HashMap<i64, usize> = HashMap::with_capacity(tickets.len());
     let mut kept: Vec<Ticket> = Vec::with_capacity(tickets.len());

@@ -1,9 +1,10 @@
-//! What commonly breaks a JSON document, put right: bytes that are no UTF-8, a byte-order mark, lone
-//! surrogates (`\ud800`) and raw control characters inside a text. Each becomes U+FFFD and is counted;
-//! a raw line break or tab keeps its meaning. A number that no double holds becomes a text, so that it
-//! costs its attribute and not the page.
+//! Repairs common defects of JSON documents.
+//!
+//! Invalid UTF-8, lone surrogates (`\ud800`) and raw control characters in a string become U+FFFD and are
+//! counted. A byte-order mark is removed; a raw line break or tab in a string is escaped. A number beyond
+//! the range of a double becomes a string, so that only its attribute is lost and not the page.
 
-/// The repaired text, and how many places became U+FFFD.
+/// Returns the repaired text and the number of places that became U+FFFD.
 pub(super) fn repair(bytes: &[u8]) -> (String, usize) {
     let mut repaired = 0;
     let mut text = String::with_capacity(bytes.len());
@@ -56,7 +57,8 @@ fn repair_strings(text: &str) -> (String, usize) {
     (out, repaired)
 }
 
-/// Copies the number at the start of `rest`, in quotes where it is larger than any double.
+/// Copies the number at the start of `rest`, in quotes if it is beyond the range of a double. Returns its
+/// length.
 fn copy_number(rest: &str, out: &mut String) -> usize {
     let length =
         rest.find(|it: char| !matches!(it, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
@@ -71,7 +73,7 @@ fn copy_number(rest: &str, out: &mut String) -> usize {
     length
 }
 
-/// Copies the escape at the start of `rest`, or U+FFFD for half of a surrogate pair.
+/// Copies the escape at the start of `rest`, or U+FFFD for a lone surrogate. Returns the bytes consumed.
 fn copy_escape(rest: &str, out: &mut String, repaired: &mut usize) -> usize {
     match utf16_unit(rest) {
         Some(0xD800..=0xDBFF) if matches!(rest.get(6..).and_then(utf16_unit), Some(0xDC00..=0xDFFF)) => {
@@ -95,7 +97,7 @@ fn copy_escape(rest: &str, out: &mut String, repaired: &mut usize) -> usize {
     }
 }
 
-/// The UTF-16 code unit of a `\u` escape at the start of the text.
+/// Returns the UTF-16 code unit of a `\u` escape at the start of the text.
 fn utf16_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
@@ -108,15 +110,15 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case::a_lone_surrogate(br#"{"a":"x\ud800y"}"#, "x\u{FFFD}y", 1)]
-    #[case::a_lone_low_surrogate(br#"{"a":"\udc00"}"#, "\u{FFFD}", 1)]
-    #[case::a_whole_pair_is_kept(br#"{"a":"\ud83d\ude00\ud83d"}"#, "\u{1F600}\u{FFFD}", 1)]
-    #[case::an_escaped_backslash_is_no_escape(br#"{"a":"\\ud800\udc00"}"#, "\\ud800\u{FFFD}", 1)]
+    #[case::lone_surrogate(br#"{"a":"x\ud800y"}"#, "x\u{FFFD}y", 1)]
+    #[case::lone_low_surrogate(br#"{"a":"\udc00"}"#, "\u{FFFD}", 1)]
+    #[case::surrogate_pair_is_kept(br#"{"a":"\ud83d\ude00\ud83d"}"#, "\u{1F600}\u{FFFD}", 1)]
+    #[case::escaped_backslash_does_not_start_an_escape(br#"{"a":"\\ud800\udc00"}"#, "\\ud800\u{FFFD}", 1)]
     #[case::invalid_bytes(b"{\"a\":\"x\xff\xfey\"}", "x\u{FFFD}\u{FFFD}y", 2)]
-    #[case::a_raw_nul(b"{\"a\":\"x\0y\"}", "x\u{FFFD}y", 1)]
-    #[case::a_raw_line_break(b"{\"a\":\"x\r\ny\"}", "x\r\ny", 0)]
-    #[case::a_byte_order_mark(b"\xef\xbb\xbf{\"a\":\"x\"}", "x", 0)]
-    #[case::a_number_beyond_all_doubles(br#"{"b":[-0.5,1e5],"a":-1e400}"#, "-1e400", 0)]
+    #[case::raw_nul(b"{\"a\":\"x\0y\"}", "x\u{FFFD}y", 1)]
+    #[case::raw_line_break(b"{\"a\":\"x\r\ny\"}", "x\r\ny", 0)]
+    #[case::byte_order_mark(b"\xef\xbb\xbf{\"a\":\"x\"}", "x", 0)]
+    #[case::number_beyond_the_range_of_a_double(br#"{"b":[-0.5,1e5],"a":-1e400}"#, "-1e400", 0)]
     fn broken_json_is_repaired(#[case] bytes: &[u8], #[case] value: &str, #[case] expected_repairs: usize) {
         let (text, repaired) = repair(bytes);
         let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! One row of the list, or one single ticket: a JSON object to a [`Ticket`].
+//! Parses one JSON object, a row of the list or a single ticket, into a [`Ticket`].
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 use serde_json::value::RawValue;
 
 use super::Ticket;
@@ -14,7 +13,7 @@ use super::attribute::{ATTRIBUTE_COUNT, ATTRIBUTES, AttributeSource, UID};
 use super::custom_field::{self, CustomFields};
 use super::value::{AttributeValue, RejectedValue, ValueSeed};
 
-/// What a property of a row is to us.
+/// Role of a property of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Property {
     Attribute(usize),
@@ -36,20 +35,20 @@ static PROPERTIES: LazyLock<HashMap<&'static str, Property>> = LazyLock::new(|| 
         .collect()
 });
 
-/// Reads rows one after another.
+/// Parses rows one after another.
 ///
-/// All rows of a page spell their properties in nearly the same order, so it remembers where the row
-/// before had which property and looks a name up only where it is not there again.
+/// All rows of a page have their properties in nearly the same order. The seed therefore remembers the
+/// order of the previous row, and looks a name up only if it is not where it was expected.
 #[derive(Default)]
 pub(super) struct TicketSeed {
     property_order: Vec<(Box<str>, Property)>,
-    /// How many U+0000 in the texts of the rows so far became U+FFFD.
+    /// Number of U+0000 replaced by U+FFFD so far.
     pub(super) repaired: usize,
 }
 
 impl TicketSeed {
     fn property(&mut self, cursor: &mut usize, name: &str) -> Property {
-        // An absent null shifts the rest by one, so the next few places are tried too.
+        // Nulls are left out, which shifts the rest; so the next few positions are tried too.
         for offset in 0..4 {
             if let Some((known, property)) = self.property_order.get(*cursor + offset)
                 && **known == *name
@@ -67,7 +66,7 @@ impl TicketSeed {
     }
 }
 
-/// A ticket, or why the row is none.
+/// A ticket, or why the row is rejected.
 pub(super) type RowResult = Result<Ticket, RejectedValue>;
 
 impl<'de> DeserializeSeed<'de> for TicketSeed {
@@ -112,7 +111,7 @@ impl<'de> Visitor<'de> for &mut TicketSeed {
                 Property::CustomFields => {
                     let raw = row.next_value::<&'de RawValue>()?;
                     custom_fields = CustomFields::parse(raw, &mut self.repaired);
-                    // Null is left out elsewhere; anything else that is no list is not understood.
+                    // Null means the same as absent; anything else that is not an array is unreadable.
                     custom_fields_unreadable = custom_fields.is_none() && raw.get() != "null";
                 }
                 Property::Unknown => {
@@ -123,7 +122,7 @@ impl<'de> Visitor<'de> for &mut TicketSeed {
         let AttributeValue::Integer(id) = values[UID] else {
             return Ok(Err(RejectedValue::new("no usable id", "")));
         };
-        // A repeated property counts once, as its last value does (`serde_json` maps do the same).
+        // Of a repeated property the last value counts, as in `serde_json` maps.
         rejected_values.reverse();
         rejected_values.sort_by_key(|(position, _)| *position);
         rejected_values.dedup_by_key(|(position, _)| *position);
@@ -172,7 +171,7 @@ fn not_a_ticket() -> RejectedValue {
     RejectedValue::new("not a ticket", "")
 }
 
-/// The name of a property, borrowed where the document spells it without escapes.
+/// Name of a property, borrowed unless it contains escapes.
 struct PropertyName<'a>(Cow<'a, str>);
 
 impl<'de> serde::Deserialize<'de> for PropertyName<'de> {

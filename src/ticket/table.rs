@@ -1,4 +1,4 @@
-//! What leaves the copy besides deltas: its tables, as columns and rows of cells.
+//! Columns of exported files: the tables of a snapshot, and deltas.
 
 use super::attribute::{ATTRIBUTES, ValueKind};
 use super::change::CUSTOM_FIELDS_KEY as CUSTOM_FIELDS_COLUMN;
@@ -6,22 +6,23 @@ use super::change::CUSTOM_FIELDS_KEY as CUSTOM_FIELDS_COLUMN;
 /// A column of an exported file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Its name.
+    /// Name of the column.
     pub name: &'static str,
-    /// What its values are.
+    /// Kind of its values.
     pub kind: ValueKind,
 }
 
-/// A table that a snapshot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A table in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum SnapshotTable {
-    /// The present tickets.
+    /// Current tickets.
     Tickets,
-    /// The names of the statuses.
+    /// Statuses.
     Statuses,
-    /// The names of the ticket types.
+    /// Ticket types.
     TicketTypes,
-    /// The custom fields of the tickets.
+    /// Custom fields of the tickets.
     CustomFields,
 }
 
@@ -55,7 +56,7 @@ const CUSTOM_FIELD_COLUMNS: [Column; 7] = [
     column("DISPLAY", ValueKind::Text),
 ];
 
-/// What stands before the attributes in a delta.
+/// Columns before the attributes in a delta.
 const DELTA_PREFIX_COLUMNS: [Column; 3] = [
     column("_seq", ValueKind::Integer),
     column("_op", ValueKind::Text),
@@ -63,7 +64,7 @@ const DELTA_PREFIX_COLUMNS: [Column; 3] = [
 ];
 
 impl SnapshotTable {
-    /// All of them.
+    /// All tables.
     pub const ALL: [SnapshotTable; 4] = [
         SnapshotTable::Tickets,
         SnapshotTable::Statuses,
@@ -71,18 +72,13 @@ impl SnapshotTable {
         SnapshotTable::CustomFields,
     ];
 
-    /// Its name in the database, which is the name of its file too.
+    /// Returns the name of the table in the database and of its file, without extension.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            SnapshotTable::Tickets => "tickets",
-            SnapshotTable::Statuses => "statuses",
-            SnapshotTable::TicketTypes => "ticket_types",
-            SnapshotTable::CustomFields => "custom_fields",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
-    /// Its columns; rows are in the order of the first ones, which are its key.
+    /// Returns the columns, the key first. Rows are sorted by the key.
     #[must_use]
     pub fn columns(self) -> Vec<Column> {
         match self {
@@ -94,7 +90,7 @@ impl SnapshotTable {
     }
 }
 
-/// The columns of a delta, with the custom fields where they are copied.
+/// Returns the columns of a delta; `custom_fields` adds the column of the custom fields.
 #[must_use]
 pub fn delta_columns(custom_fields: bool) -> Vec<Column> {
     let fields = custom_fields.then_some(column(CUSTOM_FIELDS_COLUMN, ValueKind::Text));

@@ -1,10 +1,11 @@
-//! The one spelling of time: UTC text `YYYY-MM-DDTHH:MM:SS.sssZ`, always 24 characters, so that text
-//! order is time order.
+//! Timestamps: UTC text `YYYY-MM-DDTHH:MM:SS.sssZ`, always 24 characters, so that text order is time
+//! order.
 //!
-//! The server writes instants without a zone and with 0 to 3 fraction digits, in other answers with 7
-//! digits and `Z` or an offset; "no date" is a date before 1980 (`halo-api.md` §6).
+//! The server sends instants without a zone and with 0 to 3 fraction digits, in some responses with 7
+//! digits and `Z` or an offset. "No date" is any year before 1980 (`halo-api.md` §6).
 
 use std::fmt;
+use std::str::FromStr;
 
 use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Timelike as _, Utc};
 
@@ -12,16 +13,16 @@ use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, Tim
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(DateTime<Utc>);
 
-/// The text is no instant that the agent knows.
+/// The text is not a timestamp in a known format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a date and time")]
 pub struct InvalidTimestamp;
 
-/// The first year that counts as a date: unset dates come as 0001, 1899, 1900 and 1901.
+/// First year that counts as a date; the server sends unset dates as 0001, 1899, 1900 or 1901.
 const FIRST_YEAR: i32 = 1980;
 
 impl Timestamp {
-    /// The instant, floored to milliseconds; `None` outside the years that 24 characters can spell.
+    /// Floors an instant to milliseconds; `None` outside the years 0000 to 9999.
     #[must_use]
     pub fn new(instant: DateTime<Utc>) -> Option<Timestamp> {
         let sub_millis = instant.nanosecond() % 1_000_000;
@@ -29,10 +30,7 @@ impl Timestamp {
         (0..=9999).contains(&floored.year()).then_some(Timestamp(floored))
     }
 
-    /// Reads an instant as the server writes it; `Ok(None)` is the server's "no date".
-    ///
-    /// # Errors
-    /// [`NotAnInstant`] where the text is neither.
+    /// Parses an instant in any format that HaloITSM sends; `Ok(None)` is its "no date".
     pub fn parse_halo(text: &str) -> Result<Option<Timestamp>, InvalidTimestamp> {
         let text = text.trim();
         let instant = match parse_common(text.as_bytes()) {
@@ -45,25 +43,33 @@ impl Timestamp {
         Timestamp::new(instant).map(Some).ok_or(InvalidTimestamp)
     }
 
-    /// Reads back what [`Stamp`] spelled, as it stands in the database.
-    ///
-    /// # Errors
-    /// [`NotAnInstant`] for any other spelling.
-    pub fn parse(text: &str) -> Result<Timestamp, InvalidTimestamp> {
-        let timestamp = parse_common(text.as_bytes()).and_then(Timestamp::new).ok_or(InvalidTimestamp)?;
-        if timestamp.to_string() == text { Ok(timestamp) } else { Err(InvalidTimestamp) }
-    }
-
-    /// The instant.
+    /// Returns the instant.
     #[must_use]
     pub fn instant(self) -> DateTime<Utc> {
         self.0
     }
 
-    /// Earlier by that much; the beginning of time where that cannot be spelled.
+    /// Returns the timestamp `span` later; 1970-01-01 if the result is out of range.
+    #[must_use]
+    pub fn plus(self, span: TimeDelta) -> Timestamp {
+        self.0.checked_add_signed(span).and_then(Timestamp::new).unwrap_or(Timestamp(DateTime::UNIX_EPOCH))
+    }
+
+    /// Returns the timestamp `span` earlier; 1970-01-01 if the result is out of range.
     #[must_use]
     pub fn minus(self, span: TimeDelta) -> Timestamp {
         self.0.checked_sub_signed(span).and_then(Timestamp::new).unwrap_or(Timestamp(DateTime::UNIX_EPOCH))
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// Parses the 24 characters that `Display` writes, and nothing else; see [`Timestamp::parse_halo`] for
+    /// other formats.
+    fn from_str(text: &str) -> Result<Timestamp, InvalidTimestamp> {
+        let timestamp = parse_common(text.as_bytes()).and_then(Timestamp::new).ok_or(InvalidTimestamp)?;
+        if timestamp.to_string() == text { Ok(timestamp) } else { Err(InvalidTimestamp) }
     }
 }
 
@@ -84,13 +90,13 @@ impl fmt::Display for Timestamp {
 
 fn write_digits(target: &mut [u8], mut number: u32) {
     for digit in target.iter_mut().rev() {
-        // A remainder of ten fits a byte.
+        // Cannot fail: the remainder is below ten.
         *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
         number /= 10;
     }
 }
 
-/// `YYYY-MM-DDTHH:MM:SS[.fraction][Z]`, read by hand because eight of them stand in every row.
+/// Parses `YYYY-MM-DDTHH:MM:SS[.fraction][Z]` by hand, for speed: every row has eight of them.
 fn parse_common(text: &[u8]) -> Option<DateTime<Utc>> {
     let text = text.strip_suffix(b"Z").unwrap_or(text);
     let (date_time, fraction) = (text.get(..19)?, &text[19..]);
@@ -129,7 +135,7 @@ fn parse_number(digits: &[u8]) -> Option<u32> {
         .try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
 }
 
-/// The rarer spellings: an offset, a blank in place of `T`, a leap second.
+/// Parses the rarer formats: an offset, a space instead of `T`, a leap second.
 fn parse_uncommon(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text)
         .or_else(|_| DateTime::<FixedOffset>::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z"))
@@ -139,7 +145,7 @@ fn parse_uncommon(text: &str) -> Option<DateTime<Utc>> {
         .ok()
 }
 
-/// A date alone is the midnight that begins it; the server gives date-only fields as midnights too.
+/// Parses a date without a time as midnight, which is how the server sends date-only fields too.
 fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     Some(NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0)?.and_utc())
 }
@@ -156,11 +162,11 @@ mod tests {
     #[case::two_digits("2025-10-28T16:19:26.54", "2025-10-28T16:19:26.540Z")]
     #[case::three_digits("2025-10-31T16:19:27.953", "2025-10-31T16:19:27.953Z")]
     #[case::seven_digits_are_floored("2024-06-20T14:45:16.4929999Z", "2024-06-20T14:45:16.492Z")]
-    #[case::an_offset("2022-09-30T10:00:00-04:00", "2022-09-30T14:00:00.000Z")]
-    #[case::an_offset_without_colon("2022-09-30T10:00:00.25-0400", "2022-09-30T14:00:00.250Z")]
-    #[case::a_blank("2025-10-28 14:00:00.1", "2025-10-28T14:00:00.100Z")]
-    #[case::a_date("2025-10-28", "2025-10-28T00:00:00.000Z")]
-    #[case::a_far_future("9999-12-31T23:59:59.999", "9999-12-31T23:59:59.999Z")]
+    #[case::offset("2022-09-30T10:00:00-04:00", "2022-09-30T14:00:00.000Z")]
+    #[case::offset_without_colon("2022-09-30T10:00:00.25-0400", "2022-09-30T14:00:00.250Z")]
+    #[case::space_instead_of_t("2025-10-28 14:00:00.1", "2025-10-28T14:00:00.100Z")]
+    #[case::date_only("2025-10-28", "2025-10-28T00:00:00.000Z")]
+    #[case::last_millisecond("9999-12-31T23:59:59.999", "9999-12-31T23:59:59.999Z")]
     fn timestamp_has_one_text_form(#[case] written: &str, #[case] expected: &str) {
         assert_eq!(
             Timestamp::parse_halo(written).map(|at| at.map(|at| at.to_string())),
@@ -203,7 +209,7 @@ mod tests {
             let texts = timestamps.map(|timestamp| timestamp.to_string());
             for (timestamp, text) in timestamps.iter().zip(&texts) {
                 prop_assert_eq!(text.len(), 24);
-                prop_assert_eq!(Timestamp::parse(text), Ok(*timestamp));
+                prop_assert_eq!(text.parse(), Ok(*timestamp));
                 prop_assert_eq!(Timestamp::parse_halo(text), Ok(Some(*timestamp)));
             }
             prop_assert_eq!(timestamps[0].cmp(&timestamps[1]), texts[0].cmp(&texts[1]));

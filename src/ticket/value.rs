@@ -1,15 +1,14 @@
-//! The value of an attribute, and how each kind is read from JSON.
+//! Attribute values, and how each kind is parsed from JSON.
 //!
-//! Every oddity of the API is handled in one arm here. What a kind cannot hold becomes NULL together
-//! with an [`Oddity`] that keeps the text, so that nothing is lost without a trace:
+//! A value that does not fit its kind becomes NULL, and a [`RejectedValue`] keeps its text:
 //!
-//! | kind | taken | NULL, without an oddity | NULL, with one |
+//! | kind | accepted | NULL | NULL and rejected |
 //! | --- | --- | --- | --- |
 //! | integer | a number without a fraction, `18.0` too | absent, null | anything else |
 //! | real | a number; `-0.0` is 0.0 | absent, null | anything else |
 //! | boolean | `true`, `false`, 0, 1 | absent, null | anything else |
-//! | text, clock | a text | absent, null | anything else |
-//! | timestamp | a text that [`Stamp`] reads | absent, null, empty, a year before 1980 | anything else |
+//! | text, clock | a string | absent, null | anything else |
+//! | timestamp | a string that [`Timestamp::parse_halo`] accepts | absent, null, empty, a year before 1980 | anything else |
 
 use std::fmt;
 
@@ -19,20 +18,20 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess
 use super::attribute::ValueKind;
 use super::timestamp::Timestamp;
 
-/// A value as the database holds it. Booleans are the integers 0 and 1, instants are text.
+/// A value as stored in the database. Booleans are the integers 0 and 1, timestamps are text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttributeValue {
     /// No value.
     Null,
     /// An integer or a boolean.
     Integer(i64),
-    /// A double, never NaN, never infinite, never `-0.0`.
+    /// A double; never NaN, infinite or `-0.0`.
     Real(f64),
-    /// Any text, never with U+0000 in it.
+    /// Text without U+0000.
     Text(String),
 }
 
-/// A [`Value`] that somebody else owns: what the database lends to an export.
+/// A borrowed [`AttributeValue`], as an export reads it from the database.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CellValue<'a> {
     /// No value.
@@ -41,14 +40,14 @@ pub enum CellValue<'a> {
     Integer(i64),
     /// A double.
     Real(f64),
-    /// A text.
+    /// Text.
     Text(&'a str),
-    /// A text that is JSON, and stands as such where JSON is written.
+    /// JSON text, which is embedded unquoted when JSON is written.
     Json(&'a str),
 }
 
 impl AttributeValue {
-    /// The value, lent.
+    /// Borrows the value.
     #[must_use]
     pub fn as_cell(&self) -> CellValue<'_> {
         match self {
@@ -61,7 +60,7 @@ impl AttributeValue {
 }
 
 impl CellValue<'_> {
-    /// The value in JSON; a boolean attribute is `true` or `false` there.
+    /// Returns the value as JSON; booleans are `true` or `false`.
     #[must_use]
     pub fn to_json(self, kind: ValueKind) -> serde_json::Value {
         match self {
@@ -85,16 +84,16 @@ impl From<CellValue<'_>> for AttributeValue {
     }
 }
 
-/// A value that its attribute cannot hold.
+/// A value or row that could not be stored as received.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RejectedValue {
-    /// Why it cannot be held.
+    /// Why it was rejected.
     pub reason: &'static str,
-    /// The value as JSON, cut after [`RAW_MAX`] characters.
+    /// Its JSON, cut after [`MAX_RAW_CHARS`] characters.
     pub raw: String,
 }
 
-/// How many characters of an unusable value are kept.
+/// Number of characters that are kept of a rejected value.
 pub const MAX_RAW_CHARS: usize = 1_000;
 
 impl RejectedValue {
@@ -103,16 +102,16 @@ impl RejectedValue {
     }
 }
 
-/// Text without U+0000, at which SQLite's `length`, `LIKE` and shell would stop.
+/// Replaces U+0000, at which SQLite's `length`, `LIKE` and shell would stop, by U+FFFD.
 pub(super) fn replace_nul(text: &str) -> String {
     if text.as_bytes().contains(&0) { text.replace('\0', "\u{FFFD}") } else { text.to_owned() }
 }
 
-/// Reads one value of a kind out of a JSON document, without a tree.
+/// Parses one value of a kind.
 pub(super) struct ValueSeed<'a> {
     pub(super) kind: ValueKind,
     pub(super) rejected: &'a mut Option<RejectedValue>,
-    /// How many U+0000 became U+FFFD.
+    /// Counts the U+0000 replaced by U+FFFD.
     pub(super) repaired: &'a mut usize,
 }
 
@@ -164,7 +163,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<AttributeValue, E> {
         match self.kind {
             ValueKind::Integer => Ok(AttributeValue::Integer(number)),
-            // A double holds every integer that a count of hours or a cost can be.
+            // Hours and costs are far below 2^53.
             #[expect(clippy::cast_precision_loss)]
             ValueKind::Real => Ok(AttributeValue::Real(number as f64)),
             ValueKind::Boolean if number == 0 || number == 1 => Ok(AttributeValue::Integer(number)),
@@ -182,7 +181,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<AttributeValue, E> {
         match (self.kind, exact_integer(number)) {
             (ValueKind::Integer, Some(number)) => Ok(AttributeValue::Integer(number)),
-            // `-0.0 + 0.0` is `0.0` (IEEE 754 §6.3): the server sends `estimate` so.
+            // The server sends `-0.0` for `estimate`; `-0.0 + 0.0` is `0.0` (IEEE 754 §6.3).
             (ValueKind::Real, _) => Ok(AttributeValue::Real(number + 0.0)),
             (ValueKind::Boolean, Some(number @ (0 | 1))) => Ok(AttributeValue::Integer(number)),
             _ => Ok(self.reject_kind(&number.to_string())),
@@ -207,7 +206,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         }
     }
 
-    // An array or object is rare enough to be read as a tree: only its text is kept.
+    // Arrays and objects are rare enough to build a tree, of which only the text is kept.
     fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<AttributeValue, A::Error> {
         let raw = serde_json::Value::deserialize(SeqAccessDeserializer::new(array))?;
         Ok(self.reject_kind(&raw.to_string()))
@@ -223,12 +222,12 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The integer that a JSON value is, `18.0` too.
+/// Returns a JSON value as an integer; `18.0` counts as one.
 pub(super) fn integer(value: &serde_json::Value) -> Option<i64> {
     value.as_i64().or_else(|| exact_integer(value.as_f64()?))
 }
 
-/// The integer that a double is, if it is one and every neighbour is one too.
+/// Returns a double as an integer, if it is integral and below 2^53, where doubles are exact.
 fn exact_integer(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
     #[expect(clippy::cast_possible_truncation)]
@@ -272,7 +271,7 @@ mod tests {
         let (parsed, rejected) = parse(kind, json);
         assert_eq!((&parsed, rejected), (&value, None));
         if let AttributeValue::Real(number) = parsed {
-            assert!(number.is_sign_positive(), "-0.0 was kept");
+            assert!(number.is_sign_positive(), "-0.0 must become 0.0");
         }
     }
 

@@ -103,7 +103,7 @@ fn a_copy_made_under_another_mapping_is_filled_again_and_unchanged_tickets_stay_
         desk.write(|writing| {
             let mut mark = writing.as_read_tx().watermark()?.unwrap();
             mark.scope.mapping = 0;
-            writing.set_watermark(&mark, None, None, Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap())
+            writing.set_watermark(&mark, None, None, "2026-11-22T12:00:00.000Z".parse::<Timestamp>().unwrap())
         });
         minutes(30).await;
         assert!(!follows(&desk.good().await), "it followed under another mapping");

@@ -50,7 +50,7 @@ static TICKETS: LazyLock<String> = LazyLock::new(|| {
 });
 
 fn moment(text: Option<String>) -> Option<Timestamp> {
-    text.map(|text| Timestamp::parse(&text).expect("a moment of 24 characters"))
+    text.map(|text| text.parse().expect("a moment of 24 characters"))
 }
 
 impl Copy {

@@ -281,7 +281,7 @@ pub(crate) fn ticket_type(row: &[AttributeValue]) -> Option<i64> {
 pub(crate) fn stamp(row: &[AttributeValue]) -> Option<Timestamp> {
     let place = mapping::columns().position(|name| name == "SOURCE_LAST_MODIFIED").expect("the attribute");
     match &row[place] {
-        AttributeValue::Text(text) => Timestamp::parse(text).ok(),
+        AttributeValue::Text(text) => text.parse().ok(),
         _ => None,
     }
 }

@@ -82,7 +82,7 @@ impl Service {
     pub(super) fn schedule_in(&mut self, wait: Duration) {
         let wait = wait.min(WAIT_MAX);
         self.next_cycle_due = Instant::now() + wait;
-        self.next_run_at = now().minus(-TimeDelta::from_std(wait).unwrap_or_default());
+        self.next_run_at = now().plus(TimeDelta::from_std(wait).unwrap_or_default());
     }
 
     /// A round is over: what it means, and when the next one begins.
