@@ -291,7 +291,7 @@ impl Desk {
                 self.compare(&truth, walk == ScanKind::Full)
             }
             Ok(_) => Result::Held,
-            Err(error) => Result::Failed(AppError::from(error).exit_status()),
+            Err(error) => Result::Failed(AppError::from(error).exit_status().code()),
         };
         if matches!(result, Result::Held | Result::Failed(_)) {
             assert_eq!(self.watermark(), before, "the watermark moved in a pass that was not complete");
