@@ -289,7 +289,7 @@ impl TestEnv {
                 self.compare(&expected, scan_kind == ScanKind::Full)
             }
             Ok(_) => Result::Incomplete,
-            Err(error) => Result::Failed(AppError::from(error).exit_status()),
+            Err(error) => Result::Failed(AppError::from(error).exit_status().code()),
         };
         if matches!(result, Result::Incomplete | Result::Failed(_)) {
             assert_eq!(self.watermark(), before, "the watermark moved in a run that was not complete");

@@ -1,4 +1,4 @@
-//! The blocks of `docs/operations.md` that need no systemd, as they stand there.
+//! Runs the blocks of `docs/operations.md` that need no systemd.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -17,15 +17,15 @@ use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
 
 const PAGE: &str = include_str!("../docs/operations.md");
 
-/// The block of a name, in the folders of a test.
+/// A named block, with its paths replaced by those of the test.
 fn block(name: &str, agent: &Agent) -> String {
     let (_, rest) = PAGE.split_once(&format!("```sh {name}\n")).unwrap_or_else(|| panic!("no block {name}"));
     let (block, _) = rest.split_once("\n```").unwrap();
-    let at = |place: &str| agent.path(place).display().to_string();
-    block.replace("/var/lib/halosync", &at("state")).replace("/var/backups", &at("backups"))
+    let path = |name: &str| agent.path(name).display().to_string();
+    block.replace("/var/lib/halosync", &path("state")).replace("/var/backups", &path("backups"))
 }
 
-/// Runs a block; the program is found by its name.
+/// Runs a block with the program in `PATH`.
 fn run(name: &str, agent: &Agent) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_halosync")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
@@ -40,9 +40,9 @@ fn succeeds(name: &str, agent: &Agent) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-async fn copied() -> Option<(Simulator, Agent)> {
+async fn synced() -> Option<(Simulator, Agent)> {
     if Command::new("sqlite3").arg("-version").output().is_err() {
-        eprintln!("SKIPPED: sqlite3 is not on this machine");
+        eprintln!("SKIPPED: sqlite3 is not installed");
         return None;
     }
     let settings = SimulatorSettings {
@@ -52,8 +52,8 @@ async fn copied() -> Option<(Simulator, Agent)> {
         ..SimulatorSettings::default()
     };
     let simulator = Simulator::start(settings).await.unwrap();
-    let places = "[store]\npath = \"state/halosync.db\"\n\n[export]\ndir = \"state/export\"\n";
-    let agent = Agent::of(&simulator.url(), places);
+    let paths = "[store]\npath = \"state/halosync.db\"\n\n[export]\ndir = \"state/export\"\n";
+    let agent = Agent::of(&simulator.url(), paths);
     for folder in ["state", "backups"] {
         fs::create_dir(agent.path(folder)).unwrap();
     }
@@ -62,8 +62,8 @@ async fn copied() -> Option<(Simulator, Agent)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_that_is_put_back_begins_a_new_lineage_and_catches_up() {
-    let Some((simulator, agent)) = copied().await else { return };
+async fn restored_backup_starts_a_new_lineage_and_catches_up() {
+    let Some((simulator, agent)) = synced().await else { return };
     let rows = succeeds("reader", &agent);
     assert!(rows.contains('|'), "{rows}");
     agent.run(&["export", "delta"]).success();
@@ -83,36 +83,36 @@ async fn a_backup_that_is_put_back_begins_a_new_lineage_and_catches_up() {
     agent.run(&["sync"]).success();
     simulator.with(|server| server.edit_some(3, Utc::now()));
     agent.run(&["sync"]).success();
-    let handed_on = agent.run(&["export", "delta"]).success();
-    let told = String::from_utf8_lossy(&handed_on.get_output().stdout).into_owned();
-    assert!(told.contains("lineage"), "{told}");
+    let export = agent.run(&["export", "delta"]).success();
+    let message = String::from_utf8_lossy(&export.get_output().stdout).into_owned();
+    assert!(message.contains("lineage"), "{message}");
     assert_ne!(lineage(), before);
     agent.run(&["export", "verify", "state/export"]).success();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_that_is_fresh_says_so_and_one_that_was_vacuumed_is_as_it_was() {
-    let Some((_simulator, agent)) = copied().await else { return };
+async fn freshness_check_and_vacuum_work_as_documented() {
+    let Some((_simulator, agent)) = synced().await else { return };
     succeeds("fresh", &agent);
     succeeds("vacuum", &agent);
     assert!(succeeds("check", &agent).contains("integrity"));
     agent.run(&["sync"]).success();
     let database = rusqlite::Connection::open(agent.path("state/halosync.db")).unwrap();
-    for table in ["runs", "walks"] {
+    for table in ["runs", "scans"] {
         let old = format!("UPDATE {table} SET ended_at = '2020-01-01T00:00:00.000Z'");
         database.execute(&old, []).unwrap();
     }
     assert_eq!(run("fresh", &agent).status.code(), Some(4));
 }
 
-/// What the page says about the settings and the figures is what there is.
+/// Every setting and metric that the page names exists.
 #[test]
-fn every_setting_and_every_figure_that_the_page_names_is_there() {
+fn every_setting_and_metric_in_the_page_exists() {
     let example = fs::read_to_string("agent.toml.example").unwrap();
-    let figures = fs::read_to_string("src/agent/service/exposition.rs").unwrap();
+    let metrics = fs::read_to_string("src/app/service/metrics.rs").unwrap();
     for code in PAGE.split('`').skip(1).step_by(2) {
         if code.starts_with("halosync_") {
-            assert!(figures.contains(&format!("\"{code}\"")), "there is no figure {code}");
+            assert!(metrics.contains(&format!("\"{code}\"")), "there is no metric {code}");
         }
         let key = code.split(" = ").next().unwrap();
         if let Some((section, key)) = key

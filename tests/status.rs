@@ -1,4 +1,4 @@
-//! `halosync status`, as people and programs read it, in every state of a copy.
+//! `halosync status` as text and as JSON, in every state of the database.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,10 +13,10 @@ use serde_json::{Value as Json, json};
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
 use support::schema::Schema;
 
-/// More than are committed at once.
+/// More than one transaction.
 const TICKETS: u32 = 1_200;
 
-async fn served(more: &str) -> (Simulator, Agent) {
+async fn serve(settings_text: &str) -> (Simulator, Agent) {
     let settings = SimulatorSettings {
         tickets: TICKETS,
         client_id: CLIENT_ID.into(),
@@ -24,38 +24,58 @@ async fn served(more: &str) -> (Simulator, Agent) {
         ..SimulatorSettings::default()
     };
     let simulator = Simulator::start(settings).await.unwrap();
-    let agent = Agent::of(&simulator.url(), more);
+    let agent = Agent::of(&simulator.url(), settings_text);
     (simulator, agent)
 }
 
-/// What `status --json` tells, which is as its schema says.
-fn told(agent: &Agent, more: &[&str], status: i32) -> Json {
-    let run = agent.run(&[&["--json", "status"], more].concat()).code(status);
-    let told = serde_json::from_slice(&run.get_output().stdout).unwrap();
-    Schema::of("status").holds(&told);
-    told
+/// The output of `status --json`, checked against its schema.
+fn status_json(agent: &Agent, options: &[&str], exit_status: i32) -> Json {
+    let run = agent.run(&[&["--json", "status"], options].concat()).code(exit_status);
+    let document = serde_json::from_slice(&run.get_output().stdout).unwrap();
+    Schema::of("status").holds(&document);
+    document
+}
+
+fn status_text(agent: &Agent) -> String {
+    String::from_utf8(agent.run(&["status"]).success().get_output().stdout.clone()).unwrap()
+}
+
+fn first_line(agent: &Agent) -> String {
+    status_text(agent).lines().next().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_schema_says() {
-    let (simulator, agent) = served("parallel_requests = 1\nmax_retries = 0").await;
+async fn status_json_matches_its_schema_in_every_state() {
+    let (simulator, agent) = serve("parallel_requests = 1\nmax_retries = 0").await;
     let fault = |text: &str| simulator.with(|server| server.inject(ServerFault::parse(text).unwrap()));
     agent.run(&["status"]).code(66);
 
     fault("token:status=403");
     agent.run(&["sync"]).code(77);
-    let empty = told(&agent, &["--max-age", "1h"], 4);
-    for (member, value) in [("fresh", json!(false)), ("tickets", json!(0)), ("last_full_at", Json::Null)] {
+    let empty = status_json(&agent, &["--max-age", "1h"], 4);
+    for (member, value) in [
+        ("health", json!("attention")),
+        ("fresh", json!(false)),
+        ("tickets", json!(0)),
+        ("last_full_at", Json::Null),
+    ] {
         assert_eq!(empty[member], value, "{empty:#}");
     }
 
     simulator.with(|server| server.clear_faults());
     fault("list@page11:status=403");
     agent.run(&["sync"]).code(77);
-    let interrupted = told(&agent, &["--max-age", "1h"], 4);
+    let interrupted = status_json(&agent, &["--max-age", "1h"], 4);
     let received = interrupted["interrupted_scan"]["received"].as_u64();
     assert!(received.is_some_and(|received| 0 < received), "{interrupted:#}");
     assert_eq!(interrupted["state"], "initial");
+    let reasons: Vec<_> = (0..2).map(|place| &interrupted["reasons"][place]["reason"]).collect();
+    assert_eq!(reasons, ["initial_load_incomplete", "last_run_not_complete"], "{interrupted:#}");
+    let line = first_line(&agent);
+    assert!(
+        line.starts_with("ATTENTION: the initial load has not completed; the last run failed: "),
+        "{line}"
+    );
     Schema::of("status").is_closed_around(&interrupted);
 
     simulator.with(|server| server.clear_faults());
@@ -63,12 +83,14 @@ async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_sch
     agent.run(&["export", "delta"]).success();
     let reader = rusqlite::Connection::open(agent.path("halosync.db")).unwrap();
     reader.execute_batch("BEGIN; SELECT COUNT(*) FROM tickets").unwrap();
-    let full = told(&agent, &["--max-age", "1h"], 0);
+    let full = status_json(&agent, &["--max-age", "1h"], 0);
     for (member, value) in [
         ("state", json!("incremental")),
+        ("health", json!("ok")),
+        ("reasons", json!([])),
         ("fresh", json!(true)),
         ("tickets", json!(TICKETS)),
-        // Taken up again, it found what it had received before.
+        // The resumed scan found everything that it had received before the interruption.
         ("last_full_outcome", json!("confirmed")),
         ("service_pid", Json::Null),
     ] {
@@ -76,26 +98,53 @@ async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_sch
     }
     assert_eq!(full["readers"][0]["pid"], std::process::id(), "{full:#}");
     assert_eq!(full["consumers"][0]["waiting"], 0);
+    assert_eq!(first_line(&agent), "OK");
     Schema::of("status").is_closed_around(&full);
 }
 
-/// A following walk every few minutes must not hide whether the copy was ever confirmed.
+/// Incremental scans every few minutes must not hide whether the data was ever confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_last_full_walk_proved_outlives_the_walks_that_follow() {
-    let (_simulator, agent) = served("").await;
+async fn last_full_outcome_survives_incremental_scans() {
+    let (_simulator, agent) = serve("").await;
     agent.run(&["sync"]).success();
-    for (arguments, kind, proved) in [
+    for (arguments, kind, outcome) in [
         (&["sync"][..], "incremental", "verified"),
         (&["sync", "--full"], "full", "confirmed"),
         (&["sync"], "incremental", "confirmed"),
     ] {
         agent.run(arguments).success();
-        let found = told(&agent, &[], 0);
+        let found = status_json(&agent, &[], 0);
         assert_eq!(found["last_scan"]["kind"], kind, "{found:#}");
-        assert_eq!(found["last_full_outcome"], proved, "{found:#}");
+        assert_eq!(found["last_full_outcome"], outcome, "{found:#}");
     }
-    let words = agent.run(&["status"]).success().get_output().stdout.clone();
-    let words = String::from_utf8(words).unwrap();
-    let line = words.lines().find(|line| line.starts_with("last full walk")).unwrap();
-    assert!(line.ends_with(" ago), confirmed"), "{words}");
+    let text = status_text(&agent);
+    let line = text.lines().find(|line| line.starts_with("last full walk")).unwrap();
+    assert!(line.ends_with(" ago), confirmed"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_names_an_incomplete_run_rejected_values_and_stale_data() {
+    let (simulator, agent) = serve("max_retries = 0\n\n[sync]\ninterval = \"5m\"").await;
+    simulator.with(|server| {
+        let id = server.ids()[0];
+        server.set_raw_row(id, format!("{{\"id\":{id},\"summary\":7}}"));
+    });
+    agent.run(&["sync"]).success();
+    let line = first_line(&agent);
+    assert!(line.starts_with("ATTENTION: ") && line.contains(" could not be stored as received"), "{line}");
+
+    simulator.with(|server| server.inject(ServerFault::parse("list:status=403").unwrap()));
+    agent.run(&["sync"]).code(77);
+    let line = first_line(&agent);
+    assert!(line.starts_with("ATTENTION: the last run failed: "), "{line}");
+    let database = rusqlite::Connection::open(agent.path("halosync.db")).unwrap();
+    for table in ["runs", "scans"] {
+        let old = format!("UPDATE {table} SET ended_at = '2020-01-01T00:00:00.000Z'");
+        database.execute(&old, []).unwrap();
+    }
+    let line = first_line(&agent);
+    assert!(
+        line.starts_with("ATTENTION: the last complete run ended at 2020-01-01T00:00:00.000Z; "),
+        "{line}"
+    );
 }

@@ -1,52 +1,12 @@
-//! The consumers: what they have taken, what waits for them, who is forgotten.
-
-use std::path::PathBuf;
+//! Consumers: acknowledge packages, list, forget.
 
 use super::export_session::{ExportSession, NewLineage};
-use super::{AppError, LoadedConfig};
+use super::{AppError, ConsumerError, LoadedConfig};
 use crate::config::ConsumerName;
 use crate::export::ConsumerFolder;
 use crate::store::{ConsumerPosition, PackageRecord, Store, TxEnd};
 
-/// What the book does not know.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsumerError {
-    /// Nothing was ever handed on to a consumer of that name.
-    #[error("there is no consumer {consumer}")]
-    NoConsumer {
-        /// The name.
-        consumer: String,
-    },
-    /// No package ends there.
-    #[error("no package of {consumer} ends at change {seq}")]
-    NoPackage {
-        /// Whose.
-        consumer: String,
-        /// Where.
-        seq: i64,
-        /// Where the nearest do.
-        ends: Vec<i64>,
-    },
-    /// The package is of an earlier lineage.
-    #[error(
-        "no package of {consumer} ends at change {seq} any more: an older copy of the database was restored"
-    )]
-    BackupRestored {
-        /// Whose.
-        consumer: String,
-        /// Where.
-        seq: i64,
-        /// What shows it.
-        evidence: PathBuf,
-        /// The lineage that begins.
-        lineage: String,
-    },
-}
-
-/// Notes that a consumer has taken all its packages up to change `seq`, where one ends.
-///
-/// # Errors
-/// [`AgentError`]; nothing is noted then.
+/// Records that a consumer has loaded all its packages up to change `seq`, at which a package must end.
 pub fn acknowledge(
     loaded: &LoadedConfig,
     consumer: &ConsumerName,
@@ -64,7 +24,7 @@ pub fn acknowledge(
             return Ok(Err(no_such_consumer(consumer)));
         };
         let ends: Vec<_> = read_tx.packages(consumer.as_str())?.iter().map(|it| it.to_seq).collect();
-        // A package that has aged out was acknowledged before.
+        // Its package may have expired since it was acknowledged.
         let is_repeat = 0 < seq && seq == position.acked_seq;
         if !is_repeat && !ends.contains(&seq) {
             return Ok(Err(ConsumerError::NoPackage { consumer: consumer.as_str().to_owned(), seq, ends }));
@@ -76,10 +36,10 @@ pub fn acknowledge(
     Ok(position?)
 }
 
-/// Forgets a consumer: its packages are removed, and it no longer holds change records back.
+/// Forgets a consumer and returns how many packages were removed; change records are no longer kept for it.
 ///
 /// # Errors
-/// [`AgentError`]; where a package could not be removed, it is not forgotten.
+/// If a package cannot be removed, the consumer is not forgotten.
 pub fn forget_consumer(loaded: &LoadedConfig, consumer: &ConsumerName) -> Result<usize, AppError> {
     let config = &loaded.config;
     let mut session = ExportSession::open(config, config.store.busy_timeout)?;
@@ -98,34 +58,31 @@ fn no_such_consumer(consumer: &ConsumerName) -> ConsumerError {
     ConsumerError::NoConsumer { consumer: consumer.as_str().to_owned() }
 }
 
-/// What the book says of the consumers.
+/// Consumers as the database records them.
 #[derive(Debug)]
 pub struct ConsumerList {
     /// The present lineage.
     pub lineage: String,
-    /// The newest change.
+    /// The number of the newest change.
     pub last_seq: i64,
     /// The consumers.
     pub consumers: Vec<ConsumerEntry>,
 }
 
-/// A consumer in the book.
+/// A consumer with its packages.
 #[derive(Debug)]
 pub struct ConsumerEntry {
     /// Its name.
     pub name: String,
-    /// How far it has come.
+    /// How far it has got.
     pub position: ConsumerPosition,
-    /// How many changes wait for it.
+    /// Changes that no package of it contains yet.
     pub waiting: i64,
-    /// Its packages, and whether both files of each are where they were put.
+    /// Its packages, and whether both files of each still exist.
     pub packages: Vec<(PackageRecord, bool)>,
 }
 
-/// Lists all consumers, or one, with their packages; takes no lock and reads no secret.
-///
-/// # Errors
-/// [`AgentError`]
+/// Lists all consumers, or one, with their packages. Takes no lock and reads no secret.
 pub fn list_consumers(
     loaded: &LoadedConfig,
     consumer: Option<&ConsumerName>,

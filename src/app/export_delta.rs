@@ -1,8 +1,8 @@
-//! Handing changes on: from the position of a consumer to a package on disk and in the book.
+//! Exports the changes after a consumer's position as a package.
 //!
-//! The order of work makes every kill harmless: the data file gets its name, then the manifest, then
-//! the book of the database is written. A data file without a manifest, or a package that the book does
-//! not know, is finished by the next call; it is never made twice.
+//! The order of steps makes every kill harmless: the data file gets its name, then the manifest, then the
+//! package is recorded in the database. The next call finishes a data file without a manifest and a package
+//! that is not recorded; no package is written twice.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,27 +19,27 @@ use crate::export::{
 use crate::store::{ConsumerPosition, LockError, PackageRecord, ReadTx, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp, delta_columns};
 
-/// What a call handed on.
+/// What an export wrote.
 #[derive(Debug)]
 pub struct DeltaSummary {
-    /// For whom.
+    /// The consumer.
     pub consumer: ConsumerName,
-    /// Where the packages are.
+    /// The folder of the packages.
     pub folder: PathBuf,
-    /// The packages, usually one; one more where an earlier call was killed.
+    /// The packages with their counts; more than one if an earlier export was killed.
     pub packages: Vec<(PackageRecord, ChangeCounts)>,
-    /// Up to which change the consumer's packages reach now.
+    /// The last change that the consumer's packages contain.
     pub exported_seq: i64,
-    /// An older copy of the database was restored.
+    /// The lineage that begins because a backup of the database was restored.
     pub new_lineage: Option<NewLineage>,
-    /// Where packages of an earlier lineage were moved to.
+    /// The folder that packages of earlier lineages were moved to.
     pub superseded: Option<PathBuf>,
 }
 
-/// Makes the next package of a consumer, if anything changed.
+/// Writes the next package of a consumer, if anything changed.
 ///
 /// # Errors
-/// [`AgentError`]; the consumer's position is as it was then.
+/// The consumer's position is then unchanged.
 pub fn export_delta(
     loaded: &LoadedConfig,
     consumer: &ConsumerName,
@@ -53,11 +53,8 @@ pub fn export_delta(
     Ok(summary)
 }
 
-/// What is due when a pass has ended: the package of the consumer in the settings, as `[export] schedule`
-/// wants it, and the removal of what has aged out. While another export is under way, nothing is.
-///
-/// # Errors
-/// [`AgentError`]; what the pass stored stays, and is handed on by the next export.
+/// Does what is due after a run: exports for the consumer in the settings if `[export] schedule` says so, and
+/// removes expired packages and change records. Does nothing while another export is running.
 pub fn export_delta_if_due(loaded: &LoadedConfig) -> Result<Option<DeltaSummary>, AppError> {
     let config = &loaded.config;
     if config.export.schedule == ExportSchedule::Off && config.store.keep_changes.is_none() {
@@ -85,7 +82,7 @@ fn is_due(schedule: ExportSchedule, last: Option<Timestamp>, now: Timestamp) -> 
         (ExportSchedule::AfterSync, _) | (ExportSchedule::Every(_), None) => true,
         (ExportSchedule::Every(span), Some(last)) => {
             let since = now.instant() - last.instant();
-            // A clock that stepped back must not hold packages up until it is there again.
+            // After the clock stepped back, exports must not wait until it has caught up.
             since < TimeDelta::zero() || TimeDelta::from_std(span).is_ok_and(|span| span <= since)
         }
     }
@@ -127,8 +124,8 @@ impl ExportSession<'_> {
         })
     }
 
-    /// Makes the package from the consumer's position to the newest change. Range, rows and what the
-    /// manifest says are read in one transaction.
+    /// Writes the package from the consumer's position to the newest change. Range, rows and manifest are
+    /// read in one transaction.
     fn write_next_package(
         &mut self,
         folder: &ConsumerFolder,
@@ -153,10 +150,10 @@ impl ExportSession<'_> {
         })?;
         let Some((counts, data, package)) = written else { return Ok(None) };
         let manifest = folder.commit(data, format_options, counts.total(), package)?;
-        self.record_package(folder, consumer, &manifest).map(|delivered| Some((delivered, counts)))
+        self.record_package(folder, consumer, &manifest).map(|package| Some((package, counts)))
     }
 
-    /// Finishes what a killed process left: its data file is kept.
+    /// Finishes a package that a killed process left behind; its data file is kept.
     fn finish_package(
         &mut self,
         folder: &ConsumerFolder,
@@ -167,45 +164,49 @@ impl ExportSession<'_> {
         let position = self.position(consumer)?;
         let SeqRange { from, to } = unregistered.range;
         if to <= position.exported_seq {
-            // It has aged out once, and somebody put it back; it holds nothing that is not handed on.
+            // An expired package that someone put back: everything in it is exported already.
             return Ok(None);
         }
         let path = || folder.path().join(unregistered.file_name());
         let contradiction =
             |why: &str| AppError::from(ExportError::Contradiction { path: path(), why: why.to_owned() });
         if from != position.exported_seq {
-            return Err(contradiction("the package before it ends elsewhere"));
+            return Err(contradiction("it does not start where the previous package ends"));
         }
         let manifest = match (&unregistered.manifest, unregistered.data.as_slice()) {
             (Some(manifest), _) => {
                 if manifest.previous_manifest_sha256 != position.last_manifest
                     || !folder.data_matches(manifest)?
                 {
-                    return Err(contradiction("it tells of another package than the file beside it"));
+                    return Err(contradiction(
+                        "its manifest describes another data file than the one beside it",
+                    ));
                 }
                 manifest.clone()
             }
             (None, [(name, written)]) => {
-                // The name tells format and packing; the options are those of this call.
+                // The name gives format and compression; the other options are those of this call.
                 let format_options =
                     FormatOptions { format: written.format, gzip: written.gzip, ..format_options };
                 let (counts, package) = self.store.read(|tx| {
                     if from + 1 < tx.oldest_seq()? {
-                        return Err(contradiction("its changes have aged out, and with them what it holds"));
+                        return Err(contradiction(
+                            "its change records have expired, so its manifest can no longer be written",
+                        ));
                     }
                     let counts = tx.count_changes(from, to)?;
                     Ok((counts, delta_package(tx, (from, to), consumer, &position, counts, format_options)?))
                 })?;
                 folder.add_manifest(name, format_options, counts.total(), package)?
             }
-            (None, _) => return Err(contradiction("there is other data for the same changes")),
+            (None, _) => return Err(contradiction("there is another data file for the same changes")),
         };
         let counts = ChangeCounts {
             created: manifest.counts.c,
             updated: manifest.counts.u,
             deleted: manifest.counts.d,
         };
-        self.record_package(folder, consumer, &manifest).map(|delivered| Some((delivered, counts)))
+        self.record_package(folder, consumer, &manifest).map(|package| Some((package, counts)))
     }
 
     fn record_package(
@@ -217,10 +218,10 @@ impl ExportSession<'_> {
         let range = manifest.range();
         let Some(file) = manifest.files.first() else {
             let path = folder.path().join(range.manifest_file());
-            return Err(ExportError::Contradiction { path, why: "it tells of no file".into() }.into());
+            return Err(ExportError::Contradiction { path, why: "its manifest lists no file".into() }.into());
         };
         let folder = folder.path();
-        let delivered = PackageRecord {
+        let record = PackageRecord {
             from_seq: range.from,
             to_seq: range.to,
             folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
@@ -233,8 +234,8 @@ impl ExportSession<'_> {
             created_at: now(),
         };
         let acknowledged = self.config.export.ack == AckMode::Auto;
-        self.store.write(TxEnd::Commit, |tx| tx.record_package(consumer, &delivered, acknowledged))?;
-        Ok(delivered)
+        self.store.write(TxEnd::Commit, |tx| tx.record_package(consumer, &record, acknowledged))?;
+        Ok(record)
     }
 }
 
@@ -269,7 +270,7 @@ mod tests {
             (hour, None, true),
             (hour, Some("2026-11-22T11:00:00.000Z"), true),
             (hour, Some("2026-11-22T11:00:00.001Z"), false),
-            // By a clock that was ahead.
+            // The clock was ahead when it was exported.
             (hour, Some("2027-01-01T00:00:00.000Z"), true),
         ] {
             assert_eq!(is_due(schedule, last.map(at), now), due, "{schedule:?} after {last:?}");

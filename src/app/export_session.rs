@@ -1,5 +1,5 @@
-//! The desk that packages are handed out at: the database and the exporter's lock, and what is looked
-//! after whenever somebody is there.
+//! An export session: the database under the exporter's lock. Closing it removes expired packages and change
+//! records.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,30 +14,29 @@ use crate::store::{Lock, ReadTx, SCHEMA_VERSION, Store, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::WatermarkState;
 
-/// The database, open for handing out. Nobody else hands out meanwhile; a sync may go on.
+/// The database, open for exporting. No other process exports meanwhile; a sync may run.
 pub(super) struct ExportSession<'a> {
     pub(super) config: &'a Config,
     pub(super) store: Store,
     _lock: Lock,
 }
 
-/// An older copy of the database was put in its place: a new line of changes begins, and every consumer
-/// starts again at 0.
+/// A lineage that begins because a backup of the database was restored; every consumer starts again at 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewLineage {
     /// The new lineage.
     pub lineage: String,
-    /// The one that packages so far are of.
+    /// The lineage of the packages so far.
     pub superseded: String,
-    /// The file or folder that this database cannot have made.
+    /// The file or folder that is newer than the database.
     pub evidence: PathBuf,
 }
 
 impl<'a> ExportSession<'a> {
-    /// Opens the desk; waits that long where another is at it.
+    /// Opens a session; waits for up to `lock_timeout` while another process exports.
     pub(super) fn open(config: &'a Config, lock_timeout: Duration) -> Result<ExportSession<'a>, AppError> {
         let database = &config.store.path;
-        // An empty file is a database that `sync` has yet to make; nothing can be handed on from it.
+        // An empty file is a database that `sync` has yet to create.
         if fs::metadata(database).map_or(true, |it| it.len() == 0) {
             return Err(StoreError::Missing(database.clone()).into());
         }
@@ -49,14 +48,14 @@ impl<'a> ExportSession<'a> {
         })
     }
 
-    /// Closes it, when old packages and change records were removed.
+    /// Removes expired packages and change records and closes the session.
     pub(super) fn close(mut self) -> Result<(), AppError> {
         self.remove_expired_packages()?;
         self.remove_expired_changes()?;
         Ok(self.store.close()?)
     }
 
-    /// Begins a new lineage where the export folder holds what this database cannot have made.
+    /// Begins a new lineage if the export folder contains packages that are newer than the database.
     pub(super) fn detect_restored_backup(&mut self, dir: &Path) -> Result<Option<NewLineage>, AppError> {
         let (lineage, seq) =
             self.store.read(|it| Ok::<_, StoreError>((it.lineage()?, it.greatest_seq()?)))?;
@@ -73,13 +72,13 @@ impl<'a> ExportSession<'a> {
         let file = evidence.display();
         tracing::warn!(
             lineage,
-            "an older copy of the database was restored, {file} shows it: lineage {lineage} begins"
+            "a backup of the database was restored ({file} is newer): lineage {lineage} begins"
         );
         Ok(NewLineage { lineage, superseded: superseded.to_owned(), evidence })
     }
 
-    /// Removes packages that were taken and are older than `keep`, the oldest of a consumer first. What
-    /// cannot be removed now is tried again next time.
+    /// Removes acknowledged packages that are older than `export.keep`, the oldest of each consumer first. A
+    /// package that cannot be removed is tried again in the next session.
     fn remove_expired_packages(&mut self) -> Result<(), AppError> {
         let cutoff = ago(self.config.export.keep);
         let consumers = self.store.read(|tx| tx.consumers())?;
@@ -93,7 +92,7 @@ impl<'a> ExportSession<'a> {
                     &package.data_file,
                 );
                 if let Err(error) = removed {
-                    tracing::warn!(consumer, "a package that has aged out cannot be removed: {error}");
+                    tracing::warn!(consumer, "cannot remove an expired package: {error}");
                     break;
                 }
                 self.store.write(TxEnd::Commit, |tx| tx.delete_package(&consumer, package.to_seq))?;
@@ -106,13 +105,14 @@ impl<'a> ExportSession<'a> {
         let Some(keep) = self.config.store.keep_changes else { return Ok(()) };
         let removed = self.store.write(TxEnd::Commit, |tx| tx.prune_changes(ago(keep)))?;
         if 0 < removed {
-            tracing::info!(removed, "{removed} change records have aged out");
+            let noun = if removed == 1 { "record" } else { "records" };
+            tracing::info!(removed, "removed {removed} expired change {noun}");
         }
         Ok(())
     }
 }
 
-/// What a manifest says of the database, as one transaction sees it.
+/// The part of a manifest that describes the database, read in one transaction.
 pub(super) fn package_metadata(
     tx: &ReadTx<'_>,
     (from_seq, to_seq): (i64, i64),
@@ -121,8 +121,8 @@ pub(super) fn package_metadata(
     now: Timestamp,
 ) -> Result<PackageMetadata, StoreError> {
     let watermark = tx.watermark()?;
-    // As it was at the end of the range: the package of a killed process is finished later, and must not
-    // promise what only a later package holds.
+    // As of the end of the range: a package that is finished later must not promise what only a later
+    // package contains.
     let covered_until = tx.covered_until_at(to_seq)?;
     let state = if covered_until.is_some() { WatermarkState::Incremental } else { WatermarkState::Initial };
     Ok(PackageMetadata {

@@ -1,4 +1,4 @@
-//! Snapshots: every table as it stands at one change, whatever is written meanwhile.
+//! Exports a snapshot: every table as of one change, whatever is written meanwhile.
 
 use std::path::{Path, PathBuf};
 
@@ -10,43 +10,43 @@ use crate::export::{
 };
 use crate::ticket::{ChangeCounts, SnapshotTable};
 
-/// How a snapshot is asked for.
+/// The options of a snapshot.
 #[derive(Clone, Debug)]
 pub struct SnapshotOptions<'a> {
-    /// Whom it is for, where it is for somebody.
+    /// The consumer that it is for, if any.
     pub consumer: Option<&'a ConsumerName>,
-    /// How it is written.
+    /// The file format.
     pub format_options: FormatOptions,
-    /// The export folder, where it is not that of the settings.
+    /// The export folder, if not that of the settings.
     pub dir: Option<&'a Path>,
-    /// Whether a copy that was never complete may be given out.
+    /// Whether to export before the initial load has completed.
     pub allow_incomplete: bool,
-    /// Whether one without a ticket is worth making.
+    /// Whether to export when there is no ticket.
     pub allow_empty: bool,
 }
 
-/// A snapshot that was made, or why not.
+/// A snapshot, or why there is none.
 #[derive(Debug)]
 pub enum SnapshotOutcome {
-    /// Here it is.
+    /// It was written.
     Written {
         /// Its folder.
         folder: PathBuf,
         /// Its manifest.
         manifest: Box<Manifest>,
-        /// An older copy of the database was restored.
+        /// The lineage that begins because a backup of the database was restored.
         new_lineage: Option<NewLineage>,
     },
-    /// The copy has never been complete; it is given out only on request.
+    /// The initial load has not completed, and `allow_incomplete` is not set.
     Incomplete,
-    /// There is no ticket in it, and that was not wanted.
+    /// There is no ticket, and `allow_empty` is not set.
     Empty,
 }
 
-/// Writes all tables as they stand at one change.
+/// Writes all tables as of the newest change.
 ///
 /// # Errors
-/// [`AgentError`]; there is no folder then.
+/// No snapshot folder is then left behind.
 pub fn export_snapshot(
     loaded: &LoadedConfig,
     options: &SnapshotOptions<'_>,

@@ -1,4 +1,4 @@
-//! The server of the settings: how it is asked, and with which secret.
+//! Builds the client for the server in the settings.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::halo::{ClientOptions, HaloClient, HttpOptions, HttpTransport, RateLim
 use crate::store::{ReadTx, StoreError};
 use crate::sync;
 
-/// A server that can be asked, and was not yet.
+/// A connection to the server that is set up, but has sent no request yet.
 pub(super) struct HaloConnector {
     http: HttpTransport,
     secret: SecretString,
 }
 
 impl HaloConnector {
-    /// Reads the secret and sets connections up.
+    /// Reads the secret and builds the HTTP transport.
     pub(super) fn from_config(loaded: &LoadedConfig) -> Result<HaloConnector, AppError> {
         let secret = settings::read_secret(loaded)?;
         let http = HttpTransport::new(&http_options(&loaded.config)?).map_err(AppError::HttpOptions)?;
         Ok(HaloConnector { http, secret })
     }
 
-    /// Whether the secret is another one.
+    /// Whether the secret differs from `than`.
     pub(super) fn has_another_secret(&self, than: &SecretString) -> bool {
         self.secret.expose_secret() != than.expose_secret()
     }
@@ -35,32 +35,32 @@ impl HaloConnector {
         self.secret.clone()
     }
 
-    /// Begins to ask, when `spent` requests were made in the window before now.
+    /// Builds the client; `used_requests` of the rate limit's window are used up already.
     pub(super) fn into_client(self, config: &Config, used_requests: u64) -> HaloClient {
         let rate_limiter = RateLimiter::new(config.halo.rate_limit, used_requests);
         HaloClient::new(Arc::new(self.http), rate_limiter, client_options(config, self.secret), fastrand::f64)
     }
 }
 
-/// How many requests earlier passes may have made in the window before now.
+/// The greatest number of requests that earlier runs can have made in the rate limit's window before now.
 pub(crate) fn requests_in_window(config: &Config, tx: &ReadTx<'_>) -> Result<u64, StoreError> {
     tx.requests_since(ago(config.halo.rate_limit.window), unrecorded_requests(&config.halo))
 }
 
-/// Requests that a killed pass may have made without writing them down: the pages of two batches of rows,
-/// those that the lanes fetched ahead, what comes before the first page, and what is compared after it.
+/// The greatest number of requests that a killed run can have made without recording them: the pages of two
+/// batches of rows, prefetched pages, what comes before the first page, and sampled tickets after it.
 fn unrecorded_requests(halo: &config::HaloConfig) -> u64 {
     const TWO_BATCHES: u64 = 2 * sync::BATCH_ROWS as u64;
     const PREFETCHED_PER_FETCHER: u64 = 4;
     const BEFORE_FIRST_PAGE: u64 = 6;
-    // Twice some tickets by the list and alone.
+    // Each sample is requested twice, by the list and alone.
     const SAMPLE_REQUESTS: u64 = 2 * (sync::SAMPLES_MAX as u64 + 1);
     let pages = TWO_BATCHES.div_ceil(u64::from(halo.page_size.max(1)));
     let sample_requests = if halo.include_custom_fields { SAMPLE_REQUESTS } else { 0 };
     pages + PREFETCHED_PER_FETCHER * u64::from(halo.parallel_requests) + BEFORE_FIRST_PAGE + sample_requests
 }
 
-/// How the server of the settings is asked.
+/// The client options of the settings.
 pub(crate) fn client_options(config: &Config, secret: SecretString) -> ClientOptions {
     ClientOptions {
         server: config.halo.server.clone(),
@@ -73,7 +73,7 @@ pub(crate) fn client_options(config: &Config, secret: SecretString) -> ClientOpt
     }
 }
 
-/// What connections to it are made of.
+/// The HTTP options of the settings.
 pub(crate) fn http_options(config: &Config) -> Result<HttpOptions, AppError> {
     let halo = &config.halo;
     let ca = halo.ca_file.as_deref().map(settings::read_ca_file).transpose()?;

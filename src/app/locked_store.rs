@@ -1,20 +1,20 @@
-//! The database, open for writing: its lock is held, and nobody else changes it meanwhile.
+//! The database, open for writing under the writer's lock.
 
 use super::{AppError, configured_scope, halo_connector, store_options};
 use crate::config::Config;
 use crate::store::{FileId, Lock, Store, StoreError};
 use crate::sync::{self, SharedStore};
 
-/// The copy, for as long as passes are made.
+/// The database with the writer's lock; no other process writes meanwhile.
 pub(super) struct LockedStore {
     store: SharedStore,
-    /// The file, as it was opened.
+    /// The identity of the file that was opened.
     file: Option<FileId>,
     _lock: Lock,
 }
 
 impl LockedStore {
-    /// Takes the lock and opens the database, if it is none of another server.
+    /// Takes the lock and opens the database, unless it belongs to another server.
     pub(super) fn open(config: &Config) -> Result<LockedStore, AppError> {
         Store::check_folder(&config.store.path)?;
         let lock = Lock::acquire_writer(&config.store.path)?;
@@ -26,17 +26,17 @@ impl LockedStore {
         &self.store
     }
 
-    /// How many requests passes may have made in the window before now.
+    /// The greatest number of requests that runs can have made in the rate limit's window before now.
     pub(super) fn requests_in_window(&self, config: &Config) -> Result<u64, StoreError> {
         self.store.lock().read(|tx| halo_connector::requests_in_window(config, tx))
     }
 
-    /// Whether the name of the database is that of another file by now, or of none.
+    /// Whether the path of the database now leads to another file, or to none.
     pub(super) fn is_replaced(&self, config: &Config) -> bool {
         FileId::from_path(&config.store.path) != self.file
     }
 
-    /// Opens the database anew; the lock stays.
+    /// Opens the database again; the lock is kept.
     pub(super) fn reopen(&mut self, config: &Config) -> Result<(), AppError> {
         (self.store, self.file) = open_store(config)?;
         Ok(())

@@ -1,7 +1,7 @@
-//! What one can have the agent do: sync, move the watermark back, hand changes on, tell how it stands.
+//! What the commands and the service do: sync, reset, export, status.
 //!
-//! Here settings, secrets, locks, the clock and the doors are put together; decisions are made below,
-//! words are found above.
+//! This layer brings settings, secret, locks, clock, server, database and files together. Decisions are made in
+//! the layers below, output is formatted in `cli`.
 
 mod consumers;
 mod error;
@@ -9,6 +9,7 @@ mod export_delta;
 mod export_session;
 mod export_snapshot;
 mod halo_connector;
+mod health;
 mod locked_store;
 mod reset;
 mod service;
@@ -22,16 +23,15 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 
-pub use consumers::{
-    ConsumerEntry, ConsumerError, ConsumerList, acknowledge, forget_consumer, list_consumers,
-};
-pub use error::{AppError, SecretError, Signal};
+pub use consumers::{ConsumerEntry, ConsumerList, acknowledge, forget_consumer, list_consumers};
+pub use error::{AppError, ConsumerError, ExitStatus, ResetError, SecretError, SecretLocation, Signal};
 pub use export_delta::{DeltaSummary, export_delta, export_delta_if_due};
 pub use export_session::NewLineage;
 pub use export_snapshot::{SnapshotOptions, SnapshotOutcome, export_snapshot};
-pub use reset::{ResetError, WatermarkReset, reset};
+pub use health::{Assessment, HealthLevel, HealthLimits, HealthReason, assess};
+pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
-pub use settings::{LoadedConfig, SecretLocation, init, load};
+pub use settings::{LoadedConfig, init, load};
 
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyProblem, VerifyReport, verify,
@@ -50,35 +50,32 @@ use crate::sync::{self, Clock, Progress, RunContext, RunReport, RunSettings};
 use crate::ticket::Timestamp;
 use crate::watermark::ScanSchedule;
 
-/// The present, by the local clock: the one place that looks at it.
+/// The time by the local clock; everything below this layer gets it as an argument.
 ///
 /// # Panics
-/// After the year 9999, which the one spelling of time cannot hold.
+/// After the year 9999, which a timestamp cannot hold.
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::new(Utc::now()).unwrap_or_else(|| unreachable!("a clock beyond the year 9999"))
 }
 
-/// The moment that is so long ago.
+/// The time that long ago.
 fn ago(span: Duration) -> Timestamp {
     now().minus(TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX))
 }
 
-/// How a pass is asked for.
+/// The options of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SyncOptions {
-    /// A full walk, whether due or not.
+    /// Do a full scan even if none is due.
     pub full: bool,
-    /// However many tickets are gone, they are.
+    /// Delete tickets even if the delete guard would hold.
     pub accept_deletes: bool,
-    /// Only find out what would change.
+    /// Only report what would change.
     pub dry_run: bool,
 }
 
-/// Runs one pass.
-///
-/// # Errors
-/// [`AgentError`]
+/// Runs one synchronization; `stop` ends it early, with what was committed so far saved.
 pub async fn sync(
     loaded: &LoadedConfig,
     options: SyncOptions,
@@ -103,34 +100,41 @@ pub async fn sync(
     }
 }
 
-/// The local clock, for passes.
+/// The local clock, for runs.
 fn clock() -> Clock {
     Arc::new(now)
 }
 
-/// How the copy stands, and how far each consumer is behind.
+/// The state of the database and of its consumers.
 #[derive(Debug)]
 pub struct StatusReport {
     /// The database.
     pub database: PathBuf,
-    /// The copy.
+    /// The facts that the database records.
     pub health: Health,
-    /// Consumers with the changes that wait for them.
+    /// The consumers with their positions, and how many changes no package of theirs contains yet.
     pub consumers: Vec<(String, ConsumerPosition, i64)>,
     /// The size of the database file, in bytes.
     pub database_bytes: u64,
     /// The size of its write-ahead log, in bytes.
     pub wal_bytes: u64,
-    /// Who has it at this moment.
+    /// The processes that have it open.
     pub holders: LockHolders,
-    /// The present.
+    /// The limits for [`StatusReport::assess`].
+    pub limits: HealthLimits,
+    /// When the report was made, by the local clock.
     pub now: Timestamp,
 }
 
-/// Tells how the copy stands; takes no lock and reads no secret.
-///
-/// # Errors
-/// [`AgentError`]
+impl StatusReport {
+    /// Assesses the health; `database_ok` is the result of the last integrity check, if there was one.
+    #[must_use]
+    pub fn assess(&self, database_ok: Option<bool>) -> Assessment {
+        assess(&self.health, self.limits, self.now, database_ok)
+    }
+}
+
+/// Reports the state of the database and of its consumers. Takes no lock and reads no secret.
 pub fn status(loaded: &LoadedConfig) -> Result<StatusReport, AppError> {
     let config = &loaded.config;
     let path = &config.store.path;
@@ -145,6 +149,7 @@ pub fn status(loaded: &LoadedConfig) -> Result<StatusReport, AppError> {
             holders,
             health: tx.health(5)?,
             consumers: tx.consumers()?,
+            limits: HealthLimits::for_interval(config.sync.interval),
             now: now(),
         })
     })
@@ -172,7 +177,7 @@ fn run_settings(config: &Config, options: SyncOptions) -> RunSettings {
     }
 }
 
-/// The scope of the settings; the numbers of the ticket types are found during a pass.
+/// The scope of the settings; a run looks up the numbers of the ticket types.
 pub(crate) fn configured_scope(config: &Config) -> Scope {
     Scope {
         server: config.halo.server.as_str().to_owned(),

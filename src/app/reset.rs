@@ -1,45 +1,26 @@
-//! Moves the watermark back by hand, so that the next pass asks again for what was updated since.
+//! Moves the watermark back, so that the next run reads again what was updated since then.
 //!
-//! Back only: forward it goes by itself, when a walk was counted. No row is touched; what comes again
-//! unchanged leaves no trace in the log.
+//! Only a complete run moves it forward. No row is touched, and rows that are received again unchanged leave
+//! no change records.
 
-use super::{AppError, LoadedConfig, configured_scope, now, store_options};
+use super::{AppError, LoadedConfig, ResetError, configured_scope, now, store_options};
 use crate::store::{Lock, Store, StoreError, TxEnd};
 use crate::sync;
 use crate::ticket::Timestamp;
 use crate::watermark::{Watermark, WatermarkState};
 
-/// A move that was made.
+/// A watermark that was moved back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatermarkReset {
     /// Where the watermark was.
     pub from: Timestamp,
     /// Where it is now.
     pub to: Timestamp,
-    /// From when on the next following walk asks, at the latest.
+    /// The start of the next incremental scan, at the latest.
     pub next_scan_from: Timestamp,
 }
 
-/// Why the watermark cannot be moved as wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResetError {
-    /// The copy was never complete.
-    #[error("there is no watermark to move yet: the copy was never complete")]
-    NoWatermark,
-    /// Nothing can be complete up to a time that is not here yet.
-    #[error("{0} lies in the future")]
-    Future(Timestamp),
-    /// That would promise rows that nobody has seen.
-    #[error("{to} is later than the watermark, which is at {watermark}")]
-    Forward {
-        /// The time wanted.
-        to: Timestamp,
-        /// Where the watermark is.
-        watermark: Timestamp,
-    },
-}
-
-/// Where the watermark is, if it may be moved to `to`.
+/// Returns the present watermark if it may be moved to `to`.
 fn check_reset(
     watermark: Option<&Watermark>,
     to: Timestamp,
@@ -60,9 +41,6 @@ fn check_reset(
 }
 
 /// Moves the watermark back to `to`; the journal gets the reason as `reset: <reason>`.
-///
-/// # Errors
-/// [`AgentError`]; nothing was changed then.
 pub fn reset(loaded: &LoadedConfig, to: Timestamp, reason: &str) -> Result<WatermarkReset, AppError> {
     let config = &loaded.config;
     let path = &config.store.path;
@@ -71,7 +49,7 @@ pub fn reset(loaded: &LoadedConfig, to: Timestamp, reason: &str) -> Result<Water
     }
     Store::check_folder(path)?;
     let _lock = Lock::acquire_writer(path)?;
-    // An empty file is no database yet, and is not made one here.
+    // Opening for writing would turn an empty file into a database.
     drop(Store::open_read_only(path, config.store.busy_timeout)?);
     let at = now();
     let mut previous = None;
@@ -111,11 +89,11 @@ mod tests {
         let (now, watermark) = (at(60), at(0));
         for (name, stored, to, expected) in [
             ("back", Some(&incremental), at(-1), Ok(watermark)),
-            ("to where it is", Some(&incremental), watermark, Ok(watermark)),
+            ("to the same time", Some(&incremental), watermark, Ok(watermark)),
             ("forward", Some(&incremental), at(1), Err(ResetError::Forward { to: at(1), watermark })),
-            ("into the future", Some(&incremental), at(61), Err(ResetError::Future(at(61)))),
-            ("while filling", Some(&initial), at(-1), Err(ResetError::NoWatermark)),
-            ("of nothing", None, at(-1), Err(ResetError::NoWatermark)),
+            ("to the future", Some(&incremental), at(61), Err(ResetError::Future(at(61)))),
+            ("during the initial load", Some(&initial), at(-1), Err(ResetError::NoWatermark)),
+            ("without a watermark", None, at(-1), Err(ResetError::NoWatermark)),
         ] {
             assert_eq!(check_reset(stored, to, now), expected, "{name}");
         }

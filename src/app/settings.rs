@@ -1,4 +1,4 @@
-//! Where the settings and the secret are found, and who else could read them.
+//! Finds and reads the settings file and the client secret.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::error::{AppError, SecretError};
+use super::error::{AppError, SecretError, SecretLocation};
 use crate::config::{self, Config, SecretSource};
 
-/// Settings, and the file that they are from.
+/// Settings and the file that they were read from.
 #[derive(Debug)]
 pub struct LoadedConfig {
     /// The settings.
@@ -19,22 +19,13 @@ pub struct LoadedConfig {
     pub file: PathBuf,
 }
 
-/// Where settings are looked for when nobody says where they are.
+/// Where the settings file is looked for if no path is given.
 const DEFAULT_PATHS: [&str; 2] = ["agent.toml", "/etc/halosync/agent.toml"];
 
-/// How a certificate begins in PEM.
+/// The first line of a certificate in PEM.
 const PEM_HEADER: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// The name of the systemd credential.
-pub(super) const CREDENTIAL: &str = "halo-client-secret";
-
-/// The variable that may hold the secret.
-const SECRET_VARIABLE: &str = "HALOSYNC_HALO__CLIENT_SECRET";
-
-/// Reads the settings: `named`, else `HALOSYNC_CONFIG`, else the usual places.
-///
-/// # Errors
-/// [`AgentError`]
+/// Reads the settings file: `path`, else `$HALOSYNC_CONFIG`, else the default paths.
 pub fn load(path: Option<&Path>) -> Result<LoadedConfig, AppError> {
     let path = path.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from));
     let default_path = || DEFAULT_PATHS.into_iter().map(PathBuf::from).find(|path| path.exists());
@@ -54,89 +45,81 @@ pub fn load(path: Option<&Path>) -> Result<LoadedConfig, AppError> {
 /// Writes the commented example.
 ///
 /// # Errors
-/// [`AgentError`]; a file that is there is never touched.
+/// A file that exists is never touched.
 pub fn init(file: &Path) -> Result<(), AppError> {
     let failed = |source| AppError::CannotCreate { path: file.to_owned(), source };
     let mut out =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(file).map_err(failed)?;
     let written = out.write_all(config::EXAMPLE.as_bytes()).and_then(|()| out.sync_all());
     if written.is_err() {
-        // Half of the settings would be in the way of the next `init`.
+        // A partial file would make the next `init` fail.
         let _ = fs::remove_file(file);
     }
     written.map_err(failed)
 }
 
-/// Where the client secret is.
-#[derive(Debug)]
-pub enum SecretLocation<'a> {
-    /// The credential that systemd hands over.
-    Credential(PathBuf),
-    /// The variable.
-    Environment(&'a SecretString),
-    /// A file of its own.
-    File(&'a Path),
-    /// The settings themselves.
-    Settings(&'a SecretString),
-}
-
-/// Finds the client secret without reading it: the systemd credential, the environment, its own file, the
-/// settings. Nobody else may be able to read it there.
-pub(crate) fn find_secret(loaded: &LoadedConfig) -> Result<SecretLocation<'_>, AppError> {
+/// Finds the client secret without reading it: the systemd credential, the environment variable, its own file,
+/// the settings file. Fails if others can read the file that it is in.
+pub(crate) fn find_secret(loaded: &LoadedConfig) -> Result<SecretLocation, AppError> {
     if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
-        let file = Path::new(&folder).join(CREDENTIAL);
-        if file.exists() {
-            return Ok(SecretLocation::Credential(file));
+        let credential = SecretLocation::credential(Path::new(&folder));
+        if credential.secret_file().is_some_and(Path::exists) {
+            return Ok(credential);
         }
     }
     match &loaded.config.halo.secret {
-        SecretSource::Environment(secret) => Ok(SecretLocation::Environment(secret)),
-        SecretSource::File(file) => check_private(file).map(|()| SecretLocation::File(file)),
-        SecretSource::Inline(secret) => {
-            check_private(&loaded.file).map(|()| SecretLocation::Settings(secret))
-        }
-        SecretSource::Absent => {
-            Err(AppError::Secret { location: loaded.file.clone(), problem: SecretError::Missing })
-        }
+        SecretSource::Environment(_) => Ok(SecretLocation::Environment),
+        SecretSource::File(file) => check_private(file, SecretLocation::File(file.clone())),
+        SecretSource::Inline(_) => check_private(&loaded.file, SecretLocation::Settings(loaded.file.clone())),
+        SecretSource::Absent => Err(missing_secret(loaded)),
     }
 }
 
-/// The client secret.
+/// Finds and reads the client secret.
 pub(crate) fn read_secret(loaded: &LoadedConfig) -> Result<SecretString, AppError> {
-    match find_secret(loaded)? {
-        SecretLocation::Credential(file) => read_secret_file(&file),
-        SecretLocation::Environment(secret) => {
-            validate_secret(secret.expose_secret(), SECRET_VARIABLE.as_ref())
+    let location = find_secret(loaded)?;
+    if let Some(file) = location.secret_file() {
+        return read_secret_file(file, &location);
+    }
+    match &loaded.config.halo.secret {
+        SecretSource::Environment(secret) | SecretSource::Inline(secret) => {
+            validate_secret(secret.expose_secret(), &location)
         }
-        SecretLocation::File(file) => read_secret_file(file),
-        SecretLocation::Settings(secret) => validate_secret(secret.expose_secret(), &loaded.file),
+        SecretSource::File(_) | SecretSource::Absent => Err(missing_secret(loaded)),
     }
 }
 
-/// What is in `ca_file`.
+fn missing_secret(loaded: &LoadedConfig) -> AppError {
+    AppError::Secret {
+        location: SecretLocation::Settings(loaded.file.clone()),
+        problem: SecretError::Missing,
+    }
+}
+
+/// Reads `ca_file` and checks that it contains a certificate.
 pub(super) fn read_ca_file(file: &Path) -> Result<Vec<u8>, AppError> {
     let unreadable = |source| AppError::Unreadable { what: "the certificate", path: file.to_owned(), source };
     let pem = fs::read(file).map_err(unreadable)?;
-    // What reads PEM passes over everything else, and would trust nobody more without a word.
+    // The PEM parser skips everything else, so that a wrong file would silently add no certificate.
     if !pem.windows(PEM_HEADER.len()).any(|bytes| bytes == PEM_HEADER) {
-        let why = "there is no `-----BEGIN CERTIFICATE-----` in it";
+        let why = "it contains no `-----BEGIN CERTIFICATE-----`";
         return Err(unreadable(io::Error::new(io::ErrorKind::InvalidData, why)));
     }
     Ok(pem)
 }
 
-fn read_secret_file(file: &Path) -> Result<SecretString, AppError> {
+fn read_secret_file(file: &Path, location: &SecretLocation) -> Result<SecretString, AppError> {
     let text = fs::read_to_string(file).map_err(|source| AppError::Unreadable {
         what: "the client secret",
         path: file.to_owned(),
         source,
     })?;
-    // Every editor ends a file with a line break; nothing else is taken away.
+    // Every editor ends a file with a line break; nothing else is removed.
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    validate_secret(text.strip_suffix('\r').unwrap_or(text), file)
+    validate_secret(text.strip_suffix('\r').unwrap_or(text), location)
 }
 
-fn validate_secret(secret: &str, location: &Path) -> Result<SecretString, AppError> {
+fn validate_secret(secret: &str, location: &SecretLocation) -> Result<SecretString, AppError> {
     let problem = if secret.is_empty() {
         SecretError::Empty
     } else if secret.contains(|it: char| it.is_control() || it == '\u{FEFF}') {
@@ -146,11 +129,11 @@ fn validate_secret(secret: &str, location: &Path) -> Result<SecretString, AppErr
     } else {
         return Ok(SecretString::from(secret.to_owned()));
     };
-    Err(AppError::Secret { location: location.to_owned(), problem })
+    Err(AppError::Secret { location: location.clone(), problem })
 }
 
-/// Whether nobody but the owner can read the file; asked by its name, without opening it.
-fn check_private(file: &Path) -> Result<(), AppError> {
+/// Returns `location` if nobody but its owner can read the file; does not open it.
+fn check_private(file: &Path, location: SecretLocation) -> Result<SecretLocation, AppError> {
     let metadata = fs::metadata(file).map_err(|source| AppError::Unreadable {
         what: "the client secret",
         path: file.to_owned(),
@@ -158,7 +141,7 @@ fn check_private(file: &Path) -> Result<(), AppError> {
     })?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
-        return Ok(());
+        return Ok(location);
     }
-    Err(AppError::Secret { location: file.to_owned(), problem: SecretError::Exposed { mode } })
+    Err(AppError::Secret { location, problem: SecretError::Exposed { mode } })
 }

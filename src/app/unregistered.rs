@@ -1,5 +1,5 @@
-//! Packages in a consumer's folder that the book does not know: whose they are, and what they say of the
-//! database.
+//! Packages in a consumer's folder that the database has no record of: a killed export left them, or a backup of
+//! the database was restored.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::export::{ConsumerFolder, ExportError, SeqRange, UnregisteredPackage};
 use crate::store::{PackageRecord, StoreError};
 
 impl ExportSession<'_> {
-    /// The packages in the folder that the book does not know.
+    /// The packages in the folder that the database has no record of.
     pub(super) fn unregistered_packages(
         &self,
         folder: &ConsumerFolder,
@@ -22,8 +22,8 @@ impl ExportSession<'_> {
         Ok(folder.unregistered_packages(&known)?)
     }
 
-    /// Begins a new lineage where one of these cannot be of this database's making: it ends behind the
-    /// newest change, was made before one of its own, or is of a lineage that nobody has heard of.
+    /// Begins a new lineage if one of these packages cannot come from this database: it ends after the newest
+    /// change, is older than a change in its own range, or is of an unknown lineage.
     pub(super) fn detect_restored_backup_in(
         &mut self,
         folder: &ConsumerFolder,
@@ -39,7 +39,7 @@ impl ExportSession<'_> {
                 if let (Some(manifest), Some(server)) = (&package.manifest, &server)
                     && manifest.server != *server
                 {
-                    let why = format!("it is of another server, {}", manifest.server);
+                    let why = format!("it is from another server, {}", manifest.server);
                     return Err(AppError::from(ExportError::Contradiction { path, why }));
                 }
                 let is_older = || Ok::<_, StoreError>(package.created_at < tx.last_observed_at(from, to)?);
@@ -55,7 +55,8 @@ impl ExportSession<'_> {
         found.map(|(evidence, superseded)| self.start_new_lineage(evidence, &superseded)).transpose()
     }
 
-    /// Moves packages of earlier lineages away; those of the present one stay among `strays`.
+    /// Moves packages of earlier lineages away and returns the folder they were moved to; those of the present
+    /// lineage stay in `unregistered`.
     pub(super) fn move_superseded(
         &self,
         folder: &ConsumerFolder,

@@ -23,7 +23,7 @@ use secrecy::SecretString;
 use hints::Hints;
 pub use step::CheckStep;
 
-use crate::app::{self, AppError, LoadedConfig, SecretLocation};
+use crate::app::{self, AppError, ExitStatus, LoadedConfig, SecretLocation};
 use crate::store::ServerProbe;
 
 /// How a step stands.
@@ -130,12 +130,12 @@ pub struct CheckReport {
 impl CheckReport {
     /// The status to end with: that of the first failure.
     #[must_use]
-    pub fn exit_status(&self) -> u8 {
+    pub fn exit_status(&self) -> ExitStatus {
         let failures = self.findings.iter().filter_map(|finding| match &finding.outcome {
             CheckOutcome::Fail(error) => Some(error.exit_status()),
             CheckOutcome::Ok(_) | CheckOutcome::Warning { .. } => None,
         });
-        failures.into_iter().next().unwrap_or(0)
+        failures.into_iter().next().unwrap_or(ExitStatus::Ok)
     }
 
     /// The steps that were left out, because one before them failed or because nobody is to be asked.
@@ -214,9 +214,7 @@ impl ReportBuilder<'_> {
     fn check_secret(&mut self, loaded: &LoadedConfig, offline: bool) -> Option<SecretString> {
         let location = app::find_secret(loaded).map(|source| match source {
             SecretLocation::Credential(file) => format!("in the systemd credential {}", file.display()),
-            SecretLocation::Environment(_) => "in HALOSYNC_HALO__CLIENT_SECRET".to_owned(),
-            SecretLocation::File(file) => format!("in {}", file.display()),
-            SecretLocation::Settings(_) => format!("in {}", loaded.file.display()),
+            location => format!("in {location}"),
         });
         if offline {
             self.record_result(CheckStep::Secret, location, |location| format!("{location}; not read"));

@@ -284,6 +284,7 @@ mod tests {
     use super::*;
     use crate::halo::Resource;
     use crate::store::Probe;
+    use crate::app::ExitStatus;
     use crate::ticket::parse::ReferenceDetails;
     use chrono::DateTime;
 
@@ -422,13 +423,13 @@ mod tests {
         let (_, CheckOutcome::Fail(error)) = ticket_types(&wanted("incidents"), types()) else {
             panic!("taken")
         };
-        assert_eq!(error.exit_status(), 78);
+        assert_eq!(error.exit_status(), ExitStatus::Config);
         let forbidden = || Err(HaloError::Refused { resource: Resource::TicketTypes, status: 403, message: None });
         assert_eq!(outcome_name(&ticket_types(&[], forbidden()).1), "warning");
         let (_, CheckOutcome::Fail(error)) = ticket_types(&wanted("incident"), forbidden()) else {
             panic!("taken")
         };
-        assert_eq!(error.exit_status(), 77);
+        assert_eq!(error.exit_status(), ExitStatus::Refused);
     }
 
     #[test]

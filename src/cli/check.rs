@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::args::CliArgs;
 use super::error_output::causes;
 use super::{CommandError, CommandResult, block_on, print, print_json, printable, stop_signal};
-use crate::app::AppError;
+use crate::app::{AppError, ExitStatus};
 use crate::check::{self, CheckFinding, CheckOutcome, CheckReport};
 
 pub(super) fn check(arguments: &CliArgs, offline: bool) -> CommandResult {
@@ -111,8 +111,8 @@ fn to_json(report: &CheckReport, offline: bool) -> Value {
 
 fn finding_to_json(finding: &CheckFinding) -> Value {
     let (outcome, causes, exit_status) = match &finding.outcome {
-        CheckOutcome::Ok(_) => ("ok", Vec::new(), 0),
-        CheckOutcome::Warning { .. } => ("warning", Vec::new(), 0),
+        CheckOutcome::Ok(_) => ("ok", Vec::new(), ExitStatus::Ok),
+        CheckOutcome::Warning { .. } => ("warning", Vec::new(), ExitStatus::Ok),
         CheckOutcome::Fail(error) => ("failure", causes(error), error.exit_status()),
     };
     json!({

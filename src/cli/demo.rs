@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::args::{CliArgs, DemoArgs};
 use super::{CommandError, CommandResult, block_on, export, print, print_json, progress, stop_signal, sync};
+use crate::app::ExitStatus;
 use crate::demo::{Demo, DemoOptions, DemoStep};
 use crate::sync::RunOutcome;
 
@@ -28,7 +29,7 @@ pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
             stop_signal().await;
         }
         prepared.teardown().await;
-        Ok(0)
+        Ok(ExitStatus::Ok)
     })
 }
 

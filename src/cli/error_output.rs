@@ -5,7 +5,7 @@ use std::io::Write as _;
 use serde_json::json;
 
 use super::printable;
-use crate::app::AppError;
+use crate::app::{AppError, ExitStatus};
 
 /// Writes an error to stderr.
 pub(super) fn print_error(error: &AppError, as_json: bool) {
@@ -32,8 +32,7 @@ pub(super) fn print_error(error: &AppError, as_json: bool) {
 }
 
 /// Writes what is wrong with a command line to stderr, and gives the status to end with.
-pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> u8 {
-    const USAGE: u8 = 2;
+pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> ExitStatus {
     // Where stderr is closed there is nobody to tell.
     let _ = if as_json {
         let text = error.render().to_string();
@@ -43,13 +42,13 @@ pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> u8 {
             "error": what.strip_prefix("error: ").unwrap_or(what),
             "cause": [],
             "help": parts.next().filter(|help| !help.is_empty()).unwrap_or("see halosync --help"),
-            "exit_status": USAGE,
+            "exit_status": ExitStatus::Usage,
         });
         writeln!(anstream::stderr().lock(), "{document}")
     } else {
         error.print()
     };
-    USAGE
+    ExitStatus::Usage
 }
 
 /// Why, from near to far, each fit for a terminal.

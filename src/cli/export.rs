@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::args::{CliArgs, DeltaArgs, ExportCommand, SnapshotArgs};
 use super::{CommandResult, print, print_json, printable};
 use crate::app::{
-    self, AppError, ConsumerEntry, ConsumerList, DeltaSummary, LoadedConfig, NewLineage, PackageRecord,
-    SnapshotOptions, SnapshotOutcome,
+    self, AppError, ConsumerEntry, ConsumerList, DeltaSummary, ExitStatus, LoadedConfig, NewLineage,
+    PackageRecord, SnapshotOptions, SnapshotOutcome,
 };
 use crate::config::ConsumerName;
 
@@ -50,12 +50,13 @@ fn snapshot(arguments: &CliArgs, loaded: &LoadedConfig, args: &SnapshotArgs) -> 
                 }
                 print(&(text + &restart_to_text(restart.as_ref())))?;
             }
-            return Ok(0);
+            return Ok(ExitStatus::Ok);
         }
-        SnapshotOutcome::Incomplete => {
-            (3, "no snapshot: the copy has never been complete (--allow-incomplete takes one anyway)\n")
-        }
-        SnapshotOutcome::Empty => (4, "no snapshot: there is no ticket\n"),
+        SnapshotOutcome::Incomplete => (
+            ExitStatus::Incomplete,
+            "no snapshot: the copy has never been complete (--allow-incomplete takes one anyway)\n",
+        ),
+        SnapshotOutcome::Empty => (ExitStatus::NotFresh, "no snapshot: there is no ticket\n"),
     };
     if arguments.json {
         print_json(&json!({ "folder": null, "manifest": null, "restart": null }))?;
@@ -75,7 +76,7 @@ fn delta(arguments: &CliArgs, loaded: &LoadedConfig, args: &DeltaArgs) -> Comman
     } else {
         print(&to_text(&summary))?;
     }
-    Ok(if args.fail_if_empty && summary.packages.is_empty() { 4 } else { 0 })
+    Ok(if args.fail_if_empty && summary.packages.is_empty() { ExitStatus::NotFresh } else { ExitStatus::Ok })
 }
 
 /// What was handed on, a line a package.
@@ -163,7 +164,7 @@ fn acknowledge(
     } else {
         print(&format!("{name} has taken everything up to change {acked}\n"))?;
     }
-    Ok(0)
+    Ok(ExitStatus::Ok)
 }
 
 fn forget(arguments: &CliArgs, loaded: &LoadedConfig, consumer: &ConsumerName) -> CommandResult {
@@ -174,7 +175,7 @@ fn forget(arguments: &CliArgs, loaded: &LoadedConfig, consumer: &ConsumerName) -
     } else {
         print(&format!("{name} is forgotten, and {removed} packages are removed\n"))?;
     }
-    Ok(0)
+    Ok(ExitStatus::Ok)
 }
 
 fn list(arguments: &CliArgs, loaded: &LoadedConfig, consumer: Option<&ConsumerName>) -> CommandResult {
@@ -184,7 +185,7 @@ fn list(arguments: &CliArgs, loaded: &LoadedConfig, consumer: Option<&ConsumerNa
     } else {
         print(&listing_to_text(&listing))?;
     }
-    Ok(0)
+    Ok(ExitStatus::Ok)
 }
 
 fn listing_to_text(listing: &ConsumerList) -> String {

@@ -11,7 +11,7 @@ use clap_mangen::Man;
 
 use super::args::CliArgs;
 use super::{CommandError, CommandResult, print};
-use crate::app::AppError;
+use crate::app::{AppError, ExitStatus};
 
 /// Sections that the arguments do not tell; a table, hence the first line for `man`.
 const SECTIONS: &str = include_str!("manual.roff");
@@ -21,7 +21,7 @@ pub(super) fn completions(shell: Shell) -> CommandResult {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut CliArgs::command(), "halosync", &mut text);
     print(&String::from_utf8_lossy(&text))?;
-    Ok(0)
+    Ok(ExitStatus::Ok)
 }
 
 /// One page to stdout, or a page for each command into a folder.
@@ -30,7 +30,7 @@ pub(super) fn man(dir: Option<&Path>) -> CommandResult {
     command.build();
     let Some(dir) = dir else {
         print(&render_page(&command).map_err(CommandError::Output)?)?;
-        return Ok(0);
+        return Ok(ExitStatus::Ok);
     };
     let mut pages = vec![];
     collect_pages(&command, &mut pages);
@@ -39,7 +39,7 @@ pub(super) fn man(dir: Option<&Path>) -> CommandResult {
         let text = text.map_err(CommandError::Output)?;
         write_page(&path, &text).map_err(|source| AppError::CannotCreate { path, source })?;
     }
-    Ok(0)
+    Ok(ExitStatus::Ok)
 }
 
 /// Writes a page for everybody: the mask of the process keeps from others what it makes, which a manual is not.

@@ -23,7 +23,7 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::app::{self, AppError, Signal};
+use crate::app::{self, AppError, ExitStatus, Signal};
 use args::{CliArgs, Color, Command};
 use clap::Parser as _;
 use rustix::fs::Mode;
@@ -38,7 +38,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         // Help and version are data, everything else is an error; clap knows which is which.
         Err(error) if error.use_stderr() => {
-            return ExitCode::from(error_output::print_usage_error(&error, as_json));
+            return error_output::print_usage_error(&error, as_json).into();
         }
         Err(data) => {
             let _ = data.print();
@@ -58,15 +58,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         log::init_for_command(&arguments);
     }
     match dispatch(&arguments) {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status.into(),
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(CommandError::Output(error)) => {
             let _ = writeln!(io::stderr(), "error: cannot write the output: {error}");
-            ExitCode::from(74)
+            ExitStatus::Io.into()
         }
         Err(CommandError::Agent(error)) => {
             error_output::print_error(&error, arguments.json);
-            ExitCode::from(error.exit_status())
+            error.exit_status().into()
         }
     }
 }
@@ -84,7 +84,7 @@ impl<E: Into<AppError>> From<E> for CommandError {
 }
 
 /// The status of a command that came to its end, or why it did not.
-type CommandResult = Result<u8, CommandError>;
+type CommandResult = Result<ExitStatus, CommandError>;
 
 fn dispatch(arguments: &CliArgs) -> CommandResult {
     let load = || app::load(arguments.config.as_deref());
@@ -92,7 +92,7 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
         Command::Init { file } => {
             app::init(file)?;
             print(&format!("wrote {}\n", file.display()))?;
-            Ok(0)
+            Ok(ExitStatus::Ok)
         }
         Command::Check { offline } => check::check(arguments, *offline),
         Command::Sync(args) => sync::sync(arguments, &load()?, args),
@@ -151,7 +151,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T,
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
-        .map_err(|source| AppError::System { what: "a runtime", source })?;
+        .map_err(|source| AppError::System { what: "worker threads", source })?;
     let done = runtime.block_on(work);
     // A thread that waits for the database would hold up the end for as long.
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);

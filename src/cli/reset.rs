@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::args::{CliArgs, ResetArgs};
 use super::{CommandResult, print, print_json, printable};
-use crate::app::{self, LoadedConfig};
+use crate::app::{self, ExitStatus, LoadedConfig};
 
 pub(super) fn reset(arguments: &CliArgs, loaded: &LoadedConfig, args: &ResetArgs) -> CommandResult {
     let done = app::reset(loaded, args.to, &args.reason)?;
@@ -25,5 +25,5 @@ pub(super) fn reset(arguments: &CliArgs, loaded: &LoadedConfig, args: &ResetArgs
             done.next_scan_from,
         ))?;
     }
-    Ok(0)
+    Ok(ExitStatus::Ok)
 }

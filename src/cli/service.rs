@@ -2,7 +2,7 @@
 
 use super::args::CliArgs;
 use super::{CommandResult, block_on, log};
-use crate::app::{self, LoadedConfig};
+use crate::app::{self, ExitStatus, LoadedConfig};
 
 pub(super) fn run(arguments: &CliArgs, loaded: LoadedConfig) -> CommandResult {
     let log_level = log::init_for_service(arguments, &loaded.config.log)?;
@@ -11,5 +11,5 @@ pub(super) fn run(arguments: &CliArgs, loaded: LoadedConfig) -> CommandResult {
         let apply_config = |config: &crate::config::Config| log_level.apply_config(&config.log);
         Ok(app::run_service(loaded, arguments.config.clone(), apply_config).await?)
     })?;
-    Ok(0)
+    Ok(ExitStatus::Ok)
 }

@@ -6,16 +6,16 @@ use serde_json::json;
 use super::args::{CliArgs, SimulateArgs};
 use super::error_output::print_usage_error;
 use super::{CommandResult, block_on, print, print_json, stop_signal};
-use crate::app::AppError;
+use crate::app::{AppError, ExitStatus};
 
 pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResult {
     if args.knob.iter().any(|knob| knob == "help") {
         print(&Knobs::markdown())?;
-        return Ok(0);
+        return Ok(ExitStatus::Ok);
     }
     if args.fault.iter().any(|fault| fault == "help") {
         print(&ServerFault::markdown())?;
-        return Ok(0);
+        return Ok(ExitStatus::Ok);
     }
     let settings = match settings_from_args(args) {
         Ok(settings) => settings,
@@ -41,7 +41,7 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
         }
         stop_signal().await;
         simulator.stop().await;
-        Ok(0)
+        Ok(ExitStatus::Ok)
     })
 }
 

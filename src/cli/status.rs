@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::args::CliArgs;
 use super::{CommandResult, print, print_json, printable};
-use crate::app::{self, LoadedConfig, StatusReport};
-use crate::ticket::{ChangeCounts, Timestamp};
+use crate::app::{self, ExitStatus, LoadedConfig, StatusReport};
+use crate::ticket::Timestamp;
 
 pub(super) fn status(arguments: &CliArgs, loaded: &LoadedConfig, max_age: Option<Duration>) -> CommandResult {
     let status = app::status(loaded)?;
@@ -19,7 +19,7 @@ pub(super) fn status(arguments: &CliArgs, loaded: &LoadedConfig, max_age: Option
     } else {
         print(&to_text(&status))?;
     }
-    Ok(if fresh { 0 } else { 4 })
+    Ok(if fresh { ExitStatus::Ok } else { ExitStatus::NotFresh })
 }
 
 /// Up to here a write-ahead log is as large as SQLite lets it become by itself, in bytes.
@@ -46,6 +46,13 @@ fn format_time_with_age(status: &StatusReport, at: Option<Timestamp>) -> String 
     format!("{at} ({} ago)", humantime::format_duration(ago))
 }
 
+/// `OK`, or `ATTENTION` with every reason.
+fn health_line(status: &StatusReport) -> String {
+    let reasons: Vec<_> =
+        status.assess(None).reasons.iter().map(|reason| printable(&reason.to_string())).collect();
+    if reasons.is_empty() { "OK\n".into() } else { format!("ATTENTION: {}\n", reasons.join("; ")) }
+}
+
 fn to_text(status: &StatusReport) -> String {
     let health = &status.health;
     let watermark = health.watermark.as_ref();
@@ -54,7 +61,7 @@ fn to_text(status: &StatusReport) -> String {
         Some(_) => "filling: the copy has never been complete",
         None => "empty: nothing was copied yet",
     };
-    let mut text = String::new();
+    let mut text = health_line(status);
     let mut line = |name: &str, value: String| {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "{name:<16} {value}");
@@ -143,12 +150,15 @@ fn to_text(status: &StatusReport) -> String {
 }
 
 fn to_json(status: &StatusReport, fresh: bool) -> Value {
+    let assessment = status.assess(None);
     let health = &status.health;
     let watermark = health.watermark.as_ref();
     let format_time = |at: Option<Timestamp>| at.map(|at| at.to_string());
     let age_seconds = |at| age(status, at).map(|age| age.num_seconds());
     json!({
         "database": status.database.display().to_string(),
+        "health": assessment.level(),
+        "reasons": assessment.reasons,
         "fresh": fresh,
         "service_pid": status.holders.writer,
         "database_bytes": status.database_bytes,

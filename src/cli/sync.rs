@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::args::{CliArgs, SyncArgs};
 use super::{CommandResult, block_on, export, print, print_json, progress, stop_signal};
-use crate::app::{self, LoadedConfig, SyncOptions};
+use crate::app::{self, ExitStatus, LoadedConfig, SyncOptions};
 use crate::sync::{RunOutcome, RunReport};
 use crate::watermark::ScanKind;
 
@@ -26,7 +26,7 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
         print(&(to_text(&report) + &delta.map_or(String::new(), export::to_text)))?;
     }
     export_result?;
-    Ok(if report.outcome == RunOutcome::Complete { 0 } else { 3 })
+    Ok(if report.outcome == RunOutcome::Complete { ExitStatus::Ok } else { ExitStatus::Incomplete })
 }
 
 /// A pass in a few lines.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::CliArgs;
 use super::{CommandResult, print, print_json, printable};
-use crate::app::{PackageKind, VerifyReport, verify as judged};
+use crate::app::{ExitStatus, PackageKind, VerifyReport, verify as judged};
 
 pub(super) fn verify(arguments: &CliArgs, dir: &Path, expected_seq: Option<i64>) -> CommandResult {
     let report = judged(dir, expected_seq)?;
@@ -16,7 +16,7 @@ pub(super) fn verify(arguments: &CliArgs, dir: &Path, expected_seq: Option<i64>)
     } else {
         print(&to_text(&report))?;
     }
-    Ok(if report.findings.is_empty() { 0 } else { 65 })
+    Ok(if report.findings.is_empty() { ExitStatus::Ok } else { ExitStatus::DataError })
 }
 
 fn to_text(report: &VerifyReport) -> String {

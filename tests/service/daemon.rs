@@ -144,7 +144,7 @@ impl Daemon {
     /// Asks for a pass and waits until the log tells of it.
     pub(crate) fn sync_now(&mut self) -> String {
         self.signal(Signal::USR1);
-        self.logged("a pass is wanted now");
+        self.logged("run requested by SIGUSR1");
         self.logged("complete:")
     }
 

@@ -52,6 +52,7 @@ async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
         ("halosync_pending_fetches", 0.0),
         ("halosync_unlisted_tickets", 0.0),
         ("halosync_rejects", 0.0),
+        ("halosync_healthy", 1.0),
         ("halosync_interval_seconds", 3600.0),
         ("halosync_export_exported_seq{consumer=\"default\"}", 250.0),
         ("halosync_export_acked_seq{consumer=\"default\"}", 0.0),
@@ -98,11 +99,11 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
     let agent_text = fs::read_to_string(agent.path("agent.toml")).unwrap();
     fs::write(agent.path("agent.toml"), agent_text.replace("max_retries = 0", "max_retries = 1")).unwrap();
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     simulator.with(|server| server.inject(ServerFault::parse("list:status=503").unwrap()));
-    daemon.logged("the pass was not complete: the server answers 503");
+    daemon.logged("run incomplete: the server answers 503");
     let (_, before) = get(&metrics, "/metrics");
-    daemon.logged("4 passes in a row");
+    daemon.logged("4 runs in a row");
     daemon.told("STATUS=the server answers 503");
     let (_, after) = get(&metrics, "/metrics");
     let success = "halosync_last_success_timestamp_seconds";
@@ -128,7 +129,7 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
 
     // Without an answer there is no status; a pass that is not complete is no success either.
     simulator.with(|server| server.inject(ServerFault::parse("list@x2:reset").unwrap()));
-    daemon.logged("the pass was not complete: cannot reach");
+    daemon.logged("run incomplete: cannot reach");
     daemon.logged("recovered after");
     let (_, text) = get(&metrics, "/metrics");
     assert!((metric(&text, "halosync_requests_total{status=\"none\"}") - 2.0).abs() < f64::EPSILON);
@@ -142,11 +143,11 @@ async fn a_copy_is_ready_when_it_was_complete_a_short_while_ago() {
     let agent =
         Agent::of(&format!("http://{server}"), &format!("{QUICK}\n[metrics]\nlisten = \"{metrics}\"\n"));
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("the pass was not complete");
+    daemon.logged("run incomplete");
     let (status, text) = get(&metrics, "/readyz");
     assert_eq!(
         (status, text.as_str()),
-        (503, "{\"ready\":false,\"why\":\"the copy has never been complete\"}\n")
+        (503, "{\"ready\":false,\"why\":\"the initial load has not completed\"}\n")
     );
     assert_eq!(get(&metrics, "/healthz").0, 200, "an outage of the server is none of the service");
 
@@ -159,10 +160,10 @@ async fn a_copy_is_ready_when_it_was_complete_a_short_while_ago() {
     assert!(text.starts_with("{\"covered_until\":\"20"), "{text}");
 
     simulator.stop().await;
-    daemon.logged("8 passes in a row");
+    daemon.logged("8 runs in a row");
     let (status, text) = get(&metrics, "/readyz");
     assert_eq!(status, 503);
-    assert!(text.contains("the last complete pass ended at 20"), "{text}");
+    assert!(text.contains("the last complete run ended at 20"), "{text}");
     assert_eq!(get(&metrics, "/").0, 404);
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0));

@@ -35,14 +35,14 @@ async fn edits_arrive_packages_are_made_and_others_work_beside_it() {
     let agent = Agent::of(&simulator.url(), &format!("{QUICK}\n[export]\nschedule = \"after-sync\"\n"));
     let mut daemon = Daemon::start(&agent);
     daemon.told("READY=1");
-    daemon.logged("complete: full walk, 300 rows, 300 created");
-    daemon.logged("handed on to default: changes 0 to 300, 300 rows");
+    daemon.logged("complete: full scan, 300 rows, 300 created");
+    daemon.logged("exported for default: changes 0 to 300, 300 rows");
     daemon.told("STATUS=300 tickets, complete until ");
 
     simulator.with(|server| server.edit_some(7, Utc::now()));
     let line = daemon.logged("7 updated");
-    assert!(line.contains("complete: following walk"), "{line}");
-    daemon.logged("handed on to default: changes 300 to 307, 7 rows");
+    assert!(line.contains("complete: incremental scan"), "{line}");
+    daemon.logged("exported for default: changes 300 to 307, 7 rows");
     assert_eq!(number(&agent, "SELECT COUNT(*) FROM changes WHERE op = 'u'"), 7);
 
     let second = agent.run(&["run"]).code(75);
@@ -66,24 +66,24 @@ async fn it_is_ready_before_the_server_is_and_tells_an_outage_once_and_its_end()
     let agent = Agent::of(&format!("http://{address}"), QUICK);
     let mut daemon = Daemon::start(&agent);
     daemon.told("READY=1");
-    let line = daemon.logged("the pass was not complete: cannot reach");
+    let line = daemon.logged("run incomplete: cannot reach");
     assert!(line.contains(" WARN ") && line.contains(&address), "{line}");
     daemon.told("STATUS=cannot reach");
-    daemon.logged("4 passes in a row were not complete: cannot reach");
+    daemon.logged("4 runs in a row were incomplete: cannot reach");
     assert_eq!(daemon.lines_with(" WARN "), 2, "{}", daemon.story());
 
     let simulator = serve_at(&address, settings(250)).await;
-    daemon.logged("complete: full walk, 250 rows");
+    daemon.logged("complete: full scan, 250 rows");
     let recovered = daemon.logged("recovered after ");
     let failures: u32 = recovered.split(' ').rev().nth(1).unwrap().parse().unwrap();
     assert!(4 <= failures, "{recovered}");
 
     simulator.stop().await;
-    daemon.logged("the pass was not complete: cannot reach");
+    daemon.logged("run incomplete: cannot reach");
     let simulator = serve_at(&address, settings(250)).await;
     daemon.logged("recovered after ");
     simulator.with(|server| server.revoke_tokens());
-    daemon.logged("complete: following walk");
+    daemon.logged("complete: incremental scan");
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -117,12 +117,12 @@ async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() 
 
     simulator.with(|server| server.knobs().application = Application::Service);
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     simulator.with(|server| {
         server.knobs().application = Application::Other;
         server.revoke_tokens();
     });
-    daemon.logged("the pass was not complete: the authorization server refused client");
+    daemon.logged("run incomplete: the authorization server refused client");
     simulator.with(|server| server.knobs().application = Application::Service);
     daemon.logged("recovered after");
     // 403 for every ticket: the permissions of the agent, and an outage as well.
@@ -190,13 +190,13 @@ async fn a_storm_of_signals_is_weathered_and_being_told_twice_to_end_is_the_same
     let simulator = serve(250).await;
     let agent = Agent::of(&simulator.url(), RARE);
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     for _ in 0..200 {
         daemon.signal(Signal::HUP);
         daemon.signal(Signal::USR1);
         daemon.signal(Signal::PIPE);
     }
-    daemon.logged("the settings were read again");
+    daemon.logged("settings reloaded");
     simulator.with(|server| server.edit_some(3, Utc::now()));
     daemon.signal(Signal::USR1);
     daemon.logged("3 updated");
@@ -227,8 +227,8 @@ async fn a_log_that_nobody_reads_any_more_stops_nothing() {
     daemon.told("READY=1");
     daemon.told("STATUS=250 tickets");
     simulator.with(|server| server.edit_some(3, Utc::now()));
-    daemon.told("STATUS=asking for what changed");
-    daemon.told("STATUS=asking for what changed");
+    daemon.told("STATUS=asking for changes");
+    daemon.told("STATUS=asking for changes");
     daemon.told("STATUS=250 tickets");
     assert_eq!(number(&agent, "SELECT COUNT(*) FROM changes WHERE op = 'u'"), 3);
     assert_eq!(daemon.stop(), Some(0));
@@ -239,13 +239,13 @@ async fn a_database_that_is_taken_away_is_noticed_and_filled_anew() {
     let simulator = serve(250).await;
     let agent = Agent::of(&simulator.url(), RARE);
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     for file in ["halosync.db", "halosync.db-wal", "halosync.db-shm"] {
         fs::rename(agent.path(file), agent.path(format!("aside-{file}"))).unwrap();
     }
     daemon.signal(Signal::USR1);
     daemon.logged("the database was moved, removed or replaced");
-    daemon.logged("complete: full walk, 250 rows, 250 created");
+    daemon.logged("complete: full scan, 250 rows, 250 created");
     assert_eq!(number(&agent, "SELECT COUNT(*) FROM tickets"), 250);
     assert_eq!(daemon.stop(), Some(0));
 }
@@ -261,10 +261,11 @@ async fn damage_is_found_by_looking_through_the_database_and_a_backup_ends_it() 
     agent.damage("rejects_by_ticket");
 
     let mut daemon = Daemon::start(&agent);
-    let line = daemon.logged("the database was looked through");
+    let line = daemon.logged("integrity check failed");
     assert!(line.contains(" ERROR ") && line.contains("is damaged") && line.contains("backup"), "{line}");
     daemon.told("STATUS=250 tickets");
-    assert!(get(&metrics, "/metrics").1.contains("\nhalosync_database_ok 0\n"));
+    let text = get(&metrics, "/metrics").1;
+    assert!(text.contains("\nhalosync_database_ok 0\n") && text.contains("\nhalosync_healthy 0\n"), "{text}");
     assert_eq!(get(&metrics, "/readyz").0, 503);
 
     fs::write(agent.path("backup"), sound).unwrap();
@@ -297,7 +298,7 @@ async fn on_a_full_disk_it_stays_and_goes_on_when_there_is_room() {
     }
     let _mounted = Mounted(&disk);
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("the pass was not complete: the disk is full");
+    daemon.logged("run incomplete: the disk is full");
     daemon.told("STATUS=the disk is full");
     assert!(mount("remount,size=64m"));
     daemon.logged("recovered after");

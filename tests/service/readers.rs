@@ -100,7 +100,7 @@ async fn another_user_of_the_group_reads_while_it_runs_when_it_was_stopped_and_w
     };
 
     let mut daemon = start();
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     house.check("running", 0);
     simulator.with(|server| server.edit_some(3, Utc::now()));
     daemon.sync_now();
@@ -127,14 +127,14 @@ async fn a_long_reader_is_told_of_holds_nobody_up_and_the_log_shrinks_when_it_is
     let simulator = serve(TICKETS).await;
     let agent = Agent::of(&simulator.url(), RARE);
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     let wal = || fs::metadata(agent.path("halosync.db-wal")).unwrap().len();
 
     let reader = Connection::open(agent.path("halosync.db")).unwrap();
     reader.execute_batch("BEGIN; SELECT COUNT(*) FROM tickets").unwrap();
     simulator.with(|server| server.edit_some(TICKETS, Utc::now()));
     daemon.sync_now();
-    let line = daemon.logged("a reader holds an old state of the database");
+    let line = daemon.logged("a long-running reader keeps the write-ahead log from shrinking");
     assert!(line.contains(" WARN ") && line.contains("`halosync status`"), "{line}");
     assert!(64 << 20 <= wal(), "the log has {} bytes", wal());
     let status = || {
@@ -146,7 +146,7 @@ async fn a_long_reader_is_told_of_holds_nobody_up_and_the_log_shrinks_when_it_is
     assert!(told.contains(&named) && told.contains("keeps the log from shrinking"), "{told}");
     assert!(told.contains(&format!("at work, pid {}", daemon.pid())), "{told}");
     daemon.sync_now();
-    assert_eq!(daemon.lines_with("a reader holds"), 1, "it was told twice");
+    assert_eq!(daemon.lines_with("a long-running reader"), 1, "it was told twice");
     let old: i64 =
         reader.query_row("SELECT COUNT(*) FROM changes WHERE op = 'u'", [], |row| row.get(0)).unwrap();
     assert_eq!(old, 0, "a reader does not see one state");

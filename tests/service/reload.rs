@@ -33,7 +33,7 @@ async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
     let simulator = serve(250).await;
     let agent = Agent::of(&simulator.url(), &format!("{RARE}\n[log]\nlevel = \"info\"\n"));
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
 
     for (from, to, says) in [
         ("interval = \"1h\"", "interval = \"soon\"", "`sync.interval` must be a duration"),
@@ -49,12 +49,12 @@ async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
             "`metrics.listen` cannot",
         ),
         ("\n[metrics]\nlisten = \"127.0.0.1:1\"", "\n[log]\nformat = \"json\"", ""),
-        ("\n[log]\nformat = \"json\"", "", "the settings were read again"),
+        ("\n[log]\nformat = \"json\"", "", "settings reloaded"),
     ] {
         change(&agent, from, to);
         reload(&mut daemon);
-        let line = daemon.logged(if says.is_empty() { "refused" } else { says });
-        assert_eq!(line.contains(" ERROR "), !says.starts_with("the settings were"), "{line}");
+        let line = daemon.logged(if says.is_empty() { "rejected" } else { says });
+        assert_eq!(line.contains(" ERROR "), !says.starts_with("settings reloaded"), "{line}");
     }
     change(&agent, &simulator.url(), "http://127.0.0.1:9");
     reload(&mut daemon);
@@ -71,15 +71,15 @@ async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
     change(&agent, "interval = \"1h\"", "interval = \"100ms\"");
     change(&agent, "level = \"info\"", "level = \"debug\"");
     reload(&mut daemon);
-    daemon.logged("the settings were read again");
+    daemon.logged("settings reloaded");
     let request = daemon.logged("answered request=");
     assert!(request.contains("path=\"/auth/token\"") && request.contains("status=200"), "{request}");
     let request = daemon.logged("path=\"/api/tickets\"");
     for part in ["request=", "what=\"the ticket list\"", "page=\"1\"", "status=200", "ms="] {
         assert!(request.contains(part), "no {part} in {request}");
     }
-    daemon.logged("complete: following walk");
-    daemon.logged("complete: following walk");
+    daemon.logged("complete: incremental scan");
+    daemon.logged("complete: incremental scan");
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -88,17 +88,17 @@ async fn what_only_the_server_can_refuse_has_the_settings_before_put_back() {
     let simulator = serve(250).await;
     let agent = Agent::of(&simulator.url(), RARE);
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     change(&agent, "max_retries = 0", "max_retries = 0\nticket_type = \"Incidnet\"");
     reload(&mut daemon);
-    daemon.logged("the settings were read again");
+    daemon.logged("settings reloaded");
     daemon.signal(Signal::USR1);
-    daemon.logged("the new settings are refused, the old ones stay in force: the server has no ticket type");
-    daemon.logged("complete: following walk");
+    daemon.logged("new settings rejected, the previous ones stay in effect: the server has no ticket type");
+    daemon.logged("complete: incremental scan");
     change(&agent, "Incidnet", "Incident");
     reload(&mut daemon);
     daemon.signal(Signal::USR1);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -108,12 +108,12 @@ async fn settings_that_come_in_the_middle_of_a_pass_wait_for_its_end() {
     simulator.with(|server| server.knobs().latency_ms = 60);
     let agent = Agent::of(&simulator.url(), RARE);
     let mut daemon = Daemon::start(&agent);
-    daemon.told("STATUS=asking for what changed");
+    daemon.told("STATUS=asking for changes");
     change(&agent, "interval = \"1h\"", "interval = \"100ms\"");
     reload(&mut daemon);
-    daemon.logged("complete: full walk, 2000 rows");
-    daemon.logged("complete: following walk");
-    daemon.logged("complete: following walk");
+    daemon.logged("complete: full scan, 2000 rows");
+    daemon.logged("complete: incremental scan");
+    daemon.logged("complete: incremental scan");
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -124,12 +124,12 @@ async fn a_secret_that_was_changed_where_it_is_kept_is_found_without_being_told(
     let simulator = Simulator::start(at(settings(250))).await.unwrap();
     let agent = Agent::of(&simulator.url(), QUICK);
     let mut daemon = Daemon::start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     simulator.stop().await;
     fs::write(agent.path("client-secret"), "another-secret\n").unwrap();
     let changed = SimulatorSettings { client_secret: "another-secret".into(), ..settings(250) };
     let _simulator = Simulator::start(at(changed)).await.unwrap();
-    daemon.logged("the secret was changed: using the new one");
-    daemon.logged("complete: following walk");
+    daemon.logged("the client secret has changed: using the new one");
+    daemon.logged("complete: incremental scan");
     assert_eq!(daemon.stop(), Some(0));
 }

@@ -135,7 +135,7 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
         let secret = agent.path("client-secret");
         fs::write(&secret, format!("{SECRET}\n")).unwrap();
         let mut daemon = Daemon::start(&agent);
-        daemon.logged("complete: full walk");
+        daemon.logged("complete: full scan");
         // Errors of every kind that a request can have.
         for fault in
             ["list@x1:status=500", "list@x1:html", "list@x1:redirect=307", "list@x1:reset", "list@x1:expire"]
@@ -145,7 +145,7 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
         }
         simulator.with(|server| server.inject(ServerFault::parse("token@x1:status=400").unwrap()));
         simulator.with(|server| server.revoke_tokens());
-        daemon.logged("was not complete");
+        daemon.logged("run incomplete");
         daemon.logged("recovered after");
         let figures = get(&metrics, "/metrics").1;
         let process = Path::new("/proc").join(daemon.pid().to_string());

@@ -26,20 +26,20 @@ async fn a_writer_that_is_stuck_misses_the_watchdog_until_it_gets_on() {
     let more = format!("{RARE}\n[store]\nbusy_timeout = \"1h\"\n\n[metrics]\nlisten = \"{metrics}\"\n");
     let agent = Agent::of(&simulator.url(), &more);
     let mut daemon = start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     daemon.told("WATCHDOG=1");
     assert_eq!(get(&metrics, "/healthz"), (200, "{\"alive\":true}\n".into()));
 
     let mut blocker = rusqlite::Connection::open(agent.path("halosync.db")).unwrap();
     let blocking = blocker.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
     daemon.signal(Signal::USR1);
-    daemon.logged("stuck: the database is waited for");
+    daemon.logged("the database writer is stuck");
     assert!(!daemon.hears("WATCHDOG=1", 2 * WATCHDOG), "a stuck writer was called alive");
     assert_eq!(get(&metrics, "/healthz").0, 503);
 
     blocking.rollback().unwrap();
     daemon.told("WATCHDOG=1");
-    daemon.logged("complete: following walk");
+    daemon.logged("complete: incremental scan");
     assert_eq!(get(&metrics, "/healthz").0, 200);
     assert_eq!(daemon.stop(), Some(0));
 }
@@ -49,11 +49,11 @@ async fn a_stuck_writer_holds_the_end_up_for_no_more_than_five_seconds() {
     let simulator = serve(250).await;
     let agent = Agent::of(&simulator.url(), &format!("{RARE}\n[store]\nbusy_timeout = \"1h\"\n"));
     let mut daemon = start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     let mut blocker = rusqlite::Connection::open(agent.path("halosync.db")).unwrap();
     let blocking = blocker.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
     daemon.signal(Signal::USR1);
-    daemon.logged("stuck: ");
+    daemon.logged("is stuck");
     assert_eq!(daemon.stop(), Some(0), "{}", daemon.story());
     drop(blocking);
 }
@@ -63,13 +63,13 @@ async fn a_server_that_makes_it_wait_is_no_reason_to_miss_the_watchdog() {
     let simulator = serve(250).await;
     let agent = Agent::of(&simulator.url(), &RARE.replace("max_retries = 0", "max_retries = 9"));
     let mut daemon = start(&agent);
-    daemon.logged("complete: full walk");
+    daemon.logged("complete: full scan");
     simulator.with(|server| server.inject(ServerFault::parse("list:throttle=600").unwrap()));
     daemon.signal(Signal::USR1);
     daemon.logged("pausing all requests for 600 s");
     for _ in 0..8 {
         daemon.told("WATCHDOG=1");
     }
-    assert_eq!(daemon.lines_with("stuck: "), 0);
+    assert_eq!(daemon.lines_with("is stuck"), 0);
     assert_eq!(daemon.stop(), Some(0));
 }

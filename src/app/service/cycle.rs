@@ -1,4 +1,4 @@
-//! One round of the service: a pass, and what follows it whether it succeeded or not.
+//! One cycle of the service: a run, then maintenance, whether the run succeeded or not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,30 +15,30 @@ use crate::halo::HaloClient;
 use crate::store::{Store, WalCheckpoint};
 use crate::sync::{RunContext, RunReport, SharedStore, SyncError};
 
-/// What a round works with.
+/// A cycle and everything that it needs.
 pub(super) struct ServiceCycle {
     pub(super) loaded: Arc<LoadedConfig>,
     pub(super) halo: Arc<HaloClient>,
     pub(super) store: SharedStore,
-    pub(super) board: Arc<ServiceState>,
+    pub(super) state: Arc<ServiceState>,
     pub(super) stop: CancellationToken,
-    /// Whether the database is to be inspected.
+    /// Whether an integrity check is due.
     pub(super) checks_integrity: bool,
 }
 
-/// What a round came to.
+/// The result of a cycle.
 pub(super) struct CycleResult {
     pub(super) run: Result<RunReport, SyncError>,
     pub(super) took: Duration,
     pub(super) maintenance: MaintenanceResult,
 }
 
-/// What followed the pass.
+/// The result of the maintenance after a run.
 pub(super) struct MaintenanceResult {
     pub(super) wal_checkpoint: Option<WalCheckpoint>,
-    /// The package, if one was due.
+    /// The export, if one was due.
     pub(super) export: Result<Option<DeltaSummary>, AppError>,
-    /// What is wrong with the database, where it was inspected.
+    /// The integrity check, if one was due.
     pub(super) integrity_check: Option<Result<(), AppError>>,
 }
 
@@ -49,29 +49,29 @@ impl MaintenanceResult {
 }
 
 impl ServiceCycle {
-    /// Runs the pass and what follows; where the end of the service is near, only the pass.
+    /// Runs the cycle; without maintenance if the service is stopping.
     pub(super) async fn run(self) -> CycleResult {
         let started = Instant::now();
-        self.board.begin_phase(CyclePhase::Run);
+        self.state.begin_phase(CyclePhase::Run);
         let settings = run_settings(&self.loaded.config, SyncOptions::default());
         let (halo, store) = (Arc::clone(&self.halo), self.store.clone());
-        let (progress, stopped) = (Arc::clone(&self.board), self.stop.cancelled());
+        let (progress, stopped) = (Arc::clone(&self.state), self.stop.cancelled());
         let run = RunContext::run(halo, store, settings, clock(), progress, stopped).await;
         let took = started.elapsed();
-        self.board.begin_phase(CyclePhase::Maintenance);
+        self.state.begin_phase(CyclePhase::Maintenance);
         let maintenance = if self.stop.is_cancelled() {
             MaintenanceResult::skipped()
         } else {
             self.run_maintenance().await
         };
-        self.board.begin_phase(CyclePhase::Idle);
+        self.state.begin_phase(CyclePhase::Idle);
         CycleResult { run, took, maintenance }
     }
 
     async fn run_maintenance(&self) -> MaintenanceResult {
         let wal_checkpoint = self.store.call(|store| store.checkpoint_wal()).await;
         if let Err(error) = &wal_checkpoint {
-            tracing::debug!(%error, "the write-ahead log could not be moved into the database");
+            tracing::debug!(%error, "cannot checkpoint the write-ahead log");
         }
         let loaded = Arc::clone(&self.loaded);
         let export = run_blocking(move || export_delta_if_due(&loaded)).await;
@@ -84,13 +84,13 @@ impl ServiceCycle {
     }
 }
 
-/// Looks for damage, with a connection of its own: nobody waits for it.
+/// Checks the database for damage, with a connection of its own so that the writer need not wait.
 fn check_integrity(loaded: &LoadedConfig) -> Result<(), AppError> {
     let config = &loaded.config.store;
     Ok(Store::open_read_only(&config.path, config.busy_timeout)?.check_integrity()?)
 }
 
-/// Works on a thread that may block.
+/// Runs `work` on a thread that may block.
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AppError> + Send + 'static,
 ) -> Result<T, AppError> {

@@ -1,27 +1,25 @@
-//! What a failed pass means for the service, and how often it is worth a line in the log.
-//!
-//! Pure.
+//! What the service does after a failed run, and which failures it logs. Pure functions.
 
-use crate::app::AppError;
+use crate::app::{AppError, ExitStatus};
 use crate::halo::HaloError;
 use crate::store::StoreError;
 use crate::sync::SyncError;
 
-/// What follows from a failed pass.
+/// What the service does after a failed run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureAction {
-    /// The service ends: nothing but a person can change it.
+    /// Stop: only an administrator can fix it.
     StopService,
-    /// The secret may have been changed meanwhile.
+    /// Read the secret again, in case it has changed.
     ReloadSecret,
-    /// The database is opened anew: SQLite may not go on with a connection whose disk failed.
+    /// Open the database again: a SQLite connection cannot be used after its disk failed.
     ReopenDatabase,
-    /// It is an outage; the next pass tries again.
+    /// Try again with the next run: this is an outage.
     Retry,
 }
 
-/// Decides after a failure. `let_in` is whether this process was ever given a token, `disk_failed` whether
-/// the disk failed in the pass before too.
+/// Decides what follows from a failure. `has_authenticated` says whether this process ever got a token,
+/// `disk_failed` whether the disk failed in the run before, too.
 pub(super) fn failure_action(error: &AppError, has_authenticated: bool, disk_failed: bool) -> FailureAction {
     match error {
         AppError::Sync(SyncError::Halo(HaloError::Credentials { code, .. })) => match code.as_str() {
@@ -34,60 +32,60 @@ pub(super) fn failure_action(error: &AppError, has_authenticated: bool, disk_fai
         AppError::Sync(SyncError::Store(StoreError::Io(_))) if disk_failed => FailureAction::StopService,
         AppError::Sync(SyncError::Store(StoreError::Io(_))) => FailureAction::ReopenDatabase,
         AppError::Sync(SyncError::TaskFailed(_)) => FailureAction::StopService,
-        error if error.exit_status() == 78 => FailureAction::StopService,
+        error if error.exit_status() == ExitStatus::Config => FailureAction::StopService,
         _ => FailureAction::Retry,
     }
 }
 
-/// Passes in a row that did not end well.
+/// The runs or exports in a row that failed or were incomplete.
 #[derive(Debug, Default)]
 pub(super) struct FailureStreak {
     failures: u32,
     cause: String,
 }
 
-/// Whether a failure is worth a line.
+/// Whether a failure is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogDecision {
-    /// It is the first, or has another cause than the one before.
+    /// Log it: it is the first, or has another cause than the one before.
     Report,
-    /// It is one of many like it, and it is time to say how many.
+    /// Log how many there were with this cause.
     Summarize,
-    /// It was said.
+    /// Log it at debug level only.
     Suppress,
 }
 
 impl FailureStreak {
-    /// How many there are.
+    /// The number of failures.
     pub(super) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Why the last one failed.
+    /// The cause of the last failure.
     pub(super) fn cause(&self) -> Option<&str> {
         (self.failures != 0).then_some(self.cause.as_str())
     }
 
-    /// One more.
+    /// Adds a failure and decides whether it is logged.
     pub(super) fn record(&mut self, cause: &str) -> LogDecision {
         self.failures = self.failures.saturating_add(1);
         let is_new = self.failures == 1 || without_digits(cause) != without_digits(&self.cause);
         cause.clone_into(&mut self.cause);
         match self.failures {
             _ if is_new => LogDecision::Report,
-            many if many.is_power_of_two() && 4 <= many => LogDecision::Summarize,
+            failures if failures.is_power_of_two() && 4 <= failures => LogDecision::Summarize,
             _ => LogDecision::Suppress,
         }
     }
 
-    /// It is over; gives how many there were, where there were any.
+    /// Ends the streak and returns its length, if there was one.
     pub(super) fn end(&mut self) -> Option<u32> {
         let failures = std::mem::take(self).failures;
         (failures != 0).then_some(failures)
     }
 }
 
-/// The same cause tells other numbers of bytes and attempts each time.
+/// The cause without numbers of bytes and attempts, which differ each time.
 fn without_digits(cause: &str) -> String {
     cause.chars().filter(|it| !it.is_ascii_digit()).collect()
 }
@@ -116,7 +114,7 @@ mod tests {
     #[test]
     fn service_stops_on_failures_only_an_administrator_can_fix() {
         let refused = |status| halo(HaloError::Refused { resource: Resource::TicketList, status, message: None });
-        let throttled = HaloError::RateLimited { resource: Resource::Token, retry_after: None, retries: 5 };
+        let rate_limited = HaloError::RateLimited { resource: Resource::Token, retry_after: None, retries: 5 };
         let unsafe_url = HaloError::UnsafeAuthUrl { reason: "is not encrypted".into() };
         let unknown = SyncError::UnknownType { name: "Incidnet".into(), known: vec![] };
         for (name, error, at_start, later) in [
@@ -127,9 +125,9 @@ mod tests {
             ("401", refused(401), Retry, Retry),
             ("403", refused(403), Retry, Retry),
             ("400", refused(400), Retry, Retry),
-            ("a rate limit", halo(throttled), Retry, Retry),
-            ("an address that must not be used", halo(unsafe_url), StopService, StopService),
-            ("a type that does not exist", unknown.into(), StopService, StopService),
+            ("a rate limit", halo(rate_limited), Retry, Retry),
+            ("an unsafe auth URL", halo(unsafe_url), StopService, StopService),
+            ("an unknown ticket type", unknown.into(), StopService, StopService),
             ("a disk that fails", io(), ReopenDatabase, ReopenDatabase),
         ] {
             assert_eq!(failure_action(&error, false, false), at_start, "{name}, at the start");

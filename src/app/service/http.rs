@@ -1,4 +1,4 @@
-//! What other programs ask the service over HTTP: `/metrics`, `/healthz`, `/readyz`.
+//! The HTTP endpoints of the service: `/metrics`, `/healthz`, `/readyz`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,20 +19,20 @@ use tokio::task::JoinHandle;
 use super::metrics::render_metrics;
 use super::state::ServiceState;
 
-/// Prometheus' text format, by its name in HTTP.
+/// The content type of Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The served address. It is given up when this is dropped.
+/// The HTTP server; dropping it closes the address.
 pub(super) struct MonitoringServer {
     task: JoinHandle<()>,
 }
 
-/// The address, taken but not served yet.
+/// Binds the address without serving it yet.
 pub(super) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// So many may read the database for figures at a time; the others wait, and the writer has its threads.
+/// Requests that may read the database at a time; the others wait, so that the writer finds a free thread.
 const CONCURRENT_READS_MAX: usize = 2;
 
 #[derive(Clone)]
@@ -43,7 +43,7 @@ struct HandlerState {
 }
 
 impl MonitoringServer {
-    /// Serves what the board knows; `beat` is how often somebody looks whether everything gets on.
+    /// Serves the endpoints; `watchdog_interval` is how often liveness is checked.
     pub(super) fn serve(
         listener: TcpListener,
         state: Arc<ServiceState>,
@@ -59,7 +59,7 @@ impl MonitoringServer {
                 watchdog_interval,
             });
         let task = tokio::spawn(async move {
-            // It ends with the process only.
+            // It ends only with the process.
             let _ = axum::serve(listener, router).await;
         });
         MonitoringServer { task }
@@ -72,6 +72,7 @@ impl Drop for MonitoringServer {
     }
 }
 
+/// The metrics in the text format.
 async fn metrics(State(HandlerState { state, read_permits, .. }): State<HandlerState>) -> Response {
     let _permit = read_permits.acquire().await;
     match tokio::task::spawn_blocking(move || render_metrics(&state.metrics_snapshot())).await {
@@ -80,13 +81,13 @@ async fn metrics(State(HandlerState { state, read_permits, .. }): State<HandlerS
     }
 }
 
-/// Whether the process gets on.
+/// Whether the service makes progress.
 async fn healthz(State(HandlerState { state, watchdog_interval, .. }): State<HandlerState>) -> Response {
     let alive = state.is_alive(watchdog_interval);
     json_response(alive, &json!({ "alive": alive }))
 }
 
-/// Whether the copy can be relied on.
+/// Whether the data can be relied on.
 async fn readyz(State(HandlerState { state, read_permits, .. }): State<HandlerState>) -> Response {
     let _permit = read_permits.acquire().await;
     match tokio::task::spawn_blocking(move || state.readiness()).await {

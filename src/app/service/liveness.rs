@@ -1,42 +1,42 @@
-//! Whether the agent gets on: what systemd's watchdog is told.
+//! Decides whether the service makes progress, for systemd's watchdog. Pure.
 //!
-//! Pure. The loop proves itself by asking; a pass proves itself by signs (requests, answers, commits,
-//! steps of SQLite), unless it waits for a moment that is known; the writer by answering, or by computing.
+//! The main loop shows that it is alive by checking. A run shows it by heartbeats (requests, responses, commits,
+//! steps of SQLite), unless it waits until a known time. The writer shows it by answering or by computing.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is seen of the work at one moment.
+/// The signs of progress at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Heartbeats {
-    /// A number that grows with everything that a pass gets done.
+    /// A counter that grows with every request, response and commit.
     pub(super) progress: u64,
-    /// A number that changes while SQLite computes, or its files are written.
+    /// A counter that changes while SQLite computes or its files are written.
     pub(super) db_activity: u64,
-    /// Whether the writer answered since it was last asked.
+    /// Whether the writer has answered the last ping.
     pub(super) writer_answered: bool,
-    /// How long there may be no sign; `None` where there is nothing to do.
+    /// How long there may be no progress; `None` while there is nothing to do.
     pub(super) stall_timeout: Option<Duration>,
-    /// Until when a wait was ordered, by the rate limit or the server.
+    /// The end of a wait for the rate limit or the server.
     pub(super) wait_until: Instant,
 }
 
-/// What does not get on.
+/// What makes no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StuckTask {
-    /// The writer neither answers nor computes.
+    /// The database writer neither answers nor computes.
     Writer,
-    /// The pass, or what follows it, got nothing done for that long.
+    /// The run or its maintenance has made no progress for that long.
     Cycle(Duration),
 }
 
-/// The watch over the signs.
+/// Compares the heartbeats of successive checks.
 #[derive(Debug)]
 pub(super) struct LivenessMonitor {
     progress: u64,
     db_activity: u64,
-    /// When the work last grew, or had to.
+    /// When progress was last made, or not expected.
     last_progress_at: Instant,
     stuck: Option<StuckTask>,
 }
@@ -46,7 +46,7 @@ impl LivenessMonitor {
         LivenessMonitor { progress: 0, db_activity: 0, last_progress_at: now, stuck: None }
     }
 
-    /// Looks at the signs and tells what does not get on.
+    /// Compares the heartbeats with those of the last check and returns what is stuck.
     pub(super) fn check(&mut self, heartbeats: Heartbeats, now: Instant) -> Option<StuckTask> {
         let is_computing = heartbeats.db_activity != self.db_activity;
         if heartbeats.stall_timeout.is_none()
@@ -67,7 +67,7 @@ impl LivenessMonitor {
         self.stuck
     }
 
-    /// What the last look came to.
+    /// The result of the last check.
     pub(super) fn stuck(&self) -> Option<StuckTask> {
         self.stuck
     }
@@ -77,7 +77,7 @@ impl LivenessMonitor {
 mod tests {
     use super::*;
 
-    /// A minute of patience; looks come at these seconds and see these signs.
+    /// Each check: the second, the heartbeats, and whether the service counts as alive. The timeout is a minute.
     #[test]
     fn liveness_requires_progress_or_a_known_wait() {
         let start = Instant::now();
@@ -92,21 +92,21 @@ mod tests {
         let busy = Heartbeats { stall_timeout: Some(Duration::from_mins(1)), ..idle };
         let stuck = Heartbeats { writer_answered: false, ..busy };
         for (name, checks) in [
-            ("nothing to do is well, however long", vec![(0, idle, true), (9_999, idle, true)]),
+            ("idle for hours is alive", vec![(0, idle, true), (9_999, idle, true)]),
             (
-                "a pass that gets requests answered is well",
+                "a run that gets responses is alive",
                 vec![
                     (50, Heartbeats { progress: 1, ..busy }, true),
                     (100, Heartbeats { progress: 2, ..busy }, true),
                 ],
             ),
-            ("a pass without a sign is stuck", vec![(1, busy, true), (59, busy, true), (60, busy, false)]),
+            ("a run without progress is stuck", vec![(1, busy, true), (59, busy, true), (60, busy, false)]),
             (
-                "one that comes round again is well",
+                "a run that makes progress again is alive",
                 vec![(61, busy, false), (62, Heartbeats { progress: 1, ..busy }, true)],
             ),
             (
-                "one that was told to wait is well until then, and has its patience after it",
+                "a run that must wait is alive until then, and the timeout starts after that",
                 vec![
                     (299, Heartbeats { wait_until: at(300), ..busy }, true),
                     (358, Heartbeats { wait_until: at(300), ..busy }, true),
@@ -115,7 +115,7 @@ mod tests {
             ),
             ("a writer that does not answer is stuck", vec![(1, stuck, false)]),
             (
-                "unless it computes, for hours if need be",
+                "a writer that computes is alive, even for hours",
                 vec![
                     (3_000, Heartbeats { db_activity: 5, ..stuck }, true),
                     (6_000, Heartbeats { db_activity: 6, ..stuck }, true),
@@ -123,7 +123,7 @@ mod tests {
                 ],
             ),
             (
-                "also when there is nothing to do",
+                "a writer is stuck even while idle",
                 vec![(1, Heartbeats { stall_timeout: None, ..stuck }, false)],
             ),
         ] {

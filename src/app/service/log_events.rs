@@ -1,6 +1,7 @@
-//! What the service tells: lines in the log, and the one line of `systemctl status`.
+//! The log events of the service, and the status line of `systemctl status`.
 //!
-//! A message says everything; its fields say it again for programs. What stays the same is said once.
+//! A message is complete by itself; its fields repeat the values for programs. What does not change is logged
+//! once.
 
 use std::time::Duration;
 
@@ -14,29 +15,31 @@ use crate::app::{AppError, DeltaSummary};
 use crate::store::WalCheckpoint;
 use crate::sync::RunReport;
 
-/// From here on a log that a reader keeps from shrinking is worth a line, in bytes.
+/// The size in bytes from which a write-ahead log that a reader keeps from shrinking is logged.
 const WAL_WARNING_BYTES: u64 = 64 << 20;
 
-/// What was said already.
+/// What was logged already.
 #[derive(Debug, Default)]
 pub(super) struct LogState {
-    /// How the copy stands, for `systemctl status`.
+    /// The first part of the line for `systemctl status`.
     status_line: String,
-    /// What the last pass warned of.
+    /// The warnings of the last run.
     reported_warnings: Vec<String>,
-    /// Packages in a row that could not be made.
+    /// Exports in a row that failed.
     export_failures: FailureStreak,
-    /// That the log of the database is large.
+    /// Whether the large write-ahead log was logged.
     large_wal_reported: bool,
 }
 
 impl Service {
-    /// The line of a pass.
+    /// Logs a run that came to its end.
     pub(super) fn log_run(&mut self, report: &RunReport, took: Duration) {
         let run = &report.run_stats;
         let (outcome, scan, seconds) =
             (report.outcome.as_str(), report.scan_kind.as_str(), took.as_secs_f64());
         let covered_until = report.covered_until.map_or("never".into(), |at| at.to_string());
+        let coverage =
+            report.covered_until.map_or("not yet complete".into(), |at| format!("complete until {at}"));
         tracing::info!(
             run_id = report.run_id,
             outcome,
@@ -50,8 +53,8 @@ impl Service {
             seconds,
             tickets = report.tickets,
             covered_until,
-            "{outcome}: {scan} walk, {} rows, {} created, {} updated, {} deleted, {} requests, {seconds:.1} s; \
-             {} tickets, complete until {covered_until}",
+            "{outcome}: {scan} scan, {} rows, {} created, {} updated, {} deleted, {} requests, {seconds:.1} s; \
+             {} tickets, {coverage}",
             run.received,
             run.changes.created,
             run.changes.updated,
@@ -65,18 +68,18 @@ impl Service {
             tracing::warn!("{warning}");
         }
         self.log_state.reported_warnings.clone_from(&report.warnings);
-        self.log_state.status_line = format!("{} tickets, complete until {covered_until}; ", report.tickets);
+        self.log_state.status_line = format!("{} tickets, {coverage}; ", report.tickets);
     }
 
-    /// That passes are complete again.
+    /// Logs that runs are complete again.
     pub(super) fn record_recovery(&mut self) {
         self.state.lock().failures = 0;
         if let Some(failures) = self.failure_streak.end() {
-            tracing::info!(failures, "recovered after {failures} failures");
+            tracing::info!(failures, "recovered after {}", count_failures(failures));
         }
     }
 
-    /// A pass that was not complete.
+    /// Records a run that failed or was incomplete, and logs it if it is news.
     pub(super) fn record_failure(&mut self, cause: &str, help: Option<&str>) {
         let decision = self.failure_streak.record(cause);
         let failures = self.failure_streak.failures();
@@ -84,16 +87,16 @@ impl Service {
         match decision {
             LogDecision::Report => {
                 let help = help.map_or(String::new(), |help| format!(" ({help})"));
-                tracing::warn!(cause, failures, "the pass was not complete: {cause}{help}");
+                tracing::warn!(cause, failures, "run incomplete: {cause}{help}");
             }
             LogDecision::Summarize => {
-                tracing::warn!(cause, failures, "{failures} passes in a row were not complete: {cause}");
+                tracing::warn!(cause, failures, "{failures} runs in a row were incomplete: {cause}");
             }
-            LogDecision::Suppress => tracing::debug!(cause, failures, "not complete again"),
+            LogDecision::Suppress => tracing::debug!(cause, failures, "run incomplete again"),
         }
     }
 
-    /// What followed a pass.
+    /// Logs the maintenance after a run.
     pub(super) fn log_maintenance(&mut self, maintenance: &MaintenanceResult) {
         if let Some(wal_checkpoint) = maintenance.wal_checkpoint {
             self.log_wal_checkpoint(wal_checkpoint);
@@ -103,21 +106,19 @@ impl Service {
                 if summary.is_some()
                     && let Some(failures) = self.log_state.export_failures.end()
                 {
-                    tracing::info!(failures, "packages are made again after {failures} failures");
+                    tracing::info!(failures, "export recovered after {}", count_failures(failures));
                 }
                 summary.iter().for_each(log_delta);
             }
             Err(error) => {
                 let (cause, help) = (error.chain(), error.help());
                 match self.log_state.export_failures.record(&cause) {
-                    LogDecision::Report => {
-                        tracing::warn!(cause, "no package could be made: {cause} ({help})")
-                    }
+                    LogDecision::Report => tracing::warn!(cause, "export failed: {cause} ({help})"),
                     LogDecision::Summarize => {
                         let failures = self.log_state.export_failures.failures();
-                        tracing::warn!(cause, failures, "no package could be made {failures} times: {cause}");
+                        tracing::warn!(cause, failures, "export failed {failures} times in a row: {cause}");
                     }
-                    LogDecision::Suppress => tracing::debug!(cause, "no package could be made again"),
+                    LogDecision::Suppress => tracing::debug!(cause, "export failed again"),
                 }
             }
         }
@@ -126,13 +127,13 @@ impl Service {
         }
     }
 
-    fn log_wal_checkpoint(&mut self, WalCheckpoint { wal_bytes, is_blocked: is_held }: WalCheckpoint) {
-        let large = is_held && WAL_WARNING_BYTES <= wal_bytes;
+    fn log_wal_checkpoint(&mut self, WalCheckpoint { wal_bytes, is_blocked }: WalCheckpoint) {
+        let large = is_blocked && WAL_WARNING_BYTES <= wal_bytes;
         if large && !self.log_state.large_wal_reported {
             tracing::warn!(
                 wal_bytes,
-                "a reader holds an old state of the database, and its log has grown to {} MB: `halosync status` \
-                 names the reader",
+                "a long-running reader keeps the write-ahead log from shrinking, it has grown to {} MB: \
+                 `halosync status` names the reader",
                 wal_bytes >> 20
             );
         }
@@ -141,14 +142,14 @@ impl Service {
 
     fn record_integrity_check(&mut self, integrity_check: &Result<(), AppError>) {
         match integrity_check {
-            Ok(()) => tracing::debug!("the database is sound"),
+            Ok(()) => tracing::debug!("integrity check passed"),
             Err(error) if error.is_damage() => {
                 let (cause, help) = (error.chain(), error.help());
-                tracing::error!(cause, "the database was looked through: {cause} ({help})");
+                tracing::error!(cause, "integrity check failed: {cause} ({help})");
             }
             Err(error) => {
-                // That says nothing of the database; the next round tries again.
-                tracing::debug!(cause = error.chain(), "the database could not be looked through");
+                // This says nothing about the database; the next cycle tries again.
+                tracing::debug!(cause = error.chain(), "integrity check could not run");
                 return;
             }
         }
@@ -156,26 +157,30 @@ impl Service {
         self.integrity_checked_at = Some(Instant::now());
     }
 
-    /// The line of `systemctl status`.
+    /// Updates the line of `systemctl status`.
     pub(super) fn update_status(&mut self) {
         let phase = self.state.lock().phase;
         let status = match (self.running_cycle.is_some(), phase) {
-            (true, CyclePhase::Maintenance) => "handing on".to_owned(),
+            (true, CyclePhase::Maintenance) => "exporting".to_owned(),
             (true, CyclePhase::Idle | CyclePhase::Run) => match self.state.rows_received() {
-                (0, _) => "asking for what changed".to_owned(),
+                (0, _) => "asking for changes".to_owned(),
                 (rows, None) => format!("reading: {rows} rows so far"),
                 (rows, Some(total)) => format!("reading: {rows} of {total} rows"),
             },
             (false, _) => {
                 let (next, failures) = (self.next_run_at, self.failure_streak.failures());
                 match self.failure_streak.cause() {
-                    None => format!("{}next pass at {next}", self.log_state.status_line),
-                    Some(cause) => format!("{cause} ({failures} in a row); next pass at {next}"),
+                    None => format!("{}next run at {next}", self.log_state.status_line),
+                    Some(cause) => format!("{cause} ({failures} in a row); next run at {next}"),
                 }
             }
         };
         self.systemd.set_status(status);
     }
+}
+
+fn count_failures(failures: u32) -> String {
+    if failures == 1 { "1 failure".to_owned() } else { format!("{failures} failures") }
 }
 
 fn log_delta(summary: &DeltaSummary) {
@@ -187,7 +192,7 @@ fn log_delta(summary: &DeltaSummary) {
             from_seq,
             to_seq,
             rows,
-            "handed on to {consumer}: changes {from_seq} to {to_seq}, {rows} rows"
+            "exported for {consumer}: changes {from_seq} to {to_seq}, {rows} rows"
         );
     }
 }

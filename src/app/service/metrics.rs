@@ -1,17 +1,17 @@
-//! The figures of the service as Prometheus reads them: values in, text out.
+//! The metrics of the service in Prometheus' text format.
 //!
-//! The recorder is made anew for each text, so that a consumer who was forgotten leaves no figure behind.
+//! Each text has a recorder of its own, so that a forgotten consumer leaves no series behind.
 
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::app::StatusReport;
+use crate::app::{HealthLevel, StatusReport};
 use crate::halo::RequestStats;
 use crate::ticket::Timestamp;
 
-/// How passes ended since the process began.
+/// Runs since the process started, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RunOutcomeCounts {
     pub(super) complete: u64,
@@ -19,68 +19,73 @@ pub(super) struct RunOutcomeCounts {
     pub(super) failed: u64,
 }
 
-/// Everything that is exposed.
+/// The values of all metrics.
 #[derive(Debug)]
 pub(super) struct MetricsSnapshot {
-    /// The copy; `None` where the database cannot be read.
+    /// The state of the database; `None` if it cannot be read.
     pub(super) status: Option<StatusReport>,
     pub(super) run_counts: RunOutcomeCounts,
-    /// Passes in a row that were not complete.
+    /// Runs in a row that failed or were incomplete.
     pub(super) failures: u32,
     pub(super) last_duration: Option<Duration>,
     pub(super) interval: Duration,
     pub(super) request_stats: RequestStats,
-    /// What the last inspection of the database came to, where there was one.
+    /// The result of the last integrity check, if there was one.
     pub(super) database_ok: Option<bool>,
 }
 
-/// The names, which tell the unit, and what they are.
-const GAUGES: [(&str, &str); 19] = [
-    ("halosync_build_info", "1; the label tells the version"),
-    ("halosync_interval_seconds", "How often a pass is due"),
+/// The gauges with their HELP texts.
+const GAUGES: [(&str, &str); 20] = [
+    ("halosync_build_info", "Always 1; the label has the version"),
+    ("halosync_interval_seconds", "The interval at which runs start"),
     (
         "halosync_last_success_timestamp_seconds",
-        "When a pass last ended complete, by the local clock; 0 is never",
+        "When the last complete run ended, by the local clock; 0 means never",
     ),
     (
         "halosync_last_full_scan_timestamp_seconds",
-        "When a walk over every ticket was last counted, by the local clock; 0 is never",
+        "When the last verified full scan ended, by the local clock; 0 means never",
     ),
     (
         "halosync_watermark_timestamp_seconds",
-        "Up to when the copy is complete, by the server's clock; 0 is not yet",
+        "The time until which the data is complete, by the server's clock; 0 means not yet",
     ),
-    ("halosync_watermark_lag_seconds", "How far that lies behind now, by the local clock"),
-    ("halosync_tickets", "Tickets present"),
-    ("halosync_pending_fetches", "Tickets whose custom fields are still owed"),
+    ("halosync_watermark_lag_seconds", "The age of the watermark, by the local clock"),
+    ("halosync_tickets", "Tickets in the database"),
+    ("halosync_pending_fetches", "Single-ticket requests that are still to be made"),
     ("halosync_unreadable_tickets", "Tickets whose custom fields the server refuses"),
-    ("halosync_unlisted_tickets", "Tickets that the list does not show, and that are kept"),
-    ("halosync_rejects", "Values and rows that could not be taken"),
-    ("halosync_consecutive_failures", "Passes in a row that were not complete"),
-    ("halosync_last_run_duration_seconds", "How long the last pass took"),
-    ("halosync_export_exported_seq", "The change that the packages of a consumer reach"),
-    ("halosync_export_acked_seq", "The change up to which a consumer has taken its packages"),
-    ("halosync_export_waiting_changes", "Changes that no package of a consumer holds yet"),
+    (
+        "halosync_unlisted_tickets",
+        "Tickets that the server no longer lists, and that are not confirmed as deleted",
+    ),
+    ("halosync_rejects", "Values and rows that could not be stored as received"),
+    ("halosync_consecutive_failures", "Runs in a row that failed or were incomplete"),
+    ("halosync_last_run_duration_seconds", "The duration of the last run"),
+    ("halosync_export_exported_seq", "The last change that the packages of a consumer contain"),
+    ("halosync_export_acked_seq", "The last change that a consumer has acknowledged"),
+    ("halosync_export_waiting_changes", "Changes that no package of a consumer contains yet"),
     ("halosync_database_bytes", "The size of the database file"),
-    ("halosync_wal_bytes", "The size of the write-ahead log beside it"),
-    ("halosync_database_ok", "Whether the last daily inspection found the database sound (1) or not (0)"),
+    ("halosync_wal_bytes", "The size of the write-ahead log"),
+    ("halosync_database_ok", "Whether the last integrity check passed (1) or found damage (0)"),
+    ("halosync_healthy", "Whether health is OK (1) or needs ATTENTION (0), as in `halosync status`"),
 ];
 
+/// The counters with their HELP texts.
 const COUNTERS: [(&str, &str); 5] = [
-    ("halosync_changes_total", "Changes recorded in the database, ever"),
-    ("halosync_runs_total", "Passes since the process began, by how they ended"),
+    ("halosync_changes_total", "Changes ever recorded in the database"),
+    ("halosync_runs_total", "Runs since the process started, by outcome"),
     (
         "halosync_requests_total",
-        "Requests since the process began, by the HTTP status of their answer; none: no answer came",
+        "Requests since the process started, by HTTP status; none: there was no response",
     ),
-    ("halosync_retries_total", "Requests that repeated an earlier one"),
+    ("halosync_retries_total", "Requests that were retries"),
     (
         "halosync_rate_limited_seconds_total",
-        "For how long the server asked to wait (429, or 503 with Retry-After)",
+        "How long the server asked to wait (429, or 503 with Retry-After)",
     ),
 ];
 
-/// The figures in the text format (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+/// Renders the metrics in the text format (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 pub(super) fn render_metrics(snapshot: &MetricsSnapshot) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     with_local_recorder(&recorder, || {
@@ -118,6 +123,9 @@ fn set_process_metrics(snapshot: &MetricsSnapshot) {
     if let Some(ok) = snapshot.database_ok {
         gauge!("halosync_database_ok").set(u8::from(ok));
     }
+    // A database that cannot be read needs attention, too.
+    let health = snapshot.status.as_ref().map(|status| status.assess(snapshot.database_ok).level());
+    gauge!("halosync_healthy").set(u8::from(health == Some(HealthLevel::Ok)));
 }
 
 fn set_store_metrics(status: &StatusReport) {
@@ -148,12 +156,12 @@ fn set_store_metrics(status: &StatusReport) {
     }
 }
 
-/// Seconds since 1970, to the millisecond; 0 for never.
+/// Seconds since 1970, with milliseconds; 0 for never.
 fn seconds(at: Option<Timestamp>) -> f64 {
     at.map_or(0.0, |at| to_f64(u64::try_from(at.instant().timestamp_millis()).unwrap_or(0)) / 1000.0)
 }
 
-/// A gauge is a double: it counts exactly to 2^53, which no count here reaches.
+/// Converts a count for a gauge, which is a double.
 #[expect(clippy::cast_precision_loss, reason = "no count here reaches 2^53")]
 fn to_f64(count: u64) -> f64 {
     count as f64

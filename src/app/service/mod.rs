@@ -1,9 +1,9 @@
-//! The service: passes in their rhythm, until a signal comes.
+//! The service (`halosync run`): runs at an interval, until a signal ends it.
 //!
-//! One loop waits for what happens first: a signal, a look at how things go, the end of a round, the time
-//! for the next one. A `round` is a task of its own, so that the loop is always there to be asked; `turn` says
-//! when it begins and what follows from its end. `rhythm`, `trouble` and `vigil` decide and are pure; `manager`, `signals`, `endpoint` and `textfile` are the doors to
-//! systemd, the kernel and those who watch; `board` is what the parts know of each other.
+//! One loop waits for the next event: a signal, the watchdog timer, the end of a cycle, the time for the next
+//! one. A [`cycle`] is a task of its own, so that the loop can always respond; [`scheduling`] starts it and acts
+//! on its result. [`schedule`], [`failure_policy`] and [`liveness`] decide and are pure. [`state`] is what the
+//! parts share.
 
 mod cycle;
 mod failure_policy;
@@ -46,34 +46,34 @@ use signals::{SignalCommand, Signals};
 use state::ServiceState;
 use systemd::SystemdNotifier;
 
-/// How often things are looked at where systemd does not want it more often.
+/// How often liveness is checked, unless systemd's watchdog needs it more often.
 const WATCHDOG_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
-/// A watchdog that wants more than that wants the impossible.
+/// The shortest interval between checks, whatever the watchdog timeout.
 const WATCHDOG_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
-/// Looks in the time in which systemd expects a sign: one may be late, and one may be lost.
+/// Checks within the watchdog timeout, so that one may be late and one may be lost.
 const INTERVALS_PER_WATCHDOG_TIMEOUT: u32 = 4;
 
-/// How long the end waits for what is under way: systemd is promised five seconds.
+/// How long a stop waits for work in progress; the whole stop takes at most five seconds.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Ends the process wherever a panic happens, once it is told: a service that is half alive is worse than
-/// one that systemd starts again.
+/// Makes any panic abort the process after it is logged: a service that lost a task is worse than one that
+/// systemd restarts.
 pub fn abort_on_panic() {
     let previous_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         previous_hook(panic);
-        tracing::error!(%panic, "a bug: please report it");
+        tracing::error!(%panic, "halosync panicked: this is a bug, please report it");
         std::process::abort();
     }));
 }
 
-/// Runs the service with the settings of a file, which SIGHUP reads again from `named`. `heed` is told
-/// of settings that come into force.
+/// Runs the service until a signal ends it. SIGHUP reads the settings again from `config_path`; `apply_config` is
+/// called with settings that take effect.
 ///
 /// # Errors
-/// [`AgentError`]: what cannot be used at the start, what ends the service, or the signal SIGINT.
+/// What is wrong at the start, what only an administrator can fix later, or SIGINT. SIGTERM is no error.
 pub async fn run_service(
     loaded: LoadedConfig,
     config_path: Option<PathBuf>,
@@ -82,7 +82,7 @@ pub async fn run_service(
     let mut signals = Signals::listen()?;
     let mut service = tokio::select! {
         started = Service::start(loaded, config_path) => started?,
-        // A database may take minutes to open, when it is brought to another schema.
+        // Opening the database may take minutes when its schema is migrated.
         signal = signals.next_stop() => return result_for_signal(signal),
     };
     let mut watchdog_timer = tokio::time::interval(service.watchdog_interval);
@@ -106,7 +106,7 @@ pub async fn run_service(
     }
 }
 
-/// How the service ends by a signal.
+/// The result of a service that a signal ended.
 fn result_for_signal(signal: Signal) -> Result<(), AppError> {
     match signal {
         Signal::Terminate => Ok(()),
@@ -114,7 +114,7 @@ fn result_for_signal(signal: Signal) -> Result<(), AppError> {
     }
 }
 
-/// The round under way, when it ends; without one, never.
+/// Waits for the running cycle to end; forever if there is none.
 async fn wait_for_cycle(
     running_cycle: &mut Option<JoinHandle<CycleResult>>,
 ) -> Result<CycleResult, JoinError> {
@@ -131,9 +131,9 @@ async fn wait_for_cycle(
 struct Service {
     config_path: Option<PathBuf>,
     loaded: Arc<LoadedConfig>,
-    /// The settings before, until a pass has got on with the new ones.
+    /// The settings before a reload, until a run has succeeded with the new ones.
     previous_config: Option<Arc<LoadedConfig>>,
-    /// New settings that come into force when the round is over.
+    /// New settings that take effect when the running cycle ends.
     pending_config: Option<AcceptedConfig>,
     secret: SecretString,
     locked_store: LockedStore,
@@ -143,32 +143,33 @@ struct Service {
     watchdog_interval: Duration,
     stop: CancellationToken,
     running_cycle: Option<JoinHandle<CycleResult>>,
-    /// When the last round began.
+    /// When the last cycle started.
     cycle_started: Instant,
-    /// The figures that are being written to a file, and since when.
+    /// The task that writes the metrics file, and when it started.
     textfile_write: Option<(JoinHandle<()>, Instant)>,
-    /// When the next round begins, by the clock that does not step.
+    /// When the next cycle starts, by the monotonic clock.
     next_cycle_due: Instant,
-    /// The same by the clock that people read.
+    /// The same time by the local clock.
     next_run_at: Timestamp,
-    /// A round is wanted whatever the rhythm says.
+    /// Whether SIGUSR1 asked for a run.
     run_requested: bool,
-    /// Whether the server ever gave this process a token.
+    /// Whether this process ever got a token.
     has_authenticated: bool,
+    /// Whether the disk failed in the last run.
     disk_failed: bool,
-    /// Failed passes in a row; those that were only incomplete do not count.
+    /// Runs in a row that failed; incomplete ones do not count.
     failed_runs: u32,
-    /// When the database was last looked through.
+    /// When the database was last checked for damage.
     integrity_checked_at: Option<Instant>,
     failure_streak: FailureStreak,
     liveness: LivenessMonitor,
-    /// The last question to the writer, if it was not answered yet.
+    /// The last ping of the writer.
     writer_ping: Option<JoinHandle<()>>,
     log_state: LogState,
 }
 
 impl Service {
-    /// Everything that can fail at the start; nobody was asked anything yet.
+    /// Starts the service: everything that can fail before the first request.
     async fn start(loaded: LoadedConfig, config_path: Option<PathBuf>) -> Result<Service, AppError> {
         let config = &loaded.config;
         let listener = match config.metrics.listen {
@@ -193,7 +194,7 @@ impl Service {
             listener.map(|listener| MonitoringServer::serve(listener, Arc::clone(&state), watchdog_interval));
         let now = Instant::now();
         let mut service = Service {
-            config_path: config_path,
+            config_path,
             loaded,
             previous_config: None,
             pending_config: None,
@@ -225,7 +226,7 @@ impl Service {
         tracing::info!(
             version,
             server,
-            "halosync {version} copies {server} to {database}, as {settings} says"
+            "halosync {version} started: server {server}, database {database}, settings {settings}"
         );
         SystemdNotifier::notify_ready();
         service.systemd.set_status("started".into());
@@ -237,7 +238,7 @@ impl Service {
         &self.loaded.config
     }
 
-    /// Ends: what is being committed is committed, everything else is dropped.
+    /// Stops: a transaction that is being committed is committed, everything else is cancelled.
     async fn stop(mut self, signal: Signal) -> Result<(), AppError> {
         SystemdNotifier::notify_stopping();
         self.systemd.set_status("stopping".into());
@@ -245,20 +246,22 @@ impl Service {
         self.stop.cancel();
         let shutdown = async {
             if let Some(cycle) = self.running_cycle.take() {
-                // It was told to stop; how it ended is of no consequence.
+                // It was cancelled, so its result does not matter.
                 let _ = cycle.await;
             }
             if let Some(ping) = self.writer_ping.take() {
                 let _ = ping.await;
             }
-            // The last one who shares the store closes it.
+            // By now no one else shares the store, so that it can be closed.
             let locked_store = self.locked_store;
             tokio::task::spawn_blocking(move || locked_store.close()).await
         };
         match timeout(SHUTDOWN_TIMEOUT, shutdown).await {
             Ok(Ok(Ok(()))) => tracing::info!("stopped"),
-            Ok(Ok(Err(error))) => tracing::warn!("the database was not closed, nothing is lost: {error}"),
-            Ok(Err(_)) | Err(_) => tracing::warn!("stopped in the middle; what was committed stays"),
+            Ok(Ok(Err(error))) => tracing::warn!("cannot close the database, no data is lost: {error}"),
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!("stopped before the current work ended; everything committed so far is saved")
+            }
         }
         result_for_signal(signal)
     }

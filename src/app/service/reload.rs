@@ -1,7 +1,7 @@
-//! New settings and new secrets while the service runs.
+//! Changes settings and secrets while the service is running.
 //!
-//! What can be judged without asking the server is judged before anything changes. What comes out only in
-//! the next pass, such as a ticket type that does not exist, has the settings before put back in force.
+//! New settings are checked, as far as that needs no request, before anything changes. If the next run shows that
+//! they are wrong, such as a ticket type that does not exist, the previous settings are restored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use tokio::time::Instant;
 use super::Service;
 use super::systemd::SystemdNotifier;
 use crate::app::halo_connector::HaloConnector;
-use crate::app::{AppError, LoadedConfig, configured_scope, load};
+use crate::app::{AppError, ExitStatus, LoadedConfig, configured_scope, load};
 use crate::config::{Config, ConfigProblem};
 use crate::store::Store;
 use crate::sync;
 
-/// Settings that can be used, with the server that they name.
+/// Settings that passed the checks, with the connection to their server.
 pub(super) type AcceptedConfig = (Arc<LoadedConfig>, HaloConnector);
 
 impl Service {
-    /// SIGHUP: reads the settings again. Those that cannot be used change nothing.
+    /// Handles SIGHUP: reads the settings again. Settings that fail the checks change nothing.
     pub(super) fn reload(&mut self, apply_config: &impl Fn(&Config)) {
         SystemdNotifier::notify_reloading();
         let candidate = self.read_new_config();
         SystemdNotifier::notify_ready();
         match candidate {
             Ok(accepted) if self.running_cycle.is_some() => {
-                tracing::info!("the settings were read again; they are in force when the pass has ended");
+                tracing::info!("settings reloaded; they take effect when the current run ends");
                 self.pending_config = Some(accepted);
             }
             Ok(accepted) => {
-                tracing::info!("the settings were read again");
+                tracing::info!("settings reloaded");
                 self.activate_config(accepted, apply_config);
                 let wait = self.next_cycle_due.saturating_duration_since(Instant::now());
                 let failed = self.failed_runs != 0;
@@ -43,12 +43,12 @@ impl Service {
             }
             Err(error) => {
                 log_rejected_config(&error);
-                self.systemd.set_status(format!("new settings refused: {}", error.chain()));
+                self.systemd.set_status(format!("new settings rejected: {}", error.chain()));
             }
         }
     }
 
-    /// New settings, as far as they can be judged without asking the server.
+    /// Reads the settings and checks them as far as that needs no request.
     fn read_new_config(&self) -> Result<AcceptedConfig, AppError> {
         let loaded = load(self.config_path.as_deref())?;
         let (old, new) = (self.config(), &loaded.config);
@@ -62,7 +62,7 @@ impl Service {
         ];
         let changed = fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| ConfigProblem {
             location: loaded.file.display().to_string(),
-            message: format!("`{key}` cannot change while the service runs: restart it"),
+            message: format!("`{key}` cannot change while the service is running: restart it"),
         });
         let problems: Vec<_> = changed.collect();
         if !problems.is_empty() {
@@ -75,7 +75,7 @@ impl Service {
         Ok((Arc::new(loaded), connector))
     }
 
-    /// Brings settings into force.
+    /// Makes settings take effect.
     pub(super) fn activate_config(
         &mut self,
         (loaded, connector): AcceptedConfig,
@@ -88,13 +88,16 @@ impl Service {
         self.replace_client(connector);
     }
 
-    /// Puts the settings before back in force, where there are any that did better; gives whether.
+    /// Restores the previous settings if the error is one of settings and there are previous ones; returns whether
+    /// it did.
     pub(super) fn restore_previous_config(
         &mut self,
         error: &AppError,
         apply_config: &impl Fn(&Config),
     ) -> Result<bool, AppError> {
-        let Some(previous) = self.previous_config.take().filter(|_| error.exit_status() == 78) else {
+        let Some(previous) =
+            self.previous_config.take().filter(|_| error.exit_status() == ExitStatus::Config)
+        else {
             return Ok(false);
         };
         log_rejected_config(error);
@@ -104,12 +107,12 @@ impl Service {
         Ok(true)
     }
 
-    /// Takes a secret that was changed where it is kept; gives whether it was.
+    /// Reads the secret again and uses it if it has changed; returns whether it has.
     pub(super) fn reload_secret(&mut self) -> bool {
         let connector = HaloConnector::from_config(&self.loaded).ok();
         match connector.filter(|connector| connector.has_another_secret(&self.secret)) {
             Some(connector) => {
-                tracing::info!("the secret was changed: using the new one");
+                tracing::info!("the client secret has changed: using the new one");
                 self.replace_client(connector);
                 true
             }
@@ -117,9 +120,9 @@ impl Service {
         }
     }
 
-    /// Asks with another secret or on other terms from now on; the promise of the rate limit holds.
+    /// Replaces the client; requests of the previous one still count against the rate limit.
     fn replace_client(&mut self, connector: HaloConnector) {
-        // Where that cannot be read, everything counts as used up, and a window is waited for.
+        // If that cannot be read, the whole window counts as used up.
         let used_requests = self.locked_store.requests_in_window(self.config()).unwrap_or(u64::MAX);
         self.secret = connector.secret();
         let halo = Arc::new(connector.into_client(self.config(), used_requests));
@@ -132,5 +135,5 @@ impl Service {
 
 fn log_rejected_config(error: &AppError) {
     let (cause, help) = (error.chain(), error.help());
-    tracing::error!(cause, "the new settings are refused, the old ones stay in force: {cause} ({help})");
+    tracing::error!(cause, "new settings rejected, the previous ones stay in effect: {cause} ({help})");
 }

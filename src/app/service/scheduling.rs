@@ -1,4 +1,4 @@
-//! When a round begins, and what follows from its end.
+//! Starts cycles and acts on their results.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use super::Service;
 use super::cycle::{CycleResult, ServiceCycle};
 use super::failure_policy::{FailureAction, failure_action};
 use super::schedule::RunSchedule;
-use crate::app::{AppError, now};
+use crate::app::{AppError, ExitStatus, now};
 use crate::config::{Config, SyncConfig};
 use crate::sync::{RunReport, SyncError};
 
-/// No clock can tell of moments that are much further away.
-const WAIT_MAX: Duration = Duration::from_hours(24 * 366);
+/// The longest delay: clocks cannot represent times that are much further away.
+const DELAY_MAX: Duration = Duration::from_hours(24 * 366);
 
-/// How often the database is inspected.
+/// How often the database is checked for damage.
 const INTEGRITY_CHECK_INTERVAL: Duration = Duration::from_hours(24);
 
 impl Service {
-    /// Begins a round.
+    /// Starts a cycle.
     pub(super) fn begin_cycle(&mut self) -> Result<(), AppError> {
         self.cycle_started = Instant::now();
         self.run_requested = false;
         if self.locked_store.is_replaced(&self.loaded.config) {
-            tracing::warn!("the database was moved, removed or replaced: opening what has its name now");
+            tracing::warn!("the database was moved, removed or replaced: opening the file that is there now");
             if !self.reopen_database()? {
                 self.failed_runs += 1;
                 self.schedule_next();
@@ -39,7 +39,7 @@ impl Service {
             loaded: Arc::clone(&self.loaded),
             halo,
             store: self.locked_store.store().clone(),
-            board: Arc::clone(&self.state),
+            state: Arc::clone(&self.state),
             stop: self.stop.clone(),
             checks_integrity: self
                 .integrity_checked_at
@@ -50,17 +50,17 @@ impl Service {
         Ok(())
     }
 
-    /// Opens the database anew; gives whether it could be. What is no database of ours ends the service,
-    /// everything else is an outage.
+    /// Opens the database again; returns whether that succeeded. A file that is not the database of this server
+    /// ends the service, everything else is an outage.
     fn reopen_database(&mut self) -> Result<bool, AppError> {
         match self.locked_store.reopen(&self.loaded.config) {
             Ok(()) => {
-                // Another file is another one to look through.
+                // A new file has not been checked for damage.
                 self.integrity_checked_at = None;
                 self.state.lock().database_ok = None;
                 Ok(true)
             }
-            Err(error) if error.exit_status() == 78 => Err(error),
+            Err(error) if error.exit_status() == ExitStatus::Config => Err(error),
             Err(error) => {
                 self.record_failure(&error.chain(), Some(&error.help()));
                 Ok(false)
@@ -68,7 +68,7 @@ impl Service {
         }
     }
 
-    /// Lets the next round begin when the rhythm wants it.
+    /// Schedules the next cycle at the interval, or earlier after a failure.
     fn schedule_next(&mut self) {
         let SyncConfig { interval, jitter, .. } = self.config().sync;
         self.schedule_in(RunSchedule { interval, jitter }.delay_after(
@@ -78,14 +78,14 @@ impl Service {
         ));
     }
 
-    /// Lets the next round begin so long from now.
-    pub(super) fn schedule_in(&mut self, wait: Duration) {
-        let wait = wait.min(WAIT_MAX);
-        self.next_cycle_due = Instant::now() + wait;
-        self.next_run_at = now().plus(TimeDelta::from_std(wait).unwrap_or_default());
+    /// Schedules the next cycle after `delay`.
+    pub(super) fn schedule_in(&mut self, delay: Duration) {
+        let delay = delay.min(DELAY_MAX);
+        self.next_cycle_due = Instant::now() + delay;
+        self.next_run_at = now().plus(TimeDelta::from_std(delay).unwrap_or_default());
     }
 
-    /// A round is over: what it means, and when the next one begins.
+    /// Acts on the result of a cycle and schedules the next one.
     pub(super) fn finish_cycle(
         &mut self,
         result: CycleResult,
@@ -133,7 +133,7 @@ impl Service {
         }
     }
 
-    /// What follows from a failed pass; gives whether another one is to begin at once.
+    /// Acts on a failed run; returns whether the next one starts at once.
     fn handle_run_failure(
         &mut self,
         error: AppError,
@@ -148,17 +148,17 @@ impl Service {
         }
         self.record_failure(&error.chain(), Some(&error.help()));
         match action {
-            // With a wait: a disk that fails does so again within the same moment.
+            // With a delay: a disk that failed is likely to fail again at once.
             FailureAction::ReopenDatabase => self.reopen_database().map(|_| false),
             FailureAction::ReloadSecret => Ok(self.reload_secret()),
-            // Settings that came meanwhile may mend it.
+            // Pending settings may fix it.
             FailureAction::StopService | FailureAction::Retry => Ok(false),
         }
     }
 
-    /// SIGUSR1: a round now, or right after the one under way.
+    /// Handles SIGUSR1: starts a cycle now, or right after the running one.
     pub(super) fn sync_now(&mut self) {
-        tracing::info!("a pass is wanted now");
+        tracing::info!("run requested by SIGUSR1");
         self.run_requested = true;
         self.schedule_in(Duration::ZERO);
     }

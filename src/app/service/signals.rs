@@ -1,21 +1,21 @@
-//! The signals that the service answers.
+//! The signals that the service handles.
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{AppError, Signal};
 
-/// What somebody wants of the service.
+/// What a signal asks the service to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignalCommand {
-    /// SIGTERM, SIGINT: to end.
+    /// SIGTERM, SIGINT: stop.
     Stop(Signal),
-    /// SIGHUP: to read the settings again.
+    /// SIGHUP: read the settings again.
     Reload,
-    /// SIGUSR1: to begin a pass now.
+    /// SIGUSR1: start a run now.
     SyncNow,
 }
 
-/// The signals, as they come.
+/// The stream of signals.
 pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
@@ -24,10 +24,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on signals do not end the process by themselves.
+    /// Installs the handlers; from then on signals do not end the process by themselves.
     pub(super) fn listen() -> Result<Signals, AppError> {
         let handled =
-            |kind| signal(kind).map_err(|source| AppError::System { what: "to tell of signals", source });
+            |kind| signal(kind).map_err(|source| AppError::System { what: "signal handlers", source });
         Ok(Signals {
             terminate: handled(SignalKind::terminate())?,
             interrupt: handled(SignalKind::interrupt())?,
@@ -36,7 +36,7 @@ impl Signals {
         })
     }
 
-    /// The next one; the end comes before everything else.
+    /// Waits for the next signal; a stop comes before all others.
     pub(super) async fn next(&mut self) -> SignalCommand {
         tokio::select! {
             biased;
@@ -47,7 +47,8 @@ impl Signals {
             else => std::future::pending().await,
         }
     }
-    /// The next one that wants the end; others are left for later.
+
+    /// Waits for the next stop; other signals stay pending.
     pub(super) async fn next_stop(&mut self) -> Signal {
         tokio::select! {
             Some(()) = self.terminate.recv() => Signal::Terminate,

@@ -1,56 +1,53 @@
-//! What the parts of the service know of each other: how far the work is, and how it went.
+//! The state that the parts of the service share: the phase of the current cycle and the results of past ones.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use tokio::time::Instant;
 
 use super::metrics::{MetricsSnapshot, RunOutcomeCounts};
 use crate::app::{AppError, LoadedConfig, StatusReport, status};
 use crate::halo::{HaloClient, RequestStats};
 use crate::sync::Progress;
-use crate::watermark::WatermarkState;
 
-/// What is being done.
+/// The phase of the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum CyclePhase {
-    /// Nothing: the next pass is waited for.
+    /// Waiting for the next cycle.
     #[default]
     Idle,
-    /// The server is asked.
+    /// A run.
     Run,
-    /// What follows a pass: packages are made, the database is inspected.
+    /// The maintenance after a run: checkpoint, export, integrity check.
     Maintenance,
 }
 
-/// The board.
+/// The shared state.
 pub(super) struct ServiceState {
     inner: Mutex<ServiceStateInner>,
     rows: AtomicU64,
     total: AtomicU64,
 }
 
-/// What stands on it.
+/// The part of the state behind a lock.
 pub(super) struct ServiceStateInner {
     pub(super) loaded: Arc<LoadedConfig>,
     pub(super) halo: Arc<HaloClient>,
-    /// What went over the wire before there was this `halo`.
+    /// The requests of the clients before this one.
     pub(super) earlier_request_stats: RequestStats,
     pub(super) phase: CyclePhase,
     pub(super) run_counts: RunOutcomeCounts,
+    /// Runs in a row that failed or were incomplete.
     pub(super) failures: u32,
     pub(super) last_duration: Option<Duration>,
+    /// The result of the last integrity check, if there was one.
     pub(super) database_ok: Option<bool>,
-    /// Whether the figures could not be written to their file.
+    /// Whether the metrics file could not be written.
     pub(super) textfile_failed: bool,
-    /// Whether everything got on at the last look, and when that was.
+    /// Whether the service was alive at the last check, and when that was.
     pub(super) last_check: (bool, Instant),
 }
-
-/// So many intervals after the last complete pass the copy counts as old.
-const STALE_AFTER_INTERVALS: u32 = 3;
 
 impl ServiceState {
     pub(super) fn new(loaded: Arc<LoadedConfig>, halo: Arc<HaloClient>) -> ServiceState {
@@ -69,36 +66,36 @@ impl ServiceState {
         ServiceState { inner: Mutex::new(inner), rows: AtomicU64::new(0), total: AtomicU64::new(0) }
     }
 
-    /// The entries; nobody keeps them for long.
+    /// Locks the state; hold it briefly.
     pub(super) fn lock(&self) -> MutexGuard<'_, ServiceStateInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a stage.
+    /// Begins a phase.
     pub(super) fn begin_phase(&self, phase: CyclePhase) {
         self.lock().phase = phase;
         self.rows.store(0, Ordering::Relaxed);
         self.total.store(0, Ordering::Relaxed);
     }
 
-    /// Rows received in this pass, of so many that the server counts, where it does.
+    /// The rows received in this run, and the server's count if it sends one.
     pub(super) fn rows_received(&self) -> (u64, Option<u64>) {
         let total = self.total.load(Ordering::Relaxed);
         (self.rows.load(Ordering::Relaxed), (total != 0).then_some(total))
     }
 
-    /// Whether everything got on a moment ago, looked at every `beat`.
+    /// Whether the service was alive at a recent check; checks come every `watchdog_interval`.
     pub(super) fn is_alive(&self, watchdog_interval: Duration) -> bool {
         let (was_alive, at) = self.lock().last_check;
         was_alive && at.elapsed() < watchdog_interval * 3
     }
 
-    /// Everything there is to expose; reads the database.
+    /// The values of all metrics; reads the database.
     pub(super) fn metrics_snapshot(&self) -> MetricsSnapshot {
         let loaded = Arc::clone(&self.lock().loaded);
         let report = status(&loaded);
         if let Err(error) = &report {
-            tracing::debug!(%error, "the database cannot be read for the figures");
+            tracing::debug!(%error, "cannot read the database for the metrics");
         }
         let inner = self.lock();
         MetricsSnapshot {
@@ -112,34 +109,18 @@ impl ServiceState {
         }
     }
 
-    /// Whether the copy can be relied on, or why not; reads the database.
+    /// Returns the status if the data can be relied on, else why not; reads the database.
     pub(super) fn readiness(&self) -> Result<StatusReport, String> {
-        let (loaded, intact) = {
+        let (loaded, database_ok) = {
             let inner = self.lock();
-            (Arc::clone(&inner.loaded), inner.database_ok != Some(false))
+            (Arc::clone(&inner.loaded), inner.database_ok)
         };
-        if !intact {
-            return Err("the database is damaged".into());
-        }
         let report = status(&loaded).map_err(|error: AppError| error.to_string())?;
-        let max_age = loaded.config.sync.interval.saturating_mul(STALE_AFTER_INTERVALS);
-        match why_not_ready(&report, max_age) {
-            Some(why) => Err(why),
+        match report.assess(database_ok).why_not_ready() {
+            Some(reason) => Err(reason.to_string()),
             None => Ok(report),
         }
     }
-}
-
-/// Why a copy cannot be relied on: it was never complete, or its last complete pass is too long ago.
-fn why_not_ready(report: &StatusReport, max_age: Duration) -> Option<String> {
-    let health = &report.health;
-    if health.watermark.as_ref().map(|watermark| watermark.state) != Some(WatermarkState::Incremental) {
-        return Some("the copy has never been complete".into());
-    }
-    let Some(last) = health.last_complete_at else { return Some("no pass was complete".into()) };
-    let age = report.now.instant() - last.instant();
-    let is_stale = TimeDelta::from_std(max_age).is_ok_and(|max_age| max_age < age);
-    is_stale.then(|| format!("the last complete pass ended at {last}"))
 }
 
 impl Progress for ServiceState {

@@ -1,27 +1,27 @@
-//! What systemd is told (`sd_notify(3)`). Without systemd nobody listens, and nothing is said.
+//! Notifications to systemd (`sd_notify(3)`); without systemd they do nothing.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The service manager.
+/// Notifies systemd and remembers the last status line.
 #[derive(Debug, Default)]
 pub(super) struct SystemdNotifier {
     status: String,
 }
 
 impl SystemdNotifier {
-    /// How often it wants a sign of life at least, where it does.
+    /// The watchdog timeout, if one is set.
     pub(super) fn watchdog_timeout() -> Option<Duration> {
         sd_notify::watchdog_enabled().filter(|it| !it.is_zero())
     }
 
-    /// The service is up, or has ended a reload.
+    /// The service has started, or a reload has ended.
     pub(super) fn notify_ready() {
         notify(&[NotifyState::Ready]);
     }
 
-    /// New settings are being read. The time tells which READY belongs to it.
+    /// A reload has begun; the time tells systemd which READY ends it.
     pub(super) fn notify_reloading() {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -29,20 +29,20 @@ impl SystemdNotifier {
         }
     }
 
-    /// The service is about to end.
+    /// The service is stopping.
     pub(super) fn notify_stopping() {
         notify(&[NotifyState::Stopping]);
     }
 
-    /// Everything gets on.
+    /// The service is alive.
     pub(super) fn notify_watchdog() {
         notify(&[NotifyState::Watchdog]);
     }
 
-    /// One line for `systemctl status`.
+    /// Sets the line of `systemctl status`.
     pub(super) fn set_status(&mut self, status: String) {
         if status != self.status {
-            // A line break would begin another message.
+            // A line break would start another notification.
             notify(&[NotifyState::Status(&status.replace('\n', " "))]);
             self.status = status;
         }
@@ -51,6 +51,6 @@ impl SystemdNotifier {
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager does not listen");
+        tracing::debug!(%error, "cannot notify systemd");
     }
 }

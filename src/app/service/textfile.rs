@@ -1,4 +1,4 @@
-//! The figures as a file, for collectors that read a folder (`node_exporter`'s textfile collector).
+//! Writes the metrics to a file for `node_exporter`'s textfile collector.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -14,15 +14,15 @@ use super::Service;
 use super::metrics::render_metrics;
 use super::state::ServiceState;
 
-/// The collector is another user; there is nothing in it that nobody may know.
+/// The mode of the file: the collector is another user, and the metrics are not secret.
 const WORLD_READABLE: u32 = 0o644;
 
-/// How old the figures in the file may become.
+/// The greatest age of the file while a run is in progress.
 const TEXTFILE_AGE_MAX: Duration = Duration::from_mins(1);
 
 impl Service {
-    /// Writes the figures to their file, unless that is still being done: nobody waits for a slow disk, and the
-    /// next figures are as good.
+    /// Starts writing the metrics file, unless an earlier write is still in progress. The loop does not wait for a
+    /// slow disk.
     pub(super) fn write_textfile(&mut self) {
         if self.textfile_write.as_ref().is_none_or(|(task, _)| task.is_finished()) {
             let task = tokio::spawn(update_textfile(Arc::clone(&self.state)));
@@ -30,7 +30,7 @@ impl Service {
         }
     }
 
-    /// The same where the last ones are old: a first pass may take hours.
+    /// The same if the last write is old: an initial load may take hours.
     pub(super) fn write_textfile_if_due(&mut self) {
         if self.textfile_write.as_ref().is_none_or(|(_, at)| TEXTFILE_AGE_MAX <= at.elapsed()) {
             self.write_textfile();
@@ -38,7 +38,7 @@ impl Service {
     }
 }
 
-/// Writes the figures to the file of the settings, where they name one. That it cannot be is told once.
+/// Writes the metrics to the file in the settings, if one is set; a failure is logged once.
 async fn update_textfile(state: Arc<ServiceState>) {
     let Some(path) = state.lock().loaded.config.metrics.textfile.clone() else { return };
     let (display_path, shared) = (path.display().to_string(), Arc::clone(&state));
@@ -50,16 +50,16 @@ async fn update_textfile(state: Arc<ServiceState>) {
         Err(error) if !already_reported => {
             tracing::warn!(
                 file = display_path,
-                "the figures cannot be written to {display_path}: {error} (a folder outside of the service's own needs \
+                "cannot write the metrics to {display_path}: {error} (a folder outside the service's own needs \
                  ReadWritePaths= in its unit)"
             );
         }
-        Err(error) => tracing::debug!(file = display_path, %error, "the figures cannot be written"),
+        Err(error) => tracing::debug!(file = display_path, %error, "cannot write the metrics"),
         Ok(()) => {}
     }
 }
 
-/// Writes the file: whoever reads it meanwhile sees the old one or the new one.
+/// Replaces the file in one step, so that readers see the old or the new content.
 fn write_atomically(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut temp_file = tempfile::Builder::new().prefix(".halosync-").tempfile_in(folder)?;

@@ -1,4 +1,4 @@
-//! Looks whether everything gets on, and tells systemd so if it does.
+//! Checks whether the service makes progress, and if so notifies systemd's watchdog.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use super::state::CyclePhase;
 use super::systemd::SystemdNotifier;
 use crate::store::write_activity;
 
-/// How long a pass may get nothing done beyond the longest request and the longest wait for the database.
+/// How long a run may make no progress, beyond the longest request and the longest wait for the database.
 const RUN_STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long what follows a pass may take: packages of whole tables, an inspection of gigabytes.
+/// How long maintenance may make no progress: exports of whole tables, integrity checks of gigabytes.
 const MAINTENANCE_STALL_TIMEOUT: Duration = Duration::from_mins(30);
 
 impl Service {
-    /// One look.
+    /// Makes one check.
     pub(super) fn check_liveness(&mut self) {
         let writer_answered = self.writer_ping.as_ref().is_none_or(JoinHandle::is_finished);
         if writer_answered {
@@ -53,11 +53,21 @@ impl Service {
         match stuck {
             None => SystemdNotifier::notify_watchdog(),
             Some(stuck) if was_stuck.is_none() => {
-                let what = match stuck {
-                    StuckTask::Writer => "the database is waited for, or its disk".to_owned(),
-                    StuckTask::Cycle(span) => format!("nothing was done for {} s", span.as_secs()),
+                let what = match (stuck, phase) {
+                    (StuckTask::Writer, _) => {
+                        "the database writer is stuck (waiting for a lock or for the disk)".to_owned()
+                    }
+                    (StuckTask::Cycle(span), CyclePhase::Maintenance) => {
+                        format!(
+                            "the export or integrity check is stuck (no progress for {} s)",
+                            span.as_secs()
+                        )
+                    }
+                    (StuckTask::Cycle(span), _) => {
+                        format!("the run is stuck (no progress for {} s)", span.as_secs())
+                    }
                 };
-                tracing::warn!("stuck: {what}; systemd is given no sign of life until that is over");
+                tracing::warn!("{what}; watchdog notifications suspended");
             }
             Some(_) => {}
         }
