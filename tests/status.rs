@@ -1,4 +1,4 @@
-//! `halosync status`, as people and programs read it, in every state of a copy.
+//! `halosync status`, as text and JSON, in every state of the database.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
 use support::schema::Schema;
 
-/// More than are committed at once.
+/// More than one transaction stores.
 const TICKETS: u32 = 1_200;
 
 async fn served(more: &str) -> (Simulator, Agent) {
@@ -28,34 +28,50 @@ async fn served(more: &str) -> (Simulator, Agent) {
     (simulator, agent)
 }
 
-/// What `status --json` tells, which is as its schema says.
-fn told(agent: &Agent, more: &[&str], status: i32) -> Json {
+/// Runs `status --json` and returns its report, which matches its schema.
+fn status_json(agent: &Agent, more: &[&str], status: i32) -> Json {
     let run = agent.run(&[&["--json", "status"], more].concat()).code(status);
-    let told = serde_json::from_slice(&run.get_output().stdout).unwrap();
-    Schema::of("status").holds(&told);
-    told
+    let report = serde_json::from_slice(&run.get_output().stdout).unwrap();
+    Schema::of("status").holds(&report);
+    report
+}
+
+fn status_text(agent: &Agent) -> String {
+    String::from_utf8(agent.run(&["status"]).success().get_output().stdout.clone()).unwrap()
+}
+
+fn with_separator(number: u64) -> String {
+    if number < 1_000 { number.to_string() } else { format!("{},{:03}", number / 1_000, number % 1_000) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_schema_says() {
+async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed() {
     let (simulator, agent) = served("parallel_requests = 1\nmax_retries = 0").await;
     let fault = |text: &str| simulator.with(|server| server.inject(ServerFault::parse(text).unwrap()));
     agent.run(&["status"]).code(66);
 
     fault("token:status=403");
     agent.run(&["sync"]).code(77);
-    let empty = told(&agent, &["--max-age", "1h"], 4);
-    for (member, value) in [("fresh", json!(false)), ("tickets", json!(0)), ("last_full_at", Json::Null)] {
+    let empty = status_json(&agent, &["--max-age", "1h"], 4);
+    for (member, value) in [
+        ("schema_version", json!(1)),
+        ("fresh", json!(false)),
+        ("tickets", json!(0)),
+        ("last_full_at", Json::Null),
+    ] {
         assert_eq!(empty[member], value, "{empty:#}");
     }
 
     simulator.with(|server| server.clear_faults());
     fault("list@page11:status=403");
     agent.run(&["sync"]).code(77);
-    let interrupted = told(&agent, &["--max-age", "1h"], 4);
+    let interrupted = status_json(&agent, &["--max-age", "1h"], 4);
     let received = interrupted["interrupted_scan"]["received"].as_u64();
     assert!(received.is_some_and(|received| 0 < received), "{interrupted:#}");
     assert_eq!(interrupted["state"], "initial");
+    let received =
+        format!("interrupted scan  {} tickets received since", with_separator(received.unwrap_or(0)));
+    assert!(status_text(&agent).contains(&received), "{}", status_text(&agent));
     Schema::of("status").is_closed_around(&interrupted);
 
     simulator.with(|server| server.clear_faults());
@@ -63,12 +79,12 @@ async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_sch
     agent.run(&["export", "delta"]).success();
     let reader = rusqlite::Connection::open(agent.path("halosync.db")).unwrap();
     reader.execute_batch("BEGIN; SELECT COUNT(*) FROM tickets").unwrap();
-    let full = told(&agent, &["--max-age", "1h"], 0);
+    let full = status_json(&agent, &["--max-age", "1h"], 0);
     for (member, value) in [
         ("state", json!("incremental")),
         ("fresh", json!(true)),
         ("tickets", json!(TICKETS)),
-        // Taken up again, it found what it had received before.
+        // The resumed scan found again everything received before.
         ("last_full_outcome", json!("confirmed")),
         ("service_pid", Json::Null),
     ] {
@@ -79,23 +95,25 @@ async fn an_empty_an_interrupted_a_full_and_a_confirmed_copy_are_told_as_the_sch
     Schema::of("status").is_closed_around(&full);
 }
 
-/// A following walk every few minutes must not hide whether the copy was ever confirmed.
+/// Frequent incremental scans must not hide the outcome of the last full scan.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_last_full_walk_proved_outlives_the_walks_that_follow() {
+async fn outcome_of_the_last_full_scan_outlives_incremental_scans() {
     let (_simulator, agent) = served("").await;
     agent.run(&["sync"]).success();
-    for (arguments, kind, proved) in [
+    for (arguments, kind, outcome) in [
         (&["sync"][..], "incremental", "verified"),
         (&["sync", "--full"], "full", "confirmed"),
         (&["sync"], "incremental", "confirmed"),
     ] {
         agent.run(arguments).success();
-        let found = told(&agent, &[], 0);
+        let found = status_json(&agent, &[], 0);
         assert_eq!(found["last_scan"]["kind"], kind, "{found:#}");
-        assert_eq!(found["last_full_outcome"], proved, "{found:#}");
+        assert_eq!(found["last_full_outcome"], outcome, "{found:#}");
     }
-    let words = agent.run(&["status"]).success().get_output().stdout.clone();
-    let words = String::from_utf8(words).unwrap();
-    let line = words.lines().find(|line| line.starts_with("last full walk")).unwrap();
-    assert!(line.ends_with(" ago), confirmed"), "{words}");
+    let text = status_text(&agent);
+    let line = text.lines().find(|line| line.starts_with("last full scan")).unwrap();
+    assert!(line.ends_with(" ago), confirmed"), "{text}");
+    for line in ["tickets           1,200\n", "service           not running\n"] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
 }

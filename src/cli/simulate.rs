@@ -1,12 +1,19 @@
 //! `halosync simulate`.
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::args::{CliArgs, SimulateArgs};
 use super::error_output::print_usage_error;
 use super::{CommandResult, block_on, print, print_json, stop_signal};
-use crate::app::AppError;
+use crate::app::{AppError, count};
 use crate::simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
+
+#[derive(Serialize)]
+struct SimulatorJson<'a> {
+    url: &'a str,
+    client_id: &'a str,
+    client_secret: &'a str,
+}
 
 pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResult {
     if args.knob.iter().any(|knob| knob == "help") {
@@ -20,7 +27,7 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
     let settings = match settings_from_args(args) {
         Ok(settings) => settings,
         Err(message) => {
-            // A wrong word on the command line, in the manner of all others.
+            // Reported like every other error of the command line.
             let error = clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{message}\n"));
             return Ok(print_usage_error(&error, arguments.json));
         }
@@ -30,12 +37,12 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
         let simulator = Simulator::start(settings).await.map_err(AppError::Serve)?;
         let url = simulator.url();
         if arguments.json {
-            print_json(&json!({ "url": url, "client_id": id, "client_secret": secret }))?;
+            print_json(&SimulatorJson { url: &url, client_id: &id, client_secret: &secret })?;
         } else {
             print(&format!(
-                "a simulated HaloITSM with {} tickets at {url}\n  client id {id}, secret {secret}\n  \
-                 what it can be told: curl {url}/_sim\n",
-                args.tickets
+                "a simulated HaloITSM with {} at {url}\n  client id {id}, secret {secret}\n  \
+                 control interface: curl {url}/_sim\n",
+                count(u64::from(args.tickets), "ticket")
             ))?;
         }
         stop_signal().await;
@@ -52,9 +59,7 @@ fn settings_from_args(args: &SimulateArgs) -> Result<SimulatorSettings, String> 
     let faults = args.fault.iter().map(|fault| ServerFault::parse(fault).map_err(|error| error.to_string()));
     if !args.listen.ip().is_loopback() {
         let listen = args.listen;
-        return Err(format!(
-            "--listen must be an address that only this machine reaches, such as 127.0.0.1:8180, not {listen}"
-        ));
+        return Err(format!("--listen must be a loopback address such as 127.0.0.1:8180, not {listen}"));
     }
     Ok(SimulatorSettings {
         listen: args.listen,
