@@ -8,6 +8,9 @@ mod support {
     pub(crate) mod schema;
 }
 
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use halosync::simulator::{ServerFault, Simulator, SimulatorSettings};
 use serde_json::{Value as Json, json};
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
@@ -93,6 +96,33 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
     assert_eq!(full["readers"][0]["pid"], std::process::id(), "{full:#}");
     assert_eq!(full["consumers"][0]["waiting"], 0);
     Schema::of("status").is_closed_around(&full);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupted_sync_says_how_many_tickets_are_saved() {
+    let (simulator, agent) = served("parallel_requests = 1").await;
+    simulator.with(|server| server.inject(ServerFault::parse("list@page11:delay=600000").unwrap()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_halosync"));
+    let child =
+        command.current_dir(agent.path("")).env_clear().arg("sync").stderr(Stdio::piped()).spawn().unwrap();
+    let has_rows = || {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let database = rusqlite::Connection::open_with_flags(agent.path("halosync.db"), flags).ok()?;
+        database.query_row("SELECT COUNT(*) FROM scan_checkpoints", [], |row| row.get::<_, i64>(0)).ok()
+    };
+    let started = Instant::now();
+    while has_rows().is_none_or(|rows| rows == 0) {
+        assert!(started.elapsed() < Duration::from_secs(60), "no rows were committed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    let received = status_json(&agent, &[], 0)["interrupted_scan"]["received"].as_u64().unwrap();
+    let saved = format!("Interrupted. {} of 1,200 tickets are saved;", with_separator(received));
+    assert_eq!(errors, format!("{saved} run `halosync sync` again to continue.\n"));
 }
 
 /// Frequent incremental scans must not hide the outcome of the last full scan.

@@ -98,8 +98,8 @@ fn format_throughput(rows: u64, elapsed: Duration) -> String {
 #[serde(tag = "step", rename_all = "snake_case")]
 enum DemoStepJson<'a> {
     Serving { url: &'a str, tickets: u32 },
-    Sync { title: &'static str, seconds: f64, report: RunReportJson<'a> },
-    Export { title: &'static str, seconds: f64, report: DeltaJson<'a> },
+    Sync { title: &'a str, seconds: f64, report: RunReportJson<'a> },
+    Export { title: &'a str, seconds: f64, report: DeltaJson<'a> },
 }
 
 impl<'a> DemoStepJson<'a> {

@@ -71,20 +71,8 @@ fn to_text(status: &StatusReport) -> String {
     let full = health.last_full_scan.as_ref();
     let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome));
     line("last full scan", format_time_with_age(status, full.map(|scan| scan.ended_at)) + &full_outcome);
-    if let Some(scan) = &health.last_scan {
-        let stats = &scan.stats;
-        let server_count = stats.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
-        let reads_note =
-            if 1 < stats.reads { format!("; read {} times", stats.reads) } else { String::new() };
-        line(
-            "last scan",
-            format!(
-                "{}, {}: {} received, the server reports {server_count}{reads_note}",
-                scan.kind,
-                scan.outcome,
-                count(stats.unique_ids, "ticket")
-            ),
-        );
+    if let Some(last_scan) = format_last_scan(status) {
+        line("last scan", last_scan);
     }
     if let Some(scan) = &health.interrupted_scan {
         let received = scan.checkpoint.ids.len() + scan.earlier_list_ids.len();
@@ -104,7 +92,7 @@ fn to_text(status: &StatusReport) -> String {
     }
     line("newest update", format_time_with_age(status, watermark.and_then(|mark| mark.newest_seen)));
     line("tickets", HumanCount(health.tickets).to_string());
-    line("change records", HumanCount(health.last_seq.unsigned_abs()).to_string());
+    line("newest change", health.last_seq.to_string());
     line("pending fetches", HumanCount(health.pending_fetches).to_string());
     line("unlisted tickets", HumanCount(health.unlisted_tickets).to_string());
     line("rejects", HumanCount(health.rejects).to_string());
@@ -132,21 +120,37 @@ fn to_text(status: &StatusReport) -> String {
             ),
         );
     }
-    for run in &health.runs {
-        let outcome = run.outcome.as_deref().unwrap_or("running, or killed");
-        let [created, updated, deleted] = run.changes.map(|number| HumanCount(number.unsigned_abs()));
-        let error = run.error.as_deref().map_or(String::new(), |error| format!(": {}", printable(error)));
-        let started_at = run.started_at.get(..19).unwrap_or(&run.started_at);
-        line(
-            "run",
-            format!(
-                "{started_at}Z {} {outcome}, {}, {created} created, {updated} updated, {deleted} deleted{error}",
-                run.kind,
-                count(run.requests.unsigned_abs(), "request"),
-            ),
-        );
+    for run in format_runs(status) {
+        line("run", run);
     }
     text
+}
+
+fn format_last_scan(status: &StatusReport) -> Option<String> {
+    let scan = status.health.last_scan.as_ref()?;
+    let stats = &scan.stats;
+    let server_count = stats.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
+    let reads_note = if 1 < stats.reads { format!("; read {} times", stats.reads) } else { String::new() };
+    let received = count(stats.unique_ids, "ticket");
+    Some(format!(
+        "{}, {}: {received} received, the server reports {server_count}{reads_note}",
+        scan.kind, scan.outcome
+    ))
+}
+
+fn format_runs(status: &StatusReport) -> Vec<String> {
+    let runs = status.health.runs.iter().map(|run| {
+        let started_at = run.started_at.get(..19).unwrap_or(&run.started_at);
+        let outcome = run.outcome.as_deref().unwrap_or("running, or killed");
+        let requests = count(run.requests.unsigned_abs(), "request");
+        let [created, updated, deleted] = run.changes.map(|number| HumanCount(number.unsigned_abs()));
+        let error = run.error.as_deref().map_or(String::new(), |error| format!(": {}", printable(error)));
+        format!(
+            "{started_at}Z {} {outcome}, {requests}, {created} created, {updated} updated, {deleted} deleted{error}",
+            run.kind
+        )
+    });
+    runs.collect()
 }
 
 /// The report of `docs/status.schema.json`.
