@@ -151,8 +151,7 @@ pub async fn check(
     offline: bool,
     on_finding: &mut dyn FnMut(&CheckFinding),
 ) -> CheckReport {
-    let mut builder =
-        ReportBuilder { report: CheckReport::default(), hints: Hints::default(), on_finding: on_finding };
+    let mut builder = ReportBuilder { report: CheckReport::default(), hints: Hints::default(), on_finding };
     let loaded = app::load(config_path);
     let message = |loaded: &LoadedConfig| {
         let halo = &loaded.config.halo;

@@ -87,7 +87,7 @@ impl ReportBuilder<'_> {
         }
         match halo.authenticate().await {
             Ok(granted_scope) => {
-                self.record(CheckStep::Token, rules::token(&config.halo.scope, granted_scope))
+                self.record(CheckStep::Token, rules::token(&config.halo.scope, granted_scope));
             }
             Err(error) => {
                 self.record(CheckStep::Token, CheckOutcome::from_error(error));

@@ -128,10 +128,10 @@ fn to_text(status: &StatusReport) -> String {
 
 fn format_last_scan(status: &StatusReport) -> Option<String> {
     let scan = status.health.last_scan.as_ref()?;
-    let stats = &scan.stats;
-    let server_count = stats.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
-    let reads_note = if 1 < stats.reads { format!("; read {} times", stats.reads) } else { String::new() };
-    let received = count(stats.unique_ids, "ticket");
+    let read = &scan.stats;
+    let server_count = read.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
+    let reads_note = if 1 < read.reads { format!("; read {} times", read.reads) } else { String::new() };
+    let received = count(read.unique_ids, "ticket");
     Some(format!(
         "{}, {}: {received} received, the server reports {server_count}{reads_note}",
         scan.kind, scan.outcome
