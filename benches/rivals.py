@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Measures the first pass of halosync beside other ways to get the same tickets into SQLite.
+"""Measures the initial load of halosync beside other ways to get the same tickets into SQLite.
 
     cargo build --release && python3 benches/rivals.py [TICKETS] [RIVAL...]
 
 Every rival is a script in `rivals/`, run in a Python environment of its own under `target/rivals`, which is
-made on the first run. All ask the same simulator, one after another; CPU is user and system time of the
-process and of the processes it starts, its start and imports included.
+created the first time. All use the same simulator, one after another; CPU is user and system time of the
+process and its children, including startup and imports.
 """
 
 import os
@@ -16,15 +16,15 @@ import subprocess
 import sys
 import tempfile
 
-# No compiled files beside the sources, here and in the rivals.
+# No compiled files beside the sources, here or in the rivals.
 sys.dont_write_bytecode = True
 
-import passes
+import runs
 
 HERE = pathlib.Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / "target/rivals"
 
-# Script, what it needs, and what it is told besides.
+# Script, its requirements, and its extra arguments.
 RIVALS = {
     "tight": ("tight.py", ["httpx==0.28.1", "orjson==3.13.0"], []),
     "dlt-append": ("dlt_rival.py", ["dlt[sqlalchemy]==1.31.0"], ["append"]),
@@ -33,8 +33,8 @@ RIVALS = {
     "singer-sdk": ("singer_rival.py", ["singer-sdk==0.54.9"], []),
 }
 
-# Nobody is asked or told anything but the simulator.
-SILENT = {
+# No telemetry and no other network requests.
+OFFLINE = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     "DO_NOT_TRACK": "1",
@@ -46,20 +46,20 @@ class NotMeasured(Exception):
     pass
 
 
-def environment(script, needs):
-    """The interpreter of a rival, with what it needs installed."""
+def environment(script, requirements):
+    """Returns the interpreter of a rival, with its requirements installed."""
     folder = ENVIRONMENTS / script.removesuffix(".py")
-    python, done = folder / "bin/python", folder / "needs.txt"
-    if done.exists() and done.read_text().split() == needs:
+    python, done = folder / "bin/python", folder / "requirements.txt"
+    if done.exists() and done.read_text().split() == requirements:
         return python
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *needs]
+    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements]
     installed = subprocess.run(install, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if installed.returncode:
         raise NotMeasured(f"cannot be installed: {installed.stderr.strip().splitlines()[-1]}")
-    # Compiled beforehand, because the first start alone would pay for it.
+    # Compiled beforehand, so that the measured start does not include it.
     subprocess.run([python, "-m", "compileall", "-q", folder / "lib"], stdout=subprocess.DEVNULL)
-    done.write_text("\n".join(needs))
+    done.write_text("\n".join(requirements))
     return python
 
 
@@ -72,44 +72,44 @@ def stored(database):
 
 
 def rival(base, server, name, tickets):
-    script, needs, told = RIVALS[name]
-    python = environment(script, needs)
+    script, requirements, arguments = RIVALS[name]
+    python = environment(script, requirements)
     folder = base / name
     folder.mkdir()
     place = (server["url"], server["client_id"], server["client_secret"], folder)
     try:
         with open(base / f"{name}.log", "w") as log:
-            used = passes.run(
+            used = runs.run(
                 name,
-                *(python, HERE / "rivals" / script, *place, *told),
+                *(python, HERE / "rivals" / script, *place, *arguments),
                 **{"stdout": log, "stderr": log, "cwd": folder},
-                env={**os.environ, **SILENT, "AIRBYTE_LOGGING_ROOT": str(folder)},
+                env={**os.environ, **OFFLINE, "AIRBYTE_LOGGING_ROOT": str(folder)},
             )
     except SystemExit as error:
         last = (base / f"{name}.log").read_text().strip().splitlines()[-1:]
         raise NotMeasured(f"{error}; {' '.join(last)}") from None
-    count = stored(folder / "copy.db")
+    count = stored(folder / "tickets.db")
     if count != tickets:
         raise NotMeasured(f"stored {count} tickets of {tickets}")
     shutil.rmtree(folder)
-    return passes.line(f"{name} ({', '.join(needs)})", used, tickets)
+    return runs.line(f"{name} ({', '.join(requirements)})", used, tickets)
 
 
 def main():
-    tickets = int(sys.argv[1]) if len(sys.argv) > 1 else passes.STANDARD
+    tickets = int(sys.argv[1]) if len(sys.argv) > 1 else runs.STANDARD
     names = sys.argv[2:] or list(RIVALS)
     base = pathlib.Path(tempfile.mkdtemp(prefix="halosync-rivals-"))
-    process, server = passes.simulator(tickets)
+    process, server = runs.simulator(tickets)
     ours, theirs = [], []
     try:
         print(f"load of the machine before: {os.getloadavg()[0]:.1f}", flush=True)
         for turn in range(3):
             folder = base / f"halosync-{turn}"
-            ours.append(passes.run("halosync", passes.BINARY, "-c", passes.settings(folder, server), "sync"))
+            ours.append(runs.run("halosync", runs.BINARY, "-c", runs.settings(folder, server), "sync"))
             if stored(folder / "halosync.db") != tickets:
                 sys.exit("halosync did not store every ticket")
             shutil.rmtree(folder)
-        ours = passes.line("halosync, the middle of three", passes.middle(ours), tickets)
+        ours = runs.line("halosync, the median of three", runs.median(ours), tickets)
         for name in names:
             try:
                 theirs.append((name, rival(base, server, name, tickets)))
@@ -123,7 +123,7 @@ def main():
                 f"{used.wall / ours.wall:6.1f}x less time"
             )
     finally:
-        passes.end(process)
+        runs.end(process)
         shutil.rmtree(base)
 
 

@@ -1,13 +1,13 @@
-//! What the store costs beyond SQLite: the agent's own way of storing tickets beside the bare upsert of
-//! the same parsed rows.
+//! Measures what the store costs beyond SQLite: halosync's upsert beside a bare upsert of the same parsed
+//! rows.
 //!
 //! `cargo bench --bench upsert`, or `cargo bench --bench upsert -- 20000` for another number of tickets.
 //!
-//! Bare is one prepared `INSERT … ON CONFLICT DO UPDATE` of all attributes. The agent's way is
-//! [`Ticket::hash`](halosync::ticket::Ticket::hash) and `Writing::upsert`: the look at `ticket_state`, the
-//! row, its line in `changes`, its state. Both fill a fresh database that the store made, with its schema
-//! and its settings, 1,000 rows a transaction, from one thread, and move the log into the file at the end.
-//! They take turns, and the medians count. 100,000 parsed tickets need about 600 MB.
+//! The bare upsert is one prepared `INSERT … ON CONFLICT DO UPDATE` of all attributes. halosync's upsert is
+//! [`Ticket::hash`](halosync::ticket::Ticket::hash) and `WriteTx::upsert`: reading `ticket_state`, writing the
+//! row, its change record and its state. Both fill a new database with the store's schema and settings, 1,000
+//! rows per transaction, from one thread, and checkpoint the write-ahead log at the end. They alternate, and
+//! the medians count. 100,000 parsed tickets need about 600 MB.
 
 #![allow(clippy::print_stdout)]
 
@@ -26,31 +26,31 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 const TICKETS: u32 = 100_000;
-const ROWS_A_PAGE: u32 = 100;
-const ROWS_A_TRANSACTION: usize = 1_000;
-const TURNS: usize = 3;
+const PAGE_SIZE: u32 = 100;
+const ROWS_PER_TRANSACTION: usize = 1_000;
+const REPETITIONS: usize = 3;
 
 fn main() {
-    // cargo adds an argument of its own, which is no number.
+    // cargo adds an argument of its own, which is not a number.
     let count = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(TICKETS);
-    let mut sightings = parsed(count);
+    let mut tickets = parsed(count);
     let folder = tempfile::tempdir().expect("a folder");
     let database = folder.path().join("halosync.db");
-    let (mut bare, mut agent) = (Vec::new(), Vec::new());
-    for _ in 0..TURNS {
-        bare.push(fresh(&database, |database| store_bare(database, &sightings)));
-        agent.push(fresh(&database, |database| store_as_agent(database, &mut sightings)));
+    let (mut bare, mut halosync) = (Vec::new(), Vec::new());
+    for _ in 0..REPETITIONS {
+        bare.push(fresh(&database, |database| store_bare(database, &tickets)));
+        halosync.push(fresh(&database, |database| store_halosync(database, &mut tickets)));
     }
-    let bare = Spent::middle("the bare upsert", &bare, count);
-    let agent = Spent::middle("the agent's way", &agent, count);
+    let bare = Usage::median("the bare upsert", &bare, count);
+    let halosync = Usage::median("halosync's upsert", &halosync, count);
     println!(
-        "rows/s of the agent's way against the bare upsert: {:.2} by wall, {:.2} by CPU",
-        bare.wall.div_duration_f64(agent.wall),
-        bare.cpu.div_duration_f64(agent.cpu),
+        "rows/s of halosync's upsert against the bare upsert: {:.2} by wall, {:.2} by CPU",
+        bare.wall.div_duration_f64(halosync.wall),
+        bare.cpu.div_duration_f64(halosync.cpu),
     );
 }
 
-/// Tickets of a simulated server, read from its pages by the agent's parser; not hashed yet.
+/// Returns tickets parsed from the pages of a simulated server, not hashed yet.
 fn parsed(count: u32) -> Vec<ObservedTicket> {
     let mut server = Server::new(SimulatorSettings { tickets: count, ..SimulatorSettings::default() }, now());
     let form = [
@@ -59,15 +59,15 @@ fn parsed(count: u32) -> Vec<ObservedTicket> {
         ("client_secret", "demo-secret"),
         ("scope", "read:tickets"),
     ];
-    let answer = server.respond(&ApiRequest::form("/auth/token", &form), now()).json_body().expect("JSON");
-    let token = answer["access_token"].as_str().expect("a token").to_owned();
-    let mut sightings = Vec::new();
-    for page in 1..=count.div_ceil(ROWS_A_PAGE) {
-        let target = format!("/api/tickets?pageinate=true&page_no={page}&page_size={ROWS_A_PAGE}&order=id");
-        let answer = server.respond(&ApiRequest::get(&target, &token), now());
-        for mut ticket in ParsedPage::parse(&answer.body).expect("a page").tickets {
+    let response = server.respond(&ApiRequest::form("/auth/token", &form), now()).json_body().expect("JSON");
+    let token = response["access_token"].as_str().expect("a token").to_owned();
+    let mut tickets = Vec::new();
+    for page in 1..=count.div_ceil(PAGE_SIZE) {
+        let target = format!("/api/tickets?pageinate=true&page_no={page}&page_size={PAGE_SIZE}&order=id");
+        let response = server.respond(&ApiRequest::get(&target, &token), now());
+        for mut ticket in ParsedPage::parse(&response.body).expect("a page").tickets {
             ticket.resolve_status_name(|_| Some("In Progress".to_owned()));
-            sightings.push(ObservedTicket {
+            tickets.push(ObservedTicket {
                 ticket,
                 hash: 0,
                 custom_fields: CustomFieldsState::NotSynced,
@@ -75,57 +75,58 @@ fn parsed(count: u32) -> Vec<ObservedTicket> {
             });
         }
     }
-    sightings
+    tickets
 }
 
 fn now() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
 }
 
-fn stamp() -> Timestamp {
+fn timestamp() -> Timestamp {
     Timestamp::new(now()).expect("a year of four digits")
 }
 
-/// Gives `work` a database of the store without tickets, and takes it away afterwards.
-fn fresh(database: &Path, work: impl FnOnce(&Path) -> Spent) -> Spent {
+/// Runs `work` with a new, empty database and removes it afterwards.
+fn fresh(database: &Path, work: impl FnOnce(&Path) -> Usage) -> Usage {
     open(database).close().expect("closed");
-    let spent = work(database);
+    let usage = work(database);
     for ending in ["db", "db-wal", "db-shm"] {
         fs::remove_file(database.with_extension(ending)).expect("removed");
     }
-    spent
+    usage
 }
 
 fn open(database: &Path) -> Store {
     let busy_timeout = Duration::ZERO;
-    let options = StoreOptions { busy_timeout, full_text: false, index_last_modified: false, now: stamp() };
+    let options =
+        StoreOptions { busy_timeout, full_text: false, index_last_modified: false, now: timestamp() };
     Store::open(database, &options).expect("a database")
 }
 
-fn store_as_agent(database: &Path, sightings: &mut [ObservedTicket]) -> Spent {
+fn store_halosync(database: &Path, tickets: &mut [ObservedTicket]) -> Usage {
     let mut store = open(database);
     let clock = Clock::start();
-    for batch in sightings.chunks_mut(ROWS_A_TRANSACTION) {
-        for sighting in &mut *batch {
-            sighting.hash = sighting.ticket.hash();
+    for batch in tickets.chunks_mut(ROWS_PER_TRANSACTION) {
+        for ticket in &mut *batch {
+            ticket.hash = ticket.ticket.hash();
         }
         let batch = &*batch;
-        store.write(TxEnd::Commit, |writing| writing.upsert(batch, 1, stamp())).expect("stored");
+        store.write(TxEnd::Commit, |tx| tx.upsert(batch, 1, timestamp())).expect("stored");
     }
     store.close().expect("closed");
     clock.stop()
 }
 
-fn store_bare(database: &Path, sightings: &[ObservedTicket]) -> Spent {
+fn store_bare(database: &Path, tickets: &[ObservedTicket]) -> Usage {
     let mut connection = Connection::open(database).expect("a database");
-    // What `Store::open` sets, where it is a matter of the connection.
+    // The settings of `Store::open` that belong to the connection.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("set");
     connection.pragma_update(None, "synchronous", "FULL").expect("set");
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024).expect("set");
     connection.pragma_update(None, "cell_size_check", true).expect("set");
     let upsert = upsert();
     let clock = Clock::start();
-    for batch in sightings.chunks(ROWS_A_TRANSACTION) {
+    for batch in tickets.chunks(ROWS_PER_TRANSACTION) {
         let transaction = connection.transaction().expect("begun");
         let mut statement = transaction.prepare_cached(&upsert).expect("SQL");
         for ObservedTicket { ticket, .. } in batch {
@@ -153,17 +154,17 @@ fn upsert() -> String {
 
 fn bind(statement: &mut rusqlite::Statement<'_>, ticket: &Ticket) {
     for (position, value) in ticket.values().iter().enumerate() {
-        let lent = ToSqlOutput::Borrowed(match value.as_cell() {
+        let value = ToSqlOutput::Borrowed(match value.as_cell() {
             CellValue::Null => ValueRef::Null,
             CellValue::Integer(number) => ValueRef::Integer(number),
             CellValue::Real(number) => ValueRef::Real(number),
             CellValue::Text(text) | CellValue::Json(text) => ValueRef::Text(text.as_bytes()),
         });
-        statement.raw_bind_parameter(position + 1, lent).expect("bound");
+        statement.raw_bind_parameter(position + 1, value).expect("bound");
     }
 }
 
-/// Time by the wall, and of the processor for this thread.
+/// Measures wall time and the CPU time of this thread.
 struct Clock {
     wall: Instant,
     cpu: Duration,
@@ -174,12 +175,12 @@ impl Clock {
         Clock { wall: Instant::now(), cpu: cpu() }
     }
 
-    fn stop(self) -> Spent {
-        Spent { wall: self.wall.elapsed(), cpu: cpu().saturating_sub(self.cpu) }
+    fn stop(self) -> Usage {
+        Usage { wall: self.wall.elapsed(), cpu: cpu().saturating_sub(self.cpu) }
     }
 }
 
-/// What this thread has had of the processor, as Linux counts it.
+/// Returns the CPU time of this thread, as Linux counts it.
 fn cpu() -> Duration {
     let counts = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
     let nanoseconds = counts.split(' ').next().and_then(|digits| digits.parse().ok());
@@ -187,27 +188,27 @@ fn cpu() -> Duration {
 }
 
 #[derive(Clone, Copy)]
-struct Spent {
+struct Usage {
     wall: Duration,
     cpu: Duration,
 }
 
-impl Spent {
-    /// The medians of some turns, which it prints.
-    fn middle(name: &str, turns: &[Spent], rows: u32) -> Spent {
-        let median = |of: fn(&Spent) -> Duration| {
-            let mut all: Vec<_> = turns.iter().map(of).collect();
+impl Usage {
+    /// Prints and returns the medians of several repetitions.
+    fn median(name: &str, repetitions: &[Usage], rows: u32) -> Usage {
+        let median_of = |of: fn(&Usage) -> Duration| {
+            let mut all: Vec<_> = repetitions.iter().map(of).collect();
             all.sort();
             all[all.len() / 2]
         };
-        let middle = Spent { wall: median(|turn| turn.wall), cpu: median(|turn| turn.cpu) };
+        let median = Usage { wall: median_of(|it| it.wall), cpu: median_of(|it| it.cpu) };
         println!(
             "{name} of {rows} rows: {:6.2} s wall {:6.2} s CPU {:8.0} rows/s {:5.1} us CPU a row",
-            middle.wall.as_secs_f64(),
-            middle.cpu.as_secs_f64(),
-            f64::from(rows) / middle.wall.as_secs_f64(),
-            middle.cpu.as_secs_f64() * 1e6 / f64::from(rows),
+            median.wall.as_secs_f64(),
+            median.cpu.as_secs_f64(),
+            f64::from(rows) / median.wall.as_secs_f64(),
+            median.cpu.as_secs_f64() * 1e6 / f64::from(rows),
         );
-        middle
+        median
     }
 }

@@ -1,7 +1,7 @@
-//! The demo: a simulated HaloITSM on loopback and everything the agent does, on real sockets, with a
-//! real database and real files.
+//! The demo: everything that halosync does, against a simulated HaloITSM on loopback, with real sockets, a real
+//! database and real files.
 //!
-//! It tells what happened as [`Scene`]s and prints nothing itself.
+//! It reports [`DemoStep`]s and prints nothing itself.
 
 use std::fs;
 use std::future::pending;
@@ -18,42 +18,42 @@ use crate::app::{self, AppError, DeltaSummary, LoadedConfig, SyncOptions};
 use crate::config::{ConsumerName, Format, FormatOptions};
 use crate::sync::{Progress, RunReport};
 
-/// What marks a folder as the demo's own.
+/// File that marks a folder as created by the demo.
 const MARKER: &str = ".halosync-demo";
 
-/// How the demo is asked for.
+/// Options of the demo.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
-    /// Its folder.
+    /// Folder for settings, database and exports.
     pub dir: PathBuf,
-    /// How many tickets the server has.
+    /// Number of tickets on the server.
     pub tickets: u32,
 }
 
-/// One step, with its figures.
+/// A step that was done, with its figures.
 #[derive(Debug)]
 pub enum DemoStep {
-    /// The server is up.
+    /// The simulated server runs.
     Serving {
-        /// Where.
+        /// Its address.
         url: String,
-        /// With how many tickets.
+        /// Number of its tickets.
         tickets: u32,
     },
-    /// A pass was run.
+    /// A run ended.
     Sync {
         /// What it shows.
         title: &'static str,
-        /// What it did.
+        /// Report of the run.
         report: Box<RunReport>,
         /// How long it took.
         elapsed: Duration,
     },
-    /// A package was made.
+    /// A package was written.
     Export {
         /// What it shows.
         title: &'static str,
-        /// What was handed on.
+        /// What was exported.
         summary: Box<DeltaSummary>,
         /// How long it took.
         elapsed: Duration,
@@ -67,10 +67,10 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Prepares folder and server.
+    /// Creates the folder and starts the server.
     ///
     /// # Errors
-    /// [`AgentError::NotADemo`] where the folder is not the demo's own; it stays as it is then.
+    /// [`AppError::NotADemo`] if the folder was not created by a demo; it is left unchanged.
     pub async fn prepare(
         options: &DemoOptions,
         on_step: &mut impl FnMut(DemoStep),
@@ -84,10 +84,7 @@ impl Demo {
         Ok(Demo { simulator, loaded: app::load(Some(&file))? })
     }
 
-    /// Plays everything.
-    ///
-    /// # Errors
-    /// [`AgentError`]
+    /// Runs all steps.
     pub async fn run(
         &self,
         progress: impl Fn() -> Arc<dyn Progress>,
@@ -105,13 +102,14 @@ impl Demo {
         });
         on_step(self.run_sync("25 tickets edited, 5 opened", incremental, &progress).await?);
 
-        let throttle = Effect::Throttle(RetryAfter::Seconds, 1);
+        let rate_limited = Effect::Throttle(RetryAfter::Seconds, 1);
         self.simulator.with(|server| {
             server.edit_some(3, Utc::now());
-            server.inject(ServerFault::at(ApiEndpoint::List, throttle).at_most(1));
+            server.inject(ServerFault::at(ApiEndpoint::List, rate_limited).at_most(1));
         });
         on_step(
-            self.run_sync("3 edited, and the server says 429: wait a second", incremental, &progress).await?,
+            self.run_sync("3 edited, and the server answers 429: wait one second", incremental, &progress)
+                .await?,
         );
 
         self.simulator.with(|server| {
@@ -122,26 +120,29 @@ impl Demo {
         });
         on_step(
             self.run_sync(
-                "3 deleted at the server: a list of changes does not show that",
+                "3 deleted on the server: an incremental scan cannot show that",
                 incremental,
                 &progress,
             )
             .await?,
         );
-        on_step(self.run_sync("a full walk finds them missing and asks about each", full, &progress).await?);
+        on_step(
+            self.run_sync("a full scan finds them unlisted and confirms each deletion", full, &progress)
+                .await?,
+        );
 
         on_step(self.export("next package for `warehouse`: only what changed", "warehouse", Format::Csv)?);
         on_step(self.export("another consumer, in JSON, from the beginning", "lake", Format::Json)?);
         Ok(())
     }
 
-    /// The settings it wrote.
+    /// Returns the settings that the demo wrote.
     #[must_use]
     pub fn loaded(&self) -> &LoadedConfig {
         &self.loaded
     }
 
-    /// Ends the server.
+    /// Stops the server.
     pub async fn teardown(self) {
         self.simulator.stop().await;
     }
@@ -166,7 +167,7 @@ impl Demo {
     }
 }
 
-/// Makes the folder; one that an earlier demo left is replaced.
+/// Creates the folder; replaces one that an earlier demo left.
 fn recreate_dir(dir: &Path) -> Result<(), AppError> {
     let failed = |source| AppError::CannotCreate { path: dir.to_owned(), source };
     let empty = fs::read_dir(dir).map(|mut entries| entries.next().is_none());
@@ -184,7 +185,7 @@ fn recreate_dir(dir: &Path) -> Result<(), AppError> {
     }
 }
 
-/// Writes settings and secret as a person would.
+/// Writes settings and secret as a person would, and returns the settings file.
 fn write_config(dir: &Path, url: &str, client_id: &str, secret: &str) -> Result<PathBuf, AppError> {
     let write = |name: &str, mode, text: &str| {
         let path = dir.join(name);
@@ -196,7 +197,7 @@ fn write_config(dir: &Path, url: &str, client_id: &str, secret: &str) -> Result<
     };
     write("client-secret", 0o600, &format!("{secret}\n"))?;
     let text = format!(
-        "# Written by `halosync demo`. The server is simulated; its limit is set far away.\n\n\
+        "# Written by `halosync demo`. The server is simulated, so the rate limit is set very high.\n\n\
          [halo]\nserver_url = \"{url}\"\nclient_id = \"{client_id}\"\nclient_secret_file = \"client-secret\"\n\
          rate_limit = \"100000/1m\"\ninclude_custom_fields = true\n\n[store]\nfull_text = true\n"
     );

@@ -1,4 +1,4 @@
-//! `halosync check`, as people run it: each step with what it found, and the status of the first failure.
+//! `halosync check`: the outcome of each step, and the exit status of the first failure.
 
 #![allow(clippy::unwrap_used)]
 
@@ -37,22 +37,22 @@ async fn serve(knobs: &[&str]) -> Simulator {
     Simulator::start(settings).await.unwrap()
 }
 
-/// What `check --json` says, and its status.
+/// Runs `check --json` and returns its report.
 fn check(agent: &Agent, more: &[&str], status: i32) -> Json {
     let arguments = [&["--json", "check"], more].concat();
     let run = agent.run(&arguments);
     let output = run.get_output();
-    let told = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(status), "{told}{errors}");
-    assert!(!told.contains(CLIENT_SECRET) && errors.is_empty(), "{told}{errors}");
-    let found: Json = serde_json::from_str(&told).unwrap();
-    assert_eq!(found["exit_status"], status);
+    assert_eq!(output.status.code(), Some(status), "{text}{errors}");
+    assert!(!text.contains(CLIENT_SECRET) && errors.is_empty(), "{text}{errors}");
+    let found: Json = serde_json::from_str(&text).unwrap();
+    assert_eq!((&found["schema_version"], &found["exit_status"]), (&1.into(), &status.into()));
     Schema::of("check").holds(&found);
     found
 }
 
-/// The steps with that outcome.
+/// Returns the steps with an outcome.
 fn steps<'j>(found: &'j Json, outcome: &str) -> Vec<&'j str> {
     let steps = found["steps"].as_array().unwrap().iter().filter(|step| step["outcome"] == outcome);
     steps.map(|step| step["step"].as_str().unwrap()).collect()
@@ -60,47 +60,48 @@ fn steps<'j>(found: &'j Json, outcome: &str) -> Vec<&'j str> {
 
 fn step<'j>(found: &'j Json, name: &str) -> &'j Json {
     let step = found["steps"].as_array().unwrap().iter().find(|step| step["step"] == name);
-    step.unwrap_or_else(|| panic!("{name} was not looked at: {found}"))
+    step.unwrap_or_else(|| panic!("{name} was skipped: {found}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_all_is_well_every_step_says_so_and_four_list_requests_are_made() {
+async fn check_of_a_working_setup_passes_every_step_with_four_list_requests() {
     let simulator = serve(&[]).await;
     let agent = Agent::of(&simulator.url(), "ticket_type = \" incident\"");
-    let copied = agent.run(&["sync", "--json"]).success().get_output().stdout.clone();
-    let copied = serde_json::from_slice::<Json>(&copied).unwrap()["tickets"].as_u64().unwrap();
-    assert!((101..200).contains(&copied), "{copied} incidents");
+    let tickets = agent.run(&["sync", "--json"]).success().get_output().stdout.clone();
+    let tickets = serde_json::from_slice::<Json>(&tickets).unwrap()["tickets"].as_u64().unwrap();
+    assert!((101..200).contains(&tickets), "{tickets} incidents");
     simulator.with(|server| server.log_mut().reset());
     let found = check(&agent, &[], 0);
-    assert_eq!(steps(&found, "ok"), CheckStep::ALL.map(CheckStep::as_str), "{found}");
+    let all: Vec<_> = CheckStep::ALL.iter().map(|it| it.as_str()).collect();
+    assert_eq!(steps(&found, "ok"), all, "{found}");
     assert_eq!(found["skipped"], serde_json::json!([]));
     let counts = &found["counts"];
-    assert_eq!(counts["plain"], copied);
-    assert_eq!(counts["open"].as_u64().unwrap() + counts["closed"].as_u64().unwrap(), copied);
+    assert_eq!(counts["plain"], tickets);
+    assert_eq!(counts["open"].as_u64().unwrap() + counts["closed"].as_u64().unwrap(), tickets);
     assert_eq!((&found["page_rows"], &found["initial_load"]["requests"]), (&100.into(), &8.into()));
-    let verdicts = found["probes"].as_array().unwrap();
-    for (question, verdict) in
+    let probes = found["probes"].as_array().unwrap();
+    for (name, result) in
         [("date_filter", "inclusive"), ("list_coverage", "plain"), ("status_names", "listed")]
     {
-        let found = verdicts.iter().find(|it| it["probe"] == question);
-        let found = found.unwrap_or_else(|| panic!("no verdict on {question}"));
-        assert_eq!(found["result"], verdict, "{question}");
+        let found = probes.iter().find(|it| it["probe"] == name);
+        let found = found.unwrap_or_else(|| panic!("no probe {name}"));
+        assert_eq!(found["result"], result, "{name}");
         assert_eq!(found["probed_at"].as_str().unwrap().len(), 24);
     }
     let lists = simulator.with(|server| server.log().list_count());
     assert_eq!(lists, 4);
 
-    let told = agent.run(&["check"]).success().get_output().stdout.clone();
-    let told = String::from_utf8(told).unwrap();
-    assert_eq!(told.lines().filter(|line| line.starts_with('✓')).count(), CheckStep::ALL.len(), "{told}");
-    assert!(told.ends_with("all is well\n"), "{told}");
-    // Nothing of it is written down.
+    let text = agent.run(&["check"]).success().get_output().stdout.clone();
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text.lines().filter(|line| line.starts_with('✓')).count(), CheckStep::ALL.len(), "{text}");
+    assert!(text.ends_with("all checks passed\n"), "{text}");
+    // A check is not recorded as a run.
     let runs: i64 = agent.database().query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
     assert_eq!(runs, 1);
 }
 
 #[test]
-fn a_server_that_is_down_is_the_failure_and_what_needs_it_is_left_out() {
+fn unreachable_server_fails_and_skips_the_steps_that_need_it() {
     let agent = Agent::of("http://127.0.0.1:1", "");
     let found = check(&agent, &[], 69);
     assert_eq!(steps(&found, "failure"), ["server"]);
@@ -109,22 +110,22 @@ fn a_server_that_is_down_is_the_failure_and_what_needs_it_is_left_out() {
         found["skipped"],
         serde_json::json!([
             "integrity",
-            "calibration",
+            "server probes",
             "certificate",
             "clock",
-            "authorisation",
+            "authorization",
             "token",
             "ticket types",
             "coverage",
             "page cap",
-            "first pass"
+            "initial load"
         ])
     );
-    assert!(!agent.path("halosync.db").exists(), "a check made a database");
+    assert!(!agent.path("halosync.db").exists(), "check created a database");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_secret_is_the_failure_of_the_token() {
+async fn wrong_secret_fails_the_token_step() {
     let simulator = serve(&[]).await;
     let agent = Agent::of(&simulator.url(), "");
     fs::write(agent.path("client-secret"), "wrong-7f3a91\n").unwrap();
@@ -133,23 +134,23 @@ async fn a_wrong_secret_is_the_failure_of_the_token() {
     assert!(step(&found, "token")["help"].as_str().unwrap().contains("check client_id and the secret"));
     assert_eq!(step(&found, "server")["outcome"], "ok");
 
-    // In words too, and an unusable secret keeps nobody from seeing whether there is a server.
+    // As text; an unusable secret still lets the server be checked.
     fs::write(agent.path("client-secret"), "\n").unwrap();
-    let told = agent.run(&["check"]).code(78).get_output().stdout.clone();
-    let told = String::from_utf8(told).unwrap();
+    let text = agent.run(&["check"]).code(78).get_output().stdout.clone();
+    let text = String::from_utf8(text).unwrap();
     for line in [
-        "✗ secret         the client secret is empty",
-        "    help: write it again into",
-        "✓ authorisation  ",
-        "not looked at: integrity, calibration, token,",
-        "failures: 1",
+        "✗ secret         ",
+        "    help: ",
+        "✓ authorization  ",
+        "skipped: integrity, server probes, token,",
+        "1 failure",
     ] {
-        assert!(told.contains(line), "{line:?} is not in\n{told}");
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plain_list_that_leaves_tickets_out_is_told_with_how_many() {
+async fn plain_list_that_leaves_tickets_out_warns_with_their_number() {
     let simulator = serve(&["plain_list=open_and_recent"]).await;
     let agent = Agent::of(&simulator.url(), "");
     let found = check(&agent, &[], 0);
@@ -157,14 +158,14 @@ async fn a_plain_list_that_leaves_tickets_out_is_told_with_how_many() {
     let counts = ["plain", "open", "closed"].map(|name| found["counts"][name].as_u64().unwrap());
     let [plain, open, closed] = counts;
     assert_eq!(open + closed, 250);
-    let says = step(&found, "coverage")["message"].as_str().unwrap();
-    assert!(says.ends_with(&format!("it leaves out {}", 250 - plain)), "{says}");
-    // The way to the first pass is counted with all of them.
+    let message = step(&found, "coverage")["message"].as_str().unwrap();
+    assert!(message.ends_with(&format!("it leaves out {}", 250 - plain)), "{message}");
+    // The estimate of the initial load counts all of them.
     assert_eq!(found["initial_load"]["requests"], 9);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn offline_nobody_is_asked_no_secret_is_read_and_no_lock_taken() {
+async fn offline_check_sends_no_request_reads_no_secret_and_takes_no_lock() {
     let simulator = serve(&[]).await;
     let agent = Agent::of(&simulator.url(), "");
     agent.run(&["sync"]).success();
@@ -175,7 +176,7 @@ async fn offline_nobody_is_asked_no_secret_is_read_and_no_lock_taken() {
     let found = check(&agent, &["--offline"], 0);
     assert_eq!(
         steps(&found, "ok"),
-        ["settings", "secret", "folder", "database", "integrity", "calibration", "files", "disk"]
+        ["settings", "secret", "folder", "database", "integrity", "server probes", "files", "disk"]
     );
     assert_eq!(simulator.with(|server| server.log().total()), 0);
     assert!(!agent.path("halosync.db.lock").exists());
@@ -189,7 +190,7 @@ async fn offline_nobody_is_asked_no_secret_is_read_and_no_lock_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_unusual_but_no_failure_is_a_warning() {
+async fn unusual_server_behavior_is_a_warning() {
     let simulator = serve(&["page_cap=40", "date_header=off", "reference_needs_all=on"]).await;
     let agent = Agent::of(&simulator.url(), "rate_limit = \"12/1s\"");
     let mut lock = fs::File::create(agent.path("halosync.db.lock")).unwrap();
@@ -197,13 +198,13 @@ async fn what_is_unusual_but_no_failure_is_a_warning() {
     lock.try_lock().unwrap();
     let found = check(&agent, &[], 0);
     assert_eq!(steps(&found, "warning"), ["rate limit", "clock", "ticket types", "page cap"], "{found:#}");
-    assert!(step(&found, "lock")["message"].as_str().unwrap().contains("end with 75"), "{found:#}");
+    assert!(step(&found, "lock")["message"].as_str().unwrap().contains("exit with 75"), "{found:#}");
     assert_eq!((&found["page_rows"], &found["clock_ahead_seconds"]), (&40.into(), &Json::Null));
     assert_eq!(found["initial_load"]["requests"], 7 + 6);
 }
 
 #[test]
-fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
+fn invalid_settings_fail_with_every_problem_listed() {
     let agent = Agent::of("http://127.0.0.1:1", "page_sise = 50\nparallel_requests = 33");
     let found = check(&agent, &[], 78);
     assert_eq!(steps(&found, "failure"), ["settings"]);
@@ -211,7 +212,7 @@ fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
     assert_eq!(found["skipped"].as_array().unwrap().len(), CheckStep::ALL.len() - 1);
 }
 
-/// The mistakes that people make (`halo-api.md` §1, §9): where each shows, how it ends, and what is said to do.
+/// Common mistakes (`halo-api.md` §1, §9): the step that fails, the exit status and the help.
 #[rstest]
 #[case::the_login_type_is_not_agent(&["application=user"], "", &[], "coverage", 77, "log in as an agent (login type \"Agent\")")]
 #[case::not_a_service(&["application=other"], "", &[], "token", 77, "\"Client ID and Secret (Services)\"")]
@@ -222,7 +223,7 @@ fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
 #[case::a_token_without_a_scope(&[], "", &["list:status=401"], "coverage", 77, "have the scope read:tickets or all")]
 #[case::the_limit_is_used_up_at_once(&[], "", &["any:throttle=1"], "server", 75, "other integrations may share the limit")]
 #[case::the_limit_is_used_up_for_long(&[], "", &["any:throttle=600"], "server", 75, "other integrations may share the limit")]
-#[case::a_proxy_that_wants_a_login(&[], "", &["any:html=407"], "server", 65, "a proxy in between wants a login")]
+#[case::a_proxy_that_wants_a_login(&[], "", &["any:html=407"], "server", 65, "a proxy on the way requires a login")]
 #[case::a_maintenance_page(&[], "", &["any:html=503"], "server", 69, "under maintenance")]
 #[case::a_firewall(&[], "", &["token:html=403"], "token", 77, "a firewall or proxy may be in between")]
 #[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the address it points to")]
@@ -230,7 +231,7 @@ fn settings_that_cannot_be_used_are_a_finding_with_every_problem() {
 #[case::others_use_up_the_limit(&[], "", &["list:throttle=1"], "coverage", 75, "other integrations may share the limit")]
 #[case::a_type_with_a_slip(&[], "ticket_type = \"Incidnet\"", &[], "ticket types", 78, "ticket_type can be any of")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mistake_of_the_set_up_is_named_where_it_shows(
+async fn setup_mistake_fails_its_step_with_help(
     #[case] knobs: &'static [&'static str],
     #[case] more: &str,
     #[case] faults: &'static [&'static str],
@@ -245,19 +246,19 @@ async fn a_mistake_of_the_set_up_is_named_where_it_shows(
     let agent = Agent::of(&simulator.url(), more);
     let found = check(&agent, &[], status);
     assert_eq!(steps(&found, "failure"), [at], "{found:#}");
-    let told = step(&found, at)["help"].as_str().unwrap();
-    assert!(told.contains(help), "{told}");
+    let text = step(&found, at)["help"].as_str().unwrap();
+    assert!(text.contains(help), "{text}");
 }
 
-/// The same, where a pass would go on.
+/// Mistakes that do not stop a run.
 #[rstest]
 #[case::nobody_sees_a_ticket(hide_all, "coverage", "needs permissions for teams, clients and ticket types")]
 #[case::the_clock_is_off(an_hour_slow, "clock", "set this machine's clock")]
 #[case::the_scope_is_not_known(no_such_scope, "token", "set `scope` to one that the API application has")]
-#[case::a_proxy_drops_the_date(no_date, "clock", "see whether a proxy in between removes the header")]
-#[case::names_are_forbidden(no_names, "ticket types", "tickets are copied all the same")]
+#[case::a_proxy_drops_the_date(no_date, "clock", "check whether a proxy removes the header")]
+#[case::names_are_forbidden(no_names, "ticket types", "tickets are synced anyway")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_odd_about_the_server_is_a_warning_that_says_what_it_means(
+async fn odd_server_is_a_warning_with_help(
     #[case] make: fn(&mut Server),
     #[case] at: &str,
     #[case] help: &str,
@@ -267,8 +268,8 @@ async fn what_is_odd_about_the_server_is_a_warning_that_says_what_it_means(
     let agent = Agent::of(&simulator.url(), "");
     let found = check(&agent, &[], 0);
     assert_eq!(steps(&found, "warning"), [at], "{found:#}");
-    let told = step(&found, at)["help"].as_str().unwrap();
-    assert!(told.contains(help), "{told}");
+    let text = step(&found, at)["help"].as_str().unwrap();
+    assert!(text.contains(help), "{text}");
 }
 
 fn hide_all(server: &mut Server) {
@@ -292,12 +293,12 @@ fn no_names(server: &mut Server) {
     server.knobs().set("reference_needs_all=on").unwrap();
 }
 
-/// Something that is typed behind the server's address.
+/// A path behind the server's address.
 #[rstest]
 #[case::the_api("/api", 0, "")]
-#[case::a_page_of_the_portal("/portal", 65, "server_url ends in `/portal`: leave that away")]
+#[case::a_page_of_the_portal("/portal", 65, "server_url ends in `/portal`: remove that")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_path_in_the_address_is_named_where_nothing_is_found_there(
+async fn path_in_server_url_is_named_in_the_help_when_not_found(
     #[case] path: &str,
     #[case] status: i32,
     #[case] help: &str,
@@ -310,35 +311,35 @@ async fn a_path_in_the_address_is_named_where_nothing_is_found_there(
     let settings = settings.join("\n").replace(&url, &format!("{url}{path}"));
     fs::write(agent.path("agent.toml"), settings).unwrap();
     let found = check(&agent, &[], status);
-    let told = found["steps"].as_array().unwrap().iter().rev().find_map(|step| step["help"].as_str());
-    assert!(told.unwrap_or_default().contains(help), "{found:#}");
+    let text = found["steps"].as_array().unwrap().iter().rev().find_map(|step| step["help"].as_str());
+    assert!(text.unwrap_or_default().contains(help), "{found:#}");
 }
 
-/// Serves one answer to everything.
+/// Starts a server with one response to everything.
 fn canned(head: &str, body: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let answer =
+    let response =
         format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(answer.as_bytes()));
+            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(response.as_bytes()));
         }
     });
     format!("http://{address}")
 }
 
 #[test]
-fn a_portal_in_the_place_of_the_resource_server_shows_by_its_pages() {
+fn portal_instead_of_the_resource_server_is_a_warning() {
     let portal = canned("200 OK\r\nContent-Type: text/html", "<!doctype html><p>Portal</p>");
     let found = check(&Agent::of(&portal, "max_retries = 0"), &[], 65);
     assert_eq!(step(&found, "server")["outcome"], "warning");
     let help = step(&found, "server")["help"].as_str().unwrap();
-    assert!(help.contains("that of the portal") && help.contains("\"Resource Server\""), "{help}");
+    assert!(help.contains("point to the portal") && help.contains("\"Resource Server\""), "{help}");
 }
 
 #[test]
-fn a_scope_that_the_application_does_not_have_is_told() {
+fn scope_that_the_application_lacks_is_named_in_the_help() {
     let refusal =
         canned("400 Bad Request\r\nContent-Type: application/json", "{\"error\":\"invalid_scope\"}");
     let found = check(&Agent::of(&refusal, ""), &[], 77);
@@ -347,22 +348,25 @@ fn a_scope_that_the_application_does_not_have_is_told() {
 }
 
 #[test]
-fn a_proxy_that_lets_nothing_through_is_named_and_its_login_is_not() {
+fn proxy_that_refuses_requests_is_named_without_its_login() {
     let proxy = canned("407 Proxy Authentication Required", "").replace("http://", "http://me:hunter2@");
     let agent = Agent::of("https://halo.example", &format!("proxy = \"{proxy}\"\nmax_retries = 0"));
     let found = check(&agent, &[], 69);
     let help = step(&found, "server")["help"].as_str().unwrap();
-    assert!(help.starts_with("the server is asked through the proxy that `proxy` names"), "{help}");
+    assert!(help.starts_with("requests go through the proxy set by `proxy`"), "{help}");
     assert!(!found.to_string().contains("hunter2"), "{found:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn custom_fields_that_the_list_does_not_tell_are_counted_one_by_one() {
+async fn custom_fields_missing_from_the_list_are_estimated_per_ticket() {
     let simulator = serve(&["include_custom_fields=ignored"]).await;
     let agent = Agent::of(&simulator.url(), "include_custom_fields = true\nrate_limit = \"100000/1s\"");
     let unknown = check(&agent, &[], 0);
     assert_eq!(unknown["initial_load"]["requests"], 9);
-    assert!(step(&unknown, "first pass")["message"].as_str().unwrap().contains("; 259 and "), "{unknown:#}");
+    assert!(
+        step(&unknown, "initial load")["message"].as_str().unwrap().contains("; 259 requests, "),
+        "{unknown:#}"
+    );
     agent.run(&["sync"]).success();
     assert_eq!(check(&agent, &[], 0)["initial_load"]["requests"], 9 + 250);
 }
@@ -375,32 +379,32 @@ async fn custom_fields_that_the_list_does_not_tell_are_counted_one_by_one() {
 #[case::not_yet("localhost", (2, 90), true, "failure", "is not valid before 20", "correct this machine's clock")]
 #[case::of_another("desk.example", (-1, 90), true, "failure", "is for desk.example, not for this host", "set server_url to a host name that the certificate is valid for")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whose_certificate_it_is_and_what_is_wrong_with_it_is_told(
+async fn certificate_and_its_problem_are_described(
     #[case] name: &'static str,
     #[case] days: (i64, i64),
-    #[case] vouched_for: bool,
+    #[case] trusted: bool,
     #[case] outcome: &str,
-    #[case] says: &str,
+    #[case] fragment: &str,
     #[case] help: &str,
 ) {
     let simulator = serve(&[]).await;
     let front = Front::before(&simulator.url(), &Wanted { name, days });
     let url = format!("https://localhost:{}", front.address.port());
-    let agent = Agent::of(&url, if vouched_for { "ca_file = \"authority.pem\"" } else { "" });
+    let agent = Agent::of(&url, if trusted { "ca_file = \"authority.pem\"" } else { "" });
     fs::write(agent.path("authority.pem"), &front.authority).unwrap();
     let found = check(&agent, &[], if outcome == "failure" { 69 } else { 0 });
-    let told = step(&found, if outcome == "failure" { "server" } else { "certificate" });
-    assert_eq!(told["outcome"], outcome, "{found:#}");
-    let text = format!("{} {}", told["message"].as_str().unwrap(), told["cause"]);
-    assert!(text.contains(says), "{told:#}");
-    assert!(told["help"].as_str().unwrap_or_default().contains(help), "{told:#}");
+    let step = step(&found, if outcome == "failure" { "server" } else { "certificate" });
+    assert_eq!(step["outcome"], outcome, "{found:#}");
+    let text = format!("{} {}", step["message"].as_str().unwrap(), step["cause"]);
+    assert!(text.contains(fragment), "{step:#}");
+    assert!(step["help"].as_str().unwrap_or_default().contains(help), "{step:#}");
     if outcome != "failure" {
         agent.run(&["sync"]).success();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn damage_in_the_middle_of_a_database_is_found() {
+async fn damaged_database_page_fails_the_integrity_step() {
     let simulator = serve(&[]).await;
     let agent = Agent::of(&simulator.url(), "");
     agent.run(&["sync"]).success();

@@ -1,4 +1,4 @@
-//! What is installed beside the program: pages that everybody can read, units that systemd understands.
+//! Installed files: manual pages that everybody can read, units that systemd accepts.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -9,21 +9,21 @@ use std::process::{Command, Output};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_halosync");
 
-/// The most that a unit may be exposed, in tenths.
+/// Highest exposure allowed for a unit, in tenths.
 const EXPOSURE: &str = "--threshold=12";
 
 /// Writes the manual pages into a folder.
 fn write_manual(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let written = Command::new(PROGRAM).args(["man", "--dir"]).arg(folder).output().unwrap();
-    assert!(written.status.success(), "{}", said(&written));
+    assert!(written.status.success(), "{}", text(&written));
 }
 
-fn said(output: &Output) -> String {
+fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
 }
 
-/// The units of the package, those of an ending.
+/// Returns the packaged units with these extensions.
 fn units(endings: &[&str]) -> Vec<PathBuf> {
     let every = fs::read_dir("packaging").unwrap().map(|it| it.unwrap().path());
     let wanted =
@@ -33,27 +33,27 @@ fn units(endings: &[&str]) -> Vec<PathBuf> {
     units
 }
 
-/// What `systemd-analyze verify` says to units, not to those of the machine, and whether it succeeds.
+/// Runs `systemd-analyze verify`; returns success, and its lines about these units.
 fn verify(units: &[PathBuf], manual: &Path) -> (bool, String) {
-    // An empty part stands for where manuals usually are: other units have pages too.
+    // The empty part adds the default path: other units have manual pages too.
     let manual = format!("{}:", manual.display());
     let verified = Command::new("systemd-analyze").arg("verify").args(units).env("MANPATH", manual).output();
     let verified = verified.unwrap();
-    let told = said(&verified);
-    let of_ours = told.lines().filter(|line| line.contains("halosync") || line.contains("misspelt"));
+    let output = text(&verified);
+    let of_ours = output.lines().filter(|line| line.contains("halosync") || line.contains("misspelled"));
     (verified.status.success(), of_ours.collect::<Vec<_>>().join("\n"))
 }
 
-fn is_there(program: &str) -> bool {
-    let there = Command::new(program).arg("--version").output().is_ok();
-    if !there {
+fn is_installed(program: &str) -> bool {
+    let installed = Command::new(program).arg("--version").output().is_ok();
+    if !installed {
         eprintln!("SKIPPED: {program} is not installed");
     }
-    there
+    installed
 }
 
 #[test]
-fn manual_pages_are_for_everybody_whatever_the_mask() {
+fn manual_pages_are_readable_by_everybody_despite_the_umask() {
     let folder = tempfile::tempdir().unwrap();
     write_manual(folder.path());
     let pages: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path()).collect();
@@ -63,16 +63,16 @@ fn manual_pages_are_for_everybody_whatever_the_mask() {
     }
 }
 
-/// `verify` ends with 0 where it does not know a key: what it says counts.
+/// `verify` exits with 0 for unknown keys, so its output is compared.
 #[test]
-fn systemd_understands_every_line_of_the_units() {
-    if !is_there("systemd-analyze") || !is_there("man") {
+fn systemd_accepts_every_line_of_the_units() {
+    if !is_installed("systemd-analyze") || !is_installed("man") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let manual = folder.path().join("manual");
     write_manual(&manual.join("man1"));
-    // The program is not installed: that of the tree stands for it, and an instance for the template.
+    // The built program replaces the installed one, and an instance the template.
     let placed: Vec<_> = units(&["service", "timer"])
         .iter()
         .map(|unit| {
@@ -86,22 +86,22 @@ fn systemd_understands_every_line_of_the_units() {
     assert_eq!(placed.len(), 4, "{placed:?}");
     assert_eq!(verify(&placed, &manual), (true, String::new()));
 
-    // And a misspelt line would be told.
-    let misspelt = folder.path().join("misspelt.service");
+    // A misspelled key is reported.
+    let misspelled = folder.path().join("misspelled.service");
     let text = fs::read_to_string(&placed[0]).unwrap().replace("\nProtectSystem=", "\nProtectSytem=");
-    fs::write(&misspelt, text).unwrap();
-    let (_, told) = verify(&[misspelt], &manual);
-    assert!(told.contains("ProtectSytem"), "{told}");
+    fs::write(&misspelled, text).unwrap();
+    let (_, output) = verify(&[misspelled], &manual);
+    assert!(output.contains("ProtectSytem"), "{output}");
 }
 
 #[test]
-fn no_unit_is_exposed_more_than_it_must_be() {
-    if !is_there("systemd-analyze") {
+fn no_unit_exceeds_the_exposure_limit() {
+    if !is_installed("systemd-analyze") {
         return;
     }
     for unit in units(&["service"]) {
-        let mut judge = Command::new("systemd-analyze");
-        let judged = judge.args(["security", "--offline=true", EXPOSURE]).arg(&unit).output().unwrap();
-        assert!(judged.status.success(), "{}: {}", unit.display(), said(&judged));
+        let mut analyze = Command::new("systemd-analyze");
+        let analyzed = analyze.args(["security", "--offline=true", EXPOSURE]).arg(&unit).output().unwrap();
+        assert!(analyzed.status.success(), "{}: {}", unit.display(), text(&analyzed));
     }
 }

@@ -1,4 +1,4 @@
-//! `halosync completions` and `halosync man`, as a package that is being made calls them.
+//! `halosync completions` and `halosync man`, which the package build runs.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use assert_cmd::assert::Assert;
 
-/// Runs the program in an empty folder, without settings and without environment.
+/// Runs the program in an empty folder, without settings or environment.
 fn halosync(folder: &Path, arguments: &[&str]) -> Assert {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_halosync"));
     command.current_dir(folder).env_clear().args(arguments).assert()
@@ -19,7 +19,7 @@ fn stdout(run: &Assert) -> String {
     String::from_utf8(run.get_output().stdout.clone()).unwrap()
 }
 
-/// The commands that `--help` shows.
+/// Returns the commands that `--help` lists.
 fn commands(folder: &Path) -> Vec<String> {
     let help = stdout(&halosync(folder, &["--help"]).success());
     let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
@@ -40,11 +40,11 @@ fn every_shell_completes_every_command_without_settings() {
         }
     }
     halosync(folder.path(), &["completions", "tcsh"]).code(2);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "files were left behind");
 }
 
 #[test]
-fn bash_understands_its_completions() {
+fn bash_parses_its_completions() {
     let folder = tempfile::tempdir().unwrap();
     let script = stdout(&halosync(folder.path(), &["completions", "bash"]).success());
     fs::write(folder.path().join("halosync"), script).unwrap();
@@ -56,10 +56,10 @@ fn bash_understands_its_completions() {
 }
 
 #[test]
-fn the_manual_tells_statuses_files_environment_and_signals() {
+fn manual_covers_exit_statuses_files_environment_and_signals() {
     let folder = tempfile::tempdir().unwrap();
     let page = stdout(&halosync(folder.path(), &["man"]).success().stderr(""));
-    for told in [
+    for fragment in [
         ".TH halosync 1",
         ".SH \"EXIT STATUS\"",
         ".SH FILES",
@@ -74,12 +74,12 @@ fn the_manual_tells_statuses_files_environment_and_signals() {
         "SIGHUP",
         "SIGUSR1",
     ] {
-        assert!(page.contains(told), "{told} is missing");
+        assert!(page.contains(fragment), "{fragment} is missing");
     }
 }
 
 #[test]
-fn every_command_has_a_page_of_its_own_that_troff_takes_without_a_word() {
+fn every_command_has_a_manual_page_without_troff_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let pages = folder.path().join("pages");
     fs::create_dir(&pages).unwrap();
@@ -106,26 +106,26 @@ fn every_command_has_a_page_of_its_own_that_troff_takes_without_a_word() {
             eprintln!("SKIPPED: groff is not installed");
             return;
         };
-        let told = String::from_utf8_lossy(&troff.stderr);
-        assert!(troff.status.success() && told.is_empty(), "{name}: {told}");
+        let warnings = String::from_utf8_lossy(&troff.stderr);
+        assert!(troff.status.success() && warnings.is_empty(), "{name}: {warnings}");
     }
 }
 
 #[test]
-fn pages_that_cannot_be_written_end_with_73_and_name_the_folder() {
+fn unwritable_manual_folder_exits_with_73_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let closed = folder.path().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
-    // Root may write wherever there is a folder.
+    // Root can write into every folder.
     let is_root = fs::write(closed.join("probe"), "").is_ok();
     for dir in ["nowhere", "file", "closed"] {
         if dir == "closed" && is_root {
             continue;
         }
         let run = halosync(folder.path(), &["man", "--dir", dir]).code(73).stdout("");
-        let told = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
-        assert!(told.contains(dir), "{told}");
+        let errors = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(errors.contains(dir), "{errors}");
     }
 }

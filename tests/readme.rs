@@ -1,4 +1,4 @@
-//! What the README promises: its SQL runs on a real copy, its files exist, its settings are known.
+//! The README: its SQL runs on a real database, its links exist, its settings are known.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,59 +12,59 @@ fn readme() -> String {
     fs::read_to_string("README.md").unwrap()
 }
 
-/// The blocks of SQL in the README.
+/// Returns the SQL blocks of the README.
 fn queries(text: &str) -> Vec<&str> {
     text.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
 
-/// Runs the demo once and gives its folder; the demo ends with 0 and tells every step.
+/// Runs the demo once and returns its output.
 fn demo(folder: &Path) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_halosync"))
         .args(["demo", "--tickets", "600", "--dir"])
         .arg(folder.join("demo"))
         .output()
         .unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    told
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
 }
 
 #[test]
-fn the_demo_plays_every_step_and_every_query_of_the_readme_answers_on_its_copy() {
+fn demo_shows_every_step_and_readme_queries_run_on_its_database() {
     let folder = tempfile::tempdir().unwrap();
-    let told = demo(folder.path());
-    for said in [
+    let text = demo(folder.path());
+    for fragment in [
         "600 created, 0 updated, 0 deleted",
         "0 created, 0 updated, 0 deleted",
         "5 created, 25 updated, 0 deleted",
-        "1 repeated",
+        "1 retried",
         "0 created, 0 updated, 3 deleted",
         "36 rows (5 created, 28 updated, 3 deleted)",
         "602 rows (602 created, 0 updated, 0 deleted)",
     ] {
-        assert!(told.contains(said), "the demo did not say {said:?}:\n{told}");
+        assert!(text.contains(fragment), "the demo did not print {fragment:?}:\n{text}");
     }
-    let copy = rusqlite::Connection::open(folder.path().join("demo/halosync.db")).unwrap();
+    let database = rusqlite::Connection::open(folder.path().join("demo/halosync.db")).unwrap();
     let readme = readme();
     let queries = queries(&readme);
     assert_eq!(queries.len(), 7);
     for (query, rows) in queries.iter().zip([2.., 20.., 25.., 3.., 20.., 0.., 1..]) {
-        let mut statement = copy.prepare(query).unwrap_or_else(|error| panic!("{error}\n{query}"));
+        let mut statement = database.prepare(query).unwrap_or_else(|error| panic!("{error}\n{query}"));
         let found = statement.query_map([], |_| Ok(())).unwrap().count();
         assert!(rows.contains(&found), "{found} rows for\n{query}");
     }
     let fields = "SELECT COUNT(*) FROM ticket_custom_fields WHERE NAME = 'CFService' AND TEXT <> ''";
-    let filled: i64 = copy.query_row(fields, [], |row| row.get(0)).unwrap();
+    let filled: i64 = database.query_row(fields, [], |row| row.get(0)).unwrap();
     assert!(100 < filled, "{filled} tickets name their service");
-    // Three went, and the server's word was asked for each.
-    let gone: String = copy
+    // Three tickets were deleted, each confirmed by the server.
+    let reasons: String = database
         .query_row("SELECT GROUP_CONCAT(DISTINCT REASON) FROM deleted_tickets", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(gone, "vanished");
+    assert_eq!(reasons, "vanished");
 }
 
 #[test]
-fn the_demo_replaces_its_own_folder_and_no_other() {
+fn demo_replaces_its_own_folder_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     demo(folder.path());
     demo(folder.path());
@@ -77,7 +77,7 @@ fn the_demo_replaces_its_own_folder_and_no_other() {
 }
 
 #[test]
-fn every_file_that_the_readme_links_to_is_there() {
+fn readme_links_to_existing_files() {
     for link in readme().split("](").skip(1).filter_map(|rest| rest.split(')').next().map(ToOwned::to_owned))
     {
         assert!(link.starts_with("http") || Path::new(&link).exists(), "{link}");
@@ -85,13 +85,13 @@ fn every_file_that_the_readme_links_to_is_there() {
 }
 
 #[test]
-fn the_example_holds_every_setting_with_its_default() {
+fn example_lists_every_setting_with_its_default() {
     let read = |text: &str| Config::read("agent.toml.example", text, Path::new("/etc/halosync"), []);
-    let told = read(EXAMPLE).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    assert_eq!(told.matches("is still the example value").count(), 2, "{told}");
+    let problems = read(EXAMPLE).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
     let example = EXAMPLE.replace("//example.", "//desk.").replace("0000-000000000000", "0000-000000000001");
-    let written = read(&example).unwrap();
-    // A commented key shows its default: uncommenting all of them must change nothing.
+    let defaults = read(&example).unwrap();
+    // Commented keys show their defaults: uncommenting them must change nothing.
     let uncommented: String = example
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -102,16 +102,15 @@ fn the_example_holds_every_setting_with_its_default() {
         })
         .collect();
     assert!(uncommented.contains("\npage_size = 100"));
-    assert_eq!(format!("{:?}", read(&uncommented).unwrap()), format!("{written:?}"));
-    // And no key that the program asks for is missing: a file with nothing but what is required has the
-    // same settings.
+    assert_eq!(format!("{:?}", read(&uncommented).unwrap()), format!("{defaults:?}"));
+    // Every key that the program knows is in the example.
     let keys = uncommented.lines().filter(|line| line.contains(" = ")).count();
-    assert_eq!(keys, 39, "agent.toml.example has gained or lost a key; does design and code know?");
+    assert_eq!(keys, 39, "the number of keys in agent.toml.example changed");
 }
 
-/// What the package installs is the example, with the places that a package has.
+/// The packaged settings differ from the example only in their paths.
 #[test]
-fn the_packaged_settings_are_the_example_with_the_places_of_a_package() {
+fn packaged_settings_differ_from_the_example_only_in_paths() {
     let packaged = fs::read_to_string("packaging/agent.toml").unwrap();
     let differing = |left: &str, right: &str| -> Vec<String> {
         let right: Vec<_> = right.lines().collect();

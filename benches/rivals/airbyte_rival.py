@@ -1,7 +1,7 @@
 """PyAirbyte: a declarative source, read with `get_records`.
 
-PyAirbyte has no SQLite cache (DuckDB, Postgres and hosted ones), so that the records go into SQLite by
-`executemany`, which is less work than a cache does: its files between the two and its merge are left out.
+PyAirbyte has no SQLite cache (only DuckDB, Postgres and hosted ones), so the records are written to SQLite by
+`executemany`. That is less work than a cache does, which also writes files and merges.
 """
 
 import itertools
@@ -9,9 +9,9 @@ import sqlite3
 
 import airbyte
 
-from job import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, TICKETS_AT_ONCE, TOKEN_URL, URL, schema
+from job import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, PAGE_SIZE, TOKEN_URL, URL, schema
 
-ROWS_A_TRANSACTION = 1_000
+ROWS_PER_TRANSACTION = 1_000
 
 manifest = {
     "version": "6.0.0",
@@ -61,7 +61,7 @@ manifest = {
                     },
                     "pagination_strategy": {
                         "type": "PageIncrement",
-                        "page_size": TICKETS_AT_ONCE,
+                        "page_size": PAGE_SIZE,
                         "start_from_page": 1,
                         "inject_on_first_request": True,
                     },
@@ -83,10 +83,10 @@ connection.execute("PRAGMA synchronous = NORMAL")
 columns = ", ".join(f'"{field}" INTEGER PRIMARY KEY' if field == "id" else f'"{field}"' for field in fields)
 connection.execute(f"CREATE TABLE tickets ({columns})")
 insert = f"INSERT OR REPLACE INTO tickets VALUES ({', '.join('?' * len(fields))})"
-# Held by a name, because a dataset that nobody holds stops its source.
+# Kept in a variable: the source stops when the dataset is garbage collected.
 dataset = source.get_records("tickets")
 records = iter(dataset)
-while batch := list(itertools.islice(records, ROWS_A_TRANSACTION)):
+while batch := list(itertools.islice(records, ROWS_PER_TRANSACTION)):
     connection.execute("BEGIN")
     connection.executemany(insert, ([record.get(field) for field in fields] for record in batch))
     connection.execute("COMMIT")

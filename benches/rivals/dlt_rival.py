@@ -1,7 +1,7 @@
 """dlt: its `rest_api` source into its `sqlalchemy` destination, on SQLite.
 
-Told `append` it adds rows, which is the least that dlt can do; told `merge` it stores a ticket once however
-often it is read, as halosync does. Nested values stay JSON instead of becoming tables of their own.
+`append` adds rows, the least that dlt can do; `merge` stores a ticket once however often it is read, as
+halosync does. Nested values stay JSON instead of becoming tables of their own.
 """
 
 import sys

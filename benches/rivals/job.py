@@ -1,4 +1,4 @@
-"""What every rival is told: where the server is, which folder is its own, which attributes a ticket has."""
+"""The task of every rival: the server, a folder of its own, and the attributes of a ticket."""
 
 import csv
 import pathlib
@@ -6,11 +6,11 @@ import sys
 
 URL, CLIENT_ID, CLIENT_SECRET = sys.argv[1:4]
 FOLDER = pathlib.Path(sys.argv[4])
-DATABASE = FOLDER / "copy.db"
-TICKETS_AT_ONCE = 100
+DATABASE = FOLDER / "tickets.db"
+PAGE_SIZE = 100
 
-# The query of a full walk, without the number of the page.
-QUERY = {"pageinate": "true", "page_size": TICKETS_AT_ONCE, "order": "id"}
+# Query of a full scan, without the page number.
+QUERY = {"pageinate": "true", "page_size": PAGE_SIZE, "order": "id"}
 TOKEN_URL = f"{URL}/auth/token"
 SCOPE = "read:tickets"
 
@@ -18,7 +18,7 @@ TABLE = pathlib.Path(__file__).resolve().parent.parent.parent / "fixtures/attrib
 
 
 def attributes():
-    """Name, JSON property and kind of every attribute, in the order of the table."""
+    """Returns name, JSON property and kind of every attribute, in the order of the table."""
     with open(TABLE, newline="") as lines:
         rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [(row["attribute"], row["json_field"], row["kind"]) for row in rows]
@@ -28,7 +28,7 @@ JSON_TYPES = {"integer": "integer", "real": "number", "boolean": "boolean"}
 
 
 def schema():
-    """The attributes as a JSON schema of the server's rows. The name of the status is not in them."""
+    """Returns a JSON schema of the server's rows, which do not hold the status name."""
     properties = {
         field: {"type": [JSON_TYPES.get(kind, "string"), "null"]}
         for name, field, kind in attributes()

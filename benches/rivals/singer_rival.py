@@ -1,4 +1,4 @@
-"""singer-sdk: a tap on its `RESTStream`, piped into a target on its `SQLSink`, both as Singer means them."""
+"""singer-sdk: a tap on its `RESTStream`, piped into a target on its `SQLSink`."""
 
 import sqlite3
 import subprocess
@@ -13,11 +13,11 @@ from singer_sdk.pagination import BasePageNumberPaginator
 from singer_sdk.sql import SQLConnector, SQLSink, SQLTarget
 from singer_sdk.streams import RESTStream
 
-from job import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, TICKETS_AT_ONCE, TOKEN_URL, URL
+from job import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, PAGE_SIZE, TOKEN_URL, URL
 from job import schema as ticket_schema
 
 
-class SignIn(OAuthAuthenticator):
+class TicketAuthenticator(OAuthAuthenticator):
     @property
     def oauth_request_body(self):
         return {
@@ -30,7 +30,7 @@ class SignIn(OAuthAuthenticator):
 
 class Pages(BasePageNumberPaginator):
     def has_more(self, response):
-        return response.status_code == HTTPStatus.OK and len(response.json()["tickets"]) == TICKETS_AT_ONCE
+        return response.status_code == HTTPStatus.OK and len(response.json()["tickets"]) == PAGE_SIZE
 
 
 class Tickets(RESTStream):
@@ -43,9 +43,9 @@ class Tickets(RESTStream):
 
     @property
     def authenticator(self):
-        if not hasattr(self, "_signed_in"):
-            self._signed_in = SignIn(auth_endpoint=TOKEN_URL, oauth_scopes=SCOPE)
-        return self._signed_in
+        if not hasattr(self, "_authenticator"):
+            self._authenticator = TicketAuthenticator(auth_endpoint=TOKEN_URL, oauth_scopes=SCOPE)
+        return self._authenticator
 
     def get_new_paginator(self):
         return Pages(start_value=1)
@@ -74,7 +74,7 @@ class Sink(SQLSink):
     max_size = 1_000
 
 
-# The target reads numbers as decimals, which Python's SQLite does not take.
+# The target reads numbers as Decimal, which Python's sqlite3 does not accept.
 sqlite3.register_adapter(Decimal, float)
 
 

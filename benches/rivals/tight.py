@@ -1,6 +1,6 @@
 """What a good programmer writes in an afternoon: httpx, orjson, `executemany`, four threads.
 
-No retries, no change log, no watermark, values as the server spells them.
+No retries, no change log, no watermark; values as the server sends them.
 """
 
 import queue
@@ -10,15 +10,15 @@ import threading
 import httpx
 import orjson
 
-from job import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, TICKETS_AT_ONCE, TOKEN_URL, URL, attributes
+from job import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, PAGE_SIZE, TOKEN_URL, URL, attributes
 
 THREADS = 4
-ROWS_A_TRANSACTION = 1_000
+ROWS_PER_TRANSACTION = 1_000
 
 COLUMNS = {"integer": "INTEGER", "real": "REAL", "boolean": "INTEGER"}
 
 
-def signed_in():
+def authenticated_client():
     form = {
         "grant_type": "client_credentials",
         "client_id": CLIENT_ID,
@@ -30,7 +30,7 @@ def signed_in():
 
 
 def main():
-    client = signed_in()
+    client = authenticated_client()
     names = {row["id"]: row["name"] for row in client.get("/api/status").json()}
     mapping = attributes()
     fields = [field for _, field, _ in mapping]
@@ -47,12 +47,12 @@ def main():
 
     def fetch():
         while (number := next(numbers, None)) is not None:
-            read.put(page(number)[1])
+            received.put(page(number)[1])
 
     total, rows = page(1)
-    pages = -(-total // TICKETS_AT_ONCE)
+    pages = -(-total // PAGE_SIZE)
     numbers = iter(range(2, pages + 1))
-    read = queue.Queue(maxsize=4 * THREADS)
+    received = queue.Queue(maxsize=4 * THREADS)
     threads = [threading.Thread(target=fetch) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
@@ -70,13 +70,13 @@ def main():
         ", ".join(f'"{name}" = excluded."{name}"' for name, _, _ in mapping if name != "UID"),
     )
     for left in range(pages - 1, -1, -1):
-        if len(rows) >= ROWS_A_TRANSACTION or left == 0:
+        if len(rows) >= ROWS_PER_TRANSACTION or left == 0:
             connection.execute("BEGIN")
             connection.executemany(upsert, rows)
             connection.execute("COMMIT")
             rows = []
         if left:
-            rows += read.get()
+            rows += received.get()
     connection.close()
 
 

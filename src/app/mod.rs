@@ -196,3 +196,9 @@ fn store_options(config: &Config) -> StoreOptions {
         now: now(),
     }
 }
+
+/// A number with thousands separators and its noun: `1 ticket`, `1,600 tickets`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", indicatif::HumanCount(number))
+}

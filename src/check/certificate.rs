@@ -1,4 +1,4 @@
-//! Whose certificate the server has, and for how long.
+//! The server's certificate: its names, issuer and expiry.
 
 use std::net::IpAddr;
 
@@ -9,19 +9,19 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::CheckOutcome;
 use crate::ticket::Timestamp;
 
-/// A certificate that ends sooner is worth a word.
+/// A certificate that expires sooner is a warning.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(14);
 
-/// So many names are told.
+/// Names shown at most.
 const NAMES_MAX: usize = 5;
 
-/// What the certificate (DER) says of itself; that it is trusted is known, or there would be no answer.
+/// Checks a certificate (DER). It is trusted: without trust there would be no response.
 pub(super) fn check(der: Option<&[u8]>, now: Timestamp) -> CheckOutcome {
     let parsed = der.and_then(|der| X509Certificate::from_der(der).ok());
     let Some((_, certificate)) = parsed else {
         return CheckOutcome::warning(
             "the server's certificate is trusted, but cannot be read",
-            "look at it with: openssl s_client -connect HOST:443",
+            "inspect it with: openssl s_client -connect HOST:443",
         );
     };
     let expires_at = certificate.validity().not_after.timestamp();
@@ -31,13 +31,13 @@ pub(super) fn check(der: Option<&[u8]>, now: Timestamp) -> CheckOutcome {
     let message =
         format!("trusted: for {}, by {}, until {expires_at}", names(&certificate), certificate.issuer());
     if expires_at.instant() - now.instant() < EXPIRY_WARNING {
-        CheckOutcome::warning(message, "renew it on the server in time: afterwards no pass can be made")
+        CheckOutcome::warning(message, "renew it on the server in time: no run can connect after that")
     } else {
         CheckOutcome::Ok(message)
     }
 }
 
-/// The names that it is for, else its subject.
+/// Returns the names that it is for, else its subject.
 fn names(certificate: &X509Certificate<'_>) -> String {
     let listed = certificate.subject_alternative_name().ok().flatten();
     let names = listed.iter().flat_map(|listed| &listed.value.general_names);

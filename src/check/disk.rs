@@ -1,22 +1,24 @@
-//! Whether there is room for what comes, on a disk that locks can be kept on.
+//! Free disk space, and whether the file system supports SQLite's locks.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use indicatif::HumanCount;
+
 use super::CheckOutcome;
 
-/// Less than that is little whatever comes, in bytes.
+/// Free space that is always required, in bytes.
 const MIN_FREE_BYTES: u64 = 256 << 20;
 
-/// A ticket in the database, its log and its change record, against its size in a page.
+/// Size of a ticket in the database, write-ahead log and change record, relative to its size in a page.
 const DATABASE_FACTOR: u64 = 2;
 
-/// A ticket in a first package, against the same.
+/// Size of a ticket in a first package, relative to its size in a page.
 const PACKAGE_FACTOR: u64 = 1;
 
-/// File systems of other machines: SQLite's log needs memory that all who use it share
-/// (<https://www.sqlite.org/wal.html>, 1). Numbers of statfs(2).
+/// Network file systems, by their statfs(2) magic number: a write-ahead log needs shared memory, which they lack
+/// (<https://www.sqlite.org/wal.html>, section 1).
 const REMOTE_FILE_SYSTEMS: [(u64, &str); 8] = [
     (0x6969, "NFS"),
     (0x517B, "SMB"),
@@ -28,25 +30,25 @@ const REMOTE_FILE_SYSTEMS: [(u64, &str); 8] = [
     (0x5346_414F, "AFS"),
 ];
 
-/// The disk that a file is on, or will be.
+/// The disk of a file that exists or will be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Disk {
     folder: PathBuf,
     device: u64,
-    /// Bytes that a user may still write.
+    /// Free space for users other than root, in bytes.
     free: u64,
-    /// The name of its kind, where it is one of another machine.
+    /// Kind of the network file system, if it is one.
     remote: Option<&'static str>,
 }
 
-/// Looks at the disks of database and exports. `expected` is the size of all tickets as the server writes
-/// them, where it is known.
+/// Checks the disks of database and exports. `expected` is the size of all tickets as the server sends them,
+/// in bytes, if known.
 pub(super) fn check(database: &Path, exports: &Path, expected: Option<u64>) -> CheckOutcome {
     let database_bytes = fs::metadata(database).map_or(0, |it| it.len());
     let (Some(database_disk), export_disk) = (disk_of(database), disk_of(exports)) else {
         return CheckOutcome::warning(
-            format!("nothing is known of the disk of {}", database.display()),
-            "see that its folder is there",
+            format!("cannot determine the free space for {}", database.display()),
+            "check that its folder exists",
         );
     };
     let expected = expected.unwrap_or(0);
@@ -57,8 +59,8 @@ pub(super) fn check(database: &Path, exports: &Path, expected: Option<u64>) -> C
 fn assess(database_disk: &Disk, export_disk: Option<&Disk>, needed: u64, package_bytes: u64) -> CheckOutcome {
     if let Some(kind) = database_disk.remote {
         return CheckOutcome::warning(
-            format!("{} is on a file system of another machine ({kind})", database_disk.folder.display()),
-            "put store.path on a disk of this machine: SQLite's log needs memory that all readers share",
+            format!("{} is on a network file system ({kind})", database_disk.folder.display()),
+            "put store.path on a local disk: SQLite's write-ahead log does not work over a network",
         );
     }
     let is_same_disk = export_disk.is_none_or(|export_disk| export_disk.device == database_disk.device);
@@ -70,25 +72,25 @@ fn assess(database_disk: &Disk, export_disk: Option<&Disk>, needed: u64, package
         if disk.free < needed {
             return CheckOutcome::warning(
                 format!(
-                    "{} has room for {}, and {} may be needed",
+                    "{} has {} free, but {} may be needed",
                     disk.folder.display(),
                     format_size(disk.free),
                     format_size(needed)
                 ),
-                "make room, or name a larger disk in store.path or export.dir; a full one loses nothing, and \
-                 the passes wait",
+                "free some space, or put store.path or export.dir on a larger disk; a full disk loses no data, but \
+                 stops runs and exports",
             );
         }
     }
     let free = format_size(database_disk.free);
     CheckOutcome::Ok(format!(
-        "{} has room for {free}; {} may be needed",
+        "{} has {free} free; {} may be needed",
         database_disk.folder.display(),
         format_size(needed)
     ))
 }
 
-/// The disk of the folder itself, or of the nearest one above that is there: a folder may be a disk of its own.
+/// Returns the disk of a folder, or of its nearest existing parent.
 fn disk_of(path: &Path) -> Option<Disk> {
     let path = std::path::absolute(path).ok()?;
     let folder = path.ancestors().find(|it| it.is_dir())?.to_owned();
@@ -104,8 +106,8 @@ fn disk_of(path: &Path) -> Option<Disk> {
 
 fn format_size(bytes: u64) -> String {
     match bytes >> 20 {
-        few @ 0..10_000 => format!("{few} MB"),
-        many => format!("{} GB", many >> 10),
+        few @ 0..10_000 => format!("{} MB", HumanCount(few)),
+        many => format!("{} GB", HumanCount(many >> 10)),
     }
 }
 
@@ -132,27 +134,27 @@ mod tests {
         let (small, large) = (disk(1, 0), disk(1, 9));
         let nfs = Disk { remote: Some("NFS"), ..large.clone() };
         for (name, database_disk, export_disk, needed, package_bytes, fragment) in [
-            ("room for all", &large, Some(&large), 2 << 30, 1 << 30, "has room for 9216 MB; 3072 MB may"),
+            ("enough for all", &large, Some(&large), 2 << 30, 1 << 30, "has 9,216 MB free; 3,072 MB may"),
             (
-                "both do not fit",
+                "too small for both",
                 &large,
                 Some(&large),
                 8 << 30,
                 4 << 30,
-                "/disk1 has room for 9216 MB, and 12 GB",
+                "/disk1 has 9,216 MB free, but 12 GB",
             ),
-            ("on disks of their own they do", &large, Some(&disk(2, 5)), 8 << 30, 4 << 30, "8192 MB may"),
+            ("separate disks", &large, Some(&disk(2, 5)), 8 << 30, 4 << 30, "8,192 MB may"),
             (
-                "packages do not fit",
+                "too small for packages",
                 &large,
                 Some(&disk(2, 3)),
                 8 << 30,
                 4 << 30,
-                "/disk2 has room for 3072 MB",
+                "/disk2 has 3,072 MB free, but",
             ),
-            ("nothing is expected", &large, None, 0, 0, "256 MB may be needed"),
-            ("a full disk", &small, None, 0, 0, "has room for 0 MB, and 256 MB"),
-            ("a disk elsewhere", &nfs, None, 0, 0, "of another machine (NFS)"),
+            ("expected size unknown", &large, None, 0, 0, "free; 256 MB may be needed"),
+            ("full disk", &small, None, 0, 0, "has 0 MB free, but 256 MB"),
+            ("network disk", &nfs, None, 0, 0, "network file system (NFS)"),
         ] {
             let outcome = assess(database_disk, export_disk, needed, package_bytes);
             assert!(outcome.message().contains(fragment), "{name}: {}", outcome.message());

@@ -1,5 +1,4 @@
-//! Whose the files of the database are, and who else could write or read them. Asked by their names: opening
-//! them would drop SQLite's locks.
+//! Owner and mode of the database files. They are never opened: closing them would drop SQLite's locks.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::CheckOutcome;
 use crate::store::{parent_folder, sibling_path};
 
-/// A file or folder, as stat(2) has it.
+/// Owner and mode of a file or folder (stat(2)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FileStat {
     path: PathBuf,
@@ -16,7 +15,7 @@ struct FileStat {
     mode: u32,
 }
 
-/// Looks at the folder, the database and the files beside it, as far as they are there.
+/// Checks the folder, the database and the files beside it, as far as they exist.
 pub(super) fn check(database: &Path) -> CheckOutcome {
     let names = ["", "-wal", "-shm"].map(|suffix| sibling_path(database, suffix));
     let files: Vec<_> = names.iter().filter_map(|path| stat(path)).collect();
@@ -35,8 +34,8 @@ fn assess(folder: Option<&FileStat>, files: &[FileStat]) -> CheckOutcome {
         problems.push((
             format!("others can write in {path} (mode {:04o})", folder.mode),
             format!(
-                "chmod go-w {path}: whoever opens the database first there owns its -wal and -shm files, and the \
-                 agent cannot open it any more"
+                "chmod go-w {path}: another user who opens the database first would own its -wal and -shm files, and \
+                 halosync could no longer open it"
             ),
         ));
     }
@@ -61,10 +60,10 @@ fn assess(folder: Option<&FileStat>, files: &[FileStat]) -> CheckOutcome {
         return CheckOutcome::warning(messages.join("; "), helps.join("; "));
     }
     let Some(database) = files.first() else {
-        return CheckOutcome::Ok("nobody else can write in the folder of the database".into());
+        return CheckOutcome::Ok("only the owner can write in the folder of the database".into());
     };
     let modes: Vec<_> = files.iter().map(|it| format!("{:04o}", it.mode)).collect();
-    CheckOutcome::Ok(format!("all of user {}, modes {}", database.owner, modes.join(", ")))
+    CheckOutcome::Ok(format!("all owned by user {}, modes {}", database.owner, modes.join(", ")))
 }
 
 #[cfg(test)]
@@ -80,8 +79,8 @@ mod tests {
         let foreign = [file("db", 7, 0o640), file("db-wal", 8, 0o640)];
         let readable = [file("db", 7, 0o640), file("db-shm", 7, 0o644)];
         for (folder, files, message) in [
-            (&folder, &all[..], "all of user 7, modes 0640, 0640, 0640"),
-            (&folder, &[], "nobody else can write in the folder of the database"),
+            (&folder, &all[..], "all owned by user 7, modes 0640, 0640, 0640"),
+            (&folder, &[], "only the owner can write in the folder of the database"),
             (&open, &all, "others can write in state (mode 0770)"),
             (&folder, &foreign, "db-wal belongs to user 8, the database to user 7"),
             (&folder, &readable, "everybody can read db-shm (mode 0644)"),
@@ -95,7 +94,7 @@ mod tests {
             let outcome = assess(Some(folder), files);
             assert_eq!(outcome.message(), message);
             let is_ok = matches!(outcome, CheckOutcome::Ok(_));
-            assert_eq!(is_ok, message.starts_with("all") || message.starts_with("nobody"), "{message}");
+            assert_eq!(is_ok, message.starts_with("all") || message.starts_with("only"), "{message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Signs of the usual slips in the settings, told beside what went wrong: pure, and silent where there is none.
+//! Likely causes in the settings or the environment, shown beside a failure.
 
 use super::CheckOutcome;
 use crate::app::AppError;
@@ -6,20 +6,20 @@ use crate::config::HaloConfig;
 use crate::halo::{HaloError, TransportError, UnreadableResponse};
 use crate::sync::SyncError;
 
-/// The variables that lead over a proxy, in the order in which they count.
+/// Environment variables that name a proxy, in order of precedence.
 const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// What in the settings and the environment may be to blame.
+/// Settings and environment that often cause failures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hints {
-    /// The path of `server_url`.
+    /// Path of `server_url`, empty if it has none.
     path: String,
-    /// What names the proxy that the server is asked through.
+    /// The setting or variable that names the proxy in use.
     proxy: Option<&'static str>,
 }
 
 impl Hints {
-    /// `is_set` tells whether a variable of the environment is.
+    /// `is_set` says whether an environment variable is set.
     pub(super) fn new(halo: &HaloConfig, is_set: impl Fn(&str) -> bool) -> Hints {
         let proxy = if halo.server.is_loopback() {
             None
@@ -31,7 +31,7 @@ impl Hints {
         Hints { path: halo.server.path().to_owned(), proxy }
     }
 
-    /// What may be to blame for a failure.
+    /// Returns the likely cause of a failure.
     pub(super) fn hint_for(&self, outcome: &CheckOutcome) -> Option<String> {
         let CheckOutcome::Fail(AppError::Sync(SyncError::Halo(error))) = outcome else { return None };
         match error {
@@ -40,17 +40,19 @@ impl Hints {
                 if !self.path.is_empty() =>
             {
                 Some(format!(
-                    "server_url ends in `{}`: leave that away, unless the \"Resource Server\" has it too (`/api` is added \
-                     by itself)",
+                    "server_url ends in `{}`: remove that, unless the \"Resource Server\" has it too (`/api` is added \
+                     automatically)",
                     self.path
                 ))
             }
             HaloError::Unreachable {
-                source: TransportError::Connect(_) | TransportError::Timeout | TransportError::ConnectionLost(_), ..
+                source:
+                    TransportError::Connect(_) | TransportError::Timeout | TransportError::ConnectionLost(_),
+                ..
             } => self.proxy.map(|source| {
-                format!("the server is asked through the proxy that {source} names: see whether it lets this machine through")
+                format!("requests go through the proxy set by {source}: check that it allows this machine")
             }),
-            HaloError::Refused { status: 407, .. } => Some("a proxy in between wants a login".into()),
+            HaloError::Refused { status: 407, .. } => Some("a proxy on the way requires a login".into()),
             _ => None,
         }
     }
@@ -82,11 +84,11 @@ mod tests {
             (&path, refused(404), "server_url ends in `/portal`"),
             (&path, refused(403), ""),
             (&path, unreachable(TransportError::Timeout), ""),
-            (&proxy, unreachable(TransportError::Timeout), "the proxy that HTTPS_PROXY names"),
+            (&proxy, unreachable(TransportError::Timeout), "the proxy set by HTTPS_PROXY"),
             (&proxy, unreachable(TransportError::TooLarge), ""),
             (&proxy, refused(404), ""),
             (&none, refused(404), ""),
-            (&none, refused(407), "wants a login"),
+            (&none, refused(407), "requires a login"),
             (&none, unreachable(TransportError::Timeout), ""),
         ] {
             let message = error.to_string();

@@ -1,40 +1,40 @@
-//! What is on this machine: folder, lock, database, its files and their disk.
+//! Steps on this machine: folder, lock, database, its files and their disk.
 
 use super::{CheckOutcome, CheckStep, ReportBuilder, disk, files, rules};
-use crate::app::{self, AppError};
+use crate::app::{self, AppError, count};
 use crate::config::Config;
 use crate::store::{Lock, LockError, Store, StoreError};
 use crate::sync;
 
 impl ReportBuilder<'_> {
-    /// Folder, lock and database. Gives how many requests were made in the window before now.
+    /// Checks folder, lock and database. Returns the number of requests in the current window of the rate limit.
     pub(super) fn check_local(&mut self, config: &Config, offline: bool) -> u64 {
         let path = &config.store.path;
         let folder = Store::check_folder(path).and_then(|()| Store::check_writable(path));
-        let message = |(): &()| format!("the folder of {} can be used", path.display());
+        let message = |(): &()| format!("the folder of {} is writable", path.display());
         let is_usable = self.record_result(CheckStep::Folder, folder, message).is_some();
         if is_usable && !offline {
-            // Taken and let go at once.
+            // The lock is released at once.
             match Lock::acquire_writer(path) {
-                // Where the service runs, that is as it should be.
+                // A running service holds it, which is no problem.
                 Err(held @ LockError::Held { .. }) => {
-                    let message = format!("{held}: until it is done, `sync` and `reset` end with 75");
+                    let message = format!("{held}: until it ends, `sync` and `reset` exit with 75");
                     self.record(CheckStep::Lock, CheckOutcome::Ok(message));
                 }
                 lock => {
-                    self.record_result(CheckStep::Lock, lock, |_| "no other halosync is at work".into());
+                    self.record_result(CheckStep::Lock, lock, |_| "no other halosync is running".into());
                 }
             }
         }
         let requests_made = self.check_database(config).unwrap_or(0);
-        // Without a folder there are no files, and that was said.
+        // Without a folder there are no files, which is reported already.
         if is_usable {
             self.record(CheckStep::Files, files::check(path));
         }
         requests_made
     }
 
-    /// Whether there is room for what is expected, as far as it is known by now.
+    /// Checks the free space against the expected size, as far as it is known.
     pub(super) fn check_disk_space(&mut self, config: &Config) {
         let count = self.report.counts.and_then(|counts| counts.total());
         let expected = count.zip(self.report.ticket_bytes).map(|(count, bytes)| count.saturating_mul(bytes));
@@ -45,7 +45,7 @@ impl ReportBuilder<'_> {
         let path = &config.store.path;
         let opened = match Store::open_read_only(path, config.store.busy_timeout) {
             Err(StoreError::Missing(_)) => {
-                let message = format!("none yet at {}: the first `halosync sync` makes it", path.display());
+                let message = format!("none yet at {}: the first `halosync sync` creates it", path.display());
                 self.record(CheckStep::Database, CheckOutcome::Ok(message));
                 return None;
             }
@@ -58,8 +58,9 @@ impl ReportBuilder<'_> {
                     let state = tx.watermark()?.map_or("empty", |watermark| watermark.state.as_str());
                     let (schema, tickets) = (tx.schema_version()?, tx.ticket_count()?);
                     let message = format!(
-                        "{}: schema {schema}, {state}, {tickets} tickets of this server",
-                        path.display()
+                        "{}: schema {schema}, state {state}, {} of this server",
+                        path.display(),
+                        count(tickets, "ticket"),
                     );
                     let requests_made = app::requests_in_window(config, tx)?;
                     Ok::<_, AppError>((message, tx.probes()?, requests_made))
@@ -69,7 +70,7 @@ impl ReportBuilder<'_> {
         let ((_, probes, requests_made), store) =
             self.record_result(CheckStep::Database, result, |((message, ..), _)| message.clone())?;
         self.record_result(CheckStep::Integrity, store.check_integrity(), |()| {
-            "no page of it is damaged".into()
+            "the database is not damaged".into()
         });
         self.record(CheckStep::Probes, rules::probes(&probes));
         self.report.probes = probes;

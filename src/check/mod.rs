@@ -1,9 +1,8 @@
-//! Every precondition of a copy, one after the other: what is well, what is worth a look, what fails and
-//! what to do about it.
+//! Checks every precondition of a run, step by step, and says what to do where one fails.
 //!
-//! Facts are gathered in `place` and `server`, by the ways that a pass goes too; `judge`, `files`, `disk`,
-//! `certificate` and `signs` say what they mean. A step whose precondition failed is left out. Nothing is written: the
-//! dozen requests of a check stand in no `runs`, the reserve of the throttle is there for them.
+//! `local` and `server` gather facts through the same code as a run; `rules`, `files`, `disk`, `certificate`
+//! and `hints` interpret them. A step whose precondition failed is skipped. Nothing is written: the dozen requests of a
+//! check are not recorded in `runs`, because the reserve of the rate limiter covers them.
 
 mod certificate;
 mod disk;
@@ -26,24 +25,24 @@ pub use step::CheckStep;
 use crate::app::{self, AppError, ExitStatus, LoadedConfig, SecretLocation};
 use crate::store::ServerProbe;
 
-/// How a step stands.
+/// Outcome of a step.
 #[derive(Debug)]
 pub enum CheckOutcome {
-    /// Well, and how.
+    /// Passed, with what was found.
     Ok(String),
-    /// Worth a look.
+    /// A run would work, but something needs attention.
     Warning {
-        /// What.
+        /// What was found.
         message: String,
         /// What to do about it, or what it means.
         help: String,
     },
-    /// It fails, as a pass would.
+    /// A run would fail with this error.
     Fail(AppError),
 }
 
 impl CheckOutcome {
-    /// What is the case.
+    /// Returns what was found.
     #[must_use]
     pub fn message(&self) -> String {
         match self {
@@ -53,19 +52,19 @@ impl CheckOutcome {
     }
 }
 
-/// A step that was looked at.
+/// A step with its outcome.
 #[derive(Debug)]
 pub struct CheckFinding {
-    /// Which.
+    /// The step.
     pub step: CheckStep,
-    /// How it stands.
+    /// Its outcome.
     pub outcome: CheckOutcome,
-    /// What in the settings may be to blame, where they show a sign of it.
+    /// A likely cause in the settings or the environment, if there is one.
     pub hint: Option<String>,
 }
 
 impl CheckFinding {
-    /// What to do, where there is something to do.
+    /// Returns what to do; `None` for a step that passed.
     #[must_use]
     pub fn help(&self) -> Option<String> {
         let help = match &self.outcome {
@@ -80,55 +79,55 @@ impl CheckFinding {
     }
 }
 
-/// How many tickets the server counts.
+/// The server's ticket counts (`record_count`); `None` where it gives none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListCounts {
-    /// In the plain list.
+    /// Count of the plain list.
     pub default_list: Option<u64>,
-    /// In the list of open tickets.
+    /// Count of the list of open tickets.
     pub open: Option<u64>,
-    /// In the list of closed tickets.
+    /// Count of the list of closed tickets.
     pub closed: Option<u64>,
 }
 
 impl ListCounts {
-    /// How many tickets there are: the plain list may leave some out.
+    /// Returns the number of tickets; the plain list may leave some out.
     fn total(self) -> Option<u64> {
         let open_and_closed = self.open.unwrap_or(0).saturating_add(self.closed.unwrap_or(0));
         self.default_list.map(|default_list| default_list.max(open_and_closed))
     }
 }
 
-/// What a first pass takes.
+/// Cost of the initial load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InitialLoadEstimate {
-    /// Requests.
+    /// Number of requests.
     pub requests: u64,
-    /// Time, at the configured rate limit.
+    /// Time at the configured rate limit.
     pub duration: Duration,
 }
 
-/// Everything that was found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct CheckReport {
-    /// The steps that were looked at.
+    /// The steps that ran, in order.
     pub findings: Vec<CheckFinding>,
-    /// How far the server's clock is ahead of this machine's.
+    /// How far the server's clock is ahead of this machine's; negative if it is behind.
     pub clock_ahead: Option<TimeDelta>,
-    /// What the server counts.
+    /// The server's ticket counts.
     pub counts: Option<ListCounts>,
-    /// The rows of a page of 100.
+    /// Rows received for a page of 100.
     pub page_rows: Option<u64>,
-    /// The size of a ticket in a page, in bytes.
+    /// Average size of a ticket in a page, in bytes.
     pub ticket_bytes: Option<u64>,
-    /// What a first pass takes.
+    /// Cost of the initial load.
     pub initial_load: Option<InitialLoadEstimate>,
-    /// What passes found out about the server.
+    /// What runs have measured about the server.
     pub probes: Vec<ServerProbe>,
 }
 
 impl CheckReport {
-    /// The status to end with: that of the first failure.
+    /// Returns the exit status: that of the first failure, else 0.
     #[must_use]
     pub fn exit_status(&self) -> ExitStatus {
         let failures = self.findings.iter().filter_map(|finding| match &finding.outcome {
@@ -138,22 +137,21 @@ impl CheckReport {
         failures.into_iter().next().unwrap_or(ExitStatus::Ok)
     }
 
-    /// The steps that were left out, because one before them failed or because nobody is to be asked.
+    /// Returns the steps that were skipped: an earlier one failed, or the check is offline.
     pub fn skipped_steps(&self) -> impl Iterator<Item = CheckStep> {
         let done = |step: &CheckStep| self.findings.iter().any(|finding| finding.step == *step);
-        CheckStep::ALL.into_iter().filter(move |step| !done(step))
+        CheckStep::ALL.iter().copied().filter(move |step| !done(step))
     }
 }
 
-/// Looks at everything, and tells each finding as it comes. `offline` asks no server, reads no secret and
-/// takes no lock.
+/// Runs all steps and calls `on_finding` after each. `offline` sends no request, reads no secret and takes no
+/// lock.
 pub async fn check(
     config_path: Option<&Path>,
     offline: bool,
     on_finding: &mut dyn FnMut(&CheckFinding),
 ) -> CheckReport {
-    let mut builder =
-        ReportBuilder { report: CheckReport::default(), hints: Hints::default(), on_finding: on_finding };
+    let mut builder = ReportBuilder { report: CheckReport::default(), hints: Hints::default(), on_finding };
     let loaded = app::load(config_path);
     let message = |loaded: &LoadedConfig| {
         let halo = &loaded.config.halo;
@@ -169,7 +167,7 @@ pub async fn check(
                 CheckStep::RateLimit,
                 rules::rate_limit(requests_made, loaded.config.halo.rate_limit),
             );
-            // Where it ends early, the finding is entered already.
+            // An early end is recorded as a finding.
             let _ = builder.check_server(&loaded.config, secret, requests_made).await;
         }
         builder.check_disk_space(&loaded.config);
@@ -177,7 +175,7 @@ pub async fn check(
     builder.report
 }
 
-/// The findings so far.
+/// Collects findings.
 struct ReportBuilder<'t> {
     report: CheckReport,
     hints: Hints,
@@ -192,7 +190,7 @@ impl ReportBuilder<'_> {
         self.report.findings.push(finding);
     }
 
-    /// Enters what was found, and gives it where it is no failure.
+    /// Records a result as a finding and returns its value, if any.
     fn record_result<T, E: Into<AppError>>(
         &mut self,
         step: CheckStep,

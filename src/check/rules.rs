@@ -1,12 +1,13 @@
-//! What the facts mean: pure, facts in and verdicts out.
+//! Interprets the facts: pure functions from facts to outcomes.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use indicatif::{HumanCount, HumanDuration};
 use url::Url;
 
 use super::{CheckOutcome, InitialLoadEstimate, ListCounts};
-use crate::app::AppError;
+use crate::app::{AppError, count};
 use crate::config::{RateLimit, ServerUrl};
 use crate::halo::{HaloError, PingResponse, effective_limit};
 use crate::store::ServerProbe;
@@ -15,44 +16,44 @@ use crate::sync::fields::FieldProbeResult;
 use crate::ticket::Timestamp;
 use crate::ticket::parse::ReferenceItem;
 
-/// Clocks that differ by no more than this need no word.
+/// Difference of clocks that is tolerated.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
-/// Requests of a first pass besides its pages: two for the token, three for names, one spare.
+/// Requests of the initial load besides its pages: two for the token, three for reference lists, one spare.
 const REQUESTS_BESIDES_PAGES: u64 = 6;
 
-/// How many requests a check makes itself, about.
+/// Requests that a check makes itself, roughly.
 const CHECK_REQUESTS: u64 = 12;
 
-/// Whether what answers may be HaloITSM's interface.
+/// Checks whether the response looks like the HaloITSM API.
 pub(super) fn server(ping: PingResponse, server: &ServerUrl) -> CheckOutcome {
-    let message = format!("{} answers in {} ms", server.as_str(), ping.took.as_millis());
+    let message = format!("{} responded in {} ms", server.as_str(), ping.took.as_millis());
     if !ping.is_html {
         return CheckOutcome::Ok(message);
     }
     CheckOutcome::warning(
-        format!("{message}, with a web page where JSON should be"),
-        "server_url may be that of the portal, or of the login page of a proxy: set it to the \"Resource Server\" in \
+        format!("{message}, but with a web page instead of JSON"),
+        "server_url may point to the portal or to the login page of a proxy: set it to the \"Resource Server\" in \
          Configuration > Integrations > HaloITSM API",
     )
 }
 
-/// How far the server's clock is ahead, and what that means.
+/// Compares the clocks; the first value is how far the server's is ahead.
 pub(super) fn clock(ping: PingResponse, now: Timestamp) -> (Option<TimeDelta>, CheckOutcome) {
     let Some(date) = ping.date else {
         let outcome = CheckOutcome::warning(
-            "the server sends no readable `Date`",
-            "without it no watermark moves: see whether a proxy in between removes the header",
+            "the server sends no readable `Date` header",
+            "without it the watermark cannot move: check whether a proxy removes the header",
         );
         return (None, outcome);
     };
     let clock_ahead = date - now.instant();
-    // `Date` has whole seconds, and was written at some time while the answer was under way.
+    // `Date` is in whole seconds, and the server set it at some time during the request.
     let uncertainty = TimeDelta::from_std(ping.took).unwrap_or(TimeDelta::MAX) + TimeDelta::seconds(1);
     let seconds = clock_ahead.num_seconds();
     let direction = if seconds < 0 { "behind" } else { "ahead of" };
     let outcome = if clock_ahead.abs() <= uncertainty {
-        CheckOutcome::Ok("the server's clock and this machine's agree".into())
+        CheckOutcome::Ok("the clocks of the server and this machine agree".into())
     } else {
         let difference = humantime::format_duration(Duration::from_secs(seconds.unsigned_abs()));
         let message = format!("the server's clock is {difference} {direction} this machine's");
@@ -61,42 +62,40 @@ pub(super) fn clock(ping: PingResponse, now: Timestamp) -> (Option<TimeDelta>, C
         } else {
             CheckOutcome::warning(
                 message,
-                "set this machine's clock (NTP): `status` and the schedule go by it; the watermark goes by the \
-                 server's and is not in danger",
+                "set this machine's clock (NTP): `status` and the schedule depend on it; the watermark uses the server's \
+                 clock and is not affected",
             )
         }
     };
     (Some(clock_ahead), outcome)
 }
 
-/// Where tokens come from.
+/// Describes where tokens are issued.
 pub(super) fn authorization(endpoint: &Url, auth_is_set: bool, tenant_is_set: bool) -> CheckOutcome {
-    let source = |is_set| if is_set { "as configured" } else { "as the server says" };
+    let source = |is_set| if is_set { "from the settings" } else { "from the server" };
     let mut url = endpoint.clone();
     url.set_query(None);
     let tenant = endpoint.query_pairs().find(|(name, _)| name == "tenant");
     let tenant = tenant.map_or("no tenant".to_owned(), |(_, tenant)| {
         format!("tenant {tenant} ({})", source(tenant_is_set || auth_is_set))
     });
-    CheckOutcome::Ok(format!("tokens are at {url} ({}), {tenant}", source(auth_is_set)))
+    CheckOutcome::Ok(format!("tokens are issued at {url} ({}), {tenant}", source(auth_is_set)))
 }
 
-/// The token, and its scope where `instead` of the wanted one there is another.
+/// Checks the scope of the token; `granted_scope` is set where it differs from the configured one.
 pub(super) fn token(scope: &str, granted_scope: Option<&str>) -> CheckOutcome {
     match granted_scope {
-        None => CheckOutcome::Ok(format!("the client gets a token for `{scope}`")),
+        None => CheckOutcome::Ok(format!("the server issues a token for scope `{scope}`")),
         Some(granted_scope) => CheckOutcome::warning(
+            format!("the server does not know scope `{scope}` and issues a token for `{granted_scope}`"),
             format!(
-                "the server does not know the scope `{scope}`: the client gets a token for `{granted_scope}`"
-            ),
-            format!(
-                "set `scope` to one that the API application has; with `{granted_scope}` it may see more than it needs"
+                "set `scope` to one that the API application has; with `{granted_scope}` halosync may see more than it needs"
             ),
         ),
     }
 }
 
-/// The numbers of the wanted ticket types, and whether they exist.
+/// Looks up the ids of the configured ticket types.
 pub(super) fn ticket_types(
     wanted: &[String],
     result: Result<Vec<ReferenceItem>, HaloError>,
@@ -109,75 +108,76 @@ pub(super) fn ticket_types(
         Ok(ids) => ids,
         Err(error) => return (Vec::new(), CheckOutcome::Fail(error.into())),
     };
-    let copied =
-        if wanted.is_empty() { "all are copied".into() } else { format!("copied: {}", wanted.join(", ")) };
-    (ids, CheckOutcome::Ok(format!("{} are known; {copied}", types.len())))
+    let synced =
+        if wanted.is_empty() { "all are synced".into() } else { format!("synced: {}", wanted.join(", ")) };
+    (ids, CheckOutcome::Ok(format!("{} on the server; {synced}", count(types.len() as u64, "type"))))
 }
 
-/// Names that are not to be had stop nothing, unless one of them is to be copied or nobody answers.
+/// Unavailable type names are a warning, unless the settings name a type or the server is unreachable.
 fn types_unavailable(wanted: &[String], error: HaloError) -> CheckOutcome {
     let is_unreachable = matches!(error, HaloError::Unreachable { .. } | HaloError::RateLimited { .. });
     if is_unreachable || error.is_token_error() || !wanted.is_empty() {
         return CheckOutcome::from_error(error);
     }
-    CheckOutcome::warning(
-        error.to_string(),
-        "tickets are copied all the same, without the names of their types",
-    )
+    CheckOutcome::warning(error.to_string(), "tickets are synced anyway, without the names of their types")
 }
 
-/// Whether the plain list shows every ticket.
+/// Checks whether the plain list shows every ticket.
 pub(super) fn coverage(counts: ListCounts) -> CheckOutcome {
     let ListCounts { default_list: Some(default_list), open: Some(open), closed: Some(closed) } = counts
     else {
         return CheckOutcome::warning(
             "the server does not say how many tickets there are",
-            "no pass can be complete without `record_count`: see whether server_url leads to HaloITSM itself",
+            "no run can complete without `record_count`: check that server_url points to HaloITSM itself",
         );
     };
     let open_and_closed = open.saturating_add(closed);
-    let message = format!("the plain list counts {default_list}; {open} are open, {closed} closed");
+    let message = format!(
+        "the plain list has {}; {} are open, {} closed",
+        count(default_list, "ticket"),
+        HumanCount(open),
+        HumanCount(closed)
+    );
     if open_and_closed == 0 && default_list == 0 {
         CheckOutcome::warning(
-            "the agent sees no ticket",
-            "the API application's agent needs permissions for teams, clients and ticket types",
+            "the agent of the API application sees no tickets",
+            "that agent needs permissions for teams, clients and ticket types",
         )
     } else if default_list < open_and_closed {
         CheckOutcome::warning(
-            format!("{message}: it leaves out {}", open_and_closed - default_list),
-            "what the plain list leaves out is copied only where full walks read open and closed tickets apart; \
-             compare the count of `status` with these",
+            format!("{message}: it leaves out {}", HumanCount(open_and_closed - default_list)),
+            "what the plain list leaves out is synced only if full scans read open and closed tickets separately; \
+             compare the number of tickets in `halosync status` with these",
         )
     } else {
         CheckOutcome::Ok(message)
     }
 }
 
-/// How many rows a page really has: `received` of `asked`, where the server counts `count`.
-pub(super) fn page_cap(received: u64, requested: u64, count: Option<u64>) -> CheckOutcome {
-    let count_text = count.map_or("no count".to_owned(), |count| count.to_string());
-    let message = format!("{received} rows came of {count_text}, {requested} were requested for");
-    if received < requested.min(count.unwrap_or(received)) {
-        CheckOutcome::warning(
-            message,
-            "passes follow the rows that really come; they only take more requests",
-        )
-    } else if requested < received {
-        CheckOutcome::warning(
-            message,
-            "the server ignores `page_size`; passes follow the rows that really come",
-        )
-    } else {
-        CheckOutcome::Ok(message)
-    }
-}
-
-/// What is left of the window for the check itself.
-pub(super) fn rate_limit(requests_made: u64, limit: RateLimit) -> CheckOutcome {
+/// Checks the rows of a page: `received` of `requested`, where the server reports `record_count` tickets.
+pub(super) fn page_cap(received: u64, requested: u64, record_count: Option<u64>) -> CheckOutcome {
+    let total = record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
     let message =
-        format!("{requests_made} of {} requests were made in the last {}", limit.requests, window(limit));
+        format!("{} received for a page of {requested}; the server reports {total}", count(received, "row"));
+    if received < requested.min(record_count.unwrap_or(received)) {
+        CheckOutcome::warning(message, "runs adapt to the rows received; they only take more requests")
+    } else if requested < received {
+        CheckOutcome::warning(message, "the server ignores `page_size`; runs adapt to the rows received")
+    } else {
+        CheckOutcome::Ok(message)
+    }
+}
+
+/// Checks whether the current window of the rate limit leaves room for the check itself.
+pub(super) fn rate_limit(requests_made: u64, limit: RateLimit) -> CheckOutcome {
+    let message = format!(
+        "{} of {} requests used in the last {}",
+        HumanCount(requests_made),
+        HumanCount(limit.requests.into()),
+        HumanDuration(limit.window)
+    );
     if u64::from(effective_limit(limit)) < requests_made.saturating_add(CHECK_REQUESTS) {
-        CheckOutcome::warning(message, "the check waits its turn; wait for it, or run it later")
+        CheckOutcome::warning(message, "the check waits for the rate limit; let it wait, or run it later")
     } else {
         CheckOutcome::Ok(message)
     }
@@ -186,15 +186,15 @@ pub(super) fn rate_limit(requests_made: u64, limit: RateLimit) -> CheckOutcome {
 /// How custom fields are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CustomFieldsReadMode {
-    /// Not at all, or with the list.
+    /// With the list, or not at all.
     WithList,
-    /// Ticket by ticket.
+    /// One request for each ticket.
     PerTicket,
-    /// That was not found out yet.
+    /// Not probed yet.
     Unknown,
 }
 
-/// How custom fields will be read, by the verdicts of passes.
+/// Returns how runs will read custom fields, by the probes so far.
 pub(super) fn custom_fields_mode(wanted: bool, probes: &[ServerProbe]) -> CustomFieldsReadMode {
     let probe = probes.iter().find(|it| it.probe == sync::CUSTOM_FIELDS_PROBE);
     match probe.and_then(|it| FieldProbeResult::parse(&it.result)) {
@@ -207,17 +207,17 @@ pub(super) fn custom_fields_mode(wanted: bool, probes: &[ServerProbe]) -> Custom
     }
 }
 
-/// What a first pass of `count` tickets takes with `rows` a page, `lanes` requests at a time and `took` each;
-/// `singles` tickets are asked for one by one as well.
+/// Estimates the initial load of `tickets` tickets with `page_rows` rows a page and `parallel_requests` requests of
+/// `latency` each; `single_requests` fetch tickets one by one.
 pub(super) fn estimate_initial_load(
-    count: u64,
+    tickets: u64,
     page_rows: u64,
     single_requests: u64,
     parallel_requests: u32,
     latency: Duration,
     limit: RateLimit,
 ) -> InitialLoadEstimate {
-    let requests = count.div_ceil(page_rows.max(1)) + single_requests + REQUESTS_BESIDES_PAGES;
+    let requests = tickets.div_ceil(page_rows.max(1)) + single_requests + REQUESTS_BESIDES_PAGES;
     let whole_windows = u32::try_from((requests - 1) / u64::from(effective_limit(limit))).unwrap_or(u32::MAX);
     let rate_limit_time = limit.window.saturating_mul(whole_windows);
     let sequential_requests =
@@ -228,7 +228,7 @@ pub(super) fn estimate_initial_load(
     }
 }
 
-/// The estimate in words: what it takes with the list alone, and with custom fields ticket by ticket.
+/// Describes the estimate: with the list alone, and with custom fields read one ticket at a time.
 pub(super) fn initial_load(
     with_list: InitialLoadEstimate,
     per_ticket: InitialLoadEstimate,
@@ -237,36 +237,37 @@ pub(super) fn initial_load(
 ) -> CheckOutcome {
     let minutes = |estimate: InitialLoadEstimate| match estimate.duration.as_secs().div_ceil(60) {
         0 | 1 => "up to a minute".to_owned(),
-        more => format!("about {more} minutes"),
+        more => format!("about {} minutes", HumanCount(more)),
     };
     let (estimate, suffix) = match mode {
         CustomFieldsReadMode::WithList => (with_list, String::new()),
-        CustomFieldsReadMode::PerTicket => (per_ticket, ", with custom mode ticket by ticket".into()),
+        CustomFieldsReadMode::PerTicket => {
+            (per_ticket, ", with custom fields read one ticket at a time".into())
+        }
         CustomFieldsReadMode::Unknown => {
-            let (requests, minutes) = (per_ticket.requests, minutes(per_ticket));
-            (with_list, format!("; {requests} and {minutes} if the list does not tell custom mode"))
+            let (requests, minutes) = (count(per_ticket.requests, "request"), minutes(per_ticket));
+            (
+                with_list,
+                format!("; {requests}, {minutes}, if custom fields must be read one ticket at a time"),
+            )
         }
     };
     CheckOutcome::Ok(format!(
-        "a first pass takes {} requests: {} at {} in {}{suffix}",
-        estimate.requests,
+        "{}, {} at a rate limit of {}/{}{suffix}",
+        count(estimate.requests, "request"),
         minutes(estimate),
         limit.requests,
-        window(limit)
+        humantime::format_duration(limit.window)
     ))
 }
 
-/// The verdicts that passes left behind.
+/// Sums up the server probes of earlier runs.
 pub(super) fn probes(results: &[ServerProbe]) -> CheckOutcome {
     let oldest = results.iter().map(|it| it.probed_at).min();
     CheckOutcome::Ok(match oldest {
-        None => "no verdicts about the server yet; the first passes reach them".into(),
-        Some(oldest) => format!("{} verdicts about the server, the oldest of {oldest}", results.len()),
+        None => "none yet: the first runs probe the server".into(),
+        Some(oldest) => format!("{}, the oldest from {oldest}", count(results.len() as u64, "probe")),
     })
-}
-
-fn window(limit: RateLimit) -> String {
-    humantime::format_duration(limit.window).to_string()
 }
 
 impl CheckOutcome {
@@ -296,9 +297,9 @@ mod tests {
 
     fn outcome_name(outcome: &CheckOutcome) -> &'static str {
         match outcome {
-            CheckOutcome::Ok(_) => "good",
+            CheckOutcome::Ok(_) => "ok",
             CheckOutcome::Warning { .. } => "warning",
-            CheckOutcome::Fail(_) => "bad",
+            CheckOutcome::Fail(_) => "fail",
         }
     }
 
@@ -306,10 +307,10 @@ mod tests {
     fn clock_off_by_over_a_minute_or_without_date_warns() {
         let took = Duration::from_millis(200);
         for (date, expected, fragment) in [
-            (Some(0), "good", "agree"),
-            (Some(-1), "good", "agree"),
-            (Some(30), "good", "30s ahead of"),
-            (Some(-59), "good", "59s behind"),
+            (Some(0), "ok", "agree"),
+            (Some(-1), "ok", "agree"),
+            (Some(30), "ok", "30s ahead of"),
+            (Some(-59), "ok", "59s behind"),
             (Some(61), "warning", "1m 1s ahead of"),
             (Some(-7_200), "warning", "2h behind"),
             (None, "warning", "no readable `Date`"),
@@ -326,8 +327,8 @@ mod tests {
     #[test]
     fn default_list_smaller_than_open_plus_closed_warns() {
         for (default_list, open, closed, expected) in [
-            (Some(10), Some(4), Some(6), "good"),
-            (Some(11), Some(4), Some(6), "good"),
+            (Some(10), Some(4), Some(6), "ok"),
+            (Some(11), Some(4), Some(6), "ok"),
             (Some(9), Some(4), Some(6), "warning"),
             (Some(0), Some(0), Some(0), "warning"),
             (Some(10), None, Some(6), "warning"),
@@ -340,12 +341,12 @@ mod tests {
     #[test]
     fn page_shorter_or_longer_than_requested_warns() {
         for (received, count, expected) in [
-            (100, Some(717), "good"),
-            (30, Some(30), "good"),
-            (0, Some(0), "good"),
+            (100, Some(717), "ok"),
+            (30, Some(30), "ok"),
+            (0, Some(0), "ok"),
             (50, Some(717), "warning"),
             (250, Some(717), "warning"),
-            (100, None, "good"),
+            (100, None, "ok"),
         ] {
             assert_eq!(outcome_name(&page_cap(received, 100, count)), expected, "{received} of {count:?}");
         }
@@ -372,9 +373,9 @@ mod tests {
 
     #[test]
     fn custom_fields_are_estimated_per_ticket_where_probe_says_so() {
-        let probe = |probe, verdict: &str| ServerProbe {
-            probe,
-            result: verdict.into(),
+        let probe = |name: &str, result: &str| ServerProbe {
+            probe: name.into(),
+            result: result.into(),
             details: None,
             probed_at: at(0),
         };
@@ -385,20 +386,25 @@ mod tests {
                 false,
                 vec![wrong.clone()],
                 CustomFieldsReadMode::WithList,
-                "106 requests: about 5 minutes at 300 in 5m",
+                "106 requests, about 5 minutes at a rate limit of 300/5m",
             ),
             (
                 true,
                 vec![names.clone(), wrong],
                 CustomFieldsReadMode::PerTicket,
-                "10106 requests: about 175 minutes",
+                "10,106 requests, about 175 minutes",
             ),
-            (true, vec![names], CustomFieldsReadMode::Unknown, "; 10106 and about 175 minutes if the list"),
+            (
+                true,
+                vec![names],
+                CustomFieldsReadMode::Unknown,
+                "; 10,106 requests, about 175 minutes, if custom",
+            ),
             (
                 true,
                 vec![probe(sync::CUSTOM_FIELDS_PROBE, "listed")],
                 CustomFieldsReadMode::WithList,
-                "106 requests: about 5 minutes",
+                "106 requests, about 5 minutes",
             ),
         ] {
             assert_eq!(custom_fields_mode(wanted, &probes), expected, "{probes:?}");
@@ -417,25 +423,25 @@ mod tests {
         let types = || Ok(vec![reference_item(" Incident "), reference_item("Change")]);
         let wanted = |name: &str| vec![name.to_owned()];
         let (ids, outcome) = ticket_types(&wanted("incident"), types());
-        assert_eq!((ids, outcome_name(&outcome)), (vec![1], "good"));
+        assert_eq!((ids, outcome_name(&outcome)), (vec![1], "ok"));
         let (ids, outcome) = ticket_types(&[], types());
-        assert_eq!((ids, outcome_name(&outcome)), (vec![], "good"));
+        assert_eq!((ids, outcome_name(&outcome)), (vec![], "ok"));
         let (_, CheckOutcome::Fail(error)) = ticket_types(&wanted("incidents"), types()) else {
-            panic!("taken")
+            panic!("accepted")
         };
         assert_eq!(error.exit_status(), ExitStatus::Config);
         let forbidden = || Err(HaloError::Refused { resource: Resource::TicketTypes, status: 403, message: None });
         assert_eq!(outcome_name(&ticket_types(&[], forbidden()).1), "warning");
         let (_, CheckOutcome::Fail(error)) = ticket_types(&wanted("incident"), forbidden()) else {
-            panic!("taken")
+            panic!("accepted")
         };
         assert_eq!(error.exit_status(), ExitStatus::Refused);
     }
 
     #[test]
     fn check_that_must_wait_for_the_rate_limit_warns() {
-        assert_eq!(outcome_name(&rate_limit(0, LIMIT)), "good");
-        assert_eq!(outcome_name(&rate_limit(273, LIMIT)), "good");
+        assert_eq!(outcome_name(&rate_limit(0, LIMIT)), "ok");
+        assert_eq!(outcome_name(&rate_limit(273, LIMIT)), "ok");
         assert_eq!(outcome_name(&rate_limit(274, LIMIT)), "warning");
     }
 }

@@ -1,4 +1,4 @@
-//! What the server is asked, from whether it is there to what its lists show.
+//! Steps on the server, from reaching it to what its lists show.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::app::{self, AppError, now};
 use crate::config::Config;
 use crate::halo::{Coverage, Filter, HaloClient, HttpOptions, HttpTransport, RateLimiter};
 
-/// The greatest page that HaloITSM gives.
+/// Largest page size that HaloITSM allows.
 const PAGE_MAX: u32 = 100;
 
-/// How often a failed request is repeated: somebody is waiting for the answer.
+/// Retries of a failed request; few, because somebody is waiting.
 const RETRIES_MAX: u32 = 1;
 
-/// How long a server that is throttled is waited for, for the same reason.
+/// Longest wait after a 429 response; short for the same reason.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 impl ReportBuilder<'_> {
-    /// The server, step by step; `None` where it ends early.
+    /// Checks the server; `None` where a failure ends it early.
     pub(super) async fn check_server(
         &mut self,
         config: &Config,
@@ -39,7 +39,7 @@ impl ReportBuilder<'_> {
             }
         };
         let limit = config.halo.rate_limit;
-        // What comes before the token needs no secret.
+        // The steps before the token need no secret.
         let has_secret = secret.is_some();
         let mut client_options =
             app::client_options(config, secret.unwrap_or_else(|| SecretString::from(String::new())));
@@ -64,7 +64,9 @@ impl ReportBuilder<'_> {
         let outcome = if config.halo.server.is_encrypted() {
             certificate::check(http.certificate().as_deref(), now())
         } else {
-            CheckOutcome::Ok("none: the server is this machine, and nothing is encrypted".into())
+            CheckOutcome::Ok(
+                "none: the server is on this machine, and the connection is not encrypted".into(),
+            )
         };
         self.record(CheckStep::Certificate, outcome);
         let (clock_ahead, outcome) = rules::clock(ping, now());
@@ -85,7 +87,7 @@ impl ReportBuilder<'_> {
         }
         match halo.authenticate().await {
             Ok(granted_scope) => {
-                self.record(CheckStep::Token, rules::token(&config.halo.scope, granted_scope))
+                self.record(CheckStep::Token, rules::token(&config.halo.scope, granted_scope));
             }
             Err(error) => {
                 self.record(CheckStep::Token, CheckOutcome::from_error(error));
@@ -96,11 +98,11 @@ impl ReportBuilder<'_> {
             rules::ticket_types(&config.halo.ticket_types, halo.fetch_ticket_types().await);
         let failed = matches!(outcome, CheckOutcome::Fail(_));
         self.record(CheckStep::TicketTypes, outcome);
-        // Without their numbers the counts would be those of other tickets.
+        // Without the ids of the types the counts would be those of other tickets.
         if failed { None } else { self.check_lists(config, &halo, types).await }
     }
 
-    /// What the list shows of these types.
+    /// Checks counts, page size and the cost of the initial load for these ticket types.
     async fn check_lists(&mut self, config: &Config, halo: &HaloClient, types: Vec<i64>) -> Option<()> {
         let filter_for = |coverage| Filter::All { types: types.clone(), coverage };
         let mut counts = ListCounts::default();
@@ -133,7 +135,7 @@ impl ReportBuilder<'_> {
         self.record(CheckStep::PageCap, rules::page_cap(rows, PAGE_MAX.into(), page.list.record_count));
 
         let (default_count, count) = (counts.default_list?, counts.total()?);
-        // A list that is shorter than a page tells nothing of how long a page can be.
+        // A list shorter than a page says nothing about the page cap.
         let page_cap = if rows < default_count { rows } else { PAGE_MAX.into() };
         let (page_rows, parallel_requests) =
             (page_cap.min(config.halo.page_size.into()), config.halo.parallel_requests);

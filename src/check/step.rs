@@ -1,95 +1,63 @@
-//! The steps of a check, in their order.
+//! The steps of a check, in order.
 
-/// What is looked at, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use strum::VariantArray;
+
+/// A step of a check; steps run in the order of the variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum CheckStep {
-    /// The settings can be used.
+    /// The settings are valid.
     Settings,
-    /// The client secret is there, and nobody else can read it.
+    /// The client secret exists, and nobody else can read it.
     Secret,
-    /// The folder of the database can be used.
+    /// The folder of the database exists and is writable.
     Folder,
-    /// Nobody else is at work.
+    /// No other process holds the writer's lock.
     Lock,
-    /// The database is one, and of this server.
+    /// The file is a halosync database of the configured server.
     Database,
-    /// The database is sound.
+    /// The database is not damaged.
     Integrity,
-    /// What passes found out about the server.
+    /// What runs have measured about the server.
+    #[strum(serialize = "server probes")]
     Probes,
-    /// Its files belong to one user, and nobody else can write there.
+    /// The database files belong to one user, and nobody else can write them.
     Files,
-    /// Requests are left in the present window.
+    /// Enough requests are left in the current window of the rate limit.
+    #[strum(serialize = "rate limit")]
     RateLimit,
-    /// The server answers.
+    /// The server responds.
     Server,
-    /// Whose certificate the server has, and for how long.
+    /// The server's certificate: its names, issuer and expiry.
     Certificate,
-    /// Its clock.
+    /// The server's clock.
     Clock,
-    /// Where tokens come from.
+    /// Where tokens are issued.
     Authorization,
-    /// There is a token.
+    /// The server issues a token.
     Token,
-    /// The ticket types are known.
+    /// The configured ticket types exist.
+    #[strum(serialize = "ticket types")]
     TicketTypes,
     /// The plain list shows every ticket.
     Coverage,
-    /// How long a page can be.
+    /// How many rows a page can have.
+    #[strum(serialize = "page cap")]
     PageCap,
-    /// What a first pass takes.
+    /// How many requests and how much time the initial load takes.
+    #[strum(serialize = "initial load")]
     InitialLoad,
-    /// There is room for what comes, on a disk that locks can be kept on.
+    /// The disk has enough space and supports SQLite's locks.
     Disk,
 }
 
 impl CheckStep {
-    /// All of them, in their order.
-    pub const ALL: [CheckStep; 19] = [
-        CheckStep::Settings,
-        CheckStep::Secret,
-        CheckStep::Folder,
-        CheckStep::Lock,
-        CheckStep::Database,
-        CheckStep::Integrity,
-        CheckStep::Probes,
-        CheckStep::Files,
-        CheckStep::RateLimit,
-        CheckStep::Server,
-        CheckStep::Certificate,
-        CheckStep::Clock,
-        CheckStep::Authorization,
-        CheckStep::Token,
-        CheckStep::TicketTypes,
-        CheckStep::Coverage,
-        CheckStep::PageCap,
-        CheckStep::InitialLoad,
-        CheckStep::Disk,
-    ];
+    /// All steps, in order.
+    pub const ALL: &'static [CheckStep] = CheckStep::VARIANTS;
 
-    /// Its name for people and programs.
+    /// Returns its name for people and programs.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            CheckStep::Settings => "settings",
-            CheckStep::Secret => "secret",
-            CheckStep::Folder => "folder",
-            CheckStep::Lock => "lock",
-            CheckStep::Database => "database",
-            CheckStep::Integrity => "integrity",
-            CheckStep::Probes => "calibration",
-            CheckStep::Files => "files",
-            CheckStep::RateLimit => "rate limit",
-            CheckStep::Server => "server",
-            CheckStep::Certificate => "certificate",
-            CheckStep::Clock => "clock",
-            CheckStep::Authorization => "authorisation",
-            CheckStep::Token => "token",
-            CheckStep::TicketTypes => "ticket types",
-            CheckStep::Coverage => "coverage",
-            CheckStep::PageCap => "page cap",
-            CheckStep::InitialLoad => "first pass",
-            CheckStep::Disk => "disk",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }

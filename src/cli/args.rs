@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: commands, options and how their values are parsed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,30 +10,30 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{ConsumerName, Format, FormatOptions, Newlines};
 use crate::ticket::Timestamp;
 
-/// Keeps a complete, queryable, exportable copy of a HaloITSM server's tickets in one SQLite file
+/// Sync the tickets of a HaloITSM server into one SQLite file, and export every change
 #[derive(Debug, Parser)]
 #[command(name = "halosync", version, propagate_version = true, arg_required_else_help = true)]
 pub(super) struct CliArgs {
     /// Settings file [default: `$HALOSYNC_CONFIG`, ./agent.toml, /etc/halosync/agent.toml]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// One JSON document on stdout, errors as one JSON object on stderr
+    /// Print one JSON document to stdout, and errors as one JSON object to stderr
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Only errors on stderr
+    /// Print nothing but errors to stderr
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
-    /// More on stderr; twice for every request
+    /// Print more to stderr; give it twice to log every request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
-    /// Colours
+    /// Color the output
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(super) color: Color,
     #[command(subcommand)]
     pub(super) command: Command,
 }
 
-/// When to use colours.
+/// When to color the output.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Color {
     Auto,
@@ -43,45 +43,45 @@ pub(super) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// See everything work against a simulated server, without any set-up
+    /// Show everything against a simulated server, without any setup
     Demo(DemoArgs),
     /// Write a commented settings file
     Init {
-        /// The file to write
+        /// File to write; an existing one is never overwritten
         #[arg(default_value = "agent.toml")]
         file: PathBuf,
     },
-    /// Look at every precondition, from the settings to the ticket list
+    /// Check settings, server and database
     Check {
-        /// Ask no server, read no secret, take no lock
+        /// Skip the server: send no request, read no secret, take no lock
         #[arg(long)]
         offline: bool,
     },
-    /// Bring the copy up to date once
+    /// Sync once: fetch what changed since the last run, or everything the first time
     Sync(SyncArgs),
-    /// Be the service: passes, packages and figures in their rhythm, until a signal comes
+    /// Run the service: sync at every `[sync] interval`, export and serve metrics, until a signal arrives
     Run,
-    /// Tell how the copy stands
+    /// Show status
     Status {
-        /// End with 4 where the last complete pass is older, such as 15m
+        /// Exit with 4 if the last complete run is older than this, such as 15m
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         max_age: Option<Duration>,
     },
-    /// Move the watermark back, so that the next sync asks again for what was updated since
+    /// Move the watermark back, so that the next sync fetches again what was updated since
     Reset(ResetArgs),
-    /// Hand changes on as files
+    /// Export changes as files
     #[command(subcommand)]
     Export(ExportCommand),
-    /// Serve a simulated HaloITSM on this machine
+    /// Run a simulated HaloITSM server on this machine
     Simulate(SimulateArgs),
-    /// Write completions for a shell to stdout
+    /// Write shell completions to stdout
     Completions {
-        /// Which shell
+        /// Shell to write them for
         shell: clap_complete::Shell,
     },
-    /// Write the manual page to stdout, or a page for each command into a folder
+    /// Write the manual page to stdout, or one page for each command into a folder
     Man {
-        /// The folder, which must be there
+        /// Existing folder to write the pages into
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
@@ -89,73 +89,73 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Where to put settings, database and exports
+    /// Folder for settings, database and exports; one that an earlier demo left is replaced
     #[arg(long, value_name = "DIR", default_value = "halosync-demo")]
     pub(super) dir: PathBuf,
-    /// How many tickets the simulated server has
+    /// Number of tickets on the simulated server
     #[arg(long, value_name = "N", default_value_t = 2_500, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub(super) tickets: u32,
-    /// Go on serving afterwards, until a signal comes
+    /// Keep the simulated server running afterwards, until a signal arrives
     #[arg(long)]
     pub(super) keep_serving: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct SyncArgs {
-    /// Look at every ticket, not only at those that changed
+    /// Read every ticket (full scan), not only what changed
     #[arg(long)]
     pub(super) full: bool,
-    /// However many tickets are gone, they are: delete them here too (a full walk, for once)
+    /// Delete tickets here that the server no longer has, however many, in this run only (full scan)
     #[arg(long)]
     pub(super) accept_deletes: bool,
-    /// Fetch and tell what would change, write nothing but the record of the pass
+    /// Fetch and show what would change, but store nothing except the record of the run
     #[arg(long)]
     pub(super) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ResetArgs {
-    /// Where to: a date (midnight UTC) or a time with its zone, such as 2026-11-22T12:00:00Z
+    /// New watermark: a date (midnight UTC) or a time with its zone, such as 2026-11-22T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(super) to: Timestamp,
-    /// Why; it is journalled beside the move
+    /// Reason, which is kept in the watermark journal
     #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
     pub(super) reason: String,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ExportCommand {
-    /// Everything that changed since the consumer's last package
+    /// Export everything that changed since the consumer's last package
     Delta(DeltaArgs),
-    /// Every table as it stands now, consistent at one change
+    /// Export every table in its present state
     Snapshot(SnapshotArgs),
-    /// Note that a consumer has taken its packages up to a change: they may age out
+    /// Acknowledge a consumer's packages up to a change, so that they may age out
     Ack {
-        /// Whose [default: export.consumer]
+        /// Consumer that loaded them [default: export.consumer]
         #[arg(long, value_name = "C", value_parser = parse_consumer)]
         consumer: Option<ConsumerName>,
-        /// The end of the last package that it has taken
+        /// Last change of the last package that was loaded (its `to_seq`)
         #[arg(long, value_name = "S", value_parser = clap::value_parser!(i64).range(0..))]
         seq: i64,
     },
-    /// Forget a consumer: its packages are removed, and no change is kept for it
+    /// Forget a consumer: remove its packages and keep no changes for it
     Forget {
-        /// Whom
+        /// Consumer to forget
         #[arg(long, value_name = "C", value_parser = parse_consumer)]
         consumer: ConsumerName,
     },
-    /// Show the consumers, their packages, and what waits for them
+    /// List consumers, their packages, and how many changes are not exported yet
     List {
-        /// Only this one
+        /// List only this consumer
         #[arg(long, value_name = "C", value_parser = parse_consumer)]
         consumer: Option<ConsumerName>,
     },
-    /// Tell whether packages are all there, once, and unaltered; needs no settings and no database
+    /// Verify that no package is missing, repeated or altered; needs no settings and no database
     Verify {
-        /// An export folder, the folder of a consumer, or a snapshot
+        /// Export folder, folder of one consumer, or snapshot
         #[arg(value_name = "DIR")]
         dir: PathBuf,
-        /// The change that every consumer's packages must reach
+        /// Change that the packages of every consumer must reach
         #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(0..))]
         expect_to: Option<i64>,
     },
@@ -163,53 +163,53 @@ pub(super) enum ExportCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct DeltaArgs {
-    /// For whom [default: export.consumer]
+    /// Consumer of the package [default: export.consumer]
     #[arg(long, value_name = "C", value_parser = parse_consumer)]
     pub(super) consumer: Option<ConsumerName>,
     #[command(flatten)]
     pub(super) files: FileArgs,
-    /// End with 4 where nothing changed
+    /// Exit with 4 if nothing changed
     #[arg(long)]
     pub(super) fail_if_empty: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct SnapshotArgs {
-    /// For whom, to be named in the manifest
+    /// Consumer to name in the manifest
     #[arg(long, value_name = "C", value_parser = parse_consumer)]
     pub(super) consumer: Option<ConsumerName>,
     #[command(flatten)]
     pub(super) files: FileArgs,
-    /// Make none of a copy without tickets, and end with 4
+    /// Write nothing and exit with 4 if there are no tickets
     #[arg(long)]
     pub(super) fail_if_empty: bool,
-    /// Also of a copy that was never complete; its manifest says so
+    /// Export even before the initial load is complete; the manifest says so
     #[arg(long)]
     pub(super) allow_incomplete: bool,
 }
 
-/// Where files go and how they are written.
+/// Where exported files go, and their format.
 #[derive(Debug, Args)]
 pub(super) struct FileArgs {
-    /// csv, jsonl or json [default: export.format]
+    /// Format: csv, jsonl or json [default: export.format]
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub(super) format: Option<Format>,
-    /// The export folder [default: export.dir]
+    /// Export folder [default: export.dir]
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Pack the files
+    /// Compress the files with gzip
     #[arg(long)]
     pub(super) gzip: bool,
-    /// Put an apostrophe before texts that a spreadsheet would run as formulas (CSV only)
+    /// Prefix texts that a spreadsheet would run as formulas with an apostrophe (CSV only)
     #[arg(long)]
     pub(super) excel_safe: bool,
-    /// keep line breaks in texts, or escape them, so that a row is a line (CSV only)
+    /// Keep line breaks in texts, or escape them so that every row is one line (CSV only)
     #[arg(long, value_name = "keep|escape", default_value = "keep", value_parser = parse_newlines)]
     pub(super) newlines: Newlines,
 }
 
 impl FileArgs {
-    /// How they are written, where nothing is said as in the settings.
+    /// Returns the options of the files; `default_format` applies where none is given.
     pub(super) fn format_options(&self, default_format: Format) -> FormatOptions {
         let FileArgs { gzip, excel_safe, newlines, .. } = *self;
         FormatOptions { format: self.format.unwrap_or(default_format), gzip, excel_safe, newlines }
@@ -218,22 +218,22 @@ impl FileArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
-    /// Where to listen; this machine only
+    /// Loopback address to listen at
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8180")]
     pub(super) listen: SocketAddr,
-    /// How many tickets the world begins with
+    /// Number of tickets to start with
     #[arg(long, value_name = "N", default_value_t = 2_500)]
     pub(super) tickets: u32,
-    /// The same seed makes the same world
+    /// Seed of the generated data; the same seed gives the same tickets
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) seed: u64,
-    /// The tenant, as on a hosted server
+    /// Tenant, as on a hosted server
     #[arg(long)]
     pub(super) tenant: Option<String>,
-    /// Turn a knob; `--knob help` lists them
+    /// Set a knob of the server's behavior; `--knob help` lists them
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) knob: Vec<String>,
-    /// Let something fail; `--fault help` lists what
+    /// Inject a fault; `--fault help` lists them
     #[arg(long, value_name = "SPEC")]
     pub(super) fault: Vec<String>,
 }
@@ -253,7 +253,7 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
 
 fn parse_reason(text: &str) -> Result<String, String> {
     let text = text.trim();
-    if text.is_empty() { Err("must say why".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn parse_format(text: &str) -> Result<Format, String> {

@@ -1,12 +1,13 @@
 //! `halosync check`.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::args::CliArgs;
 use super::error_output::causes;
-use super::{CommandError, CommandResult, block_on, print, print_json, printable, stop_signal};
-use crate::app::{AppError, ExitStatus};
-use crate::check::{self, CheckFinding, CheckOutcome, CheckReport};
+use super::status::ProbeJson;
+use super::{CommandError, CommandResult, block_on, format_time, print, print_json, printable, stop_signal};
+use crate::app::{AppError, count};
+use crate::check::{self, CheckFinding, CheckOutcome, CheckReport, CheckStep};
 
 pub(super) fn check(arguments: &CliArgs, offline: bool) -> CommandResult {
     let mut output_error = None;
@@ -18,21 +19,21 @@ pub(super) fn check(arguments: &CliArgs, offline: bool) -> CommandResult {
     let report = block_on(async {
         tokio::select! {
             report = check::check(arguments.config.as_deref(), offline, &mut on_finding) => Ok(report),
-            signal = stop_signal() => Err(CommandError::Agent(AppError::Stopped(signal))),
+            signal = stop_signal() => Err(CommandError::App(AppError::Stopped(signal))),
         }
     })?;
     if let Some(failure) = output_error {
         return Err(failure);
     }
     if arguments.json {
-        print_json(&to_json(&report, offline))?;
+        print_json(&CheckJson::new(&report, offline))?;
     } else {
         print(&summary(&report, offline))?;
     }
     Ok(report.exit_status())
 }
 
-/// A finding in a line, and what to do in further ones.
+/// Formats a finding as one line, with its causes and what to do in further lines.
 fn to_text(finding: &CheckFinding) -> String {
     let (symbol, causes) = match &finding.outcome {
         CheckOutcome::Ok(_) => ("\x1b[32m✓\x1b[0m", Vec::new()),
@@ -50,26 +51,29 @@ fn to_text(finding: &CheckFinding) -> String {
     text
 }
 
-/// The verdicts of the passes, and how it all stands.
+/// Lists the server probes and sums up the findings.
 fn summary(report: &CheckReport, offline: bool) -> String {
     let mut text = String::new();
     for it in &report.probes {
         let details = it.details.as_deref().map_or(String::new(), |details| format!(" ({details})"));
-        let result = printable(&format!("{}: {}{details}", it.probe.as_str(), it.result));
-        text.push_str(&format!("    {} {result}\n", it.probed_at));
+        let result = printable(&format!("{}: {}{details}", it.probe, it.result));
+        text.push_str(&format!("    {} {result}\n", format_time(it.probed_at)));
     }
     let (warnings, failures) = count_outcomes(report);
-    let skipped: Vec<_> = report.skipped_steps().map(check::CheckStep::as_str).collect();
+    let skipped: Vec<_> = report.skipped_steps().map(CheckStep::as_str).collect();
     if failures != 0 && !skipped.is_empty() {
-        text.push_str(&format!("not looked at: {}\n", skipped.join(", ")));
+        text.push_str(&format!("skipped: {}\n", skipped.join(", ")));
     }
-    let offline_note = if offline { ", without asking the server" } else { "" };
-    text.push_str(&match (failures, warnings) {
-        (0, 0) => format!("all is well{offline_note}\n"),
-        (0, warnings) => format!("nothing fails{offline_note}; worth a look: {warnings}\n"),
-        (failures, _) => format!("failures: {failures}{offline_note}\n"),
-    });
-    text
+    let offline_note = if offline { " (offline: the server was not asked)" } else { "" };
+    let outcome = match (failures, warnings) {
+        (0, 0) => "all checks passed".to_owned(),
+        (0, warnings) => format!("no failures, {}", count(warnings as u64, "warning")),
+        (failures, 0) => count(failures as u64, "failure"),
+        (failures, warnings) => {
+            format!("{}, {}", count(failures as u64, "failure"), count(warnings as u64, "warning"))
+        }
+    };
+    text + &outcome + offline_note + "\n"
 }
 
 fn count_outcomes(report: &CheckReport) -> (usize, usize) {
@@ -79,48 +83,90 @@ fn count_outcomes(report: &CheckReport) -> (usize, usize) {
     (count(|it| matches!(it, CheckOutcome::Warning { .. })), count(|it| matches!(it, CheckOutcome::Fail(_))))
 }
 
-fn to_json(report: &CheckReport, offline: bool) -> Value {
-    let (warnings, failures) = count_outcomes(report);
-    json!({
-        "offline": offline,
-        "exit_status": report.exit_status(),
-        "warnings": warnings,
-        "failures": failures,
-        "steps": report.findings.iter().map(finding_to_json).collect::<Vec<_>>(),
-        "skipped": report.skipped_steps().map(check::CheckStep::as_str).collect::<Vec<_>>(),
-        "clock_ahead_seconds": report.clock_ahead.map(|offset| offset.num_seconds()),
-        "counts": report.counts.map(|counts| json!({
-            "plain": counts.default_list,
-            "open": counts.open,
-            "closed": counts.closed,
-        })),
-        "page_rows": report.page_rows,
-        "ticket_bytes": report.ticket_bytes,
-        "initial_load": report.initial_load.map(|estimate| json!({
-            "requests": estimate.requests,
-            "seconds": estimate.duration.as_secs(),
-        })),
-        "probes": report.probes.iter().map(|it| json!({
-            "probe": it.probe.as_str(),
-            "result": it.result,
-            "details": it.details,
-            "probed_at": it.probed_at.to_string(),
-        })).collect::<Vec<_>>(),
-    })
+/// The report of `docs/check.schema.json`.
+#[derive(Serialize)]
+struct CheckJson<'a> {
+    offline: bool,
+    exit_status: u8,
+    warnings: usize,
+    failures: usize,
+    steps: Vec<CheckStepJson>,
+    skipped: Vec<&'static str>,
+    clock_ahead_seconds: Option<i64>,
+    counts: Option<ListCountsJson>,
+    page_rows: Option<u64>,
+    ticket_bytes: Option<u64>,
+    initial_load: Option<InitialLoadJson>,
+    probes: Vec<ProbeJson<'a>>,
 }
 
-fn finding_to_json(finding: &CheckFinding) -> Value {
-    let (outcome, causes, exit_status) = match &finding.outcome {
-        CheckOutcome::Ok(_) => ("ok", Vec::new(), ExitStatus::Ok),
-        CheckOutcome::Warning { .. } => ("warning", Vec::new(), ExitStatus::Ok),
-        CheckOutcome::Fail(error) => ("failure", causes(error), error.exit_status()),
-    };
-    json!({
-        "step": finding.step.as_str(),
-        "outcome": outcome,
-        "message": printable(&finding.outcome.message()),
-        "cause": causes,
-        "help": finding.help().map(|help| printable(&help)),
-        "exit_status": exit_status,
-    })
+#[derive(Serialize)]
+struct CheckStepJson {
+    step: &'static str,
+    outcome: &'static str,
+    message: String,
+    cause: Vec<String>,
+    help: Option<String>,
+    exit_status: u8,
+}
+
+#[derive(Serialize)]
+struct ListCountsJson {
+    plain: Option<u64>,
+    open: Option<u64>,
+    closed: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct InitialLoadJson {
+    requests: u64,
+    seconds: u64,
+}
+
+impl<'a> CheckJson<'a> {
+    fn new(report: &'a CheckReport, offline: bool) -> CheckJson<'a> {
+        let (warnings, failures) = count_outcomes(report);
+        let probes = report.probes.iter();
+        CheckJson {
+            offline,
+            exit_status: report.exit_status(),
+            warnings,
+            failures,
+            steps: report.findings.iter().map(CheckStepJson::new).collect(),
+            skipped: report.skipped_steps().map(CheckStep::as_str).collect(),
+            clock_ahead_seconds: report.clock_ahead.map(|offset| offset.num_seconds()),
+            counts: report.counts.map(|counts| ListCountsJson {
+                plain: counts.default_list,
+                open: counts.open,
+                closed: counts.closed,
+            }),
+            page_rows: report.page_rows,
+            ticket_bytes: report.ticket_bytes,
+            initial_load: report.initial_load.map(|estimate| InitialLoadJson {
+                requests: estimate.requests,
+                seconds: estimate.duration.as_secs(),
+            }),
+            probes: probes
+                .map(|it| ProbeJson::new(&it.probe, &it.result, it.details.as_deref(), it.probed_at))
+                .collect(),
+        }
+    }
+}
+
+impl CheckStepJson {
+    fn new(finding: &CheckFinding) -> CheckStepJson {
+        let (outcome, cause, exit_status) = match &finding.outcome {
+            CheckOutcome::Ok(_) => ("ok", Vec::new(), 0),
+            CheckOutcome::Warning { .. } => ("warning", Vec::new(), 0),
+            CheckOutcome::Fail(error) => ("failure", causes(error), error.exit_status()),
+        };
+        CheckStepJson {
+            step: finding.step.as_str(),
+            outcome,
+            message: printable(&finding.outcome.message()),
+            cause,
+            help: finding.help().map(|help| printable(&help)),
+            exit_status,
+        }
+    }
 }

@@ -1,10 +1,15 @@
-//! `halosync demo`: the scenes in words.
+//! `halosync demo`: prints each step.
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
+use serde::Serialize;
+
 use super::args::{CliArgs, DemoArgs};
+use super::export::DeltaJson;
+use super::sync::RunReportJson;
 use super::{CommandError, CommandResult, block_on, export, print, print_json, progress, stop_signal, sync};
-use crate::app::ExitStatus;
+use crate::app::{AppError, count};
 use crate::demo::{Demo, DemoOptions, DemoStep};
 use crate::sync::RunOutcome;
 
@@ -16,7 +21,7 @@ pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
         let prepared = Demo::prepare(&options, &mut on_step).await?;
         let outcome = tokio::select! {
             outcome = prepared.run(|| progress::progress(arguments), &mut on_step) => outcome,
-            signal = stop_signal() => Err(crate::app::AppError::Stopped(signal)),
+            signal = stop_signal() => Err(AppError::Stopped(signal)),
         };
         outcome?;
         if let Some(failure) = printer.output_error {
@@ -42,7 +47,8 @@ struct StepPrinter {
 impl StepPrinter {
     fn print_step(&mut self, step: &DemoStep) {
         self.number += 1;
-        let result = if self.as_json { print_json(&to_json(step)) } else { print(&self.to_text(step)) };
+        let result =
+            if self.as_json { print_json(&DemoStepJson::new(step)) } else { print(&self.to_text(step)) };
         if let Err(failure) = result {
             self.output_error.get_or_insert(failure);
         }
@@ -52,7 +58,8 @@ impl StepPrinter {
         let title = |text: &str| format!("\x1b[1m{}. {text}\x1b[0m\n", self.number);
         match step {
             DemoStep::Serving { url, tickets } => {
-                title(&format!("a simulated HaloITSM with {tickets} tickets at {url}")) + "\n"
+                title(&format!("a simulated HaloITSM with {} at {url}", count(u64::from(*tickets), "ticket")))
+                    + "\n"
             }
             DemoStep::Sync { title: text, report, elapsed } => {
                 let mut body = indented(&sync::to_text(report));
@@ -79,27 +86,37 @@ fn indented(text: &str) -> String {
 
 fn format_throughput(rows: u64, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
-    // A rate for the eye.
-    #[expect(clippy::cast_precision_loss)]
-    let rate = rows as f64 / seconds.max(1e-6);
     if rows < 1_000 {
-        format!("{seconds:.2} s")
-    } else {
-        format!("{seconds:.2} s, {rate:.0} tickets a second")
+        return format!("{seconds:.2} s");
     }
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let rate = (rows as f64 / seconds.max(1e-6)) as u64;
+    format!("{seconds:.2} s, {} tickets/s", HumanCount(rate))
 }
 
-fn to_json(step: &DemoStep) -> serde_json::Value {
-    match step {
-        DemoStep::Serving { url, tickets } => {
-            serde_json::json!({ "step": "serving", "url": url, "tickets": tickets })
+#[derive(Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+enum DemoStepJson<'a> {
+    Serving { url: &'a str, tickets: u32 },
+    Sync { title: &'a str, seconds: f64, report: RunReportJson<'a> },
+    Export { title: &'a str, seconds: f64, report: DeltaJson<'a> },
+}
+
+impl<'a> DemoStepJson<'a> {
+    fn new(step: &'a DemoStep) -> DemoStepJson<'a> {
+        match step {
+            DemoStep::Serving { url, tickets } => DemoStepJson::Serving { url, tickets: *tickets },
+            DemoStep::Sync { title, report, elapsed } => DemoStepJson::Sync {
+                title,
+                seconds: elapsed.as_secs_f64(),
+                report: RunReportJson::new(report),
+            },
+            DemoStep::Export { title, summary, elapsed } => DemoStepJson::Export {
+                title,
+                seconds: elapsed.as_secs_f64(),
+                report: DeltaJson::new(summary),
+            },
         }
-        DemoStep::Sync { title, report, elapsed } => serde_json::json!({
-            "step": "pass", "title": title, "seconds": elapsed.as_secs_f64(), "report": sync::to_json(report),
-        }),
-        DemoStep::Export { title, summary, elapsed } => serde_json::json!({
-            "step": "export", "title": title, "seconds": elapsed.as_secs_f64(), "report": export::to_json(summary),
-        }),
     }
 }
 
@@ -107,14 +124,14 @@ fn next_steps(options: &DemoOptions, serving: bool) -> String {
     let dir = options.dir.display();
     let serving = if serving {
         format!(
-            "The server goes on until Ctrl-C. In another terminal, change it and sync again:\n  \
+            "The simulated server runs until Ctrl-C. Sync again in another terminal:\n  \
              halosync -c {dir}/agent.toml sync\n\n"
         )
     } else {
         String::new()
     };
     format!(
-        "\x1b[1mEverything is in {dir}.\x1b[0m Try\n  \
+        "\x1b[1mAll files are in {dir}.\x1b[0m What to try next:\n  \
          sqlite3 {dir}/halosync.db 'SELECT STATUS, COUNT(*) FROM open_tickets GROUP BY STATUS ORDER BY 2 DESC'\n  \
          sqlite3 -header {dir}/halosync.db 'SELECT UID, NAME, REASON, SEEN_AT FROM deleted_tickets'\n  \
          sqlite3 {dir}/halosync.db 'SELECT attribute, old_value, new_value FROM ticket_history LIMIT 10'\n  \

@@ -1,57 +1,79 @@
-//! Errors as people and programs read them: what happened, why, what to do.
+//! Errors for people and programs: what happened, why, what to do.
 
 use std::io::Write as _;
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::printable;
 use crate::app::{AppError, ExitStatus};
 
+/// Exit status of a command line that cannot be parsed.
+const USAGE: u8 = 2;
+
+/// An error as one line of JSON.
+#[derive(Serialize)]
+struct ErrorJson<'a> {
+    cause: &'a [String],
+    error: &'a str,
+    exit_status: u8,
+    help: &'a str,
+}
+
 /// Writes an error to stderr.
 pub(super) fn print_error(error: &AppError, as_json: bool) {
+    let message = printable(&error.to_string());
     let causes = causes(error);
-    let help = error.help();
-    let mut err = anstream::stderr().lock();
-    // Where stderr is closed there is nobody to tell.
-    let _ = if as_json {
-        let document = json!({
-            "error": printable(&error.to_string()),
-            "cause": causes,
-            "help": help,
-            "exit_status": error.exit_status(),
-        });
-        writeln!(err, "{document}")
-    } else {
-        let mut text = format!("error: {}\n", printable(&error.to_string()));
-        for cause in &causes {
-            text.push_str(&format!("cause: {cause}\n"));
-        }
-        text.push_str(&format!("help: {}\n", printable(&help)));
-        err.write_all(text.as_bytes())
-    };
+    if as_json {
+        let exit_status = error.exit_status();
+        print_error_json(&ErrorJson { cause: &causes, error: &message, exit_status, help: &error.help() });
+        return;
+    }
+    let mut text = format!("error: {message}\n");
+    for cause in &causes {
+        text.push_str(&format!("cause: {cause}\n"));
+    }
+    text.push_str(&format!("help: {}\n", printable(&error.help())));
+    print_stderr(&text);
 }
 
-/// Writes what is wrong with a command line to stderr, and gives the status to end with.
-pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> ExitStatus {
-    // Where stderr is closed there is nobody to tell.
-    let _ = if as_json {
+/// Writes to stderr that a command was interrupted: what is saved, and how to continue.
+pub(super) fn print_interruption(saved: &str, help: &str, exit_status: u8, as_json: bool) {
+    if as_json {
+        let message = format!("interrupted: {saved}");
+        print_error_json(&ErrorJson { cause: &[], error: &message, exit_status, help });
+    } else {
+        print_stderr(&format!("Interrupted. {saved}; {help}.\n"));
+    }
+}
+
+/// Writes the error of a command line that cannot be parsed to stderr and returns the exit status.
+pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> u8 {
+    if as_json {
         let text = error.render().to_string();
         let mut parts = text.trim_end().splitn(2, '\n').map(str::trim);
-        let what = parts.next().unwrap_or_default();
-        let document = json!({
-            "error": what.strip_prefix("error: ").unwrap_or(what),
-            "cause": [],
-            "help": parts.next().filter(|help| !help.is_empty()).unwrap_or("see halosync --help"),
-            "exit_status": ExitStatus::Usage,
+        let message = parts.next().unwrap_or_default();
+        print_error_json(&ErrorJson {
+            cause: &[],
+            error: message.strip_prefix("error: ").unwrap_or(message),
+            exit_status: USAGE,
+            help: parts.next().filter(|help| !help.is_empty()).unwrap_or("see halosync --help"),
         });
-        writeln!(anstream::stderr().lock(), "{document}")
     } else {
-        error.print()
-    };
-    ExitStatus::Usage
+        let _ = error.print();
+    }
+    USAGE
 }
 
-/// Why, from near to far, each fit for a terminal.
+/// Returns the causes of an error, nearest first, safe for a terminal.
 pub(super) fn causes(error: &AppError) -> Vec<String> {
     error.causes().iter().map(|cause| printable(cause)).collect()
+}
+
+fn print_error_json(error: &ErrorJson<'_>) {
+    print_stderr(&(serde_json::to_string(error).unwrap_or_default() + "\n"));
+}
+
+/// Ignores a failure: where stderr is closed, nobody reads it.
+fn print_stderr(text: &str) {
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }

@@ -1,7 +1,7 @@
-//! Where log lines go, which, and how they look.
+//! The log: its destination, level and format.
 //!
-//! A message says everything that people need; fields say it again for programs. So text has the message
-//! alone, but for what is told at debug and below, whose content is in the fields.
+//! A message holds everything that people need, its fields repeat it for programs. Text lines therefore show
+//! only the message; at debug and below, where the content is in the fields, they show those too.
 
 use std::fmt;
 use std::io;
@@ -22,17 +22,17 @@ use super::args::CliArgs;
 use crate::app::AppError;
 use crate::config::{self, LogFormat};
 
-/// The service's name in the journal, and what its fields begin with there.
+/// `SYSLOG_IDENTIFIER` in the journal, and the prefix of the fields there.
 const IDENTIFIER: &str = "halosync";
 const FIELD_PREFIX: &str = "HALOSYNC";
 
-/// The log of a command: on stderr, as much as its flags say.
+/// Sets up the log of a command: on stderr, at the level of its flags.
 pub(super) fn init_for_command(arguments: &CliArgs) {
     let log = Registry::default().with(filter(level_from_flags(arguments).unwrap_or("warn")));
     if arguments.json { log.with(json_layer()).init() } else { log.with(text_layer()).init() }
 }
 
-/// The log of the service: where and as much as its settings say.
+/// Sets up the log of the service by its settings; flags override the level.
 pub(super) fn init_for_service(
     arguments: &CliArgs,
     settings: &config::LogConfig,
@@ -53,23 +53,23 @@ pub(super) fn init_for_service(
     Ok(LogLevelHandle { handle, set_by_flags: flag_level.is_some() })
 }
 
-/// The levels that are written, which new settings may change.
+/// Changes the level of the log while the service runs.
 pub(super) struct LogLevelHandle {
     handle: reload::Handle<EnvFilter, Registry>,
-    /// A flag was given, which counts for more than settings.
+    /// Whether a flag set the level, which settings do not override.
     set_by_flags: bool,
 }
 
 impl LogLevelHandle {
     pub(super) fn apply_config(&self, settings: &config::LogConfig) {
         if !self.set_by_flags {
-            // It fails only where the log is gone, and the process with it.
-            let _ = self.handle.reload(filter(settings.level.as_str()));
+            // Fails only when the subscriber is gone, at the end of the process.
+            let _ = self.handle.reload(filter(&settings.level));
         }
     }
 }
 
-/// What the flags ask for, where they ask.
+/// Returns the level set by `--quiet` or `--verbose`, if any.
 fn level_from_flags(arguments: &CliArgs) -> Option<&'static str> {
     match (arguments.quiet, arguments.verbose) {
         (true, _) => Some("error"),
@@ -80,14 +80,14 @@ fn level_from_flags(arguments: &CliArgs) -> Option<&'static str> {
     }
 }
 
-/// Libraries say what the program says better: the migrations log where they were built, TLS what is told
-/// as a cause anyway, and what travels over the wire is nobody's business.
+/// Builds the filter. Libraries are limited to warnings, because their debug logs show request contents;
+/// refinery logs build paths, and the TLS verifier repeats what errors say already.
 fn filter(level: &str) -> EnvFilter {
     let others = if level == "error" { "error" } else { "warn" };
     EnvFilter::new(format!("{others},halosync={level},refinery_core=off,rustls_platform_verifier=off"))
 }
 
-/// Whether stderr leads to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
+/// Whether stderr is connected to the journal (`$JOURNAL_STREAM`, systemd.exec(5)).
 fn is_stderr_journald() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
     let Ok(stderr) = rustix::fs::fstat(io::stderr()) else { return false };
@@ -103,7 +103,7 @@ fn journald_error(source: io::Error) -> AppError {
     AppError::System { what: "a connection to the journal", source }
 }
 
-// A stderr that is gone must not end the program: the library would panic when it tells of it there.
+// `log_internal_errors(false)`: with a closed stderr the library would panic when it reports its own error there.
 
 fn json_layer<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
     text::layer().json().with_target(false).with_writer(io::stderr).log_internal_errors(false)
@@ -115,7 +115,7 @@ fn text_layer<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
     layer.event_format(LineFormat)
 }
 
-/// A line: when, how serious, and the message.
+/// The line format: time, level, message.
 struct LineFormat;
 
 impl<S, N> FormatEvent<S, N> for LineFormat
@@ -156,7 +156,7 @@ const fn color(level: Level) -> &'static str {
     }
 }
 
-/// The message of an event, fit for a terminal.
+/// Collects the message of an event, safe for a terminal.
 struct MessageVisitor(String);
 
 impl Visit for MessageVisitor {

@@ -1,4 +1,4 @@
-//! `halosync completions` and `halosync man`: what a package installs beside the program.
+//! `halosync completions` and `halosync man`: files that a package installs with the program.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -13,7 +13,7 @@ use super::args::CliArgs;
 use super::{CommandError, CommandResult, print};
 use crate::app::{AppError, ExitStatus};
 
-/// Sections that the arguments do not tell; a table, hence the first line for `man`.
+/// Sections that clap does not generate. They hold a table, so the page needs the line for `tbl`.
 const SECTIONS: &str = include_str!("manual.roff");
 const PREPROCESSOR: &str = "'\\\" t\n";
 
@@ -24,7 +24,7 @@ pub(super) fn completions(shell: Shell) -> CommandResult {
     Ok(ExitStatus::Ok)
 }
 
-/// One page to stdout, or a page for each command into a folder.
+/// Writes one page to stdout, or one page for each command into a folder.
 pub(super) fn man(dir: Option<&Path>) -> CommandResult {
     let mut command = CliArgs::command().disable_help_subcommand(true);
     command.build();
@@ -42,7 +42,7 @@ pub(super) fn man(dir: Option<&Path>) -> CommandResult {
     Ok(ExitStatus::Ok)
 }
 
-/// Writes a page for everybody: the mask of the process keeps from others what it makes, which a manual is not.
+/// Writes a page that everybody can read, despite the umask of the process.
 fn write_page(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)?;
     fs::set_permissions(path, Permissions::from_mode(0o644))

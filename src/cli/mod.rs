@@ -1,4 +1,4 @@
-//! The command line: what was typed becomes a wish, values become words or JSON.
+//! The command line: parses arguments and prints results as text or JSON.
 //!
 //! Data goes to stdout, everything else to stderr. Nothing is decided here.
 
@@ -23,20 +23,22 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::app::{self, AppError, ExitStatus, Signal};
+use crate::app::{self, AppError, Signal};
+use crate::ticket::Timestamp;
 use args::{CliArgs, Color, Command};
 use clap::Parser as _;
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use serde::Serialize;
 
-/// Runs a command line and gives the status to end with.
+/// Runs a command line and returns the exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    // What cannot be read cannot say how it wants to be answered either, so this is looked for by hand.
+    // Parsing may fail, and its error must already be in the wanted form.
     let as_json = arguments.iter().take_while(|it| *it != "--").any(|it| it == "--json");
     let arguments = match CliArgs::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        // Help and version are data, everything else is an error; clap knows which is which.
+        // Help and version arrive here too; they go to stdout with status 0.
         Err(error) if error.use_stderr() => {
             return error_output::print_usage_error(&error, as_json).into();
         }
@@ -45,7 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    // The group may read what the agent writes, others may not.
+    // Members of the group may read the files that halosync writes, others may not.
     rustix::process::umask(Mode::from_raw_mode(0o027));
     keep_memory_private();
     match arguments.color {
@@ -53,7 +55,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
-    // The service has settings of its own for its log.
+    // `run` sets up its log from the settings.
     if !matches!(arguments.command, Command::Run) {
         log::init_for_command(&arguments);
     }
@@ -64,7 +66,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = writeln!(io::stderr(), "error: cannot write the output: {error}");
             ExitStatus::Io.into()
         }
-        Err(CommandError::Agent(error)) => {
+        Err(CommandError::App(error)) => {
             error_output::print_error(&error, arguments.json);
             error.exit_status().into()
         }
@@ -73,18 +75,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Why a command ended early.
 enum CommandError {
-    Agent(AppError),
+    App(AppError),
     Output(io::Error),
 }
 
 impl<E: Into<AppError>> From<E> for CommandError {
     fn from(error: E) -> Self {
-        CommandError::Agent(error.into())
+        CommandError::App(error.into())
     }
 }
 
-/// The status of a command that came to its end, or why it did not.
-type CommandResult = Result<ExitStatus, CommandError>;
+/// The exit status of a command that finished, or why it ended early.
+type CommandResult = Result<u8, CommandError>;
 
 fn dispatch(arguments: &CliArgs) -> CommandResult {
     let load = || app::load(arguments.config.as_deref());
@@ -113,36 +115,55 @@ fn print(text: &str) -> Result<(), CommandError> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CommandError::Output)
 }
 
-/// Writes one JSON document to stdout.
-fn print_json(value: &serde_json::Value) -> Result<(), CommandError> {
-    print(&format!("{value:#}\n"))
+/// Version of the JSON documents; it grows when a member is renamed, removed or changes its meaning.
+const JSON_SCHEMA_VERSION: u32 = 1;
+
+/// A report as one JSON document, its version first.
+#[derive(Serialize)]
+struct JsonDocument<'a, T> {
+    schema_version: u32,
+    #[serde(flatten)]
+    report: &'a T,
 }
 
-/// Text from the server, fit for a terminal: control characters would be obeyed there.
+/// Writes one JSON document to stdout.
+fn print_json(report: &impl Serialize) -> Result<(), CommandError> {
+    let document = JsonDocument { schema_version: JSON_SCHEMA_VERSION, report };
+    let text = serde_json::to_string_pretty(&document)
+        .map_err(|error| CommandError::Output(io::Error::other(error)))?;
+    print(&(text + "\n"))
+}
+
+/// A time for people: UTC, to the second.
+fn format_time(at: Timestamp) -> String {
+    at.instant().format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Makes text from the server safe for a terminal by replacing control characters.
 fn printable(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { '\u{FFFD}' } else { it }).collect()
 }
 
-/// The secret and the token are in memory: no core is dumped, and nobody of the same user may look.
+/// Forbids core dumps and access by other processes of the same user: secret and token are in memory.
 fn keep_memory_private() {
-    // A kernel that refuses lets the program work all the same.
+    // A refusal by the kernel is no reason to stop.
     let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Threads that compute: pages are parsed in parallel, and a large machine need not notice.
+/// Most worker threads, which parse pages; more would only take memory.
 const THREADS_MAX: usize = 4;
 
-/// One that waits for the database must not hold up the timers and signals of the others.
+/// Fewest worker threads: one that waits for the database must not delay timers and signals.
 const THREADS_MIN: usize = 2;
 
-/// Threads that may block: the writer, an export, an inspection, those who ask for figures.
+/// Most threads for blocking work: the writer, an export, an integrity check, metrics requests.
 const BLOCKING_THREADS_MAX: usize = 16;
 
-/// How long the end of the program waits for what it no longer needs.
+/// How long the end of the program waits for unfinished blocking work.
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs asynchronous work.
+/// Runs asynchronous work to its end on a runtime of its own.
 fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let threads = std::thread::available_parallelism().map_or(THREADS_MAX, NonZero::get);
     let threads = threads.clamp(THREADS_MIN, THREADS_MAX);
@@ -151,20 +172,20 @@ fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T,
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
-        .map_err(|source| AppError::System { what: "worker threads", source })?;
+        .map_err(|source| AppError::System { what: "threads", source })?;
     let done = runtime.block_on(work);
-    // A thread that waits for the database would hold up the end for as long.
+    // Dropping the runtime would wait without limit for a thread that waits for the database.
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
     done
 }
 
-/// Waits for a signal that asks to stop.
+/// Waits for SIGINT or SIGTERM.
 async fn stop_signal() -> Signal {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        // Without handlers the signals do what they always do.
+        // Without handlers the signals end the process as usual.
         return std::future::pending().await;
     };
     tokio::select! {

@@ -1,4 +1,4 @@
-//! The progress bar of a walk, on a terminal only.
+//! The progress bar of a scan, on a terminal only.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ impl Drop for TerminalProgress {
     }
 }
 
-/// A bar where a person looks on, else nothing.
+/// Returns a progress bar where stderr is a terminal, else something that prints nothing.
 pub(super) fn progress(arguments: &CliArgs) -> Arc<dyn Progress> {
     if arguments.json || arguments.quiet || !std::io::stderr().is_terminal() {
         return Arc::new(());
     }
     let bar = ProgressBar::no_length();
     let style =
-        "{spinner:.green} {bar:32.green/dim} {human_pos} of {human_len} tickets, {per_sec}, {eta} to go";
+        "{spinner:.green} {bar:32.green/dim} {human_pos} of {human_len} tickets, {per_sec}, {eta} left";
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }

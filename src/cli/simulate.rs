@@ -1,12 +1,19 @@
 //! `halosync simulate`: serves the simulated server until a signal arrives.
 
-use halo_simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
-use serde_json::json;
+use serde::Serialize;
 
 use super::args::{CliArgs, SimulateArgs};
 use super::error_output::print_usage_error;
 use super::{CommandResult, block_on, print, print_json, stop_signal};
-use crate::app::{AppError, ExitStatus};
+use crate::app::{AppError, count};
+use crate::simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
+
+#[derive(Serialize)]
+struct SimulatorJson<'a> {
+    url: &'a str,
+    client_id: &'a str,
+    client_secret: &'a str,
+}
 
 pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResult {
     if args.knob.iter().any(|knob| knob == "help") {
@@ -20,7 +27,7 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
     let settings = match settings_from_args(args) {
         Ok(settings) => settings,
         Err(message) => {
-            // Reported in the same form as other command-line errors.
+            // Reported like every other error of the command line.
             let error = clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{message}\n"));
             return Ok(print_usage_error(&error, arguments.json));
         }
@@ -30,13 +37,13 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
         let simulator = Simulator::start(settings).await.map_err(AppError::Serve)?;
         let url = simulator.url();
         if arguments.json {
-            print_json(&json!({ "url": url, "client_id": id, "client_secret": secret }))?;
+            print_json(&SimulatorJson { url: &url, client_id: &id, client_secret: &secret })?;
         } else {
             let noun = if args.tickets == 1 { "ticket" } else { "tickets" };
             print(&format!(
-                "Simulated HaloITSM server with {} {noun}: {url}\n  client id {id}, client secret {secret}\n  \
-                 control endpoints: curl {url}/_sim\n",
-                args.tickets
+                "a simulated HaloITSM with {} at {url}\n  client id {id}, secret {secret}\n  \
+                 control interface: curl {url}/_sim\n",
+                count(u64::from(args.tickets), "ticket")
             ))?;
         }
         stop_signal().await;
@@ -53,9 +60,7 @@ fn settings_from_args(args: &SimulateArgs) -> Result<SimulatorSettings, String> 
     let faults = args.fault.iter().map(|fault| ServerFault::parse(fault).map_err(|error| error.to_string()));
     if !args.listen.ip().is_loopback() {
         let listen = args.listen;
-        return Err(format!(
-            "--listen {listen} is not a loopback address: use one that only this machine can reach, such as 127.0.0.1:8180"
-        ));
+        return Err(format!("--listen must be a loopback address such as 127.0.0.1:8180, not {listen}"));
     }
     Ok(SimulatorSettings {
         listen: args.listen,

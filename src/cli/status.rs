@@ -4,25 +4,26 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use serde_json::{Value, json};
+use indicatif::{HumanCount, HumanDuration};
+use serde::Serialize;
 
 use super::args::CliArgs;
-use super::{CommandResult, print, print_json, printable};
-use crate::app::{self, ExitStatus, LoadedConfig, StatusReport};
+use super::{CommandResult, format_time, print, print_json, printable};
+use crate::app::{self, LoadedConfig, StatusReport, count};
 use crate::ticket::Timestamp;
 
 pub(super) fn status(arguments: &CliArgs, loaded: &LoadedConfig, max_age: Option<Duration>) -> CommandResult {
     let status = app::status(loaded)?;
     let fresh = max_age.is_none_or(|max| is_fresh(&status, max));
     if arguments.json {
-        print_json(&to_json(&status, fresh))?;
+        print_json(&StatusJson::new(&status, fresh))?;
     } else {
         print(&to_text(&status))?;
     }
     Ok(if fresh { ExitStatus::Ok } else { ExitStatus::NotFresh })
 }
 
-/// Up to here a write-ahead log is as large as SQLite lets it become by itself, in bytes.
+/// Size that SQLite lets a write-ahead log reach before it starts over, in bytes; a larger one has a reader.
 const LARGE_WAL_BYTES: u64 = 8 << 20;
 
 fn megabytes(bytes: u64) -> String {
@@ -39,11 +40,11 @@ fn age(status: &StatusReport, at: Option<Timestamp>) -> Option<TimeDelta> {
     at.map(|at| status.now.instant() - at.instant())
 }
 
-/// `2026-11-22T12:00:00.000Z (5m ago)`, or `never`.
+/// `2026-11-22T12:00:00Z (5 minutes ago)`, or `never`.
 fn format_time_with_age(status: &StatusReport, at: Option<Timestamp>) -> String {
     let Some((at, age)) = at.zip(age(status, at)) else { return "never".into() };
     let ago = Duration::from_secs(u64::try_from(age.num_seconds()).unwrap_or(0));
-    format!("{at} ({} ago)", humantime::format_duration(ago))
+    format!("{} ({} ago)", format_time(at), HumanDuration(ago))
 }
 
 /// `OK`, or `ATTENTION` with every reason.
@@ -57,66 +58,57 @@ fn to_text(status: &StatusReport) -> String {
     let health = &status.health;
     let watermark = health.watermark.as_ref();
     let state = match watermark.map(|mark| mark.state.as_str()) {
-        Some("incremental") => "following: the copy was complete once, changes are followed",
-        Some(_) => "filling: the copy has never been complete",
-        None => "empty: nothing was copied yet",
+        Some("incremental") => "incremental: the initial load is complete, runs fetch what changed",
+        Some(_) => "initial: the initial load is not complete yet",
+        None => "empty: nothing was synced yet",
     };
     let mut text = health_line(status);
     let mut line = |name: &str, value: String| {
         // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "{name:<16} {value}");
+        let _ = writeln!(text, "{name:<17} {value}");
     };
     line("database", status.database.display().to_string());
     let holders = &status.holders;
-    let service = holders.writer.map_or("not running".to_owned(), |pid| format!("at work, pid {pid}"));
-    line("agent", service);
+    let service = holders.writer.map_or("not running".to_owned(), |pid| format!("running, pid {pid}"));
+    line("service", service);
     line("server", watermark.map_or("none".into(), |mark| printable(&mark.scope.server)));
     line("state", state.into());
     line("complete until", format_time_with_age(status, watermark.and_then(|mark| mark.covered_until)));
-    line("last complete", format_time_with_age(status, health.last_complete_at));
+    line("last complete run", format_time_with_age(status, health.last_complete_at));
     let full = health.last_full_scan.as_ref();
-    let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome.as_str()));
-    line("last full walk", format_time_with_age(status, full.map(|scan| scan.ended_at)) + &full_outcome);
-    if let Some(scan) = &health.last_scan {
-        let stats = &scan.stats;
-        let server_count = stats.record_count.map_or("no count".to_owned(), |count| count.to_string());
-        let reads_note =
-            if 1 < stats.reads { format!(", read {} times", stats.reads) } else { String::new() };
-        line(
-            "last walk",
-            format!(
-                "{}, {}: {} tickets, the server counts {server_count}{reads_note}",
-                scan.kind.as_str(), scan.outcome.as_str(), stats.unique_ids
-            ),
-        );
+    let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome));
+    line("last full scan", format_time_with_age(status, full.map(|scan| scan.ended_at)) + &full_outcome);
+    if let Some(last_scan) = format_last_scan(status) {
+        line("last scan", last_scan);
     }
     if let Some(scan) = &health.interrupted_scan {
         let received = scan.checkpoint.ids.len() + scan.earlier_list_ids.len();
         let since = format_time_with_age(status, Some(scan.started_at));
         line(
-            "interrupted walk",
-            format!("{received} tickets received since {since}; it goes on with the next full walk"),
+            "interrupted scan",
+            format!(
+                "{} received since {since}; run `halosync sync` again to continue",
+                count(received, "ticket")
+            ),
         );
     }
     for it in &health.probes {
         let details = it.details.as_deref().map_or(String::new(), |it| format!(": {}", printable(it)));
         let since = format_time_with_age(status, Some(it.probed_at));
-        line(&it.probe.as_str().replace('_', " "), format!("{}{details}; since {since}", it.result));
+        line(&it.probe.replace('_', " "), format!("{}{details}; probed {since}", it.result));
     }
     line("newest update", format_time_with_age(status, watermark.and_then(|mark| mark.newest_seen)));
-    line("tickets", health.tickets.to_string());
-    line("changes", health.last_seq.to_string());
-    line(
-        "open questions",
-        format!(
-            "{} pending fetches, {} unlisted tickets, {} rejects",
-            health.pending_fetches, health.unlisted_tickets, health.rejects
-        ),
-    );
+    line("tickets", HumanCount(health.tickets).to_string());
+    line("newest change", health.last_seq.to_string());
+    line("pending fetches", HumanCount(health.pending_fetches).to_string());
+    line("unlisted tickets", HumanCount(health.unlisted_tickets).to_string());
+    line("rejects", HumanCount(health.rejects).to_string());
     if 0 < health.unreadable {
-        line("unreadable", format!("the server refuses the custom fields of {} tickets", health.unreadable));
+        let tickets = count(health.unreadable, "ticket");
+        line("unreadable", format!("the server refuses the custom fields of {tickets}"));
     }
-    line("size", format!("{}, log {}", megabytes(status.database_bytes), megabytes(status.wal_bytes)));
+    let sizes = (megabytes(status.database_bytes), megabytes(status.wal_bytes));
+    line("size", format!("{}, write-ahead log {}", sizes.0, sizes.1));
     if LARGE_WAL_BYTES < status.wal_bytes {
         for reader in &holders.readers {
             let program =
@@ -125,99 +117,222 @@ fn to_text(status: &StatusReport) -> String {
         }
     }
     for (consumer, position, waiting) in &status.consumers {
-        let acked = position.acked_seq;
         line(
             "consumer",
             format!(
-                "{consumer}: {waiting} changes wait, packages reach {}, taken up to {acked}",
-                position.exported_seq
+                "{consumer}: {} not exported yet, exported up to change {}, acknowledged up to change {}",
+                count(waiting.unsigned_abs(), "change"),
+                position.exported_seq,
+                position.acked_seq,
             ),
         );
     }
-    for run in &health.runs {
-        let outcome = run.outcome.map_or("under way, or killed", |it| it.as_str());
-        let ChangeCounts { created, updated, deleted } = run.changes;
-        let error = run.error.as_deref().map_or(String::new(), |error| format!(": {}", printable(error)));
-        line(
-            "pass",
-            format!(
-                "{} {} {outcome}, {} requests, {created} created, {updated} updated, {deleted} deleted{error}",
-                run.started_at, run.kind.as_str(), run.requests
-            ),
-        );
+    for run in format_runs(status) {
+        line("run", run);
     }
     text
 }
 
-fn to_json(status: &StatusReport, fresh: bool) -> Value {
-    let assessment = status.assess(None);
-    let health = &status.health;
-    let watermark = health.watermark.as_ref();
-    let format_time = |at: Option<Timestamp>| at.map(|at| at.to_string());
-    let age_seconds = |at| age(status, at).map(|age| age.num_seconds());
-    json!({
-        "database": status.database.display().to_string(),
-        "health": assessment.level(),
-        "reasons": assessment.reasons,
-        "fresh": fresh,
-        "service_pid": status.holders.writer,
-        "database_bytes": status.database_bytes,
-        "wal_bytes": status.wal_bytes,
-        "readers": status.holders.readers.iter().map(|reader| json!({
-            "pid": reader.pid,
-            "program": reader.program,
-        })).collect::<Vec<_>>(),
-        "state": watermark.map_or("empty", |mark| mark.state.as_str()),
-        "server": watermark.map(|mark| &mark.scope.server),
-        "covered_until": format_time(watermark.and_then(|mark| mark.covered_until)),
-        "covered_age_seconds": age_seconds(watermark.and_then(|mark| mark.covered_until)),
-        "newest_seen": format_time(watermark.and_then(|mark| mark.newest_seen)),
-        "last_complete_at": format_time(health.last_complete_at),
-        "last_complete_age_seconds": age_seconds(health.last_complete_at),
-        "last_full_at": format_time(health.last_full_scan.as_ref().map(|scan| scan.ended_at)),
-        "last_full_outcome": health.last_full_scan.as_ref().map(|scan| scan.outcome.as_str()),
-        "last_scan": health.last_scan.as_ref().map(|scan| json!({
-            "kind": scan.kind.as_str(),
-            "outcome": scan.outcome.as_str(),
-            "pages": scan.stats.pages,
-            "unique_ids": scan.stats.unique_ids,
-            "record_count": scan.stats.record_count,
-            "count_fell": scan.stats.count_fell,
-            "reads": scan.stats.reads,
-        })),
-        "interrupted_scan": health.interrupted_scan.as_ref().map(|scan| json!({
-            "started_at": scan.started_at.to_string(),
-            "received": scan.checkpoint.ids.len() + scan.earlier_list_ids.len(),
-        })),
-        "tickets": health.tickets,
-        "last_seq": health.last_seq,
-        "pending_fetches": health.pending_fetches,
-        "unreadable": health.unreadable,
-        "unlisted_tickets": health.unlisted_tickets,
-        "rejects": health.rejects,
-        "probes": health.probes.iter().map(|it| json!({
-            "probe": it.probe.as_str(),
-            "result": it.result,
-            "details": it.details,
-            "probed_at": it.probed_at.to_string(),
-        })).collect::<Vec<_>>(),
-        "consumers": status.consumers.iter().map(|(name, position, waiting)| json!({
-            "name": name,
-            "exported_seq": position.exported_seq,
-            "acked_seq": position.acked_seq,
-            "waiting": waiting,
-        })).collect::<Vec<_>>(),
-        "runs": health.runs.iter().map(|run| json!({
-            "run_id": run.run_id,
-            "kind": run.kind.as_str(),
-            "outcome": run.outcome.map(|it| it.as_str()),
-            "error": run.error,
-            "started_at": run.started_at,
-            "ended_at": run.ended_at,
-            "requests": run.requests,
-            "created": run.changes.created,
-            "updated": run.changes.updated,
-            "deleted": run.changes.deleted,
-        })).collect::<Vec<_>>(),
-    })
+fn format_last_scan(status: &StatusReport) -> Option<String> {
+    let scan = status.health.last_scan.as_ref()?;
+    let read = &scan.stats;
+    let server_count = read.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
+    let reads_note = if 1 < read.reads { format!("; read {} times", read.reads) } else { String::new() };
+    let received = count(read.unique_ids, "ticket");
+    Some(format!(
+        "{}, {}: {received} received, the server reports {server_count}{reads_note}",
+        scan.kind, scan.outcome
+    ))
+}
+
+fn format_runs(status: &StatusReport) -> Vec<String> {
+    let runs = status.health.runs.iter().map(|run| {
+        let started_at = run.started_at.get(..19).unwrap_or(&run.started_at);
+        let outcome = run.outcome.as_deref().unwrap_or("running, or killed");
+        let requests = count(run.requests.unsigned_abs(), "request");
+        let [created, updated, deleted] = run.changes.map(|number| HumanCount(number.unsigned_abs()));
+        let error = run.error.as_deref().map_or(String::new(), |error| format!(": {}", printable(error)));
+        format!(
+            "{started_at}Z {} {outcome}, {requests}, {created} created, {updated} updated, {deleted} deleted{error}",
+            run.kind
+        )
+    });
+    runs.collect()
+}
+
+/// The report of `docs/status.schema.json`.
+#[derive(Serialize)]
+struct StatusJson<'a> {
+    database: String,
+    fresh: bool,
+    service_pid: Option<u32>,
+    database_bytes: u64,
+    wal_bytes: u64,
+    readers: Vec<ReaderJson<'a>>,
+    state: &'static str,
+    server: Option<&'a str>,
+    covered_until: Option<String>,
+    covered_age_seconds: Option<i64>,
+    newest_seen: Option<String>,
+    last_complete_at: Option<String>,
+    last_complete_age_seconds: Option<i64>,
+    last_full_at: Option<String>,
+    last_full_outcome: Option<&'a str>,
+    last_scan: Option<LastScanJson<'a>>,
+    interrupted_scan: Option<InterruptedScanJson>,
+    tickets: u64,
+    last_seq: i64,
+    pending_fetches: u64,
+    unreadable: u64,
+    unlisted_tickets: u64,
+    rejects: u64,
+    probes: Vec<ProbeJson<'a>>,
+    consumers: Vec<ConsumerPositionJson<'a>>,
+    runs: Vec<RunJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReaderJson<'a> {
+    pid: u32,
+    program: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct LastScanJson<'a> {
+    kind: &'a str,
+    outcome: &'a str,
+    pages: u64,
+    unique_ids: u64,
+    record_count: Option<u64>,
+    count_fell: bool,
+    reads: u32,
+}
+
+#[derive(Serialize)]
+struct InterruptedScanJson {
+    started_at: String,
+    received: u64,
+}
+
+/// A server probe, in `status` and in `check`.
+#[derive(Serialize)]
+pub(super) struct ProbeJson<'a> {
+    probe: &'a str,
+    result: &'a str,
+    details: Option<&'a str>,
+    probed_at: String,
+}
+
+#[derive(Serialize)]
+struct ConsumerPositionJson<'a> {
+    name: &'a str,
+    exported_seq: i64,
+    acked_seq: i64,
+    waiting: i64,
+}
+
+#[derive(Serialize)]
+struct RunJson<'a> {
+    run_id: i64,
+    kind: &'a str,
+    outcome: Option<&'a str>,
+    error: Option<&'a str>,
+    started_at: &'a str,
+    ended_at: Option<&'a str>,
+    requests: i64,
+    created: i64,
+    updated: i64,
+    deleted: i64,
+}
+
+impl<'a> ProbeJson<'a> {
+    pub(super) fn new(
+        probe: &'a str,
+        result: &'a str,
+        details: Option<&'a str>,
+        probed_at: Timestamp,
+    ) -> ProbeJson<'a> {
+        ProbeJson { probe, result, details, probed_at: probed_at.to_string() }
+    }
+}
+
+impl<'a> StatusJson<'a> {
+    fn new(status: &'a StatusReport, fresh: bool) -> StatusJson<'a> {
+        let health = &status.health;
+        let watermark = health.watermark.as_ref();
+        let full = health.last_full_scan.as_ref();
+        let covered_until = watermark.and_then(|mark| mark.covered_until);
+        let to_text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        let age_seconds = |at| age(status, at).map(|age| age.num_seconds());
+        let readers = status.holders.readers.iter();
+        StatusJson {
+            database: status.database.display().to_string(),
+            fresh,
+            service_pid: status.holders.writer,
+            database_bytes: status.database_bytes,
+            wal_bytes: status.wal_bytes,
+            readers: readers
+                .map(|reader| ReaderJson { pid: reader.pid, program: reader.program.as_deref() })
+                .collect(),
+            state: watermark.map_or("empty", |mark| mark.state.as_str()),
+            server: watermark.map(|mark| mark.scope.server.as_str()),
+            covered_until: to_text(covered_until),
+            covered_age_seconds: age_seconds(covered_until),
+            newest_seen: to_text(watermark.and_then(|mark| mark.newest_seen)),
+            last_complete_at: to_text(health.last_complete_at),
+            last_complete_age_seconds: age_seconds(health.last_complete_at),
+            last_full_at: to_text(full.map(|scan| scan.ended_at)),
+            last_full_outcome: full.map(|scan| scan.outcome.as_str()),
+            last_scan: health.last_scan.as_ref().map(|scan| LastScanJson {
+                kind: &scan.kind,
+                outcome: &scan.outcome,
+                pages: scan.stats.pages,
+                unique_ids: scan.stats.unique_ids,
+                record_count: scan.stats.record_count,
+                count_fell: scan.stats.count_fell,
+                reads: scan.stats.reads,
+            }),
+            interrupted_scan: health.interrupted_scan.as_ref().map(|scan| InterruptedScanJson {
+                started_at: scan.started_at.to_string(),
+                received: scan.checkpoint.ids.len() + scan.earlier_list_ids.len(),
+            }),
+            tickets: health.tickets,
+            last_seq: health.last_seq,
+            pending_fetches: health.pending_fetches,
+            unreadable: health.unreadable,
+            unlisted_tickets: health.unlisted_tickets,
+            rejects: health.rejects,
+            probes: health
+                .probes
+                .iter()
+                .map(|it| ProbeJson::new(&it.probe, &it.result, it.details.as_deref(), it.probed_at))
+                .collect(),
+            consumers: status
+                .consumers
+                .iter()
+                .map(|(name, position, waiting)| ConsumerPositionJson {
+                    name,
+                    exported_seq: position.exported_seq,
+                    acked_seq: position.acked_seq,
+                    waiting: *waiting,
+                })
+                .collect(),
+            runs: health
+                .runs
+                .iter()
+                .map(|run| RunJson {
+                    run_id: run.run_id,
+                    kind: &run.kind,
+                    outcome: run.outcome.as_deref(),
+                    error: run.error.as_deref(),
+                    started_at: &run.started_at,
+                    ended_at: run.ended_at.as_deref(),
+                    requests: run.requests,
+                    created: run.changes[0],
+                    updated: run.changes[1],
+                    deleted: run.changes[2],
+                })
+                .collect(),
+        }
+    }
 }

@@ -1,27 +1,44 @@
 //! `halosync sync`.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Value, json};
+use indicatif::HumanCount;
+use serde::Serialize;
 
 use super::args::{CliArgs, SyncArgs};
-use super::{CommandResult, block_on, export, print, print_json, progress, stop_signal};
-use crate::app::{self, ExitStatus, LoadedConfig, SyncOptions};
-use crate::sync::{RunOutcome, RunReport};
+use super::error_output::print_interruption;
+use super::export::DeltaJson;
+use super::{
+    CommandError, CommandResult, block_on, export, format_time, print, print_json, progress, stop_signal,
+};
+use crate::app::{self, AppError, LoadedConfig, SyncOptions, count};
+use crate::sync::{Progress, RunOutcome, RunReport};
 use crate::watermark::ScanKind;
 
 pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) -> CommandResult {
     let options = SyncOptions { full: args.full, accept_deletes: args.accept_deletes, dry_run: args.dry_run };
-    let report = block_on(async {
-        Ok(app::sync(loaded, options, progress::progress(arguments), stop_signal()).await?)
-    })?;
-    // What the pass did is told first, whatever becomes of the packages.
+    let progress = Arc::new(LastTotal { inner: progress::progress(arguments), total: AtomicU64::new(0) });
+    let result = block_on(async {
+        Ok::<_, CommandError>(app::sync(loaded, options, progress.clone(), stop_signal()).await?)
+    });
+    let report = match result {
+        Err(CommandError::App(error @ AppError::Stopped(_))) => {
+            let total = progress.total.load(Ordering::Relaxed);
+            drop(progress);
+            let saved = if args.dry_run { "Nothing was stored".into() } else { saved_so_far(loaded, total) };
+            let help = "run `halosync sync` again to continue";
+            print_interruption(&saved, help, error.exit_status(), arguments.json);
+            return Ok(error.exit_status());
+        }
+        result => result?,
+    };
+    // The run is reported even if the export fails.
     let export_result = if report.dry_run { Ok(None) } else { app::export_delta_if_due(loaded) };
     let delta = export_result.as_ref().ok().and_then(Option::as_ref);
     if arguments.json {
-        let mut document = to_json(&report);
-        document["export"] = delta.map_or(Value::Null, export::to_json);
-        print_json(&document)?;
+        print_json(&SyncJson { run: RunReportJson::new(&report), export: delta.map(DeltaJson::new) })?;
     } else {
         print(&(to_text(&report) + &delta.map_or(String::new(), export::to_text)))?;
     }
@@ -29,46 +46,70 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
     Ok(if report.outcome == RunOutcome::Complete { ExitStatus::Ok } else { ExitStatus::Incomplete })
 }
 
-/// A pass in a few lines.
+/// Remembers the server's count of the list for the message of an interruption.
+struct LastTotal {
+    inner: Arc<dyn Progress>,
+    total: AtomicU64,
+}
+
+impl Progress for LastTotal {
+    fn received(&self, rows: u64, total: Option<u64>) {
+        if let Some(total) = total {
+            self.total.store(total, Ordering::Relaxed);
+        }
+        self.inner.received(rows, total);
+    }
+}
+
+/// What an interrupted run leaves in the database; `total` is the server's count of the list, 0 if unknown.
+fn saved_so_far(loaded: &LoadedConfig, total: u64) -> String {
+    let scan = app::status(loaded).ok().and_then(|status| status.health.interrupted_scan);
+    let received = scan.map_or(0, |scan| scan.checkpoint.ids.len() + scan.earlier_list_ids.len());
+    match received {
+        0 => "The changes received so far are saved".to_owned(),
+        received if received < total => {
+            format!("{} of {} are saved", HumanCount(received), count(total, "ticket"))
+        }
+        1 => "1 ticket is saved".to_owned(),
+        received => format!("{} are saved", count(received, "ticket")),
+    }
+}
+
+/// Formats a run as a few lines.
 pub(super) fn to_text(report: &RunReport) -> String {
     let RunReport { run_stats: run, scan_stats, .. } = report;
     let mut text = String::new();
-    let verb = if report.dry_run { "would be" } else { "are" };
+    let verb = if report.dry_run { "would be stored" } else { "stored" };
     let headline = match &report.outcome {
-        RunOutcome::Complete => format!("complete: {} tickets {verb} here", report.tickets),
+        RunOutcome::Complete => format!("complete: {} {verb}", count(report.tickets, "ticket")),
         RunOutcome::Incomplete(why) => format!("incomplete: {why}"),
         outcome @ RunOutcome::DeleteGuard { .. } => {
-            format!("stopped before deleting: {}", outcome.reason().unwrap_or_default())
+            format!("incomplete, nothing deleted: {}", outcome.reason().unwrap_or_default())
         }
     };
     // Writing to a `String` cannot fail.
     let _ = writeln!(text, "{headline}");
-    let _ = writeln!(
-        text,
-        "  changes    {} created, {} updated, {} deleted",
-        run.changes.created, run.changes.updated, run.changes.deleted
-    );
+    let [created, updated, deleted] = [run.created, run.updated, run.deleted].map(HumanCount);
+    let _ = writeln!(text, "  changes    {created} created, {updated} updated, {deleted} deleted");
     let from = match report.scan_kind {
         ScanKind::Full => "every ticket".to_owned(),
-        ScanKind::Incremental { from } => format!("what was updated since {from}"),
+        ScanKind::Incremental { from } => format!("updated since {}", format_time(from)),
     };
-    let server_count = scan_stats.record_count.map_or("no count".to_owned(), |count| count.to_string());
+    let server_count =
+        scan_stats.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
     let _ = writeln!(
         text,
-        "  walk       {} ({from}): {} different tickets on {} pages, the server counts {server_count}",
+        "  scan       {} ({from}): {} on {}, the server reports {server_count}",
         report.scan_kind.as_str(),
-        scan_stats.unique_ids,
-        scan_stats.pages,
+        count(scan_stats.unique_ids, "ticket"),
+        count(scan_stats.pages, "page"),
     );
-    let _ = writeln!(
-        text,
-        "  requests   {}, {} of them for the list, {} repeated",
-        run.requests, run.list_requests, run.retries
-    );
-    let complete_until = report.covered_until.map_or("not yet".to_owned(), |at| at.to_string());
+    let [requests, list_requests, retries] = [run.requests, run.list_requests, run.retries].map(HumanCount);
+    let _ = writeln!(text, "  requests   {requests}: {list_requests} for the list, {retries} retried");
+    let complete_until = report.covered_until.map_or("not yet".to_owned(), format_time);
     let _ = writeln!(text, "  complete until {complete_until} (the server's clock)");
     for warning in &report.warnings {
-        let _ = writeln!(text, "  note: {warning}");
+        let _ = writeln!(text, "  warning: {warning}");
     }
     match &report.outcome {
         outcome @ RunOutcome::DeleteGuard { .. } => {
@@ -77,7 +118,7 @@ pub(super) fn to_text(report: &RunReport) -> String {
         RunOutcome::Incomplete(_) => {
             let _ = writeln!(
                 text,
-                "  What was received is stored; the watermark stays. The next pass asks again."
+                "  Everything received is stored; the watermark did not move. The next run tries again."
             );
         }
         RunOutcome::Complete => {}
@@ -85,38 +126,81 @@ pub(super) fn to_text(report: &RunReport) -> String {
     text
 }
 
-pub(super) fn to_json(report: &RunReport) -> Value {
-    let from = match report.scan_kind {
-        ScanKind::Full => Value::Null,
-        ScanKind::Incremental { from } => json!(from.to_string()),
-    };
-    json!({
-        "run_id": report.run_id,
-        "outcome": report.outcome.as_str(),
-        "why": report.outcome.reason(),
-        "help": report.outcome.help(),
-        "dry_run": report.dry_run,
-        "scan": {
-            "kind": report.scan_kind.as_str(),
-            "from": from,
-            "pages": report.scan_stats.pages,
-            "unique_ids": report.scan_stats.unique_ids,
-            "record_count": report.scan_stats.record_count,
-            "count_fell": report.scan_stats.count_fell,
-        },
-        "changes": {
-            "created": report.run_stats.changes.created,
-            "updated": report.run_stats.changes.updated,
-            "deleted": report.run_stats.changes.deleted,
-        },
-        "requests": {
-            "all": report.run_stats.requests,
-            "list": report.run_stats.list_requests,
-            "repeated": report.run_stats.retries,
-        },
-        "received": report.run_stats.received,
-        "tickets": report.tickets,
-        "covered_until": report.covered_until.map(|at| at.to_string()),
-        "warnings": report.warnings,
-    })
+/// The document of `sync`: the run, and the export that followed it.
+#[derive(Serialize)]
+struct SyncJson<'a> {
+    #[serde(flatten)]
+    run: RunReportJson<'a>,
+    export: Option<DeltaJson<'a>>,
+}
+
+/// A run, in `sync` and in `demo`.
+#[derive(Serialize)]
+pub(super) struct RunReportJson<'a> {
+    run_id: i64,
+    outcome: &'static str,
+    why: Option<String>,
+    help: Option<&'static str>,
+    dry_run: bool,
+    scan: ScanJson,
+    changes: ChangesJson,
+    requests: RequestsJson,
+    received: u64,
+    tickets: u64,
+    covered_until: Option<String>,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct ScanJson {
+    kind: &'static str,
+    from: Option<String>,
+    pages: u64,
+    unique_ids: u64,
+    record_count: Option<u64>,
+    count_fell: bool,
+}
+
+#[derive(Serialize)]
+struct ChangesJson {
+    created: u64,
+    updated: u64,
+    deleted: u64,
+}
+
+#[derive(Serialize)]
+struct RequestsJson {
+    all: u64,
+    list: u64,
+    repeated: u64,
+}
+
+impl<'a> RunReportJson<'a> {
+    pub(super) fn new(report: &'a RunReport) -> RunReportJson<'a> {
+        let RunReport { run_stats: run, scan_stats, .. } = report;
+        RunReportJson {
+            run_id: report.run_id,
+            outcome: report.outcome.as_str(),
+            why: report.outcome.reason(),
+            help: report.outcome.help(),
+            dry_run: report.dry_run,
+            scan: ScanJson {
+                kind: report.scan_kind.as_str(),
+                from: match report.scan_kind {
+                    ScanKind::Full => None,
+                    ScanKind::Incremental { from } => Some(from.to_string()),
+                },
+                pages: scan_stats.pages,
+                unique_ids: scan_stats.unique_ids,
+                record_count: scan_stats.record_count,
+                count_fell: scan_stats.count_fell,
+            },
+            changes: ChangesJson { created: run.created, updated: run.updated, deleted: run.deleted },
+            requests: RequestsJson { all: run.requests, list: run.list_requests, repeated: run.retries },
+            received: run.received,
+            tickets: report.tickets,
+            covered_until: report.covered_until.map(|at| at.to_string()),
+            warnings: &report.warnings,
+        }
+    }
 }

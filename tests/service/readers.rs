@@ -144,7 +144,7 @@ async fn a_long_reader_is_told_of_holds_nobody_up_and_the_log_shrinks_when_it_is
     let told = status();
     let named = format!("pid {} (", std::process::id());
     assert!(told.contains(&named) && told.contains("keeps the log from shrinking"), "{told}");
-    assert!(told.contains(&format!("at work, pid {}", daemon.pid())), "{told}");
+    assert!(told.contains(&format!("running, pid {}", daemon.pid())), "{told}");
     daemon.sync_now();
     assert_eq!(daemon.lines_with("a long-running reader"), 1, "it was told twice");
     let old: i64 =

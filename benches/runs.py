@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Measures whole passes of the release binary against the simulator, each in a process of its own.
+"""Measures whole runs of the release binary against the simulator, each in a process of its own.
 
-    cargo build --release && python3 benches/passes.py [TICKETS | exports | rest]
+    cargo build --release && python3 benches/runs.py [TICKETS | exports | rest]
 
-Prints one line a measurement: wall and CPU seconds, peak memory, and what they come to a ticket. The
-machine's noise is in the wall times; the ratios at the end compare figures of one run.
+Prints one line per measurement: wall and CPU seconds, peak memory, and the same per ticket. Wall times
+depend on the load of the machine; the ratios at the end compare figures of one execution.
 
-Above 100,000 tickets it measures what grows with the table, beside tables of 10,000 and 100,000, and
-leaves out the exports and the slow server, whose figures do not depend on it.
+Above 100,000 tickets it measures what grows with the table, compared with tables of 10,000 and 100,000,
+and skips the exports and the slow server, whose figures do not depend on it.
 
-`rest` runs the service over 100,000 tickets with passes a minute apart, for five minutes after the first one.
+`rest` runs the service over 100,000 tickets at a one-minute interval, for five minutes after the first run.
 """
 
 import collections
@@ -35,7 +35,7 @@ Used = collections.namedtuple("Used", "wall cpu memory")
 
 
 def simulator(tickets, *knobs):
-    """Starts a simulator and gives it with its address."""
+    """Starts a simulator and returns its process and address."""
     arguments = [BINARY, "simulate", "--json", "--listen", "127.0.0.1:0", "--tickets", str(tickets)]
     for knob in ("gzip=off", *knobs):
         arguments += ["--knob", knob]
@@ -54,7 +54,7 @@ def end(process):
     process.wait()
 
 
-def settings(folder, server, lanes=4):
+def settings(folder, server, parallel=4):
     folder.mkdir()
     secret = folder / "secret"
     secret.touch(mode=0o600)
@@ -62,13 +62,13 @@ def settings(folder, server, lanes=4):
     config = folder / "agent.toml"
     config.write_text(
         f'[halo]\nserver_url = "{server["url"]}"\nclient_id = "{server["client_id"]}"\n'
-        f'client_secret_file = "secret"\nrate_limit = "1000000/1s"\nparallel_requests = {lanes}\n'
+        f'client_secret_file = "secret"\nrate_limit = "1000000/1s"\nparallel_requests = {parallel}\n'
     )
     return config
 
 
 def run(name, *arguments, **options):
-    """Runs a command to its end and gives what it used, its own children's share included."""
+    """Runs a command to its end and returns what it used, including its children."""
     since = time.monotonic()
     child = subprocess.Popen(arguments, **{"stdout": subprocess.DEVNULL, **options})
     _, status, used = os.wait4(child.pid, 0)
@@ -90,16 +90,16 @@ def measure(name, *arguments, rows=None, **options):
     return line(name, run(name, *arguments, **options), rows)
 
 
-def middle(runs):
-    return Used(*(statistics.median(column) for column in zip(*runs)))
+def median(measured):
+    return Used(*(statistics.median(column) for column in zip(*measured)))
 
 
-def tell(server, what):
-    urllib.request.urlopen(urllib.request.Request(f"{server['url']}/_sim/{what}", method="POST")).read()
+def control(server, command):
+    urllib.request.urlopen(urllib.request.Request(f"{server['url']}/_sim/{command}", method="POST")).read()
 
 
 def own_time(database):
-    """How long the last pass was under way by its own record, without the start of the process."""
+    """Returns the duration of the last run by its own record, which excludes the start of the process."""
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     days = "julianday(ended_at) - julianday(started_at)"
     wall, requests = connection.execute(
@@ -110,7 +110,7 @@ def own_time(database):
 
 
 def server_time(server):
-    """How long the simulator takes for a token and the list request of a quiet pass, asked from here."""
+    """Measures how long the simulator takes for a token and the list request of a quiet run."""
     form = {
         "grant_type": "client_credentials",
         "client_id": server["client_id"],
@@ -127,49 +127,49 @@ def server_time(server):
     return time.monotonic() - since
 
 
-def follow(agent, server, database, tickets):
-    """Quiet passes, then passes over a hundred changes; the median of three each."""
+def incremental(halosync, server, database, tickets):
+    """Measures quiet runs, then runs with a hundred changes; the median of three each."""
     quiet, own = [], []
     for _ in range(3):
-        quiet.append(run("quiet pass", *agent, "sync"))
+        quiet.append(run("quiet run", *halosync, "sync"))
         own.append(own_time(database))
-    quiet = line(f"quiet pass at {tickets}", middle(quiet))
+    quiet = line(f"quiet run at {tickets}", median(quiet))
     changed = []
     for _ in range(3):
-        tell(server, "edit?count=100")
-        changed.append(run("changed tickets", *agent, "sync"))
-    return quiet, own, line(f"100 changed tickets of {tickets}", middle(changed))
+        control(server, "edit?count=100")
+        changed.append(run("changed tickets", *halosync, "sync"))
+    return quiet, own, line(f"100 changed tickets of {tickets}", median(changed))
 
 
-def exports(base, agent, database, tickets):
-    """A whole table as CSV and as one JSON array, beside the shell of SQLite; the median of three each, in turns."""
+def exports(base, halosync, database, tickets):
+    """Exports a whole table as CSV and as one JSON array, alternating with the sqlite3 shell; the median of three."""
     pairs = []
     for name in ("csv", "json"):
         ours, theirs = [], []
         for turn in range(3):
             consumer = ["--consumer", f"{name}-{turn}", "--out", base / "files"]
-            ours.append(run("export delta", *agent, "export", "delta", "--format", name, *consumer))
+            ours.append(run("export delta", *halosync, "export", "delta", "--format", name, *consumer))
             shutil.rmtree(base / "files")
             if shutil.which("sqlite3"):
                 with open(base / "shell", "w") as out:
                     shell = ["sqlite3", f"-{name}", "-header", database, "SELECT * FROM tickets"]
                     theirs.append(run("sqlite3", *shell, stdout=out))
-        ours = line(f"export delta of {tickets}, {name}", middle(ours), tickets)
-        theirs = line(f"sqlite3 -{name}", middle(theirs), tickets) if theirs else None
+        ours = line(f"export delta of {tickets}, {name}", median(ours), tickets)
+        theirs = line(f"sqlite3 -{name}", median(theirs), tickets) if theirs else None
         pairs.append((name, theirs, ours))
     return pairs
 
 
 def own_memory(base, *arguments):
-    """Peak memory in MB as `time` sees it, which is small itself; None where it is not there."""
+    """Returns the peak memory in MB as `time` reports it, which is small itself; None if it is not installed."""
     if not shutil.which("time"):
         return None
-    told = base / "memory"
-    subprocess.run(["time", "-f", "%M", "-o", told, *arguments], check=True, stdout=subprocess.DEVNULL)
-    return int(told.read_text()) / 1024
+    output = base / "memory"
+    subprocess.run(["time", "-f", "%M", "-o", output, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return int(output.read_text()) / 1024
 
 
-def against_the_shell(pairs):
+def print_shell_ratios(pairs):
     for name, theirs, ours in pairs:
         if theirs:
             wall, cpu = theirs.wall / ours.wall, theirs.cpu / ours.cpu
@@ -177,25 +177,25 @@ def against_the_shell(pairs):
 
 
 def only_exports(base):
-    """The exports alone, of 50,000 and of 500,000: their speed, and whether memory grows with the table."""
+    """Measures only exports, of 50,000 and 500,000 tickets: their speed, and whether memory grows with the table."""
     found, memory = {}, {}
     for size in (50_000, 500_000):
         process, server = simulator(size)
         folder = base / f"of-{size}"
         try:
-            agent = [BINARY, "-c", settings(folder, server)]
-            measure(f"first pass of {size}, 4 parallel", *agent, "sync", rows=size)
+            halosync = [BINARY, "-c", settings(folder, server)]
+            measure(f"initial load of {size}, 4 parallel", *halosync, "sync", rows=size)
         finally:
             end(process)
-        found[size] = exports(base, agent, folder / "halosync.db", size)
+        found[size] = exports(base, halosync, folder / "halosync.db", size)
         for name in ("csv", "json"):
             arguments = ["export", "delta", "--consumer", f"memory-{name}", "--format", name]
-            memory[size, name] = own_memory(base, *agent, *arguments)
+            memory[size, name] = own_memory(base, *halosync, *arguments)
         shutil.rmtree(folder)
     print()
     for size, pairs in found.items():
         print(f"of {size}:")
-        against_the_shell(pairs)
+        print_shell_ratios(pairs)
     for name in ("csv", "json"):
         small, large = memory[50_000, name], memory[500_000, name]
         if small:
@@ -203,19 +203,19 @@ def only_exports(base):
 
 
 def slow_server(base, tickets):
-    """The share of the rate that 50 ms a request would allow; the median of three."""
+    """Measures the share of the rate that 50 ms a request would allow; the median of three."""
     process, server = simulator(tickets, "latency_ms=50")
     shares = []
     try:
-        for lanes in (4, 16):
-            runs = []
+        for parallel in (4, 16):
+            measured = []
             for turn in range(3):
-                folder = base / f"lanes-{lanes}-{turn}"
-                name = f"first pass, 50 ms a request, {lanes} parallel"
-                runs.append(run(name, BINARY, "-c", settings(folder, server, lanes), "sync"))
+                folder = base / f"parallel-{parallel}-{turn}"
+                name = f"initial load, 50 ms a request, {parallel} parallel"
+                measured.append(run(name, BINARY, "-c", settings(folder, server, parallel), "sync"))
                 shutil.rmtree(folder)
-            used = line(name, middle(runs), tickets)
-            shares.append((lanes, tickets / used.wall / (lanes * 100 / 0.05)))
+            used = line(name, median(measured), tickets)
+            shares.append((parallel, tickets / used.wall / (parallel * 100 / 0.05)))
     finally:
         end(process)
     return shares
@@ -224,23 +224,23 @@ def slow_server(base, tickets):
 def standard(base, tickets):
     process, server = simulator(tickets)
     try:
-        agent = [BINARY, "-c", settings(base / "first", server)]
+        halosync = [BINARY, "-c", settings(base / "first", server)]
         database = base / "first/halosync.db"
-        first = measure(f"first pass of {tickets}, 4 parallel", *agent, "sync", rows=tickets)
-        quiet, own, _ = follow(agent, server, database, tickets)
+        first = measure(f"initial load of {tickets}, 4 parallel", *halosync, "sync", rows=tickets)
+        quiet, own, _ = incremental(halosync, server, database, tickets)
         asked = statistics.median(server_time(server) for _ in range(3))
-        full = measure("full walk, nothing changed", *agent, "sync", "--full", rows=tickets)
-        pairs = exports(base, agent, database, tickets)
+        full = measure("full scan, nothing changed", *halosync, "sync", "--full", rows=tickets)
+        pairs = exports(base, halosync, database, tickets)
     finally:
         end(process)
     shares = slow_server(base, tickets)
     print()
-    print(f"full walk against first pass        {first.wall / full.wall:5.2f}x by wall, {first.cpu / full.cpu:5.2f}x by CPU")
-    against_the_shell(pairs)
-    for lanes, share in shares:
-        print(f"share of the possible, {lanes:2} parallel      {share:5.2f}")
+    print(f"full scan against initial load      {first.wall / full.wall:5.2f}x by wall, {first.cpu / full.cpu:5.2f}x by CPU")
+    print_shell_ratios(pairs)
+    for parallel, share in shares:
+        print(f"share of the possible, {parallel:2} parallel      {share:5.2f}")
     print(
-        f"quiet pass: {own[0][1]} list request, {quiet.wall * 1000:.0f} ms as a process, "
+        f"quiet run: {own[0][1]} list request, {quiet.wall * 1000:.0f} ms as a process, "
         f"{statistics.median(wall for wall, _ in own) * 1000:.0f} ms by its own record, "
         f"the same two requests from here {asked * 1000:.0f} ms"
     )
@@ -252,9 +252,9 @@ def growth(base, tickets):
         process, server = simulator(size)
         folder = base / f"of-{size}"
         try:
-            agent = [BINARY, "-c", settings(folder, server)]
-            first = measure(f"first pass of {size}, 4 parallel", *agent, "sync", rows=size)
-            _, _, changed = follow(agent, server, folder / "halosync.db", size)
+            halosync = [BINARY, "-c", settings(folder, server)]
+            first = measure(f"initial load of {size}, 4 parallel", *halosync, "sync", rows=size)
+            _, _, changed = incremental(halosync, server, folder / "halosync.db", size)
             print(f"{'':<46} {(folder / 'halosync.db').stat().st_size / 1e6:8.0f} MB of database", flush=True)
             rows[size] = (first, changed)
         finally:
@@ -263,7 +263,7 @@ def growth(base, tickets):
     (first, changed), (standard_first, _), (_, small) = rows[tickets], rows[STANDARD], rows[SMALL]
     share = (first.cpu / tickets) / (standard_first.cpu / STANDARD)
     print()
-    print(f"peak memory of the first pass of {tickets}, 4 parallel   {first.memory:5.0f} MB")
+    print(f"peak memory of the initial load of {tickets}, 4 parallel   {first.memory:5.0f} MB")
     print(f"CPU a ticket, {tickets} against {STANDARD}            {share:5.2f}x")
     print(
         f"100 changed, {tickets} against {SMALL}              {changed.wall / small.wall:5.2f}x by wall, "
@@ -272,7 +272,7 @@ def growth(base, tickets):
 
 
 def used_by(process):
-    """CPU seconds and resident memory in MB of a process so far."""
+    """Returns CPU seconds and resident memory in MB of a process so far."""
     words = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     ticks = os.sysconf("SC_CLK_TCK")
     pages = int(pathlib.Path(f"/proc/{process.pid}/statm").read_text().split()[1])
@@ -280,24 +280,24 @@ def used_by(process):
 
 
 def at_rest(base, minutes=5):
-    """The service when nothing happens: what its passes cost, and what stays in memory after the first one."""
+    """Measures the idle service: what its runs cost, and the memory that it keeps after the first one."""
     process, server = simulator(STANDARD)
-    for name, environment in (("as it is", {}), ("as the unit has it", {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"})):
+    for name, environment in (("default heap", {}), ("heap settings of the unit", {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"})):
         folder = base / name.replace(" ", "-")
         config = settings(folder, server)
         config.write_text(config.read_text() + '[sync]\ninterval = "1m"\njitter = "0%"\n')
         command = [BINARY, "-c", config, "run"]
         service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
-        passes = (text for text in service.stderr if " complete: " in text)
-        next(passes)
+        runs = (text for text in service.stderr if " complete: " in text)
+        next(runs)
         before, first = used_by(service)
         since = time.monotonic()
         for _ in range(minutes):
-            next(passes)
+            next(runs)
         after, memory = used_by(service)
         share = (after - before) / (time.monotonic() - since)
         print(
-            f"at rest, {name:<20} {memory:5.1f} MB ({first:5.1f} MB when the first pass ended) "
+            f"at rest, {name:<26} {memory:5.1f} MB ({first:5.1f} MB after the first run) "
             f"{share * 100:7.3f} % of a core",
             flush=True,
         )
