@@ -11,7 +11,7 @@ mod support {
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use halosync::simulator::{ServerFault, Simulator, SimulatorSettings};
+use halo_simulator::{ServerFault, Simulator, SimulatorSettings};
 use serde_json::{Value as Json, json};
 use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
 use support::schema::Schema;

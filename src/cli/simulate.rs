@@ -6,7 +6,7 @@ use super::args::{CliArgs, SimulateArgs};
 use super::error_output::print_usage_error;
 use super::{CommandResult, block_on, print, print_json, stop_signal};
 use crate::app::{AppError, count};
-use crate::simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
+use halo_simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
 
 #[derive(Serialize)]
 struct SimulatorJson<'a> {

@@ -1,0 +1,139 @@
+//! Undoes the change log record by record: nothing must be left of the present tickets.
+
+use std::collections::BTreeMap;
+
+use halosync::ticket::AttributeValue;
+use serde_json::{Map, Value as Json};
+
+use crate::db_reader::DbReader;
+use crate::mapping::{self, Fields};
+
+/// Goes back from the present tickets to the empty database. `c` records hold no row, so this is the direction in which
+/// every part of the log is needed and checked.
+pub(crate) fn undo(db: &DbReader) -> Result<(), String> {
+    let columns: Vec<_> = mapping::columns().collect();
+    let named = |row: Vec<AttributeValue>| -> BTreeMap<&str, Json> {
+        columns.iter().copied().zip(row.into_iter().map(json)).collect()
+    };
+    let mut tickets: BTreeMap<i64, BTreeMap<&str, Json>> =
+        db.tickets().into_iter().map(|(id, row)| (id, named(row))).collect();
+    let mut fields: BTreeMap<i64, BTreeMap<String, Json>> =
+        db.custom_fields().into_iter().map(|(id, fields)| (id, members(&fields))).collect();
+    let sql = "SELECT seq, UID, op, changed, last_row, reason FROM changes ORDER BY seq DESC";
+    let records = db.query(sql, |row| {
+        let text = |column| row.get::<_, Option<String>>(column).expect("a text").unwrap_or_default();
+        (
+            row.get::<_, i64>(0).expect("a number"),
+            row.get::<_, i64>(1).expect("a ticket"),
+            text(2),
+            text(3),
+            text(4),
+            text(5),
+        )
+    });
+    let mut expected = i64::try_from(records.len()).expect("few records");
+    for (seq, id, op, changed, last_row, reason) in records {
+        if seq != expected {
+            return Err(format!("change {expected} is missing or duplicated: found {seq}"));
+        }
+        expected -= 1;
+        let wrong = |what: &str| Err(format!("change {seq} ({op} of {id}): {what}"));
+        match op.as_str() {
+            "c" if tickets.remove(&id).is_none() => return wrong("the ticket does not exist after it"),
+            // It lists neither the attributes nor the custom fields that the ticket was created with.
+            "c" => drop(fields.remove(&id)),
+            "u" => {
+                let Some(row) = tickets.get_mut(&id) else {
+                    return wrong("the ticket does not exist after it");
+                };
+                let changed: Map<String, Json> = serde_json::from_str(&changed).expect("JSON");
+                for (attribute, pair) in changed {
+                    if attribute.starts_with("CUSTOM.") {
+                        let fields = fields.entry(id).or_default();
+                        let is = fields.remove(&attribute).unwrap_or_default();
+                        if is != pair[1] {
+                            return wrong(&format!("{attribute} is {is} after it, not {}", pair[1]));
+                        }
+                        fields.insert(attribute, pair[0].clone());
+                        continue;
+                    }
+                    let Some(value) = row.get_mut(attribute.as_str()) else {
+                        return wrong("no such attribute");
+                    };
+                    if *value != plain(&pair[1]) {
+                        return wrong(&format!("{attribute} is {value} after it, not {}", pair[1]));
+                    }
+                    // Allowed only if the server confirmed the older version, as a restored server does.
+                    let older = pair[1].as_str().zip(pair[0].as_str()).is_some_and(|(new, old)| new < old);
+                    if attribute == "SOURCE_LAST_MODIFIED" && older && reason != "went_back" {
+                        return wrong("an older version overwrote a newer one");
+                    }
+                    *value = plain(&pair[0]);
+                }
+            }
+            "d" => {
+                let last: Map<String, Json> = serde_json::from_str(&last_row).expect("JSON");
+                fields.insert(id, last_members(&last));
+                let row = columns.iter().map(|name| (*name, last.get(*name).map_or(Json::Null, plain)));
+                if tickets.insert(id, row.collect()).is_some() {
+                    return wrong("the ticket exists after it");
+                }
+            }
+            _ => return wrong("no such operation"),
+        }
+    }
+    match tickets.keys().next() {
+        Some(id) => Err(format!("ticket {id} is stored, but no change created it")),
+        None => Ok(()),
+    }
+}
+
+/// The suffixes of `CUSTOM.<FIELD_ID>` in change records, in the column order of `custom_fields`.
+const SUFFIXES: [(&str, &str); 5] =
+    [(".NAME", "NAME"), (".LABEL", "LABEL"), (".TYPE", "TYPE"), ("", "VALUE"), (".DISPLAY", "DISPLAY")];
+
+/// The custom fields of a ticket, with their members named as in change records.
+fn members(fields: &Fields) -> BTreeMap<String, Json> {
+    let of = |(id, members): (&i64, &[Option<String>; 5])| {
+        let id = *id;
+        SUFFIXES.iter().zip(members.clone()).map(move |((suffix, column), member)| {
+            let member = match member {
+                Some(number) if *column == "TYPE" => number.parse::<i64>().expect("a type").into(),
+                member => Json::from(member),
+            };
+            (format!("CUSTOM.{id}{suffix}"), member)
+        })
+    };
+    fields.iter().flat_map(of).collect()
+}
+
+/// The same for the last row of a removed ticket.
+fn last_members(last: &Map<String, Json>) -> BTreeMap<String, Json> {
+    let fields = last.get("_custom_fields").and_then(Json::as_object);
+    let of = |(id, field): (&String, &Json)| {
+        SUFFIXES.map(|(suffix, column)| (format!("CUSTOM.{id}{suffix}"), field[column].clone()))
+    };
+    fields.into_iter().flatten().flat_map(of).collect()
+}
+
+fn json(value: AttributeValue) -> Json {
+    match value {
+        AttributeValue::Null => Json::Null,
+        AttributeValue::Integer(number) => number.into(),
+        AttributeValue::Real(number) => plain(&number.into()),
+        AttributeValue::Text(text) => text.into(),
+    }
+}
+
+/// A value as the database stores it: no booleans, and whole numbers as integers.
+fn plain(json: &Json) -> Json {
+    match json {
+        Json::Bool(truth) => i64::from(*truth).into(),
+        Json::Number(number) => match number.as_f64() {
+            #[expect(clippy::cast_possible_truncation, reason = "whole and small, as tested")]
+            Some(real) if number.is_f64() && real.fract() == 0.0 && real.abs() < 1e15 => (real as i64).into(),
+            _ => json.clone(),
+        },
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,169 @@
+//! The client under test: runs over a real database file that are killed, stopped, or left to end by themselves.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta};
+use halosync::config::{RateLimit, ServerUrl};
+use halosync::halo::{ClientOptions, HaloClient, RateLimiter};
+use halosync::retry::RetryPolicy;
+use halosync::scope::{MAPPING_VERSION, Scope};
+use halosync::store::{Store, StoreOptions};
+use halosync::sync::{Clock, RunContext, RunReport, RunSettings, SharedStore, SyncError};
+use halosync::ticket::Timestamp;
+use halosync::watermark::ScanSchedule;
+use tokio::time::sleep;
+
+use crate::fault_transport::FaultTransport;
+use crate::scenario::{PlannedEnd, RunScenario, Scenario, stream};
+
+/// No run takes that long, however slow the server and however low the limits.
+const RUN_TIMEOUT: Duration = Duration::from_hours(72);
+
+/// How many requests per parallel task may be missing from the database after a kill; the program assumes the same.
+const UNRECORDED_REQUESTS: u64 = 60;
+
+/// How a run ended.
+pub(crate) enum RunEnd {
+    Finished(Box<Result<RunReport, SyncError>>),
+    Killed,
+    /// It did not end.
+    Endless,
+}
+
+/// A new database, created once: creating its tables takes longer than a small simulation run.
+static NEW_DATABASE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("halosync.db");
+    let now = Timestamp::new(DateTime::UNIX_EPOCH).expect("a timestamp");
+    Store::open(&path, &options(now)).expect("a database").close().expect("a database that closes");
+    std::fs::read(path).expect("a database")
+});
+
+fn options(now: Timestamp) -> StoreOptions {
+    StoreOptions { busy_timeout: Duration::from_secs(10), full_text: false, index_last_modified: false, now }
+}
+
+/// A client with its database.
+pub(crate) struct Client<'s> {
+    scenario: &'s Scenario,
+    transport: Arc<FaultTransport>,
+    path: PathBuf,
+    /// The database, if the previous run left it open, as the service does for as long as it runs.
+    open_store: RefCell<Option<SharedStore>>,
+}
+
+impl<'s> Client<'s> {
+    pub(crate) fn new(scenario: &'s Scenario, transport: Arc<FaultTransport>, folder: &Path) -> Client<'s> {
+        let path = folder.join("halosync.db");
+        std::fs::write(&path, &*NEW_DATABASE).expect("a database");
+        Client { scenario, transport, path, open_store: RefCell::new(None) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn local_clock(&self, offset_seconds: i64) -> Clock {
+        let simulated = Arc::clone(&self.transport.simulated);
+        Arc::new(move || {
+            Timestamp::new(simulated.now() + TimeDelta::seconds(offset_seconds)).expect("a timestamp")
+        })
+    }
+
+    /// Executes one run over the database, which is opened unless the previous run left it open. Afterwards closes the
+    /// database, keeps it open, or abandons it if the client was killed.
+    pub(crate) async fn run(&self, number: u64, scenario: &RunScenario) -> RunEnd {
+        let clock = self.local_clock(scenario.clock_offset);
+        let open_store = self.open_store.take();
+        let open =
+            || SharedStore::new_inline(Store::open(&self.path, &options(clock())).expect("a database"));
+        let store = open_store.unwrap_or_else(open);
+        let (requests, window) = self.scenario.rate_limit;
+        let since = clock().minus(TimeDelta::from_std(window).expect("a window"));
+        let unrecorded = UNRECORDED_REQUESTS * u64::from(self.scenario.parallel_requests);
+        let used = store.lock().read(|snapshot| snapshot.requests_since(since, unrecorded)).expect("runs");
+        let rate_limiter = RateLimiter::new(RateLimit { requests, window }, used);
+        self.transport.start_run(number, scenario);
+        let end = scenario.end;
+        let after = |after_ms: Option<u64>| async move {
+            match after_ms {
+                Some(after_ms) => sleep(Duration::from_millis(after_ms)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let stop = after(if let PlannedEnd::StoppedAfter(after_ms) = end { Some(after_ms) } else { None });
+        let kill = after(if let PlannedEnd::KilledAfter(after_ms) = end { Some(after_ms) } else { None });
+        let (halo, settings) = (self.halo_client(number, rate_limiter), self.run_settings(scenario));
+        let ended = {
+            let run = RunContext::run(Arc::new(halo), store.clone(), settings, clock, Arc::new(()), stop);
+            tokio::select! {
+                biased;
+                () = self.transport.killed.notified() => RunEnd::Killed,
+                () = kill => RunEnd::Killed,
+                () = sleep(RUN_TIMEOUT) => RunEnd::Endless,
+                result = run => RunEnd::Finished(Box::new(result)),
+            }
+        };
+        let ended = if self.transport.trace().has_too_many_requests() { RunEnd::Endless } else { ended };
+        // Paused time advances only when no task is busy: after this, running commits are done and the other tasks of
+        // the run are gone.
+        sleep(Duration::from_millis(1)).await;
+        match ended {
+            RunEnd::Finished(_) if scenario.closes_store => store.close().expect("a database that closes"),
+            RunEnd::Finished(_) => *self.open_store.borrow_mut() = Some(store),
+            RunEnd::Killed | RunEnd::Endless => {}
+        }
+        ended
+    }
+
+    fn halo_client(&self, number: u64, rate_limiter: RateLimiter) -> HaloClient {
+        let options = ClientOptions {
+            server: ServerUrl::parse("http://127.0.0.1").expect("an address"),
+            tenant: None,
+            auth_url: None,
+            client_id: "halosync-demo".into(),
+            client_secret: "demo-secret".to_owned().into(),
+            scope: "read:tickets".into(),
+            retry: RetryPolicy {
+                max_retries: self.scenario.max_retries,
+                rate_limit_wait: Duration::from_mins(1),
+                max_wait: Duration::MAX,
+            },
+        };
+        let rng = Mutex::new(stream(self.scenario.seed, 1_000, number));
+        let random = move || rng.lock().expect("no earlier panic").f64();
+        HaloClient::new(Arc::clone(&self.transport) as _, rate_limiter, options, random)
+    }
+
+    fn run_settings(&self, scenario: &RunScenario) -> RunSettings {
+        RunSettings {
+            scope: Scope {
+                server: "http://127.0.0.1".into(),
+                tenant: String::new(),
+                ticket_types: Vec::new(),
+                custom_fields: scenario.scope.custom_fields,
+                mapping: MAPPING_VERSION,
+            },
+            ticket_types: scenario.scope.types.iter().map(|name| (*name).to_owned()).collect(),
+            page_size: self.scenario.page_size,
+            parallel_requests: self.scenario.parallel_requests,
+            // Enough for all pending fetches to be completed in the end.
+            requests_per_window: self.scenario.rate_limit.0.max(400),
+            batch_rows: self.scenario.batch_rows,
+            schedule: ScanSchedule {
+                full_requested: scenario.full || scenario.accept_deletes,
+                full_every: self.scenario.full_every,
+                overlap: TimeDelta::from_std(self.scenario.overlap).expect("an overlap"),
+                incremental_every: self.scenario.incremental_every,
+            },
+            accept_shortfall: 0,
+            delete_guard: 0.05,
+            accept_deletes: scenario.accept_deletes,
+            dry_run: false,
+            keep_runs: TimeDelta::days(400),
+        }
+    }
+}

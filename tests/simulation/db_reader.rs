@@ -1,0 +1,263 @@
+//! Reads the client's database with SQLite alone, without using any of the client's code.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use halosync::ticket::{AttributeValue, Timestamp};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value as Json;
+
+use crate::coverage::CoverageEvent;
+use crate::mapping::{self, Fields};
+
+/// A read-only connection.
+pub(crate) struct DbReader(Connection);
+
+/// A row of `scans`.
+#[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "as the column is called")]
+pub(crate) struct ScanRecord {
+    pub(crate) scan_id: i64,
+    pub(crate) run_id: i64,
+    pub(crate) full: bool,
+    pub(crate) outcome: Option<String>,
+    pub(crate) pages: i64,
+    pub(crate) updated_from: Option<Timestamp>,
+}
+
+impl ScanRecord {
+    /// Whether the scan is recorded as proved complete.
+    pub(crate) fn is_verified(&self) -> bool {
+        matches!(self.outcome.as_deref(), Some("verified" | "confirmed"))
+    }
+}
+
+/// A row of `watermark_journal`.
+#[derive(Debug)]
+pub(crate) struct WatermarkMove {
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
+    pub(crate) reason: String,
+    pub(crate) run_id: Option<i64>,
+}
+
+static COLUMNS: LazyLock<usize> = LazyLock::new(|| mapping::columns().count());
+
+static TICKETS: LazyLock<String> = LazyLock::new(|| {
+    let columns: Vec<_> = mapping::columns().map(|name| format!("\"{name}\"")).collect();
+    format!("SELECT UID, {} FROM tickets", columns.join(", "))
+});
+
+fn timestamp(text: Option<String>) -> Option<Timestamp> {
+    text.map(|text| text.parse::<Timestamp>().expect("a timestamp of 24 characters"))
+}
+
+impl DbReader {
+    pub(crate) fn open(path: &Path) -> DbReader {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).expect("a database");
+        connection.set_prepared_statement_cache_capacity(32);
+        DbReader(connection)
+    }
+
+    pub(crate) fn watermark(&self) -> Option<Timestamp> {
+        let sql = "SELECT covered_until FROM watermarks";
+        timestamp(self.query(sql, |row| row.get(0).expect("a watermark")).pop().flatten())
+    }
+
+    /// The id of the newest run, 0 if there is none.
+    pub(crate) fn last_run(&self) -> i64 {
+        let sql = "SELECT COALESCE(MAX(run_id), 0) FROM runs";
+        self.query(sql, |row| row.get(0).expect("a number")).pop().unwrap_or(0)
+    }
+
+    /// All scans, in order.
+    pub(crate) fn scans(&self) -> Vec<ScanRecord> {
+        let sql = "SELECT run_id, kind, outcome, pages, updated_from, scan_id FROM scans ORDER BY scan_id";
+        self.query(sql, |row| ScanRecord {
+            scan_id: row.get(5).expect("a scan"),
+            run_id: row.get(0).expect("a run"),
+            full: row.get::<_, String>(1).expect("a kind") == "full",
+            outcome: row.get(2).expect("an outcome"),
+            pages: row.get(3).expect("pages"),
+            updated_from: timestamp(row.get(4).expect("a lower bound")),
+        })
+    }
+
+    /// Whether the run is recorded as complete.
+    pub(crate) fn is_complete(&self, run_id: i64) -> bool {
+        let sql = "SELECT outcome IS 'complete' FROM runs WHERE run_id = ?1";
+        self.query_with(sql, [run_id], |row| row.get(0).expect("an outcome")).first() == Some(&true)
+    }
+
+    /// Whether open and closed tickets are read as two lists, which a ticket may enter at any position.
+    pub(crate) fn reads_two_lists(&self) -> bool {
+        let sql = "SELECT result = 'open_and_closed' FROM server_probes WHERE probe = 'list_coverage'";
+        self.query(sql, |row| row.get(0).expect("a result")).first() == Some(&true)
+    }
+
+    /// All moves of the watermark, in order.
+    pub(crate) fn watermark_moves(&self) -> Vec<WatermarkMove> {
+        let sql =
+            "SELECT covered_from, covered_until, reason, run_id FROM watermark_journal ORDER BY move_id";
+        self.query(sql, |row| WatermarkMove {
+            from: timestamp(row.get(0).expect("a watermark")),
+            to: timestamp(row.get(1).expect("a watermark")),
+            reason: row.get(2).expect("a reason"),
+            run_id: row.get(3).expect("a run"),
+        })
+    }
+
+    /// The tickets that a run removed, each with the reason.
+    pub(crate) fn tombstones(&self, run_id: i64) -> Vec<(i64, String)> {
+        let sql = "SELECT UID, reason FROM changes WHERE op = 'd' AND run_id = ?1";
+        self.query_with(sql, [run_id], |row| (row.get(0).expect("a ticket"), row.get(1).expect("a reason")))
+    }
+
+    /// The tickets for which a run stored an older version because the server confirmed it.
+    pub(crate) fn went_back(&self, run_id: i64) -> Vec<i64> {
+        let sql = "SELECT UID FROM changes WHERE reason = 'went_back' AND run_id = ?1";
+        self.query_with(sql, [run_id], |row| row.get(0).expect("a ticket"))
+    }
+
+    /// The unlisted tickets, each with its status.
+    pub(crate) fn unlisted_tickets(&self) -> BTreeMap<i64, String> {
+        let sql = "SELECT UID, status || ' since ' || first_missed_at FROM unlisted_tickets";
+        let rows = self.query(sql, |row| (row.get(0).expect("a ticket"), row.get(1).expect("a status")));
+        rows.into_iter().collect()
+    }
+
+    /// The scope: the ids of the ticket types, empty for all, and whether custom fields are included.
+    pub(crate) fn scope(&self) -> (Vec<i64>, bool) {
+        let text =
+            self.query("SELECT scope FROM watermarks", |row| row.get::<_, String>(0).expect("a scope")).pop();
+        let scope: Json = text.map_or(Json::Null, |text| serde_json::from_str(&text).expect("JSON"));
+        let types = scope["ticket_types"].as_array().map_or(&[][..], Vec::as_slice);
+        (types.iter().filter_map(Json::as_i64).collect(), scope["custom_fields"] == true)
+    }
+
+    /// Whether the initial load of this scope is finished.
+    pub(crate) fn is_initial_load_finished(&self) -> bool {
+        let sql = "SELECT state = 'incremental' FROM watermarks";
+        self.query(sql, |row| row.get(0).expect("a state")).first() == Some(&true)
+    }
+
+    /// The rows of `custom_fields`, by ticket.
+    pub(crate) fn custom_fields(&self) -> BTreeMap<i64, Fields> {
+        let sql = "SELECT UID, FIELD_ID, NAME, LABEL, CAST(TYPE AS TEXT), VALUE, DISPLAY FROM custom_fields";
+        let mut fields: BTreeMap<i64, Fields> = BTreeMap::new();
+        for (id, field, members) in self.query(sql, |row| {
+            let members = [2, 3, 4, 5, 6].map(|column| row.get(column).expect("a member"));
+            (row.get(0).expect("a ticket"), row.get(1).expect("a field"), members)
+        }) {
+            fields.entry(id).or_default().insert(field, members);
+        }
+        fields
+    }
+
+    /// The tickets with pending fetches.
+    pub(crate) fn pending_fetches(&self) -> Vec<i64> {
+        self.query("SELECT UID FROM pending_fetches", |row| row.get(0).expect("a ticket"))
+    }
+
+    /// The tickets whose custom fields are neither known nor pending, and that are not unlisted either.
+    pub(crate) fn forgotten_custom_fields(&self) -> Vec<i64> {
+        let sql = "SELECT UID FROM ticket_state WHERE fields_hash IS NULL
+                   AND UID NOT IN (SELECT UID FROM pending_fetches) AND UID NOT IN (SELECT UID FROM unlisted_tickets)";
+        self.query(sql, |row| row.get(0).expect("a ticket"))
+    }
+
+    /// The events that show in the database after a run with this id.
+    pub(crate) fn events_after(&self, run_id: i64) -> Vec<CoverageEvent> {
+        let queries = [
+            (CoverageEvent::FetchesPending, "SELECT EXISTS (SELECT 1 FROM pending_fetches)"),
+            (
+                CoverageEvent::ForbiddenTicketKept,
+                "SELECT EXISTS (SELECT 1 FROM unlisted_tickets WHERE status = 'forbidden')",
+            ),
+            (
+                CoverageEvent::CustomFieldsFetched,
+                "SELECT EXISTS (SELECT 1 FROM changes WHERE reason = 'custom_fields' AND run_id > ?1)",
+            ),
+            (
+                CoverageEvent::ScopeChanged,
+                "SELECT EXISTS (SELECT 1 FROM watermark_journal WHERE reason = 'scope_changed' AND run_id > ?1)",
+            ),
+        ];
+        let is_true = |sql: &str| {
+            let parameters: &[i64] = if sql.contains("?1") { &[run_id] } else { &[] };
+            let results = self.query_with(sql, rusqlite::params_from_iter(parameters), |row| {
+                row.get(0).expect("a truth value")
+            });
+            results.first() == Some(&true)
+        };
+        queries.into_iter().filter(|(_, sql)| is_true(sql)).map(|(event, _)| event).collect()
+    }
+
+    pub(crate) fn tickets(&self) -> BTreeMap<i64, Vec<AttributeValue>> {
+        let columns = *COLUMNS;
+        let row = |row: &rusqlite::Row<'_>| {
+            let values = (1..=columns).map(|column| value(row.get_ref(column).expect("a column")));
+            (row.get(0).expect("an id"), values.collect())
+        };
+        self.query(&TICKETS, row).into_iter().collect()
+    }
+
+    /// The names of the tables that follow from the seed, in order: all but the identity that is drawn when a database is
+    /// created.
+    pub(crate) fn tables(&self) -> Vec<String> {
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+                   AND name NOT IN ('lineage', 'refinery_schema_history') ORDER BY name";
+        self.query(sql, |row| row.get(0).expect("a name"))
+    }
+
+    /// Passes the name and then each row of each table to `write`.
+    pub(crate) fn dump(&self, tables: &[String], write: &mut dyn FnMut(&str)) {
+        for table in tables {
+            let rows = self.query(&format!("SELECT * FROM {table} ORDER BY 1"), |row| {
+                let columns = row.as_ref().column_count();
+                (0..columns)
+                    .map(|column| format!("{:?}", row.get_ref(column).expect("a column")))
+                    .collect::<Vec<_>>()
+                    .join("|")
+            });
+            write(table);
+            for row in &rows {
+                write(row);
+            }
+        }
+    }
+
+    /// The result of SQLite's integrity check, `ok` if the file is intact.
+    pub(crate) fn integrity(&self) -> String {
+        self.query("PRAGMA integrity_check", |row| row.get::<_, String>(0).expect("a result")).join("; ")
+    }
+
+    pub(crate) fn query<T>(&self, sql: &str, read: impl Fn(&rusqlite::Row<'_>) -> T) -> Vec<T> {
+        self.query_with(sql, [], read)
+    }
+
+    /// Queries with parameters. A statement is prepared once, so its text should not vary.
+    fn query_with<T>(
+        &self,
+        sql: &str,
+        parameters: impl rusqlite::Params,
+        read: impl Fn(&rusqlite::Row<'_>) -> T,
+    ) -> Vec<T> {
+        let mut statement = self.0.prepare_cached(sql).expect(sql);
+        let rows = statement.query_map(parameters, |row| Ok(read(row))).expect(sql);
+        rows.map(|row| row.expect(sql)).collect()
+    }
+}
+
+fn value(cell: ValueRef<'_>) -> AttributeValue {
+    match cell {
+        ValueRef::Null => AttributeValue::Null,
+        ValueRef::Integer(number) => AttributeValue::Integer(number),
+        ValueRef::Real(number) => AttributeValue::Real(number),
+        ValueRef::Text(text) => AttributeValue::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
+        ValueRef::Blob(_) => panic!("no column holds a blob"),
+    }
+}

@@ -1,0 +1,267 @@
+//! The transport between client and server: responses take time, the server changes between them, requests meet faults,
+//! and the client is killed at one of them.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fastrand::Rng;
+use halosync::halo::{HttpRequest, HttpResponse, Transport, TransportError};
+use halo_simulator::{Effect, RetryAfter, Server, ServerFault, Trigger, WrongCount, WrongTickets};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::coverage::CoverageEvent;
+use crate::reference_model::{ReferenceModel, Seq};
+use crate::scenario::{
+    Condition, PlannedEnd, RunScenario, Scenario, ScopeChoice, is_enabled, percent, stream,
+};
+use crate::server_activity::{self, Timing};
+use crate::simulated::World;
+
+/// More requests than a run of a small scenario can need.
+const REQUESTS_MAX: u32 = 20_000;
+
+/// A response to a list request, in the order in which the server gave them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListResponse {
+    /// The last server event that it can reflect.
+    pub(crate) seq: Seq,
+    /// The server's time on it, once the client has received it.
+    pub(crate) received: Option<DateTime<Utc>>,
+}
+
+/// The requests of the present run.
+#[derive(Clone, Debug)]
+pub(crate) struct RunTrace {
+    number: u64,
+    scenario: RunScenario,
+    requests: u32,
+    pub(crate) lists: Vec<ListResponse>,
+}
+
+/// A transport that injects faults, with the server at its other end.
+pub(crate) struct FaultTransport {
+    pub(crate) simulated: Arc<World>,
+    seed: u64,
+    latency_ms: u64,
+    admin_activity: bool,
+    state: Mutex<(ReferenceModel, RunTrace)>,
+    /// Notified when the client must be killed at a request.
+    pub(crate) killed: Notify,
+}
+
+impl FaultTransport {
+    pub(crate) fn new(
+        simulated: Arc<World>,
+        model: ReferenceModel,
+        scenario: &Scenario,
+    ) -> Arc<FaultTransport> {
+        let trace = RunTrace {
+            number: 0,
+            scenario: RunScenario::undisturbed(ScopeChoice::PLAIN),
+            requests: 0,
+            lists: Vec::new(),
+        };
+        Arc::new(FaultTransport {
+            simulated,
+            seed: scenario.seed,
+            latency_ms: scenario.latency_ms,
+            admin_activity: scenario.admin_activity,
+            state: Mutex::new((model, trace)),
+            killed: Notify::new(),
+        })
+    }
+
+    /// Starts the trace of another run.
+    pub(crate) fn start_run(&self, number: u64, scenario: &RunScenario) {
+        self.state().1 = RunTrace { number, scenario: scenario.clone(), requests: 0, lists: Vec::new() };
+    }
+
+    pub(crate) fn trace(&self) -> RunTrace {
+        self.state().1.clone()
+    }
+
+    /// Gives access to the server and the reference model at the present time.
+    pub(crate) fn with<R>(
+        &self,
+        access: impl FnOnce(&mut ReferenceModel, &mut Server, DateTime<Utc>) -> R,
+    ) -> R {
+        let mut state = self.state();
+        self.simulated.with(|server, now| access(&mut state.0, server, now))
+    }
+
+    /// Appends a line to the log of the simulation run.
+    pub(crate) fn log(&self, line: impl FnOnce() -> String) {
+        let now = self.simulated.now();
+        self.state().0.log(now, line);
+    }
+
+    fn state(&self) -> MutexGuard<'_, (ReferenceModel, RunTrace)> {
+        self.state.lock().expect("no earlier panic")
+    }
+
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let since = Instant::now();
+        let (number, end, mut rng) = self.count_request();
+        if end == PlannedEnd::KilledAtRequest(number) || number == REQUESTS_MAX {
+            return self.kill_client().await;
+        }
+        let latency = |rng: &mut Rng| Duration::from_millis(rng.u64(..=self.latency_ms / 2));
+        sleep(latency(&mut rng)).await;
+        let path = request.url.path().to_owned();
+        let list = self.disturb(&mut rng, &path, request.url.query().unwrap_or_default());
+        let response = self.simulated.send(request).await;
+        if end == PlannedEnd::KilledAtResponse(number) {
+            return self.kill_client().await;
+        }
+        sleep(latency(&mut rng)).await;
+        let mut response = response?;
+        response.took = since.elapsed();
+        if let (Some(index), 200) = (list, response.status) {
+            let date = response.date.unwrap_or_else(|| {
+                self.simulated.now() - TimeDelta::from_std(response.took).expect("a duration")
+            });
+            if let Some(list) = self.state().1.lists.get_mut(index) {
+                list.received = Some(date);
+            }
+        }
+        Ok(response)
+    }
+
+    /// Counts a request of the present run. Returns its number, the planned end of the run, and its random stream.
+    fn count_request(&self) -> (u32, PlannedEnd, Rng) {
+        let trace = &mut self.state().1;
+        trace.requests += 1;
+        let rng = stream(self.seed, 4 + trace.number, u64::from(trace.requests));
+        (trace.requests, trace.scenario.end, rng)
+    }
+
+    /// Changes the server and injects a fault just before a response. Returns the index of the response among the list
+    /// responses, if it is one that the client can use.
+    fn disturb(&self, rng: &mut Rng, path: &str, query: &str) -> Option<usize> {
+        let mut state = self.state();
+        let (model, trace) = &mut *state;
+        let is_list = path.ends_with("/tickets") && !query.contains("ticketids");
+        let scanning = trace.has_list_response();
+        let timing = if scanning { Timing::DuringScan } else { Timing::BetweenRuns { lower_bound: None } };
+        self.simulated.with(|server, now| {
+            while percent(rng, trace.scenario.activity) {
+                server_activity::change_tickets(model, server, now, timing, rng);
+            }
+            let mut admin_rng = stream(self.seed, 3_000 + trace.number, u64::from(trace.requests));
+            if self.admin_activity && percent(&mut admin_rng, trace.scenario.activity / 3) {
+                server_activity::administrate(model, server, now, timing, &mut admin_rng);
+            }
+            let spared = path.ends_with("/status") && !is_enabled(Condition::StatusListFails);
+            let fault = percent(rng, trace.scenario.faults).then(|| draw_fault(rng)).filter(|_| !spared);
+            if let Some((event, effect)) = &fault {
+                model.coverage.record(*event);
+                model.log(now, || format!("request {} ({path}) meets {effect:?}", trace.requests));
+                let trigger = Trigger::Requests(1, 1);
+                server.inject(ServerFault {
+                    endpoint: None,
+                    trigger,
+                    times: Some(1),
+                    effect: effect.clone(),
+                });
+            }
+            if !is_list || fault.is_some_and(|(_, effect)| !is_harmless(&effect)) {
+                return None;
+            }
+            trace.lists.push(ListResponse { seq: model.seq, received: None });
+            Some(trace.lists.len() - 1)
+        })
+    }
+
+    async fn kill_client(&self) -> Result<HttpResponse, TransportError> {
+        self.killed.notify_one();
+        pending().await
+    }
+}
+
+impl Transport for FaultTransport {
+    fn send(
+        &self,
+        ask: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>> {
+        Box::pin(self.exchange(ask))
+    }
+}
+
+impl RunTrace {
+    /// Whether the client has received a list response; from then on a scan is in progress.
+    pub(crate) fn has_list_response(&self) -> bool {
+        self.lists.iter().any(|list| list.received.is_some())
+    }
+
+    /// Whether the run was started with `--accept-deletes`.
+    pub(crate) fn accepts_deletes(&self) -> bool {
+        self.scenario.accept_deletes
+    }
+
+    /// The first list response that the client received.
+    pub(crate) fn first_list(&self) -> Option<ListResponse> {
+        self.lists.iter().find(|list| list.received.is_some()).copied()
+    }
+
+    pub(crate) fn has_too_many_requests(&self) -> bool {
+        REQUESTS_MAX <= self.requests
+    }
+
+    /// Whether one ticket left and another one entered between the same two responses, which no count shows. Up to
+    /// `prefetched` other responses may lie between those to neighboring pages.
+    pub(crate) fn has_undetectable_exchange(
+        &self,
+        model: &ReferenceModel,
+        full: bool,
+        prefetched: usize,
+    ) -> bool {
+        let seqs: Vec<_> =
+            self.lists.iter().filter(|list| list.received.is_some()).map(|list| list.seq).collect();
+        let (first, last) = (seqs.first().copied().unwrap_or(0), seqs.last().copied().unwrap_or(0));
+        seqs.windows(2 + prefetched)
+            .map(|span| (span[0], span[1 + prefetched]))
+            .chain([(first, last)].into_iter().filter(|_| seqs.len() < 2 + prefetched))
+            .any(|(from, to)| {
+                let between = model.events.iter().filter(|event| from < event.seq && event.seq <= to);
+                let moves = between.map(|event| event.left_and_entered(full));
+                let (left, entered) = moves.fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1));
+                left && entered
+            })
+    }
+}
+
+/// Draws a fault for a request.
+fn draw_fault(rng: &mut Rng) -> (CoverageEvent, Effect) {
+    let retry_after = [RetryAfter::Off, RetryAfter::Seconds, RetryAfter::Date][rng.usize(..3)];
+    match rng.u32(..20) {
+        0..3 => (CoverageEvent::RateLimited, Effect::Throttle(retry_after, rng.u32(..90))),
+        3..7 => (CoverageEvent::ServerError, Effect::Status([500, 502, 503, 504][rng.usize(..4)])),
+        7 => (CoverageEvent::RequestRefused, Effect::Status([400, 403][rng.usize(..2)])),
+        8..10 => (CoverageEvent::InvalidBody, Effect::Html(200)),
+        10 => (CoverageEvent::InvalidBody, [Effect::Blank, Effect::Error(200)][rng.usize(..2)].clone()),
+        11 => {
+            let tickets = [WrongTickets::Missing, WrongTickets::Null][rng.usize(..2)];
+            let effects = [
+                Effect::Empty,
+                Effect::Tickets(tickets),
+                Effect::Count(WrongCount::Null),
+                Effect::Count(WrongCount::Missing),
+            ];
+            (CoverageEvent::InvalidBody, effects[rng.usize(..4)].clone())
+        }
+        12..14 => (CoverageEvent::BodyTruncated, Effect::Cut(None)),
+        14..16 => (CoverageEvent::ConnectionReset, Effect::Reset),
+        16 => (CoverageEvent::SlowResponse, Effect::Slow(rng.u32(..200_000))),
+        17..19 => (CoverageEvent::SlowResponse, Effect::Delay(rng.u32(..30_000))),
+        _ => (CoverageEvent::TokensRevoked, Effect::Expire),
+    }
+}
+
+/// Whether a response with this effect is still usable, if it arrives.
+fn is_harmless(effect: &Effect) -> bool {
+    matches!(effect, Effect::Slow(_) | Effect::Delay(_) | Effect::Expire | Effect::Count(_))
+}

@@ -1,0 +1,343 @@
+//! The scenario of a simulation run: everything that its seed decides before anything happens.
+//!
+//! Each part draws from a random stream of its own, so that a change in how the client sends requests does not change
+//! every later draw, and a seed of the corpus keeps its meaning for as long as possible.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use fastrand::Rng;
+use halo_simulator::Knobs;
+
+/// A condition that a correct client handles and the present one may not. Scenarios draw it in any case and then leave it
+/// out, so that seeds keep their meaning when an entry leaves [`UNSUPPORTED`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Tickets leave the list during a scan: the rest shifts left, and one is hidden at a page boundary.
+    TicketsLeaveDuringScan,
+    /// Tickets that had left come back into the list during a scan.
+    TicketsReturnDuringScan,
+    /// Tickets enter the list during a scan: at its end, or in an incremental scan anywhere.
+    TicketsEnterDuringScan,
+    /// The server's clock steps back, and versions arrive that are older than the stored ones.
+    ClockStepsBack,
+    /// The date filter deviates: it is exclusive, or read in another time zone.
+    DateFilterDeviates,
+    /// `order=id` is ignored.
+    OrderIgnored,
+    /// The default list leaves old closed tickets out.
+    PartialDefaultList,
+    /// The status list is refused or unreadable for a while, and numbers stand in for names.
+    StatusListFails,
+}
+
+/// The conditions that the client cannot handle yet. Meant to be empty.
+pub(crate) const UNSUPPORTED: &[Condition] = &[];
+
+/// Names of unsupported conditions that are enabled all the same, or `all`.
+static ENABLED_BY_NAME: LazyLock<String> =
+    LazyLock::new(|| std::env::var("HALOSYNC_SIMULATION_WITH").unwrap_or_default());
+
+/// Whether scenarios may contain the condition.
+pub(crate) fn is_enabled(condition: Condition) -> bool {
+    let by_name = || {
+        *ENABLED_BY_NAME == "all" || ENABLED_BY_NAME.split(',').any(|name| name == format!("{condition:?}"))
+    };
+    !UNSUPPORTED.contains(&condition) || by_name()
+}
+
+/// A random stream that belongs to one part of one simulation run.
+pub(crate) fn stream(seed: u64, part: u64, number: u64) -> Rng {
+    let mut mixed = seed;
+    for word in [part, number] {
+        mixed = (mixed ^ word).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^= mixed >> 31;
+    }
+    Rng::with_seed(mixed)
+}
+
+/// Draws true with a probability of `share` percent.
+pub(crate) fn percent(rng: &mut Rng, share: u32) -> bool {
+    rng.u32(..100) < share
+}
+
+/// The server and the client before the first request.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) tickets: u32,
+    /// `name=value`, those that differ from the default.
+    pub(crate) knobs: Vec<String>,
+    pub(crate) page_size: u32,
+    pub(crate) parallel_requests: u32,
+    pub(crate) batch_rows: usize,
+    pub(crate) incremental_every: Duration,
+    pub(crate) overlap: Duration,
+    pub(crate) full_every: Option<Duration>,
+    pub(crate) rate_limit: (u32, Duration),
+    pub(crate) max_retries: u32,
+    /// The longest round-trip time of a request.
+    pub(crate) latency_ms: u64,
+    /// Whether people do more than work on tickets: they define fields, change types, cut permissions and restore backups,
+    /// and the client is started with other settings now and then.
+    pub(crate) admin_activity: bool,
+    pub(crate) runs: Vec<RunScenario>,
+}
+
+/// The scope that the client is configured with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScopeChoice {
+    /// Names of the ticket types, as people write them; empty for all.
+    pub(crate) types: &'static [&'static str],
+    pub(crate) custom_fields: bool,
+}
+
+impl ScopeChoice {
+    /// All tickets, without custom fields.
+    pub(crate) const PLAIN: ScopeChoice = ScopeChoice { types: &[], custom_fields: false };
+
+    fn drawn(rng: &mut Rng) -> ScopeChoice {
+        let types: [&[&str]; 6] =
+            [&[], &[], &[], &["incident"], &["Service Request "], &["Incident", "service request"]];
+        ScopeChoice { types: types[rng.usize(..6)], custom_fields: percent(rng, 75) }
+    }
+}
+
+/// What happens before and during one run.
+#[derive(Clone, Debug)]
+pub(crate) struct RunScenario {
+    pub(crate) full: bool,
+    pub(crate) accept_deletes: bool,
+    /// The pauses before the run; after each of them something changes on the server.
+    pub(crate) pauses_before: Vec<Duration>,
+    /// Probability, in percent, that something changes on the server before a response.
+    pub(crate) activity: u32,
+    /// Probability, in percent, that a request meets a fault.
+    pub(crate) faults: u32,
+    pub(crate) end: PlannedEnd,
+    /// Whether the database is closed properly after a run that ended by itself.
+    pub(crate) closes_store: bool,
+    /// The error of the local clock, in seconds.
+    pub(crate) clock_offset: i64,
+    pub(crate) scope: ScopeChoice,
+}
+
+/// How a run is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlannedEnd {
+    /// By itself.
+    Itself,
+    /// Killed when this request is sent.
+    KilledAtRequest(u32),
+    /// Killed after the server has answered this request, before the client receives the response.
+    KilledAtResponse(u32),
+    /// Killed after so many milliseconds.
+    KilledAfter(u64),
+    /// Asked to stop after so many milliseconds.
+    StoppedAfter(u64),
+}
+
+/// Knobs under which the local copy converges: how often each is turned, in percent, and the settings to draw from.
+const KNOBS: &[(u32, &[&str])] = &[
+    (50, &["deleted_get=403", "deleted_get=200"]),
+    (50, &["merged_listed=off"]),
+    (40, &["delete_stamps=on"]),
+    (30, &["hidden_get=404"]),
+    (30, &["merge_stamps=off"]),
+    (30, &["sla_stamps=on"]),
+    (25, &["deleted_listed=never", "deleted_listed=also"]),
+    (25, &["page_past_end=last"]),
+    (20, &["date_precision=second"]),
+    (20, &["undated=60", "undated=300"]),
+    (20, &["token_seconds=30", "token_seconds=120"]),
+    (15, &["envelope=bare", "envelope=full"]),
+    (15, &["retry_after=seconds", "retry_after=date"]),
+    (12, &["new_token_kills_old=on"]),
+    (10, &["rate_limit=20", "rate_limit=60"]),
+    (10, &["expires_in=text", "expires_in=missing", "expires_in=zero"]),
+    (10, &["row_shape=2024"]),
+    (10, &["clock_zero=04:00:00"]),
+    (10, &["category_display=on"]),
+    (10, &["error_body=empty", "error_body=html", "error_body=string", "error_body=exception"]),
+    (8, &["authinfo=off"]),
+    (8, &["scope_read_tickets=off"]),
+    (8, &["reference_needs_all=on"]),
+    (6, &["date_filter=ignored"]),
+    (5, &["excludeclosed=ignored"]),
+    (3, &["date_header=off"]),
+];
+
+/// Further knobs, each with the condition that it needs.
+const CONDITIONAL_KNOBS: &[(Condition, u32, &[&str])] = &[
+    (Condition::DateFilterDeviates, 10, &["date_filter=exclusive"]),
+    (
+        Condition::DateFilterDeviates,
+        10,
+        &["date_filter_shift=60", "date_filter_shift=-60", "date_filter_shift=600"],
+    ),
+    (Condition::OrderIgnored, 5, &["order_by_id=ignored"]),
+    (Condition::PartialDefaultList, 5, &["plain_list=open_and_recent"]),
+];
+
+/// Further knobs that concern custom fields.
+const CUSTOM_FIELD_KNOBS: &[(u32, &[&str])] = &[
+    (30, &["include_custom_fields=ignored"]),
+    (15, &["field_info=off"]),
+    (20, &["unfilled_fields=left_out"]),
+    (10, &["listed_fields=display"]),
+    (20, &["detail_cache_s=60", "detail_cache_s=7200"]),
+];
+
+impl Scenario {
+    pub(crate) fn from_seed(seed: u64) -> Scenario {
+        let mut rng = stream(seed, 1, 0);
+        let page_size = rng.u32(1..=14);
+        let pages = [1, 2, 2, 3, 5, 8][rng.usize(..6)];
+        let tickets = (page_size * pages + rng.u32(..page_size)).clamp(5, 90);
+        let batch_rows = rng.usize(1..=30);
+        let incremental_every = Duration::from_secs([1, 5, 60, 300][rng.usize(..4)]);
+        let overlap = Duration::from_secs([60, 600, 600, 3_600][rng.usize(..4)]);
+        let parallel_requests = rng.u32(1..=6);
+        let full_every = [None, Some(6), Some(24), Some(24)][rng.usize(..4)].map(Duration::from_hours);
+        let minutes = |minutes| Duration::from_mins(minutes);
+        let generous = percent(&mut rng, 85);
+        let rate_limit = if generous { (30_000, minutes(5)) } else { (rng.u32(8..80), minutes(1)) };
+        let clock_error_days = if percent(&mut rng, 50) { 0 } else { rng.i64(1..20) };
+        let max_retries = rng.u32(1..=5);
+        let latency_ms = [20, 200, 400, 3_000][rng.usize(..4)];
+        let run_count = rng.u64(2..6);
+        let admin_activity = percent(&mut stream(seed, 5, 0), 60);
+        let knobs = draw_knobs(seed, overlap, page_size, admin_activity);
+        let mut runs: Vec<_> =
+            (0..run_count).map(|number| RunScenario::from_seed(seed, number, clock_error_days)).collect();
+        if admin_activity {
+            // Without the list of ticket types their names cannot be resolved.
+            let no_names = knobs.iter().any(|knob| knob == "reference_needs_all=on");
+            let mut rng = stream(seed, 5, 1);
+            let mut scope = ScopeChoice::drawn(&mut rng);
+            for run in &mut runs {
+                if percent(&mut rng, 15) {
+                    scope = ScopeChoice::drawn(&mut rng);
+                }
+                run.scope = if no_names { ScopeChoice { types: &[], ..scope } } else { scope };
+            }
+        }
+        Scenario {
+            seed,
+            tickets,
+            knobs,
+            page_size,
+            parallel_requests,
+            batch_rows,
+            incremental_every,
+            overlap,
+            full_every,
+            rate_limit,
+            max_retries,
+            latency_ms,
+            admin_activity,
+            runs,
+        }
+    }
+
+    /// Parses the drawn knobs.
+    pub(crate) fn parsed_knobs(&self) -> Knobs {
+        let mut knobs = Knobs::default();
+        for knob in &self.knobs {
+            knobs.set(knob).expect("a knob");
+        }
+        knobs
+    }
+}
+
+fn draw_knobs(seed: u64, overlap: Duration, page_size: u32, admin_activity: bool) -> Vec<String> {
+    let mut rng = stream(seed, 2, 0);
+    // Compression takes more time than all the rest and is tested elsewhere.
+    let mut knobs = vec!["gzip=off".to_owned(), "details_bytes=40".to_owned()];
+    for (share, settings) in KNOBS {
+        let setting = settings[rng.usize(..settings.len())];
+        if percent(&mut rng, *share) {
+            knobs.push(setting.to_owned());
+        }
+    }
+    for (condition, share, settings) in CONDITIONAL_KNOBS {
+        let setting = settings[rng.usize(..settings.len())];
+        if percent(&mut rng, *share) && is_enabled(*condition) {
+            knobs.push(setting.to_owned());
+        }
+    }
+    let delay_ms_max = u64::try_from(overlap.as_millis()).expect("an overlap") / 4;
+    let delay_ms = [0, 400, rng.u64(..=delay_ms_max)][rng.usize(..3)];
+    knobs.push(format!("commit_delay_ms={delay_ms}"));
+    let cap = rng.u32(1..=page_size);
+    if percent(&mut rng, 15) && page_size <= 2 * cap {
+        knobs.push(format!("page_cap={cap}"));
+    }
+    let mut rng = stream(seed, 6, 0);
+    for (share, settings) in CUSTOM_FIELD_KNOBS.iter().filter(|_| admin_activity) {
+        let setting = settings[rng.usize(..settings.len())];
+        // Without a timestamp a cached response cannot be told from a fresh one.
+        let distinguishable =
+            !setting.starts_with("detail_cache") || knobs.iter().all(|it| !it.starts_with("undated"));
+        if percent(&mut rng, *share) && distinguishable {
+            knobs.push(setting.to_owned());
+        }
+    }
+    knobs
+}
+
+impl RunScenario {
+    fn from_seed(seed: u64, number: u64, clock_error_days: i64) -> RunScenario {
+        let mut rng = stream(seed, 3, number);
+        let pauses = if number == 0 { 0 } else { rng.u32(..6) };
+        let pause = |rng: &mut Rng| {
+            let seconds_max = [1, 20, 60, 600, 3_600, 90_000][rng.usize(..6)];
+            Duration::from_millis(rng.u64(..seconds_max * 1_000))
+        };
+        let pauses_before = (0..pauses).map(|_| pause(&mut rng)).collect();
+        let activity = [0, 5, 15, 40][rng.usize(..4)];
+        let faults = [0, 0, 3, 8, 20][rng.usize(..5)];
+        // About six requests precede the first scan, and one precedes a later one.
+        let requests_max = [5, 10, 14, 30][rng.usize(..4)];
+        let after_ms_max = [500, 5_000, 60_000][rng.usize(..3)];
+        let (request, after_ms) = (rng.u32(3..=requests_max), rng.u64(..after_ms_max));
+        let end = match rng.u32(..100) {
+            0..15 => PlannedEnd::KilledAtRequest(request),
+            15..30 => PlannedEnd::KilledAtResponse(request),
+            30..40 => PlannedEnd::KilledAfter(after_ms),
+            40..46 => PlannedEnd::StoppedAfter(after_ms),
+            _ => PlannedEnd::Itself,
+        };
+        let offset_max = 86_400 * clock_error_days;
+        RunScenario {
+            full: percent(&mut rng, 25),
+            accept_deletes: percent(&mut rng, 10),
+            pauses_before,
+            activity,
+            faults,
+            end,
+            closes_store: percent(&mut rng, 30),
+            clock_offset: if offset_max == 0 { 0 } else { rng.i64(-offset_max..offset_max) },
+            scope: ScopeChoice::PLAIN,
+        }
+    }
+}
+
+impl RunScenario {
+    /// A full run without any disturbance.
+    pub(crate) fn undisturbed(scope: ScopeChoice) -> RunScenario {
+        RunScenario {
+            full: true,
+            accept_deletes: true,
+            pauses_before: Vec::new(),
+            activity: 0,
+            faults: 0,
+            end: PlannedEnd::Itself,
+            closes_store: true,
+            clock_offset: 0,
+            scope,
+        }
+    }
+}
