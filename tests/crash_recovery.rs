@@ -72,7 +72,7 @@ fn run_and_kill(env: &TestEnv<ServerProcess>, arguments: &[&str], requests: u32,
 }
 
 fn sync_command(env: &TestEnv<ServerProcess>, arguments: &[&str]) -> std::process::Command {
-    let mut command = env.command(&[&["--json", "sync"], arguments].concat());
+    let mut command = env.command(&[&["--json", "sync"][..], arguments].concat());
     // Nobody reads it before the end.
     command.stdout(std::process::Stdio::null());
     command

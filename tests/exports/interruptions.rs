@@ -84,7 +84,7 @@ fn restored() -> ExportEnv {
 
 fn run(env: &ExportEnv, arguments: &[&str], step: u64, fault: &str, folder: &str) -> CommandResult {
     let (_, library) = SHIM.as_ref().unwrap();
-    let mut command = env.command(&[&["--json"], arguments].concat());
+    let mut command = env.command(&[&["--json"][..], arguments].concat());
     command
         .env("LD_PRELOAD", library)
         .env("SHIM_BELOW", env.directory())

@@ -351,7 +351,7 @@ fn full_scan_lets_due_incremental_scans_run() {
         // The full scan has read this page already: only an incremental scan can find the edit.
         let id = env.server_ids()[0];
         env.before_list_request(8, move |server, now| {
-            server.edit(id, Edit::Summary("during the scan".into()), now)
+            server.edit(id, Edit::Summary("during the scan".into()), now);
         });
         let meanwhile = Arc::new(Mutex::new(Vec::new()));
         let (database, seen) = (env.database(), Arc::clone(&meanwhile));

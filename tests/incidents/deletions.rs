@@ -136,8 +136,8 @@ fn inc_53_and_85_lost_permissions_trigger_delete_guard(#[values("403", "404")] h
             let report = run_full(&env).await.unwrap();
             assert_eq!(report.outcome, RunOutcome::DeleteGuard { removals: 50, allowed: 20 });
             assert_eq!(tombstones(&env), [""; 0]);
-            let listed: Vec<_> = half.iter().map(|id| format!("{id} not_asked")).collect();
-            assert_eq!(unlisted_tickets(&env), listed);
+            let expected: Vec<_> = half.iter().map(|id| format!("{id} not_asked")).collect();
+            assert_eq!(unlisted_tickets(&env), expected);
             assert_eq!(env.covered_until(), watermark, "the watermark moved");
         }
         let accepting = halosync::sync::RunSettings { accept_deletes: true, ..env.full_scan_settings() };
@@ -148,8 +148,8 @@ fn inc_53_and_85_lost_permissions_trigger_delete_guard(#[values("403", "404")] h
             assert_eq!(tombstones(&env).len(), 50);
         } else {
             assert_eq!(tombstones(&env), [""; 0]);
-            let listed: Vec<_> = half.iter().map(|id| format!("{id} forbidden")).collect();
-            assert_eq!(unlisted_tickets(&env), listed);
+            let expected: Vec<_> = half.iter().map(|id| format!("{id} forbidden")).collect();
+            assert_eq!(unlisted_tickets(&env), expected);
         }
         env.run_full_ok().await;
         days(3).await;

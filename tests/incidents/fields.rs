@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::virtual_env::{VirtualEnv, advance_minutes, is_incremental, with_paused_time};
 
-/// An environment that synchronises custom fields.
+/// An environment that synchronizes custom fields.
 fn custom_fields_env(tickets: u32, knobs: &[&str]) -> VirtualEnv {
     let mut env = VirtualEnv::new(tickets, knobs);
     env.settings.scope.custom_fields = true;

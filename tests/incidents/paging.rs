@@ -168,7 +168,7 @@ fn inc_25_old_row_in_descending_page_is_not_the_end() {
         let ids = env.server_ids();
         // Every page has unchanged tickets between the edited ones.
         env.with_server(|server, now| {
-            ids.iter().step_by(3).for_each(|id| server.edit(*id, Edit::Agent(1), now))
+            ids.iter().step_by(3).for_each(|id| server.edit(*id, Edit::Agent(1), now));
         });
         env.run_ok().await;
         env.assert_matches_server("INC-25");

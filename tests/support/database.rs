@@ -85,7 +85,7 @@ impl Database {
         let sql = "SELECT UID, FIELD_ID, NAME, LABEL, CAST(TYPE AS TEXT), VALUE, DISPLAY FROM custom_fields";
         let rows = self.query(sql, |row| {
             let mut members = [const { None }; 5];
-            for (column, member) in (2..).zip(&mut members) {
+            for (column, member) in (2_usize..).zip(&mut members) {
                 *member = row.get(column)?;
             }
             Ok((row.get(0)?, row.get(1)?, members))

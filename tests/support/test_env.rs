@@ -216,7 +216,7 @@ impl<S> TestEnv<S> {
 
     /// Runs a command with `--json`.
     pub(crate) fn run_json(&self, arguments: &[&str]) -> CommandResult {
-        self.run(&[&["--json"], arguments].concat())
+        self.run(&[&["--json"][..], arguments].concat())
     }
 
     /// Runs a command with `--json` that must succeed; returns its report.
