@@ -262,9 +262,9 @@ fn export_target_must_be_a_writable_folder() {
         ("file", "no folder"),
         ("missing/export", "No such file"),
     ] {
-        for what in ["delta", "snapshot"] {
-            let (status, error) = env.run_err(&["export", what, "--out", target]);
-            assert!(status == 73 && error.contains(why), "{context} to {target}: {status} {error}");
+        for kind in ["delta", "snapshot"] {
+            let (status, error) = env.run_err(&["export", kind, "--out", target]);
+            assert!(status == 73 && error.contains(why), "{kind} to {target}: {status} {error}");
         }
     }
     assert_eq!(file_names(&env.path("elsewhere")), [""; 0]);
