@@ -1,393 +1,223 @@
-//! `halosync sync` and `halosync export` as people run them: the real program, over real sockets, against the simulated
-//! server in this process.
+//! `halosync sync` and `halosync export`: the real binary, over real sockets, against the simulated server in this process.
 
-mod support {
-    #[allow(dead_code, reason = "each test uses a part")]
-    pub(crate) mod mapping;
-}
+mod support;
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use halo_simulator::{ApiEndpoint, DeletedGet, Edit, Server, ServerFault, Simulator, SimulatorSettings};
-use halosync::ticket::AttributeValue;
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags};
+use halo_simulator::{ApiEndpoint, DeletedGet, Edit};
+use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
-use support::mapping::{self, Tickets};
-use tempfile::TempDir;
+use support::test_env::{CommandResult, TestEnv};
 
-/// No event of these tests takes that long; a wait for one that never comes ends here.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long any event of these tests may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A simulated server, and a folder with the settings to copy it.
-struct Desk {
-    simulator: Simulator,
-    folder: TempDir,
-    minutes: Cell<i64>,
+/// Asserts that the database is intact and its change log has no gap, after an initial load.
+fn assert_intact(env: &TestEnv) {
+    assert_eq!(env.texts("PRAGMA integrity_check"), ["ok"]);
+    let gaps = "SELECT COUNT(*) FROM changes WHERE seq > 1 AND seq - 1 NOT IN (SELECT seq FROM changes)";
+    assert_eq!(env.number(gaps), 0, "the change log has gaps");
+    assert_eq!(env.database().change_count(), env.number("SELECT COUNT(*) FROM tickets"));
 }
 
-/// How a command ended.
-struct Ended {
-    status: Option<i32>,
-    json: Json,
-    stdout: String,
-    stderr: String,
-}
-
-impl Desk {
-    async fn new(tickets: u32, knobs: &[&str], halo: &str) -> Desk {
-        let mut settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
-        for knob in knobs {
-            settings.knobs.set(knob).expect("a knob");
-        }
-        let secret = settings.client_secret.clone();
-        let simulator = Simulator::start(settings).await.expect("a server");
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = format!(
-            "[halo]\nserver_url = \"{}\"\nclient_id = \"halosync-demo\"\nclient_secret_file = \"secret\"\n\
-             rate_limit = \"100000/5m\"\n{halo}\n",
-            simulator.url()
-        );
-        fs::write(folder.path().join("agent.toml"), config).expect("settings");
-        let mut file = fs::OpenOptions::new();
-        let file = file.write(true).create_new(true).mode(0o600).open(folder.path().join("secret"));
-        std::io::Write::write_all(&mut file.expect("a secret"), secret.as_bytes()).expect("a secret");
-        Desk { simulator, folder, minutes: Cell::new(0) }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_halosync"));
-        command.env_clear().arg("--config").arg(self.path("agent.toml")).arg("--json").args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        Ended::of(self.command(arguments).spawn().expect("a process"))
-    }
-
-    /// Runs a command that is to end well.
-    fn good(&self, arguments: &[&str]) -> Json {
-        let ended = self.run(arguments);
-        assert_eq!(ended.status, Some(0), "{arguments:?}: {} {}", ended.stdout, ended.stderr);
-        ended.json
-    }
-
-    fn with<R>(&self, look: impl FnOnce(&mut Server) -> R) -> R {
-        self.simulator.with(look)
-    }
-
-    /// Forgets what was asked so far.
-    fn forget(&self) {
-        self.with(|server| server.log_mut().reset());
-    }
-
-    fn inject(&self, fault: &str) {
-        self.with(|server| server.inject(ServerFault::parse(fault).expect("a fault")));
-    }
-
-    /// The server's clock is a minute further than by the last call: its `Date` knows only whole seconds, so
-    /// that passes within one may leave the watermark where it is.
-    fn a_minute_later(&self) {
-        self.minutes.set(self.minutes.get() + 1);
-        self.with(|server| server.set_clock_offset(TimeDelta::minutes(self.minutes.get())));
-    }
-
-    fn database(&self) -> Connection {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Connection::open_with_flags(self.path("halosync.db"), flags).expect("a database")
-    }
-
-    fn number(&self, sql: &str) -> i64 {
-        self.database().query_row(sql, [], |row| row.get(0)).expect("a number")
-    }
-
-    /// The first column of a query, as text.
-    fn texts(&self, sql: &str) -> Vec<String> {
-        let database = self.database();
-        let mut statement = database.prepare(sql).expect("a query");
-        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
-        rows.collect::<Result<_, _>>().expect("texts")
-    }
-
-    fn changes(&self) -> i64 {
-        self.number("SELECT COUNT(*) FROM changes")
-    }
-
-    fn watermark(&self) -> String {
-        self.texts("SELECT COALESCE(covered_until, '') FROM watermarks").concat()
-    }
-
-    fn tickets(&self) -> Tickets {
-        let columns: Vec<_> = mapping::columns().map(|name| format!("\"{name}\"")).collect();
-        let database = self.database();
-        let mut statement =
-            database.prepare(&format!("SELECT UID, {} FROM tickets", columns.join(", "))).expect("tickets");
-        let rows = statement.query_map([], |row| {
-            let values = (1..=columns.len()).map(|place| Ok(value(row.get_ref(place)?)));
-            Ok((row.get(0)?, values.collect::<rusqlite::Result<_>>()?))
-        });
-        rows.expect("rows").collect::<Result<_, _>>().expect("tickets")
-    }
-
-    /// Asserts that the copy holds exactly the tickets that the server lists, and `besides`, and every
-    /// attribute of them.
-    fn assert_copied(&self, besides: &[i64]) {
-        let names = mapping::status_names();
-        let (here, now) = (self.tickets(), Utc::now());
-        self.with(|server| {
-            let mut there: BTreeSet<i64> = server.ids().into_iter().collect();
-            for id in &there {
-                let row = server.row(*id, now).expect("a row");
-                let ticket = here.get(id).unwrap_or_else(|| panic!("ticket {id} is missing"));
-                let differences = mapping::differences(ticket, &mapping::expected(&row, &names));
-                assert_eq!(differences, [""; 0], "ticket {id}");
-            }
-            there.extend(besides);
-            let here: BTreeSet<i64> = here.keys().copied().collect();
-            assert_eq!(here, there, "the numbers of the tickets");
-        });
-    }
-
-    /// Asserts that the log has no gap and that the database is sound.
-    fn assert_sound(&self) {
-        assert_eq!(self.texts("PRAGMA integrity_check"), ["ok"]);
-        let gaps = "SELECT COUNT(*) FROM changes WHERE seq > 1 AND seq - 1 NOT IN (SELECT seq FROM changes)";
-        assert_eq!(self.number(gaps), 0, "the numbers of the changes have gaps");
-        // Only creations so far: as many records as tickets.
-        assert_eq!(self.changes(), self.number("SELECT COUNT(*) FROM tickets"));
-    }
-
-    /// Begins a first pass that gets stuck in the middle and waits until its first rows are committed.
-    async fn stuck_in_the_middle(&self) -> Child {
-        self.inject("list@18:delay=600000");
-        let child = self.command(&["sync"]).spawn().expect("a process");
-        let committed = || {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let database = Connection::open_with_flags(self.path("halosync.db"), flags).ok()?;
-            let count = database.query_row("SELECT COUNT(*) FROM tickets", [], |row| row.get::<_, i64>(0));
-            count.ok().filter(|rows| 0 < *rows)
-        };
-        until("the first rows", || committed().is_some() && self.with(|it| 18 <= it.log().list_count()))
-            .await;
-        child
-    }
-}
-
-impl Ended {
-    fn of(child: Child) -> Ended {
-        let output = child.wait_with_output().expect("an output");
-        let stdout = String::from_utf8(output.stdout).expect("text");
-        let json = serde_json::from_str(&stdout).unwrap_or(Json::Null);
-        let stderr = String::from_utf8(output.stderr).expect("text");
-        Ended { status: output.status.code(), json, stdout, stderr }
-    }
-}
-
-fn value(value: ValueRef<'_>) -> AttributeValue {
-    match value {
-        ValueRef::Null => AttributeValue::Null,
-        ValueRef::Integer(number) => AttributeValue::Integer(number),
-        ValueRef::Real(number) => AttributeValue::Real(number),
-        ValueRef::Text(text) => AttributeValue::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
-        ValueRef::Blob(_) => panic!("a blob"),
-    }
+/// Starts an initial load whose 18th list request gets no response, and waits until its first rows are committed.
+async fn start_stuck_initial_load(env: &TestEnv) -> Child {
+    env.inject("list@18:delay=600000");
+    let child = env.command(&["--json", "sync"]).spawn().expect("a process");
+    let committed =
+        || env.database().try_value::<i64>("SELECT COUNT(*) FROM tickets").is_some_and(|rows| 0 < rows);
+    wait_until("the first rows", || committed() && 18 <= env.list_request_count()).await;
+    child
 }
 
 /// Waits for something that another process does.
-async fn until(what: &str, mut happened: impl FnMut() -> bool) {
+async fn wait_until(event: &str, mut happened: impl FnMut() -> bool) {
     let since = Instant::now();
     while !happened() {
-        assert!(since.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(since.elapsed() < TIMEOUT, "{event} did not happen");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
-// ---- Reading ----
+// ---- Scans ----
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_sync_copies_every_ticket_whatever_the_page_cap_and_keeps_its_lanes_busy() {
-    let desk = Desk::new(717, &["page_cap=40", "latency_ms=20"], "parallel_requests = 3").await;
-    let report = desk.good(&["sync"]);
+async fn initial_load_stores_every_ticket_with_parallel_requests() {
+    let env = TestEnv::builder()
+        .tickets(717)
+        .knob("page_cap=40")
+        .knob("latency_ms=20")
+        .settings("parallel_requests = 3")
+        .start()
+        .await;
+    let report = env.run_ok(&["sync"]);
     assert_eq!((&report["outcome"], &report["tickets"]), (&"complete".into(), &717.into()));
-    desk.assert_copied(&[]);
-    let (lists, peak) = desk.with(|server| (server.log().list_count(), server.log().peak_in_flight()));
-    // 18 pages, and what is asked to find out how the server answers.
+    env.assert_matches_server("after the last sync");
+    let (lists, peak) = env.with_server(|server| (server.log().list_count(), server.log().peak_in_flight()));
+    // 18 pages, and the probes.
     assert!((18..=23).contains(&lists), "{lists} list requests");
     assert_eq!(peak, 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quiet_sync_asks_once_and_25_changes_among_2500_tickets_cost_at_most_two_list_requests() {
-    let desk = Desk::new(2_500, &[], "").await;
-    desk.good(&["sync"]);
-    let filled = desk.changes();
+async fn quiet_sync_makes_one_list_request_and_25_changes_at_most_two() {
+    let env = TestEnv::new(2_500).await;
+    env.run_ok(&["sync"]);
+    let filled = env.database().change_count();
 
-    desk.forget();
-    let quiet = desk.good(&["sync"]);
-    assert_eq!(desk.with(|server| server.log().list_count()), 1);
-    assert_eq!((desk.changes(), &quiet["scan"]["kind"]), (filled, &"incremental".into()));
+    env.reset_request_log();
+    let quiet = env.run_ok(&["sync"]);
+    assert_eq!(env.list_request_count(), 1);
+    assert_eq!((env.database().change_count(), &quiet["scan"]["kind"]), (filled, &"incremental".into()));
 
-    desk.forget();
-    let edited = desk.with(|server| server.edit_some(25, Utc::now()));
-    desk.good(&["sync"]);
-    let lists = desk.with(|server| server.log().list_count());
+    env.reset_request_log();
+    let edited = env.with_server(|server| server.edit_some(25, Utc::now()));
+    env.run_ok(&["sync"]);
+    let lists = env.list_request_count();
     assert!(lists <= 2, "{lists} list requests for 25 changes");
-    let recorded = desk.texts(&format!(
+    let recorded = env.texts(&format!(
         "SELECT op || ' ' || UID || COALESCE(reason, '') FROM changes WHERE seq > {filled} ORDER BY UID"
     ));
     let expected: Vec<_> = edited.iter().map(|id| format!("u {id}")).collect();
     assert_eq!(recorded, expected);
-    desk.assert_copied(&[]);
+    env.assert_matches_server("after the last sync");
 }
 
-// ---- Trouble on the way ----
+// ---- Failures ----
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_ends_in_mid_walk_leads_to_one_new_token() {
-    // Once all tokens are revoked, once the server's clock passes the end of their life.
+async fn expired_token_is_renewed_once() {
+    // All tokens are revoked; or the server's clock jumps past their end.
     for fault in ["list@9:expire", "list@9:skew=7200"] {
-        let desk = Desk::new(2_000, &["latency_ms=5"], "").await;
-        desk.inject(fault);
-        desk.good(&["sync"]);
-        let (tokens, refused) = desk.with(|server| {
+        let env = TestEnv::builder().tickets(2_000).knob("latency_ms=5").start().await;
+        env.inject(fault);
+        env.run_ok(&["sync"]);
+        let (tokens, refused) = env.with_server(|server| {
             let refused = server.log().entries().filter(|entry| entry.status == 401).count();
             (server.log().token_count(), refused)
         });
         assert_eq!(tokens, 2, "{fault}");
         assert!((1..=4).contains(&refused), "{fault}: {refused} requests were refused");
-        desk.assert_copied(&[]);
+        env.assert_matches_server("after the last sync");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_429_in_mid_walk_is_waited_for_by_every_lane() {
-    // A hundred pages, so that a gate that stayed open would let most of them through.
-    let desk = Desk::new(2_000, &["page_cap=20", "latency_ms=20"], "").await;
-    desk.inject("list@9:throttle=2");
-    let report = desk.good(&["sync"]);
+async fn retry_after_is_respected_by_all_parallel_requests() {
+    // A hundred pages: without the pause most of them would be requested.
+    let env = TestEnv::builder().tickets(2_000).knob("page_cap=20").knob("latency_ms=20").start().await;
+    env.inject("list@9:throttle=2");
+    let report = env.run_ok(&["sync"]);
     assert_eq!(report["requests"]["repeated"], 1);
-    desk.assert_copied(&[]);
-    desk.with(|server| {
+    env.assert_matches_server("after the last sync");
+    env.with_server(|server| {
         let lists = server.log().entries().filter(|entry| entry.endpoint == ApiEndpoint::List);
         let after: Vec<_> = lists.skip_while(|entry| entry.status != 429).collect();
-        let opens = after[0].at + TimeDelta::milliseconds(1_900);
-        // Those under way could not know, nor what left before the answer was read on a busy machine.
-        let soon = after.iter().filter(|entry| entry.at < opens).count();
-        assert!(soon <= 30, "{soon} of {} requests left while the gate was closed", after.len());
+        let resumes_at = after[0].at + TimeDelta::milliseconds(1_900);
+        // Requests in flight cannot know, nor those sent before a busy machine read the response.
+        let soon = after.iter().filter(|entry| entry.at < resumes_at).count();
+        assert!(soon <= 30, "{soon} of {} requests were sent during the pause", after.len());
     });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_walk_that_differs_from_the_count_is_incomplete_and_holds_the_watermark() {
-    let desk = Desk::new(250, &[], "").await;
-    desk.good(&["sync"]);
-    let (mark, journal) = (desk.watermark(), "SELECT COUNT(*) FROM watermark_journal");
-    let moves = desk.number(journal);
+async fn count_mismatch_is_incomplete_and_keeps_watermark() {
+    let env = TestEnv::new(250).await;
+    env.run_ok(&["sync"]);
+    let (watermark, journal) = (env.watermark(), "SELECT COUNT(*) FROM watermark_journal");
+    let moves = env.number(journal);
     let (following, full): (&[&str], &[&str]) = (&["sync"], &["sync", "--full"]);
     for (lie, command) in [("count=+7", full), ("count=-7", full), ("count=+7", following)] {
-        let edited = desk.with(|server| server.edit_some(3, Utc::now()));
-        desk.inject(&format!("list:{lie}"));
-        let ended = desk.run(command);
-        assert_eq!(ended.status, Some(3), "{lie}: {}", ended.stdout);
-        assert_eq!(ended.json["outcome"], "incomplete");
-        assert_eq!((desk.watermark(), desk.number(journal)), (mark.clone(), moves), "{lie}");
-        desk.with(Server::clear_faults);
-        // What was received is kept all the same.
+        let edited = env.with_server(|server| server.edit_some(3, Utc::now()));
+        env.inject(&format!("list:{lie}"));
+        let result = env.run_json(command);
+        assert_eq!(result.status, Some(3), "{lie}: {}", result.stdout);
+        assert_eq!(result.json["outcome"], "incomplete");
+        assert_eq!((env.watermark(), env.number(journal)), (watermark.clone(), moves), "{lie}");
+        env.clear_faults();
+        // The received rows are stored all the same.
         let ids = edited.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let stored = desk.number(&format!(
+        let stored = env.number(&format!(
             "SELECT COUNT(*) FROM changes WHERE op = 'u' AND UID IN ({ids}) AND run_id = (SELECT MAX(run_id) FROM runs)"
         ));
         assert_eq!(stored, 3, "{lie}");
     }
-    desk.a_minute_later();
-    desk.good(&["sync"]);
-    assert!(mark < desk.watermark());
-    desk.assert_copied(&[]);
+    env.advance_server_clock();
+    env.run_ok(&["sync"]);
+    assert!(watermark < env.watermark());
+    env.assert_matches_server("after the last sync");
 }
 
-// ---- Tickets that go ----
+// ---- Deletions ----
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deletion_is_found_by_a_full_walk_and_a_hidden_ticket_stays() {
-    let desk = Desk::new(250, &["merged_listed=off"], "").await;
-    desk.good(&["sync"]);
-    let ids = desk.with(|server| server.ids());
+async fn full_scan_finds_deletions_and_keeps_hidden_tickets() {
+    let env = TestEnv::builder().tickets(250).knob("merged_listed=off").start().await;
+    env.run_ok(&["sync"]);
+    let ids = env.with_server(|server| server.ids());
     let (gone, merged, hidden) = (ids[17], ids[40], ids[99]);
-    desk.with(|server| {
+    env.with_server(|server| {
         server.delete(gone, Utc::now());
         server.merge(merged, ids[41], Utc::now());
         server.hide(&[hidden]);
     });
-    desk.good(&["sync", "--full"]);
-    desk.assert_copied(&[hidden]);
+    env.run_ok(&["sync", "--full"]);
+    env.assert_matches_server_and(&[hidden], "after the last sync");
     let tombstones = "SELECT UID || ' ' || REASON FROM deleted_tickets ORDER BY UID";
-    assert_eq!(desk.texts(tombstones), [format!("{gone} vanished"), format!("{merged} merged")]);
-    let absences = "SELECT UID || ' ' || status FROM unlisted_tickets";
-    assert_eq!(desk.texts(absences), [format!("{hidden} forbidden")]);
+    assert_eq!(env.texts(tombstones), [format!("{gone} vanished"), format!("{merged} merged")]);
+    let unlisted = "SELECT UID || ' ' || status FROM unlisted_tickets";
+    assert_eq!(env.texts(unlisted), [format!("{hidden} forbidden")]);
 
-    // Another server says it another way; the ticket that comes into sight again is absent no more.
-    desk.with(|server| {
+    // Another server marks deleted tickets; and the hidden ticket is visible again.
+    env.with_server(|server| {
         server.knobs().deleted_get = DeletedGet::Found;
         server.delete(ids[18], Utc::now());
         server.unhide(&[hidden]);
     });
-    desk.good(&["sync", "--full"]);
-    desk.assert_copied(&[]);
-    assert!(desk.texts(tombstones).contains(&format!("{} deleted", ids[18])));
-    assert_eq!(desk.texts(absences), [""; 0]);
+    env.run_ok(&["sync", "--full"]);
+    env.assert_matches_server("after the last sync");
+    assert!(env.texts(tombstones).contains(&format!("{} deleted", ids[18])));
+    assert_eq!(env.texts(unlisted), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_too_many_are_gone_nothing_is_deleted_until_a_person_says_so() {
-    let desk = Desk::new(300, &[], "").await;
-    desk.good(&["sync"]);
-    let gone: Vec<i64> = desk.with(|server| server.ids().into_iter().skip(100).take(21).collect());
-    desk.with(|server| gone.iter().for_each(|id| server.delete(*id, Utc::now())));
-    let (mark, changes) = (desk.watermark(), desk.changes());
+async fn delete_guard_deletes_nothing_until_accepted() {
+    let env = TestEnv::new(300).await;
+    env.run_ok(&["sync"]);
+    let gone: Vec<i64> = env.with_server(|server| server.ids().into_iter().skip(100).take(21).collect());
+    env.with_server(|server| gone.iter().for_each(|id| server.delete(*id, Utc::now())));
+    let (watermark, changes) = (env.watermark(), env.database().change_count());
 
-    let braked = desk.run(&["sync", "--full"]);
-    assert_eq!(braked.status, Some(3), "{} {}", braked.stdout, braked.stderr);
-    assert_eq!((desk.watermark(), desk.changes()), (mark.clone(), changes));
-    desk.assert_copied(&gone);
-    assert_eq!(desk.number("SELECT COUNT(*) FROM unlisted_tickets WHERE status = 'not_asked'"), 21);
-    let words = Command::new(env!("CARGO_BIN_EXE_halosync"))
-        .env_clear()
-        .arg("-c")
-        .arg(desk.path("agent.toml"))
-        .args(["sync", "--full"])
-        .output()
-        .expect("an output");
-    let words = String::from_utf8(words.stdout).expect("text");
-    assert!(words.contains("halosync sync --full --accept-deletes"), "{words}");
+    let result = env.run_json(&["sync", "--full"]);
+    assert_eq!(result.status, Some(3), "{} {}", result.stdout, result.stderr);
+    assert_eq!((env.watermark(), env.database().change_count()), (watermark.clone(), changes));
+    env.assert_matches_server_and(&gone, "after the last sync");
+    assert_eq!(env.number("SELECT COUNT(*) FROM unlisted_tickets WHERE status = 'not_asked'"), 21);
+    let stdout = env.run(&["sync", "--full"]).stdout;
+    assert!(stdout.contains("halosync sync --full --accept-deletes"), "{stdout}");
 
-    desk.a_minute_later();
-    desk.good(&["sync", "--full", "--accept-deletes"]);
-    desk.assert_copied(&[]);
-    assert_eq!(desk.number("SELECT COUNT(*) FROM deleted_tickets WHERE REASON = 'vanished'"), 21);
-    assert_eq!(desk.number("SELECT COUNT(*) FROM unlisted_tickets"), 0);
-    assert!(mark < desk.watermark());
+    env.advance_server_clock();
+    env.run_ok(&["sync", "--full", "--accept-deletes"]);
+    env.assert_matches_server("after the last sync");
+    assert_eq!(env.number("SELECT COUNT(*) FROM deleted_tickets WHERE REASON = 'vanished'"), 21);
+    assert_eq!(env.number("SELECT COUNT(*) FROM unlisted_tickets"), 0);
+    assert!(watermark < env.watermark());
 }
 
-// ---- What is written, and when ----
+// ---- What is written ----
 
 /// Every row of every table but `runs`, as text.
-fn dump(desk: &Desk) -> BTreeMap<String, Vec<String>> {
-    let database = desk.database();
+fn dump(env: &TestEnv) -> BTreeMap<String, Vec<String>> {
+    let database = env.database().connection();
     let tables =
-        desk.texts("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
+        env.texts("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
     let rows_of = |table: &String| {
         let mut statement = database.prepare(&format!("SELECT * FROM \"{table}\"")).expect("a table");
         let width = statement.column_count();
@@ -401,19 +231,19 @@ fn dump(desk: &Desk) -> BTreeMap<String, Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dry_run_writes_nothing_but_its_own_record() {
-    let desk = Desk::new(1_500, &[], "").await;
-    let report = desk.good(&["sync", "--dry-run"]);
+async fn dry_run_writes_only_its_own_run() {
+    let env = TestEnv::new(1_500).await;
+    let report = env.run_ok(&["sync", "--dry-run"]);
     assert_eq!((&report["dry_run"], &report["changes"]["created"]), (&true.into(), &1_500.into()));
-    let filled: usize = dump(&desk)
+    let filled: usize = dump(&env)
         .iter()
         .filter(|(table, _)| !["lineage", "refinery_schema_history"].contains(&table.as_str()))
         .map(|(_, rows)| rows.len())
         .sum();
     assert_eq!(filled, 0, "a dry run wrote into an empty database");
 
-    desk.good(&["sync"]);
-    desk.with(|server| {
+    env.run_ok(&["sync"]);
+    env.with_server(|server| {
         let ids = server.ids();
         server.edit_some(30, Utc::now());
         server.create(5, Utc::now());
@@ -421,55 +251,52 @@ async fn a_dry_run_writes_nothing_but_its_own_record() {
         server.hide(&ids[7..9]);
         server.rename_status(1, "Fresh");
     });
-    let before = dump(&desk);
-    for wish in [&["sync", "--dry-run"][..], &["sync", "--dry-run", "--full"]] {
-        let report = desk.good(wish);
+    let before = dump(&env);
+    for arguments in [&["sync", "--dry-run"][..], &["sync", "--dry-run", "--full"]] {
+        let report = env.run_ok(arguments);
         assert_eq!(report["changes"]["created"], 5);
-        assert_eq!(report["changes"]["deleted"], i32::from(wish.contains(&"--full")));
-        assert!(dump(&desk) == before, "{wish:?} wrote more than its record");
+        assert_eq!(report["changes"]["deleted"], i32::from(arguments.contains(&"--full")));
+        assert!(dump(&env) == before, "{arguments:?} wrote more than its run");
     }
-    assert_eq!(
-        desk.texts("SELECT kind FROM runs ORDER BY run_id"),
-        ["dry_run", "sync", "dry_run", "dry_run"]
-    );
+    assert_eq!(env.texts("SELECT kind FROM runs ORDER BY run_id"), ["dry_run", "sync", "dry_run", "dry_run"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sync_that_is_asked_to_stop_ends_at_once_and_the_next_one_converges() {
-    let desk = Desk::new(2_500, &[], "").await;
-    let child = desk.stuck_in_the_middle().await;
+async fn sync_after_sigterm_converges() {
+    let env = TestEnv::new(2_500).await;
+    let child = start_stuck_initial_load(&env).await;
     let since = Instant::now();
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
-    let ended = Ended::of(child);
-    assert_eq!(ended.status, Some(143), "{}", ended.stderr);
+    let result = CommandResult::of(child);
+    assert_eq!(result.status, Some(143), "{}", result.stderr);
     assert!(since.elapsed() < Duration::from_secs(5), "it took {:?}", since.elapsed());
-    desk.assert_sound();
-    assert_eq!(desk.watermark(), "");
-    assert_eq!(desk.texts("SELECT outcome FROM runs"), ["failed"]);
+    assert_intact(&env);
+    assert_eq!(env.watermark(), "");
+    assert_eq!(env.texts("SELECT outcome FROM runs"), ["failed"]);
 
-    desk.with(Server::clear_faults);
-    desk.good(&["sync"]);
-    desk.assert_sound();
-    desk.assert_copied(&[]);
+    env.clear_faults();
+    env.run_ok(&["sync"]);
+    assert_intact(&env);
+    env.assert_matches_server("after the last sync");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sync_that_is_killed_leaves_a_sound_database_and_the_next_one_converges() {
-    let desk = Desk::new(2_500, &[], "").await;
-    let mut child = desk.stuck_in_the_middle().await;
+async fn sync_after_sigkill_converges() {
+    let env = TestEnv::new(2_500).await;
+    let mut child = start_stuck_initial_load(&env).await;
     child.kill().expect("a kill");
     child.wait().expect("an end");
-    desk.assert_sound();
+    assert_intact(&env);
     assert_eq!(
-        desk.number("SELECT COUNT(*) FROM watermarks WHERE state = 'initial' AND covered_until IS NULL"),
+        env.number("SELECT COUNT(*) FROM watermarks WHERE state = 'initial' AND covered_until IS NULL"),
         1
     );
 
-    desk.with(Server::clear_faults);
-    desk.good(&["sync"]);
-    desk.assert_sound();
-    desk.assert_copied(&[]);
+    env.clear_faults();
+    env.run_ok(&["sync"]);
+    assert_intact(&env);
+    env.assert_matches_server("after the last sync");
 }
 
 // ---- Exports ----
@@ -480,10 +307,10 @@ struct Package {
     data: PathBuf,
 }
 
-/// The packages of the default consumer in order, each proven against its manifest and the chain against itself; by the
-/// words of the contract and with none of the code that made them.
-fn packages(desk: &Desk) -> Vec<Package> {
-    let folder = desk.path("export/deltas/default");
+/// The packages of the default consumer in order. Asserts all hashes, counts and links of the chain, without the code that
+/// wrote them.
+fn packages(env: &TestEnv) -> Vec<Package> {
+    let folder = env.path("export/deltas/default");
     let mut names: Vec<String> = fs::read_dir(&folder)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
@@ -515,8 +342,8 @@ fn packages(desk: &Desk) -> Vec<Package> {
         packages.push(Package { manifest, data });
     }
     assert_eq!(names.len(), 2 * packages.len(), "more files than packages: {names:?}");
-    let book = desk
-        .texts("SELECT from_seq || '-' || to_seq || ' ' || manifest_sha256 FROM packages ORDER BY to_seq");
+    let registered =
+        env.texts("SELECT from_seq || '-' || to_seq || ' ' || manifest_sha256 FROM packages ORDER BY to_seq");
     let listed: Vec<_> = packages
         .iter()
         .map(|it| {
@@ -524,7 +351,7 @@ fn packages(desk: &Desk) -> Vec<Package> {
             format!("{}-{} {hash}", it.manifest["from_seq"], it.manifest["to_seq"])
         })
         .collect();
-    assert_eq!(book, listed, "the book of the database");
+    assert_eq!(registered, listed, "the registered packages");
     packages
 }
 
@@ -536,7 +363,7 @@ fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The number and the operation of each row of a CSV file.
+/// The ticket id and the operation of each row of a CSV file.
 fn rows(file: &Path) -> Vec<(i64, String)> {
     let mut reader = csv::Reader::from_path(file).expect("a file");
     let header = reader.headers().expect("a header").clone();
@@ -547,18 +374,18 @@ fn rows(file: &Path) -> Vec<(i64, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deltas_hold_what_changed_and_their_chain_is_whole() {
-    let desk = Desk::new(600, &[], "").await;
-    desk.good(&["sync"]);
-    desk.good(&["export", "delta"]);
-    let first = packages(&desk);
+async fn delta_packages_hold_all_changes_in_an_unbroken_chain() {
+    let env = TestEnv::new(600).await;
+    env.run_ok(&["sync"]);
+    env.run_ok(&["export", "delta"]);
+    let first = packages(&env);
     assert_eq!(first.len(), 1);
     let ids: Vec<_> = rows(&first[0].data).into_iter().map(|row| row.0).collect();
-    assert_eq!(ids, desk.with(|server| server.ids()));
-    assert_eq!(first[0].manifest["covered_until"], desk.watermark());
+    assert_eq!(ids, env.with_server(|server| server.ids()));
+    assert_eq!(first[0].manifest["covered_until"], env.watermark());
     assert_eq!(first[0].manifest["complete"], true);
 
-    let expected = desk.with(|server| {
+    let expected = env.with_server(|server| {
         let mut expected: BTreeMap<i64, &str> = BTreeMap::new();
         expected.extend(server.edit_some(12, Utc::now()).into_iter().map(|id| (id, "u")));
         expected.extend(server.create(4, Utc::now()).into_iter().map(|id| (id, "c")));
@@ -567,56 +394,55 @@ async fn deltas_hold_what_changed_and_their_chain_is_whole() {
         expected.insert(gone, "d");
         expected
     });
-    desk.good(&["sync", "--full"]);
-    desk.good(&["export", "delta"]);
-    let both = packages(&desk);
+    env.run_ok(&["sync", "--full"]);
+    env.run_ok(&["export", "delta"]);
+    let both = packages(&env);
     assert_eq!(both.len(), 2);
-    let told: BTreeMap<_, _> = rows(&both[1].data).into_iter().collect();
-    let told: BTreeMap<_, _> = told.iter().map(|(id, op)| (*id, op.as_str())).collect();
-    assert_eq!(told, expected);
-    assert_eq!(both[1].manifest["to_seq"], desk.number("SELECT MAX(seq) FROM changes"));
+    let exported: BTreeMap<_, _> = rows(&both[1].data).into_iter().collect();
+    let exported: BTreeMap<_, _> = exported.iter().map(|(id, op)| (*id, op.as_str())).collect();
+    assert_eq!(exported, expected);
+    assert_eq!(both[1].manifest["to_seq"], env.number("SELECT MAX(seq) FROM changes"));
 
-    // Nothing new: no package, and with the switch a status that says so.
-    assert_eq!(desk.run(&["export", "delta", "--fail-if-empty"]).status, Some(4));
-    assert_eq!(packages(&desk).len(), 2);
+    assert_eq!(env.run_json(&["export", "delta", "--fail-if-empty"]).status, Some(4));
+    assert_eq!(packages(&env).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_export_that_was_killed_is_finished_and_not_made_twice() {
+async fn killed_export_is_finished_and_not_repeated() {
     let files = ["halosync.db", "halosync.db-wal", "halosync.db-shm"];
-    // Killed before the manifest had its name, and after.
+    // The export was killed before the manifest had its name, or after.
     for manifest_is_there in [false, true] {
-        let desk = Desk::new(300, &[], "").await;
-        desk.good(&["sync"]);
+        let env = TestEnv::new(300).await;
+        env.run_ok(&["sync"]);
         for file in files {
-            fs::copy(desk.path(file), desk.path(&format!("{file}.before"))).expect("a copy");
+            fs::copy(env.path(file), env.path(&format!("{file}.before"))).expect("a backup");
         }
-        desk.good(&["export", "delta"]);
-        let made = packages(&desk).remove(0);
+        env.run_ok(&["export", "delta"]);
+        let made = packages(&env).remove(0);
         for file in files {
-            fs::rename(desk.path(&format!("{file}.before")), desk.path(file)).expect("the copy");
+            fs::rename(env.path(&format!("{file}.before")), env.path(file)).expect("the backup");
         }
-        assert_eq!(desk.number("SELECT COUNT(*) FROM packages"), 0);
+        assert_eq!(env.number("SELECT COUNT(*) FROM packages"), 0);
         let manifest = made.data.with_extension("manifest.json");
         if !manifest_is_there {
             fs::remove_file(&manifest).expect("a manifest");
         }
-        fs::write(desk.path("export/deltas/default/.halosync-litter.tmp"), "half").expect("litter");
+        fs::write(env.path("export/deltas/default/.halosync-litter.tmp"), "half").expect("litter");
         let inode = fs::metadata(&made.data).expect("data").ino();
 
-        // More has changed until the next export comes: that is the next package's.
-        desk.a_minute_later();
-        let edited = desk.with(|server| server.edit_some(5, Utc::now()));
-        desk.good(&["sync"]);
-        let report = desk.good(&["export", "delta"]);
+        // Later changes go into the next package.
+        env.advance_server_clock();
+        let edited = env.with_server(|server| server.edit_some(5, Utc::now()));
+        env.run_ok(&["sync"]);
+        let report = env.run_ok(&["export", "delta"]);
         assert_eq!(report["packages"].as_array().map(Vec::len), Some(2), "{report}");
-        let both = packages(&desk);
+        let both = packages(&env);
         assert_eq!(both.len(), 2);
         assert_eq!(both[0].data, made.data);
-        assert_eq!(fs::metadata(&made.data).expect("data").ino(), inode, "the data file was made twice");
-        let told: Vec<_> = rows(&both[1].data).into_iter().map(|row| row.0).collect();
-        assert_eq!(told, edited);
-        // The earlier package promises no more than it did, though the copy is newer by now.
+        assert_eq!(fs::metadata(&made.data).expect("data").ino(), inode, "the data file was written twice");
+        let exported: Vec<_> = rows(&both[1].data).into_iter().map(|row| row.0).collect();
+        assert_eq!(exported, edited);
+        // The earlier package covers no more than before, although the database is newer.
         assert_eq!(both[0].manifest["covered_until"], made.manifest["covered_until"]);
         if manifest_is_there {
             assert_eq!(both[0].manifest, made.manifest);
@@ -625,75 +451,79 @@ async fn an_export_that_was_killed_is_finished_and_not_made_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pass_hands_on_as_the_schedule_wants() {
+async fn sync_exports_according_to_schedule() {
     let made = |report: &Json| report["export"]["packages"].as_array().map(Vec::len);
-    let desk = Desk::new(200, &[], "\n[export]\nschedule = \"after-sync\"").await;
-    assert_eq!(made(&desk.good(&["sync", "--dry-run"])), None);
-    assert_eq!(made(&desk.good(&["sync"])), Some(1));
-    assert_eq!(made(&desk.good(&["sync"])), Some(0), "nothing changed");
-    assert_eq!(packages(&desk).len(), 1);
+    let env = TestEnv::builder().tickets(200).settings("\n[export]\nschedule = \"after-sync\"").start().await;
+    assert_eq!(made(&env.run_ok(&["sync", "--dry-run"])), None);
+    assert_eq!(made(&env.run_ok(&["sync"])), Some(1));
+    assert_eq!(made(&env.run_ok(&["sync"])), Some(0), "nothing changed");
+    assert_eq!(packages(&env).len(), 1);
 
-    let desk = Desk::new(200, &[], "\n[export]\nschedule = \"1h\"").await;
-    assert_eq!(made(&desk.good(&["sync"])), Some(1), "there was none yet");
-    desk.a_minute_later();
-    desk.with(|server| server.edit_some(3, Utc::now()));
-    assert_eq!(made(&desk.good(&["sync"])), None, "it is not due");
-    let database = Connection::open(desk.path("halosync.db")).expect("the database");
+    let env = TestEnv::builder().tickets(200).settings("\n[export]\nschedule = \"1h\"").start().await;
+    assert_eq!(made(&env.run_ok(&["sync"])), Some(1), "there was no package yet");
+    env.advance_server_clock();
+    env.with_server(|server| server.edit_some(3, Utc::now()));
+    assert_eq!(made(&env.run_ok(&["sync"])), None, "the export is not due");
+    let database = Connection::open(env.path("halosync.db")).expect("the database");
     let earlier = "UPDATE consumers SET exported_at = strftime('%Y-%m-%dT%H:%M:%fZ', exported_at, '-1 hour')";
     database.execute(earlier, []).expect("an hour");
-    // Another export is under way: the pass is none the worse.
-    let lock = fs::File::create(desk.path("halosync.db.export.lock")).expect("a lock");
+    // Another export is running: the sync succeeds without one.
+    let lock = fs::File::create(env.path("halosync.db.export.lock")).expect("a lock");
     lock.try_lock().expect("the lock");
-    assert_eq!(made(&desk.good(&["sync"])), None);
+    assert_eq!(made(&env.run_ok(&["sync"])), None);
     drop(lock);
-    assert_eq!(made(&desk.good(&["sync"])), Some(1));
-    assert_eq!(packages(&desk).len(), 2);
+    assert_eq!(made(&env.run_ok(&["sync"])), Some(1));
+    assert_eq!(packages(&env).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pass_whose_package_cannot_be_written_tells_both() {
-    let desk = Desk::new(200, &[], "\n[export]\nschedule = \"after-sync\"\ndir = \"missing/export\"").await;
-    let ended = desk.run(&["sync"]);
-    assert_eq!(ended.status, Some(73), "{}", ended.stderr);
-    assert_eq!((&ended.json["outcome"], &ended.json["export"]), (&"complete".into(), &Json::Null));
-    assert!(ended.stderr.contains("missing/export"), "{}", ended.stderr);
-    assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), 200);
+async fn failed_export_after_complete_sync_reports_both() {
+    let env = TestEnv::builder()
+        .tickets(200)
+        .settings("\n[export]\nschedule = \"after-sync\"\ndir = \"missing/export\"")
+        .start()
+        .await;
+    let result = env.run_json(&["sync"]);
+    assert_eq!(result.status, Some(73), "{}", result.stderr);
+    assert_eq!((&result.json["outcome"], &result.json["export"]), (&"complete".into(), &Json::Null));
+    assert!(result.stderr.contains("missing/export"), "{}", result.stderr);
+    assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 200);
 }
 
-/// One ticket of each fate in a package, with its custom fields: as an object in JSON, as that object's text in CSV.
+/// A package with an updated and a deleted ticket. Custom fields are an object in JSON, and the text of that object in CSV.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn custom_fields_are_in_the_database_the_log_and_every_format_of_a_package() {
-    let desk = Desk::new(60, &[], "include_custom_fields = true").await;
-    desk.good(&["sync"]);
-    assert_eq!(desk.number("SELECT COUNT(*) FROM custom_fields"), 60 * 9);
+async fn custom_fields_are_in_database_change_log_and_every_package_format() {
+    let env = TestEnv::builder().tickets(60).settings("include_custom_fields = true").start().await;
+    env.run_ok(&["sync"]);
+    assert_eq!(env.number("SELECT COUNT(*) FROM custom_fields"), 60 * 9);
     for (consumer, format) in [("c", "csv"), ("l", "jsonl"), ("j", "json")] {
-        desk.good(&["export", "delta", "--consumer", consumer, "--format", format]);
+        env.run_ok(&["export", "delta", "--consumer", consumer, "--format", format]);
     }
-    desk.a_minute_later();
-    let ids = desk.with(|server| server.ids());
-    let (typed, gone) = (ids[3], ids[7]);
-    desk.with(|server| {
+    env.advance_server_clock();
+    let ids = env.with_server(|server| server.ids());
+    let (updated, deleted) = (ids[3], ids[7]);
+    env.with_server(|server| {
         let edit = Edit::CustomField { field: 121, value: "CC, \"7\"".into(), display: "seven".into() };
-        server.edit(typed, edit, Utc::now());
-        server.delete(gone, Utc::now());
+        server.edit(updated, edit, Utc::now());
+        server.delete(deleted, Utc::now());
     });
     let before =
-        desk.texts(&format!("SELECT VALUE FROM custom_fields WHERE UID = {typed} AND FIELD_ID = 121"));
-    desk.good(&["sync", "--full"]);
-    let logged = desk.texts(&format!(
-        "SELECT old_value || ' to ' || new_value FROM ticket_history WHERE UID = {typed} AND attribute = 'CUSTOM.121'"
+        env.texts(&format!("SELECT VALUE FROM custom_fields WHERE UID = {updated} AND FIELD_ID = 121"));
+    env.run_ok(&["sync", "--full"]);
+    let logged = env.texts(&format!(
+        "SELECT old_value || ' to ' || new_value FROM ticket_history WHERE UID = {updated} AND attribute = 'CUSTOM.121'"
     ));
     assert_eq!(logged, [format!("{} to CC, \"7\"", before[0])]);
 
     let of = |row: &Json| (row["UID"].as_i64().expect("a number"), row["_custom_fields"].clone());
     let parsed = |text: &str| text.parse::<Json>().expect("JSON");
-    let mut told: Vec<Vec<(i64, Json)>> = Vec::new();
+    let mut exported: Vec<Vec<(i64, Json)>> = Vec::new();
     for (consumer, format) in [("c", "csv"), ("l", "jsonl"), ("j", "json")] {
-        let made = desk.good(&["export", "delta", "--consumer", consumer, "--format", format]);
+        let made = env.run_ok(&["export", "delta", "--consumer", consumer, "--format", format]);
         let file = made["packages"][0]["file"].as_str().expect("a file").to_owned();
         let text =
-            fs::read_to_string(desk.path("export/deltas").join(consumer).join(file)).expect("a package");
-        told.push(match format {
+            fs::read_to_string(env.path("export/deltas").join(consumer).join(file)).expect("a package");
+        exported.push(match format {
             "csv" => {
                 let mut rows = csv::Reader::from_reader(text.as_bytes());
                 let header = rows.headers().expect("a header").clone();
@@ -706,18 +536,18 @@ async fn custom_fields_are_in_the_database_the_log_and_every_format_of_a_package
             _ => parsed(&text).as_array().expect("an array").iter().map(of).collect(),
         });
     }
-    let [csv, lines, array] = &told[..] else { unreachable!("three formats") };
+    let [csv, lines, array] = &exported[..] else { unreachable!("three formats") };
     assert_eq!(csv, lines);
     assert_eq!(csv, array);
-    let told: BTreeMap<_, _> = csv.iter().cloned().collect();
-    assert_eq!(told.keys().copied().collect::<Vec<_>>(), [typed, gone]);
+    let exported: BTreeMap<_, _> = csv.iter().cloned().collect();
+    assert_eq!(exported.keys().copied().collect::<Vec<_>>(), [updated, deleted]);
     assert_eq!(
-        told[&typed]["121"],
+        exported[&updated]["121"],
         json!({ "NAME": "CFCostCentre", "LABEL": "Cost centre", "TYPE": 0, "VALUE": "CC, \"7\"", "DISPLAY": "seven" })
     );
     assert_eq!(
-        told[&gone].as_object().map(serde_json::Map::len),
+        exported[&deleted].as_object().map(serde_json::Map::len),
         Some(9),
-        "the last known ones of what is gone"
+        "the last known custom fields of the deleted ticket"
     );
 }

@@ -1,21 +1,21 @@
-//! What a consumer has who took every package is what the copy holds, and what a snapshot holds: over random histories,
-//! moments, kills and ways of writing.
+//! A consumer that applied every package has the tickets of the database, and so has a snapshot: after random changes,
+//! kills and formats.
 
 use std::fs;
 
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
-use crate::desk::{Desk, HOSTILE, names};
+use crate::export_env::{ExportEnv, HOSTILE_TEXTS, file_names};
 use crate::readers::{assert_equal, fold, snapshot};
 
-/// Histories, unless `HALOSYNC_EXPORTS` says how many.
+/// The number of random histories, unless `HALOSYNC_EXPORTS` sets it.
 const HISTORIES: u64 = 6;
 
 const STEPS: u32 = 18;
 
 #[test]
-fn what_the_packages_come_to_is_the_copy() {
+fn applied_packages_equal_the_database() {
     let number = |name: &str| std::env::var(name).ok().map(|it| it.parse::<u64>().unwrap());
     let seeds = match number("HALOSYNC_EXPORTS_SEED") {
         Some(seed) => seed..seed + 1,
@@ -23,87 +23,87 @@ fn what_the_packages_come_to_is_the_copy() {
     };
     for seed in seeds {
         eprintln!("HALOSYNC_EXPORTS_SEED={seed}");
-        play(seed);
+        run_history(seed);
     }
 }
 
-fn play(seed: u64) {
+fn run_history(seed: u64) {
     let mut rng = Rng::with_seed(seed);
-    let desk = Desk::of("", rng.bool());
+    let env = ExportEnv::with_custom_fields("", rng.bool());
     for step in 0..STEPS {
-        let when = format!("seed {seed}, step {step}");
+        let context = format!("seed {seed}, step {step}");
         match rng.u32(0..10) {
-            0..4 => desk.apply(&(0..rng.u32(1..8)).map(|_| a_ticket(&mut rng)).collect::<Vec<_>>()),
+            0..4 => env.store_rows(&(0..rng.u32(1..8)).map(|_| random_ticket(&mut rng)).collect::<Vec<_>>()),
             4..6 => {
-                let ids: Vec<_> = desk.tickets().into_keys().collect();
+                let ids: Vec<_> = env.tickets().into_keys().collect();
                 let gone: Vec<_> = ids.into_iter().filter(|_| rng.u32(0..4) == 0).collect();
-                desk.remove(&gone);
+                env.remove_tickets(&gone);
             }
-            6..9 => hand_on(&desk, &mut rng, &when),
-            _ => take_snapshot(&desk, &mut rng, &when),
+            6..9 => export_delta(&env, &mut rng, &context),
+            _ => take_snapshot(&env, &mut rng, &context),
         }
     }
-    let last = desk.last_seq().to_string();
+    let last = env.last_seq().to_string();
     for consumer in ["one", "two"] {
-        desk.good(&["export", "delta", "--consumer", consumer]);
-        assert_equal(&fold(&desk.deltas(consumer)), &desk.tickets(), &format!("seed {seed}: {consumer}"));
-        let folder = desk.deltas(consumer);
-        // A history may end before anything happened.
+        env.run_ok(&["export", "delta", "--consumer", consumer]);
+        assert_equal(&fold(&env.deltas(consumer)), &env.tickets(), &format!("seed {seed}: {consumer}"));
+        let folder = env.deltas(consumer);
+        // A history may end without a change.
         if last != "0" {
-            desk.good(&["export", "verify", folder.to_str().unwrap(), "--expect-to", &last]);
+            env.run_ok(&["export", "verify", folder.to_str().unwrap(), "--expect-to", &last]);
         }
     }
-    take_snapshot(&desk, &mut rng, &format!("seed {seed}"));
+    take_snapshot(&env, &mut rng, &format!("seed {seed}"));
     if last != "0" {
-        desk.good(&["export", "verify", "export", "--expect-to", &last]);
+        env.run_ok(&["export", "verify", "export", "--expect-to", &last]);
     }
 }
 
-/// Hands on to one of two consumers, is killed on the way at times, and others go on meanwhile.
-fn hand_on(desk: &Desk, rng: &mut Rng, when: &str) {
+/// Exports for one of two consumers; at times as if the export had been killed and repeated after more changes.
+fn export_delta(env: &ExportEnv, rng: &mut Rng, context: &str) {
     let consumer = if rng.bool() { "one" } else { "two" };
     let mut arguments = vec!["export", "delta", "--consumer", consumer];
-    arguments.extend(style(rng));
-    let before = desk.back_up();
-    desk.good(&arguments);
+    arguments.extend(random_options(rng));
+    let before = env.back_up_database();
+    env.run_ok(&arguments);
     if rng.u32(0..3) == 0 {
-        // Killed when the files had their names and the book was not written: as if that had never been.
-        desk.restore(&before);
-        let folder = desk.deltas(consumer);
-        let newest = names(&folder).into_iter().rfind(|name| name.ends_with(".manifest.json"));
+        // Killed after the files had their names and before the database was written.
+        env.restore_database(&before);
+        let folder = env.deltas(consumer);
+        let newest = file_names(&folder).into_iter().rfind(|name| name.ends_with(".manifest.json"));
         if let Some(newest) = newest.filter(|_| rng.bool()) {
-            // Or when the manifest had no name yet.
+            // Killed before the manifest had its name.
             fs::rename(folder.join(newest), folder.join(".halosync-kill.tmp")).unwrap();
         }
         if rng.bool() {
-            desk.apply(&[a_ticket(rng)]);
+            env.store_rows(&[random_ticket(rng)]);
         }
-        desk.good(&["export", "delta", "--consumer", consumer]);
-        assert_equal(&fold(&folder), &desk.tickets(), when);
+        env.run_ok(&["export", "delta", "--consumer", consumer]);
+        assert_equal(&fold(&folder), &env.tickets(), context);
     }
 }
 
-fn take_snapshot(desk: &Desk, rng: &mut Rng, when: &str) {
+fn take_snapshot(env: &ExportEnv, rng: &mut Rng, context: &str) {
     let mut arguments = vec!["export", "snapshot"];
-    arguments.extend(style(rng));
-    let taken = desk.good(&arguments);
+    arguments.extend(random_options(rng));
+    let taken = env.run_ok(&arguments);
     let folder = taken["folder"].as_str().unwrap();
-    assert_equal(&snapshot(folder.as_ref(), desk.custom_fields), &desk.tickets(), when);
+    assert_equal(&snapshot(folder.as_ref(), env.custom_fields), &env.tickets(), context);
 }
 
-fn style(rng: &mut Rng) -> Vec<&'static str> {
-    let mut style = vec!["--format", ["csv", "jsonl", "json"][rng.usize(0..3)]];
+fn random_options(rng: &mut Rng) -> Vec<&'static str> {
+    let mut options = vec!["--format", ["csv", "jsonl", "json"][rng.usize(0..3)]];
     for (chance, option) in [(2, &["--gzip"][..]), (3, &["--excel-safe"]), (3, &["--newlines", "escape"])] {
         if rng.u32(0..chance) == 0 {
-            style.extend(option);
+            options.extend(option);
         }
     }
-    style
+    options
 }
 
-/// A ticket of twenty, with all kinds of values.
-fn a_ticket(rng: &mut Rng) -> Json {
-    let text = |rng: &mut Rng| HOSTILE[rng.usize(0..HOSTILE.len())];
+/// One of twenty tickets, with random values of all kinds.
+fn random_ticket(rng: &mut Rng) -> Json {
+    let text = |rng: &mut Rng| HOSTILE_TEXTS[rng.usize(0..HOSTILE_TEXTS.len())];
     let reals = [0.1, -2.5e-8, 1e16, 1.5e300, 3.0, f64::MIN_POSITIVE, -123_456.789];
     let mut row = json!({
         "id": rng.i64(1..=20),
@@ -135,14 +135,15 @@ fn a_ticket(rng: &mut Rng) -> Json {
 }
 
 #[test]
-fn hostile_texts_and_a_description_of_ten_megabytes_come_back_equal_from_each_format() {
-    let desk = Desk::new("");
+fn hostile_and_long_texts_round_trip_in_every_format() {
+    let env = ExportEnv::new("");
     let long = "A \"line\", and\r\nanother.\\".repeat(450_000);
     assert!(10_000_000 < long.len());
-    let hostile = HOSTILE.iter().enumerate();
-    let rows = hostile.map(|(place, text)| json!({ "id": place + 2, "summary": text, "details": text }));
+    let hostile = HOSTILE_TEXTS.iter().enumerate();
+    let rows =
+        hostile.map(|(position, text)| json!({ "id": position + 2, "summary": text, "details": text }));
     let first = json!({ "id": 1, "summary": "long", "details": long, "cost": 0.1 + 0.2 });
-    desk.apply(&[first].into_iter().chain(rows).collect::<Vec<_>>());
+    env.store_rows(&[first].into_iter().chain(rows).collect::<Vec<_>>());
     for (number, style) in [
         &["csv"][..],
         &["csv", "--gzip", "--excel-safe", "--newlines", "escape"],
@@ -155,7 +156,7 @@ fn hostile_texts_and_a_description_of_ten_megabytes_come_back_equal_from_each_fo
         let consumer = format!("c{number}");
         let mut arguments = vec!["export", "delta", "--consumer", &consumer, "--format"];
         arguments.extend(style);
-        desk.good(&arguments);
-        assert_equal(&fold(&desk.deltas(&consumer)), &desk.tickets(), &format!("{style:?}"));
+        env.run_ok(&arguments);
+        assert_equal(&fold(&env.deltas(&consumer)), &env.tickets(), &format!("{style:?}"));
     }
 }

@@ -1,4 +1,4 @@
-//! The recipes of `docs/loading.md`, as they stand there, with the loaders that are on this machine.
+//! Runs the recipes of `docs/loading.md` with the loaders that are on this machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,17 +8,17 @@ use std::process::{Command, Output};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use crate::desk::{Desk, HOSTILE, text};
+use crate::export_env::{ExportEnv, HOSTILE_TEXTS, text};
 
 const PAGE: &str = include_str!("../../docs/loading.md");
 
-/// What is compared of each ticket.
+/// The columns that are compared.
 const COLUMNS: [&str; 6] = ["UID", "NAME", "DESCRIPTION", "COST", "FLAGGED", "_op"];
 
-/// What a loader has of the tickets: by number, the columns as text, or nothing.
+/// Loaded tickets by id, their columns as text or NULL.
 type Loaded = BTreeMap<i64, Vec<Option<String>>>;
 
-/// The recipe of a name, with the name of the package in its place.
+/// The recipe of this name, with the file name of the package filled in.
 fn recipe(name: &str, package: &Path) -> String {
     let begin = format!("```{name}\n");
     let (_, rest) = PAGE.split_once(&begin).unwrap_or_else(|| panic!("no recipe {name}"));
@@ -29,43 +29,43 @@ fn recipe(name: &str, package: &Path) -> String {
     recipe.replace(&placeholder, file)
 }
 
-/// Hostile tickets, handed on in a format; the folder and file of the package, and what must come out.
+/// A package of tickets with hostile texts.
 struct Package {
-    desk: Desk,
+    env: ExportEnv,
     file: PathBuf,
 }
 
 impl Package {
     fn new(format: &str) -> Package {
-        let desk = Desk::new("");
-        let rows: Vec<_> = HOSTILE
+        let env = ExportEnv::new("");
+        let rows: Vec<_> = HOSTILE_TEXTS
             .iter()
             .enumerate()
-            .map(|(place, text)| {
+            .map(|(index, text)| {
                 json!({
-                    "id": place + 1,
+                    "id": index + 1,
                     "summary": text,
-                    "details": if place % 3 == 0 { Json::Null } else { format!("{text}|{text}").into() },
-                    "cost": ([0.1 + 0.2, -1e-7, 1e21][place % 3]),
-                    "flagged": place % 2 == 0,
+                    "details": if index % 3 == 0 { Json::Null } else { format!("{text}|{text}").into() },
+                    "cost": ([0.1 + 0.2, -1e-7, 1e21][index % 3]),
+                    "flagged": index % 2 == 0,
                 })
             })
             .collect();
-        desk.apply(&rows);
-        desk.good(&["export", "delta", "--format", format]);
-        let file = desk.deltas("default").join(format!("000000000000-{:012}.{format}", HOSTILE.len()));
-        Package { desk, file }
+        env.store_rows(&rows);
+        env.run_ok(&["export", "delta", "--format", format]);
+        let file = env.deltas("default").join(format!("000000000000-{:012}.{format}", HOSTILE_TEXTS.len()));
+        Package { env, file }
     }
 
     fn folder(&self) -> &Path {
         self.file.parent().unwrap()
     }
 
-    /// The copy, as text.
+    /// The stored tickets, as text.
     fn tickets(&self) -> Loaded {
         let sql =
             "SELECT UID, CAST(UID AS TEXT), NAME, DESCRIPTION, COST, CAST(FLAGGED AS TEXT) FROM tickets";
-        let connection = self.desk.connection();
+        let connection = self.env.database().connection();
         let mut statement = connection.prepare(sql).unwrap();
         let rows = statement.query_map([], |row| {
             let cost: Option<f64> = row.get(4)?;
@@ -79,8 +79,8 @@ impl Package {
     }
 }
 
-/// Rows that a loader gives out as JSON.
-fn of_json(rows: &Json) -> Loaded {
+/// Reads the rows that a loader printed as JSON.
+fn from_json(rows: &Json) -> Loaded {
     let field = |value: &Json| match value {
         Json::Null => None,
         Json::String(text) => Some(text.clone()),
@@ -95,50 +95,51 @@ fn of_json(rows: &Json) -> Loaded {
     rows.collect()
 }
 
-/// Asserts that what was loaded is the copy; where the loader cannot tell them apart, nothing is an empty text.
-fn assert_loaded(program: &str, loaded: &Loaded, tickets: &Loaded, tells_nothing_from_empty: bool) {
+/// Asserts that the loaded tickets are the stored ones. A loader may not distinguish NULL from an empty text.
+fn assert_loaded(program: &str, loaded: &Loaded, tickets: &Loaded, distinguishes_null: bool) {
     let plain = |tickets: &Loaded| -> Loaded {
         let cell = |cell: &Option<String>| {
             let number = cell.as_deref().and_then(|it| it.parse::<f64>().ok()).map(|it| format!("{it:?}"));
             let cell = number.or_else(|| cell.clone());
-            if tells_nothing_from_empty { cell } else { Some(cell.unwrap_or_default()) }
+            if distinguishes_null { cell } else { Some(cell.unwrap_or_default()) }
         };
         tickets.iter().map(|(id, cells)| (*id, cells.iter().map(cell).collect())).collect()
     };
     assert_eq!(plain(loaded), plain(tickets), "{program}");
 }
 
-fn good(output: &Output, what: &str) -> String {
-    assert!(output.status.success(), "{what}: {}{}", text(&output.stdout), text(&output.stderr));
+fn expect_success(output: &Output, context: &str) -> String {
+    assert!(output.status.success(), "{context}: {}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 
-/// Whether a loader is here; what is missing is said.
-fn is_here(program: &str, arguments: &[&str]) -> bool {
-    let here = Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success());
-    if !here {
-        eprintln!("SKIPPED: the recipe for {program} {} (it is not on this machine)", arguments.join(" "));
+/// Whether a loader is installed; prints a line where it is not.
+fn is_installed(program: &str, arguments: &[&str]) -> bool {
+    let installed =
+        Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success());
+    if !installed {
+        eprintln!("SKIPPED: the recipe for {program} {} (not installed)", arguments.join(" "));
     }
-    here
+    installed
 }
 
 #[test]
 fn sqlite3_loads_a_package() {
-    if !is_here("sqlite3", &["--version"]) {
+    if !is_installed("sqlite3", &["--version"]) {
         return;
     }
     for (name, format, tells) in [("sqlite", "csv", false), ("sqlite-json", "json", true)] {
         let package = Package::new(format);
         let script = recipe(name, &package.file);
-        // The last thing a recipe does is to count.
+        // The last statement of the recipe counts the rows.
         let output = Command::new("sqlite3")
             .arg("loaded.db")
             .args(script.lines().map(ToOwned::to_owned).fold(Vec::new(), statements))
             .current_dir(package.folder())
             .output()
             .unwrap();
-        let counted = good(&output, name);
-        assert_eq!(counted.trim(), HOSTILE.len().to_string());
+        let count = expect_success(&output, name);
+        assert_eq!(count.trim(), HOSTILE_TEXTS.len().to_string());
         let sql = format!("SELECT {} FROM loaded", COLUMNS.join(", "));
         let loaded = rusqlite::Connection::open(package.folder().join("loaded.db")).unwrap();
         let mut statement = loaded.prepare(&sql).unwrap();
@@ -158,7 +159,7 @@ fn sqlite3_loads_a_package() {
     }
 }
 
-/// Lines to statements: one ends with a semicolon, or is a command of the shell.
+/// Joins lines into statements, which end with a semicolon, or are a dot-command of the shell.
 fn statements(mut done: Vec<String>, line: String) -> Vec<String> {
     match done.last_mut() {
         Some(last) if !last.starts_with('.') && !last.ends_with(';') => {
@@ -172,7 +173,7 @@ fn statements(mut done: Vec<String>, line: String) -> Vec<String> {
 
 #[test]
 fn python_loads_a_package() {
-    if !is_here("python3", &["--version"]) {
+    if !is_installed("python3", &["--version"]) {
         return;
     }
     for (name, format, tells) in [("python", "csv", false), ("python-jsonl", "jsonl", true)] {
@@ -182,14 +183,14 @@ fn python_loads_a_package() {
             .current_dir(package.folder())
             .output()
             .unwrap();
-        let rows: Json = serde_json::from_str(&good(&output, name)).unwrap();
-        assert_loaded(name, &of_json(&rows), &package.tickets(), tells);
+        let rows: Json = serde_json::from_str(&expect_success(&output, name)).unwrap();
+        assert_loaded(name, &from_json(&rows), &package.tickets(), tells);
     }
 }
 
 #[test]
 fn duckdb_loads_a_package() {
-    if !is_here("python3", &["-c", "import duckdb"]) {
+    if !is_installed("python3", &["-c", "import duckdb"]) {
         return;
     }
     let package = Package::new("csv");
@@ -206,11 +207,11 @@ fn duckdb_loads_a_package() {
         .current_dir(package.folder())
         .output()
         .unwrap();
-    let rows: Json = serde_json::from_str(&good(&output, "duckdb")).unwrap();
-    assert_loaded("duckdb", &of_json(&rows), &package.tickets(), true);
+    let rows: Json = serde_json::from_str(&expect_success(&output, "duckdb")).unwrap();
+    assert_loaded("duckdb", &from_json(&rows), &package.tickets(), true);
 }
 
-/// A server of its own, without a network, until it is dropped.
+/// A PostgreSQL server without a network, until it is dropped.
 struct Postgres {
     programs: PathBuf,
     folder: TempDir,
@@ -224,17 +225,17 @@ impl Postgres {
             .find(|it| it.join("initdb").exists())?;
         let folder = tempfile::tempdir().unwrap();
         let server = Postgres { programs, folder };
-        // It refuses to be run by root, so its own user runs it.
+        // It refuses to run as root, so it runs as its own user.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         fs::set_permissions(server.folder.path(), mode).unwrap();
         let data = server.path("data");
-        good(
+        expect_success(
             &server
                 .run("initdb", &["-D", &data, "-A", "trust", "-U", "halosync", "-E", "UTF8", "--locale=C"]),
             "initdb",
         );
         let options = format!("-k {} -c listen_addresses= -c fsync=off", server.folder.path().display());
-        good(
+        expect_success(
             &server.run("pg_ctl", &["-D", &data, "-w", "-l", &server.path("log"), "-o", &options, "start"]),
             "pg_ctl",
         );
@@ -267,7 +268,7 @@ impl Drop for Postgres {
 #[test]
 fn postgresql_loads_a_package() {
     let Some(server) = Postgres::start() else {
-        eprintln!("SKIPPED: the recipe for PostgreSQL (it is not on this machine)");
+        eprintln!("SKIPPED: the recipe for PostgreSQL (not installed)");
         return;
     };
     let package = Package::new("csv");
@@ -275,16 +276,16 @@ fn postgresql_loads_a_package() {
     let columns: Vec<_> =
         header.lines().next().unwrap().split(',').map(|name| format!("\"{name}\" text")).collect();
     let script = recipe("postgresql", &package.file).replace("@columns@", &columns.join(", "));
-    // Its own user may not look into our folder.
+    // Its user may not read our folder.
     fs::write(server.path("script.sql"), format!("\\set ON_ERROR_STOP on\n{script}\n")).unwrap();
     let name = package.file.file_name().unwrap().to_str().unwrap();
     fs::write(server.path(name), fs::read(&package.file).unwrap()).unwrap();
     let psql = |arguments: &[&str]| {
         let socket = server.folder.path().display().to_string();
         let always = ["-h", &socket, "-U", "halosync", "-d", "postgres", "-X", "-q", "-A", "-t"];
-        good(&server.run("psql", &[&always[..], arguments].concat()), "psql")
+        expect_success(&server.run("psql", &[&always[..], arguments].concat()), "psql")
     };
-    assert_eq!(psql(&["-f", "script.sql"]).trim(), HOSTILE.len().to_string());
+    assert_eq!(psql(&["-f", "script.sql"]).trim(), HOSTILE_TEXTS.len().to_string());
     let rows: Json = serde_json::from_str(&psql(&["-c", "SELECT json_agg(loaded) FROM loaded"])).unwrap();
-    assert_loaded("postgresql", &of_json(&rows), &package.tickets(), true);
+    assert_loaded("postgresql", &from_json(&rows), &package.tickets(), true);
 }

@@ -1,12 +1,15 @@
-//! Exports that a consumer can trust who sees nothing but the files.
+//! Packages and snapshots as consumers see them.
 //!
-//! Histories are written into a database of their own, the real program hands them on, and what it wrote is read back by
-//! parsers that share no code with it. `HALOSYNC_EXPORTS_SEED=17` repeats one history; `HALOSYNC_EXPORTS=200` plays so many.
+//! Tests write changes to a database, the real binary exports them, and parsers that share no code with it read the files.
+//! `HALOSYNC_EXPORTS_SEED=17` repeats one random history; `HALOSYNC_EXPORTS=200` sets how many are played.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod consumers;
-mod desk;
+mod export_env;
 mod fold;
 mod interruptions;
 mod loading;

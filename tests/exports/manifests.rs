@@ -1,10 +1,10 @@
-//! `docs/manifest.schema.json` against manifests that the program wrote.
+//! `docs/manifest.schema.json` against real manifests.
 
 use std::fs;
 
 use serde_json::{Value as Json, json};
 
-use crate::desk::{Desk, names, ticket};
+use crate::export_env::{ExportEnv, file_names, ticket_row};
 use crate::readers::manifests;
 
 fn schema() -> jsonschema::Validator {
@@ -12,24 +12,24 @@ fn schema() -> jsonschema::Validator {
     jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
 }
 
-/// Manifests of deltas and snapshots, of each format, first and later ones.
-fn real_ones() -> Vec<Json> {
-    let desk = Desk::new("");
-    desk.apply(&[ticket(1, "a"), ticket(2, "a")]);
+/// Manifests of packages and snapshots in each format.
+fn real_manifests() -> Vec<Json> {
+    let env = ExportEnv::new("");
+    env.store_rows(&[ticket_row(1, "a"), ticket_row(2, "a")]);
     let mut found = Vec::new();
     for (number, style) in
         [&["csv", "--gzip", "--excel-safe"][..], &["json", "--newlines", "escape"], &["jsonl"]]
             .iter()
             .enumerate()
     {
-        desk.apply(&[ticket(1, &format!("edit {number}"))]);
+        env.store_rows(&[ticket_row(1, &format!("edit {number}"))]);
         for arguments in [&["export", "delta", "--format"][..], &["export", "snapshot", "--format"]] {
-            desk.good(&[arguments, style].concat());
+            env.run_ok(&[arguments, style].concat());
         }
     }
-    found.extend(manifests(&desk.deltas("default")));
-    for name in names(&desk.path("export/snapshots")) {
-        let file = desk.path("export/snapshots").join(name).join("manifest.json");
+    found.extend(manifests(&env.deltas("default")));
+    for name in file_names(&env.path("export/snapshots")) {
+        let file = env.path("export/snapshots").join(name).join("manifest.json");
         found.push(serde_json::from_slice(&fs::read(file).unwrap()).unwrap());
     }
     assert_eq!(found.len(), 6);
@@ -37,18 +37,18 @@ fn real_ones() -> Vec<Json> {
 }
 
 #[test]
-fn every_manifest_is_as_the_schema_says() {
+fn every_manifest_matches_the_schema() {
     let schema = schema();
-    for manifest in real_ones() {
+    for manifest in real_manifests() {
         let wrong: Vec<_> = schema.iter_errors(&manifest).map(|error| error.to_string()).collect();
         assert!(wrong.is_empty(), "{wrong:?} in {manifest:#}");
     }
 }
 
 #[test]
-fn the_schema_wants_every_member_and_knows_no_other() {
+fn schema_requires_every_member_and_allows_no_other() {
     let schema = schema();
-    let manifest = real_ones().remove(1);
+    let manifest = real_manifests().remove(1);
     for member in manifest.as_object().unwrap().keys() {
         let mut less = manifest.clone();
         less.as_object_mut().unwrap().remove(member);

@@ -1,4 +1,4 @@
-//! Readers of the files, written from the contract (`docs/loading.md`), with none of the code that writes them.
+//! Readers of exported files, written from `docs/loading.md` and sharing no code with the writers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,21 +9,21 @@ use flate2::read::MultiGzDecoder;
 use halosync::ticket::AttributeValue;
 use serde_json::{Map, Value as Json};
 
-use crate::desk::Tickets;
+use crate::export_env::{Tickets, file_names};
 
 /// A value as a file holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Field {
-    /// CSV: nothing, or a text.
+    /// In CSV: NULL or a text.
     Csv(Option<String>),
-    /// JSON.
+    /// In JSON.
     Json(Json),
 }
 
-/// A row by its columns, in the order of their names: JSON knows no other.
+/// A row, its columns in the order of their names, the only order that JSON objects have.
 pub(crate) type Row = Vec<(String, Field)>;
 
-/// The rows of a file, as its manifest says it is written.
+/// The rows of a file in the format that its manifest states.
 pub(crate) fn rows(folder: &Path, manifest: &Json, file: &Json) -> Vec<Row> {
     let path = folder.join(file["name"].as_str().unwrap());
     let mut bytes = fs::read(&path).unwrap();
@@ -53,7 +53,7 @@ fn object(row: Json) -> Row {
 
 fn csv_rows(text: &str, options: &Json) -> Vec<Row> {
     let records = fields(text);
-    // Another parser, which cannot tell NULL from an empty text, sees the same.
+    // Another parser, which does not distinguish NULL from an empty text, must agree.
     let theirs = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes()).into_records();
     let theirs: Vec<Vec<String>> =
         theirs.map(|row| row.unwrap().iter().map(ToOwned::to_owned).collect()).collect();
@@ -75,7 +75,7 @@ fn csv_rows(text: &str, options: &Json) -> Vec<Row> {
     rows
 }
 
-/// RFC 4180, where an empty field without quotes is nothing at all.
+/// Parses RFC 4180; an empty field without quotes is NULL.
 fn fields(text: &str) -> Vec<Vec<Option<String>>> {
     let mut records = Vec::new();
     let mut rest = text;
@@ -116,7 +116,7 @@ fn field_of(text: &str) -> (Option<String>, &str) {
     }
 }
 
-/// The text that was there before the options were applied.
+/// Undoes the options: the original text of a field.
 fn exact(field: &str, options: &Json) -> String {
     let mut text = field.to_owned();
     if options["newlines"] == "escape" {
@@ -170,7 +170,7 @@ pub(crate) fn integer(row: &Row, column: &str) -> i64 {
     }
 }
 
-fn word(row: &Row, column: &str) -> String {
+fn text_of(row: &Row, column: &str) -> String {
     match row.iter().find(|(name, _)| name == column).map(|(_, field)| field) {
         Some(Field::Csv(Some(text))) => text.clone(),
         Some(Field::Json(Json::String(text))) => text.clone(),
@@ -178,8 +178,8 @@ fn word(row: &Row, column: &str) -> String {
     }
 }
 
-/// What a consumer has that takes every package of a folder in order: tickets by number. Each row must be what its
-/// operation says, and each manifest must count it.
+/// Applies every package of a folder in order; returns the tickets by id. Asserts that each row agrees with its operation
+/// and each manifest with its rows.
 pub(crate) fn fold(folder: &Path) -> BTreeMap<i64, Vec<Field>> {
     let mut have: BTreeMap<i64, Vec<Field>> = BTreeMap::new();
     let mut reached = 0;
@@ -191,9 +191,9 @@ pub(crate) fn fold(folder: &Path) -> BTreeMap<i64, Vec<Field>> {
         let files = manifest["files"].as_array().unwrap();
         assert_eq!(files.len(), 1);
         for row in rows(folder, &manifest, &files[0]) {
-            let (id, op, seq) = (integer(&row, "UID"), word(&row, "_op"), integer(&row, "_seq"));
+            let (id, op, seq) = (integer(&row, "UID"), text_of(&row, "_op"), integer(&row, "_seq"));
             assert!(from < seq && seq <= to, "ticket {id} of change {seq} in {from}-{to}");
-            // The custom fields come last, because capitals come before the underscore.
+            // The custom fields come last, because capital letters sort before the underscore.
             let ours = ["_seq", "_op", "_observed_at"];
             let cells = row.into_iter().filter(|(name, _)| !ours.contains(&&**name)).map(|it| it.1).collect();
             let had = if op == "d" { have.remove(&id) } else { have.insert(id, cells) };
@@ -209,12 +209,12 @@ pub(crate) fn fold(folder: &Path) -> BTreeMap<i64, Vec<Field>> {
 
 /// The manifests of a folder, in order.
 pub(crate) fn manifests(folder: &Path) -> Vec<Json> {
-    let names = crate::desk::names(folder);
+    let names = file_names(folder);
     let of_manifests = names.iter().filter(|name| name.ends_with(".manifest.json"));
     of_manifests.map(|name| serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()).collect()
 }
 
-/// What a snapshot holds: the file of tickets, and that of their custom fields where these are copied.
+/// The tickets of a snapshot, with their custom fields where these are synchronized.
 pub(crate) fn snapshot(folder: &Path, custom_fields: bool) -> BTreeMap<i64, Vec<Field>> {
     let manifest: Json = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
     let files = manifest["files"].as_array().unwrap();
@@ -246,15 +246,15 @@ pub(crate) fn snapshot(folder: &Path, custom_fields: bool) -> BTreeMap<i64, Vec<
     tickets
 }
 
-/// Asserts that a consumer has exactly the tickets of the copy.
-pub(crate) fn assert_equal(have: &BTreeMap<i64, Vec<Field>>, tickets: &Tickets, when: &str) {
+/// Asserts that a consumer has exactly the stored tickets.
+pub(crate) fn assert_equal(have: &BTreeMap<i64, Vec<Field>>, tickets: &Tickets, context: &str) {
     let (ids, expected): (Vec<_>, Vec<_>) = (have.keys().collect(), tickets.keys().collect());
-    assert_eq!(ids, expected, "{when}: the numbers of the tickets");
+    assert_eq!(ids, expected, "{context}: the ids of the tickets");
     for (id, cells) in have {
-        assert_eq!(cells.len(), tickets[id].len(), "{when}: ticket {id}");
+        assert_eq!(cells.len(), tickets[id].len(), "{context}: ticket {id}");
         for (place, (field, value)) in cells.iter().zip(&tickets[id]).enumerate() {
             let differ = || format!("{field:?} is not {value:?}").chars().take(300).collect::<String>();
-            assert!(is(field, value), "{when}: ticket {id}, attribute {place}: {}", differ());
+            assert!(is(field, value), "{context}: ticket {id}, attribute {place}: {}", differ());
         }
     }
 }

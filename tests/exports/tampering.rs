@@ -1,4 +1,4 @@
-//! Whatever is done to packages on their way, `verify` sees it and names the file.
+//! `verify` detects every change to packages and names the file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,45 +7,45 @@ use std::path::{Path, PathBuf};
 
 use halosync::export::{VerifyProblem, VerifyReport, verify};
 
-use crate::desk::{Desk, files, ticket};
+use crate::export_env::{ExportEnv, read_files, ticket_row};
 
-/// A chain of three packages and a snapshot, each in a folder of its own.
-fn made() -> (Desk, BTreeMap<PathBuf, Vec<u8>>) {
-    let desk = Desk::new("[export]\nconsumer = \"c\"");
+/// A chain of three packages, and a snapshot.
+fn export_files() -> (ExportEnv, BTreeMap<PathBuf, Vec<u8>>) {
+    let env = ExportEnv::new("[export]\nconsumer = \"c\"");
     for edit in 0..3 {
-        desk.apply(&[ticket(1, &format!("edit {edit}")), ticket(2 + edit, "new")]);
+        env.store_rows(&[ticket_row(1, &format!("edit {edit}")), ticket_row(2 + edit, "new")]);
         let gzip: &[&str] = if edit == 1 { &["--gzip"] } else { &[] };
-        desk.good(&[&["export", "delta"][..], gzip].concat());
+        env.run_ok(&[&["export", "delta"][..], gzip].concat());
     }
-    desk.good(&["export", "snapshot", "--format", "jsonl"]);
-    let files = files(&desk.path("export"));
+    env.run_ok(&["export", "snapshot", "--format", "jsonl"]);
+    let files = read_files(&env.path("export"));
     assert_eq!(files.len(), 6 + 6, "{:?}", files.keys());
-    (desk, files)
+    (env, files)
 }
 
-/// What is found when `done` was done to a copy of the files.
-fn found(
-    there: &BTreeMap<PathBuf, Vec<u8>>,
-    done: impl FnOnce(&mut BTreeMap<PathBuf, Vec<u8>>),
+/// The report of `verify` on a changed copy of the files.
+fn verify_changed(
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+    change: impl FnOnce(&mut BTreeMap<PathBuf, Vec<u8>>),
 ) -> VerifyReport {
-    let mut changed = there.clone();
-    done(&mut changed);
+    let mut changed = files.clone();
+    change(&mut changed);
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in &changed {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    let mut verdict = verify(folder.path(), None).unwrap();
-    for finding in &mut verdict.findings {
+    let mut report = verify(folder.path(), None).unwrap();
+    for finding in &mut report.findings {
         finding.path = finding.path.strip_prefix(folder.path()).unwrap().to_owned();
     }
-    verdict
+    report
 }
 
-fn assert_named(verdict: &VerifyReport, path: &Path, problems: &[VerifyProblem], what: &str) {
-    let named = verdict.findings.iter().any(|it| it.path == path && problems.contains(&it.problem));
-    assert!(named, "{what}: {} is not named as {problems:?}: {:?}", path.display(), verdict.findings);
+fn assert_named(report: &VerifyReport, path: &Path, problems: &[VerifyProblem], context: &str) {
+    let named = report.findings.iter().any(|it| it.path == path && problems.contains(&it.problem));
+    assert!(named, "{context}: {} is not named as {problems:?}: {:?}", path.display(), report.findings);
 }
 
 fn packages(files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<PathBuf> {
@@ -59,98 +59,98 @@ fn manifest_of(data: &Path) -> PathBuf {
 }
 
 #[test]
-fn what_nobody_touched_is_sound() {
-    let (_desk, files) = made();
-    let verdict = found(&files, |_| {});
-    assert_eq!(verdict.findings, []);
-    let chain = &verdict.chains[0];
+fn untouched_packages_have_no_findings() {
+    let (_env, files) = export_files();
+    let report = verify_changed(&files, |_| {});
+    assert_eq!(report.findings, []);
+    let chain = &report.chains[0];
     assert_eq!((chain.packages, chain.from_seq, chain.to_seq, chain.rows), (3, 0, 6, 6));
 }
 
 #[test]
-fn every_changed_byte_is_seen_and_its_file_named() {
-    let (desk, files) = made();
-    let export = desk.path("export");
+fn every_changed_byte_is_detected_with_its_file() {
+    let (env, files) = export_files();
+    let export = env.path("export");
     for (name, bytes) in &files {
         let path = export.join(name);
         let file = File::options().write(true).open(&path).unwrap();
-        for (place, byte) in bytes.iter().enumerate() {
+        for (offset, byte) in bytes.iter().enumerate() {
             for bit in [0x01, 0x20] {
-                file.write_all_at(&[byte ^ bit], place as u64).unwrap();
-                let verdict = verify(path.parent().unwrap(), None).unwrap();
-                let named = verdict.findings.iter().any(|it| it.path == path);
-                assert!(named, "byte {place} of {} with bit {bit:#x}: {verdict:?}", name.display());
+                file.write_all_at(&[byte ^ bit], offset as u64).unwrap();
+                let report = verify(path.parent().unwrap(), None).unwrap();
+                let named = report.findings.iter().any(|it| it.path == path);
+                assert!(named, "byte {offset} of {} with bit {bit:#x}: {report:?}", name.display());
             }
-            file.write_all_at(&[*byte], place as u64).unwrap();
+            file.write_all_at(&[*byte], offset as u64).unwrap();
         }
     }
     assert_eq!(verify(&export, None).unwrap().findings, []);
 }
 
 #[test]
-fn every_truncation_and_every_addition_is_seen() {
-    let (desk, files) = made();
-    let export = desk.path("export");
+fn every_truncation_and_addition_is_detected() {
+    let (env, files) = export_files();
+    let export = env.path("export");
     for (name, bytes) in &files {
         let path = export.join(name);
-        let assert_seen = |what: &str| {
-            let verdict = verify(path.parent().unwrap(), None).unwrap();
-            let named = verdict.findings.iter().any(|it| it.path == path);
-            assert!(named, "{} {what}: {verdict:?}", name.display());
+        let assert_detected = |context: &str| {
+            let report = verify(path.parent().unwrap(), None).unwrap();
+            let named = report.findings.iter().any(|it| it.path == path);
+            assert!(named, "{} {context}: {report:?}", name.display());
         };
         fs::write(&path, [bytes.as_slice(), b"\n"].concat()).unwrap();
-        assert_seen("with a byte more");
+        assert_detected("with a byte more");
         let file = File::options().write(true).open(&path).unwrap();
         for length in (0..bytes.len() as u64).rev() {
             file.set_len(length).unwrap();
-            assert_seen(&format!("with {length} bytes"));
+            assert_detected(&format!("with {length} bytes"));
         }
         fs::write(&path, bytes).unwrap();
     }
 }
 
 #[test]
-fn every_file_that_is_gone_or_renamed_is_seen() {
-    let (_desk, files) = made();
+fn every_missing_or_renamed_file_is_detected() {
+    let (_env, files) = export_files();
     for path in files.keys() {
-        let verdict = found(&files, |files| drop(files.remove(path)));
-        // Of a delta without its manifest it is the data that is named.
+        let report = verify_changed(&files, |files| drop(files.remove(path)));
+        // A package without its manifest is named by its data file.
         let data = packages(&files).into_iter().find(|data| manifest_of(data) == *path);
-        assert_named(&verdict, data.as_ref().unwrap_or(path), &[VerifyProblem::Missing], "gone");
+        assert_named(&report, data.as_ref().unwrap_or(path), &[VerifyProblem::Missing], "gone");
 
         let other = path.with_file_name(format!("other-{}", path.file_name().unwrap().to_str().unwrap()));
-        let verdict = found(&files, |files| {
+        let report = verify_changed(&files, |files| {
             let bytes = files.remove(path).unwrap();
             files.insert(other.clone(), bytes);
         });
-        assert_named(&verdict, &other, &[VerifyProblem::Foreign], "renamed");
-        assert!(1 < verdict.findings.len(), "{verdict:?}");
+        assert_named(&report, &other, &[VerifyProblem::Foreign], "renamed");
+        assert!(1 < report.findings.len(), "{report:?}");
     }
 }
 
 #[test]
-fn every_swap_is_seen() {
-    let (_desk, files) = made();
+fn every_swap_of_files_is_detected() {
+    let (_env, files) = export_files();
     let paths: Vec<_> = files.keys().collect();
     for (place, one) in paths.iter().enumerate() {
         for other in paths.iter().skip(place + 1).filter(|other| files[**other] != files[*one]) {
-            let verdict = found(&files, |files| {
+            let report = verify_changed(&files, |files| {
                 let (left, right) = (files[*one].clone(), files[*other].clone());
                 files.insert((*one).clone(), right);
                 files.insert((*other).clone(), left);
             });
-            // What lies beside a manifest that holds something else cannot be judged.
+            // A data file whose manifest has another content cannot be checked.
             let is_manifest = |path: &Path| path.to_str().unwrap().ends_with("manifest.json");
             let both = is_manifest(one) == is_manifest(other) || one.parent() != other.parent();
             for path in [one, other].into_iter().filter(|path| both || is_manifest(path)) {
                 let problems = [VerifyProblem::Edited, VerifyProblem::Foreign, VerifyProblem::Missing];
-                assert_named(&verdict, path, &problems, "swapped");
+                assert_named(&report, path, &problems, "swapped");
             }
         }
     }
-    // Whole packages under each other's names.
+    // Two packages swapped as a whole.
     let [first, _, last] = packages(&files).try_into().unwrap();
-    let verdict = found(&files, |files| {
+    let report = verify_changed(&files, |files| {
         for (one, other) in [(first.clone(), last.clone()), (manifest_of(&first), manifest_of(&last))] {
             let (left, right) = (files[&one].clone(), files[&other].clone());
             files.insert(one, right);
@@ -158,47 +158,47 @@ fn every_swap_is_seen() {
         }
     });
     for path in [&first, &last] {
-        assert_named(&verdict, &manifest_of(path), &[VerifyProblem::Foreign], "packages swapped");
+        assert_named(&report, &manifest_of(path), &[VerifyProblem::Foreign], "packages swapped");
     }
 }
 
 #[test]
-fn a_package_that_is_gone_whole_is_a_gap_and_at_the_end_what_was_expected() {
-    let (desk, files) = made();
+fn missing_package_is_a_gap_or_a_missing_end() {
+    let (env, files) = export_files();
     let [first, middle, last] = packages(&files).try_into().unwrap();
     let without = |data: &Path| {
-        found(&files, |files| {
+        verify_changed(&files, |files| {
             files.remove(data).unwrap();
             files.remove(&manifest_of(data)).unwrap();
         })
     };
-    let verdict = without(&middle);
-    assert_named(&verdict, &manifest_of(&last), &[VerifyProblem::Gap], "the middle");
+    let report = without(&middle);
+    assert_named(&report, &manifest_of(&last), &[VerifyProblem::Gap], "the middle");
     let range = middle.file_stem().unwrap().to_str().unwrap().split('.').next().unwrap();
-    assert!(verdict.findings[0].message.contains(range), "{verdict:?} does not name {range}");
-    // The oldest may have aged out; it is told where the chain begins.
+    assert!(report.findings[0].message.contains(range), "{report:?} does not name {range}");
+    // The oldest package may have expired, so only the start of the chain changes.
     assert_eq!(without(&first).chains[0].from_seq, 2);
 
-    let consumer = desk.deltas("c");
+    let consumer = env.deltas("c");
     for path in [last.clone(), manifest_of(&last)] {
-        fs::remove_file(desk.path("export").join(path)).unwrap();
+        fs::remove_file(env.path("export").join(path)).unwrap();
     }
     assert_eq!(verify(&consumer, None).unwrap().findings, []);
     assert_eq!(verify(&consumer, Some(4)).unwrap().findings, []);
-    let verdict = verify(&consumer, Some(6)).unwrap();
-    assert_named(&verdict, &consumer, &[VerifyProblem::Missing], "the newest");
-    let output = desk.run(&["export", "verify", consumer.to_str().unwrap(), "--expect-to", "6"]);
-    assert_eq!(output.status.code(), Some(65));
-    assert!(verify(&desk.path("nowhere"), Some(6)).unwrap_err().to_string().contains("no package"));
+    let report = verify(&consumer, Some(6)).unwrap();
+    assert_named(&report, &consumer, &[VerifyProblem::Missing], "the newest");
+    let result = env.run_json(&["export", "verify", consumer.to_str().unwrap(), "--expect-to", "6"]);
+    assert_eq!(result.status, Some(65));
+    assert!(verify(&env.path("nowhere"), Some(6)).unwrap_err().to_string().contains("no package"));
 }
 
 #[test]
-fn what_is_left_reaches_a_change_or_the_folder_does_not() {
-    let (desk, _) = made();
-    let (export, last) = (desk.path("export"), desk.last_seq());
+fn expect_to_is_checked_against_the_last_change() {
+    let (env, _) = export_files();
+    let (export, last) = (env.path("export"), env.last_seq());
     let problems = |expected| -> Vec<VerifyProblem> {
-        let verdict = verify(&export, Some(expected)).unwrap();
-        verdict.findings.iter().map(|finding| finding.problem).collect()
+        let report = verify(&export, Some(expected)).unwrap();
+        report.findings.iter().map(|finding| finding.problem).collect()
     };
     assert_eq!(problems(last), []);
     fs::create_dir(export.join("superseded")).unwrap();
@@ -206,32 +206,32 @@ fn what_is_left_reaches_a_change_or_the_folder_does_not() {
     assert_eq!(problems(last), [], "the snapshot reaches it");
     assert_eq!(problems(last + 1), [VerifyProblem::Missing], "the snapshot does not reach it");
     fs::remove_dir_all(export.join("snapshots")).unwrap();
-    assert_eq!(problems(last), [VerifyProblem::Missing], "what is superseded counts for nothing");
+    assert_eq!(problems(last), [VerifyProblem::Missing], "superseded packages do not count");
 }
 
 #[test]
-fn packages_of_others_and_repeated_ones_are_seen() {
-    let (desk, files) = made();
-    // The same changes as one package, from a chain that was begun again.
-    desk.good(&["export", "forget", "--consumer", "c"]);
-    desk.good(&["export", "delta"]);
-    let again = crate::desk::files(&desk.path("export/deltas"));
-    desk.good(&["export", "delta", "--consumer", "other"]);
-    let other = crate::desk::files(&desk.path("export/deltas/other"));
+fn foreign_and_repeated_packages_are_detected() {
+    let (env, files) = export_files();
+    // The same changes as one package, from a chain that started again.
+    env.run_ok(&["export", "forget", "--consumer", "c"]);
+    env.run_ok(&["export", "delta"]);
+    let again = read_files(&env.path("export/deltas"));
+    env.run_ok(&["export", "delta", "--consumer", "other"]);
+    let other = read_files(&env.path("export/deltas/other"));
     let of = |name: &str| Path::new("deltas/c").join(name);
-    let verdict = found(&files, |files| {
+    let report = verify_changed(&files, |files| {
         files.extend(again.iter().map(|(name, bytes)| (Path::new("deltas").join(name), bytes.clone())));
     });
     let whole = of("000000000000-000000000006.manifest.json");
-    assert!(verdict.findings.iter().any(|it| it.problem == VerifyProblem::Repeat), "{verdict:?}");
-    assert!(!files.contains_key(&whole) && verdict.chains[0].packages == 4);
-    let verdict = found(&files, |files| {
+    assert!(report.findings.iter().any(|it| it.problem == VerifyProblem::Repeat), "{report:?}");
+    assert!(!files.contains_key(&whole) && report.chains[0].packages == 4);
+    let report = verify_changed(&files, |files| {
         files.retain(|path, _| {
             !path.starts_with("deltas/c") || path.to_str().unwrap().contains("000000000000-")
         });
         files.extend(other.iter().map(|(name, bytes)| (Path::new("deltas/c").join(name), bytes.clone())));
     });
-    assert_named(&verdict, &whole, &[VerifyProblem::Foreign], "another consumer's");
-    let verdict = found(&files, |files| drop(files.insert(of("notes.txt"), b"hello".to_vec())));
-    assert_named(&verdict, &of("notes.txt"), &[VerifyProblem::Foreign], "a stranger");
+    assert_named(&report, &whole, &[VerifyProblem::Foreign], "another consumer's");
+    let report = verify_changed(&files, |files| drop(files.insert(of("notes.txt"), b"hello".to_vec())));
+    assert_named(&report, &of("notes.txt"), &[VerifyProblem::Foreign], "another file");
 }

@@ -1,52 +1,56 @@
-//! What walks cost in list requests.
+//! How many list requests scans make.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use halo_simulator::Edit;
 
-use crate::desk::{Desk, follows, minutes, virtually};
+use crate::support::virtual_env::{VirtualEnv, advance_minutes, is_incremental, with_paused_time};
 
 #[test]
-fn a_quiet_following_walk_costs_one_list_request() {
-    virtually(async {
-        let desk = Desk::new(250, &[]);
-        desk.good().await;
-        for pass in 1..=3 {
-            minutes(5).await;
-            desk.forget();
-            assert!(follows(&desk.good().await), "pass {pass} did not follow");
-            assert_eq!(desk.lists(), 1, "list requests of quiet pass {pass}");
+fn quiet_incremental_scan_costs_one_list_request() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(250, &[]);
+        env.run_ok().await;
+        for run in 1..=3 {
+            advance_minutes(5).await;
+            env.reset_request_log();
+            assert!(is_incremental(&env.run_ok().await), "run {run} was not incremental");
+            assert_eq!(env.list_request_count(), 1, "list requests of quiet run {run}");
         }
     });
 }
 
 #[test]
-fn changed_tickets_cost_their_pages_and_one_more() {
+fn incremental_scan_costs_one_request_more_than_its_pages() {
     for changed in [1, 9, 10, 11, 19, 20, 99, 100, 101, 199, 200] {
-        virtually(async {
-            let desk = Desk::new(250, &[]);
-            desk.good().await;
-            minutes(30).await;
-            let ids = desk.ids();
-            desk.with(|server, now| {
+        with_paused_time(async {
+            let env = VirtualEnv::new(250, &[]);
+            env.run_ok().await;
+            advance_minutes(30).await;
+            let ids = env.server_ids();
+            env.with_server(|server, now| {
                 for id in &ids[50..50 + changed] {
                     server.edit(*id, Edit::Touch, now);
                 }
             });
-            minutes(1).await;
-            desk.forget();
-            assert!(follows(&desk.good().await), "{changed} changed tickets");
+            advance_minutes(1).await;
+            env.reset_request_log();
+            assert!(is_incremental(&env.run_ok().await), "{changed} changed tickets");
             let most = changed.div_ceil(10) as u64 + 1;
-            assert!(desk.lists() <= most, "{} list requests for {changed} changed tickets", desk.lists());
-            desk.assert_equal(&format!("{changed} changed tickets"));
+            assert!(
+                env.list_request_count() <= most,
+                "{} list requests for {changed} changed tickets",
+                env.list_request_count()
+            );
+            env.assert_matches_server(&format!("{changed} changed tickets"));
         });
     }
 }
 
 #[test]
-fn a_full_walk_costs_its_pages_and_five_more() {
-    // Page sizes asked for and honoured, and tickets: multiples of the page and not.
+fn full_scan_costs_at_most_five_requests_more_than_its_pages() {
+    // The requested page size, the largest that the server gives, and the number of tickets.
     for (asked, cap, tickets) in [
         (10, 1_000, 100),
         (10, 1_000, 105),
@@ -55,114 +59,117 @@ fn a_full_walk_costs_its_pages_and_five_more() {
         (100, 40, 400),
         (100, 40, 395),
     ] {
-        virtually(async {
-            let what = format!("{tickets} tickets, {asked} a page asked for and {cap} the most");
-            let mut desk = Desk::new(tickets, &[&format!("page_cap={cap}")]);
-            desk.settings.page_size = asked;
+        with_paused_time(async {
+            let context = format!("{tickets} tickets, page size {asked}, page cap {cap}");
+            let mut env = VirtualEnv::new(tickets, &[&format!("page_cap={cap}")]);
+            env.settings.page_size = asked;
             let most = u64::from(tickets.div_ceil(asked.min(cap))) + 5;
-            desk.good().await;
+            env.run_ok().await;
             assert!(
-                desk.lists() <= most,
-                "{what}: {} list requests of the first, {most} at most",
-                desk.lists()
+                env.list_request_count() <= most,
+                "{context}: {} list requests of the first, {most} at most",
+                env.list_request_count()
             );
-            minutes(60).await;
-            desk.forget();
-            desk.full().await;
+            advance_minutes(60).await;
+            env.reset_request_log();
+            env.run_full_ok().await;
             assert!(
-                desk.lists() <= most,
-                "{what}: {} list requests of a later one, {most} at most",
-                desk.lists()
+                env.list_request_count() <= most,
+                "{context}: {} list requests of a later one, {most} at most",
+                env.list_request_count()
             );
-            desk.assert_equal(&what);
+            env.assert_matches_server(&context);
         });
     }
 }
 
 #[test]
-fn a_busy_following_walk_costs_three_times_its_pages_at_most() {
-    // A change before every second page, of a ticket that was due and of one that was not.
-    for lanes in [1, 4] {
-        virtually(async {
-            let mut desk = Desk::new(1_000, &["latency_ms=200"]);
-            desk.settings.parallel_requests = lanes;
-            desk.good().await;
-            minutes(30).await;
-            desk.with(|server, now| drop(server.edit_some(300, now)));
-            minutes(1).await;
-            desk.forget();
+fn busy_incremental_scan_costs_at_most_three_times_its_pages() {
+    for parallel in [1, 4] {
+        with_paused_time(async {
+            let mut env = VirtualEnv::new(1_000, &["latency_ms=200"]);
+            env.settings.parallel_requests = parallel;
+            env.run_ok().await;
+            advance_minutes(30).await;
+            env.with_server(|server, now| drop(server.edit_some(300, now)));
+            advance_minutes(1).await;
+            env.reset_request_log();
             for number in (1..100).step_by(2) {
-                desk.before_list(number, |server, now| drop(server.edit_some(1, now)));
+                env.before_list_request(number, |server, now| drop(server.edit_some(1, now)));
             }
-            desk.good().await;
+            env.run_ok().await;
             let pages = 31_u64;
-            let lists = desk.lists();
-            assert!(lists <= 3 * pages, "{lanes} lanes: {lists} list requests for {pages} pages");
-            desk.wait_and_follow().await;
-            desk.assert_equal(&format!("{lanes} lanes"));
+            let lists = env.list_request_count();
+            assert!(
+                lists <= 3 * pages,
+                "{parallel} parallel requests: {lists} list requests for {pages} pages"
+            );
+            env.run_incremental_after_a_minute().await;
+            env.assert_matches_server(&format!("{parallel} parallel requests"));
         });
     }
 }
 
-/// 2,000 due rows, an edit every two seconds, a page a second.
+/// 2,000 changed tickets, an edit every two seconds, and one page per second.
 #[test]
-fn a_following_walk_is_not_starved_by_an_edit_every_two_seconds() {
-    virtually(async {
-        let mut desk = Desk::new(3_000, &["latency_ms=1000"]);
-        (desk.settings.page_size, desk.settings.parallel_requests) = (100, 1);
-        desk.good().await;
-        minutes(30).await;
-        let due = desk.with(|server, now| server.edit_some(2_000, now));
-        minutes(1).await;
-        desk.forget();
-        let world = Arc::clone(&desk.world);
-        let people = tokio::spawn(async move {
+fn incremental_scan_ends_despite_an_edit_every_two_seconds() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(3_000, &["latency_ms=1000"]);
+        (env.settings.page_size, env.settings.parallel_requests) = (100, 1);
+        env.run_ok().await;
+        advance_minutes(30).await;
+        let due = env.with_server(|server, now| server.edit_some(2_000, now));
+        advance_minutes(1).await;
+        env.reset_request_log();
+        let world = Arc::clone(&env.world);
+        let editor = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 world.with(|server, now| drop(server.edit_some(1, now)));
             }
         });
-        assert!(follows(&desk.good().await), "it did not follow");
-        people.abort();
-        let (pages, lists) = (due.len().div_ceil(100) as u64 + 1, desk.lists());
+        assert!(is_incremental(&env.run_ok().await), "it was not incremental");
+        editor.abort();
+        let (pages, lists) = (due.len().div_ceil(100) as u64 + 1, env.list_request_count());
         assert!(lists <= 3 * pages, "{lists} list requests for {pages} pages");
-        desk.wait_and_follow().await;
-        desk.assert_equal("an edit every two seconds");
+        env.run_incremental_after_a_minute().await;
+        env.assert_matches_server("an edit every two seconds");
     });
 }
 
-/// One deletion before each request of a walk of ten pages, in turn of a ticket of the first page and of the middle.
+/// One deletion before each request of a scan of ten pages: of a ticket on the first page or in the middle, in turn.
 #[test]
-fn one_deletion_in_a_full_walk_costs_fifteen_requests_at_most() {
-    for (later, lanes) in [(false, 1), (false, 4), (true, 1), (true, 4)] {
+fn one_deletion_costs_a_full_scan_at_most_fifteen_requests() {
+    for (later, parallel) in [(false, 1), (false, 4), (true, 1), (true, 4)] {
         let cost = |deletion: Option<(u64, usize)>| {
-            virtually(async {
-                let what =
-                    format!("later: {later}, {lanes} lanes, deleted before request and where: {deletion:?}");
-                let mut desk = Desk::new(100, &[]);
-                desk.settings.parallel_requests = lanes;
+            with_paused_time(async {
+                let context = format!(
+                    "later: {later}, {parallel} parallel requests, deletion before request and position: {deletion:?}"
+                );
+                let mut env = VirtualEnv::new(100, &[]);
+                env.settings.parallel_requests = parallel;
                 if later {
-                    desk.good().await;
-                    minutes(60).await;
-                    desk.forget();
+                    env.run_ok().await;
+                    advance_minutes(60).await;
+                    env.reset_request_log();
                 }
-                let ids = desk.ids();
+                let ids = env.server_ids();
                 if let Some((number, place)) = deletion {
                     let id = ids[place];
-                    desk.before_list(number, move |server, now| server.delete(id, now));
+                    env.before_list_request(number, move |server, now| server.delete(id, now));
                 }
-                desk.full().await;
-                let outcome = desk.texts("SELECT outcome FROM scans ORDER BY scan_id DESC LIMIT 1").concat();
-                assert!(["verified", "confirmed"].contains(&&*outcome), "{what}: the walk is {outcome}");
-                desk.assert_nothing_lost(&what);
-                (desk.lists(), what)
+                env.run_full_ok().await;
+                let outcome = env.texts("SELECT outcome FROM scans ORDER BY scan_id DESC LIMIT 1").concat();
+                assert!(["verified", "confirmed"].contains(&&*outcome), "{context}: the scan is {outcome}");
+                env.assert_nothing_missing(&context);
+                (env.list_request_count(), context)
             })
         };
         let (still, _) = cost(None);
         for number in 1..=still {
-            let place = if (number + u64::from(lanes)).is_multiple_of(2) { 3 } else { 55 };
-            let (lists, what) = cost(Some((number, place)));
-            assert!(lists <= still + 15, "{what}: {lists} list requests, and {still} without");
+            let place = if (number + u64::from(parallel)).is_multiple_of(2) { 3 } else { 55 };
+            let (lists, context) = cost(Some((number, place)));
+            assert!(lists <= still + 15, "{context}: {lists} list requests, and {still} without");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tickets that are not listed any more: what that means, what it costs to find out, and when nothing is concluded.
+//! Unlisted tickets: when they are deleted, what the checks cost, and when nothing is decided (incidents 81 to 87).
 
 use std::sync::{Arc, Mutex};
 
@@ -6,25 +6,25 @@ use halo_simulator::{Edit, Server};
 use halosync::sync::{RunOutcome, RunReport, SyncError};
 use rstest::rstest;
 
-use crate::desk::{Desk, minutes, texts, virtually};
+use crate::support::virtual_env::{VirtualEnv, advance_minutes, with_paused_time};
 
-/// What became of tickets: their numbers and the reasons.
-fn tombstones(desk: &Desk) -> Vec<String> {
-    desk.texts("SELECT UID || ' ' || reason FROM changes WHERE op = 'd' ORDER BY seq")
+/// The ids of removed tickets, each with the reason.
+fn tombstones(env: &VirtualEnv) -> Vec<String> {
+    env.texts("SELECT UID || ' ' || reason FROM changes WHERE op = 'd' ORDER BY seq")
 }
 
-fn absences(desk: &Desk) -> Vec<String> {
-    desk.texts("SELECT UID || ' ' || status FROM unlisted_tickets ORDER BY UID")
+fn unlisted_tickets(env: &VirtualEnv) -> Vec<String> {
+    env.texts("SELECT UID || ' ' || status FROM unlisted_tickets ORDER BY UID")
 }
 
-/// A full pass, however it ends.
-async fn full(desk: &Desk) -> Result<RunReport, SyncError> {
-    minutes(1).await;
-    desk.sync_until(desk.by_hand(), std::future::pending()).await
+/// Makes a run with a full scan, however it ends.
+async fn run_full(env: &VirtualEnv) -> Result<RunReport, SyncError> {
+    advance_minutes(1).await;
+    env.run_until(env.full_scan_settings(), std::future::pending()).await
 }
 
 async fn days(days: u64) {
-    minutes(days * 24 * 60).await;
+    advance_minutes(days * 24 * 60).await;
 }
 
 #[rstest]
@@ -33,79 +33,85 @@ async fn days(days: u64) {
 #[case::forbidden("list@page4:status=403")]
 #[case::no_tickets("list@page4:tickets=missing")]
 #[case::cut("list@page4:cut")]
-#[case::rows_kept_back("list@page4:empty")]
+#[case::rows_withheld("list@page4:empty")]
 #[case::too_many_counted("list:count=+3")]
-fn inc_81_a_walk_with_a_page_that_fails_concludes_nothing(#[case] fault: &str) {
-    virtually(async {
-        let desk = Desk::new(100, &[]);
-        desk.good().await;
-        let gone = desk.ids()[50];
-        desk.with(|server, now| server.delete(gone, now));
-        desk.inject(fault);
-        let ended = full(&desk).await;
-        let complete = matches!(&ended, Ok(report) if report.outcome == RunOutcome::Complete);
-        assert!(!complete, "INC-81: {fault}: the pass was complete");
-        assert_eq!((tombstones(&desk), absences(&desk)), (vec![], vec![]), "INC-81: {fault}");
-        desk.heal();
-        full(&desk).await.unwrap();
-        assert_eq!(tombstones(&desk), [format!("{gone} vanished")], "INC-81: {fault}, healed");
+fn inc_81_full_scan_with_failed_page_deletes_nothing(#[case] fault: &str) {
+    with_paused_time(async {
+        let env = VirtualEnv::new(100, &[]);
+        env.run_ok().await;
+        let gone = env.server_ids()[50];
+        env.with_server(|server, now| server.delete(gone, now));
+        env.inject(fault);
+        let result = run_full(&env).await;
+        let complete = matches!(&result, Ok(report) if report.outcome == RunOutcome::Complete);
+        assert!(!complete, "INC-81: {fault}: the run was complete");
+        assert_eq!((tombstones(&env), unlisted_tickets(&env)), (vec![], vec![]), "INC-81: {fault}");
+        env.clear_faults();
+        run_full(&env).await.unwrap();
+        assert_eq!(tombstones(&env), [format!("{gone} vanished")], "INC-81: {fault}, after the fault");
     });
 }
 
-/// What a following pass does not show is no absence: only a full walk may miss a ticket.
+/// A ticket that an incremental scan does not return is not unlisted.
 #[test]
-fn inc_82_and_83_a_deletion_is_found_by_the_next_full_walk_and_never_by_a_following_one() {
-    virtually(async {
-        let desk = Desk::new(60, &[]);
-        desk.good().await;
-        let gone = desk.ids()[9];
-        desk.with(|server, now| server.delete(gone, now));
+fn inc_82_and_83_deletion_is_found_by_full_scan_never_by_incremental() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, &[]);
+        env.run_ok().await;
+        let gone = env.server_ids()[9];
+        env.with_server(|server, now| server.delete(gone, now));
         for _ in 0..3 {
-            desk.wait_and_follow().await;
-            assert_eq!((tombstones(&desk), absences(&desk)), (vec![], vec![]), "INC-82");
+            env.run_incremental_after_a_minute().await;
+            assert_eq!((tombstones(&env), unlisted_tickets(&env)), (vec![], vec![]), "INC-82");
         }
-        desk.full().await;
-        assert_eq!(tombstones(&desk), [format!("{gone} vanished")], "INC-83");
-        desk.assert_equal("INC-83");
+        env.run_full_ok().await;
+        assert_eq!(tombstones(&env), [format!("{gone} vanished")], "INC-83");
+        env.assert_matches_server("INC-83");
     });
 }
 
 #[rstest]
 #[case::gone(&["deleted_get=404"], Server::delete, Some("vanished"))]
-#[case::said_to_be_deleted(&["deleted_get=200"], Server::delete, Some("deleted"))]
+#[case::marked_deleted(&["deleted_get=200"], Server::delete, Some("deleted"))]
 #[case::only_forbidden(&["deleted_get=403"], Server::delete, None)]
 #[case::merged(&["merged_listed=off"], merge, Some("merged"))]
-fn inc_84_and_85_the_servers_own_word_decides_what_an_absence_means_and_a_ticket_may_come_back(
+fn inc_84_and_85_server_answer_decides_about_unlisted_ticket(
     #[case] knobs: &[&str],
     #[case] remove: fn(&mut Server, i64, chrono::DateTime<chrono::Utc>),
     #[case] reason: Option<&str>,
 ) {
-    virtually(async {
-        let desk = Desk::new(60, knobs);
-        desk.good().await;
-        let id = desk.ids()[9];
-        desk.with(|server, now| remove(server, id, now));
-        minutes(1).await;
-        desk.full().await;
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, knobs);
+        env.run_ok().await;
+        let id = env.server_ids()[9];
+        env.with_server(|server, now| remove(server, id, now));
+        advance_minutes(1).await;
+        env.run_full_ok().await;
         match reason {
             Some(reason) => {
-                assert_eq!((tombstones(&desk), absences(&desk)), (vec![format!("{id} {reason}")], vec![]));
-                desk.assert_equal(reason);
+                assert_eq!(
+                    (tombstones(&env), unlisted_tickets(&env)),
+                    (vec![format!("{id} {reason}")], vec![])
+                );
+                env.assert_matches_server(reason);
             }
             None => {
-                assert_eq!((tombstones(&desk), absences(&desk)), (vec![], vec![format!("{id} forbidden")]));
+                assert_eq!(
+                    (tombstones(&env), unlisted_tickets(&env)),
+                    (vec![], vec![format!("{id} forbidden")])
+                );
             }
         }
-        desk.with(|server, now| {
+        env.with_server(|server, now| {
             server.unmerge(id, now);
             server.restore(id, now);
         });
-        minutes(1).await;
-        desk.full().await;
-        desk.assert_equal("it came back");
-        assert_eq!(absences(&desk), [""; 0]);
+        advance_minutes(1).await;
+        env.run_full_ok().await;
+        env.assert_matches_server("the ticket is back");
+        assert_eq!(unlisted_tickets(&env), [""; 0]);
         let last =
-            desk.texts(&format!("SELECT op || ' ' || COALESCE(reason, '') FROM changes WHERE UID = {id}"));
+            env.texts(&format!("SELECT op || ' ' || COALESCE(reason, '') FROM changes WHERE UID = {id}"));
         let expected = if reason.is_some() { "c returned" } else { "c " };
         assert!(last.iter().any(|it| it == expected), "{last:?}");
     });
@@ -116,115 +122,112 @@ fn merge(server: &mut Server, id: i64, now: chrono::DateTime<chrono::Utc>) {
     server.merge(id, into, now);
 }
 
-/// Half of the tickets leave the agent's sight: nothing is deleted until a person says so, and then only what the server
-/// itself calls gone. What it only forbids stays, and does not hold the brake again.
+/// Half of the tickets become invisible to the client. Nothing is deleted until `--accept-deletes`, and then only what the
+/// server answers with 404. Forbidden tickets stay and do not trigger the delete guard again.
 #[rstest]
-fn inc_53_and_85_a_cut_in_the_permissions_trips_the_brake(#[values("403", "404")] hidden: &str) {
-    virtually(async {
-        let desk = Desk::new(100, &[&format!("hidden_get={hidden}")]);
-        desk.good().await;
-        let mark = desk.covered_until();
-        let half: Vec<i64> = desk.ids().into_iter().step_by(2).collect();
-        desk.with(|server, _| server.hide(&half));
+fn inc_53_and_85_lost_permissions_trigger_delete_guard(#[values("403", "404")] hidden: &str) {
+    with_paused_time(async {
+        let env = VirtualEnv::new(100, &[&format!("hidden_get={hidden}")]);
+        env.run_ok().await;
+        let watermark = env.covered_until();
+        let half: Vec<i64> = env.server_ids().into_iter().step_by(2).collect();
+        env.with_server(|server, _| server.hide(&half));
         for _ in 0..2 {
-            let report = full(&desk).await.unwrap();
+            let report = run_full(&env).await.unwrap();
             assert_eq!(report.outcome, RunOutcome::DeleteGuard { removals: 50, allowed: 20 });
-            assert_eq!(tombstones(&desk), [""; 0]);
-            let listed: Vec<_> = half.iter().map(|id| format!("{id} not_asked")).collect();
-            assert_eq!(absences(&desk), listed);
-            assert_eq!(desk.covered_until(), mark, "the mark is held");
+            assert_eq!(tombstones(&env), [""; 0]);
+            let expected: Vec<_> = half.iter().map(|id| format!("{id} not_asked")).collect();
+            assert_eq!(unlisted_tickets(&env), expected);
+            assert_eq!(env.covered_until(), watermark, "the watermark moved");
         }
-        let consent = halosync::sync::RunSettings { accept_deletes: true, ..desk.by_hand() };
-        minutes(1).await;
-        let report = desk.sync_until(consent, std::future::pending()).await.unwrap();
+        let accepting = halosync::sync::RunSettings { accept_deletes: true, ..env.full_scan_settings() };
+        advance_minutes(1).await;
+        let report = env.run_until(accepting, std::future::pending()).await.unwrap();
         assert_eq!(report.outcome, RunOutcome::Complete);
         if hidden == "404" {
-            assert_eq!(tombstones(&desk).len(), 50);
+            assert_eq!(tombstones(&env).len(), 50);
         } else {
-            assert_eq!(tombstones(&desk), [""; 0]);
-            let listed: Vec<_> = half.iter().map(|id| format!("{id} forbidden")).collect();
-            assert_eq!(absences(&desk), listed);
+            assert_eq!(tombstones(&env), [""; 0]);
+            let expected: Vec<_> = half.iter().map(|id| format!("{id} forbidden")).collect();
+            assert_eq!(unlisted_tickets(&env), expected);
         }
-        desk.full().await;
+        env.run_full_ok().await;
         days(3).await;
-        desk.full().await;
-        desk.with(|server, _| server.unhide(&half));
-        minutes(1).await;
-        desk.full().await;
-        desk.assert_equal("the permissions are back");
-        assert_eq!(absences(&desk), [""; 0]);
+        env.run_full_ok().await;
+        env.with_server(|server, _| server.unhide(&half));
+        advance_minutes(1).await;
+        env.run_full_ok().await;
+        env.assert_matches_server("the permissions are back");
+        assert_eq!(unlisted_tickets(&env), [""; 0]);
     });
 }
 
-/// Tickets that were kept back and are gone now count like any that are gone at once.
+/// Tickets that stayed unlisted and are deleted later count like all others.
 #[test]
-fn inc_86_there_is_one_brake_and_one_word_that_lifts_it() {
-    virtually(async {
-        let desk = Desk::new(400, &["hidden_get=403"]);
-        desk.good().await;
-        // Twenty each day are forbidden: never so many at once that it holds the brake.
-        let ids = desk.ids();
+fn inc_86_one_flag_overrides_the_one_delete_guard() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(400, &["hidden_get=403"]);
+        env.run_ok().await;
+        // Twenty more are forbidden each day: each time too few for the delete guard.
+        let ids = env.server_ids();
         for day in 0..3 {
-            desk.with(|server, _| server.hide(&ids[20 * day..20 * (day + 1)]));
-            desk.full().await;
+            env.with_server(|server, _| server.hide(&ids[20 * day..20 * (day + 1)]));
+            env.run_full_ok().await;
             days(1).await;
         }
-        assert_eq!(absences(&desk).len(), 60);
-        // Then all of them answer 404.
-        desk.turn("hidden_get=404");
+        assert_eq!(unlisted_tickets(&env).len(), 60);
+        // Then the server answers 404 for all of them.
+        env.set_knob("hidden_get=404");
         days(30).await;
-        let report = full(&desk).await.unwrap();
+        let report = run_full(&env).await.unwrap();
         assert_eq!(report.outcome, RunOutcome::DeleteGuard { removals: 60, allowed: 20 });
-        assert_eq!(tombstones(&desk), [""; 0]);
-        let consent = halosync::sync::RunSettings { accept_deletes: true, ..desk.by_hand() };
-        minutes(1).await;
-        desk.sync_until(consent, std::future::pending()).await.unwrap();
-        assert_eq!(tombstones(&desk).len(), 60);
-        desk.assert_equal("INC-86");
+        assert_eq!(tombstones(&env), [""; 0]);
+        let accepting = halosync::sync::RunSettings { accept_deletes: true, ..env.full_scan_settings() };
+        advance_minutes(1).await;
+        env.run_until(accepting, std::future::pending()).await.unwrap();
+        assert_eq!(tombstones(&env).len(), 60);
+        env.assert_matches_server("INC-86");
     });
 }
 
 #[test]
-fn inc_87_a_reader_sees_all_that_left_in_one_walk_or_none_of_it() {
-    virtually(async {
-        let desk = Desk::new(200, &[]);
-        desk.good().await;
-        let ids = desk.ids();
-        desk.with(|server, now| ids.iter().step_by(20).for_each(|id| server.delete(*id, now)));
-        desk.forget();
+fn inc_87_reader_sees_all_deletions_of_a_scan_or_none() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(200, &[]);
+        env.run_ok().await;
+        let ids = env.server_ids();
+        env.with_server(|server, now| ids.iter().step_by(20).for_each(|id| server.delete(*id, now)));
+        env.reset_request_log();
         let counts = Arc::new(Mutex::new(Vec::new()));
         for number in 1..30 {
-            let (counts, database) = (Arc::clone(&counts), desk.database());
-            desk.before_list(number, move |_, _| {
-                let tickets = texts(&database, "SELECT CAST(COUNT(*) AS TEXT) FROM tickets");
+            let (counts, database) = (Arc::clone(&counts), env.database());
+            env.before_list_request(number, move |_, _| {
+                let tickets = database.texts("SELECT CAST(COUNT(*) AS TEXT) FROM tickets");
                 counts.lock().unwrap().extend(tickets);
             });
         }
-        desk.full().await;
+        env.run_full_ok().await;
         let counts = counts.lock().unwrap().clone();
         assert!(20 < counts.len() && counts.iter().all(|count| count == "200"), "INC-87: {counts:?}");
-        assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), 190);
+        assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 190);
     });
 }
 
-/// Old closed tickets leave the list; those that the server has come back by the hundred, and only the others are asked
-/// for alone.
-/// A server that gives fewer rows than that needs more pages, and none of them is asked for alone either.
+/// Old closed tickets vanish from the list. They are requested by the hundred, or in pages as large as the server allows,
+/// and only those that do not come back are requested one by one.
 #[rstest]
-fn three_hundred_absences_cost_three_requests_and_one_for_each_that_does_not_return(
-    #[values((100, 3), (40, 9))] (cap, requests): (u32, usize),
-) {
-    virtually(async {
-        let mut desk = Desk::new(1_000, &[&format!("page_cap={cap}")]);
-        desk.settings.page_size = 100;
-        desk.settings.delete_guard = 1.0;
-        desk.good().await;
-        let ids = desk.ids();
-        desk.turn("plain_list=open_and_recent");
-        let listed = desk.with(|server, _| server.ids());
+fn unlisted_tickets_are_requested_by_the_hundred(#[values((100, 3), (40, 9))] (cap, requests): (u32, usize)) {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(1_000, &[&format!("page_cap={cap}")]);
+        env.settings.page_size = 100;
+        env.settings.delete_guard = 1.0;
+        env.run_ok().await;
+        let ids = env.server_ids();
+        env.set_knob("plain_list=open_and_recent");
+        let listed = env.with_server(|server, _| server.ids());
         let unlisted: Vec<_> = ids.iter().filter(|id| listed.binary_search(id).is_err()).collect();
-        // All but three hundred are listed again, and forty of these are really gone.
-        desk.with(|server, now| {
+        // Three hundred remain unlisted, and forty of these are deleted.
+        env.with_server(|server, now| {
             for id in &unlisted[300..] {
                 server.edit(**id, Edit::Status(1), now);
             }
@@ -232,103 +235,103 @@ fn three_hundred_absences_cost_three_requests_and_one_for_each_that_does_not_ret
                 server.delete(**id, now);
             }
         });
-        minutes(1).await;
-        desk.forget();
-        desk.full().await;
-        let by_number = desk.asked_for("ticketids").len();
-        assert!(by_number <= requests, "{by_number} requests by number, {requests} at most");
-        assert_eq!(desk.singles(), 40, "single tickets");
-        assert_eq!(tombstones(&desk).len(), 40);
+        advance_minutes(1).await;
+        env.reset_request_log();
+        env.run_full_ok().await;
+        let by_id = env.list_parameters("ticketids").len();
+        assert!(by_id <= requests, "{by_id} requests by id, {requests} at most");
+        assert_eq!(env.ticket_request_count(), 40, "requests for single tickets");
+        assert_eq!(tombstones(&env).len(), 40);
     });
 }
 
-/// A ticket that is kept back is asked about after 1, 2, 4 … days, whatever full walks there are in between.
+/// An unlisted ticket is requested again after 1, 2, 4 … days, however many full scans there are.
 #[test]
-fn a_ticket_that_is_kept_back_is_asked_about_less_and_less_often() {
-    virtually(async {
-        let desk = Desk::new(60, &["hidden_get=403"]);
-        desk.good().await;
-        let id = desk.ids()[3];
-        desk.with(|server, _| server.hide(&[id]));
-        let mut asked = Vec::new();
+fn unlisted_ticket_is_rechecked_less_and_less_often() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, &["hidden_get=403"]);
+        env.run_ok().await;
+        let id = env.server_ids()[3];
+        env.with_server(|server, _| server.hide(&[id]));
+        let mut requested_on = Vec::new();
         for day in 0..70 {
-            desk.forget();
-            desk.full().await;
-            if 0 < desk.singles() {
-                asked.push(day);
+            env.reset_request_log();
+            env.run_full_ok().await;
+            if 0 < env.ticket_request_count() {
+                requested_on.push(day);
             }
             days(1).await;
         }
-        assert_eq!(asked, [0, 1, 3, 7, 15, 31, 61]);
-        assert_eq!(absences(&desk), [format!("{id} forbidden")]);
-        assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), 60);
+        assert_eq!(requested_on, [0, 1, 3, 7, 15, 31, 61]);
+        assert_eq!(unlisted_tickets(&env), [format!("{id} forbidden")]);
+        assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 60);
     });
 }
 
 #[test]
-fn one_absent_ticket_that_cannot_be_read_does_not_keep_the_others_from_being_judged() {
-    virtually(async {
-        let desk = Desk::new(60, &[]);
-        desk.good().await;
-        let ids = desk.ids();
-        desk.with(|server, now| ids[10..13].iter().for_each(|id| server.delete(*id, now)));
-        desk.inject("ticket@2..7:status=500");
-        desk.full().await;
-        assert_eq!(absences(&desk), [format!("{} unreadable", ids[11])]);
-        assert_eq!(tombstones(&desk).len(), 2);
-        desk.heal();
+fn unreadable_unlisted_ticket_does_not_block_the_others() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, &[]);
+        env.run_ok().await;
+        let ids = env.server_ids();
+        env.with_server(|server, now| ids[10..13].iter().for_each(|id| server.delete(*id, now)));
+        env.inject("ticket@2..7:status=500");
+        env.run_full_ok().await;
+        assert_eq!(unlisted_tickets(&env), [format!("{} unreadable", ids[11])]);
+        assert_eq!(tombstones(&env).len(), 2);
+        env.clear_faults();
         days(1).await;
-        desk.full().await;
-        desk.assert_equal("readable again");
+        env.run_full_ok().await;
+        env.assert_matches_server("readable again");
     });
 }
 
-/// Where the server shows single tickets badly today, the walk concludes nothing of them and is complete.
+/// Where all requests for single tickets fail, the scan is complete and deletes nothing.
 #[test]
-fn absent_tickets_that_cannot_be_read_at_all_are_left_for_later() {
-    virtually(async {
-        let desk = Desk::new(200, &[]);
-        desk.good().await;
-        let ids = desk.ids();
-        desk.with(|server, now| ids[..10].iter().for_each(|id| server.delete(*id, now)));
-        desk.inject("ticket:status=500");
-        desk.full().await;
-        assert_eq!(tombstones(&desk), [""; 0]);
-        let words = desk
+fn unreadable_unlisted_tickets_are_deferred() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(200, &[]);
+        env.run_ok().await;
+        let ids = env.server_ids();
+        env.with_server(|server, now| ids[..10].iter().for_each(|id| server.delete(*id, now)));
+        env.inject("ticket:status=500");
+        env.run_full_ok().await;
+        assert_eq!(tombstones(&env), [""; 0]);
+        let statuses = env
             .texts("SELECT status || ' ' || COUNT(*) FROM unlisted_tickets GROUP BY status ORDER BY status");
-        assert_eq!(words, ["not_asked 5", "unreadable 5"]);
-        desk.heal();
+        assert_eq!(statuses, ["not_asked 5", "unreadable 5"]);
+        env.clear_faults();
         days(1).await;
-        desk.full().await;
-        assert_eq!(tombstones(&desk).len(), 10);
-        desk.assert_equal("readable again");
+        env.run_full_ok().await;
+        assert_eq!(tombstones(&env).len(), 10);
+        env.assert_matches_server("readable again");
     });
 }
 
-/// The server comes back from an old backup: tickets are as they were, some are gone, and numbers are given again.
+/// The server is restored from a backup: tickets are older, some are missing, and ids are reused.
 #[test]
-fn a_server_restored_from_a_backup_is_followed_back() {
-    virtually(async {
-        let desk = Desk::new(60, &[]);
-        desk.with(|server, _| server.back_up());
-        desk.good().await;
-        minutes(60).await;
-        let ids = desk.ids();
-        desk.with(|server, now| {
+fn local_copy_matches_a_server_restored_from_backup() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, &[]);
+        env.with_server(|server, _| server.back_up());
+        env.run_ok().await;
+        advance_minutes(60).await;
+        let ids = env.server_ids();
+        env.with_server(|server, now| {
             for id in &ids[..10] {
                 server.edit(*id, Edit::Summary("after the backup".into()), now);
             }
             server.create(5, now);
         });
-        desk.wait_and_follow().await;
-        desk.assert_equal("before the restore");
-        desk.with(|server, _| server.restore_backup());
-        minutes(30).await;
-        desk.with(|server, now| drop(server.create(2, now)));
-        minutes(1).await;
-        desk.full().await;
-        desk.assert_equal("restored");
-        assert_eq!(desk.number("SELECT COUNT(*) FROM changes WHERE reason = 'went_back'"), 10);
-        assert_eq!(tombstones(&desk).len(), 3, "three of the five new numbers are not given again");
+        env.run_incremental_after_a_minute().await;
+        env.assert_matches_server("before the restore");
+        env.with_server(|server, _| server.restore_backup());
+        advance_minutes(30).await;
+        env.with_server(|server, now| drop(server.create(2, now)));
+        advance_minutes(1).await;
+        env.run_full_ok().await;
+        env.assert_matches_server("restored");
+        assert_eq!(env.number("SELECT COUNT(*) FROM changes WHERE reason = 'went_back'"), 10);
+        assert_eq!(tombstones(&env).len(), 3, "three of the five new ids are not reused");
     });
 }

@@ -1,37 +1,30 @@
-//! Accidents that other sync tools had, and what whole passes of this one make of them: in virtual time, against the
-//! simulated server without a socket.
+//! The incidents of `docs/incidents.md`, replayed in virtual time against the simulated server.
 //!
-//! Every accident has a number. A test names it where it is shown that it does not happen here; what is shown elsewhere,
-//! or cannot happen, stands in this table:
+//! Every incident has a number, which the test that covers it names. This table has the incidents that are covered
+//! elsewhere or cannot happen:
 //!
-//! | number | shown by, or why it cannot happen |
+//! | number | covered by, or why it cannot happen |
 //! |---|---|
 //! | INC-11 | `src/watermark.rs::consecutive_scans_leave_no_instant_uncovered` |
-//! | INC-16, INC-77 | besides: `tests/store.rs::a_difference_in_volatile_attributes_alone_is_no_change` |
-//! | INC-50, INC-51 | besides: `src/ticket/timestamp.rs::timestamp_has_one_text_form` |
+//! | INC-16, INC-77 | also: `tests/store.rs::a_difference_in_volatile_attributes_alone_is_no_change` |
+//! | INC-50, INC-51 | also: `src/ticket/timestamp.rs::timestamp_has_one_text_form` |
 //! | INC-54 | `src/ticket/timestamp.rs::timestamp_text_round_trips_and_sorts_by_time`: there is one granularity |
-//! | INC-55 | cannot happen: there is one mark and no list of windows that could fail to merge |
-//! | INC-62, INC-64 | besides: `tests/kills.rs::whenever_it_is_killed_the_copy_is_sound_and_converges` |
-//! | INC-68 | besides: `tests/store.rs::pages_in_any_order_and_any_number_give_the_same_tickets_and_a_repetition_records_nothing` |
+//! | INC-55 | cannot happen: there is one watermark and no list of windows that could fail to merge |
+//! | INC-62, INC-64 | also: `tests/crash_recovery.rs::sync_after_sigkill_at_any_moment_converges` |
+//! | INC-68 | also: `tests/store.rs::pages_in_any_order_and_any_number_give_the_same_tickets_and_a_repetition_records_nothing` |
 //! | INC-70 | `tests/bad_input.rs::every_bad_input_is_told_as_the_golden_file_says`, "a second instance" |
-//! | INC-71 | the same test, "a file that is not a database" and the damaged ones behind it |
+//! | INC-71 | the same test, "a file that is not a database" and the damaged files after it |
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../support"]
-mod support {
-    #[allow(dead_code, reason = "each test uses a part")]
-    pub(crate) mod mapping;
-    #[allow(dead_code, reason = "each test uses a part")]
-    pub(crate) mod simulated;
-}
+#[path = "../support/mod.rs"]
+mod support;
 
 mod boundaries;
 mod budgets;
 mod clocks;
 mod counterexamples;
 mod deletions;
-mod desk;
 mod fields;
 mod paging;
 mod poison;
@@ -44,7 +37,7 @@ use std::path::Path;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The numbers that a text names: `INC-07`, and as the names of tests spell them: `inc_06_08_and_17_a_walk`.
+/// The incident numbers in a text, as `INC-07` or as in the test name `inc_06_08_and_17_interrupted`.
 fn numbers(text: &str) -> BTreeSet<String> {
     let mut numbers = BTreeSet::new();
     let is_number = |word: &str| word.starts_with(|first: char| first.is_ascii_digit());
@@ -60,13 +53,13 @@ fn numbers(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_accident_is_named() {
+fn every_incident_is_named() {
     let folder = fs::read_dir(Path::new(HERE).join("tests/incidents")).unwrap();
     let mut named = BTreeSet::new();
     for file in folder {
         let path = file.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
-        // Of this file the table alone counts.
+        // In this file only the table counts.
         let counts = |line: &&str| !path.ends_with("main.rs") || line.starts_with("//! | INC-");
         named.extend(text.lines().filter(counts).flat_map(numbers));
     }
@@ -78,7 +71,7 @@ fn every_accident_is_named() {
 }
 
 #[test]
-fn the_tests_of_the_table_are_there() {
+fn tests_named_in_the_table_exist() {
     let table = fs::read_to_string(Path::new(HERE).join("tests/incidents/main.rs")).unwrap();
     let cells = table.lines().filter(|line| line.starts_with("//! | INC-")).flat_map(|line| line.split('`'));
     let tests: Vec<_> = cells.filter_map(|cell| cell.split_once(".rs::")).collect();

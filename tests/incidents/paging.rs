@@ -6,66 +6,66 @@ use halosync::watermark::ScanKind;
 use rstest::rstest;
 use url::Url;
 
-use crate::desk::{Desk, follows, minutes, virtually};
+use crate::support::virtual_env::{VirtualEnv, advance_minutes, is_incremental, with_paused_time};
 
-fn deletions(desk: &Desk) -> i64 {
-    desk.number("SELECT COUNT(*) FROM changes WHERE op = 'd'")
+fn deletions(env: &VirtualEnv) -> i64 {
+    env.number("SELECT COUNT(*) FROM changes WHERE op = 'd'")
 }
 
-/// A server that sorts as it likes, anew each minute, while tickets change and leave.
+/// The server ignores the requested order, and sorts anew each minute while tickets change and are deleted.
 #[rstest]
-fn inc_19_20b_and_37_a_list_in_another_order_hides_nothing(
+fn inc_19_20b_and_37_list_in_another_order_hides_nothing(
     #[values("newest", "sla")] order: &str,
-    #[values(1, 4)] lanes: u32,
+    #[values(1, 4)] parallel: u32,
     #[values(false, true)] busy: bool,
 ) {
-    virtually(async {
+    with_paused_time(async {
         let knobs = ["order_by_id=ignored", &format!("default_order={order}"), "latency_ms=20000"];
-        let mut desk = Desk::new(150, &knobs);
-        desk.settings.parallel_requests = lanes;
+        let mut env = VirtualEnv::new(150, &knobs);
+        env.settings.parallel_requests = parallel;
         if busy {
             for number in (2..12).step_by(3) {
-                desk.before_list(number, |server, now| {
+                env.before_list_request(number, |server, now| {
                     server.edit_some(5, now);
                     server.create(1, now);
                 });
             }
-            desk.before_list(7, |server, now| {
+            env.before_list_request(7, |server, now| {
                 let id = server.ids()[4];
                 server.delete(id, now);
             });
         }
-        let what = format!("INC-19: order {order}, {lanes} lanes, busy: {busy}");
-        let mut passes = 1;
-        while desk.sync().await.unwrap().outcome != RunOutcome::Complete {
-            assert_eq!(desk.covered_until(), None, "{what}: the watermark moved after pass {passes}");
-            passes += 1;
-            minutes(1).await;
+        let context = format!("INC-19: order {order}, {parallel} parallel requests, busy: {busy}");
+        let mut runs = 1;
+        while env.run().await.unwrap().outcome != RunOutcome::Complete {
+            assert_eq!(env.covered_until(), None, "{context}: the watermark moved after run {runs}");
+            runs += 1;
+            advance_minutes(1).await;
         }
         let most = if order == "newest" { 1 } else { 3 };
-        assert!(passes <= most, "{what}: {passes} passes until it is complete");
-        minutes(1).await;
-        desk.good().await;
-        desk.assert_nothing_lost(&what);
-        // Every list is asked for in order of id, whatever becomes of that: INC-37.
-        assert_eq!(desk.asked_for("order").len(), desk.asked().len());
-        assert!(desk.asked_for("order").iter().all(|order| order == "id"), "INC-37");
-        // Fewer received than the first answer counted is never taken for all: INC-20b.
-        assert!(deletions(&desk) <= i64::from(busy), "INC-20b: {what}");
+        assert!(runs <= most, "{context}: {runs} runs until one was complete");
+        advance_minutes(1).await;
+        env.run_ok().await;
+        env.assert_nothing_missing(&context);
+        // INC-37: every list request asks for the order by id.
+        assert_eq!(env.list_parameters("order").len(), env.list_queries().len());
+        assert!(env.list_parameters("order").iter().all(|order| order == "id"), "INC-37");
+        // INC-20b: fewer rows than the first response counted are never taken for all.
+        assert!(deletions(&env) <= i64::from(busy), "INC-20b: {context}");
     });
 }
 
 #[test]
-fn inc_20_nothing_is_asked_for_between_the_pages_of_a_walk() {
-    virtually(async {
-        let desk = Desk::new(300, &[]);
-        desk.good().await;
-        minutes(30).await;
-        desk.with(|server, now| server.edit_some(150, now));
-        minutes(1).await;
-        desk.forget();
-        desk.good().await;
-        let others = desk.with(|server, _| {
+fn inc_20_scan_makes_no_other_requests_between_pages() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(300, &[]);
+        env.run_ok().await;
+        advance_minutes(30).await;
+        env.with_server(|server, now| server.edit_some(150, now));
+        advance_minutes(1).await;
+        env.reset_request_log();
+        env.run_ok().await;
+        let others = env.with_server(|server, _| {
             let entries = server.log().entries().filter(|entry| entry.endpoint != ApiEndpoint::List);
             entries.map(|entry| entry.path.clone()).collect::<Vec<_>>()
         });
@@ -77,42 +77,42 @@ fn inc_20_nothing_is_asked_for_between_the_pages_of_a_walk() {
 }
 
 #[test]
-fn inc_20c_a_row_that_is_newer_than_the_pass_is_kept_and_moves_no_mark() {
-    virtually(async {
-        let desk = Desk::new(100, &["latency_ms=2000", "commit_delay_ms=0"]);
-        desk.good().await;
-        minutes(30).await;
-        let ids = desk.ids();
-        desk.with(|server, now| ids[..30].iter().for_each(|id| server.edit(*id, Edit::Touch, now)));
-        minutes(1).await;
-        desk.forget();
+fn inc_20c_row_newer_than_run_is_stored_and_keeps_watermark() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(100, &["latency_ms=2000", "commit_delay_ms=0"]);
+        env.run_ok().await;
+        advance_minutes(30).await;
+        let ids = env.server_ids();
+        env.with_server(|server, now| ids[..30].iter().for_each(|id| server.edit(*id, Edit::Touch, now)));
+        advance_minutes(1).await;
+        env.reset_request_log();
         let late = ids[25];
-        desk.before_list(2, move |server, now| server.edit(late, Edit::Agent(1), now));
-        desk.good().await;
-        let mark = desk.mark().unwrap();
-        let kept = desk.texts(&format!("SELECT SOURCE_LAST_MODIFIED FROM tickets WHERE UID = {late}"));
+        env.before_list_request(2, move |server, now| server.edit(late, Edit::Agent(1), now));
+        env.run_ok().await;
+        let watermark = env.watermark().unwrap();
+        let kept = env.texts(&format!("SELECT SOURCE_LAST_MODIFIED FROM tickets WHERE UID = {late}"));
         assert!(
-            mark.covered_until.unwrap().to_string() < kept[0],
-            "INC-20c: the row was to be newer than the mark"
+            watermark.covered_until.unwrap().to_string() < kept[0],
+            "INC-20c: test setup: the row should be newer than the watermark"
         );
         assert!(
-            mark.newest_seen <= mark.covered_until,
-            "INC-20c: a row newer than the pass counts as the newest seen"
+            watermark.newest_seen <= watermark.covered_until,
+            "INC-20c: a row newer than the run counts as the newest seen"
         );
-        desk.assert_equal("INC-20c");
+        env.assert_matches_server("INC-20c");
     });
 }
 
 #[rstest]
-fn inc_21_and_31_a_page_size_that_the_server_cuts_without_a_word_hides_nothing(
+fn inc_21_and_31_reduced_page_size_hides_nothing(
     #[values(1, 7, 40, 99, 100, 1_000)] cap: u32,
     #[values("echo", "bare", "full")] envelope: &str,
 ) {
-    virtually(async {
-        let mut desk = Desk::new(217, &[&format!("page_cap={cap}"), &format!("envelope={envelope}")]);
-        desk.settings.page_size = 100;
-        desk.good().await;
-        desk.assert_equal(&format!("INC-21, INC-31: {cap} rows at most"));
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(217, &[&format!("page_cap={cap}"), &format!("envelope={envelope}")]);
+        env.settings.page_size = 100;
+        env.run_ok().await;
+        env.assert_matches_server(&format!("INC-21, INC-31: {cap} rows at most"));
     });
 }
 
@@ -124,154 +124,157 @@ fn page_one(url: &mut Url) {
     }));
 }
 
-/// A server that gives page 1 whatever is asked for.
+/// The server returns page 1 for every page.
 #[test]
-fn inc_22_and_23_the_same_page_twice_is_neither_an_end_nor_a_loop() {
-    virtually(async {
-        let desk = Desk::new(100, &[]);
-        desk.divert(page_one);
-        let report = desk.sync().await.unwrap();
+fn inc_22_and_23_repeated_page_is_neither_end_nor_loop() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(100, &[]);
+        env.rewrite_list_urls(page_one);
+        let report = env.run().await.unwrap();
         assert!(matches!(report.outcome, RunOutcome::Incomplete(_)), "INC-23: {:?}", report.outcome);
-        assert!(desk.lists() < 30, "INC-23: {} list requests", desk.lists());
-        assert_eq!(desk.covered_until(), None, "INC-23: the watermark moved");
-        let asked = desk.asked();
-        assert!(asked.iter().all(|query| query.contains("pageinate=true&page_no=")), "INC-22: {asked:?}");
+        assert!(env.list_request_count() < 30, "INC-23: {} list requests", env.list_request_count());
+        assert_eq!(env.covered_until(), None, "INC-23: the watermark moved");
+        let queries = env.list_queries();
+        assert!(queries.iter().all(|query| query.contains("pageinate=true&page_no=")), "INC-22: {queries:?}");
     });
 }
 
-/// The server ignores the filter of the type; of the first page no row is wanted.
+/// No row of the first pages has a wanted ticket type.
 #[rstest]
-fn inc_24_a_page_of_which_no_row_is_wanted_is_not_the_end(#[values("honored", "ignored")] filter: &str) {
-    virtually(async {
-        let mut desk = Desk::new(100, &[&format!("type_filter={filter}")]);
-        desk.settings.ticket_types = vec!["Incident".to_owned()];
-        let ids = desk.ids();
-        desk.with(|server, now| {
+fn inc_24_page_without_wanted_rows_is_not_the_end(#[values("honored", "ignored")] filter: &str) {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(100, &[&format!("type_filter={filter}")]);
+        env.settings.ticket_types = vec!["Incident".to_owned()];
+        let ids = env.server_ids();
+        env.with_server(|server, now| {
             ids[..20].iter().for_each(|id| server.edit(*id, Edit::TicketType(3), now));
             ids[20..].iter().for_each(|id| server.edit(*id, Edit::TicketType(1), now));
         });
-        minutes(60).await;
-        desk.good().await;
-        let here = desk.texts("SELECT CAST(UID AS TEXT) FROM tickets ORDER BY UID");
+        advance_minutes(60).await;
+        env.run_ok().await;
+        let stored = env.texts("SELECT CAST(UID AS TEXT) FROM tickets ORDER BY UID");
         let wanted: Vec<_> = ids[20..].iter().map(ToString::to_string).collect();
-        assert_eq!(here, wanted, "INC-24: type filter {filter}");
+        assert_eq!(stored, wanted, "INC-24: type filter {filter}");
     });
 }
 
 #[test]
-fn inc_25_an_old_row_in_the_middle_of_a_descending_page_is_not_the_end() {
-    virtually(async {
+fn inc_25_old_row_in_descending_page_is_not_the_end() {
+    with_paused_time(async {
         let knobs = ["order_by_id=ignored", "default_order=newest", "date_filter=ignored"];
-        let desk = Desk::new(100, &knobs);
-        desk.good().await;
-        minutes(30).await;
-        let ids = desk.ids();
-        // Old ones stand between these in every page.
-        desk.with(|server, now| ids.iter().step_by(3).for_each(|id| server.edit(*id, Edit::Agent(1), now)));
-        desk.good().await;
-        desk.assert_equal("INC-25");
+        let env = VirtualEnv::new(100, &knobs);
+        env.run_ok().await;
+        advance_minutes(30).await;
+        let ids = env.server_ids();
+        // Every page has unchanged tickets between the edited ones.
+        env.with_server(|server, now| {
+            ids.iter().step_by(3).for_each(|id| server.edit(*id, Edit::Agent(1), now));
+        });
+        env.run_ok().await;
+        env.assert_matches_server("INC-25");
     });
 }
 
-/// Pages that are cut, empty, refused, or of which the count is too low, in a first, a full and a following pass: never an
-/// end, and nothing leaves.
+/// Pages that are missing, empty or refused, or a count that is too low, in an initial load, a full and an incremental scan.
 #[rstest]
-#[case::inc_26_an_empty_page_in_the_middle("list@page3:empty")]
-#[case::inc_27_a_count_that_is_cut("list:count=10")]
-#[case::inc_27_a_count_that_is_too_low("list:count=-10")]
-#[case::inc_27_a_count_that_is_missing("list:count=missing")]
-#[case::inc_28_a_server_that_refuses_later_pages("list@page3:status=400")]
-#[case::inc_58_a_page_that_never_comes("list@page3:delay=600000")]
-#[case::inc_58_a_page_without_rows_at_all("list@page3:tickets=null")]
-fn a_list_that_is_cut_is_never_complete_and_nothing_leaves(#[case] fault: &str) {
+#[case::inc_26_empty_page_in_the_middle("list@page3:empty")]
+#[case::inc_27_count_truncated("list:count=10")]
+#[case::inc_27_count_too_low("list:count=-10")]
+#[case::inc_27_count_missing("list:count=missing")]
+#[case::inc_28_later_pages_refused("list@page3:status=400")]
+#[case::inc_58_page_never_answered("list@page3:delay=600000")]
+#[case::inc_58_page_without_rows("list@page3:tickets=null")]
+fn truncated_list_is_never_complete_and_deletes_nothing(#[case] fault: &str) {
     for kind in ["first", "full", "incremental"] {
-        virtually(async {
-            let desk = Desk::new(100, &[]);
+        with_paused_time(async {
+            let env = VirtualEnv::new(100, &[]);
             if kind != "first" {
-                desk.good().await;
-                minutes(30).await;
-                desk.with(|server, now| server.edit_some(45, now));
-                minutes(1).await;
+                env.run_ok().await;
+                advance_minutes(30).await;
+                env.with_server(|server, now| server.edit_some(45, now));
+                advance_minutes(1).await;
             }
-            let before = desk.mark();
-            let settings = if kind == "full" { desk.by_hand() } else { desk.settings.clone() };
-            desk.inject(fault);
-            let ended = desk.sync_until(settings, std::future::pending()).await;
-            let what = format!("{fault}, {kind} pass");
-            match ended {
+            let before = env.watermark();
+            let settings = if kind == "full" { env.full_scan_settings() } else { env.settings.clone() };
+            env.inject(fault);
+            let result = env.run_until(settings, std::future::pending()).await;
+            let context = format!("{fault}, {kind} run");
+            match result {
                 Ok(report) => {
                     assert!(
                         matches!(report.outcome, RunOutcome::Incomplete(_)),
-                        "{what}: {:?}",
+                        "{context}: {:?}",
                         report.outcome
                     );
                 }
-                Err(error) => assert!(matches!(error, SyncError::Halo(_)), "{what}: {error}"),
+                Err(error) => assert!(matches!(error, SyncError::Halo(_)), "{context}: {error}"),
             }
-            let covered =
-                |mark: Option<halosync::watermark::Watermark>| mark.and_then(|mark| mark.covered_until);
-            assert_eq!(desk.covered_until(), covered(before), "{what}: the watermark moved");
-            assert_eq!(deletions(&desk), 0, "{what}: tickets were deleted");
+            let covered = |watermark: Option<halosync::watermark::Watermark>| {
+                watermark.and_then(|watermark| watermark.covered_until)
+            };
+            assert_eq!(env.covered_until(), covered(before), "{context}: the watermark moved");
+            assert_eq!(deletions(&env), 0, "{context}: tickets were deleted");
             let error =
-                desk.texts("SELECT COALESCE(error, '') FROM runs ORDER BY run_id DESC LIMIT 1").concat();
-            assert!(!error.is_empty(), "INC-58: {what}: nothing is said of why");
-            desk.heal();
-            minutes(1).await;
-            desk.good().await;
-            desk.assert_equal(&what);
+                env.texts("SELECT COALESCE(error, '') FROM runs ORDER BY run_id DESC LIMIT 1").concat();
+            assert!(!error.is_empty(), "INC-58: {context}: no reason is recorded");
+            env.clear_faults();
+            advance_minutes(1).await;
+            env.run_ok().await;
+            env.assert_matches_server(&context);
         });
     }
 }
 
 #[test]
-fn inc_29_the_second_list_begins_at_its_first_page() {
-    virtually(async {
-        let mut desk = Desk::new(200, &["plain_list=open_and_recent"]);
-        desk.settings.parallel_requests = 1;
-        desk.good().await;
-        desk.assert_equal("INC-29");
-        assert_eq!(desk.verdict("list_coverage"), "open_and_closed");
+fn inc_29_second_list_starts_at_page_one() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(200, &["plain_list=open_and_recent"]);
+        env.settings.parallel_requests = 1;
+        env.run_ok().await;
+        env.assert_matches_server("INC-29");
+        assert_eq!(env.probe_result("list_coverage"), "open_and_closed");
         let of = |which: &str| {
-            let asked = desk
-                .asked()
+            let queries = env
+                .list_queries()
                 .into_iter()
                 .filter(|query| query.contains(which) && query.contains("page_size=10&"));
-            asked.map(|query| query.contains("page_no=1&")).collect::<Vec<_>>()
+            queries.map(|query| query.contains("page_no=1&")).collect::<Vec<_>>()
         };
         for which in ["open_only", "closed_only"] {
-            assert!(of(which).contains(&true), "INC-29: page 1 of {which} was never asked for");
+            assert!(of(which).contains(&true), "INC-29: page 1 of {which} was never requested");
         }
     });
 }
 
 #[test]
-fn inc_30_a_list_of_1200_pages_is_read_to_its_end() {
-    virtually(async {
-        let mut desk = Desk::new(1_201, &[]);
-        desk.settings.page_size = 1;
-        desk.good().await;
-        assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), 1_201, "INC-30");
+fn inc_30_list_of_1200_pages_is_read_to_the_end() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(1_201, &[]);
+        env.settings.page_size = 1;
+        env.run_ok().await;
+        assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 1_201, "INC-30");
     });
 }
 
 #[rstest]
-fn inc_31_rows_that_come_twice_count_once(#[values(1, 3, 9)] rows: u32, #[values(2, 3)] every: u32) {
-    virtually(async {
-        let desk = Desk::new(100, &[]);
-        desk.inject(&format!("list@every{every}x4:repeat={rows}"));
-        let report = desk.sync().await.unwrap();
-        let what = format!("INC-31: {rows} rows twice on each page {every}: {:?}", report.outcome);
+fn inc_31_duplicate_rows_count_once(#[values(1, 3, 9)] rows: u32, #[values(2, 3)] every: u32) {
+    with_paused_time(async {
+        let env = VirtualEnv::new(100, &[]);
+        env.inject(&format!("list@every{every}x4:repeat={rows}"));
+        let report = env.run().await.unwrap();
+        let context = format!("INC-31: {rows} rows twice on each page {every}: {:?}", report.outcome);
         if report.outcome != RunOutcome::Complete {
-            assert_eq!(desk.covered_until(), None, "{what}");
-            desk.heal();
-            desk.good().await;
+            assert_eq!(env.covered_until(), None, "{context}");
+            env.clear_faults();
+            env.run_ok().await;
         }
-        desk.assert_equal(&what);
-        assert!(matches!(report.scan_kind, ScanKind::Full), "{what}");
-        minutes(1).await;
+        env.assert_matches_server(&context);
+        assert!(matches!(report.scan_kind, ScanKind::Full), "{context}");
+        advance_minutes(1).await;
         assert!(
-            follows(&desk.good().await) || desk.number("SELECT MAX(resumed OR count_fell) FROM scans") == 1,
-            "{what}"
+            is_incremental(&env.run_ok().await)
+                || env.number("SELECT MAX(resumed OR count_fell) FROM scans") == 1,
+            "{context}"
         );
     });
 }

@@ -1,29 +1,29 @@
-//! What is copied changes between two starts of the agent; and what the server calls its statuses and types.
+//! Changes of the scope between two runs, and reference tables.
 
 use halo_simulator::{ApiEndpoint, Edit};
 use halosync::sync::{RunOutcome, SyncError};
 use halosync::ticket::Timestamp;
 
-use crate::desk::{Desk, follows, minutes, virtually};
+use crate::support::virtual_env::{VirtualEnv, advance_minutes, is_incremental, with_paused_time};
 
-fn types(desk: &Desk) -> Vec<String> {
-    desk.texts("SELECT DISTINCT CAST(TICKET_TYPE_ID AS TEXT) FROM tickets ORDER BY 1")
+fn types(env: &VirtualEnv) -> Vec<String> {
+    env.texts("SELECT DISTINCT CAST(TICKET_TYPE_ID AS TEXT) FROM tickets ORDER BY 1")
 }
 
-/// The tickets of these types that the server has.
-fn wanted(desk: &Desk, types: &[i64]) -> i64 {
-    let ids = desk.ids();
-    desk.with(|server, now| {
+/// How many tickets of these types the server has.
+fn count_of_types(env: &VirtualEnv, types: &[i64]) -> i64 {
+    let ids = env.server_ids();
+    env.with_server(|server, now| {
         let kind = |id: &i64| server.row(*id, now).unwrap()["tickettype_id"].as_i64().unwrap();
         i64::try_from(ids.iter().filter(|id| types.is_empty() || types.contains(&kind(id))).count()).unwrap()
     })
 }
 
 #[test]
-fn a_type_filter_that_changes_to_and_fro_and_is_widened_and_removed_loses_nothing() {
-    virtually(async {
-        let mut desk = Desk::new(150, &[]);
-        desk.settings.scope.custom_fields = true;
+fn changed_type_filter_loses_nothing() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(150, &[]);
+        env.settings.scope.custom_fields = true;
         let steps: [(&[&str], &[i64]); 6] = [
             (&["Incident"], &[1]),
             (&["service request"], &[3]),
@@ -32,180 +32,192 @@ fn a_type_filter_that_changes_to_and_fro_and_is_widened_and_removed_loses_nothin
             (&[], &[]),
             (&["Incident"], &[1]),
         ];
-        let mut filled = 0;
+        let mut loads = 0;
         for (names, ids) in steps {
-            desk.settings.ticket_types = names.iter().map(|name| (*name).to_owned()).collect();
-            // Somebody edits what is not copied now.
-            let some = desk.ids()[..20].to_vec();
-            desk.with(|server, now| some.iter().for_each(|id| server.edit(*id, Edit::Touch, now)));
-            minutes(30).await;
-            assert!(!follows(&desk.good().await), "{names:?}: the old position still stands");
-            assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), wanted(&desk, ids), "{names:?}");
+            env.settings.ticket_types = names.iter().map(|name| (*name).to_owned()).collect();
+            // Tickets outside the scope change too.
+            let some = env.server_ids()[..20].to_vec();
+            env.with_server(|server, now| some.iter().for_each(|id| server.edit(*id, Edit::Touch, now)));
+            advance_minutes(30).await;
+            assert!(!is_incremental(&env.run_ok().await), "{names:?}: the old watermark is still used");
+            assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), count_of_types(&env, ids), "{names:?}");
             if !ids.is_empty() {
-                let spelled: Vec<_> = ids.iter().map(ToString::to_string).collect();
-                assert_eq!(types(&desk), spelled, "{names:?}");
+                let expected: Vec<_> = ids.iter().map(ToString::to_string).collect();
+                assert_eq!(types(&env), expected, "{names:?}");
             }
-            minutes(30).await;
-            assert!(follows(&desk.good().await), "{names:?}: filled, and the changes are not followed");
-            filled += 1;
+            advance_minutes(30).await;
+            assert!(
+                is_incremental(&env.run_ok().await),
+                "{names:?}: the scan after the initial load is not incremental"
+            );
+            loads += 1;
         }
-        let other = desk.number("SELECT COUNT(*) FROM changes WHERE op = 'd' AND reason <> 'out_of_scope'");
-        assert_eq!(other, 0, "tickets left for another reason than the filter");
-        let said = desk.number("SELECT COUNT(*) FROM watermark_journal WHERE reason = 'scope_changed'");
-        assert_eq!(said, filled - 1);
-        desk.settings.ticket_types.clear();
-        minutes(30).await;
-        desk.good().await;
-        desk.assert_equal("everything again");
+        let other = env.number("SELECT COUNT(*) FROM changes WHERE op = 'd' AND reason <> 'out_of_scope'");
+        assert_eq!(other, 0, "tickets were removed for another reason than the filter");
+        let scope_changes =
+            env.number("SELECT COUNT(*) FROM watermark_journal WHERE reason = 'scope_changed'");
+        assert_eq!(scope_changes, loads - 1);
+        env.settings.ticket_types.clear();
+        advance_minutes(30).await;
+        env.run_ok().await;
+        env.assert_matches_server("everything again");
     });
 }
 
-/// Rows outside of a new scope leave in the transaction that drops the position: no brake, and nobody is asked about them.
+/// Tickets outside of a new scope are removed in the transaction that drops the watermark, without the delete guard and
+/// without requests.
 #[test]
-fn what_a_narrower_filter_leaves_out_leaves_at_once_and_costs_no_request() {
-    virtually(async {
-        let mut desk = Desk::new(200, &[]);
-        desk.good().await;
-        minutes(30).await;
-        desk.settings.ticket_types = vec!["Problem".to_owned()];
-        desk.forget();
-        desk.good().await;
-        assert_eq!(desk.singles(), 0);
+fn narrower_type_filter_removes_tickets_without_requests() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(200, &[]);
+        env.run_ok().await;
+        advance_minutes(30).await;
+        env.settings.ticket_types = vec!["Problem".to_owned()];
+        env.reset_request_log();
+        env.run_ok().await;
+        assert_eq!(env.ticket_request_count(), 0);
         let left = "SELECT COUNT(*) || ' in ' || COUNT(DISTINCT observed_at) FROM changes WHERE op = 'd'";
-        assert_eq!(desk.texts(left), [format!("{} in 1", 200 - wanted(&desk, &[4]))]);
+        assert_eq!(env.texts(left), [format!("{} in 1", 200 - count_of_types(&env, &[4]))]);
     });
 }
 
 #[test]
-fn an_unknown_type_is_an_error_with_the_names_that_exist_and_changes_nothing() {
-    virtually(async {
-        let mut desk = Desk::new(60, &[]);
-        desk.good().await;
-        let (changes, mark) = (desk.changes(), desk.covered_until());
-        desk.settings.ticket_types = vec!["Incidents".to_owned()];
-        match desk.sync().await {
+fn unknown_ticket_type_lists_known_names_and_changes_nothing() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(60, &[]);
+        env.run_ok().await;
+        let (changes, watermark) = (env.change_count(), env.covered_until());
+        env.settings.ticket_types = vec!["Incidents".to_owned()];
+        match env.run().await {
             Err(SyncError::UnknownType { name, known }) => {
                 assert_eq!(name, "Incidents");
                 assert!(known.contains(&"Incident".to_owned()), "{known:?}");
             }
             other => panic!("{other:?}"),
         }
-        assert_eq!((desk.changes(), desk.covered_until()), (changes, mark));
+        assert_eq!((env.change_count(), env.covered_until()), (changes, watermark));
     });
 }
 
 #[test]
-fn a_copy_made_under_another_mapping_is_filled_again_and_unchanged_tickets_stay_silent() {
-    virtually(async {
-        let desk = Desk::new(60, &[]);
-        desk.good().await;
-        let changes = desk.changes();
-        desk.write(|writing| {
-            let mut mark = writing.as_read_tx().watermark()?.unwrap();
-            mark.scope.mapping = 0;
-            writing.set_watermark(&mark, None, None, "2026-11-22T12:00:00.000Z".parse::<Timestamp>().unwrap())
+fn changed_mapping_version_reloads_without_change_records() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, &[]);
+        env.run_ok().await;
+        let changes = env.change_count();
+        env.write(|tx| {
+            let mut watermark = tx.as_read_tx().watermark()?.unwrap();
+            watermark.scope.mapping = 0;
+            tx.set_watermark(&watermark, None, None, Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap())
         });
-        minutes(30).await;
-        assert!(!follows(&desk.good().await), "it followed under another mapping");
-        assert_eq!(desk.changes(), changes);
-        desk.assert_equal("another mapping");
+        advance_minutes(30).await;
+        assert!(
+            !is_incremental(&env.run_ok().await),
+            "the run was incremental under another mapping version"
+        );
+        assert_eq!(env.change_count(), changes);
+        env.assert_matches_server("another mapping version");
     });
 }
 
 #[test]
-fn names_are_asked_for_daily_and_for_an_unknown_number_hourly_at_most() {
-    virtually(async {
-        let desk = Desk::new(60, &[]);
-        let asked = |desk: &Desk| {
-            desk.with(|server, _| {
+fn reference_tables_are_requested_daily_or_hourly_for_unknown_ids() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, &[]);
+        let requests = |env: &VirtualEnv| {
+            env.with_server(|server, _| {
                 let count = |endpoint| server.log().count(endpoint);
                 (count(ApiEndpoint::Status), count(ApiEndpoint::TicketType))
             })
         };
-        // Both lists are forbidden at first: the numbers of every row are unknown.
-        desk.inject("status:status=403");
-        desk.inject("tickettype:status=403");
-        desk.good().await;
-        assert_eq!(asked(&desk), (1, 1), "asked for once, though every row has unknown numbers");
-        assert_eq!(desk.number("SELECT COUNT(*) FROM tickets WHERE STATUS = CAST(STATUS_ID AS TEXT)"), 60);
+        // Both reference tables are forbidden at first: the ids in all rows are unknown.
+        env.inject("status:status=403");
+        env.inject("tickettype:status=403");
+        env.run_ok().await;
+        assert_eq!(requests(&env), (1, 1), "requested once, although every row has unknown ids");
+        assert_eq!(env.number("SELECT COUNT(*) FROM tickets WHERE STATUS = CAST(STATUS_ID AS TEXT)"), 60);
         for (after, expected) in [(30, (0, 0)), (31, (1, 1)), (30, (0, 0))] {
-            minutes(after).await;
-            desk.forget();
-            desk.with(|server, now| drop(server.edit_some(3, now)));
-            desk.good().await;
-            assert_eq!(asked(&desk), expected, "{after} minutes later");
+            advance_minutes(after).await;
+            env.reset_request_log();
+            env.with_server(|server, now| drop(server.edit_some(3, now)));
+            env.run_ok().await;
+            assert_eq!(requests(&env), expected, "{after} minutes later");
         }
-        // They come back: every ticket gets its name in one transaction.
-        desk.heal();
-        minutes(61).await;
-        desk.with(|server, now| drop(server.edit_some(3, now)));
-        desk.good().await;
-        desk.assert_nothing_lost("the names are back");
+        // The permission is back: all tickets get the names in one transaction.
+        env.clear_faults();
+        advance_minutes(61).await;
+        env.with_server(|server, now| drop(server.edit_some(3, now)));
+        env.run_ok().await;
+        env.assert_nothing_missing("the names are back");
         let renamed = "SELECT COUNT(DISTINCT observed_at) FROM changes WHERE reason = 'status_renamed'";
-        assert_eq!(desk.number(renamed), 1);
-        minutes(23 * 60).await;
-        desk.forget();
-        desk.good().await;
-        assert_eq!(asked(&desk), (0, 0), "known numbers are asked for daily only");
-        minutes(2 * 60).await;
-        desk.good().await;
-        assert_eq!(asked(&desk), (2, 1), "a day later: all statuses, and which of them are open");
+        assert_eq!(env.number(renamed), 1);
+        advance_minutes(23 * 60).await;
+        env.reset_request_log();
+        env.run_ok().await;
+        assert_eq!(requests(&env), (0, 0), "known ids are requested daily only");
+        advance_minutes(2 * 60).await;
+        env.run_ok().await;
+        assert_eq!(requests(&env), (2, 1), "a day later: all statuses, and which of them are open");
     });
 }
 
-/// A permission that is taken away may empty a list; what its numbers were called stays known.
+/// A lost permission may empty the list of statuses; the known names stay.
 #[test]
-fn an_empty_list_of_names_renames_nothing() {
-    virtually(async {
-        let desk = Desk::new(60, &[]);
-        desk.good().await;
-        let (names, changes) = (desk.texts("SELECT NAME FROM statuses ORDER BY ID"), desk.changes());
-        desk.alter(Some(|url, _| url.path().ends_with("tatus").then(|| b"[]".to_vec())));
-        minutes(24 * 60).await;
-        desk.good().await;
-        assert_eq!(desk.verdict("status_names"), "empty");
-        assert_eq!(desk.texts("SELECT NAME FROM statuses ORDER BY ID"), names);
-        assert_eq!(desk.changes(), changes, "records although nothing changed");
+fn empty_reference_table_renames_nothing() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, &[]);
+        env.run_ok().await;
+        let (names, changes) = (env.texts("SELECT NAME FROM statuses ORDER BY ID"), env.change_count());
+        env.rewrite_bodies(Some(|url, _| url.path().ends_with("tatus").then(|| b"[]".to_vec())));
+        advance_minutes(24 * 60).await;
+        env.run_ok().await;
+        assert_eq!(env.probe_result("status_names"), "empty");
+        assert_eq!(env.texts("SELECT NAME FROM statuses ORDER BY ID"), names);
+        assert_eq!(env.change_count(), changes, "change records although nothing changed");
     });
 }
 
-/// A column of the server that is called otherwise one day must not look like tickets of another type.
+/// A renamed column of the server must not look like tickets of another type.
 #[test]
-fn rows_without_a_type_are_not_outside_of_a_filter() {
-    virtually(async {
-        let mut desk = Desk::new(60, &[]);
-        desk.settings.ticket_types = vec!["Incident".to_owned()];
-        desk.good().await;
-        let stored = wanted(&desk, &[1]);
-        desk.alter(Some(|url, body| {
+fn rows_without_a_type_stay_in_scope() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(60, &[]);
+        env.settings.ticket_types = vec!["Incident".to_owned()];
+        env.run_ok().await;
+        let stored = count_of_types(&env, &[1]);
+        env.rewrite_bodies(Some(|url, body| {
             let text = std::str::from_utf8(body).ok()?;
             let renamed = || text.replace("\"tickettype_id\"", "\"kind_id\"").into_bytes();
             url.path().starts_with("/api/tickets").then(renamed)
         }));
-        minutes(60).await;
-        desk.with(|server, now| drop(server.edit_some(20, now)));
-        desk.full().await;
-        assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), stored);
-        assert_eq!(desk.number("SELECT COUNT(*) FROM changes WHERE op = 'd'"), 0);
+        advance_minutes(60).await;
+        env.with_server(|server, now| drop(server.edit_some(20, now)));
+        env.run_full_ok().await;
+        assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), stored);
+        assert_eq!(env.number("SELECT COUNT(*) FROM changes WHERE op = 'd'"), 0);
     });
 }
 
-/// What leaves because it is of another type now counts for the brake like all that leaves.
+/// Tickets removed because of their type count for the delete guard like all others.
 #[test]
-fn tickets_that_are_of_another_type_all_at_once_trip_the_brake() {
-    virtually(async {
-        let mut desk = Desk::new(200, &["type_filter=ignored"]);
-        desk.settings.ticket_types = vec!["Incident".to_owned()];
-        desk.good().await;
-        let (stored, ids) = (wanted(&desk, &[1]), desk.ids());
-        assert!(30 < stored, "{stored} are too few for a brake");
-        desk.with(|server, now| ids.iter().for_each(|id| server.edit(*id, Edit::TicketType(3), now)));
-        minutes(60).await;
-        let braked = desk.sync_until(desk.by_hand(), std::future::pending()).await.unwrap();
-        assert!(matches!(braked.outcome, RunOutcome::DeleteGuard { .. }), "{braked:?}");
-        assert_eq!(desk.number("SELECT COUNT(*) FROM changes WHERE op = 'd'"), 0);
-        desk.settings.accept_deletes = true;
-        desk.full().await;
-        assert_eq!(desk.number("SELECT COUNT(*) FROM tickets"), 0, "accepted, and they are still here");
+fn mass_type_change_triggers_delete_guard() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(200, &["type_filter=ignored"]);
+        env.settings.ticket_types = vec!["Incident".to_owned()];
+        env.run_ok().await;
+        let (stored, ids) = (count_of_types(&env, &[1]), env.server_ids());
+        assert!(30 < stored, "{stored} tickets are too few for the delete guard");
+        env.with_server(|server, now| ids.iter().for_each(|id| server.edit(*id, Edit::TicketType(3), now)));
+        advance_minutes(60).await;
+        let report = env.run_until(env.full_scan_settings(), std::future::pending()).await.unwrap();
+        assert!(matches!(report.outcome, RunOutcome::DeleteGuard { .. }), "{report:?}");
+        assert_eq!(env.number("SELECT COUNT(*) FROM changes WHERE op = 'd'"), 0);
+        env.settings.accept_deletes = true;
+        env.run_full_ok().await;
+        assert_eq!(
+            env.number("SELECT COUNT(*) FROM tickets"),
+            0,
+            "accepted, but the tickets are still stored"
+        );
     });
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::agent::Agent;
+use crate::support::test_env::TestEnv;
 
 /// No event of these tests takes that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,19 +49,19 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it in the folder of an agent.
-    pub(crate) fn start(agent: &Agent) -> Daemon {
-        Daemon::start_with(agent, &[], |_| {})
+    /// Starts it in the directory of an environment.
+    pub(crate) fn start(env: &TestEnv<()>) -> Daemon {
+        Daemon::start_with(env, &[], |_| {})
     }
 
     /// The same with further arguments and whatever else a command can have.
-    pub(crate) fn start_with(agent: &Agent, more: &[&str], adjust: impl FnOnce(&mut Command)) -> Daemon {
+    pub(crate) fn start_with(env: &TestEnv<()>, more: &[&str], adjust: impl FnOnce(&mut Command)) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_halosync"));
         command
-            .current_dir(agent.path(""))
+            .current_dir(env.path(""))
             .env_clear()
             .env("NOTIFY_SOCKET", &path)
             .arg("run")

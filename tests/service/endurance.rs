@@ -4,9 +4,9 @@ use std::fs;
 
 use chrono::Utc;
 
-use super::agent::Agent;
 use super::daemon::Daemon;
 use super::serve;
+use super::support::test_env::TestEnv;
 
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,8 @@ async fn two_thousand_passes_leave_memory_and_descriptors_as_they_were() {
     let simulator = serve(500).await;
     let more =
         "rate_limit = \"1000000/1s\"\n\n[sync]\ninterval = \"1ms\"\n\n[export]\nschedule = \"after-sync\"\n";
-    let agent = Agent::of(&simulator.url(), more);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), more);
+    let mut daemon = Daemon::start(&env);
     let mut first = None;
     for pass in 0..passes {
         if pass % 20 == 0 {
@@ -53,9 +53,6 @@ async fn two_thousand_passes_leave_memory_and_descriptors_as_they_were() {
     assert!(last.memory <= first.memory + first.memory / 10 + 2_048, "{first:?} became {last:?}");
     assert!(last.descriptors <= first.descriptors + 4, "{first:?} became {last:?}");
     assert!(last.threads <= first.threads + 4, "{first:?} became {last:?}");
-    let made: u32 = agent
-        .database()
-        .query_row("SELECT COUNT(*) FROM runs WHERE outcome = 'complete'", [], |row| row.get(0))
-        .unwrap();
+    let made: u32 = env.value("SELECT COUNT(*) FROM runs WHERE outcome = 'complete'");
     assert!(passes <= made, "{made} of {passes} passes are on record");
 }

@@ -9,10 +9,10 @@ use chrono::Utc;
 use halo_simulator::{ServerFault, Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
-use super::agent::Agent;
 use super::daemon::{Daemon, free_address, get, metric, program};
 use super::life::{QUICK, RARE};
 use super::serve;
+use super::support::test_env::TestEnv;
 
 /// What `promtool check metrics` has against a text; nothing where it is not installed.
 fn lint(text: &str) -> String {
@@ -37,9 +37,9 @@ async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
     let more = format!(
         "{RARE}\n[metrics]\nlisten = \"{metrics}\"\ntextfile = \"{textfile}\"\n\n[export]\nschedule = \"after-sync\"\n"
     );
-    let agent = Agent::of(&simulator.url(), &more);
-    fs::create_dir(agent.path("figures")).unwrap();
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), &more);
+    fs::create_dir(env.path("figures")).unwrap();
+    let mut daemon = Daemon::start(&env);
     daemon.told("STATUS=250 tickets");
     let (status, text) = get(&metrics, "/metrics");
     assert_eq!((status, lint(&text).as_str()), (200, ""));
@@ -66,12 +66,12 @@ async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
         assert!((now - metric(&text, name)).abs() < 60.0, "{name} is {}", metric(&text, name));
     }
     assert!(metric(&text, "halosync_watermark_lag_seconds") < 60.0);
-    let size = fs::metadata(agent.path("halosync.db")).unwrap().len();
+    let size = fs::metadata(env.path("halosync.db")).unwrap().len();
     let exposed = text.lines().find(|line| line.starts_with("halosync_database_bytes"));
     assert_eq!(exposed, Some(format!("halosync_database_bytes {size}").as_str()));
 
     // What the collector reads from the folder is the same, is for everybody, and is whole.
-    let file = agent.path(textfile);
+    let file = env.path(textfile);
     let until = std::time::Instant::now() + super::daemon::PATIENCE;
     while !file.exists() {
         assert!(std::time::Instant::now() < until, "no figures were written\n{}", daemon.story());
@@ -81,12 +81,12 @@ async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
     assert_eq!(lint(&written), "");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
     assert!((metric(&written, "halosync_tickets") - 250.0).abs() < f64::EPSILON);
-    assert_eq!(fs::read_dir(agent.path("figures")).unwrap().count(), 1, "a draft was left behind");
+    assert_eq!(fs::read_dir(env.path("figures")).unwrap().count(), 1, "a draft was left behind");
 
     // A consumer who is forgotten leaves no figure behind.
-    agent.run(&["export", "delta", "--consumer", "lake"]).success();
+    env.run(&["export", "delta", "--consumer", "lake"]).success();
     assert!(get(&metrics, "/metrics").1.contains("consumer=\"lake\""));
-    agent.run(&["export", "forget", "--consumer", "lake"]).success();
+    env.run(&["export", "forget", "--consumer", "lake"]).success();
     assert!(!get(&metrics, "/metrics").1.contains("consumer=\"lake\""));
     assert_eq!(daemon.stop(), Some(0));
 }
@@ -95,10 +95,10 @@ async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
 async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
     let simulator = serve(250).await;
     let metrics = free_address();
-    let agent = Agent::of(&simulator.url(), &format!("{QUICK}\n[metrics]\nlisten = \"{metrics}\"\n"));
-    let agent_text = fs::read_to_string(agent.path("agent.toml")).unwrap();
-    fs::write(agent.path("agent.toml"), agent_text.replace("max_retries = 0", "max_retries = 1")).unwrap();
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), &format!("{QUICK}\n[metrics]\nlisten = \"{metrics}\"\n"));
+    let agent_text = fs::read_to_string(env.path("agent.toml")).unwrap();
+    fs::write(env.path("agent.toml"), agent_text.replace("max_retries = 0", "max_retries = 1")).unwrap();
+    let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     simulator.with(|server| server.inject(ServerFault::parse("list:status=503").unwrap()));
     daemon.logged("run incomplete: the server answers 503");
@@ -140,9 +140,11 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
 async fn a_copy_is_ready_when_it_was_complete_a_short_while_ago() {
     let metrics = free_address();
     let server = free_address();
-    let agent =
-        Agent::of(&format!("http://{server}"), &format!("{QUICK}\n[metrics]\nlisten = \"{metrics}\"\n"));
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(
+        &format!("http://{server}"),
+        &format!("{QUICK}\n[metrics]\nlisten = \"{metrics}\"\n"),
+    );
+    let mut daemon = Daemon::start(&env);
     daemon.logged("run incomplete");
     let (status, text) = get(&metrics, "/readyz");
     assert_eq!(
@@ -173,8 +175,8 @@ async fn a_copy_is_ready_when_it_was_complete_a_short_while_ago() {
 async fn every_figure_that_an_alert_asks_for_is_exposed() {
     let simulator = serve(250).await;
     let metrics = free_address();
-    let agent = Agent::of(&simulator.url(), &format!("{RARE}\n[metrics]\nlisten = \"{metrics}\"\n"));
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), &format!("{RARE}\n[metrics]\nlisten = \"{metrics}\"\n"));
+    let mut daemon = Daemon::start(&env);
     daemon.told("STATUS=250 tickets");
     let (_, text) = get(&metrics, "/metrics");
     let rules = fs::read_to_string("packaging/prometheus/halosync.rules.yml").unwrap();

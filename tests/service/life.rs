@@ -9,8 +9,8 @@ use chrono::Utc;
 use halo_simulator::{Application, Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
-use super::agent::Agent;
 use super::daemon::{Daemon, free_address, get};
+use super::support::test_env::TestEnv;
 use super::{serve, settings};
 
 /// Short intervals, so that something happens, and no limit that would hold a test up.
@@ -20,10 +20,6 @@ pub(crate) const QUICK: &str =
 /// No pass by itself after the first one.
 pub(crate) const RARE: &str = "rate_limit = \"100000/1s\"\nmax_retries = 0\n\n[sync]\ninterval = \"1h\"\n";
 
-fn number(agent: &Agent, sql: &str) -> i64 {
-    agent.database().query_row(sql, [], |row| row.get(0)).unwrap()
-}
-
 async fn serve_at(address: &str, settings: SimulatorSettings) -> Simulator {
     let listen: SocketAddr = address.parse().unwrap();
     Simulator::start(SimulatorSettings { listen, ..settings }).await.unwrap()
@@ -32,8 +28,9 @@ async fn serve_at(address: &str, settings: SimulatorSettings) -> Simulator {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn edits_arrive_packages_are_made_and_others_work_beside_it() {
     let simulator = serve(300).await;
-    let agent = Agent::of(&simulator.url(), &format!("{QUICK}\n[export]\nschedule = \"after-sync\"\n"));
-    let mut daemon = Daemon::start(&agent);
+    let env =
+        TestEnv::for_server(&simulator.url(), &format!("{QUICK}\n[export]\nschedule = \"after-sync\"\n"));
+    let mut daemon = Daemon::start(&env);
     daemon.told("READY=1");
     daemon.logged("complete: full scan, 300 rows, 300 created");
     daemon.logged("exported for default: changes 0 to 300, 300 rows");
@@ -43,28 +40,28 @@ async fn edits_arrive_packages_are_made_and_others_work_beside_it() {
     let line = daemon.logged("7 updated");
     assert!(line.contains("complete: incremental scan"), "{line}");
     daemon.logged("exported for default: changes 300 to 307, 7 rows");
-    assert_eq!(number(&agent, "SELECT COUNT(*) FROM changes WHERE op = 'u'"), 7);
+    assert_eq!(env.number("SELECT COUNT(*) FROM changes WHERE op = 'u'"), 7);
 
-    let second = agent.run(&["run"]).code(75);
-    let told = String::from_utf8_lossy(&second.get_output().stderr).into_owned();
-    assert!(told.contains(&format!("another halosync (pid {}) is at work", daemon.pid())), "{told}");
-    agent.run(&["sync"]).code(75);
-    agent.run(&["export", "delta", "--consumer", "lake"]).success();
-    agent.run(&["export", "verify", "export", "--expect-to", "307"]).success();
-    agent.run(&["status", "--max-age", "1m"]).success();
+    let second = env.run(&["run"]).code(75);
+    let error = second.stderr;
+    assert!(error.contains(&format!("another halosync (pid {}) is at work", daemon.pid())), "{error}");
+    env.run(&["sync"]).code(75);
+    env.run(&["export", "delta", "--consumer", "lake"]).success();
+    env.run(&["export", "verify", "export", "--expect-to", "307"]).success();
+    env.run(&["status", "--max-age", "1m"]).success();
 
     assert_eq!(daemon.stop(), Some(0), "{}", daemon.story());
     daemon.told("STOPPING=1");
     assert_eq!(daemon.lines_with(" WARN "), 0, "{}", daemon.story());
     // Readers who may not write need the files beside the database; the log is in it.
-    assert_eq!(fs::metadata(agent.path("halosync.db-wal")).unwrap().len(), 0);
+    assert_eq!(fs::metadata(env.path("halosync.db-wal")).unwrap().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_ready_before_the_server_is_and_tells_an_outage_once_and_its_end() {
     let address = free_address();
-    let agent = Agent::of(&format!("http://{address}"), QUICK);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&format!("http://{address}"), QUICK);
+    let mut daemon = Daemon::start(&env);
     daemon.told("READY=1");
     let line = daemon.logged("run incomplete: cannot reach");
     assert!(line.contains(" WARN ") && line.contains(&address), "{line}");
@@ -90,17 +87,17 @@ async fn it_is_ready_before_the_server_is_and_tells_an_outage_once_and_its_end()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_is_no_reason_for_a_full_walk_and_an_hour_is_not_waited_for_a_wish() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), RARE);
+    let env = TestEnv::for_server(&simulator.url(), RARE);
     for _ in 0..3 {
-        let mut daemon = Daemon::start(&agent);
+        let mut daemon = Daemon::start(&env);
         daemon.logged("complete: ");
         daemon.sync_now();
         assert_eq!(daemon.stop(), Some(0), "{}", daemon.story());
     }
-    assert_eq!(number(&agent, "SELECT COUNT(*) FROM scans WHERE kind = 'full'"), 1);
-    assert_eq!(number(&agent, "SELECT COUNT(*) FROM scans WHERE kind = 'incremental'"), 5);
+    assert_eq!(env.number("SELECT COUNT(*) FROM scans WHERE kind = 'full'"), 1);
+    assert_eq!(env.number("SELECT COUNT(*) FROM scans WHERE kind = 'incremental'"), 5);
     // Each pass writes down its own requests: one quiet walk is one request, and a start is a token more.
-    let requests = number(&agent, "SELECT requests FROM runs ORDER BY run_id DESC LIMIT 1");
+    let requests = env.number("SELECT requests FROM runs ORDER BY run_id DESC LIMIT 1");
     assert_eq!(requests, 1);
 }
 
@@ -109,14 +106,14 @@ async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() 
     let mut other = settings(250);
     other.knobs.set("application=other").unwrap();
     let simulator = Simulator::start(other).await.unwrap();
-    let agent = Agent::of(&simulator.url(), QUICK);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), QUICK);
+    let mut daemon = Daemon::start(&env);
     daemon.told("READY=1");
     assert_eq!(daemon.ended().code(), Some(77));
     daemon.logged("error: the authorization server refused client fixture-client (unauthorized_client)");
 
     simulator.with(|server| server.knobs().application = Application::Service);
-    let mut daemon = Daemon::start(&agent);
+    let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     simulator.with(|server| {
         server.knobs().application = Application::Other;
@@ -125,7 +122,7 @@ async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() 
     daemon.logged("run incomplete: the authorization server refused client");
     simulator.with(|server| server.knobs().application = Application::Service);
     daemon.logged("recovered after");
-    // 403 for every ticket: the permissions of the agent, and an outage as well.
+    // 403 for every ticket: the permissions of the client, and an outage as well.
     simulator.with(|server| {
         server.knobs().application = Application::User;
         server.revoke_tokens();
@@ -137,8 +134,8 @@ async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_that_no_server_agrees_with_end_it_with_78() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), &format!("ticket_type = \"Incidnet\"\n{QUICK}"));
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), &format!("ticket_type = \"Incidnet\"\n{QUICK}"));
+    let mut daemon = Daemon::start(&env);
     daemon.told("READY=1");
     assert_eq!(daemon.ended().code(), Some(78));
     daemon.logged("help: ticket_type can be any of");
@@ -146,18 +143,18 @@ async fn settings_that_no_server_agrees_with_end_it_with_78() {
 
 #[test]
 fn settings_that_cannot_be_used_end_it_before_it_is_ready() {
-    let agent = Agent::of("http://127.0.0.1:1", "[metrics]\nlisten = \"9187\"\n");
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server("http://127.0.0.1:1", "[metrics]\nlisten = \"9187\"\n");
+    let mut daemon = Daemon::start(&env);
     assert_eq!(daemon.ended().code(), Some(78));
     daemon.logged("`metrics.listen` must be an address with a port");
     assert!(!daemon.hears("READY=1", Duration::ZERO));
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let agent = Agent::of("http://127.0.0.1:1", &format!("[metrics]\nlisten = \"{address}\"\n"));
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server("http://127.0.0.1:1", &format!("[metrics]\nlisten = \"{address}\"\n"));
+    let mut daemon = Daemon::start(&env);
     assert_eq!(daemon.ended().code(), Some(75), "{}", daemon.story());
-    assert!(!agent.path("halosync.db").exists(), "a database was made all the same");
+    assert!(!env.path("halosync.db").exists(), "a database was made all the same");
 }
 
 /// Whatever it is doing. The moments are drawn from a seed; what is done at them differs from machine to machine.
@@ -168,28 +165,28 @@ async fn at_any_moment_sigterm_ends_it_with_0_and_leaves_a_sound_copy() {
     let mut random = fastrand::Rng::with_seed(seed);
     let simulator = serve(2_000).await;
     simulator.with(|server| server.knobs().latency_ms = 5);
-    let agent = Agent::of(&simulator.url(), &format!("{QUICK}\n[export]\nschedule = \"after-sync\"\n"));
+    let env =
+        TestEnv::for_server(&simulator.url(), &format!("{QUICK}\n[export]\nschedule = \"after-sync\"\n"));
     for round in 0..rounds {
         let what = format!("seed {seed}, round {round}");
         simulator.with(|server| server.edit_some(200, Utc::now()));
-        let mut daemon = Daemon::start(&agent);
+        let mut daemon = Daemon::start(&env);
         daemon.told("READY=1");
         daemon.hears("nothing of the kind", Duration::from_millis(random.u64(0..250)));
         assert_eq!(daemon.stop(), Some(0), "{what}\n{}", daemon.story());
-        let sound: String =
-            agent.database().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        let sound: String = env.value("PRAGMA integrity_check");
         assert_eq!(sound, "ok", "{what}");
     }
-    agent.run(&["sync", "--full"]).success();
-    assert_eq!(number(&agent, "SELECT COUNT(*) FROM tickets"), 2_000);
-    agent.run(&["export", "verify", "export"]).success();
+    env.run(&["sync", "--full"]).success();
+    assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 2_000);
+    env.run(&["export", "verify", "export"]).success();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_signals_is_weathered_and_being_told_twice_to_end_is_the_same_as_once() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), RARE);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     for _ in 0..200 {
         daemon.signal(Signal::HUP);
@@ -208,8 +205,8 @@ async fn a_storm_of_signals_is_weathered_and_being_told_twice_to_end_is_the_same
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupt_from_the_keyboard_ends_it_with_130() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), QUICK);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), QUICK);
+    let mut daemon = Daemon::start(&env);
     daemon.logged("complete:");
     daemon.signal(Signal::INT);
     assert_eq!(daemon.ended().code(), Some(130));
@@ -218,9 +215,9 @@ async fn an_interrupt_from_the_keyboard_ends_it_with_130() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_nobody_reads_any_more_stops_nothing() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), QUICK);
+    let env = TestEnv::for_server(&simulator.url(), QUICK);
     let (reader, writer) = std::io::pipe().unwrap();
-    let mut daemon = Daemon::start_with(&agent, &[], |command| {
+    let mut daemon = Daemon::start_with(&env, &[], |command| {
         command.stderr(Stdio::from(writer));
     });
     drop(reader);
@@ -230,23 +227,23 @@ async fn a_log_that_nobody_reads_any_more_stops_nothing() {
     daemon.told("STATUS=asking for changes");
     daemon.told("STATUS=asking for changes");
     daemon.told("STATUS=250 tickets");
-    assert_eq!(number(&agent, "SELECT COUNT(*) FROM changes WHERE op = 'u'"), 3);
+    assert_eq!(env.number("SELECT COUNT(*) FROM changes WHERE op = 'u'"), 3);
     assert_eq!(daemon.stop(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_taken_away_is_noticed_and_filled_anew() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), RARE);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     for file in ["halosync.db", "halosync.db-wal", "halosync.db-shm"] {
-        fs::rename(agent.path(file), agent.path(format!("aside-{file}"))).unwrap();
+        fs::rename(env.path(file), env.path(format!("aside-{file}"))).unwrap();
     }
     daemon.signal(Signal::USR1);
     daemon.logged("the database was moved, removed or replaced");
     daemon.logged("complete: full scan, 250 rows, 250 created");
-    assert_eq!(number(&agent, "SELECT COUNT(*) FROM tickets"), 250);
+    assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 250);
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -254,13 +251,13 @@ async fn a_database_that_is_taken_away_is_noticed_and_filled_anew() {
 async fn damage_is_found_by_looking_through_the_database_and_a_backup_ends_it() {
     let simulator = serve(250).await;
     let metrics = free_address();
-    let agent = Agent::of(&simulator.url(), &format!("{RARE}\n[metrics]\nlisten = \"{metrics}\"\n"));
-    agent.run(&["sync"]).success();
-    let path = agent.path("halosync.db");
+    let env = TestEnv::for_server(&simulator.url(), &format!("{RARE}\n[metrics]\nlisten = \"{metrics}\"\n"));
+    env.run(&["sync"]).success();
+    let path = env.path("halosync.db");
     let sound = fs::read(&path).unwrap();
-    agent.damage("rejects_by_ticket");
+    env.database().damage("rejects_by_ticket");
 
-    let mut daemon = Daemon::start(&agent);
+    let mut daemon = Daemon::start(&env);
     let line = daemon.logged("integrity check failed");
     assert!(line.contains(" ERROR ") && line.contains("is damaged") && line.contains("backup"), "{line}");
     daemon.told("STATUS=250 tickets");
@@ -268,10 +265,10 @@ async fn damage_is_found_by_looking_through_the_database_and_a_backup_ends_it() 
     assert!(text.contains("\nhalosync_database_ok 0\n") && text.contains("\nhalosync_healthy 0\n"), "{text}");
     assert_eq!(get(&metrics, "/readyz").0, 503);
 
-    fs::write(agent.path("backup"), sound).unwrap();
-    fs::rename(agent.path("backup"), &path).unwrap();
+    fs::write(env.path("backup"), sound).unwrap();
+    fs::rename(env.path("backup"), &path).unwrap();
     for beside in ["halosync.db-wal", "halosync.db-shm"] {
-        fs::remove_file(agent.path(beside)).unwrap();
+        fs::remove_file(env.path(beside)).unwrap();
     }
     daemon.sync_now();
     daemon.told("STATUS=250 tickets");
@@ -284,8 +281,9 @@ async fn damage_is_found_by_looking_through_the_database_and_a_backup_ends_it() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_full_disk_it_stays_and_goes_on_when_there_is_room() {
     let simulator = serve(3_000).await;
-    let agent = Agent::of(&simulator.url(), &format!("{QUICK}\n[store]\npath = \"disk/halosync.db\"\n"));
-    let disk = agent.path("disk");
+    let env =
+        TestEnv::for_server(&simulator.url(), &format!("{QUICK}\n[store]\npath = \"disk/halosync.db\"\n"));
+    let disk = env.path("disk");
     fs::create_dir(&disk).unwrap();
     let mount = |options: &str| {
         let mut mount = std::process::Command::new("mount");
@@ -297,7 +295,7 @@ async fn on_a_full_disk_it_stays_and_goes_on_when_there_is_room() {
         return;
     }
     let _mounted = Mounted(&disk);
-    let mut daemon = Daemon::start(&agent);
+    let mut daemon = Daemon::start(&env);
     daemon.logged("run incomplete: the disk is full");
     daemon.told("STATUS=the disk is full");
     assert!(mount("remount,size=64m"));

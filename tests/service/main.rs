@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-#[path = "../support/agent.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod agent;
+#[path = "../support/mod.rs"]
+mod support;
+
 mod daemon;
 mod endurance;
 mod figures;
@@ -15,10 +15,10 @@ mod reload;
 mod secrets;
 mod watchdog;
 
-use agent::{CLIENT_ID, CLIENT_SECRET};
 use halo_simulator::{Simulator, SimulatorSettings};
+use support::test_env::{CLIENT_ID, CLIENT_SECRET};
 
-/// The settings of a simulated server that knows the agent of these tests.
+/// The settings of a simulated server that knows the credentials of these tests.
 fn settings(tickets: u32) -> SimulatorSettings {
     SimulatorSettings {
         tickets,

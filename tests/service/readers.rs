@@ -9,10 +9,10 @@ use chrono::Utc;
 use rusqlite::Connection;
 use rustix::process::Signal;
 
-use super::agent::Agent;
 use super::daemon::{Daemon, program};
 use super::life::RARE;
 use super::serve;
+use super::support::test_env::TestEnv;
 
 /// Nobody has these numbers, and nobody needs to.
 const AGENT: u32 = 47_101;
@@ -29,7 +29,7 @@ fn as_user(user: u32, group: u32, program: &Path) -> Command {
 }
 
 struct House {
-    agent: Agent,
+    env: TestEnv<()>,
     folder: PathBuf,
     sqlite3: PathBuf,
 }
@@ -71,27 +71,28 @@ async fn another_user_of_the_group_reads_while_it_runs_when_it_was_stopped_and_w
         return;
     };
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), &format!("{RARE}\n[store]\npath = \"state/halosync.db\"\n"));
-    let folder = agent.path("state");
+    let env =
+        TestEnv::for_server(&simulator.url(), &format!("{RARE}\n[store]\npath = \"state/halosync.db\"\n"));
+    let folder = env.path("state");
     fs::create_dir(&folder).unwrap();
     // As the package makes it.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o750)).unwrap();
     chown(&folder, Some(AGENT), Some(GROUP)).unwrap();
-    fs::set_permissions(agent.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-    chown(agent.path("client-secret"), Some(AGENT), None).unwrap();
+    fs::set_permissions(env.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(env.path("client-secret"), Some(AGENT), None).unwrap();
     // Where the program was built may be nobody else's business.
-    let binary = agent.path("halosync");
+    let binary = env.path("halosync");
     fs::copy(env!("CARGO_BIN_EXE_halosync"), &binary).unwrap();
-    let house = House { agent, folder, sqlite3 };
+    let house = House { env, folder, sqlite3 };
     let start = || {
-        Daemon::start_with(&house.agent, &[], |command| {
+        Daemon::start_with(&house.env, &[], |command| {
             let socket =
                 command.get_envs().find_map(|(name, value)| (name == "NOTIFY_SOCKET").then_some(value?));
             let socket = PathBuf::from(socket.unwrap());
             fs::set_permissions(socket.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
             fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
             let mut other = as_user(AGENT, GROUP, &binary);
-            other.arg("run").current_dir(house.agent.path("")).env_clear().env("NOTIFY_SOCKET", &socket);
+            other.arg("run").current_dir(house.env.path("")).env_clear().env("NOTIFY_SOCKET", &socket);
             other.env("PATH", std::env::var_os("PATH").unwrap());
             other.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
             other.stderr(std::process::Stdio::piped());
@@ -125,22 +126,19 @@ async fn another_user_of_the_group_reads_while_it_runs_when_it_was_stopped_and_w
 async fn a_long_reader_is_told_of_holds_nobody_up_and_the_log_shrinks_when_it_is_gone() {
     const TICKETS: u32 = 20_000;
     let simulator = serve(TICKETS).await;
-    let agent = Agent::of(&simulator.url(), RARE);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
-    let wal = || fs::metadata(agent.path("halosync.db-wal")).unwrap().len();
+    let wal = || fs::metadata(env.path("halosync.db-wal")).unwrap().len();
 
-    let reader = Connection::open(agent.path("halosync.db")).unwrap();
+    let reader = Connection::open(env.path("halosync.db")).unwrap();
     reader.execute_batch("BEGIN; SELECT COUNT(*) FROM tickets").unwrap();
     simulator.with(|server| server.edit_some(TICKETS, Utc::now()));
     daemon.sync_now();
     let line = daemon.logged("a long-running reader keeps the write-ahead log from shrinking");
     assert!(line.contains(" WARN ") && line.contains("`halosync status`"), "{line}");
     assert!(64 << 20 <= wal(), "the log has {} bytes", wal());
-    let status = || {
-        let told = agent.run(&["status"]).success().get_output().stdout.clone();
-        String::from_utf8(told).unwrap()
-    };
+    let status = || env.run(&["status"]).success().stdout;
     let told = status();
     let named = format!("pid {} (", std::process::id());
     assert!(told.contains(&named) && told.contains("keeps the log from shrinking"), "{told}");

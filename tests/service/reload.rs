@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use halo_simulator::{Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
-use super::agent::Agent;
 use super::daemon::{Daemon, free_address};
 use super::life::{QUICK, RARE};
+use super::support::test_env::TestEnv;
 use super::{serve, settings};
 
 /// Changes the settings file.
-fn change(agent: &Agent, from: &str, to: &str) {
-    let path = agent.path("agent.toml");
+fn change(env: &TestEnv<()>, from: &str, to: &str) {
+    let path = env.path("agent.toml");
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from} in\n{text}");
     fs::write(&path, text.replace(from, to)).unwrap();
@@ -31,8 +31,8 @@ fn reload(daemon: &mut Daemon) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), &format!("{RARE}\n[log]\nlevel = \"info\"\n"));
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), &format!("{RARE}\n[log]\nlevel = \"info\"\n"));
+    let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
 
     for (from, to, says) in [
@@ -51,16 +51,16 @@ async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
         ("\n[metrics]\nlisten = \"127.0.0.1:1\"", "\n[log]\nformat = \"json\"", ""),
         ("\n[log]\nformat = \"json\"", "", "settings reloaded"),
     ] {
-        change(&agent, from, to);
+        change(&env, from, to);
         reload(&mut daemon);
         let line = daemon.logged(if says.is_empty() { "rejected" } else { says });
         assert_eq!(line.contains(" ERROR "), !says.starts_with("settings reloaded"), "{line}");
     }
-    change(&agent, &simulator.url(), "http://127.0.0.1:9");
+    change(&env, &simulator.url(), "http://127.0.0.1:9");
     reload(&mut daemon);
     daemon.logged("the database is a copy of");
-    change(&agent, "http://127.0.0.1:9", &simulator.url());
-    let secret = agent.path("client-secret");
+    change(&env, "http://127.0.0.1:9", &simulator.url());
+    let secret = env.path("client-secret");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     reload(&mut daemon);
     daemon.logged("the client secret can be read by others");
@@ -68,8 +68,8 @@ async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
     daemon.sync_now();
 
     // An interval that would not have come for an hour, and a level that shows requests.
-    change(&agent, "interval = \"1h\"", "interval = \"100ms\"");
-    change(&agent, "level = \"info\"", "level = \"debug\"");
+    change(&env, "interval = \"1h\"", "interval = \"100ms\"");
+    change(&env, "level = \"info\"", "level = \"debug\"");
     reload(&mut daemon);
     daemon.logged("settings reloaded");
     let request = daemon.logged("answered request=");
@@ -86,16 +86,16 @@ async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_only_the_server_can_refuse_has_the_settings_before_put_back() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), RARE);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
-    change(&agent, "max_retries = 0", "max_retries = 0\nticket_type = \"Incidnet\"");
+    change(&env, "max_retries = 0", "max_retries = 0\nticket_type = \"Incidnet\"");
     reload(&mut daemon);
     daemon.logged("settings reloaded");
     daemon.signal(Signal::USR1);
     daemon.logged("new settings rejected, the previous ones stay in effect: the server has no ticket type");
     daemon.logged("complete: incremental scan");
-    change(&agent, "Incidnet", "Incident");
+    change(&env, "Incidnet", "Incident");
     reload(&mut daemon);
     daemon.signal(Signal::USR1);
     daemon.logged("complete: full scan");
@@ -106,10 +106,10 @@ async fn what_only_the_server_can_refuse_has_the_settings_before_put_back() {
 async fn settings_that_come_in_the_middle_of_a_pass_wait_for_its_end() {
     let simulator = serve(2_000).await;
     simulator.with(|server| server.knobs().latency_ms = 60);
-    let agent = Agent::of(&simulator.url(), RARE);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let mut daemon = Daemon::start(&env);
     daemon.told("STATUS=asking for changes");
-    change(&agent, "interval = \"1h\"", "interval = \"100ms\"");
+    change(&env, "interval = \"1h\"", "interval = \"100ms\"");
     reload(&mut daemon);
     daemon.logged("complete: full scan, 2000 rows");
     daemon.logged("complete: incremental scan");
@@ -122,11 +122,11 @@ async fn a_secret_that_was_changed_where_it_is_kept_is_found_without_being_told(
     let address = free_address();
     let at = |settings: SimulatorSettings| SimulatorSettings { listen: address.parse().unwrap(), ..settings };
     let simulator = Simulator::start(at(settings(250))).await.unwrap();
-    let agent = Agent::of(&simulator.url(), QUICK);
-    let mut daemon = Daemon::start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), QUICK);
+    let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     simulator.stop().await;
-    fs::write(agent.path("client-secret"), "another-secret\n").unwrap();
+    fs::write(env.path("client-secret"), "another-secret\n").unwrap();
     let changed = SimulatorSettings { client_secret: "another-secret".into(), ..settings(250) };
     let _simulator = Simulator::start(at(changed)).await.unwrap();
     daemon.logged("the client secret has changed: using the new one");

@@ -12,10 +12,10 @@ use chrono::Utc;
 use halo_simulator::{Edit, ServerFault, Simulator};
 use rustix::process::Signal;
 
-use super::agent::{Agent, CLIENT_SECRET};
 use super::daemon::{Daemon, free_address, get};
 use super::life::QUICK;
 use super::serve;
+use super::support::test_env::{CLIENT_SECRET, TestEnv};
 
 /// Needs escaping in a URL, so that a form of its own would show.
 const SECRET: &str = "canary+secret/4f1d=9b?&c7";
@@ -131,10 +131,10 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
              textfile = \"halosync.prom\"\n\n[export]\nschedule = \"after-sync\"\n",
             QUICK.replace("rate_limit", "include_custom_fields = true\nrate_limit")
         );
-        let agent = Agent::of(&format!("http://{proxy}"), &more);
-        let secret = agent.path("client-secret");
+        let env = TestEnv::for_server(&format!("http://{proxy}"), &more);
+        let secret = env.path("client-secret");
         fs::write(&secret, format!("{SECRET}\n")).unwrap();
-        let mut daemon = Daemon::start(&agent);
+        let mut daemon = Daemon::start(&env);
         daemon.logged("complete: full scan");
         // Errors of every kind that a request can have.
         for fault in
@@ -166,8 +166,8 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
             vec!["status"],
             vec!["export", "snapshot"],
         ] {
-            let output = agent.run(&arguments).get_output().clone();
-            shown.extend([output.stdout, output.stderr].concat());
+            let result = env.run(&arguments);
+            shown.extend([result.stdout, result.stderr].concat().into_bytes());
         }
         fs::remove_file(&secret).unwrap();
         let tokens = tokens.lock().unwrap().clone();
@@ -180,7 +180,7 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
             ("what commands show".to_owned(), shown),
         ];
         places.extend(outside.map(|bytes| ("what the kernel shows of the process".to_owned(), bytes)));
-        places.extend(files(&agent.path("")).into_iter().map(|file| {
+        places.extend(files(&env.path("")).into_iter().map(|file| {
             let bytes = fs::read(&file).unwrap();
             (file.display().to_string(), bytes)
         }));
@@ -197,7 +197,7 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_words_of_a_ticket_are_in_no_log_above_debug() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), QUICK);
+    let env = TestEnv::for_server(&simulator.url(), QUICK);
     simulator.with(|server| {
         let id = server.ids()[0];
         server.edit(id, Edit::Summary("canary-summary".into()), Utc::now());
@@ -205,23 +205,20 @@ async fn the_words_of_a_ticket_are_in_no_log_above_debug() {
         server
             .set_raw_row(broken, format!("{{\"id\":{broken},\"summary\":7,\"details\":\"canary-details\"}}"));
     });
-    let mut daemon = Daemon::start_with(&agent, &["-v"], |_| {});
+    let mut daemon = Daemon::start_with(&env, &["-v"], |_| {});
     daemon.logged("complete:");
     assert_eq!(daemon.stop(), Some(0));
     assert_eq!(daemon.lines_with("canary"), 0, "{}", daemon.story());
-    let kept: i64 = agent
-        .database()
-        .query_row("SELECT COUNT(*) FROM tickets WHERE NAME LIKE 'canary%'", [], |row| row.get(0))
-        .unwrap();
+    let kept = env.number("SELECT COUNT(*) FROM tickets WHERE NAME LIKE 'canary%'");
     assert_eq!(kept, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_core_is_dumped_and_nobody_of_the_same_user_looks_into_the_process() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), QUICK);
+    let env = TestEnv::for_server(&simulator.url(), QUICK);
     assert!(!CLIENT_SECRET.is_empty());
-    let mut daemon = Daemon::start(&agent);
+    let mut daemon = Daemon::start(&env);
     daemon.told("READY=1");
     let process = Path::new("/proc").join(daemon.pid().to_string());
     let limits = fs::read_to_string(process.join("limits")).unwrap();

@@ -5,16 +5,16 @@ use std::time::Duration;
 use halo_simulator::ServerFault;
 use rustix::process::Signal;
 
-use super::agent::Agent;
 use super::daemon::{Daemon, free_address, get};
 use super::life::RARE;
 use super::serve;
+use super::support::test_env::TestEnv;
 
 /// The service looks four times in it.
 const WATCHDOG: Duration = Duration::from_millis(400);
 
-fn start(agent: &Agent) -> Daemon {
-    Daemon::start_with(agent, &[], |command| {
+fn start(env: &TestEnv<()>) -> Daemon {
+    Daemon::start_with(env, &[], |command| {
         command.env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
     })
 }
@@ -24,13 +24,13 @@ async fn a_writer_that_is_stuck_misses_the_watchdog_until_it_gets_on() {
     let simulator = serve(250).await;
     let metrics = free_address();
     let more = format!("{RARE}\n[store]\nbusy_timeout = \"1h\"\n\n[metrics]\nlisten = \"{metrics}\"\n");
-    let agent = Agent::of(&simulator.url(), &more);
-    let mut daemon = start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), &more);
+    let mut daemon = start(&env);
     daemon.logged("complete: full scan");
     daemon.told("WATCHDOG=1");
     assert_eq!(get(&metrics, "/healthz"), (200, "{\"alive\":true}\n".into()));
 
-    let mut blocker = rusqlite::Connection::open(agent.path("halosync.db")).unwrap();
+    let mut blocker = rusqlite::Connection::open(env.path("halosync.db")).unwrap();
     let blocking = blocker.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
     daemon.signal(Signal::USR1);
     daemon.logged("the database writer is stuck");
@@ -47,10 +47,10 @@ async fn a_writer_that_is_stuck_misses_the_watchdog_until_it_gets_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_writer_holds_the_end_up_for_no_more_than_five_seconds() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), &format!("{RARE}\n[store]\nbusy_timeout = \"1h\"\n"));
-    let mut daemon = start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), &format!("{RARE}\n[store]\nbusy_timeout = \"1h\"\n"));
+    let mut daemon = start(&env);
     daemon.logged("complete: full scan");
-    let mut blocker = rusqlite::Connection::open(agent.path("halosync.db")).unwrap();
+    let mut blocker = rusqlite::Connection::open(env.path("halosync.db")).unwrap();
     let blocking = blocker.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
     daemon.signal(Signal::USR1);
     daemon.logged("is stuck");
@@ -61,8 +61,8 @@ async fn a_stuck_writer_holds_the_end_up_for_no_more_than_five_seconds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_makes_it_wait_is_no_reason_to_miss_the_watchdog() {
     let simulator = serve(250).await;
-    let agent = Agent::of(&simulator.url(), &RARE.replace("max_retries = 0", "max_retries = 9"));
-    let mut daemon = start(&agent);
+    let env = TestEnv::for_server(&simulator.url(), &RARE.replace("max_retries = 0", "max_retries = 9"));
+    let mut daemon = start(&env);
     daemon.logged("complete: full scan");
     simulator.with(|server| server.inject(ServerFault::parse("list:throttle=600").unwrap()));
     daemon.signal(Signal::USR1);

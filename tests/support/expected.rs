@@ -1,14 +1,14 @@
-//! The values that were written down by hand: `X.expected.tsv` beside `X.json`.
+//! Expected values written by hand: `X.expected.tsv` beside `X.json`.
 
 use std::collections::HashMap;
 
 use halosync::ticket::{ATTRIBUTES, AttributeValue};
 
-/// One line: what an attribute of a ticket must hold.
+/// One line: the expected value of an attribute of a ticket.
 #[derive(Debug)]
 pub(crate) struct Expected {
     pub(crate) uid: i64,
-    /// The place of the attribute in [`ATTRIBUTES`].
+    /// The position of the attribute in [`ATTRIBUTES`].
     pub(crate) position: usize,
     pub(crate) value: AttributeValue,
     /// Whether the value is reported; `None` where the file has no such column.

@@ -1,4 +1,4 @@
-//! An HTTP server on loopback that gives prepared answers byte for byte and remembers what was asked.
+//! An HTTP server on loopback that returns prepared responses byte for byte and records the requests.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,10 +13,10 @@ use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// What the `Date` header says, whatever the local clock does.
+/// The `Date` header of all responses.
 pub(crate) const DATE_OF_ANSWERS: &str = "Thu, 26 Feb 2026 16:30:00 GMT";
 
-/// One answer.
+/// One response.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -25,7 +25,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// A recorded answer with status 200; the ending of its name gives the content type.
+    /// A recorded response with status 200; the file extension determines the content type.
     pub(crate) fn page(name: &str) -> Answer {
         let kind = match name.rsplit('.').next() {
             Some("json") => "application/json; charset=utf-8",
@@ -48,7 +48,7 @@ impl Answer {
     }
 }
 
-/// One request as it came in.
+/// One request as it was received.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: String,
@@ -64,7 +64,7 @@ struct Script {
 }
 
 impl Script {
-    /// Writes the request down and gives the next answer of its path; the last one again and again.
+    /// Records the request and returns the next response of its path.
     fn answer(&self, seen: Seen) -> Answer {
         let mut log = self.log.lock().expect("the log");
         let before = log.iter().filter(|it| it.path == seen.path).count();
@@ -84,8 +84,8 @@ pub(crate) struct FixtureServer {
 }
 
 impl FixtureServer {
-    /// Serves, for each path, its answers one after another; the last one again and again. What is
-    /// not prepared is answered with 404.
+    /// Serves the responses of each path one after another, and the last one for all further requests. Other paths get
+    /// 404.
     pub(crate) fn serve(answers: impl IntoIterator<Item = (&'static str, Vec<Answer>)>) -> FixtureServer {
         let answers = answers.into_iter().map(|(path, answers)| (path.to_owned(), answers)).collect();
         let script = Arc::new(Script { answers, log: Mutex::default() });
@@ -112,7 +112,7 @@ impl FixtureServer {
         format!("http://{}", self.address)
     }
 
-    /// All requests so far, in the order they came.
+    /// All requests so far, in order.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.script.log.lock().expect("the log").clone()
     }

@@ -1,19 +1,20 @@
-//! The change log against the rows: every record is taken back from the present state, the newest first, and nothing is
-//! left at the end. Written from the contract, with none of the code that makes the log.
+//! Checks the change log against the rows: undoes every record, the newest first, until nothing is left. Shares no code
+//! with the writer of the log.
 
 use std::collections::BTreeMap;
 
 use halosync::ticket::AttributeValue;
 use rusqlite::Connection;
-use rusqlite::types::ValueRef;
 use serde_json::{Map, Value as Json};
+
+use super::database::attribute_value;
 
 type Row = BTreeMap<String, AttributeValue>;
 
-/// What is wrong with the numbers of the records or with what they say; empty where all is well.
+/// The contradictions between the change log and the tickets, and gaps in the log; empty where there are none.
 pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut rows = present(database);
+    let mut rows = current_rows(database);
     let mut statement = database
         .prepare("SELECT seq, UID, op, changed, last_row FROM changes ORDER BY seq DESC")
         .expect("the log");
@@ -23,23 +24,23 @@ pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
         let get = |place| record.get::<_, Option<String>>(place).expect("text");
         let (seq, id): (i64, i64) = (record.get(0).expect("a number"), record.get(1).expect("a number"));
         if next.is_some_and(|next| next != seq + 1) {
-            wrong.push(format!("there is no change {}", seq + 1));
+            wrong.push(format!("change {} is missing", seq + 1));
         }
         next = Some(seq);
         let object =
             |place| get(place).map_or_else(Map::new, |text| serde_json::from_str(&text).expect("an object"));
         let op = get(2).expect("an operation");
         let done = match op.as_str() {
-            "c" => rows.remove(&id).map(|_| ()).ok_or("created what is not there"),
+            "c" => rows.remove(&id).map(|_| ()).ok_or("created a ticket that does not exist"),
             "u" => rows
                 .get_mut(&id)
-                .ok_or("changed what is not there")
-                .and_then(|row| take_back(row, &object(3))),
+                .ok_or("changed a ticket that does not exist")
+                .and_then(|row| undo(row, &object(3))),
             _ => match rows
-                .insert(id, object(4).into_iter().map(|(name, value)| (name, of_json(&value))).collect())
+                .insert(id, object(4).into_iter().map(|(name, value)| (name, from_json(&value))).collect())
             {
                 None => Ok(()),
-                Some(_) => Err("deleted what is there"),
+                Some(_) => Err("deleted a ticket that exists"),
             },
         };
         if let Err(what) = done {
@@ -47,14 +48,14 @@ pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
         }
     }
     if next.is_some_and(|first| first != 1) {
-        wrong.push("there is no change 1".into());
+        wrong.push("change 1 is missing".into());
     }
     wrong.extend(rows.keys().map(|id| format!("ticket {id} was never created")));
     wrong
 }
 
-/// The rows of `tickets`. Those that were only ever created need no values.
-fn present(database: &Connection) -> BTreeMap<i64, Row> {
+/// The rows of `tickets`. Tickets that were never changed after their creation need no values.
+fn current_rows(database: &Connection) -> BTreeMap<i64, Row> {
     let mut rows: BTreeMap<i64, Row> = BTreeMap::new();
     let mut all = database.prepare("SELECT UID FROM tickets").expect("the tickets");
     rows.extend(
@@ -67,15 +68,7 @@ fn present(database: &Connection) -> BTreeMap<i64, Row> {
     let mut found = moved.query([]).expect("rows");
     while let Some(row) = found.next().expect("a row") {
         let values = names.iter().enumerate().map(|(place, name)| {
-            let value = match row.get_ref(place).expect("a value") {
-                ValueRef::Null => AttributeValue::Null,
-                ValueRef::Integer(number) => AttributeValue::Integer(number),
-                ValueRef::Real(number) => AttributeValue::Real(number),
-                ValueRef::Text(text) => {
-                    AttributeValue::Text(String::from_utf8(text.to_vec()).expect("UTF-8"))
-                }
-                ValueRef::Blob(_) => panic!("a blob"),
-            };
+            let value = attribute_value(row.get_ref(place).expect("a value"));
             (name.clone(), value)
         });
         let values: Row = values.collect();
@@ -84,21 +77,21 @@ fn present(database: &Connection) -> BTreeMap<i64, Row> {
     rows
 }
 
-fn take_back(row: &mut Row, changed: &Map<String, Json>) -> Result<(), &'static str> {
+fn undo(row: &mut Row, changed: &Map<String, Json>) -> Result<(), &'static str> {
     if changed.is_empty() {
         return Err("changed nothing");
     }
     for (name, pair) in changed {
-        let (old, new) = (of_json(&pair[0]), of_json(&pair[1]));
+        let (old, new) = (from_json(&pair[0]), from_json(&pair[1]));
         match row.insert(name.clone(), old) {
             Some(value) if value == new => {}
-            _ => return Err("changed to something else than what came after"),
+            _ => return Err("changed to another value than the next record has"),
         }
     }
     Ok(())
 }
 
-fn of_json(value: &Json) -> AttributeValue {
+fn from_json(value: &Json) -> AttributeValue {
     match value {
         Json::Null => AttributeValue::Null,
         Json::Bool(truth) => AttributeValue::Integer((*truth).into()),

@@ -1,5 +1,4 @@
-//! What a list row must become in `tickets`: read from `fixtures/attributes.tsv`, which is the promise,
-//! and from none of the code that keeps it.
+//! The row of `tickets` that a list row must become, by `fixtures/attributes.tsv`. Shares no code with the program.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,13 +8,13 @@ use halo_simulator::{ApiRequest, Server, SimulatorSettings};
 use halosync::ticket::AttributeValue;
 use serde_json::Value as Json;
 
-/// Tickets by number, each with its attributes in the order of [`columns`].
+/// Tickets by id, each with its attributes in the order of [`columns`].
 pub(crate) type Tickets = BTreeMap<i64, Vec<AttributeValue>>;
 
-/// The names of the statuses by number.
+/// The names of the statuses by id.
 pub(crate) type Names = BTreeMap<i64, String>;
 
-/// They move with every request, so they say nothing about whether a copy is right.
+/// Attributes that change with every request, so they are not compared.
 const VOLATILE: [&str; 2] = ["TICKET_AGE", "OPEN_SEARCH_SCORE"];
 
 struct Line {
@@ -75,19 +74,19 @@ fn moment(text: &str) -> AttributeValue {
     AttributeValue::Text(format!("{clock}.{fraction:0<3}Z"))
 }
 
-/// The attributes that differ, each with what is and what should be; empty where the two are equal.
+/// The attributes that differ, each with the actual and the expected value.
 pub(crate) fn differences(is: &[AttributeValue], should_be: &[AttributeValue]) -> Vec<String> {
     let triples = LINES.iter().zip(is.iter().zip(should_be));
     triples
         .filter(|(line, (is, should_be))| !VOLATILE.contains(&line.attribute) && is != should_be)
         .map(|(line, (is, should_be))| {
             let short = |value: &AttributeValue| format!("{value:?}").chars().take(80).collect::<String>();
-            format!("{} is {}, should be {}", line.attribute, short(is), short(should_be))
+            format!("{} is {}, expected {}", line.attribute, short(is), short(should_be))
         })
         .collect()
 }
 
-/// The custom fields of one ticket by their numbers: name, label, type, value, display.
+/// The custom fields of one ticket by id: name, label, type, value, display.
 pub(crate) type Fields = BTreeMap<i64, [Option<String>; 5]>;
 
 /// The rows of `custom_fields` that a `customfields` of the server must become.
@@ -104,7 +103,7 @@ pub(crate) fn expected_fields(elements: &Json) -> Fields {
     elements.as_array().expect("an array").iter().map(field).collect()
 }
 
-/// The custom fields that differ, each with what is and what should be. A server may leave out those that hold nothing.
+/// The custom fields that differ, each with the actual and the expected value. A server may omit empty ones.
 pub(crate) fn field_differences(is: &Fields, should_be: &Fields) -> Vec<String> {
     let holds_nothing =
         |field: &[Option<String>; 5]| matches!(field[3].as_deref(), None | Some("" | "[]" | "0" | "false"));
@@ -114,11 +113,10 @@ pub(crate) fn field_differences(is: &Fields, should_be: &Fields) -> Vec<String> 
         (is, should_be) => is != should_be,
     };
     let ids = ids.into_iter().filter(differs);
-    ids.map(|id| format!("custom field {id} is {:?}, should be {:?}", is.get(id), should_be.get(id)))
-        .collect()
+    ids.map(|id| format!("custom field {id} is {:?}, expected {:?}", is.get(id), should_be.get(id))).collect()
 }
 
-/// The names of the statuses in every fresh simulated world.
+/// The names of the statuses of every new simulated server.
 pub(crate) fn status_names() -> Names {
     let now = DateTime::UNIX_EPOCH;
     let mut server = Server::new(SimulatorSettings { tickets: 0, ..SimulatorSettings::default() }, now);

@@ -1,20 +1,32 @@
-//! What several tests share: the recorded answers, a server that gives them, the agent run against it.
+//! The test harness, shared by all integration tests.
+//!
+//! [`test_env::TestEnv`] runs the real binary over real sockets; [`virtual_env::VirtualEnv`] runs the library in virtual
+//! time. Both use the same simulated server ([`server`]), database helpers ([`database`]) and comparison ([`comparison`]).
 
 // Every test is a crate of its own and uses only a part of this.
 #![allow(dead_code, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used)]
 
 pub(crate) mod agent;
+pub(crate) mod comparison;
+pub(crate) mod database;
 pub(crate) mod expected;
 pub(crate) mod fixture_server;
+pub(crate) mod history;
+pub(crate) mod mapping;
+pub(crate) mod server;
+pub(crate) mod simulated;
+pub(crate) mod test_env;
+pub(crate) mod virtual_env;
 
 use std::path::PathBuf;
 
-/// The folder of the recorded answers.
+/// The directory of the recorded responses.
 pub(crate) fn pages() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/pages"))
 }
 
-/// A recorded answer, byte for byte.
+/// A recorded response, byte for byte.
 pub(crate) fn page(name: &str) -> Vec<u8> {
     let path = pages().join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

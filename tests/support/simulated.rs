@@ -1,5 +1,5 @@
-//! The simulated server as a transport: no sockets, and time as the runtime has it, so that under a paused clock a day of
-//! waiting costs nothing.
+//! The simulated server as a transport without sockets. Its clock is the runtime's, so that waiting costs nothing while that
+//! is paused.
 
 use std::future::Future;
 use std::io::Read as _;
@@ -16,13 +16,13 @@ use halosync::ticket::Timestamp;
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
-/// As in `agent.toml` where nothing else is said.
+/// The default of `agent.toml`.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// What the real transport takes in of bodies.
+/// The limit of the real transport.
 const BODY_MAX: usize = 64 << 20;
 
-/// A simulated server with a clock that began at some moment and goes as the runtime's does.
+/// A simulated server whose clock starts at a given time and advances with the runtime's.
 pub(crate) struct World {
     server: Mutex<Server>,
     began: DateTime<Utc>,
@@ -30,18 +30,18 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A world that begins now, which is `began` there. To be called inside the runtime whose clock it is to follow.
+    /// A server whose clock now shows `began`. Must be called inside the runtime.
     pub(crate) fn new(settings: SimulatorSettings, began: DateTime<Utc>) -> Arc<World> {
         let server = Mutex::new(Server::new(settings, began));
         Arc::new(World { server, began, since: Instant::now() })
     }
 
-    /// The present, there.
+    /// The server's time.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.began + TimeDelta::from_std(self.since.elapsed()).expect("a span of days")
     }
 
-    /// Looks at the server, or changes it, at the present moment.
+    /// Reads or changes the server at its current time.
     pub(crate) fn with<R>(&self, look: impl FnOnce(&mut Server, DateTime<Utc>) -> R) -> R {
         let now = self.now();
         look(&mut self.lock(), now)

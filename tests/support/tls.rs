@@ -1,4 +1,4 @@
-//! A real TLS front before a server, with a certificate that a test makes.
+//! A TLS proxy in front of a server, with a generated certificate.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,22 +9,22 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// What the certificate is to say.
+/// The contents of the certificate.
 pub(crate) struct Wanted {
-    /// The name that it is for.
+    /// The host name.
     pub(crate) name: &'static str,
-    /// Days from now on, from and until.
+    /// Valid from and until, in days from now.
     pub(crate) days: (i64, i64),
 }
 
-/// A front, and the certificate (PEM) of the authority that vouches for it.
+/// A TLS proxy, and the certificate (PEM) of the authority that signed its certificate.
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) authority: String,
 }
 
 impl Front {
-    /// Stands before a server, as long as the test runs.
+    /// Starts a proxy in front of a server, until the test ends.
     pub(crate) fn before(server: &str, wanted: &Wanted) -> Front {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -59,16 +59,16 @@ impl Front {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (config, server) = (Arc::clone(&config), server.clone());
-                // A client that does not trust the certificate breaks off; that is what some tests are about.
-                thread::spawn(move || stream.and_then(|stream| pass_on(stream, config, &server)));
+                // A client that does not trust the certificate disconnects, which some tests expect.
+                thread::spawn(move || stream.and_then(|stream| forward(stream, config, &server)));
             }
         });
         Front { address, authority: authority.pem() }
     }
 }
 
-/// One request there, one answer back.
-fn pass_on(stream: TcpStream, config: Arc<ServerConfig>, server: &str) -> std::io::Result<()> {
+/// Forwards one request and its response.
+fn forward(stream: TcpStream, config: Arc<ServerConfig>, server: &str) -> std::io::Result<()> {
     let tls = ServerConnection::new(config).map_err(std::io::Error::other)?;
     let mut outer = BufReader::new(StreamOwned::new(tls, stream));
     let (mut head, mut length) = (String::new(), 0);
