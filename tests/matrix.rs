@@ -26,7 +26,7 @@ use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::simulator::{self, Edit, Knob, Knobs, PlainList, Server};
 use halosync::store::{ReadTx, Store, StoreError};
-use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
+use halosync::sync::{self, RunOutcome, RunReport, SharedStore, SyncError};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, CellValue, SnapshotTable, Timestamp};
 use halosync::watermark::{ScanKind, ScanSchedule};
 use serde_json::json;
@@ -344,7 +344,7 @@ impl Desk {
             keep_runs: TimeDelta::days(400),
         };
         let (store, wall) = (self.store.clone(), self.world.wall());
-        RunContext::run(Arc::new(halo), store, settings, wall, Arc::new(()), std::future::pending()).await
+        sync::run(Arc::new(halo), store, settings, wall, Arc::new(()), std::future::pending()).await
     }
 
     fn watermark(&self) -> Option<Timestamp> {

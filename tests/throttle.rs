@@ -18,7 +18,7 @@ use halosync::retry::{RETRY_AFTER_MAX, RetryPolicy};
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::simulator::{ApiEndpoint, ServerFault, SimulatorSettings};
 use halosync::store::Store;
-use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
+use halosync::sync::{self, RunOutcome, RunReport, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::ScanSchedule;
 use proptest::prelude::*;
@@ -106,7 +106,7 @@ impl Desk {
             keep_runs: TimeDelta::days(400),
         };
         let (store, wall) = (self.store.clone(), self.world.wall());
-        RunContext::run(Arc::new(halo), store, settings, wall, Arc::new(()), stop).await
+        sync::run(Arc::new(halo), store, settings, wall, Arc::new(()), stop).await
     }
 
     /// A pass that is to end well.

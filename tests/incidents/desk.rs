@@ -15,7 +15,7 @@ use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::simulator::{ApiEndpoint, PlainList, Server, ServerFault, SimulatorSettings};
 use halosync::store::{Store, StoreError, StoreOptions, TxEnd, WriteTx};
-use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
+use halosync::sync::{self, RunOutcome, RunReport, SharedStore, SyncError};
 use halosync::ticket::{AttributeValue, Timestamp};
 use halosync::watermark::{ScanKind, ScanSchedule, Watermark};
 use rusqlite::types::ValueRef;
@@ -263,7 +263,7 @@ impl Desk {
         let halo = HaloClient::new(Arc::clone(&self.wire) as _, RateLimiter::new(limit, 0), terms, || 0.5);
         let (world, ahead) = (Arc::clone(&self.world), self.ahead);
         let wall: sync::Clock = Arc::new(move || Timestamp::new(world.now() + ahead).unwrap());
-        RunContext::run(Arc::new(halo), self.store.clone(), settings, wall, Arc::new(()), stop).await
+        sync::run(Arc::new(halo), self.store.clone(), settings, wall, Arc::new(()), stop).await
     }
 
     pub(crate) async fn sync(&self) -> Result<RunReport, SyncError> {

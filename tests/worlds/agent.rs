@@ -11,7 +11,7 @@ use halosync::halo::{ClientOptions, HaloClient, RateLimiter};
 use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{Store, StoreOptions};
-use halosync::sync::{Clock, RunContext, RunReport, RunSettings, SharedStore, SyncError};
+use halosync::sync::{self, Clock, RunReport, RunSettings, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::ScanSchedule;
 use tokio::time::sleep;
@@ -98,7 +98,7 @@ impl<'w> Agent<'w> {
         let kill = after(if let End::KilledAfter(after_ms) = end { Some(after_ms) } else { None });
         let (halo, settings) = (self.halo(number, throttle), self.settings(pass));
         let ended = {
-            let passing = RunContext::run(Arc::new(halo), store.clone(), settings, wall, Arc::new(()), stop);
+            let passing = sync::run(Arc::new(halo), store.clone(), settings, wall, Arc::new(()), stop);
             tokio::select! {
                 biased;
                 () = self.wire.killed.notified() => Ended::Killed,
