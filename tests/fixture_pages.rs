@@ -13,8 +13,8 @@ use halosync::halo::{
     TicketLookup, Transport, TransportError,
 };
 use halosync::retry::RetryPolicy;
-use halosync::sync::list_read::{NextRequest, PageSummary};
-use halosync::sync::list_scan::{ListScan, ListScanOptions, ReadVerdict};
+use halosync::sync::scan::Page;
+use halosync::sync::scan::list::{ListScan, ListScanOptions, NextRequest, ReadVerdict};
 use halosync::ticket::attribute::{MERGED_INTO_ID, STATUS, STATUS_ID};
 use halosync::ticket::parse::{self, ParsedPage};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, CustomField, Ticket, Timestamp};
@@ -236,15 +236,8 @@ fn text(text: &str) -> AttributeValue {
     AttributeValue::Text(text.to_owned())
 }
 
-fn received(number: usize, list: &ParsedPage) -> PageSummary {
-    PageSummary {
-        number: u32::try_from(number).expect("a page"),
-        tickets: list.tickets.iter().map(|ticket| (ticket.id(), ticket.last_update())).collect(),
-        rejected_rows: list.rejected_rows.len() as u64,
-        rows: list.rows_received as u64,
-        record_count: list.record_count,
-        arrival_no: number as u64,
-    }
+fn received(number: usize, list: &ParsedPage) -> Page {
+    Page::new(u32::try_from(number).expect("a page"), list, number as u64)
 }
 
 /// Returns the state of a scan that received these pages.

@@ -26,7 +26,7 @@ use halosync::halo::{ClientOptions, HaloClient, RateLimiter};
 use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{ReadTx, Store, StoreError};
-use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
+use halosync::sync::{self, RunOutcome, RunReport, SharedStore, SyncError};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, CellValue, SnapshotTable, Timestamp};
 use halosync::watermark::{ScanKind, ScanSchedule};
 use serde_json::json;

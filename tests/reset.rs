@@ -13,7 +13,7 @@ use halosync::ticket::Timestamp;
 use support::test_env::TestEnv;
 
 fn timestamp(text: &str) -> Timestamp {
-    Timestamp::parse(text).unwrap()
+    text.parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

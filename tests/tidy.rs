@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("halo", &["config", "retry", "ticket"]),
     ("store", &["config", "scope", "ticket", "watermark"]),
     ("export", &["config", "ticket", "watermark"]),
-    ("sync", &["halo", "scope", "store", "ticket", "watermark"]),
+    ("sync", &["halo", "retry", "scope", "store", "ticket", "watermark"]),
     ("app", &["config", "export", "halo", "scope", "store", "sync", "ticket", "watermark"]),
     ("check", &["app", "config", "halo", "store", "sync", "ticket"]),
     ("demo", &["app", "config", "sync"]),

@@ -192,7 +192,7 @@ mod tests {
     const LIMITS: HealthLimits = HealthLimits::for_interval(Duration::from_mins(5));
 
     fn at(text: &str) -> Timestamp {
-        Timestamp::parse(text).unwrap()
+        text.parse().unwrap()
     }
 
     fn run(kind: &str, outcome: Option<&str>) -> LastRun {

@@ -46,7 +46,7 @@ use locked_store::LockedStore;
 use crate::config::Config;
 use crate::scope::{MAPPING_VERSION, Scope};
 use crate::store::{ConsumerPosition, Health, LockHolders, Store, StoreOptions, wal_size};
-use crate::sync::{self, Clock, Progress, RunContext, RunReport, RunSettings};
+use crate::sync::{self, Clock, Progress, RunReport, RunSettings};
 use crate::ticket::Timestamp;
 use crate::watermark::ScanSchedule;
 
@@ -91,7 +91,7 @@ pub async fn sync(
     let stopped = async { signal = Some(stop.await) };
     let settings = run_settings(config, options);
     let done =
-        RunContext::run(halo, locked_store.store().clone(), settings, clock(), progress, stopped).await;
+        sync::run(halo, locked_store.store().clone(), settings, clock(), progress, stopped).await;
     locked_store.close()?;
     match (done, signal) {
         (Ok(report), _) => Ok(report),

@@ -12,7 +12,7 @@ use crate::config::{RateLimit, ServerUrl};
 use crate::halo::{HaloError, PingResponse, effective_limit};
 use crate::store::ServerProbe;
 use crate::sync;
-use crate::sync::fields::FieldProbeResult;
+use crate::sync::custom_fields::source::FieldProbeResult;
 use crate::ticket::Timestamp;
 use crate::ticket::parse::ReferenceItem;
 
@@ -104,7 +104,7 @@ pub(super) fn ticket_types(
         Ok(types) => types,
         Err(error) => return (Vec::new(), types_unavailable(wanted, error)),
     };
-    let ids = match sync::resolve_types(wanted, &types) {
+    let ids = match sync::resolve_ticket_types(wanted, &types) {
         Ok(ids) => ids,
         Err(error) => return (Vec::new(), CheckOutcome::Fail(error.into())),
     };

@@ -1,14 +1,14 @@
-//! What the server does with what it is asked: found out by asking, and stored with the time.
+//! Finds out how the server behaves where nobody knows: what its date filter means, and which lists hold all tickets.
 //!
-//! Nobody has established whether the date filter is inclusive or in which zone it is read, nor whether
-//! the plain list holds closed tickets (`halo-api.md` §2.4, §2.5). The decisions are pure; the
-//! questions are few and asked before the answers are relied on, weekly, and when a ticket that must
-//! come back does not.
+//! Nobody has established whether the date filter is inclusive or in which time zone it is read, nor whether the plain
+//! list holds closed tickets (`halo-api.md` §2.4, §2.5). The decisions are pure; the probes are few, run before their
+//! results are relied on, weekly, and when the canary is missing.
 
 use chrono::TimeDelta;
 
 use super::SyncError;
-use super::run::RunContext;
+use super::context::RunContext;
+use super::probe_results;
 use crate::halo::{Coverage, Filter, ListPage, ListQuery};
 use crate::store::{Probe, StoreError};
 use crate::ticket::{Ticket, Timestamp};
@@ -17,31 +17,31 @@ use crate::watermark::{DateFilterBehavior, MAX_ZONE_DIFFERENCE};
 pub(super) const DATE_FILTER_PROBE: Probe = Probe::DateFilter;
 pub(super) const LIST_COVERAGE_PROBE: Probe = Probe::ListCoverage;
 
-/// How long a verdict is relied on.
-pub(super) const PROBE_VALID_FOR: TimeDelta = TimeDelta::days(7);
+/// How long a result is relied on.
+pub(super) const VALID_FOR: TimeDelta = TimeDelta::days(7);
 
-/// Rows asked for of a list that is only counted: more than one, so that a row that cannot be read does
-/// not hide the count.
+/// Rows requested from a list that is only counted: more than one, so that a row that cannot be read does not hide the
+/// count.
 const COUNT_PAGE_SIZE: u32 = 10;
 
-/// How often a list that does not tell its count is asked for it.
+/// How often a list that does not report its count is asked for it.
 const COUNT_ATTEMPTS_MAX: u32 = 3;
 
-/// So many pages are looked through for one ticket.
+/// So many pages are searched for one ticket.
 const PAGES_MAX: u32 = 10;
 
-/// Where the lower bound of a question lies, from the stamp of a known ticket.
+/// The lower bound of a probing request, relative to the `last_update` of a known ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeBound {
-    /// At the stamp.
+    /// The same time.
     At,
-    /// Just behind it.
+    /// Just after it.
     After,
-    /// Behind it in every zone.
+    /// After it in every time zone.
     FarAfter,
     /// Just before it.
     Before,
-    /// Before it in every zone.
+    /// Before it in every time zone.
     FarBefore,
 }
 
@@ -98,25 +98,25 @@ pub fn next_probe_step(answers: &[ProbeAnswer]) -> ProbeStep {
     }
 }
 
-/// Which lists hold all tickets together.
+/// Which lists together hold all tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum ListCoverage {
-    /// The plain list does.
+    /// The plain list.
     #[strum(serialize = "plain")]
     Default,
-    /// It leaves some out: those of the open and of the closed tickets do.
+    /// The lists of open and of closed tickets: the plain list leaves some out.
     OpenAndClosed,
 }
 
 impl ListCoverage {
-    /// The word in `server_probes.result`.
+    /// Its text in `server_probes.result`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// The lists to read for these types, with a lower bound or without.
+    /// The lists to read for these ticket types, with a lower bound or without.
     #[must_use]
     pub fn filters(self, types: &[i64], from: Option<Timestamp>) -> Vec<Filter> {
         let coverages: &[Coverage] = match self {
@@ -134,19 +134,25 @@ impl ListCoverage {
     }
 }
 
-/// What one list says of itself: its count, and its first ticket.
-pub type ListSummary = (Option<u64>, Option<i64>);
+/// What a list reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListSummary {
+    /// Its count.
+    pub count: Option<u64>,
+    /// The id of its first ticket.
+    pub first_id: Option<i64>,
+}
 
-/// Compares the counts of the plain, the open and the closed list. A server that does not know the
-/// parameters gives the same list three times.
+/// Compares the counts of the plain, the open and the closed list. A server that does not know the parameters returns the
+/// same list three times.
 #[must_use]
 pub fn decide_list_coverage(
     default_list: ListSummary,
     open: ListSummary,
     closed: ListSummary,
 ) -> ListCoverage {
-    let parameters_ignored = open == closed && open.1.is_some();
-    match (default_list.0, open.0, closed.0) {
+    let parameters_ignored = open == closed && open.first_id.is_some();
+    match (default_list.count, open.count, closed.count) {
         (Some(default_count), Some(open), Some(closed))
             if default_count < open + closed && !parameters_ignored =>
         {
@@ -156,146 +162,135 @@ pub fn decide_list_coverage(
     }
 }
 
-/// The first page of a list that was asked for already.
+/// The first page of a list that was fetched before the scan.
 pub(super) struct FirstPage {
-    pub(super) list_page: ListPage,
-    /// How many tickets there are by what other lists count.
+    pub(super) response: ListPage,
+    /// The number of tickets on which the counts of other lists agree.
     pub(super) cross_checked_count: Option<u64>,
 }
 
 fn summarize(list_page: &ListPage) -> ListSummary {
-    (list_page.list.record_count, list_page.list.tickets.first().map(Ticket::id))
+    ListSummary {
+        count: list_page.list.record_count,
+        first_id: list_page.list.tickets.first().map(Ticket::id),
+    }
 }
 
-impl RunContext {
-    /// How the date filter works, as far as is known.
-    pub(super) fn date_filter(&self) -> Result<DateFilterBehavior, StoreError> {
-        let stored = self.store.lock().read(|tx| tx.probe(DATE_FILTER_PROBE))?;
-        stored.map_or(Ok(DateFilterBehavior::Unknown), |it| it.parse_result())
-    }
+/// How the date filter works, as far as is known.
+pub(super) fn date_filter(context: &RunContext) -> Result<DateFilterBehavior, StoreError> {
+    let stored = context.store.lock().read(|tx| tx.probe(DATE_FILTER_PROBE))?;
+    stored.map_or(Ok(DateFilterBehavior::Unknown), |it| it.parse_result())
+}
 
-    /// Which lists are to be read, as far as is known.
-    pub(super) fn list_coverage(&self) -> Result<ListCoverage, StoreError> {
-        let stored = self.store.lock().read(|tx| tx.probe(LIST_COVERAGE_PROBE))?;
-        stored.map_or(Ok(ListCoverage::Default), |it| it.parse_result())
-    }
+/// Which lists are to be read, as far as is known.
+pub(super) fn list_coverage(context: &RunContext) -> Result<ListCoverage, StoreError> {
+    let stored = context.store.lock().read(|tx| tx.probe(LIST_COVERAGE_PROBE))?;
+    stored.map_or(Ok(ListCoverage::Default), |it| it.parse_result())
+}
 
-    /// Whether a question is to be asked (again).
-    pub(super) fn should_probe(&self, probe: Probe) -> Result<bool, StoreError> {
-        let stored = self.store.lock().read(|tx| tx.probe(probe))?;
-        let now = (self.clock)();
-        let fresh = stored.is_some_and(|it| {
-            it.result != DateFilterBehavior::Unknown.as_str()
-                && (now.instant() - it.probed_at.instant()).abs() < PROBE_VALID_FOR
-        });
-        Ok(!fresh)
-    }
+/// Whether a probe is due: it has no result, an unknown one, or an old one.
+pub(super) fn is_due(context: &RunContext, probe: Probe) -> Result<bool, StoreError> {
+    let stored = context.store.lock().read(|tx| tx.probe(probe))?;
+    let now = context.now();
+    let fresh = stored.is_some_and(|it| {
+        it.result != DateFilterBehavior::Unknown.as_str()
+            && (now.instant() - it.probed_at.instant()).abs() < VALID_FOR
+    });
+    Ok(!fresh)
+}
 
-    /// Finds out how the date filter works by a ticket whose stamp is known.
-    pub(super) async fn probe_date_filter(
-        &self,
-        id: i64,
-        last_update: Timestamp,
-    ) -> Result<DateFilterBehavior, SyncError> {
-        let mut answers = Vec::new();
-        let filter = loop {
-            match next_probe_step(&answers) {
-                ProbeStep::Ask(bound) => answers.push(self.probe_with_bound(id, last_update, bound).await?),
-                ProbeStep::Decided(filter) => break filter,
+/// Finds out how the date filter works, with a ticket whose `last_update` is known.
+pub(super) async fn probe_date_filter(
+    context: &RunContext,
+    id: i64,
+    last_update: Timestamp,
+) -> Result<DateFilterBehavior, SyncError> {
+    let mut answers = Vec::new();
+    let filter = loop {
+        match next_probe_step(&answers) {
+            ProbeStep::Ask(bound) => answers.push(probe_with_bound(context, id, last_update, bound).await?),
+            ProbeStep::Decided(filter) => break filter,
+        }
+    };
+    let details = format!("{} requests about ticket {id}, updated {last_update}", answers.len());
+    probe_results::record(context, DATE_FILTER_PROBE, filter.as_str(), Some(details)).await?;
+    let result = filter.as_str();
+    tracing::info!(result, "the date filter of the server: {result}");
+    Ok(filter)
+}
+
+async fn probe_with_bound(
+    context: &RunContext,
+    id: i64,
+    last_update: Timestamp,
+    bound: ProbeBound,
+) -> Result<ProbeAnswer, SyncError> {
+    let from = last_update.plus(bound.offset());
+    let (mut received, size) = (0, context.settings.page_size);
+    let lists = list_coverage(context)?.filters(&context.settings.scope.ticket_types, Some(from));
+    for query in &lists.into_iter().map(ListQuery::from).collect::<Vec<_>>() {
+        for number in 1..=PAGES_MAX {
+            let list = context.halo.fetch_page(query, number, size).await?.list;
+            if let Some(ticket) = list.tickets.iter().find(|ticket| ticket.id() == id) {
+                let same = ticket.last_update() == Some(last_update);
+                return Ok(if same { ProbeAnswer::Listed } else { ProbeAnswer::Inconclusive });
             }
-        };
-        let details = format!("asked {} times about ticket {id}, updated {last_update}", answers.len());
-        self.store_probe_result(DATE_FILTER_PROBE, filter.as_str(), Some(details)).await?;
-        let result = filter.as_str();
-        tracing::info!(result, "the date filter of the server: {result}");
-        Ok(filter)
-    }
-
-    async fn probe_with_bound(
-        &self,
-        id: i64,
-        last_update: Timestamp,
-        bound: ProbeBound,
-    ) -> Result<ProbeAnswer, SyncError> {
-        let from = last_update.plus(bound.offset());
-        let (mut received, size) = (0, self.settings.page_size);
-        let lists = self.list_coverage()?.filters(&self.settings.scope.ticket_types, Some(from));
-        for query in &lists.into_iter().map(ListQuery::from).collect::<Vec<_>>() {
-            for number in 1..=PAGES_MAX {
-                let list = self.halo.fetch_page(query, number, size).await?.list;
-                if let Some(ticket) = list.tickets.iter().find(|ticket| ticket.id() == id) {
-                    let same = ticket.last_update() == Some(last_update);
-                    return Ok(if same { ProbeAnswer::Listed } else { ProbeAnswer::Inconclusive });
-                }
-                received += list.rows_received as u64;
-                if list.rows_received == 0 || list.record_count.is_some_and(|count| count <= received) {
-                    break;
-                }
-                if number == PAGES_MAX {
-                    return Ok(ProbeAnswer::Inconclusive);
-                }
-            }
-            received = 0;
-        }
-        Ok(ProbeAnswer::NotListed)
-    }
-
-    /// Finds out which lists hold all tickets; gives the first page of the plain one, where that does,
-    /// with these custom fields and the count that the others agree on.
-    pub(super) async fn probe_list_coverage(&self, fields: Vec<i64>) -> Result<Option<FirstPage>, SyncError> {
-        let query = ListQuery { filter: self.whole_list(Coverage::Default), fields };
-        let default_list = self.page_with_count(&query, self.settings.page_size).await?;
-        let mut summaries = vec![summarize(&default_list)];
-        for coverage in [Coverage::Open, Coverage::Closed] {
-            summaries.push(summarize(
-                &self.page_with_count(&self.whole_list(coverage).into(), COUNT_PAGE_SIZE).await?,
-            ));
-        }
-        let coverage = decide_list_coverage(summaries[0], summaries[1], summaries[2]);
-        let count = |summary: ListSummary| summary.0.map_or("?".to_owned(), |count| count.to_string());
-        let [all, open, closed] = [summaries[0], summaries[1], summaries[2]].map(count);
-        let details = format!("{all} in the plain list, {open} open, {closed} closed");
-        if summaries.iter().all(|(count, _)| count.is_some()) {
-            self.store_probe_result(LIST_COVERAGE_PROBE, coverage.as_str(), Some(details)).await?;
-        }
-        let sum = summaries[1].0.zip(summaries[2].0).map(|(open, closed)| open + closed);
-        let cross_checked_count = summaries[0].0.filter(|count| sum == Some(*count));
-        Ok((coverage == ListCoverage::Default)
-            .then_some(FirstPage { list_page: default_list, cross_checked_count }))
-    }
-
-    /// Everything in the scope, as far as the list covers it.
-    pub(super) fn whole_list(&self, coverage: Coverage) -> Filter {
-        Filter::All { types: self.settings.scope.ticket_types.clone(), coverage }
-    }
-
-    /// The first page of a list. Where it comes without a count it is asked for again: whether that is a
-    /// fault or the way of the server decides about what is read.
-    async fn page_with_count(&self, query: &ListQuery, size: u32) -> Result<ListPage, SyncError> {
-        let mut page = self.halo.fetch_page(query, 1, size).await?;
-        for _ in 1..COUNT_ATTEMPTS_MAX {
-            if page.list.record_count.is_some() {
+            received += list.rows_received as u64;
+            if list.rows_received == 0 || list.record_count.is_some_and(|count| count <= received) {
                 break;
             }
-            page = self.halo.fetch_page(query, 1, size).await?;
+            if number == PAGES_MAX {
+                return Ok(ProbeAnswer::Inconclusive);
+            }
         }
-        Ok(page)
+        received = 0;
     }
+    Ok(ProbeAnswer::NotListed)
+}
 
-    pub(super) async fn store_probe_result(
-        &self,
-        probe: Probe,
-        result: &'static str,
-        details: Option<String>,
-    ) -> Result<(), SyncError> {
-        let now = (self.clock)();
-        let tx_end = self.tx_end();
-        self.store
-            .call(move |store| {
-                store.write(tx_end, |tx| tx.record_probe(probe, result, details.as_deref(), now))
-            })
-            .await
+/// Finds out which lists hold all tickets. If the plain list does, returns its first page, requested with these custom
+/// fields.
+pub(super) async fn probe_list_coverage(
+    context: &RunContext,
+    fields: Vec<i64>,
+) -> Result<Option<FirstPage>, SyncError> {
+    let query = ListQuery { filter: whole_list(context, Coverage::Default), fields };
+    let default_list = page_with_count(context, &query, context.settings.page_size).await?;
+    let mut summaries = vec![summarize(&default_list)];
+    for coverage in [Coverage::Open, Coverage::Closed] {
+        summaries.push(summarize(
+            &page_with_count(context, &whole_list(context, coverage).into(), COUNT_PAGE_SIZE).await?,
+        ));
     }
+    let coverage = decide_list_coverage(summaries[0], summaries[1], summaries[2]);
+    let count = |summary: ListSummary| summary.count.map_or("?".to_owned(), |count| count.to_string());
+    let [all, open, closed] = [summaries[0], summaries[1], summaries[2]].map(count);
+    let details = format!("{all} in the plain list, {open} open, {closed} closed");
+    if summaries.iter().all(|summary| summary.count.is_some()) {
+        probe_results::record(context, LIST_COVERAGE_PROBE, coverage.as_str(), Some(details)).await?;
+    }
+    let sum = summaries[1].count.zip(summaries[2].count).map(|(open, closed)| open + closed);
+    let cross_checked_count = summaries[0].count.filter(|count| sum == Some(*count));
+    Ok((coverage == ListCoverage::Default)
+        .then_some(FirstPage { response: default_list, cross_checked_count }))
+}
+
+/// Every ticket in the scope, as far as this list covers it.
+pub(super) fn whole_list(context: &RunContext, coverage: Coverage) -> Filter {
+    Filter::All { types: context.settings.scope.ticket_types.clone(), coverage }
+}
+
+/// The first page of a list. If it comes without a count, it is requested again: it matters whether that was an accident
+/// or the server never counts.
+async fn page_with_count(context: &RunContext, query: &ListQuery, size: u32) -> Result<ListPage, SyncError> {
+    let mut page = context.halo.fetch_page(query, 1, size).await?;
+    for _ in 1..COUNT_ATTEMPTS_MAX {
+        if page.list.record_count.is_some() {
+            break;
+        }
+        page = context.halo.fetch_page(query, 1, size).await?;
+    }
+    Ok(page)
 }
 
 #[cfg(test)]
@@ -364,6 +359,8 @@ mod tests {
             ("no counts", (Some(10), Some(1)), (None, Some(2)), (Some(6), Some(1)), ListCoverage::Default),
             ("nothing", (Some(0), None), (Some(0), None), (Some(0), None), ListCoverage::Default),
         ] {
+            let [default_list, open, closed] =
+                [default_list, open, closed].map(|(count, first_id)| ListSummary { count, first_id });
             assert_eq!(decide_list_coverage(default_list, open, closed), expected, "{name}");
         }
     }

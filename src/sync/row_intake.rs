@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::fields::FieldSource;
+use super::custom_fields::source::FieldSource;
 use crate::scope::Scope;
 use crate::store::ObservedTicket;
 use crate::ticket::Ticket;

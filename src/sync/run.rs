@@ -1,443 +1,248 @@
-//! One pass: the scope, names, one walk, and what single tickets are asked for.
+//! The sequence of one run: scope, reference tables, one scan, and what single tickets are asked for.
 
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use super::finish::FinishMode;
-use super::list_scan::{ListScan, ReadVerdict};
+use super::context::{Clock, Interleave, InterleavedScan, Progress, RunContext, RunSettings};
+use super::custom_fields::{discover, fetch};
+use super::finish::{FinishMode, finish_scan};
+use super::report::{RunOutcome, RunReport, RunTotals};
 use super::row_intake::RowMapping;
-use super::scan::ScanPlan;
-use super::scope_change::check_same_server;
-use super::writer::RunTotals;
-use super::{Clock, Progress, SharedStore, SyncError, probes};
-use crate::halo::{HaloClient, ResponseMeta};
-use crate::retry::RequestCounts;
-use crate::scope::Scope;
-use crate::store::{
-    InterruptedScan, Removal, RemovalReason, RunEnd, RunKind, RunStats, ScanStats, StoreError, TxEnd, WriteTx,
-};
+use super::scan::list::ListScan;
+use super::scan::{self, ScanPlan};
+use super::scope_change::{apply_scope, check_same_server, resolve_scope_types};
+use super::{SharedStore, SyncError, canary, probes, reference};
+use crate::halo::HaloClient;
+use crate::store::{InterruptedScan, RunEnd, RunKind, RunStats, StoreError, TxEnd, WriteTx};
 use crate::ticket::Timestamp;
-use crate::watermark::{
-    self, MAX_ZONE_DIFFERENCE, ScanHistory, ScanKind, ScanSchedule, Watermark, WatermarkState,
-};
+use crate::watermark::{self, MAX_ZONE_DIFFERENCE, ScanHistory, ScanKind, Watermark, WatermarkState};
 
-/// An interrupted full walk that began longer ago is not taken up again.
+/// An interrupted full scan that began longer ago is not resumed.
 const RESUME_MAX_AGE: TimeDelta = TimeDelta::days(7);
 
-/// What a pass is to do.
-#[derive(Clone, Debug)]
-pub struct RunSettings {
-    /// The scope wanted; its ticket types are filled in from `ticket_types`.
-    pub scope: Scope,
-    /// Names of the ticket types to copy; none is all.
-    pub ticket_types: Vec<String>,
-    /// Rows a page, at most 100.
-    pub page_size: u32,
-    /// Requests at a time.
-    pub parallel_requests: u32,
-    /// How many requests a window of the rate limit has.
-    pub requests_per_window: u32,
-    /// Rows a transaction, about; usually [`super::BATCH_ROWS`].
-    pub batch_rows: usize,
-    /// Which walk is due when.
-    pub schedule: ScanSchedule,
-    /// The share of the tickets that may disappear at once.
-    pub delete_guard: f64,
-    /// Whether a person said that they really did.
-    pub accept_deletes: bool,
-    /// Whether to write nothing but the record of the pass.
-    pub dry_run: bool,
-    /// How many tickets fewer than the server counts are accepted.
-    pub accept_shortfall: u64,
-    /// How long the records of passes are kept.
-    pub keep_runs: TimeDelta,
-}
-
-/// A pass under way.
-pub struct RunContext {
-    pub(super) halo: Arc<HaloClient>,
-    pub(super) store: SharedStore,
-    pub(super) settings: RunSettings,
-    pub(super) clock: Clock,
-    pub(super) progress: Arc<dyn Progress>,
-    pub(super) run_id: i64,
-    /// What the server was asked by passes before this one.
-    stats_at_start: RequestCounts,
-}
-
-/// How a pass ended that came to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunOutcome {
-    /// Everything that the server has is stored.
-    Complete,
-    /// What was received is stored, but it may not be everything; the watermark stays.
-    Incomplete(String),
-    /// So many tickets are gone that nothing is deleted until a person says so; the watermark stays.
-    DeleteGuard {
-        /// How many are gone.
-        removals: u64,
-        /// How many may be.
-        allowed: u64,
-    },
-}
-
-impl RunOutcome {
-    /// Its word in `runs.outcome`.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            RunOutcome::Complete => "complete",
-            RunOutcome::Incomplete(_) | RunOutcome::DeleteGuard { .. } => "incomplete",
-        }
-    }
-
-    /// Why it is not complete.
-    #[must_use]
-    pub fn reason(&self) -> Option<String> {
-        match self {
-            RunOutcome::Complete => None,
-            RunOutcome::Incomplete(reason) => Some(reason.clone()),
-            RunOutcome::DeleteGuard { removals, allowed } => {
-                Some(format!("{removals} tickets are gone at once, and no more than {allowed} may be"))
-            }
-        }
-    }
-
-    /// What a person can do.
-    #[must_use]
-    pub const fn help(&self) -> Option<&'static str> {
-        match self {
-            RunOutcome::DeleteGuard { .. } => Some(
-                "A cut in the permissions of the agent that the application logs in as looks like this. If the \
-                 tickets are really gone: halosync sync --full --accept-deletes",
-            ),
-            RunOutcome::Complete | RunOutcome::Incomplete(_) => None,
-        }
-    }
-}
-
-/// What a pass did.
-#[derive(Clone, Debug)]
-pub struct RunReport {
-    /// Its number in `runs`.
-    pub run_id: i64,
-    /// The walk.
-    pub scan_kind: ScanKind,
-    /// How it ended.
-    pub outcome: RunOutcome,
-    /// What it asked for and did.
-    pub run_stats: RunStats,
-    /// What the walk read.
-    pub scan_stats: ScanStats,
-    /// The watermark after it.
-    pub covered_until: Option<Timestamp>,
-    /// Tickets present after it.
-    pub tickets: u64,
-    /// What a person should know besides.
-    pub warnings: Vec<String>,
-    /// Whether nothing of it was kept.
-    pub dry_run: bool,
-    /// What the pass did so far.
-    pub(super) totals: RunTotals,
-}
-
-/// The bits of a request number below those of the pass.
+/// The low bits of a request number count the requests of a run; the high bits are the run.
 const REQUEST_BITS: u32 = 32;
 
-impl RunContext {
-    /// Runs one pass to its end, or until `stop` is over: then requests are dropped and what is being
-    /// committed is committed.
-    ///
-    /// # Errors
-    /// [`SyncError`] where it could not go on; what was stored until then stays, the watermark too.
-    pub async fn run(
-        halo: Arc<HaloClient>,
-        store: SharedStore,
-        settings: RunSettings,
-        clock: Clock,
-        progress: Arc<dyn Progress>,
-        stop: impl Future<Output = ()>,
-    ) -> Result<RunReport, SyncError> {
-        store.lock().read(|tx| check_same_server(tx, &settings.scope))?;
-        let kind = if settings.dry_run { RunKind::DryRun } else { RunKind::Sync };
-        let now = clock();
-        let keep_since = now.minus(settings.keep_runs);
-        let run_id = store
-            .call(move |store| {
-                store.write(TxEnd::Commit, |tx| {
-                    tx.prune_runs(keep_since)?;
-                    tx.begin_run(kind, now)
-                })
+/// Executes one run, until its end or until `stop` is ready: then requests are dropped, and what is being committed is
+/// committed.
+///
+/// # Errors
+/// Why the run could not continue; the tickets received until then are stored, and the watermark stays.
+pub async fn run(
+    halo: Arc<HaloClient>,
+    store: SharedStore,
+    settings: RunSettings,
+    clock: Clock,
+    progress: Arc<dyn Progress>,
+    stop: impl Future<Output = ()>,
+) -> Result<RunReport, SyncError> {
+    store.lock().read(|tx| check_same_server(tx, &settings.scope))?;
+    let kind = if settings.dry_run { RunKind::DryRun } else { RunKind::Sync };
+    let now = clock();
+    let keep_since = now.minus(settings.keep_runs);
+    let run_id = store
+        .call(move |store| {
+            store.write(TxEnd::Commit, |tx| {
+                tx.prune_runs(keep_since)?;
+                tx.begin_run(kind, now)
             })
-            .await?;
-        halo.number_requests_from(run_id << REQUEST_BITS);
-        let stats_at_start = halo.request_counts();
-        let mut context =
-            RunContext { halo, store, settings, clock: clock, progress, run_id, stats_at_start };
-        let done = tokio::select! {
-            // Not by chance: the same events have the same end.
-            biased;
-            () = stop => Err(SyncError::Stopped),
-            done = context.execute() => done,
-        };
-        match done {
-            Ok(report) => Ok(report),
-            Err(error) => {
-                context.record_failure(&error).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// How often the pass asked the server so far.
-    pub(super) fn request_stats(&self) -> RequestCounts {
-        self.halo.request_counts().since(self.stats_at_start)
-    }
-
-    /// Whether what the pass does is kept.
-    pub(super) fn tx_end(&self) -> TxEnd {
-        if self.settings.dry_run { TxEnd::Rollback } else { TxEnd::Commit }
-    }
-
-    async fn execute(&mut self) -> Result<RunReport, SyncError> {
-        self.resolve_scope_types().await?;
-        let watermark = self.apply_scope().await?;
-        self.refresh_reference_tables().await?;
-        let field_source = self.discover_field_source().await?;
-        let mapping = Arc::new(self.mapping(field_source)?);
-        let report = match self.choose_scan(&watermark, &mapping).await? {
-            ScanKind::Full => self.full_scan(watermark, &mapping, RunTotals::default()).await?,
-            ScanKind::Incremental { from } => {
-                self.incremental_scan(watermark, from, &mapping, RunTotals::default()).await?
-            }
-        };
-        if self.should_fetch_fields() {
-            self.fetch_pending_fields(&mapping.fields, report).await
-        } else {
-            Ok(report)
-        }
-    }
-
-    /// Whether single tickets are asked for their custom fields when the walk is over.
-    pub(super) fn should_fetch_fields(&self) -> bool {
-        self.settings.scope.custom_fields && !self.settings.dry_run
-    }
-
-    /// Which walk is due.
-    async fn choose_scan(&self, watermark: &Watermark, mapping: &RowMapping) -> Result<ScanKind, SyncError> {
-        let filter = match (watermark.canary, watermark.newest_seen) {
-            (Some(id), Some(last_update))
-                if watermark.state == WatermarkState::Incremental
-                    && !self.settings.dry_run
-                    && !self.settings.schedule.full_requested
-                    && self.should_probe(probes::DATE_FILTER_PROBE)? =>
-            {
-                self.probe_date_filter(id, last_update).await?
-            }
-            _ => self.date_filter()?,
-        };
-        let has_unscanned_fields = self.has_unscanned_fields(&mapping.fields)?;
-        let history = self.store.lock().read(|tx| {
-            Ok::<_, StoreError>(ScanHistory {
-                last_full: tx.last_full_scan()?.map(|scan| scan.ended_at),
-                clock_stepped: tx.has_clock_stepped_since_full_scan()?,
-                needs_confirmation: tx.should_confirm_initial_load()?,
-                has_new_fields: has_unscanned_fields,
-                date_filter: filter,
-            })
-        })?;
-        Ok(watermark::next_scan(watermark, &self.settings.schedule, &history, (self.clock)()))
-    }
-
-    /// Reads everything, from where an earlier full walk was interrupted if there is one.
-    async fn full_scan(
-        &self,
-        watermark: Watermark,
-        mapping: &Arc<RowMapping>,
-        totals: RunTotals,
-    ) -> Result<RunReport, SyncError> {
-        let resumed_from = self.interrupted_scan().await?;
-        let mut first_page = None;
-        if resumed_from.is_none()
-            && !self.settings.dry_run
-            && self.should_probe(probes::LIST_COVERAGE_PROBE)?
-        {
-            first_page = self.probe_list_coverage(mapping.fields.requested_ids()).await?;
-        }
-        let mut plan = self.plan_scan(ScanKind::Full, watermark, mapping, resumed_from).await?;
-        let resumed = plan.resumed_from.is_some();
-        let clock_stepped = self.store.lock().read(|tx| tx.has_clock_stepped_since_full_scan())?;
-        plan.interleaves_incremental =
-            plan.watermark.state == WatermarkState::Incremental && !clock_stepped && !self.settings.dry_run;
-        let scan = self.scan(&plan, first_page, totals).await?;
-        if !resumed {
-            return self.finish_scan(&plan, scan, FinishMode::Run).await;
-        }
-        // What was received before the interruption may have changed or left since.
-        let none_left = scan.list_scans.iter().all(ListScan::matches_latest_count);
-        let report = self.finish_scan(&plan, scan, FinishMode::RunUnlessComplete).await?;
-        let watermark = self.store.lock().read(|tx| tx.watermark())?;
-        let Some(watermark) = watermark.filter(|_| report.outcome == RunOutcome::Complete) else {
-            return Ok(report);
-        };
-        let from = watermark::incremental_start(&watermark, &self.settings.schedule, self.date_filter()?);
-        match from.filter(|_| none_left && watermark.state == WatermarkState::Incremental) {
-            Some(from) => Box::pin(self.incremental_scan(watermark, from, mapping, report.totals)).await,
-            None => Box::pin(self.full_scan(watermark, mapping, report.totals)).await,
-        }
-    }
-
-    /// Asks for what changed. Where the ticket that must come back does not, the filter no longer means
-    /// what it did: then further back, and if that does not help, for everything.
-    async fn incremental_scan(
-        &self,
-        watermark: Watermark,
-        from: Timestamp,
-        mapping: &Arc<RowMapping>,
-        mut totals: RunTotals,
-    ) -> Result<RunReport, SyncError> {
-        for from in [from, from.minus(MAX_ZONE_DIFFERENCE)] {
-            let plan =
-                self.plan_scan(ScanKind::Incremental { from }, watermark.clone(), mapping, None).await?;
-            let scan = self.scan(&plan, None, totals).await?;
-            let verified = scan.fault.is_none() && scan.verdict == ReadVerdict::Verified;
-            if !verified || self.is_canary_ok(&watermark, &scan).await? {
-                return self.finish_scan(&plan, scan, FinishMode::Run).await;
-            }
-            tracing::warn!(
-                canary = watermark.canary,
-                "a ticket that must come back when asked for changes from {from} on did not: asking further back"
-            );
-            totals = self.finish_scan(&plan, scan, FinishMode::CanaryMissing).await?.totals;
-            if let (Some(id), Some(last_update)) = (watermark.canary, watermark.newest_seen) {
-                self.probe_date_filter(id, last_update).await?;
-            }
-        }
-        self.full_scan(watermark, mapping, totals).await
-    }
-
-    /// A following walk in the middle of a full one.
-    pub(super) async fn interleave_incremental_scan(
-        &self,
-        mapping: &Arc<RowMapping>,
-        totals: RunTotals,
-    ) -> Result<RunTotals, SyncError> {
-        let filter = self.date_filter()?;
-        let watermark = self.store.lock().read(|tx| tx.watermark())?;
-        let from = watermark
-            .as_ref()
-            .and_then(|watermark| watermark::incremental_start(watermark, &self.settings.schedule, filter));
-        let (Some(watermark), Some(from)) = (watermark, from) else { return Ok(totals) };
-        let plan = self.plan_scan(ScanKind::Incremental { from }, watermark, mapping, None).await?;
-        let scan = self.scan(&plan, None, totals).await?;
-        // What this one did not bring, the full walk does.
-        let canary_ok = self.is_canary_ok(&plan.watermark, &scan).await?;
-        let mode = if canary_ok { FinishMode::Scan } else { FinishMode::CanaryMissing };
-        Ok(self.finish_scan(&plan, scan, mode).await?.totals)
-    }
-
-    /// The full walk that was interrupted, unless it is older than it is worth.
-    async fn interrupted_scan(&self) -> Result<Option<InterruptedScan>, SyncError> {
-        if self.settings.dry_run {
-            return Ok(None);
-        }
-        let interrupted = self.store.call(|store| store.read(|tx| tx.interrupted_scan())).await?;
-        let now = (self.clock)();
-        let is_recent =
-            |scan: &InterruptedScan| (now.instant() - scan.started_at.instant()).abs() < RESUME_MAX_AGE;
-        Ok(interrupted.filter(is_recent))
-    }
-
-    async fn plan_scan(
-        &self,
-        kind: ScanKind,
-        watermark: Watermark,
-        mapping: &Arc<RowMapping>,
-        resumed_from: Option<InterruptedScan>,
-    ) -> Result<ScanPlan, SyncError> {
-        let from = match kind {
-            ScanKind::Full => None,
-            ScanKind::Incremental { from } => Some(from),
-        };
-        let lists = self.list_coverage()?.filters(&self.settings.scope.ticket_types, from);
-        let is_initial = kind == ScanKind::Full && watermark.state == WatermarkState::Initial;
-        let (run_id, now) = (self.run_id, (self.clock)());
-        // The walks of a dry run are no evidence of anything: they are not kept.
-        let tx_end = self.tx_end();
-        let resumed_id = resumed_from.as_ref().map(|scan| scan.scan_id);
-        let (scan_id, seq_at_start) = self
-            .store
-            .call(move |store| {
-                store.write(tx_end, |tx| {
-                    let seq = tx.as_read_tx().greatest_seq()?;
-                    let scan_id = match resumed_id {
-                        None => tx.begin_scan(run_id, &kind, is_initial, now)?,
-                        Some(scan_id) => {
-                            tx.resume_scan(scan_id, run_id)?;
-                            scan_id
-                        }
-                    };
-                    Ok((scan_id, seq))
-                })
-            })
-            .await?;
-        tracing::debug!(run = self.run_id, kind = kind.as_str(), resumed = resumed_id.is_some(), "walking");
-        let mapping = Arc::clone(mapping);
-        Ok(ScanPlan {
-            kind: kind,
-            scan_id,
-            lists,
-            watermark: watermark,
-            mapping,
-            seq_at_start,
-            is_initial,
-            resumed_from: resumed_from,
-            interleaves_incremental: false,
         })
+        .await?;
+    halo.number_requests_from(run_id << REQUEST_BITS);
+    let requests_before = halo.request_counts();
+    let mut context = RunContext { halo, store, settings, clock, progress, run_id, requests_before };
+    let done = tokio::select! {
+        // Checked in order, so that the same events have the same end.
+        biased;
+        () = stop => Err(SyncError::Stopped),
+        done = execute(&mut context) => done,
+    };
+    if let Err(error) = &done {
+        record_failure(&context, error).await;
     }
+    done
+}
 
-    /// Writes down how often the server was asked so far.
-    pub(super) async fn record_requests(&self) -> Result<(), SyncError> {
-        let run_id = self.run_id;
-        let run_stats = RunTotals::default().run_stats(self.request_stats());
-        self.store
-            .call(move |store| store.write(TxEnd::Commit, |tx| tx.record_requests(run_id, &run_stats)))
-            .await
-    }
-
-    /// Writes down why the pass ended early; that it cannot be written down is no second failure.
-    async fn record_failure(&self, error: &SyncError) {
-        let (run_id, now, request_stats) = (self.run_id, (self.clock)(), self.request_stats());
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(next) = cause {
-            message = format!("{message}: {next}");
-            cause = next.source();
+async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
+    context.settings.scope.ticket_types = resolve_scope_types(context).await?;
+    let context = &*context;
+    let watermark = apply_scope(context).await?;
+    reference::refresh(context).await?;
+    let field_source = discover::field_source_for_scan(context).await?;
+    let mapping = Arc::new(reference::load_mapping(context, field_source)?);
+    let report = match choose_scan(context, &watermark, &mapping).await? {
+        ScanKind::Full => full_scan(context, watermark, &mapping, RunTotals::default()).await?,
+        ScanKind::Incremental { from } => {
+            incremental_scan(context, watermark, from, &mapping, RunTotals::default()).await?
         }
-        let write = move |tx: &WriteTx<'_>| {
-            let stored_stats = tx.as_read_tx().run_stats(run_id)?;
-            let run_stats = RunStats {
-                requests: request_stats.requests,
-                list_requests: request_stats.list_requests,
-                retries: request_stats.retries,
-                ..stored_stats
-            };
-            tx.record_run_stats(run_id, &run_stats)?;
-            tx.finish_run(run_id, RunEnd::Failed(&message), now)
+    };
+    if !context.fetches_custom_fields() {
+        return Ok(report);
+    }
+    let interleave = |totals| -> InterleavedScan<'_> {
+        Box::pin(async move {
+            // What the scan believed about the custom fields in the list may have been found wrong since.
+            let source = discover::field_source(context)?;
+            let mapping = Arc::new(reference::load_mapping(context, source)?);
+            interleaved_scan(context, &mapping, totals).await
+        })
+    };
+    fetch::fetch_pending_fields(context, &mapping.fields, report, &interleave).await
+}
+
+/// Which scan is due.
+async fn choose_scan(
+    context: &RunContext,
+    watermark: &Watermark,
+    mapping: &RowMapping,
+) -> Result<ScanKind, SyncError> {
+    let settings = &context.settings;
+    let date_filter = match (watermark.canary, watermark.newest_seen) {
+        (Some(id), Some(last_update))
+            if watermark.state == WatermarkState::Incremental
+                && !settings.dry_run
+                && !settings.schedule.full_requested
+                && probes::is_due(context, probes::DATE_FILTER_PROBE)? =>
+        {
+            probes::probe_date_filter(context, id, last_update).await?
+        }
+        _ => probes::date_filter(context)?,
+    };
+    let has_new_fields = discover::has_unscanned_fields(context, &mapping.fields)?;
+    let history = context.store.lock().read(|tx| {
+        Ok::<_, StoreError>(ScanHistory {
+            last_full: tx.last_full_scan()?.map(|scan| scan.ended_at),
+            clock_stepped: tx.has_clock_stepped_since_full_scan()?,
+            needs_confirmation: tx.should_confirm_initial_load()?,
+            has_new_fields,
+            date_filter,
+        })
+    })?;
+    Ok(watermark::next_scan(watermark, &settings.schedule, &history, context.now()))
+}
+
+/// Reads everything, from where an interrupted full scan ended if there is one.
+async fn full_scan(
+    context: &RunContext,
+    watermark: Watermark,
+    mapping: &Arc<RowMapping>,
+    totals: RunTotals,
+) -> Result<RunReport, SyncError> {
+    let dry_run = context.settings.dry_run;
+    let resumed_from = interrupted_scan(context).await?;
+    let is_resumed = resumed_from.is_some();
+    let mut first_page = None;
+    if !is_resumed && !dry_run && probes::is_due(context, probes::LIST_COVERAGE_PROBE)? {
+        first_page = probes::probe_list_coverage(context, mapping.fields.requested_ids()).await?;
+    }
+    let plan = ScanPlan::new(context, ScanKind::Full, watermark, mapping, resumed_from).await?;
+    let clock_stepped = context.store.lock().read(|tx| tx.has_clock_stepped_since_full_scan())?;
+    let interleaves = plan.watermark.state == WatermarkState::Incremental && !clock_stepped && !dry_run;
+    let interleave = |totals| -> InterleavedScan<'_> { Box::pin(interleaved_scan(context, mapping, totals)) };
+    let interleave: Option<&Interleave<'_>> = if interleaves { Some(&interleave) } else { None };
+    let scan = scan::read(context, &plan, first_page, totals, interleave).await?;
+    if !is_resumed {
+        return finish_scan(context, &plan, scan, FinishMode::Run).await;
+    }
+    // What was received before the interruption may have changed or left since.
+    let none_left = scan.list_scans.iter().all(ListScan::matches_latest_count);
+    let report = finish_scan(context, &plan, scan, FinishMode::RunUnlessComplete).await?;
+    let watermark = context.store.lock().read(|tx| tx.watermark())?;
+    let Some(watermark) = watermark.filter(|_| report.outcome == RunOutcome::Complete) else {
+        return Ok(report);
+    };
+    let date_filter = probes::date_filter(context)?;
+    let from = watermark::incremental_start(&watermark, &context.settings.schedule, date_filter);
+    match from.filter(|_| none_left && watermark.state == WatermarkState::Incremental) {
+        Some(from) => Box::pin(incremental_scan(context, watermark, from, mapping, report.totals)).await,
+        None => Box::pin(full_scan(context, watermark, mapping, report.totals)).await,
+    }
+}
+
+/// Reads what changed. Where the canary does not come back, the date filter no longer means what it did: then it is asked
+/// further back, and if that does not help, everything is read.
+async fn incremental_scan(
+    context: &RunContext,
+    watermark: Watermark,
+    from: Timestamp,
+    mapping: &Arc<RowMapping>,
+    mut totals: RunTotals,
+) -> Result<RunReport, SyncError> {
+    for from in [from, from.minus(MAX_ZONE_DIFFERENCE)] {
+        let kind = ScanKind::Incremental { from };
+        let plan = ScanPlan::new(context, kind, watermark.clone(), mapping, None).await?;
+        let scan = scan::read(context, &plan, None, totals, None).await?;
+        if !scan.is_verified() || canary::is_ok(context, &watermark, &scan).await? {
+            return finish_scan(context, &plan, scan, FinishMode::Run).await;
+        }
+        tracing::warn!(
+            canary = watermark.canary,
+            "a ticket that must be listed among the changes since {from} is missing: asking further back"
+        );
+        totals = finish_scan(context, &plan, scan, FinishMode::CanaryMissing).await?.totals;
+        if let (Some(id), Some(last_update)) = (watermark.canary, watermark.newest_seen) {
+            probes::probe_date_filter(context, id, last_update).await?;
+        }
+    }
+    full_scan(context, watermark, mapping, totals).await
+}
+
+/// An incremental scan inside something long, if the date filter can be used.
+async fn interleaved_scan(
+    context: &RunContext,
+    mapping: &Arc<RowMapping>,
+    totals: RunTotals,
+) -> Result<RunTotals, SyncError> {
+    let date_filter = probes::date_filter(context)?;
+    let watermark = context.store.lock().read(|tx| tx.watermark())?;
+    let watermark = watermark.filter(|watermark| watermark.state == WatermarkState::Incremental);
+    let Some(watermark) = watermark else { return Ok(totals) };
+    let from = watermark::incremental_start(&watermark, &context.settings.schedule, date_filter);
+    let Some(from) = from else { return Ok(totals) };
+    let kind = ScanKind::Incremental { from };
+    let plan = ScanPlan::new(context, kind, watermark, mapping, None).await?;
+    let scan = scan::read(context, &plan, None, totals, None).await?;
+    // What this scan does not bring, the full scan does.
+    let canary_ok = canary::is_ok(context, &plan.watermark, &scan).await?;
+    let mode = if canary_ok { FinishMode::Scan } else { FinishMode::CanaryMissing };
+    Ok(finish_scan(context, &plan, scan, mode).await?.totals)
+}
+
+/// The full scan that was interrupted, unless it is too old to be resumed.
+async fn interrupted_scan(context: &RunContext) -> Result<Option<InterruptedScan>, SyncError> {
+    if context.settings.dry_run {
+        return Ok(None);
+    }
+    let interrupted = context.store.call(|store| store.read(|tx| tx.interrupted_scan())).await?;
+    let now = context.now();
+    let is_recent =
+        |scan: &InterruptedScan| (now.instant() - scan.started_at.instant()).abs() < RESUME_MAX_AGE;
+    Ok(interrupted.filter(is_recent))
+}
+
+/// Records why the run failed; that this cannot be recorded is no second failure.
+async fn record_failure(context: &RunContext, error: &SyncError) {
+    let (run_id, now, requests) = (context.run_id, context.now(), context.requests());
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        message = format!("{message}: {next}");
+        cause = next.source();
+    }
+    let write = move |tx: &WriteTx<'_>| {
+        let stored = tx.as_read_tx().run_stats(run_id)?;
+        let run_stats = RunStats {
+            requests: requests.requests,
+            list_requests: requests.list_requests,
+            retries: requests.retries,
+            ..stored
         };
-        let recorded = self.store.call(move |store| store.write(TxEnd::Commit, write)).await;
-        if let Err(error) = recorded {
-            tracing::debug!(%error, "the failure of the pass could not be written down");
-        }
+        tx.record_run_stats(run_id, &run_stats)?;
+        tx.finish_run(run_id, RunEnd::Failed(&message), now)
+    };
+    let recorded = context.store.call(move |store| store.write(TxEnd::Commit, write)).await;
+    if let Err(error) = recorded {
+        tracing::debug!(%error, "the failure of the run could not be recorded");
     }
-}
-
-pub(super) fn out_of_scope_removal(id: i64) -> Removal {
-    Removal { id, reason: RemovalReason::OutOfScope }
-}
-
-/// The start of the pass by the server's clock, where it tells the time.
-pub(super) fn run_start(meta: &ResponseMeta) -> Option<Timestamp> {
-    meta.date.and_then(|date| watermark::run_start(date, meta.took))
 }

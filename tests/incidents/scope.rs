@@ -108,7 +108,7 @@ fn changed_mapping_version_reloads_without_change_records() {
         env.write(|tx| {
             let mut watermark = tx.as_read_tx().watermark()?.unwrap();
             watermark.scope.mapping = 0;
-            tx.set_watermark(&watermark, None, None, Timestamp::parse("2026-11-22T12:00:00.000Z").unwrap())
+            tx.set_watermark(&watermark, None, None, "2026-11-22T12:00:00.000Z".parse::<Timestamp>().unwrap())
         });
         advance_minutes(30).await;
         assert!(

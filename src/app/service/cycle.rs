@@ -13,7 +13,7 @@ use crate::app::{
 };
 use crate::halo::HaloClient;
 use crate::store::{Store, WalCheckpoint};
-use crate::sync::{RunContext, RunReport, SharedStore, SyncError};
+use crate::sync::{self, RunReport, SharedStore, SyncError};
 
 /// A cycle and everything that it needs.
 pub(super) struct ServiceCycle {
@@ -56,7 +56,7 @@ impl ServiceCycle {
         let settings = run_settings(&self.loaded.config, SyncOptions::default());
         let (halo, store) = (Arc::clone(&self.halo), self.store.clone());
         let (progress, stopped) = (Arc::clone(&self.state), self.stop.cancelled());
-        let run = RunContext::run(halo, store, settings, clock(), progress, stopped).await;
+        let run = sync::run(halo, store, settings, clock(), progress, stopped).await;
         let took = started.elapsed();
         self.state.begin_phase(CyclePhase::Maintenance);
         let maintenance = if self.stop.is_cancelled() {

@@ -1,7 +1,7 @@
-//! Pages on their way from the server: fetched ahead in parallel, parsed and mapped where they arrive,
-//! handed out in order of their numbers.
+//! Pages on their way from the server: prefetched in parallel, parsed and mapped in the task that fetched them, handed
+//! out in order of their numbers.
 //!
-//! A place in the channel is waited for before a fetch is started, not after.
+//! A slot in the channel is reserved before a request is started, not after.
 
 use std::cmp::Ordering;
 use std::ops::RangeInclusive;
@@ -10,30 +10,19 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::SyncError;
-use super::list_read::PageSummary;
-use super::row_intake::{MissingNames, RowMapping};
-use super::writer::RowBatch;
+use super::page::Page;
 use crate::halo::{Filter, HaloClient, HaloError, ListPage, ListQuery, ResponseMeta};
+use crate::sync::SyncError;
+use crate::sync::row_intake::RowMapping;
+use crate::ticket::Timestamp;
 use crate::ticket::attribute::TICKET_TYPE_ID;
+use crate::watermark;
 
-/// How many pages a lane may have under way, or parsed and waiting. It bounds the memory, and how much
-/// is asked for twice after a kill.
+/// How many pages, for each parallel request, may be in flight or parsed and waiting. This bounds the memory, and what is
+/// requested again after a kill.
 const PREFETCHED_PER_REQUEST: usize = 2;
 
-/// A page, parsed and mapped.
-pub(super) struct FetchedPage {
-    pub(super) summary: PageSummary,
-    pub(super) meta: ResponseMeta,
-    pub(super) batch: RowBatch,
-    /// Numbers that no list of the server explains.
-    pub(super) missing_names: MissingNames,
-    /// Tickets that are listed although they are of no type that is copied.
-    pub(super) out_of_scope: Vec<i64>,
-    pub(super) repaired: usize,
-}
-
-/// What every lane needs.
+/// Fetches the pages of one list, at most `parallel_requests` at a time.
 #[derive(Clone)]
 pub(super) struct PageFetcher {
     halo: Arc<HaloClient>,
@@ -61,16 +50,16 @@ impl PageFetcher {
     }
 
     /// Fetches one page.
-    pub(super) async fn fetch(&self, number: u32, size: u32) -> Result<FetchedPage, HaloError> {
+    pub(super) async fn fetch(&self, number: u32, size: u32) -> Result<Page, HaloError> {
         let permit = self.permits.acquire().await;
         let list_page = self.halo.fetch_page(&self.query, number, size).await?;
-        // The network is free for the next page while this one is mapped.
+        // The next request can start while this page is mapped.
         drop(permit);
         Ok(self.map_page(number, list_page))
     }
 
-    /// Makes a page of an answer.
-    pub(super) fn map_page(&self, number: u32, list_page: ListPage) -> FetchedPage {
+    /// Makes a page of a response.
+    pub(super) fn map_page(&self, number: u32, list_page: ListPage) -> Page {
         build_page(number, list_page, &self.mapping)
     }
 
@@ -90,27 +79,23 @@ impl PageFetcher {
     }
 }
 
-type InFlightPage = (u32, AbortOnDropHandle<Result<FetchedPage, HaloError>>);
+type InFlightPage = (u32, AbortOnDropHandle<Result<Page, HaloError>>);
 
-/// The pages that are fetched ahead.
-pub(super) struct Prefetcher<'l> {
-    fetcher: &'l PageFetcher,
+/// The pages that are prefetched.
+pub(super) struct Prefetcher<'f> {
+    fetcher: &'f PageFetcher,
     in_flight: Option<mpsc::Receiver<InFlightPage>>,
     held: Option<InFlightPage>,
 }
 
-impl<'l> Prefetcher<'l> {
-    pub(super) fn new(fetcher: &'l PageFetcher) -> Prefetcher<'l> {
+impl<'f> Prefetcher<'f> {
+    pub(super) fn new(fetcher: &'f PageFetcher) -> Prefetcher<'f> {
         Prefetcher { fetcher, in_flight: None, held: None }
     }
 
-    /// The first of the `wanted` pages. Those fetched ahead may have passed it, where the walk went
-    /// back to look for its place: then it is fetched alone, and they are of use later.
-    pub(super) async fn fetch(
-        &mut self,
-        wanted: RangeInclusive<u32>,
-        size: u32,
-    ) -> Result<FetchedPage, SyncError> {
+    /// The first of the `wanted` pages. Where the scan went back to seek its position, the prefetched pages are ahead of
+    /// it: then it is fetched alone, and they are used later.
+    pub(super) async fn fetch(&mut self, wanted: RangeInclusive<u32>, size: u32) -> Result<Page, SyncError> {
         let number = *wanted.start();
         loop {
             let in_flight =
@@ -135,39 +120,26 @@ impl<'l> Prefetcher<'l> {
     }
 }
 
-/// From an answer to rows that can be stored. Those outside of the scope are counted before they are left
-/// out, because the server counts them.
-fn build_page(number: u32, list_page: ListPage, mapping: &RowMapping) -> FetchedPage {
-    let ListPage { list, meta } = list_page;
-    let tickets = list.tickets.iter().map(|ticket| (ticket.id(), ticket.last_update())).collect();
-    let mut page = FetchedPage {
-        summary: PageSummary {
-            number,
-            tickets,
-            rejected_rows: list.rejected_rows.len() as u64,
-            rows: list.rows_received as u64,
-            record_count: list.record_count,
-            arrival_no: meta.arrival_no,
-        },
-        meta,
-        batch: RowBatch {
-            tickets: Vec::with_capacity(list.tickets.len()),
-            rejected_rows: list.rejected_rows,
-        },
-        missing_names: MissingNames::default(),
-        out_of_scope: Vec::new(),
-        repaired: list.repaired,
-    };
+/// The page of a response, with the rows that can be stored.
+fn build_page(number: u32, response: ListPage, mapping: &RowMapping) -> Page {
+    let ListPage { list, meta } = response;
+    let mut page = Page { server_start: start_of(&meta), ..Page::new(number, &list, meta.arrival_no) };
+    page.observed.reserve(list.tickets.len());
     for ticket in list.tickets {
         let (id, missing_names) = (ticket.id(), mapping.missing_names(&ticket));
-        let out_of_scope = mapping.scope.excludes(ticket.integer(TICKET_TYPE_ID));
+        let is_out_of_scope = mapping.scope.excludes(ticket.integer(TICKET_TYPE_ID));
         match mapping.map_ticket(ticket, meta.request_no) {
-            Some(sighting) => {
+            Some(observed) => {
                 page.missing_names.add(missing_names);
-                page.batch.tickets.push(sighting);
+                page.observed.push(observed);
             }
-            None => page.out_of_scope.extend(out_of_scope.then_some(id)),
+            None => page.out_of_scope.extend(is_out_of_scope.then_some(id)),
         }
     }
     page
+}
+
+/// The start of a request by the server's clock, if the response tells the time.
+fn start_of(meta: &ResponseMeta) -> Option<Timestamp> {
+    meta.date.and_then(|date| watermark::run_start(date, meta.took))
 }

@@ -1,36 +1,36 @@
-//! What it means that a full walk did not show a stored ticket. Absence is not deletion.
+//! What follows when a full scan did not show a stored ticket.
 //!
-//! Pure. A ticket leaves only after a counted full walk and the server's own word about that ticket;
-//! and not when so many are gone at once that a cut in the agent's permissions is the likelier cause
-//! (`halo-api.md` §1.7).
+//! Pure. A ticket leaves only after a verified full scan and an answer of the server about that ticket, and not when so
+//! many are gone at once that lost permissions are the likelier cause (`halo-api.md` §1.7).
 
 use std::collections::HashMap;
 
 use chrono::TimeDelta;
 
+use crate::halo::TicketLookup;
 use crate::scope::Scope;
 use crate::store::{RemovalReason, UnlistedStatus, UnlistedTicket};
+use crate::ticket::Timestamp;
 use crate::ticket::attribute::{MERGED_INTO_ID, TICKET_TYPE_ID};
-use crate::ticket::{Ticket, Timestamp};
 
-/// So few tickets may always be gone.
+/// So many tickets may always leave.
 const ALWAYS_ALLOWED: u64 = 20;
 
-/// A ticket that the server keeps back is asked about again after 1, 2, 4 … days, and at least so often.
+/// The server is asked about an unlisted ticket that stays after 1, 2, 4 … days, and at least this often.
 const RECHECK_INTERVAL_MAX: TimeDelta = TimeDelta::days(30);
 
-/// The absent tickets, by what is known of them.
+/// Unlisted tickets by what is known about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnlistedGroups {
-    /// Nothing yet: they are news, and the brake counts them.
+    /// Nothing yet: the delete guard counts them.
     pub new: Vec<i64>,
-    /// The server kept them back when it was asked, and it is time to ask again.
+    /// They stayed when the server was asked, and it is time to ask again.
     pub due: Vec<i64>,
-    /// The same, and it is not.
+    /// They stayed, and it is not yet time to ask again.
     pub deferred: u64,
 }
 
-/// Sorts what a full walk did not show by what is known of it.
+/// Groups unlisted tickets by what is known about them.
 #[must_use]
 pub fn group_unlisted(unlisted: &[i64], known: &[UnlistedTicket], now: Timestamp) -> UnlistedGroups {
     let known: HashMap<i64, &UnlistedTicket> = known.iter().map(|ticket| (ticket.id, ticket)).collect();
@@ -48,13 +48,13 @@ pub fn group_unlisted(unlisted: &[i64], known: &[UnlistedTicket], now: Timestamp
     groups
 }
 
-/// A day further away than any can be means that the local clock was wrong when it was written down.
+/// A time further ahead than any can be means that the local clock was wrong when it was recorded.
 fn is_due(ticket: &UnlistedTicket, now: Timestamp) -> bool {
     ticket.ask_again_at <= now || now.plus(RECHECK_INTERVAL_MAX) < ticket.ask_again_at
 }
 
-/// When a ticket that was just asked about is asked about again: after as long as it has been missed, in
-/// powers of two of a day.
+/// When the server is asked again about a ticket that it was just asked about: after as long as the ticket has been
+/// unlisted, in powers of two of a day.
 #[must_use]
 pub fn ask_again_at(first_missed_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let missed = first_missed_at.map_or(TimeDelta::zero(), |first| now.instant() - first.instant());
@@ -66,22 +66,21 @@ pub fn ask_again_at(first_missed_at: Option<Timestamp>, now: Timestamp) -> Times
     now.plus(pause.min(RECHECK_INTERVAL_MAX))
 }
 
-/// What to do about the stored tickets that a counted full walk did not show.
+/// What to do about unlisted tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteGuardDecision {
-    /// None is absent.
+    /// There are none.
     NoneUnlisted,
-    /// Too many are gone: nothing is concluded until a person says so.
+    /// There are too many: nothing is deleted until a person confirms it.
     Exceeded {
-        /// How many may be gone at once.
+        /// How many may leave without confirmation.
         allowed: u64,
     },
     /// Ask the server about each.
     AskServer,
 }
 
-/// Judges by numbers: how many absences are news, of how many stored tickets, and whether the walk saw
-/// anything.
+/// Decides by numbers: how many new tickets are unlisted, of how many stored ones, and whether the scan saw any ticket.
 #[must_use]
 pub fn check_delete_guard(
     unlisted: u64,
@@ -95,56 +94,47 @@ pub fn check_delete_guard(
         0 => DeleteGuardDecision::NoneUnlisted,
         _ if accept_deletes => DeleteGuardDecision::AskServer,
         _ if allowed < unlisted => DeleteGuardDecision::Exceeded { allowed },
-        // An empty list is the likeliest wrong answer of all.
+        // An empty list is the most likely wrong answer of all.
         _ if seen == 0 => DeleteGuardDecision::Exceeded { allowed: 0 },
         _ => DeleteGuardDecision::AskServer,
     }
 }
 
-/// How many tickets may leave at once.
+/// How many tickets may leave at once; `delete_guard` is a share from 0 to 1.
 #[must_use]
 pub fn allowed_deletions(stored: u64, delete_guard: f64) -> u64 {
-    // Shares of counts far below 2^53; rounding by one ticket is of no account.
+    // Shares of counts far below 2^53; rounding by one ticket does not matter.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let share = (stored as f64 * delete_guard) as u64;
     ALWAYS_ALLOWED.max(share)
 }
 
-/// What the server says of one ticket when asked for it alone.
-#[derive(Clone, Copy, Debug)]
-pub enum ServerAnswer<'a> {
-    /// It knows no such ticket.
-    Missing,
-    /// This agent may not see it.
-    Forbidden,
-    /// Here it is.
-    Found(&'a Ticket),
-}
-
-/// What follows for the stored copy.
+/// What happens to the stored ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovalDecision {
     /// It leaves.
     Remove(RemovalReason),
-    /// It stays and is listed in `absences` with this word.
+    /// It stays, and is recorded in `unlisted_tickets` with this status.
     Keep(UnlistedStatus),
 }
 
-/// Concludes for one ticket that the list did not show.
+/// Decides about one unlisted ticket from the server's answer to a request for it alone.
 #[must_use]
-pub fn decide_removal(answer: ServerAnswer<'_>, scope: &Scope) -> RemovalDecision {
-    match answer {
-        ServerAnswer::Missing => RemovalDecision::Remove(RemovalReason::Vanished),
-        ServerAnswer::Forbidden => RemovalDecision::Keep(UnlistedStatus::Forbidden),
-        ServerAnswer::Found(ticket) if ticket.is_deleted() => RemovalDecision::Remove(RemovalReason::Deleted),
-        // Of another type it may still be listed, merged or not.
-        ServerAnswer::Found(ticket) if scope.excludes(ticket.integer(TICKET_TYPE_ID)) => {
-            RemovalDecision::Remove(RemovalReason::OutOfScope)
-        }
-        ServerAnswer::Found(ticket) if ticket.integer(MERGED_INTO_ID).is_some_and(|into| into != 0) => {
-            RemovalDecision::Remove(RemovalReason::Merged)
-        }
-        ServerAnswer::Found(_) => RemovalDecision::Keep(UnlistedStatus::NotListed),
+pub fn decide_removal(lookup: &TicketLookup, scope: &Scope) -> RemovalDecision {
+    let ticket = match lookup {
+        TicketLookup::Missing => return RemovalDecision::Remove(RemovalReason::Vanished),
+        TicketLookup::Forbidden => return RemovalDecision::Keep(UnlistedStatus::Forbidden),
+        TicketLookup::Found(ticket) => ticket,
+    };
+    if ticket.is_deleted() {
+        RemovalDecision::Remove(RemovalReason::Deleted)
+    } else if scope.excludes(ticket.integer(TICKET_TYPE_ID)) {
+        // Merged or not, it may still be listed there.
+        RemovalDecision::Remove(RemovalReason::OutOfScope)
+    } else if ticket.integer(MERGED_INTO_ID).is_some_and(|into| into != 0) {
+        RemovalDecision::Remove(RemovalReason::Merged)
+    } else {
+        RemovalDecision::Keep(UnlistedStatus::NotListed)
     }
 }
 
@@ -195,7 +185,7 @@ mod tests {
     fn unlisted_ticket_is_new_unless_the_server_is_known_to_withhold_it() {
         let at =
             |day: i64| "2026-03-01T00:00:00.000Z".parse::<Timestamp>().unwrap().plus(TimeDelta::days(day));
-        let known = |id, status: &str, ask_again_at| UnlistedTicket {
+        let known = |id, status, ask_again_at| UnlistedTicket {
             id,
             status,
             first_missed_at: at(0),
@@ -223,36 +213,23 @@ mod tests {
             mapping: 1,
         };
         let ticket = |json: &str| parse::parse_ticket(json.as_bytes()).unwrap();
-        let plain = ticket(r#"{"id": 7, "tickettype_id": 3}"#);
-        let typeless = ticket(r#"{"id": 7}"#);
-        let deleted = ticket(r#"{"id": 7, "deleted": true}"#);
-        let merged = ticket(r#"{"id": 7, "tickettype_id": 3, "merged_into_id": 8}"#);
-        for (name, answer, types, decision) in [
-            ("404", ServerAnswer::Missing, vec![], RemovalDecision::Remove(RemovalReason::Vanished)),
-            ("403", ServerAnswer::Forbidden, vec![], RemovalDecision::Keep(UnlistedStatus::Forbidden)),
-            (
-                "deleted",
-                ServerAnswer::Found(&deleted),
-                vec![],
-                RemovalDecision::Remove(RemovalReason::Deleted),
-            ),
-            ("merged", ServerAnswer::Found(&merged), vec![], RemovalDecision::Remove(RemovalReason::Merged)),
-            (
-                "merged, of another type",
-                ServerAnswer::Found(&merged),
-                vec![4],
-                RemovalDecision::Remove(RemovalReason::OutOfScope),
-            ),
-            (
-                "another type",
-                ServerAnswer::Found(&plain),
-                vec![4],
-                RemovalDecision::Remove(RemovalReason::OutOfScope),
-            ),
-            ("of no type", ServerAnswer::Found(&typeless), vec![4], RemovalDecision::Keep(UnlistedStatus::NotListed)),
-            ("in scope", ServerAnswer::Found(&plain), vec![3], RemovalDecision::Keep(UnlistedStatus::NotListed)),
+        let found = |json: &str| TicketLookup::Found(Box::new(ticket(json)));
+        let plain = || found(r#"{"id": 7, "tickettype_id": 3}"#);
+        let typeless = found(r#"{"id": 7}"#);
+        let deleted = found(r#"{"id": 7, "deleted": true}"#);
+        let merged = || found(r#"{"id": 7, "tickettype_id": 3, "merged_into_id": 8}"#);
+        let (remove, keep) = (RemovalDecision::Remove, RemovalDecision::Keep);
+        for (name, lookup, types, decision) in [
+            ("404", TicketLookup::Missing, vec![], remove(RemovalReason::Vanished)),
+            ("403", TicketLookup::Forbidden, vec![], keep(UnlistedStatus::Forbidden)),
+            ("deleted", deleted, vec![], remove(RemovalReason::Deleted)),
+            ("merged", merged(), vec![], remove(RemovalReason::Merged)),
+            ("merged, of another type", merged(), vec![4], remove(RemovalReason::OutOfScope)),
+            ("another type", plain(), vec![4], remove(RemovalReason::OutOfScope)),
+            ("without a type", typeless, vec![4], keep(UnlistedStatus::NotListed)),
+            ("in scope", plain(), vec![3], keep(UnlistedStatus::NotListed)),
         ] {
-            assert_eq!(decide_removal(answer, &scope(types)), decision, "{name}");
+            assert_eq!(decide_removal(&lookup, &scope(types)), decision, "{name}");
         }
     }
 }

@@ -1,73 +1,53 @@
 //! Stores one batch of rows while the next one arrives.
 //!
-//! With the rows go the figures of the walk and its place in the list, so that a kill between any two
-//! commits leaves a place that the rows reach.
+//! The statistics of the scan and its checkpoint are stored with the rows, so that after a kill between any two commits
+//! the checkpoint never passes the rows.
 
 use std::collections::BTreeSet;
 
-use super::list_scan::ListScan;
-use super::run::RunContext;
-use super::scan::ScanPlan;
-use super::{StoreJob, SyncError};
-use crate::halo::RequestCounts;
+use super::list::ListScan;
+use super::plan::ScanPlan;
 use crate::store::{ObservedTicket, RunStats, ScanCheckpoint, ScanStats, StoreError, UpsertOutcome};
-use crate::ticket::{ChangeCounts, Timestamp};
+use crate::sync::SyncError;
+use crate::sync::context::RunContext;
+use crate::sync::report::RunTotals;
+use crate::sync::shared_store::StoreJob;
+use crate::ticket::Timestamp;
 use crate::ticket::parse::RejectedRow;
 
 /// Rows that are stored together.
 #[derive(Default)]
-pub(super) struct RowBatch {
-    pub(super) tickets: Vec<ObservedTicket>,
-    pub(super) rejected_rows: Vec<RejectedRow>,
+pub(in crate::sync) struct RowBatch {
+    pub(in crate::sync) tickets: Vec<ObservedTicket>,
+    pub(in crate::sync) rejected_rows: Vec<RejectedRow>,
 }
 
-/// What a stored batch did, and the older versions among it.
+/// What storing a batch did, and its tickets that are older than the stored version.
 type BatchResult = Result<(UpsertOutcome, Vec<ObservedTicket>), StoreError>;
 
-/// When the first full walk began by the server's clock, where that tells the time.
+/// The start of the initial load by the server's clock, if the server tells the time.
 #[derive(Clone, Copy)]
 pub(super) struct InitialStart(pub(super) Option<Timestamp>);
 
-/// What is being written and for which walk.
-pub(super) struct BatchWriter<'p> {
-    context: &'p RunContext,
+/// Writes the batches of one scan.
+pub(super) struct BatchWriter<'c> {
+    context: &'c RunContext,
     scan_id: i64,
-    /// The first full walk's start by the server's clock: it is told in the watermark.
+    /// Of the initial load: recorded in the watermark.
     initial_start: Option<InitialStart>,
     in_flight: Option<StoreJob<BatchResult>>,
-    /// What the pass did so far, walks before this one included.
+    /// The totals of the run, earlier scans included.
     pub(super) totals: RunTotals,
     pub(super) older: Vec<ObservedTicket>,
 }
 
-/// What a pass did so far.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RunTotals {
-    pub(super) upserted: UpsertOutcome,
-    /// Rows received by walks that ended.
-    pub(super) received: u64,
-    pub(super) deleted: u64,
-}
-
-impl RunTotals {
-    pub(super) fn run_stats(&self, request_stats: RequestCounts) -> RunStats {
-        RunStats {
-            requests: request_stats.requests,
-            list_requests: request_stats.list_requests,
-            retries: request_stats.retries,
-            received: self.received,
-            changes: ChangeCounts { deleted: self.deleted, ..self.upserted.changes },
-        }
-    }
-}
-
-impl<'p> BatchWriter<'p> {
+impl<'c> BatchWriter<'c> {
     pub(super) fn new(
-        context: &'p RunContext,
+        context: &'c RunContext,
         plan: &ScanPlan,
         initial_start: Option<InitialStart>,
         totals: RunTotals,
-    ) -> BatchWriter<'p> {
+    ) -> BatchWriter<'c> {
         BatchWriter {
             context,
             scan_id: plan.scan_id,
@@ -78,7 +58,7 @@ impl<'p> BatchWriter<'p> {
         }
     }
 
-    /// Notes the start of the walk, which its first answer tells.
+    /// Takes the start of the scan, which its first response tells.
     pub(super) fn set_start(&mut self, start: Option<Timestamp>) {
         self.initial_start = self.initial_start.map(|_| InitialStart(start));
     }
@@ -94,9 +74,9 @@ impl<'p> BatchWriter<'p> {
         self.wait().await?;
         let (context, scan_id, initial_start) = (self.context, self.scan_id, self.initial_start);
         let (tx_end, run_id) = (context.tx_end(), context.run_id);
-        let (now, request_stats) = ((context.clock)(), context.request_stats());
+        let (now, requests) = (context.now(), context.requests());
         let received = self.totals.received + scan_stats.unique_ids;
-        let run_stats = RunStats { received, ..self.totals.run_stats(request_stats) };
+        let run_stats = RunStats { received, ..self.totals.run_stats(requests) };
         self.in_flight = Some(context.store.start(move |store| {
             store.write(tx_end, |tx| {
                 tx.apply_status_names(&mut batch.tickets)?;
@@ -128,24 +108,24 @@ impl<'p> BatchWriter<'p> {
         Ok(())
     }
 
-    /// Waits until everything that was given is stored.
+    /// Waits until everything is stored.
     pub(super) async fn wait(&mut self) -> Result<(), SyncError> {
         if let Some(in_flight) = self.in_flight.take() {
             let (upserted, older) = in_flight.join().await??;
-            self.totals.upserted.add(upserted);
+            self.totals.changes += upserted.changes;
             self.older.extend(older);
         }
         Ok(())
     }
 }
 
-/// The account as `walks` has it.
-pub(super) fn scan_stats<'a>(list_scans: impl IntoIterator<Item = &'a ListScan>) -> ScanStats {
+/// The statistics of the lists of a scan, as `scans` has them.
+pub(in crate::sync) fn scan_stats<'a>(list_scans: impl IntoIterator<Item = &'a ListScan>) -> ScanStats {
     let mut stats = ScanStats::default();
     for list in list_scans {
         stats.pages += list.pages();
         stats.unique_ids += list.unique_tickets();
-        stats.record_count = match (stats.record_count, list.current_read().latest_count()) {
+        stats.record_count = match (stats.record_count, list.latest_count()) {
             (Some(one), Some(other)) => Some(one + other),
             (one, other) => one.or(other),
         };

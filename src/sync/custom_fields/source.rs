@@ -1,31 +1,31 @@
-//! Custom fields at the price of the list: whether the list tells them, and what a row tells.
+//! Where custom fields are read from: the list or single tickets.
 //!
-//! Pure. A server that knows `include_custom_fields` shows them with every row; only where it does not, or
-//! does it wrongly, is every changed ticket asked for alone (`halo-api.md` §2.6).
+//! Pure. A server that knows `include_custom_fields` returns them with every row. Only where it does not, or does it
+//! wrongly, is every changed ticket fetched alone (`halo-api.md` §2.6).
 
 use serde_json::Value as Json;
 
 use crate::store::CustomFieldsState;
 use crate::ticket::{CustomField, CustomFields, Ticket};
 
-/// Where the custom fields of a ticket are told.
+/// Where the custom fields of tickets are read from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldSource {
-    /// Nowhere: they are not copied.
+    /// Nowhere: they are not synchronized.
     NotSynced,
-    /// In the list, as far as is known.
+    /// The list, as far as is known.
     List {
-        /// Those that are asked for.
+        /// The fields that are requested.
         definitions: Vec<CustomField>,
-        /// Whether a row without any is one of a ticket that has none.
+        /// Whether a row without custom fields means that the ticket has none.
         omitted_is_empty: bool,
     },
-    /// In the ticket alone.
+    /// Each ticket alone.
     SingleTicket,
 }
 
 impl FieldSource {
-    /// Decides by the verdict so far and the definitions that are known.
+    /// Decides by the result so far and the known definitions.
     #[must_use]
     pub fn from_probe_result(result: Option<FieldProbeResult>, definitions: Vec<CustomField>) -> FieldSource {
         match result {
@@ -33,7 +33,7 @@ impl FieldSource {
             result => FieldSource::List {
                 omitted_is_empty: match result {
                     Some(FieldProbeResult::ListedUnlessEmpty) => true,
-                    // As long as no field is known after all.
+                    // As long as no field has become known since.
                     Some(FieldProbeResult::NoFields) => definitions.is_empty(),
                     _ => false,
                 },
@@ -42,7 +42,7 @@ impl FieldSource {
         }
     }
 
-    /// The numbers of the fields that the list is asked for.
+    /// The ids of the fields that are requested from the list.
     #[must_use]
     pub fn requested_ids(&self) -> Vec<i64> {
         match self {
@@ -51,15 +51,15 @@ impl FieldSource {
         }
     }
 
-    /// What a row of the list tells; its custom fields are taken out of it.
+    /// The custom fields that a row of the list provides; they are taken out of the ticket.
     pub fn extract_from(&self, ticket: &mut Ticket) -> CustomFieldsState {
-        let (listed, unclear) = (ticket.take_custom_fields(), ticket.has_unreadable_custom_fields());
+        let (listed, is_unreadable) = (ticket.take_custom_fields(), ticket.has_unreadable_custom_fields());
         match self {
             FieldSource::NotSynced => CustomFieldsState::NotSynced,
             FieldSource::SingleTicket => CustomFieldsState::NotProvided,
-            FieldSource::List { definitions, omitted_is_empty: unlisted_is_empty } => match listed {
+            FieldSource::List { definitions, omitted_is_empty } => match listed {
                 Some(fields) => CustomFieldsState::Provided(fields.with_definitions(definitions)),
-                None if *unlisted_is_empty && !unclear => {
+                None if *omitted_is_empty && !is_unreadable => {
                     CustomFieldsState::Provided(CustomFields::default())
                 }
                 None => CustomFieldsState::NotProvided,
@@ -68,16 +68,16 @@ impl FieldSource {
     }
 }
 
-/// What a comparison of the list with single tickets came to.
+/// The result of comparing the list with single tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldProbeResult {
-    /// The list tells the same, in every row.
+    /// The list returns the same, in every row.
     Listed,
-    /// It tells the same, and leaves out what is empty.
+    /// The list returns the same, and leaves out empty fields.
     ListedUnlessEmpty,
-    /// It tells nothing, or something else.
+    /// The list returns nothing, or something else.
     Unreliable,
-    /// No ticket has any custom field, filled or not.
+    /// No ticket has any custom field, with a value or without.
     NoFields,
     /// There was nothing to compare.
     Unknown,
@@ -92,7 +92,7 @@ impl FieldProbeResult {
         FieldProbeResult::Unknown,
     ];
 
-    /// Its word in `server_probes.verdict`.
+    /// Its text in `server_probes.result`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -104,24 +104,24 @@ impl FieldProbeResult {
         }
     }
 
-    /// From its word.
+    /// From its text.
     #[must_use]
     pub fn parse(text: &str) -> Option<FieldProbeResult> {
         FieldProbeResult::ALL.into_iter().find(|it| it.as_str() == text)
     }
 }
 
-/// One ticket by the list and by itself, in the same version.
+/// One ticket from the list and alone, in the same version.
 #[derive(Clone, Debug)]
 pub struct FieldSample {
-    /// What the list told; `None` where it told nothing.
+    /// Its custom fields in the list; `None` if the list returned none.
     pub listed: Option<CustomFields>,
-    /// What the ticket itself told.
+    /// Its custom fields in the response for this ticket alone.
     pub single: CustomFields,
 }
 
-/// Compares by the values of the fields that were asked for. Servers differ in whether they name a field
-/// that holds nothing, so that is no difference.
+/// Compares the values of the fields that were requested. Servers differ in whether they return a field without a value,
+/// so that is no difference.
 #[must_use]
 pub fn compare_samples(samples: &[FieldSample], requested: &[i64]) -> FieldProbeResult {
     let filled = |fields: &CustomFields| -> Vec<(i64, Option<Json>)> {
@@ -150,20 +150,19 @@ pub fn compare_samples(samples: &[FieldSample], requested: &[i64]) -> FieldProbe
     }
 }
 
-/// What follows from a comparison for the tickets that are stored.
+/// What follows from a comparison for the stored tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldFollowUp {
     /// Nothing.
     None,
-    /// What the list told was not right: every ticket owes its custom fields.
+    /// The list was wrong: the custom fields of every ticket become pending.
     EnqueueAll,
-    /// What the list did not tell is empty.
+    /// What the list did not return is empty.
     TreatOmittedAsEmpty,
 }
 
-/// Concludes from a comparison: the verdict that stands from here on, and what follows. `believed` says
-/// whether the walk before it believed the list: only then do the debts that are there come from rows that
-/// told nothing.
+/// Concludes from a comparison: the result that holds from here on, and what follows. `list_trusted` says whether the scan
+/// before it relied on the list: only then do the pending fetches come from rows without custom fields.
 #[must_use]
 pub fn conclude_probe(
     previous: Option<FieldProbeResult>,
@@ -171,9 +170,9 @@ pub fn conclude_probe(
     list_trusted: bool,
 ) -> (FieldProbeResult, FieldFollowUp) {
     match found {
-        // What proves nothing does not unsettle what previous proven.
+        // A comparison that proves nothing leaves the earlier result in force.
         FieldProbeResult::Unknown => (previous.unwrap_or(found), FieldFollowUp::None),
-        // An earlier walk, which previous interrupted, may have list_trusted it.
+        // An earlier scan, which was interrupted, may have relied on the list.
         FieldProbeResult::Unreliable if previous != Some(found) => (found, FieldFollowUp::EnqueueAll),
         FieldProbeResult::ListedUnlessEmpty | FieldProbeResult::NoFields if list_trusted => {
             (found, FieldFollowUp::TreatOmittedAsEmpty)
@@ -182,7 +181,7 @@ pub fn conclude_probe(
     }
 }
 
-/// A value without the order in which its members are written.
+/// A value without regard to the order of its members.
 fn normalize(value: &str) -> Json {
     serde_json::from_str(value).unwrap_or_else(|_| value.into())
 }

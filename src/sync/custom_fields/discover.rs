@@ -1,0 +1,298 @@
+//! Finds out which custom fields there are (daily), and whether the list returns them (weekly).
+//!
+//! What the list returns is compared with single tickets ([`compare_samples`]) when it is first requested, and weekly.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::source::{
+    FieldFollowUp, FieldProbeResult, FieldSample, FieldSource, compare_samples, conclude_probe,
+};
+use crate::halo::{Coverage, Filter, HaloError, ListQuery};
+use crate::store::{Probe, StoreError, StoredTicket};
+use crate::sync::context::RunContext;
+use crate::sync::{SyncError, lookup, probe_results, probes};
+use crate::ticket::attribute::TICKET_TYPE_ID;
+use crate::ticket::{CustomField, CustomFields, Ticket, Timestamp};
+
+/// Probe: whether the list returns custom fields.
+pub const CUSTOM_FIELDS_PROBE: Probe = Probe::CustomFields;
+
+/// Probe: where the definitions come from.
+const FIELD_LIST_PROBE: Probe = Probe::FieldList;
+
+/// Probe: whether a full scan has requested every known field.
+pub(in crate::sync) const FIELD_SCAN_PROBE: Probe = Probe::FieldScan;
+
+/// The results that are deleted when custom fields are switched off.
+pub(in crate::sync) const FIELD_PROBES: [Probe; 3] = [CUSTOM_FIELDS_PROBE, FIELD_LIST_PROBE, FIELD_SCAN_PROBE];
+
+/// The result while nothing was compared: the list is believed, not proved.
+const NOT_COMPARED: &str = "not_compared";
+
+/// Tickets of each type that are compared.
+const SAMPLES_PER_TYPE: u32 = 3;
+
+/// At most so many tickets are compared; each costs a request.
+pub const SAMPLES_MAX: u32 = 15;
+
+/// How long an unknown result is left alone.
+const UNKNOWN_VALID_FOR: TimeDelta = TimeDelta::days(1);
+
+/// Finds out where custom fields are read from, as far as that is possible before the list is read.
+pub(in crate::sync) async fn field_source_for_scan(context: &RunContext) -> Result<FieldSource, SyncError> {
+    if !context.settings.scope.custom_fields {
+        return Ok(FieldSource::NotSynced);
+    }
+    if probe_results::is_older_than(context, FIELD_LIST_PROBE, Duration::from_hours(24))? {
+        refresh_field_definitions(context).await?;
+    }
+    let source = field_source(context)?;
+    // What worked once may be refused from some day on: then a run has failed.
+    let in_doubt = context.store.lock().read(|tx| {
+        Ok::<_, StoreError>(
+            tx.probe(CUSTOM_FIELDS_PROBE)?.is_none() || tx.has_previous_run_failed(context.run_id)?,
+        )
+    })?;
+    if in_doubt && is_list_refused_with_fields(context, &source).await? {
+        let details = "the list refuses `include_custom_fields`".to_owned();
+        // An earlier scan, which was interrupted, may have got an answer.
+        let wrong = (FieldProbeResult::Unreliable, FieldFollowUp::EnqueueAll);
+        store_field_verdict(context, wrong, details, context.now()).await?;
+        return field_source(context);
+    }
+    Ok(source)
+}
+
+/// Whether the list is refused because of the custom fields requested: a page of one ticket shows it.
+async fn is_list_refused_with_fields(context: &RunContext, source: &FieldSource) -> Result<bool, SyncError> {
+    let query =
+        ListQuery { filter: probes::whole_list(context, Coverage::Default), fields: source.requested_ids() };
+    if query.fields.is_empty() {
+        return Ok(false);
+    }
+    let is_bad_request = |it: &HaloError| matches!(it, HaloError::Refused { status: 400, .. });
+    let with_fields = context.halo.fetch_page(&query, 1, 1).await;
+    let without_fields = ListQuery { fields: Vec::new(), ..query };
+    Ok(with_fields.is_err_and(|error| is_bad_request(&error))
+        && context.halo.fetch_page(&without_fields, 1, 1).await.is_ok())
+}
+
+/// Where custom fields are read from, as far as is known.
+pub(in crate::sync) fn field_source(context: &RunContext) -> Result<FieldSource, SyncError> {
+    let (verdict, definitions) = context
+        .store
+        .lock()
+        .read(|tx| Ok::<_, SyncError>((tx.probe(CUSTOM_FIELDS_PROBE)?, tx.field_definitions()?)))?;
+    let verdict = verdict.and_then(|it| FieldProbeResult::parse(&it.result));
+    Ok(FieldSource::from_probe_result(verdict, definitions))
+}
+
+/// Adds fields of a ticket that were not known.
+pub(super) async fn record_new_fields(
+    context: &RunContext,
+    fields: Vec<CustomField>,
+) -> Result<(), SyncError> {
+    let known = context.store.lock().read(|tx| tx.field_definitions())?;
+    if has_new_field(&known, &fields) { store_definitions(context, None, fields).await } else { Ok(()) }
+}
+
+/// Whether fields are known that no full scan has requested.
+pub(in crate::sync) fn has_unscanned_fields(
+    context: &RunContext,
+    source: &FieldSource,
+) -> Result<bool, SyncError> {
+    let field_scan = context.store.lock().read(|tx| tx.probe(FIELD_SCAN_PROBE))?;
+    Ok(matches!(source, FieldSource::List { .. }) && field_scan.is_some_and(|it| it.result == "due"))
+}
+
+/// Finds out which custom fields there are: from the server's own list, otherwise from a ticket of each type.
+async fn refresh_field_definitions(context: &RunContext) -> Result<(), SyncError> {
+    let listed = match context.halo.fetch_field_definitions().await {
+        Ok(definitions) => definitions,
+        Err(error) => {
+            probe_results::record_unavailable(context, FIELD_LIST_PROBE, error).await?;
+            Vec::new()
+        }
+    };
+    if !listed.is_empty() {
+        return store_definitions(context, Some("listed"), listed).await;
+    }
+    let stored =
+        context.store.call(|store| store.read(|tx| tx.sample_tickets(SAMPLES_PER_TYPE, SAMPLES_MAX))).await?;
+    let mut found = fields_by_type(context, stored).await?;
+    if found.is_empty() {
+        found = fields_by_type(context, first_rows(context).await?).await?;
+    }
+    store_definitions(context, Some("in_tickets"), found).await
+}
+
+/// The custom fields of one ticket of each type: the first one that the server shows.
+async fn fields_by_type(
+    context: &RunContext,
+    rows: Vec<StoredTicket>,
+) -> Result<Vec<CustomField>, SyncError> {
+    let (mut shown, mut found) = (HashSet::new(), Vec::new());
+    let mut asked = 0;
+    for StoredTicket { id, ticket_type } in rows {
+        if shown.contains(&ticket_type) || asked == SAMPLES_MAX {
+            continue;
+        }
+        asked += 1;
+        if let Some(ticket) = lookup::ticket_details(context, id).await? {
+            shown.insert(ticket_type);
+            found.extend(ticket.custom_fields().into_iter().flat_map(CustomFields::fields).cloned());
+        }
+    }
+    Ok(found)
+}
+
+/// The tickets on the first page of the list.
+async fn first_rows(context: &RunContext) -> Result<Vec<StoredTicket>, SyncError> {
+    let query = probes::whole_list(context, Coverage::Default).into();
+    let page = context.halo.fetch_page(&query, 1, context.settings.page_size).await?;
+    let row = |it: &Ticket| StoredTicket { id: it.id(), ticket_type: it.integer(TICKET_TYPE_ID) };
+    Ok(page.list.tickets.iter().map(row).collect())
+}
+
+/// Adds definitions. If a field is new, every ticket must be seen again: an interrupted full scan, which requested only
+/// the others, is abandoned, and the next one is due.
+async fn store_definitions(
+    context: &RunContext,
+    result: Option<&'static str>,
+    definitions: Vec<CustomField>,
+) -> Result<(), SyncError> {
+    let (now, tx_end) = (context.now(), context.tx_end());
+    context
+        .store
+        .call(move |store| {
+            store.write(tx_end, |tx| {
+                let known = tx.as_read_tx().field_definitions()?;
+                if has_new_field(&known, &definitions) {
+                    tx.abandon_scans(now)?;
+                    tx.record_probe(FIELD_SCAN_PROBE, "due", None, now)?;
+                }
+                tx.add_field_definitions(&definitions)?;
+                match result {
+                    Some(result) => tx.record_probe(FIELD_LIST_PROBE, result, None, now),
+                    None => Ok(()),
+                }
+            })
+        })
+        .await
+}
+
+/// Compares the list with single tickets if that is due. `source` is what the scan assumed.
+pub(super) async fn compare_fields(context: &RunContext, source: &FieldSource) -> Result<(), SyncError> {
+    let (previous, field_scan) = context
+        .store
+        .lock()
+        .read(|tx| Ok::<_, SyncError>((tx.probe(CUSTOM_FIELDS_PROBE)?, tx.probe(FIELD_SCAN_PROBE)?)))?;
+    let now = context.now();
+    let still_valid = previous.as_ref().is_some_and(|previous| {
+        let valid_for = match FieldProbeResult::parse(&previous.result) {
+            Some(FieldProbeResult::Unknown) => UNKNOWN_VALID_FOR,
+            Some(_) => probes::VALID_FOR,
+            None => TimeDelta::zero(),
+        };
+        let age = (now.instant() - previous.probed_at.instant()).abs();
+        age < valid_for && field_scan.is_none_or(|field_scan| field_scan.probed_at <= previous.probed_at)
+    });
+    if still_valid {
+        return Ok(());
+    }
+    let rows =
+        context.store.call(|store| store.read(|tx| tx.sample_tickets(SAMPLES_PER_TYPE, SAMPLES_MAX))).await?;
+    let mut ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    ids.sort_unstable();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    if previous.is_none() {
+        // If no comparison succeeds, `status` shows this.
+        probe_results::record(context, CUSTOM_FIELDS_PROBE, NOT_COMPARED, None).await?;
+    }
+    let definitions = context.store.lock().read(|tx| tx.field_definitions())?;
+    let field_ids: Vec<i64> = definitions.iter().map(|field| field.id).collect();
+    let mut samples = fetch_samples(context, &ids, &field_ids).await?;
+    if compare_samples(&samples, &field_ids) == FieldProbeResult::Unreliable {
+        // A ticket may have changed between two responses without a sign; hardly twice.
+        samples = fetch_samples(context, &ids, &field_ids).await.unwrap_or(samples);
+    }
+    let seen_fields: Vec<CustomField> = samples.iter().flat_map(|it| it.single.fields()).cloned().collect();
+    store_definitions(context, None, seen_fields).await?;
+    let found = compare_samples(&samples, &field_ids);
+    let previous = previous.and_then(|previous| FieldProbeResult::parse(&previous.result));
+    let conclusion = conclude_probe(previous, found, matches!(source, FieldSource::List { .. }));
+    let (found_str, samples_len) = (found.as_str(), samples.len());
+    tracing::info!(
+        found = found_str,
+        "custom fields of the list, compared with {samples_len} single tickets: {found_str}"
+    );
+    let details = format!("{} tickets compared", samples.len());
+    // A result that could not be confirmed is checked again as soon as an unknown one.
+    let unconfirmed = found == FieldProbeResult::Unknown && conclusion.0 != found;
+    let probed_at = if unconfirmed { now.minus(probes::VALID_FOR - UNKNOWN_VALID_FOR) } else { now };
+    store_field_verdict(context, conclusion, details, probed_at).await
+}
+
+/// Records the result together with what follows from it.
+async fn store_field_verdict(
+    context: &RunContext,
+    (verdict, consequence): (FieldProbeResult, FieldFollowUp),
+    details: String,
+    probed_at: Timestamp,
+) -> Result<(), SyncError> {
+    let (now, tx_end) = (context.now(), context.tx_end());
+    context
+        .store
+        .call(move |store| {
+            store.write(tx_end, |tx| {
+                match consequence {
+                    FieldFollowUp::None => {}
+                    FieldFollowUp::EnqueueAll => tx.enqueue_all_fetches(now)?,
+                    FieldFollowUp::TreatOmittedAsEmpty => tx.assume_omitted_fields_empty()?,
+                }
+                tx.record_probe(CUSTOM_FIELDS_PROBE, verdict.as_str(), Some(&details), probed_at)
+            })
+        })
+        .await
+}
+
+/// Some tickets, each from the list and alone; those that changed in between are left out. If the server stops answering,
+/// the samples so far are better than none.
+async fn fetch_samples(
+    context: &RunContext,
+    ids: &[i64],
+    field_ids: &[i64],
+) -> Result<Vec<FieldSample>, SyncError> {
+    let query = ListQuery { filter: Filter::Ids(ids.to_vec()), fields: field_ids.to_vec() };
+    let page = context.halo.fetch_page(&query, 1, context.settings.page_size.max(SAMPLES_MAX)).await?;
+    let mut samples = Vec::new();
+    for mut row in page.list.tickets {
+        if ids.binary_search(&row.id()).is_err() {
+            continue;
+        }
+        let mut single = match lookup::ticket_details(context, row.id()).await {
+            Ok(Some(single)) => single,
+            Ok(None) => continue,
+            Err(SyncError::Halo(_)) if !samples.is_empty() => break,
+            Err(error) => return Err(error),
+        };
+        let clear = !single.has_unreadable_custom_fields() && !row.has_unreadable_custom_fields();
+        if clear && single.last_update() == row.last_update() {
+            samples.push(FieldSample {
+                listed: row.take_custom_fields(),
+                single: single.take_custom_fields().unwrap_or_default(),
+            });
+        }
+    }
+    Ok(samples)
+}
+
+/// Whether there is a field that is not known yet.
+fn has_new_field(known: &[CustomField], fields: &[CustomField]) -> bool {
+    fields.iter().any(|field| known.iter().all(|known| known.id != field.id))
+}

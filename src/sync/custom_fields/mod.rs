@@ -1,0 +1,10 @@
+//! Custom fields at the price of the list.
+//!
+//! [`source`] decides where they are read from and is pure; `discover` finds out which there are and whether the list
+//! returns them; [`fetch`] reads those that the list does not return, ticket by ticket.
+
+pub(super) mod discover;
+pub mod fetch;
+pub mod source;
+
+pub use discover::{CUSTOM_FIELDS_PROBE, SAMPLES_MAX};

@@ -1,0 +1,414 @@
+//! What was received of one list, what to ask for next, and whether anything can be missing.
+//!
+//! Pure: responses go in, the next request and the verdict come out. Only rows received count: a page size that was
+//! requested or echoed proves nothing, and a short page is not the last one (`halo-api.md` §2.1). The list is in order
+//! of id, and the position in it is the greatest id received, never a page number: a row that leaves moves all rows
+//! after it to the left and hides one at each page boundary that is read later. Such a move shows in the counts: where a
+//! page reports fewer tickets than the page before it, the boundary between them is read again.
+//!
+//! A list that changes while it is read is read again, up to three times, until a read brings nothing that an earlier
+//! one should have brought.
+
+mod read;
+
+use std::ops::RangeInclusive;
+
+use roaring::RoaringTreemap;
+
+use self::read::{ListBaseline, ListPosition, ListRead};
+use super::page::Page;
+use super::seek::CursorSeek;
+use crate::ticket::Timestamp;
+
+/// After so many reads that each bring something new, the scan is incomplete.
+const READS_MAX: u32 = 3;
+
+/// How a list is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ListScanOptions {
+    /// Whether new tickets appear only at the end of the list: it has no date filter, and closing a ticket does not
+    /// move it into the list.
+    pub full: bool,
+    /// Rows requested per page.
+    pub page_size: u32,
+    /// The number of tickets on which the counts of other lists agree.
+    pub cross_checked_count: Option<u64>,
+    /// How many tickets fewer than the server counts are accepted (`[sync] accept_shortfall`).
+    pub accept_shortfall: u64,
+}
+
+/// Whether the reads so far prove that nothing is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadVerdict {
+    /// Nothing is missing.
+    Verified,
+    /// Something may be missing: the list must be read again.
+    ReadAgain,
+    /// Every read brought something that the earlier ones should have brought.
+    Unstable,
+    /// Two reads agree with each other, but not with the server's count.
+    CountMismatch {
+        /// Different tickets received.
+        unique: u64,
+        /// The server's count.
+        count: u64,
+    },
+    /// The server does not report a count.
+    NoCount,
+}
+
+/// Why a response cannot be the page that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListReadError {
+    /// It has the same ids as the page before.
+    #[error("page {0} repeats the page before it: the server ignores paging")]
+    RepeatedPage(u32),
+    /// It is empty, although the server counts more tickets.
+    #[error("page {0} is empty although the server counts more tickets")]
+    EmptyPage(u32),
+    /// The position to continue from cannot be found.
+    #[error("the list changes too quickly to resume from a stable position")]
+    UnstableList,
+}
+
+/// What became of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageOutcome {
+    /// Its tickets count as received.
+    Added,
+    /// It was added before and is not needed.
+    AlreadyAdded,
+    /// Rows may have moved to an earlier page: continue at the page on which ids pass the cursor.
+    SeekNeeded,
+}
+
+/// What to ask for next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextRequest {
+    /// This page.
+    Page(u32),
+    /// The page after the last one, because only the count says that there is none.
+    PastEnd(u32),
+    /// The page on which ids pass the cursor ([`ListScan::start_seek`]).
+    Seek,
+    /// Nothing: the read is complete.
+    End,
+}
+
+/// The newest `last_update` among the tickets of a list: the canary of later scans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewestTicket {
+    /// The time of the update.
+    pub last_update: Timestamp,
+    /// The greatest id with this time.
+    pub id: i64,
+    /// How many tickets have this time.
+    pub tickets: u64,
+}
+
+/// The scan of one list: up to three reads of it.
+pub struct ListScan {
+    options: ListScanOptions,
+    /// The start of the scan by the server's clock.
+    start: Option<Timestamp>,
+    seen_ids: RoaringTreemap,
+    read: ListRead,
+    reads: u32,
+    /// Tickets from before the start that this read brought and no earlier one.
+    missed_earlier: u64,
+    pages: u64,
+    rows: u64,
+    count_fell: bool,
+    newest: Option<NewestTicket>,
+}
+
+impl ListScan {
+    /// A scan from the beginning of the list.
+    #[must_use]
+    pub fn new(options: ListScanOptions, start: Option<Timestamp>) -> ListScan {
+        ListScan::from_checkpoint(options, start, RoaringTreemap::new(), None)
+    }
+
+    /// A scan that continues after `cursor`, with the ids received up to there.
+    #[must_use]
+    pub fn from_checkpoint(
+        options: ListScanOptions,
+        start: Option<Timestamp>,
+        seen_ids: RoaringTreemap,
+        cursor: Option<i64>,
+    ) -> ListScan {
+        let read = ListRead { ids: seen_ids.clone(), cursor, ..ListRead::default() };
+        ListScan {
+            options,
+            start,
+            seen_ids,
+            read,
+            reads: 1,
+            missed_earlier: 0,
+            pages: 0,
+            rows: 0,
+            count_fell: false,
+            newest: None,
+        }
+    }
+
+    /// Records what a response says about the list as a whole, whether its page is added or not.
+    pub fn record_response(&mut self, page: &Page) {
+        let read = &mut self.read;
+        read.largest_page = read.largest_page.max(page.rows);
+        match page.record_count {
+            None => read.count_missing = true,
+            Some(count) => {
+                let counted = (page.arrival_no, count);
+                read.counts.push(counted);
+                read.latest = read.latest.max(Some(counted));
+                read.highest_count = read.highest_count.max(count);
+            }
+        }
+    }
+
+    /// Takes a page as the baseline if it is the last one of the list; returns whether it is.
+    pub fn record_last_page(&mut self, page: &Page) -> bool {
+        let Some(count) = page.record_count else { return true };
+        let end = self.read.rows_before(page.number) + page.rows;
+        let is_last = end == count && (0 < page.rows || count == 0);
+        if is_last {
+            self.read.baseline = Some(ListBaseline { count, max_id: page.ids().max() });
+            self.read.highest_count = count;
+        }
+        is_last
+    }
+
+    /// Adds a page. After an error nothing of it is added.
+    pub fn add_page(&mut self, page: &Page) -> Result<PageOutcome, ListReadError> {
+        let read = &mut self.read;
+        if page.number <= read.last_added {
+            return Ok(PageOutcome::AlreadyAdded);
+        }
+        let growth = page.record_count.unwrap_or(0).saturating_sub(read.previous_count.unwrap_or(0));
+        // As many new tickets as a page holds push the same rows onto the next one.
+        if growth < page.rows && page.ids().eq(read.previous_ids.iter().copied()) {
+            return Err(ListReadError::RepeatedPage(page.number));
+        }
+        if page.rows == 0 && page.record_count.is_some_and(|count| read.rows_before(page.number) < count) {
+            return Err(ListReadError::EmptyPage(page.number));
+        }
+        if !read.out_of_order && 0 < read.pages && page.record_count < read.previous_count {
+            return Ok(PageOutcome::SeekNeeded);
+        }
+        read.out_of_order |= !read.is_in_id_order(page);
+        self.append(page);
+        Ok(PageOutcome::Added)
+    }
+
+    /// Adds the page after the last one: new rows there show that the count is too low. A server may answer it with
+    /// nothing, or with rows that it returned before.
+    pub fn add_page_past_end(&mut self, page: &Page) {
+        let ids = &self.read.ids;
+        if page.ids().any(|id| !ids.contains(id.cast_unsigned())) {
+            self.append(page);
+        } else {
+            self.read.ended = true;
+            self.track_tickets(page);
+        }
+    }
+
+    /// Ends the read: there is nothing after the last page.
+    pub fn finish(&mut self) {
+        self.read.ended = true;
+    }
+
+    /// Begins the search for the page on which ids pass the cursor.
+    #[must_use]
+    pub fn start_seek(&mut self) -> CursorSeek {
+        let (page_size, latest) = (self.page_size(), self.latest_count());
+        let read = &mut self.read;
+        let rows_before = match read.last_seek.cursor {
+            None => read.unique_tickets(),
+            Some(_) => read.last_seek.position + read.count_after(read.last_seek.cursor),
+        };
+        // Rows that left since are no longer there.
+        let decrease = read.previous_count.zip(latest).map_or(0, |(was, is)| was.saturating_sub(is));
+        read.used_seek = true;
+        CursorSeek::new(
+            read.cursor.unwrap_or(i64::MIN),
+            page_size,
+            rows_before.saturating_sub(decrease),
+            latest.unwrap_or(rows_before),
+        )
+    }
+
+    /// Continues on the page that a search found; `position` rows of the list are at or before the cursor.
+    pub fn resume_at(&mut self, page: &Page, position: u64) {
+        self.read.last_seek = ListPosition { position, cursor: self.read.cursor };
+        if self.read.pages == 0 {
+            self.read.origin = self.read.last_seek;
+        }
+        self.append(page);
+    }
+
+    fn append(&mut self, page: &Page) {
+        self.read.append(page, self.options.page_size);
+        self.track_tickets(page);
+    }
+
+    fn track_tickets(&mut self, page: &Page) {
+        self.pages += 1;
+        self.rows += page.rows;
+        for (id, last_update) in &page.tickets {
+            let is_new = self.seen_ids.insert(id.cast_unsigned());
+            let predates_start = last_update.zip(self.start).is_none_or(|(at, start)| at <= start);
+            if is_new && predates_start && 1 < self.reads {
+                self.missed_earlier += 1;
+            }
+            if let Some(last_update) = last_update.filter(|_| predates_start) {
+                self.newest = Some(match self.newest {
+                    Some(newest) if last_update < newest.last_update => newest,
+                    Some(newest) if last_update == newest.last_update => NewestTicket {
+                        id: newest.id.max(*id),
+                        tickets: newest.tickets + u64::from(is_new),
+                        ..newest
+                    },
+                    _ => NewestTicket { last_update, id: *id, tickets: 1 },
+                });
+            }
+        }
+    }
+
+    /// What to ask for next.
+    #[must_use]
+    pub fn next_request(&self) -> NextRequest {
+        let (read, latest) = (&self.read, self.latest_count());
+        let next_page = read.last_added + 1;
+        match latest {
+            _ if read.ended => NextRequest::End,
+            _ if read.pages == 0 => NextRequest::Page(next_page),
+            // Without a count, only an empty page is the end.
+            None => NextRequest::Page(next_page),
+            Some(count) if read.rows_before(next_page) < count => NextRequest::Page(next_page),
+            // So many tickets left that there is no next page; what was on it is before the cursor now.
+            Some(_) if !read.out_of_order && latest < read.previous_count => NextRequest::Seek,
+            Some(_) if read.last_page_full && self.options.cross_checked_count != latest => {
+                NextRequest::PastEnd(next_page)
+            }
+            Some(_) => NextRequest::End,
+        }
+    }
+
+    /// The pages still to come, as far as is known; they may become more.
+    #[must_use]
+    pub fn remaining_pages(&self) -> RangeInclusive<u32> {
+        let next_page = self.read.last_added + 1;
+        let last = match self.latest_count() {
+            Some(count) => count.div_ceil(self.read.largest_page.max(1)),
+            None => u64::from(next_page),
+        };
+        next_page..=u32::try_from(last).unwrap_or(u32::MAX).max(next_page)
+    }
+
+    /// The number of rows to request: what a page really holds, if one held fewer rows than requested although there
+    /// are more.
+    #[must_use]
+    pub fn page_size(&self) -> u32 {
+        let is_capped = self.latest_count().is_none_or(|count| self.read.largest_page < count);
+        match u32::try_from(self.read.largest_page) {
+            Ok(size) if 0 < size && is_capped => size.min(self.options.page_size),
+            _ => self.options.page_size,
+        }
+    }
+
+    /// Whether the reads so far prove that nothing is missing.
+    #[must_use]
+    pub fn verdict(&self) -> ReadVerdict {
+        let read = &self.read;
+        let first_count = read.counts.iter().min().map(|(_, count)| *count);
+        let (Some(first), Some(latest), false) = (first_count, self.latest_count(), read.count_missing)
+        else {
+            return ReadVerdict::NoCount;
+        };
+        if self.reads == 1 {
+            let proved = read.proves_itself(latest, self.options.full);
+            return if proved { ReadVerdict::Verified } else { ReadVerdict::ReadAgain };
+        }
+        let (unique, decrease) = (read.unique_tickets(), read.total_decrease());
+        let too_few = unique + self.options.accept_shortfall < first.saturating_sub(decrease);
+        let too_many = read.has_excess_rows || latest + decrease < unique;
+        match (self.missed_earlier, too_few || too_many) {
+            (0, false) => ReadVerdict::Verified,
+            (0, true) => ReadVerdict::CountMismatch { unique, count: latest },
+            _ if self.reads < READS_MAX => ReadVerdict::ReadAgain,
+            _ => ReadVerdict::Unstable,
+        }
+    }
+
+    /// Begins the next read of the list.
+    pub fn read_again(&mut self) {
+        self.count_fell |= self.read.total_decrease() != 0;
+        self.read = ListRead::default();
+        self.reads += 1;
+        self.missed_earlier = 0;
+    }
+
+    /// How many reads there were.
+    #[must_use]
+    pub fn reads(&self) -> u32 {
+        self.reads
+    }
+
+    /// The greatest id received; `None` if the list is not in order of id.
+    #[must_use]
+    pub fn cursor(&self) -> Option<i64> {
+        self.read.cursor.filter(|_| !self.read.out_of_order)
+    }
+
+    /// The count of the latest response of this read.
+    #[must_use]
+    pub fn latest_count(&self) -> Option<u64> {
+        self.read.latest.map(|(_, count)| count)
+    }
+
+    /// Whether as many tickets were received as the list counts: then none of them has left since.
+    #[must_use]
+    pub fn matches_latest_count(&self) -> bool {
+        self.latest_count() == Some(self.unique_tickets())
+    }
+
+    /// Different tickets received in all reads.
+    #[must_use]
+    pub fn unique_tickets(&self) -> u64 {
+        self.seen_ids.len() + self.read.rejected_rows
+    }
+
+    /// The ids received in all reads.
+    #[must_use]
+    pub fn seen_ids(&self) -> &RoaringTreemap {
+        &self.seen_ids
+    }
+
+    /// Pages added in all reads.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Rows received in all reads, repetitions included.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Whether a count was ever lower than an earlier one of the same read.
+    #[must_use]
+    pub fn count_fell(&self) -> bool {
+        self.count_fell || self.read.total_decrease() != 0
+    }
+
+    /// The newest ticket that is not newer than the start.
+    #[must_use]
+    pub fn newest(&self) -> Option<NewestTicket> {
+        self.newest
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! One read of a list, and whether it proves that nothing is missing.
+
+use roaring::RoaringTreemap;
+
+use super::super::page::Page;
+
+/// Where a cursor is in the list.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ListPosition {
+    /// How many rows of the list are at or before the cursor.
+    pub(super) position: u64,
+    /// The cursor; `None` before the first row.
+    pub(super) cursor: Option<i64>,
+}
+
+/// The list as reported by the response that held its end, before any page was added.
+#[derive(Clone, Copy)]
+pub(super) struct ListBaseline {
+    pub(super) count: u64,
+    pub(super) max_id: Option<i64>,
+}
+
+/// One complete reading of the list.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about what was received")]
+pub(super) struct ListRead {
+    pub(super) ids: RoaringTreemap,
+    pub(super) rejected_rows: u64,
+    pub(super) pages: u32,
+    /// The last page added; 0 if none is.
+    pub(super) last_added: u32,
+    pub(super) largest_page: u64,
+    pub(super) cursor: Option<i64>,
+    pub(super) out_of_order: bool,
+    pub(super) last_seek: ListPosition,
+    /// Where a resumed read began.
+    pub(super) origin: ListPosition,
+    pub(super) baseline: Option<ListBaseline>,
+    /// Arrival number and count of every response.
+    pub(super) counts: Vec<(u64, u64)>,
+    /// The one of them that arrived last.
+    pub(super) latest: Option<(u64, u64)>,
+    /// The highest count since the baseline.
+    pub(super) highest_count: u64,
+    pub(super) count_missing: bool,
+    pub(super) previous_count: Option<u64>,
+    pub(super) previous_ids: Vec<i64>,
+    pub(super) last_page_full: bool,
+    pub(super) used_seek: bool,
+    /// Whether a page held more rows than its own count allows.
+    pub(super) has_excess_rows: bool,
+    pub(super) ended: bool,
+}
+
+impl ListRead {
+    pub(super) fn append(&mut self, page: &Page, requested_page_size: u32) {
+        let end = self.rows_before(page.number) + page.rows;
+        self.has_excess_rows |= 1 < page.number && page.record_count.is_some_and(|count| count < end);
+        self.pages += 1;
+        self.last_added = page.number;
+        self.rejected_rows += page.rejected_rows.len() as u64;
+        let cap = if 1 < self.pages { self.largest_page } else { u64::from(requested_page_size) };
+        self.last_page_full = cap <= page.rows;
+        self.previous_count = page.record_count;
+        self.ids.extend(page.ids().map(i64::cast_unsigned));
+        self.cursor = self.cursor.max(page.ids().max());
+        self.previous_ids = page.ids().collect();
+        self.ended = page.rows == 0;
+    }
+
+    /// Whether a page is in order of id and not before the page that came before it.
+    pub(super) fn is_in_id_order(&self, page: &Page) -> bool {
+        let is_sorted = page.ids().is_sorted_by(|one, next| one < next);
+        let first_before = self.previous_ids.first();
+        is_sorted && first_before.zip(page.ids().next_back()).is_none_or(|(first, last)| *first <= last)
+    }
+
+    pub(super) fn rows_before(&self, page: u32) -> u64 {
+        u64::from(page - 1) * self.largest_page
+    }
+
+    /// Whether every ticket that was in the list all the time was received.
+    ///
+    /// One response that holds as many tickets as it counts proves itself. Several prove it where nothing can have been
+    /// missed between them:
+    ///
+    /// * `full`, a list in which new tickets appear at the end: as many ids as there were in one response before them
+    ///   all, of those that there were. A ticket that left and a new one cannot cancel out, because the greatest id and
+    ///   the count are of the same response. Where some are missing they may have left unread; that is so where nothing
+    ///   was added meanwhile, because then every ticket that left shows in a count, and each boundary where one did was
+    ///   read again.
+    /// * otherwise, where new tickets may appear anywhere: the counts never fell, and as many ids as the last count.
+    pub(super) fn proves_itself(&self, latest: u64, full: bool) -> bool {
+        if self.pages == 1 && !self.used_seek {
+            return self.previous_count == Some(self.unique_tickets());
+        }
+        if self.out_of_order || self.has_excess_rows {
+            return false;
+        }
+        if !full {
+            return self.total_decrease() == 0 && !self.used_seek && self.unique_tickets() == latest;
+        }
+        let Some(baseline) = self.baseline else { return false };
+        let added = self.count_after(baseline.max_id.max(self.origin.cursor));
+        let listed_at_start = baseline.count.saturating_sub(self.origin.position);
+        let received = (self.count_after(self.origin.cursor) + self.rejected_rows).saturating_sub(added);
+        let tail = self.last_seek.position + self.count_after(self.last_seek.cursor) + self.rejected_rows;
+        let only_removals = added == 0 && self.highest_count <= baseline.count;
+        received == listed_at_start || (received < listed_at_start && only_removals && tail == latest)
+    }
+
+    /// How many ids after a cursor were received.
+    pub(super) fn count_after(&self, cursor: Option<i64>) -> u64 {
+        match cursor {
+            None => self.ids.len(),
+            Some(cursor) => self.ids.len() - self.ids.rank(cursor.cast_unsigned()),
+        }
+    }
+
+    /// Different tickets received.
+    pub(super) fn unique_tickets(&self) -> u64 {
+        self.ids.len() + self.rejected_rows
+    }
+
+    /// By how much the counts fell in all, in order of arrival.
+    pub(super) fn total_decrease(&self) -> u64 {
+        let mut counts = self.counts.clone();
+        counts.sort_unstable();
+        counts.windows(2).map(|pair| pair[0].1.saturating_sub(pair[1].1)).sum()
+    }
+}

@@ -1,0 +1,73 @@
+//! Reads the list and finds out whether everything was received.
+//!
+//! `plan` says what is read, `prefetch` fetches pages in parallel, [`list`] says what to ask for next and whether
+//! anything can be missing, [`seek`] finds the position of a cursor in a list that changed, `reader` does as they say
+//! and hands the rows to `writer`. A scan that ended is one value, [`ScanEnd`]: its last rows are not stored yet,
+//! because they go into the transaction that moves the watermark.
+
+pub mod list;
+mod page;
+mod plan;
+mod prefetch;
+mod reader;
+pub mod seek;
+mod writer;
+
+pub use page::Page;
+pub(super) use plan::ScanPlan;
+pub(super) use reader::read;
+pub(super) use writer::scan_stats;
+
+use roaring::RoaringTreemap;
+
+use self::list::{ListReadError, ListScan, NewestTicket, ReadVerdict};
+use self::writer::RowBatch;
+use super::report::RunTotals;
+use super::row_intake::MissingNames;
+use crate::store::ObservedTicket;
+use crate::ticket::Timestamp;
+
+/// A scan that came to its end.
+pub(super) struct ScanEnd {
+    pub(super) list_scans: Vec<ListScan>,
+    /// The ids that the interrupted scan received from earlier lists.
+    earlier_ids: RoaringTreemap,
+    pub(super) verdict: ReadVerdict,
+    /// Why it cannot be trusted, whatever the counts say.
+    pub(super) fault: Option<ListReadError>,
+    /// The start of the scan by the server's clock.
+    pub(super) start: Option<Timestamp>,
+    /// The same for this session of a resumed scan.
+    pub(super) session_start: Option<Timestamp>,
+    /// What the run did so far, without the rows that are not stored yet.
+    pub(super) totals: RunTotals,
+    /// The last rows, not stored yet.
+    pub(super) unstored: RowBatch,
+    /// Listed tickets that are older than the stored version.
+    pub(super) older: Vec<ObservedTicket>,
+    pub(super) missing_names: MissingNames,
+    /// Listed tickets whose type is not in the scope.
+    pub(super) out_of_scope: Vec<i64>,
+}
+
+impl ScanEnd {
+    /// Whether the reads prove that nothing is missing.
+    pub(super) fn is_verified(&self) -> bool {
+        self.fault.is_none() && self.verdict == ReadVerdict::Verified
+    }
+
+    /// The ids received, those of an interrupted part included.
+    pub(super) fn seen_ids(&self) -> RoaringTreemap {
+        self.list_scans.iter().fold(self.earlier_ids.clone(), |ids, list| ids | list.seen_ids())
+    }
+
+    /// Whether a ticket was received in this session.
+    pub(super) fn has_seen(&self, id: i64) -> bool {
+        self.list_scans.iter().any(|list| list.seen_ids().contains(id.cast_unsigned()))
+    }
+
+    /// The newest ticket that is not newer than the start.
+    pub(super) fn newest(&self) -> Option<NewestTicket> {
+        self.list_scans.iter().filter_map(ListScan::newest).max_by_key(|newest| newest.last_update)
+    }
+}

@@ -1,0 +1,328 @@
+//! Reads the lists of a scan page by page, in order of id.
+//!
+//! [`ListScan`] says what to ask for next; here it is asked for, and the rows go to the writer.
+
+use roaring::RoaringTreemap;
+use tokio::time::Instant;
+
+use super::ScanEnd;
+use super::list::{ListReadError, ListScan, ListScanOptions, NextRequest, PageOutcome, ReadVerdict};
+use super::page::Page;
+use super::plan::ScanPlan;
+use super::prefetch::{PageFetcher, Prefetcher};
+use super::seek::SeekStep;
+use super::writer::{BatchWriter, InitialStart, RowBatch, scan_stats};
+use crate::halo::HaloError;
+use crate::store::ScanCheckpoint;
+use crate::sync::SyncError;
+use crate::sync::context::{Interleave, RunContext};
+use crate::sync::probes::FirstPage;
+use crate::sync::report::RunTotals;
+use crate::sync::row_intake::MissingNames;
+use crate::watermark::ScanKind;
+
+/// How often the end of a list is looked for before the list is read without a baseline.
+const BASELINE_ATTEMPTS_MAX: u32 = 3;
+
+/// Reads the lists of a plan. `first_page` is the first page of the first list if it was fetched already; `interleave`
+/// runs between two commits when an incremental scan is due.
+pub(in crate::sync) async fn read(
+    context: &RunContext,
+    plan: &ScanPlan,
+    first_page: Option<FirstPage>,
+    totals: RunTotals,
+    interleave: Option<&Interleave<'_>>,
+) -> Result<ScanEnd, SyncError> {
+    let resumed_from = plan.resumed_from.as_ref();
+    let start = resumed_from.and_then(|scan| scan.checkpoint.server_started_at);
+    let initial_start = plan.is_initial.then_some(InitialStart(start));
+    let mut reader = ScanReader {
+        context,
+        plan,
+        interleave,
+        writer: BatchWriter::new(context, plan, initial_start, totals),
+        end: ScanEnd {
+            list_scans: Vec::new(),
+            earlier_ids: resumed_from.map(|scan| scan.earlier_list_ids.clone()).unwrap_or_default(),
+            verdict: ReadVerdict::Verified,
+            fault: None,
+            start,
+            session_start: None,
+            totals: RunTotals::default(),
+            unstored: RowBatch::default(),
+            older: Vec::new(),
+            missing_names: MissingNames::default(),
+            out_of_scope: Vec::new(),
+        },
+        is_start_known: resumed_from.is_some(),
+        first_page,
+        unstored_ids: RoaringTreemap::new(),
+        checkpoint: resumed_from.map(|scan| scan.checkpoint.clone()).unwrap_or_default(),
+        last_incremental: Instant::now(),
+    };
+    let first_list = resumed_from.map_or(0, |scan| scan.checkpoint.part as usize);
+    for list_index in first_list..plan.lists.len() {
+        reader.read_list(list_index).await?;
+        if list_index + 1 < plan.lists.len() {
+            // A checkpoint belongs to one list.
+            reader.flush().await?;
+        }
+        if !reader.end.is_verified() {
+            break;
+        }
+    }
+    reader.finish().await
+}
+
+struct ScanReader<'c, 'i> {
+    context: &'c RunContext,
+    plan: &'c ScanPlan,
+    interleave: Option<&'c Interleave<'i>>,
+    writer: BatchWriter<'c>,
+    end: ScanEnd,
+    /// Whether the start of the scan is known, as far as the server tells it.
+    is_start_known: bool,
+    first_page: Option<FirstPage>,
+    /// The ids of the rows that are not stored yet.
+    unstored_ids: RoaringTreemap,
+    /// The checkpoint once they are.
+    checkpoint: ScanCheckpoint,
+    last_incremental: Instant,
+}
+
+impl ScanReader<'_, '_> {
+    async fn read_list(&mut self, list_index: usize) -> Result<(), SyncError> {
+        let settings = &self.context.settings;
+        let fetcher = PageFetcher::new(
+            &self.context.halo,
+            &self.plan.lists[list_index],
+            &self.plan.mapping,
+            settings.parallel_requests.max(1) as usize,
+        );
+        let probed_page = self.first_page.take();
+        let options = ListScanOptions {
+            cross_checked_count: probed_page.as_ref().and_then(|page| page.cross_checked_count),
+            // A ticket that is closed enters the list of closed tickets anywhere.
+            full: self.plan.kind == ScanKind::Full && self.plan.lists.len() == 1,
+            page_size: settings.page_size,
+            accept_shortfall: settings.accept_shortfall,
+        };
+        let first_page = match probed_page {
+            Some(page) => fetcher.map_page(1, page.response),
+            None => fetcher.fetch(1, options.page_size).await?,
+        };
+        self.end.session_start = self.end.session_start.or(first_page.server_start);
+        if !self.is_start_known {
+            self.end.start = first_page.server_start;
+            self.writer.set_start(self.end.start);
+            self.is_start_known = true;
+        }
+        let is_resumed = self.start_list(list_index, options);
+        self.read_once(&fetcher, first_page, is_resumed).await?;
+        while self.end.fault.is_none() {
+            self.end.verdict = self.list().verdict();
+            if self.end.verdict != ReadVerdict::ReadAgain {
+                break;
+            }
+            let reads = self.list().reads();
+            tracing::info!(
+                reads,
+                "the list changed while it was read, or its count differs: reading it again"
+            );
+            self.list_mut().read_again();
+            let first_page = fetcher.fetch(1, options.page_size).await?;
+            self.read_once(&fetcher, first_page, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the scan of a list; returns whether it continues from a checkpoint.
+    fn start_list(&mut self, list_index: usize, options: ListScanOptions) -> bool {
+        let checkpoint = self.plan.resumed_from.as_ref().map(|scan| &scan.checkpoint);
+        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.part as usize == list_index);
+        let start = self.end.start;
+        let list = if let Some(checkpoint) = checkpoint {
+            ListScan::from_checkpoint(options, start, checkpoint.ids.clone(), checkpoint.cursor)
+        } else {
+            let part = u32::try_from(list_index).unwrap_or(u32::MAX);
+            self.checkpoint = ScanCheckpoint { part, ..ScanCheckpoint::default() };
+            ListScan::new(options, start)
+        };
+        self.end.list_scans.push(list);
+        checkpoint.is_some()
+    }
+
+    /// Reads a list once, to its end or to a fault.
+    async fn read_once(
+        &mut self,
+        fetcher: &PageFetcher,
+        first_page: Page,
+        is_resumed: bool,
+    ) -> Result<(), SyncError> {
+        self.list_mut().record_response(&first_page);
+        let mut prefetcher = Prefetcher::new(fetcher);
+        let mut parked: Vec<Page> = Vec::new();
+        if self.plan.kind == ScanKind::Full && 1 < *self.list().remaining_pages().end() {
+            parked.extend(self.find_list_end(fetcher).await?);
+        } else if !is_resumed {
+            parked.push(first_page);
+        }
+        if is_resumed {
+            self.seek_position(fetcher).await?;
+        }
+        while self.end.fault.is_none() {
+            let page = match self.list().next_request() {
+                NextRequest::End => break,
+                NextRequest::Seek => {
+                    self.seek_position(fetcher).await?;
+                    continue;
+                }
+                NextRequest::PastEnd(number) => {
+                    self.check_past_end(fetcher, number).await?;
+                    continue;
+                }
+                NextRequest::Page(number) => {
+                    if let Some(page) = self.take_parked(&mut parked, number) {
+                        page
+                    } else {
+                        let (wanted, size) = (self.list().remaining_pages(), self.list().page_size());
+                        let is_parked = parked.iter().any(|page| page.number == *wanted.end());
+                        let last = *wanted.end() - u32::from(is_parked);
+                        let page = prefetcher.fetch(number..=last.max(number), size).await?;
+                        self.list_mut().record_response(&page);
+                        page
+                    }
+                }
+            };
+            match self.list_mut().add_page(&page) {
+                Ok(PageOutcome::Added) => self.keep_rows(page).await?,
+                Ok(PageOutcome::AlreadyAdded) => {}
+                Ok(PageOutcome::SeekNeeded) => {
+                    parked.push(page);
+                    self.seek_position(fetcher).await?;
+                }
+                Err(fault) => self.end.fault = Some(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the page on which ids pass the cursor, and continues there.
+    async fn seek_position(&mut self, fetcher: &PageFetcher) -> Result<(), SyncError> {
+        let mut seek = self.list_mut().start_seek();
+        let size = self.list().page_size();
+        loop {
+            let page = fetcher.fetch(seek.next_page(), size).await?;
+            self.list_mut().record_response(&page);
+            match seek.process_response(page) {
+                SeekStep::Continue => {}
+                SeekStep::Found { page, position } => {
+                    self.list_mut().resume_at(&page, position);
+                    return self.keep_rows(*page).await;
+                }
+                SeekStep::Unstable => {
+                    self.end.fault = Some(ListReadError::UnstableList);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Fetches the last page of the list as it is now: tickets that are created later come after it. Pages are added
+    /// only after it was fetched, so that every ticket received was in the list then or came later.
+    async fn find_list_end(&mut self, fetcher: &PageFetcher) -> Result<Option<Page>, SyncError> {
+        for _ in 0..BASELINE_ATTEMPTS_MAX {
+            let (last, size) = (*self.list().remaining_pages().end(), self.list().page_size());
+            let page = fetcher.fetch(last, size).await?;
+            self.list_mut().record_response(&page);
+            if self.list_mut().record_last_page(&page) {
+                return Ok(Some(page));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A page that was fetched before its turn, unless the list has changed since.
+    fn take_parked(&self, parked: &mut Vec<Page>, number: u32) -> Option<Page> {
+        let latest = self.list().latest_count();
+        parked.retain(|page| number <= page.number && page.record_count == latest);
+        let index = parked.iter().position(|page| page.number == number)?;
+        Some(parked.swap_remove(index))
+    }
+
+    /// Checks whether the count is right about where the list ends. Servers differ in how they answer a request for a
+    /// page after the last one (`halo-api.md` §2.1); an error means the same as an empty page.
+    async fn check_past_end(&mut self, fetcher: &PageFetcher, number: u32) -> Result<(), SyncError> {
+        let page = match fetcher.fetch(number, self.list().page_size()).await {
+            Ok(page) => page,
+            Err(HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::Unavailable { .. }) => {
+                self.list_mut().finish();
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.list_mut().record_response(&page);
+        self.list_mut().add_page_past_end(&page);
+        self.keep_rows(page).await
+    }
+
+    /// Puts the rows of an added page to those that are stored next.
+    async fn keep_rows(&mut self, page: Page) -> Result<(), SyncError> {
+        if page.repaired != 0 {
+            let repairs = page.repaired;
+            tracing::warn!(repairs, "a response contained invalid text; {repairs} places were repaired");
+        }
+        self.context.progress.received(self.list().rows(), self.list().latest_count());
+        if self.context.settings.batch_rows <= self.end.unstored.tickets.len() {
+            self.flush().await?;
+        }
+        self.unstored_ids.extend(page.ids().map(i64::cast_unsigned));
+        self.checkpoint.cursor = self.list().cursor();
+        self.end.missing_names.add(page.missing_names);
+        self.end.out_of_scope.extend(page.out_of_scope);
+        self.end.unstored.tickets.extend(page.observed);
+        self.end.unstored.rejected_rows.extend(page.rejected_rows);
+        Ok(())
+    }
+
+    /// Hands the rows to the writer.
+    async fn flush(&mut self) -> Result<(), SyncError> {
+        let batch = std::mem::take(&mut self.end.unstored);
+        let ids = std::mem::take(&mut self.unstored_ids);
+        // Where the order is ignored, or the list is read again, there is no position to resume from.
+        let is_kept = self.plan.kind == ScanKind::Full && !self.context.settings.dry_run;
+        let is_resumable = is_kept && self.list().reads() == 1;
+        let cursor = self.checkpoint.cursor.filter(|_| is_resumable);
+        let checkpoint = cursor.map(|cursor| ScanCheckpoint {
+            cursor: Some(cursor),
+            server_started_at: self.end.start,
+            ids,
+            part: self.checkpoint.part,
+            older: RoaringTreemap::new(),
+        });
+        self.writer.store(batch, scan_stats(&self.end.list_scans), checkpoint).await?;
+        let every = self.context.settings.schedule.incremental_every;
+        if let Some(interleave) = self.interleave.filter(|_| every <= self.last_incremental.elapsed()) {
+            self.writer.wait().await?;
+            self.writer.totals = interleave(self.writer.totals).await?;
+            self.last_incremental = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<ScanEnd, SyncError> {
+        self.writer.wait().await?;
+        self.end.totals = self.writer.totals;
+        self.end.totals.received += self.end.list_scans.iter().map(ListScan::rows).sum::<u64>();
+        self.end.older = self.writer.older;
+        Ok(self.end)
+    }
+
+    fn list(&self) -> &ListScan {
+        self.end.list_scans.last().unwrap_or_else(|| unreachable!("every list that is read has a scan"))
+    }
+
+    fn list_mut(&mut self) -> &mut ListScan {
+        self.end.list_scans.last_mut().unwrap_or_else(|| unreachable!("every list that is read has a scan"))
+    }
+}

@@ -1,0 +1,133 @@
+//! Asks the server about the stored tickets that a verified full scan did not show.
+
+use std::collections::{HashMap, HashSet};
+
+use super::decide::{self, DeleteGuardDecision, RemovalDecision};
+use crate::store::{ObservedTicket, Removal, RemovalReason, UnlistedStatus};
+use crate::sync::SyncError;
+use crate::sync::context::RunContext;
+use crate::sync::lookup::{IDS_PER_REQUEST, RECORD_REQUESTS_EVERY, listed_tickets};
+use crate::sync::report::RunOutcome;
+use crate::sync::row_intake::RowMapping;
+use crate::sync::scan::ScanEnd;
+use crate::ticket::Timestamp;
+
+/// When so many single tickets cannot be read in one run, it is not the tickets that are to blame.
+const FAILURES_MAX: u32 = 5;
+
+/// What the end of a full scan stores about tickets that it did not show.
+#[derive(Default)]
+pub(in crate::sync) struct UnlistedWrites {
+    /// Tickets that leave.
+    pub(in crate::sync) removals: Vec<Removal>,
+    /// Tickets that stay, because no deletion is confirmed.
+    pub(in crate::sync) unconfirmed: Vec<UnconfirmedRemoval>,
+    /// Tickets that the scan did not show and that the server has all the same.
+    pub(in crate::sync) present: Vec<ObservedTicket>,
+}
+
+/// An unlisted ticket that stays.
+pub(in crate::sync) struct UnconfirmedRemoval {
+    pub(in crate::sync) id: i64,
+    /// What the server answered.
+    pub(in crate::sync) status: UnlistedStatus,
+    /// When the server is asked again.
+    pub(in crate::sync) ask_again_at: Timestamp,
+}
+
+/// Asks about the unlisted tickets. Returns an outcome if the delete guard holds: then no ticket leaves.
+pub(in crate::sync) async fn check_unlisted(
+    context: &RunContext,
+    mapping: &RowMapping,
+    scan: &ScanEnd,
+    writes: &mut UnlistedWrites,
+) -> Result<Option<RunOutcome>, SyncError> {
+    let (seen, now) = (scan.seen_ids(), context.now());
+    let (seen_count, out_of_scope) = (seen.len(), scan.out_of_scope.clone());
+    let (unlisted, out_of_scope, known, stored) = context
+        .store
+        .call(move |store| {
+            store.read(|tx| {
+                let unlisted = tx.unseen_ids(&seen)?;
+                let out_of_scope = tx.stored_among(&out_of_scope)?;
+                Ok((unlisted, out_of_scope, tx.unlisted_tickets()?, tx.ticket_count()?))
+            })
+        })
+        .await?;
+    let (delete_guard, accept_deletes) = (context.settings.delete_guard, context.settings.accept_deletes);
+    let groups = decide::group_unlisted(&unlisted, &known, now);
+    let not_asked = |id: &i64| UnconfirmedRemoval { id: *id, status: UnlistedStatus::NotAsked, ask_again_at: now };
+    let new = groups.new.len() as u64;
+    let decision = decide::check_delete_guard(new, stored, seen_count, delete_guard, accept_deletes);
+    if let DeleteGuardDecision::Exceeded { allowed } = decision {
+        writes.unconfirmed.extend(groups.new.iter().map(not_asked));
+        return Ok(Some(RunOutcome::DeleteGuard { removals: new, allowed }));
+    }
+    let mut to_ask = groups.new;
+    to_ask.extend(groups.due);
+    to_ask.sort_unstable();
+    let first_missed: HashMap<i64, Timestamp> =
+        known.into_iter().map(|ticket| (ticket.id, ticket.first_missed_at)).collect();
+    let mut removals = Vec::new();
+    for (id, decision) in ask_server(context, mapping, &to_ask, &mut writes.present).await? {
+        match decision {
+            RemovalDecision::Remove(reason) => removals.push(Removal { id, reason }),
+            RemovalDecision::Keep(status) => {
+                let ask_again_at = decide::ask_again_at(first_missed.get(&id).copied(), now);
+                writes.unconfirmed.push(UnconfirmedRemoval { id, status, ask_again_at });
+            }
+        }
+    }
+    // Tickets that stayed earlier and leave now count as well, and those that are of another type now.
+    let allowed = decide::allowed_deletions(stored, delete_guard);
+    let leaving = (removals.len() + out_of_scope.len()) as u64;
+    if allowed < leaving && !accept_deletes {
+        writes.unconfirmed.extend(removals.iter().map(|removal| not_asked(&removal.id)));
+        return Ok(Some(RunOutcome::DeleteGuard { removals: leaving, allowed }));
+    }
+    let reason = RemovalReason::OutOfScope;
+    removals.extend(out_of_scope.into_iter().map(|id| Removal { id, reason }));
+    writes.removals = removals;
+    Ok(None)
+}
+
+/// Asks for a hundred tickets at a time first: those returned are present. Then for each of the others.
+async fn ask_server(
+    context: &RunContext,
+    mapping: &RowMapping,
+    unlisted: &[i64],
+    present: &mut Vec<ObservedTicket>,
+) -> Result<Vec<(i64, RemovalDecision)>, SyncError> {
+    for ids in unlisted.chunks(IDS_PER_REQUEST) {
+        match listed_tickets(context, mapping, ids).await {
+            Ok(observed) => present.extend(observed),
+            // Then each of them is asked for alone.
+            Err(SyncError::Halo(error)) if error.can_be_ticket_specific() => {
+                tracing::warn!("cannot list tickets by id: {error}; fetching them one by one");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let present: HashSet<i64> = present.iter().map(|observed| observed.ticket.id()).collect();
+    let (mut decisions, mut failures) = (Vec::new(), 0);
+    for (index, id) in unlisted.iter().filter(|id| !present.contains(id)).enumerate() {
+        if failures == FAILURES_MAX {
+            decisions.push((*id, RemovalDecision::Keep(UnlistedStatus::NotAsked)));
+            continue;
+        }
+        if index % RECORD_REQUESTS_EVERY == 0 {
+            context.record_requests().await?;
+        }
+        let decision = match context.halo.fetch_ticket(*id).await {
+            Ok((lookup, _)) => decide::decide_removal(&lookup, &context.settings.scope),
+            // One ticket that cannot be read does not keep the others from being decided.
+            Err(error) if error.can_be_ticket_specific() => {
+                failures += 1;
+                RemovalDecision::Keep(UnlistedStatus::Unreadable)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        decisions.push((*id, decision));
+    }
+    Ok(decisions)
+}
