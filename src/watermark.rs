@@ -33,7 +33,9 @@ pub struct Watermark {
 }
 
 /// Whether the local copy has ever been complete (`watermarks.state`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize, serde::Deserialize,
+)]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum WatermarkState {

@@ -410,8 +410,10 @@ impl TestEnv {
     fn compare(&self, expected: &Tickets, full: bool) -> Result {
         let (local, fields, none) = (self.local_tickets(), self.local_fields(), Fields::new());
         let health = self.store.lock().read(|snapshot| snapshot.health(0)).expect("health");
-        let not_compared =
-            health.probes.iter().any(|it| it.probe.as_str() == "custom_fields" && it.result == "not_compared");
+        let not_compared = health
+            .probes
+            .iter()
+            .any(|it| it.probe.as_str() == "custom_fields" && it.result == "not_compared");
         let pending = not_compared || 0 < health.pending_fetches + health.unreadable;
         let last_update = |ticket| attribute(ticket, "SOURCE_LAST_MODIFIED");
         for (id, should_be) in expected {

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use halo_simulator::{ApiEndpoint, ServerFault, SimulatorSettings};
 use halosync::config::{RateLimit, ServerUrl};
 use halosync::halo::{ClientOptions, HaloClient, HaloError, RateLimiter};
 use halosync::retry::{RETRY_AFTER_MAX, RetryPolicy};
 use halosync::scope::{MAPPING_VERSION, Scope};
-use halo_simulator::{ApiEndpoint, ServerFault, SimulatorSettings};
 use halosync::store::Store;
 use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
 use halosync::ticket::Timestamp;

@@ -43,13 +43,17 @@ fn status_text(agent: &Agent) -> String {
     String::from_utf8(agent.run(&["status"]).success().get_output().stdout.clone()).unwrap()
 }
 
+fn first_line(agent: &Agent) -> String {
+    status_text(agent).lines().next().unwrap().to_owned()
+}
+
 fn with_separator(number: u64) -> String {
     if number < 1_000 { number.to_string() } else { format!("{},{:03}", number / 1_000, number % 1_000) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed() {
-    let (simulator, agent) = served("parallel_requests = 1\nmax_retries = 0").await;
+    let (simulator, agent) = serve("parallel_requests = 1\nmax_retries = 0").await;
     let fault = |text: &str| simulator.with(|server| server.inject(ServerFault::parse(text).unwrap()));
     agent.run(&["status"]).code(66);
 
@@ -103,7 +107,7 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interrupted_sync_says_how_many_tickets_are_saved() {
-    let (simulator, agent) = served("parallel_requests = 1").await;
+    let (simulator, agent) = serve("parallel_requests = 1").await;
     simulator.with(|server| server.inject(ServerFault::parse("list@page11:delay=600000").unwrap()));
     let mut command = Command::new(env!("CARGO_BIN_EXE_halosync"));
     let child =
@@ -131,7 +135,7 @@ async fn interrupted_sync_says_how_many_tickets_are_saved() {
 /// Frequent incremental scans must not hide the outcome of the last full scan.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outcome_of_the_last_full_scan_outlives_incremental_scans() {
-    let (_simulator, agent) = served("").await;
+    let (_simulator, agent) = serve("").await;
     agent.run(&["sync"]).success();
     for (arguments, kind, outcome) in [
         (&["sync"][..], "incremental", "verified"),

@@ -100,7 +100,8 @@ impl Crate {
                 continue;
             }
             let text = fs::read_to_string(&file).unwrap();
-            let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let tokens: TokenStream =
+                text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             let path = module_path(root, &file);
             let (kept, tests) = without_tests(tokens.into_iter().collect());
             test_modules.extend(tests.into_iter().map(|name| [path.clone(), vec![name]].concat()));
@@ -227,7 +228,8 @@ fn imports(tokens: &[TokenTree]) -> Vec<Import> {
     while at < tokens.len() {
         match &tokens[at] {
             TokenTree::Ident(it) if it == "use" => {
-                let end = (at..tokens.len()).find(|at| is_punct(tokens.get(*at), ';')).unwrap_or(tokens.len());
+                let end =
+                    (at..tokens.len()).find(|at| is_punct(tokens.get(*at), ';')).unwrap_or(tokens.len());
                 let public = match at.checked_sub(1).map(|before| &tokens[before]) {
                     Some(TokenTree::Ident(it)) => it == "pub",
                     Some(TokenTree::Group(it)) => it.delimiter() == Delimiter::Parenthesis,
@@ -356,7 +358,11 @@ fn modules_import_only_from_layers_they_may_see() {
         for (target, written) in program.uses(module) {
             let Some(target) = target.first() else { continue };
             if *target != module[0] && !allowed.contains(&target.as_str()) {
-                violations.push(format!("{}: {written}: `{}` may not import `{target}`", module.join("::"), module[0]));
+                violations.push(format!(
+                    "{}: {written}: `{}` may not import `{target}`",
+                    module.join("::"),
+                    module[0]
+                ));
             }
         }
     }
@@ -370,7 +376,8 @@ fn sibling_modules_have_no_import_cycles() {
         for (parent, edges) in Crate::read(root).siblings() {
             if let Some(way) = cycle(&edges) {
                 let steps = way.iter().zip(way.iter().cycle().skip(1));
-                let reasons: Vec<_> = steps.map(|(from, to)| format!("  {from} -> {to}: {}", edges[from][to])).collect();
+                let reasons: Vec<_> =
+                    steps.map(|(from, to)| format!("  {from} -> {to}: {}", edges[from][to])).collect();
                 cycles.push(format!("{root}, in `{}`:\n{}", parent.join("::"), reasons.join("\n")));
             }
         }
@@ -389,9 +396,11 @@ fn import_cycles_are_found() {
     };
     assert_eq!(cycle(&edges(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
     assert_eq!(cycle(&edges(&[("a", "b"), ("b", "c"), ("c", "b")])), Some(vec!["b".into(), "c".into()]));
-    let source = "use super::{a::X, b::{self, Y as Z}}; fn f() { tokio::select! { it = crate::c::go() => it } }";
+    let source =
+        "use super::{a::X, b::{self, Y as Z}}; fn f() { tokio::select! { it = crate::c::go() => it } }";
     let tokens: Vec<_> = source.parse::<TokenStream>().unwrap().into_iter().collect();
-    let imported: Vec<_> = imports(&tokens).iter().map(|it| format!("{} as {}", it.path.join("::"), it.alias)).collect();
+    let imported: Vec<_> =
+        imports(&tokens).iter().map(|it| format!("{} as {}", it.path.join("::"), it.alias)).collect();
     assert_eq!(imported, ["super::a::X as X", "super::b as b", "super::b::Y as Z"]);
     assert!(paths(&tokens).contains(&vec!["crate".into(), "c".into(), "go".into()]));
 }
@@ -446,12 +455,15 @@ fn every_file_is_part_of_a_crate() {
     for root in CRATES {
         for path in rust_files(root) {
             let module = module_path(root, &path);
-            let Some((name, parent)) = module.split_last().filter(|(name, _)| *name != "main") else { continue };
+            let Some((name, parent)) = module.split_last().filter(|(name, _)| *name != "main") else {
+                continue;
+            };
             let folder = Path::new(root).join(parent.iter().collect::<PathBuf>());
             let beside = folder.with_extension("rs");
             let parents = [folder.join("mod.rs"), folder.join("lib.rs"), beside];
             let declared = parents.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| {
-                text.lines().any(|line| line.trim().trim_start_matches("pub ").trim() == format!("mod {name};"))
+                text.lines()
+                    .any(|line| line.trim().trim_start_matches("pub ").trim() == format!("mod {name};"))
             });
             if !declared {
                 dead.push(path.display().to_string());
@@ -463,7 +475,8 @@ fn every_file_is_part_of_a_crate() {
 
 #[test]
 fn files_have_names_of_the_domain() {
-    let is_vague = |path: &PathBuf| path.with_extension("").iter().any(|part| VAGUE.contains(&part.to_str().unwrap()));
+    let is_vague =
+        |path: &PathBuf| path.with_extension("").iter().any(|part| VAGUE.contains(&part.to_str().unwrap()));
     let vague: Vec<_> = CRATES.iter().flat_map(|root| rust_files(root)).filter(is_vague).collect();
     assert!(vague.is_empty(), "{vague:?}");
 }
@@ -471,7 +484,8 @@ fn files_have_names_of_the_domain() {
 /// The rows of the code map: the module, and the files that it is said to have.
 fn code_map() -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string("ARCHITECTURE.md").unwrap();
-    let section = text.split("\n## ").find(|section| section.starts_with("Code map")).expect("a section Code map");
+    let section =
+        text.split("\n## ").find(|section| section.starts_with("Code map")).expect("a section Code map");
     let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     let mut map: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in section.lines().filter(|line| line.starts_with("| ")) {
@@ -496,5 +510,9 @@ fn the_code_map_names_every_file_and_nothing_else() {
             actual.entry(parent.join("::")).or_default().insert(name.clone());
         }
     }
-    assert_eq!(code_map(), actual, "ARCHITECTURE.md, section Code map: left what it says, right what there is");
+    assert_eq!(
+        code_map(),
+        actual,
+        "ARCHITECTURE.md, section Code map: left what it says, right what there is"
+    );
 }

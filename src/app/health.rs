@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
-use crate::store::Health;
+use crate::store::{Health, RunKind, RunStatus};
 use crate::ticket::Timestamp;
 use crate::watermark::WatermarkState;
 
@@ -160,9 +160,9 @@ pub fn assess(facts: &Health, limits: HealthLimits, now: Timestamp, database_ok:
         reasons.push(HealthReason::Stale { last_complete_at: facts.last_complete_at });
     }
     // A run without an outcome is still running or was killed.
-    let last_run = facts.runs.iter().find(|run| run.kind == "sync" && run.outcome.is_some());
-    if let Some(run) = last_run.filter(|run| run.outcome.as_deref() != Some("complete")) {
-        let failed = run.outcome.as_deref() == Some("failed");
+    let last_run = facts.runs.iter().find(|run| run.kind == RunKind::Sync && run.outcome.is_some());
+    if let Some(run) = last_run.filter(|run| run.outcome != Some(RunStatus::Complete)) {
+        let failed = run.outcome == Some(RunStatus::Failed);
         reasons.push(HealthReason::LastRunNotComplete { failed, error: run.error.clone() });
     }
     if facts.rejects != 0 {
@@ -186,6 +186,7 @@ mod tests {
     use super::*;
     use crate::scope::{MAPPING_VERSION, Scope};
     use crate::store::LastRun;
+    use crate::ticket::ChangeCounts;
     use crate::watermark::Watermark;
 
     const NOW: &str = "2026-11-22T12:00:00.000Z";
@@ -195,16 +196,16 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn run(kind: &str, outcome: Option<&str>) -> LastRun {
+    fn run(kind: RunKind, outcome: Option<RunStatus>) -> LastRun {
         LastRun {
             run_id: 1,
-            kind: kind.into(),
-            outcome: outcome.map(str::to_owned),
-            error: outcome.filter(|it| *it != "complete").map(|_| "why".to_owned()),
+            kind,
+            outcome,
+            error: outcome.filter(|it| *it != RunStatus::Complete).map(|_| "why".to_owned()),
             started_at: NOW.into(),
             ended_at: None,
             requests: 1,
-            changes: [0; 3],
+            changes: ChangeCounts::default(),
         }
     }
 
@@ -229,7 +230,7 @@ mod tests {
             last_full_scan: None,
             last_scan: None,
             interrupted_scan: None,
-            runs: vec![run("sync", Some("complete"))],
+            runs: vec![run(RunKind::Sync, Some(RunStatus::Complete))],
             probes: vec![],
         }
     }
@@ -240,8 +241,8 @@ mod tests {
             let watermark = healthy().watermark.unwrap();
             Some(Watermark { state: WatermarkState::Initial, ..watermark })
         };
-        let runs = |runs: &[(&str, Option<&str>)]| Health {
-            runs: runs.iter().map(|(kind, outcome)| run(kind, *outcome)).collect(),
+        let runs = |runs: &[(RunKind, Option<RunStatus>)]| Health {
+            runs: runs.iter().map(|(kind, outcome)| run(*kind, *outcome)).collect(),
             ..healthy()
         };
         let ended_at = |at| Health { last_complete_at: at, ..healthy() };
@@ -275,25 +276,48 @@ mod tests {
             ("three intervals old", ended_at(Some(edge)), None, vec![], true),
             ("older", ended_at(Some(old)), None, vec!["stale"], false),
             ("no complete run on record", ended_at(None), None, vec!["stale"], false),
-            ("failed", runs(&[("sync", Some("failed"))]), None, vec!["last_run_not_complete"], true),
-            ("incomplete", runs(&[("sync", Some("incomplete"))]), None, vec!["last_run_not_complete"], true),
+            (
+                "failed",
+                runs(&[(RunKind::Sync, Some(RunStatus::Failed))]),
+                None,
+                vec!["last_run_not_complete"],
+                true,
+            ),
+            (
+                "incomplete",
+                runs(&[(RunKind::Sync, Some(RunStatus::Incomplete))]),
+                None,
+                vec!["last_run_not_complete"],
+                true,
+            ),
             (
                 "running after a failure",
-                runs(&[("sync", None), ("sync", Some("failed")), ("sync", Some("complete"))]),
+                runs(&[
+                    (RunKind::Sync, None),
+                    (RunKind::Sync, Some(RunStatus::Failed)),
+                    (RunKind::Sync, Some(RunStatus::Complete)),
+                ]),
                 None,
                 vec!["last_run_not_complete"],
                 true,
             ),
             (
                 "running after a complete run",
-                runs(&[("sync", None), ("sync", Some("complete")), ("sync", Some("failed"))]),
+                runs(&[
+                    (RunKind::Sync, None),
+                    (RunKind::Sync, Some(RunStatus::Complete)),
+                    (RunKind::Sync, Some(RunStatus::Failed)),
+                ]),
                 None,
                 vec![],
                 true,
             ),
             (
                 "a dry run is no evidence",
-                runs(&[("dry_run", Some("failed")), ("sync", Some("complete"))]),
+                runs(&[
+                    (RunKind::DryRun, Some(RunStatus::Failed)),
+                    (RunKind::Sync, Some(RunStatus::Complete)),
+                ]),
                 None,
                 vec![],
                 true,
@@ -320,7 +344,7 @@ mod tests {
                     rejects: 3,
                     unreadable: 1,
                     last_complete_at: Some(old),
-                    ..runs(&[("sync", Some("failed"))])
+                    ..runs(&[(RunKind::Sync, Some(RunStatus::Failed))])
                 },
                 Some(false),
                 vec![

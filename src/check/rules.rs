@@ -283,9 +283,9 @@ impl CheckOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::ExitStatus;
     use crate::halo::Resource;
     use crate::store::Probe;
-    use crate::app::ExitStatus;
     use crate::ticket::parse::ReferenceDetails;
     use chrono::DateTime;
 
@@ -373,8 +373,8 @@ mod tests {
 
     #[test]
     fn custom_fields_are_estimated_per_ticket_where_probe_says_so() {
-        let probe = |name: &str, result: &str| ServerProbe {
-            probe: name.into(),
+        let probe = |probe, result: &str| ServerProbe {
+            probe,
             result: result.into(),
             details: None,
             probed_at: at(0),
@@ -430,7 +430,8 @@ mod tests {
             panic!("accepted")
         };
         assert_eq!(error.exit_status(), ExitStatus::Config);
-        let forbidden = || Err(HaloError::Refused { resource: Resource::TicketTypes, status: 403, message: None });
+        let forbidden =
+            || Err(HaloError::Refused { resource: Resource::TicketTypes, status: 403, message: None });
         assert_eq!(outcome_name(&ticket_types(&[], forbidden()).1), "warning");
         let (_, CheckOutcome::Fail(error)) = ticket_types(&wanted("incident"), forbidden()) else {
             panic!("accepted")

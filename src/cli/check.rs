@@ -6,7 +6,7 @@ use super::args::CliArgs;
 use super::error_output::causes;
 use super::status::ProbeJson;
 use super::{CommandError, CommandResult, block_on, format_time, print, print_json, printable, stop_signal};
-use crate::app::{AppError, count};
+use crate::app::{AppError, ExitStatus, count};
 use crate::check::{self, CheckFinding, CheckOutcome, CheckReport, CheckStep};
 
 pub(super) fn check(arguments: &CliArgs, offline: bool) -> CommandResult {
@@ -56,7 +56,7 @@ fn summary(report: &CheckReport, offline: bool) -> String {
     let mut text = String::new();
     for it in &report.probes {
         let details = it.details.as_deref().map_or(String::new(), |details| format!(" ({details})"));
-        let result = printable(&format!("{}: {}{details}", it.probe, it.result));
+        let result = printable(&format!("{}: {}{details}", it.probe.as_str(), it.result));
         text.push_str(&format!("    {} {result}\n", format_time(it.probed_at)));
     }
     let (warnings, failures) = count_outcomes(report);
@@ -87,7 +87,7 @@ fn count_outcomes(report: &CheckReport) -> (usize, usize) {
 #[derive(Serialize)]
 struct CheckJson<'a> {
     offline: bool,
-    exit_status: u8,
+    exit_status: ExitStatus,
     warnings: usize,
     failures: usize,
     steps: Vec<CheckStepJson>,
@@ -107,7 +107,7 @@ struct CheckStepJson {
     message: String,
     cause: Vec<String>,
     help: Option<String>,
-    exit_status: u8,
+    exit_status: ExitStatus,
 }
 
 #[derive(Serialize)]
@@ -147,7 +147,7 @@ impl<'a> CheckJson<'a> {
                 seconds: estimate.duration.as_secs(),
             }),
             probes: probes
-                .map(|it| ProbeJson::new(&it.probe, &it.result, it.details.as_deref(), it.probed_at))
+                .map(|it| ProbeJson::new(it.probe.as_str(), &it.result, it.details.as_deref(), it.probed_at))
                 .collect(),
         }
     }
@@ -156,8 +156,8 @@ impl<'a> CheckJson<'a> {
 impl CheckStepJson {
     fn new(finding: &CheckFinding) -> CheckStepJson {
         let (outcome, cause, exit_status) = match &finding.outcome {
-            CheckOutcome::Ok(_) => ("ok", Vec::new(), 0),
-            CheckOutcome::Warning { .. } => ("warning", Vec::new(), 0),
+            CheckOutcome::Ok(_) => ("ok", Vec::new(), ExitStatus::Ok),
+            CheckOutcome::Warning { .. } => ("warning", Vec::new(), ExitStatus::Ok),
             CheckOutcome::Fail(error) => ("failure", causes(error), error.exit_status()),
         };
         CheckStepJson {

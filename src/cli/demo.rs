@@ -9,7 +9,7 @@ use super::args::{CliArgs, DemoArgs};
 use super::export::DeltaJson;
 use super::sync::RunReportJson;
 use super::{CommandError, CommandResult, block_on, export, print, print_json, progress, stop_signal, sync};
-use crate::app::{AppError, count};
+use crate::app::{AppError, ExitStatus, count};
 use crate::demo::{Demo, DemoOptions, DemoStep};
 use crate::sync::RunOutcome;
 

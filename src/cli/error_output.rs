@@ -7,15 +7,12 @@ use serde::Serialize;
 use super::printable;
 use crate::app::{AppError, ExitStatus};
 
-/// Exit status of a command line that cannot be parsed.
-const USAGE: u8 = 2;
-
 /// An error as one line of JSON.
 #[derive(Serialize)]
 struct ErrorJson<'a> {
     cause: &'a [String],
     error: &'a str,
-    exit_status: u8,
+    exit_status: ExitStatus,
     help: &'a str,
 }
 
@@ -37,7 +34,7 @@ pub(super) fn print_error(error: &AppError, as_json: bool) {
 }
 
 /// Writes to stderr that a command was interrupted: what is saved, and how to continue.
-pub(super) fn print_interruption(saved: &str, help: &str, exit_status: u8, as_json: bool) {
+pub(super) fn print_interruption(saved: &str, help: &str, exit_status: ExitStatus, as_json: bool) {
     if as_json {
         let message = format!("interrupted: {saved}");
         print_error_json(&ErrorJson { cause: &[], error: &message, exit_status, help });
@@ -47,7 +44,7 @@ pub(super) fn print_interruption(saved: &str, help: &str, exit_status: u8, as_js
 }
 
 /// Writes the error of a command line that cannot be parsed to stderr and returns the exit status.
-pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> u8 {
+pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> ExitStatus {
     if as_json {
         let text = error.render().to_string();
         let mut parts = text.trim_end().splitn(2, '\n').map(str::trim);
@@ -55,13 +52,13 @@ pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> u8 {
         print_error_json(&ErrorJson {
             cause: &[],
             error: message.strip_prefix("error: ").unwrap_or(message),
-            exit_status: USAGE,
+            exit_status: ExitStatus::Usage,
             help: parts.next().filter(|help| !help.is_empty()).unwrap_or("see halosync --help"),
         });
     } else {
         let _ = error.print();
     }
-    USAGE
+    ExitStatus::Usage
 }
 
 /// Returns the causes of an error, nearest first, safe for a terminal.

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::args::{CliArgs, DeltaArgs, ExportCommand, SnapshotArgs};
 use super::{CommandResult, format_time, print, print_json, printable};
 use crate::app::{
-    self, AppError, ConsumerEntry, ConsumerList, DeltaSummary, LoadedConfig, NewLineage, PackageRecord,
-    SnapshotOptions, SnapshotOutcome, count,
+    self, AppError, ConsumerEntry, ConsumerList, DeltaSummary, ExitStatus, LoadedConfig, NewLineage,
+    PackageRecord, SnapshotOptions, SnapshotOutcome, count,
 };
 use crate::config::ConsumerName;
 
@@ -55,11 +55,11 @@ fn snapshot(arguments: &CliArgs, loaded: &LoadedConfig, args: &SnapshotArgs) -> 
             return Ok(ExitStatus::Ok);
         }
         SnapshotOutcome::Incomplete => (
-            3,
+            ExitStatus::Incomplete,
             "no snapshot written: the initial load is not complete yet (--allow-incomplete exports what is \
              there)\n",
         ),
-        SnapshotOutcome::Empty => (4, "no snapshot written: there are no tickets\n"),
+        SnapshotOutcome::Empty => (ExitStatus::NotFresh, "no snapshot written: there are no tickets\n"),
     };
     if arguments.json {
         print_json(&SnapshotJson::<()> { folder: None, manifest: None, restart: None })?;

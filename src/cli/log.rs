@@ -64,7 +64,7 @@ impl LogLevelHandle {
     pub(super) fn apply_config(&self, settings: &config::LogConfig) {
         if !self.set_by_flags {
             // Fails only when the subscriber is gone, at the end of the process.
-            let _ = self.handle.reload(filter(&settings.level));
+            let _ = self.handle.reload(filter(settings.level.as_str()));
         }
     }
 }

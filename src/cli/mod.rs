@@ -23,7 +23,7 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::app::{self, AppError, Signal};
+use crate::app::{self, AppError, ExitStatus, Signal};
 use crate::ticket::Timestamp;
 use args::{CliArgs, Color, Command};
 use clap::Parser as _;
@@ -86,7 +86,7 @@ impl<E: Into<AppError>> From<E> for CommandError {
 }
 
 /// The exit status of a command that finished, or why it ended early.
-type CommandResult = Result<u8, CommandError>;
+type CommandResult = Result<ExitStatus, CommandError>;
 
 fn dispatch(arguments: &CliArgs) -> CommandResult {
     let load = || app::load(arguments.config.as_deref());

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::args::{CliArgs, ResetArgs};
 use super::{CommandResult, format_time, print, print_json, printable};
-use crate::app::{self, LoadedConfig};
+use crate::app::{self, ExitStatus, LoadedConfig};
 
 #[derive(Serialize)]
 struct ResetJson<'a> {

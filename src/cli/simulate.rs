@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::args::{CliArgs, SimulateArgs};
 use super::error_output::print_usage_error;
 use super::{CommandResult, block_on, print, print_json, stop_signal};
-use crate::app::{AppError, count};
+use crate::app::{AppError, ExitStatus, count};
 use halo_simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
 
 #[derive(Serialize)]
@@ -39,7 +39,6 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
         if arguments.json {
             print_json(&SimulatorJson { url: &url, client_id: &id, client_secret: &secret })?;
         } else {
-            let noun = if args.tickets == 1 { "ticket" } else { "tickets" };
             print(&format!(
                 "a simulated HaloITSM with {} at {url}\n  client id {id}, secret {secret}\n  \
                  control interface: curl {url}/_sim\n",

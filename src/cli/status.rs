@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::args::CliArgs;
 use super::{CommandResult, format_time, print, print_json, printable};
-use crate::app::{self, LoadedConfig, StatusReport, count};
-use crate::ticket::Timestamp;
+use crate::app::{self, ExitStatus, HealthLevel, HealthReason, LoadedConfig, StatusReport, count};
+use crate::store::RunStatus;
+use crate::ticket::{ChangeCounts, Timestamp};
 
 pub(super) fn status(arguments: &CliArgs, loaded: &LoadedConfig, max_age: Option<Duration>) -> CommandResult {
     let status = app::status(loaded)?;
@@ -76,7 +77,7 @@ fn to_text(status: &StatusReport) -> String {
     line("complete until", format_time_with_age(status, watermark.and_then(|mark| mark.covered_until)));
     line("last complete run", format_time_with_age(status, health.last_complete_at));
     let full = health.last_full_scan.as_ref();
-    let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome));
+    let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome.as_str()));
     line("last full scan", format_time_with_age(status, full.map(|scan| scan.ended_at)) + &full_outcome);
     if let Some(last_scan) = format_last_scan(status) {
         line("last scan", last_scan);
@@ -95,7 +96,7 @@ fn to_text(status: &StatusReport) -> String {
     for it in &health.probes {
         let details = it.details.as_deref().map_or(String::new(), |it| format!(": {}", printable(it)));
         let since = format_time_with_age(status, Some(it.probed_at));
-        line(&it.probe.replace('_', " "), format!("{}{details}; probed {since}", it.result));
+        line(&it.probe.as_str().replace('_', " "), format!("{}{details}; probed {since}", it.result));
     }
     line("newest update", format_time_with_age(status, watermark.and_then(|mark| mark.newest_seen)));
     line("tickets", HumanCount(health.tickets).to_string());
@@ -141,20 +142,22 @@ fn format_last_scan(status: &StatusReport) -> Option<String> {
     let received = count(read.unique_ids, "ticket");
     Some(format!(
         "{}, {}: {received} received, the server reports {server_count}{reads_note}",
-        scan.kind, scan.outcome
+        scan.kind.as_str(),
+        scan.outcome.as_str()
     ))
 }
 
 fn format_runs(status: &StatusReport) -> Vec<String> {
     let runs = status.health.runs.iter().map(|run| {
         let started_at = run.started_at.get(..19).unwrap_or(&run.started_at);
-        let outcome = run.outcome.as_deref().unwrap_or("running, or killed");
+        let outcome = run.outcome.map_or("running, or killed", RunStatus::as_str);
         let requests = count(run.requests.unsigned_abs(), "request");
-        let [created, updated, deleted] = run.changes.map(|number| HumanCount(number.unsigned_abs()));
+        let ChangeCounts { created, updated, deleted } = run.changes;
+        let [created, updated, deleted] = [created, updated, deleted].map(HumanCount);
         let error = run.error.as_deref().map_or(String::new(), |error| format!(": {}", printable(error)));
         format!(
             "{started_at}Z {} {outcome}, {requests}, {created} created, {updated} updated, {deleted} deleted{error}",
-            run.kind
+            run.kind.as_str()
         )
     });
     runs.collect()
@@ -164,6 +167,8 @@ fn format_runs(status: &StatusReport) -> Vec<String> {
 #[derive(Serialize)]
 struct StatusJson<'a> {
     database: String,
+    health: HealthLevel,
+    reasons: Vec<HealthReason>,
     fresh: bool,
     service_pid: Option<u32>,
     database_bytes: u64,
@@ -240,9 +245,9 @@ struct RunJson<'a> {
     started_at: &'a str,
     ended_at: Option<&'a str>,
     requests: i64,
-    created: i64,
-    updated: i64,
-    deleted: i64,
+    created: u64,
+    updated: u64,
+    deleted: u64,
 }
 
 impl<'a> ProbeJson<'a> {
@@ -258,6 +263,7 @@ impl<'a> ProbeJson<'a> {
 
 impl<'a> StatusJson<'a> {
     fn new(status: &'a StatusReport, fresh: bool) -> StatusJson<'a> {
+        let assessment = status.assess(None);
         let health = &status.health;
         let watermark = health.watermark.as_ref();
         let full = health.last_full_scan.as_ref();
@@ -267,6 +273,8 @@ impl<'a> StatusJson<'a> {
         let readers = status.holders.readers.iter();
         StatusJson {
             database: status.database.display().to_string(),
+            health: assessment.level(),
+            reasons: assessment.reasons,
             fresh,
             service_pid: status.holders.writer,
             database_bytes: status.database_bytes,
@@ -284,8 +292,8 @@ impl<'a> StatusJson<'a> {
             last_full_at: to_text(full.map(|scan| scan.ended_at)),
             last_full_outcome: full.map(|scan| scan.outcome.as_str()),
             last_scan: health.last_scan.as_ref().map(|scan| LastScanJson {
-                kind: &scan.kind,
-                outcome: &scan.outcome,
+                kind: scan.kind.as_str(),
+                outcome: scan.outcome.as_str(),
                 pages: scan.stats.pages,
                 unique_ids: scan.stats.unique_ids,
                 record_count: scan.stats.record_count,
@@ -305,7 +313,7 @@ impl<'a> StatusJson<'a> {
             probes: health
                 .probes
                 .iter()
-                .map(|it| ProbeJson::new(&it.probe, &it.result, it.details.as_deref(), it.probed_at))
+                .map(|it| ProbeJson::new(it.probe.as_str(), &it.result, it.details.as_deref(), it.probed_at))
                 .collect(),
             consumers: status
                 .consumers
@@ -322,15 +330,15 @@ impl<'a> StatusJson<'a> {
                 .iter()
                 .map(|run| RunJson {
                     run_id: run.run_id,
-                    kind: &run.kind,
-                    outcome: run.outcome.as_deref(),
+                    kind: run.kind.as_str(),
+                    outcome: run.outcome.map(RunStatus::as_str),
                     error: run.error.as_deref(),
                     started_at: &run.started_at,
                     ended_at: run.ended_at.as_deref(),
                     requests: run.requests,
-                    created: run.changes[0],
-                    updated: run.changes[1],
-                    deleted: run.changes[2],
+                    created: run.changes.created,
+                    updated: run.changes.updated,
+                    deleted: run.changes.deleted,
                 })
                 .collect(),
         }

@@ -13,7 +13,7 @@ use super::export::DeltaJson;
 use super::{
     CommandError, CommandResult, block_on, export, format_time, print, print_json, progress, stop_signal,
 };
-use crate::app::{self, AppError, LoadedConfig, SyncOptions, count};
+use crate::app::{self, AppError, ExitStatus, LoadedConfig, SyncOptions, count};
 use crate::sync::{Progress, RunOutcome, RunReport};
 use crate::watermark::ScanKind;
 
@@ -89,7 +89,8 @@ pub(super) fn to_text(report: &RunReport) -> String {
     };
     // Writing to a `String` cannot fail.
     let _ = writeln!(text, "{headline}");
-    let [created, updated, deleted] = [run.created, run.updated, run.deleted].map(HumanCount);
+    let [created, updated, deleted] =
+        [run.changes.created, run.changes.updated, run.changes.deleted].map(HumanCount);
     let _ = writeln!(text, "  changes    {created} created, {updated} updated, {deleted} deleted");
     let from = match report.scan_kind {
         ScanKind::Full => "every ticket".to_owned(),
@@ -195,7 +196,11 @@ impl<'a> RunReportJson<'a> {
                 record_count: scan_stats.record_count,
                 count_fell: scan_stats.count_fell,
             },
-            changes: ChangesJson { created: run.created, updated: run.updated, deleted: run.deleted },
+            changes: ChangesJson {
+                created: run.changes.created,
+                updated: run.changes.updated,
+                deleted: run.changes.deleted,
+            },
             requests: RequestsJson { all: run.requests, list: run.list_requests, repeated: run.retries },
             received: run.received,
             tickets: report.tickets,

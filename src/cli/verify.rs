@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::args::CliArgs;
 use super::{CommandResult, print, print_json, printable};
-use crate::app::{VerifyReport, count, verify as verify_packages};
+use crate::app::{ExitStatus, PackageKind, VerifyReport, count, verify as verify_packages};
 
 pub(super) fn verify(arguments: &CliArgs, dir: &Path, expected_seq: Option<i64>) -> CommandResult {
     let report = verify_packages(dir, expected_seq)?;
@@ -26,8 +26,8 @@ fn to_text(report: &VerifyReport) -> String {
         let aged_out_note =
             if chain.from_seq == 0 { "" } else { "; earlier packages have aged out, or are missing" };
         let description = match chain.kind {
-            "snapshot" => format!("snapshot{consumer} at change {}", chain.to_seq),
-            _ => format!(
+            PackageKind::Snapshot => format!("snapshot{consumer} at change {}", chain.to_seq),
+            PackageKind::Delta => format!(
                 "{}{consumer}, changes after {} up to {}{aged_out_note}",
                 count(chain.packages as u64, "package"),
                 chain.from_seq,
@@ -64,7 +64,7 @@ struct VerifyJson<'a> {
 #[derive(Serialize)]
 struct ChainJson<'a> {
     path: String,
-    kind: &'a str,
+    kind: PackageKind,
     consumer: Option<&'a str>,
     lineage: Option<&'a str>,
     packages: usize,

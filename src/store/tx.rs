@@ -35,8 +35,7 @@ pub enum TxEnd {
 }
 
 pub(super) fn parse_timestamp(text: &str) -> Result<Timestamp, StoreError> {
-    text.parse()
-        .map_err(|_| StoreError::InvalidData { what: format!("invalid timestamp {text:?}") })
+    text.parse().map_err(|_| StoreError::InvalidData { what: format!("invalid timestamp {text:?}") })
 }
 
 pub(super) fn parse_optional_timestamp(text: Option<String>) -> Result<Option<Timestamp>, StoreError> {

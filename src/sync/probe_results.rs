@@ -10,7 +10,11 @@ use crate::halo::HaloError;
 use crate::store::Probe;
 
 /// Whether a result is missing or older than `max_age`.
-pub(super) fn is_older_than(context: &RunContext, probe: Probe, max_age: Duration) -> Result<bool, SyncError> {
+pub(super) fn is_older_than(
+    context: &RunContext,
+    probe: Probe,
+    max_age: Duration,
+) -> Result<bool, SyncError> {
     let stored = context.store.lock().read(|tx| tx.probe(probe))?;
     let max_age = TimeDelta::from_std(max_age).unwrap_or(TimeDelta::MAX);
     let now = context.now();

@@ -9,7 +9,8 @@ use std::time::Duration;
 use chrono::Utc;
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{
-    CustomFieldsState, MoveReason, ObservedTicket, Removal, RemovalReason, RunKind, Store, StoreOptions, TxEnd,
+    CustomFieldsState, MoveReason, ObservedTicket, Removal, RemovalReason, RunKind, Store, StoreOptions,
+    TxEnd,
 };
 use halosync::ticket::parse::ParsedPage;
 use halosync::ticket::{AttributeValue, Timestamp};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
-use halosync::halo::{HttpRequest, HttpResponse, Transport, TransportError};
 use halo_simulator::{Effect, RetryAfter, Server, ServerFault, Trigger, WrongCount, WrongTickets};
+use halosync::halo::{HttpRequest, HttpResponse, Transport, TransportError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use halo_simulator::{ApiEndpoint, Server, ServerFault};
 use halosync::config::{RateLimit, ServerUrl};
 use halosync::halo::{
     ClientOptions, HaloClient, HttpRequest, HttpResponse, RateLimiter, Transport, TransportError,
 };
 use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
-use halo_simulator::{ApiEndpoint, Server, ServerFault};
 use halosync::store::{Store, StoreError, StoreOptions, TxEnd, WriteTx};
-use halosync::sync::{self, RunContext, RunOutcome, RunReport, RunSettings, SharedStore, SyncError};
+use halosync::sync::{self, RunOutcome, RunReport, RunSettings, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::{ScanKind, ScanSchedule, Watermark};
 use tempfile::TempDir;
@@ -242,7 +242,7 @@ impl VirtualEnv {
         let halo = HaloClient::new(transport, RateLimiter::new(limit, 0), client_options(), || 0.5);
         let (world, offset) = (Arc::clone(&self.world), self.local_clock_offset);
         let clock: sync::Clock = Arc::new(move || Timestamp::new(world.now() + offset).unwrap());
-        RunContext::run(Arc::new(halo), self.store.clone(), settings, clock, Arc::new(()), stop).await
+        sync::run(Arc::new(halo), self.store.clone(), settings, clock, Arc::new(()), stop).await
     }
 
     pub(crate) async fn run(&self) -> Result<RunReport, SyncError> {

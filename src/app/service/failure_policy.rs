@@ -113,8 +113,10 @@ mod tests {
 
     #[test]
     fn service_stops_on_failures_only_an_administrator_can_fix() {
-        let refused = |status| halo(HaloError::Refused { resource: Resource::TicketList, status, message: None });
-        let rate_limited = HaloError::RateLimited { resource: Resource::Token, retry_after: None, retries: 5 };
+        let refused =
+            |status| halo(HaloError::Refused { resource: Resource::TicketList, status, message: None });
+        let rate_limited =
+            HaloError::RateLimited { resource: Resource::Token, retry_after: None, retries: 5 };
         let unsafe_url = HaloError::UnsafeAuthUrl { reason: "is not encrypted".into() };
         let unknown = SyncError::UnknownType { name: "Incidnet".into(), known: vec![] };
         for (name, error, at_start, later) in [

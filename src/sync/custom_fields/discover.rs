@@ -27,7 +27,8 @@ const FIELD_LIST_PROBE: Probe = Probe::FieldList;
 pub(in crate::sync) const FIELD_SCAN_PROBE: Probe = Probe::FieldScan;
 
 /// The results that are deleted when custom fields are switched off.
-pub(in crate::sync) const FIELD_PROBES: [Probe; 3] = [CUSTOM_FIELDS_PROBE, FIELD_LIST_PROBE, FIELD_SCAN_PROBE];
+pub(in crate::sync) const FIELD_PROBES: [Probe; 3] =
+    [CUSTOM_FIELDS_PROBE, FIELD_LIST_PROBE, FIELD_SCAN_PROBE];
 
 /// The result while nothing was compared: the list is believed, not proved.
 const NOT_COMPARED: &str = "not_compared";

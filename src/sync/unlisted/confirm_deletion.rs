@@ -56,7 +56,8 @@ pub(in crate::sync) async fn check_unlisted(
         .await?;
     let (delete_guard, accept_deletes) = (context.settings.delete_guard, context.settings.accept_deletes);
     let groups = decide::group_unlisted(&unlisted, &known, now);
-    let not_asked = |id: &i64| UnconfirmedRemoval { id: *id, status: UnlistedStatus::NotAsked, ask_again_at: now };
+    let not_asked =
+        |id: &i64| UnconfirmedRemoval { id: *id, status: UnlistedStatus::NotAsked, ask_again_at: now };
     let new = groups.new.len() as u64;
     let decision = decide::check_delete_guard(new, stored, seen_count, delete_guard, accept_deletes);
     if let DeleteGuardDecision::Exceeded { allowed } = decision {

@@ -185,12 +185,8 @@ mod tests {
     fn unlisted_ticket_is_new_unless_the_server_is_known_to_withhold_it() {
         let at =
             |day: i64| "2026-03-01T00:00:00.000Z".parse::<Timestamp>().unwrap().plus(TimeDelta::days(day));
-        let known = |id, status, ask_again_at| UnlistedTicket {
-            id,
-            status,
-            first_missed_at: at(0),
-            ask_again_at,
-        };
+        let known =
+            |id, status, ask_again_at| UnlistedTicket { id, status, first_missed_at: at(0), ask_again_at };
         let known = [
             known(1, UnlistedStatus::Forbidden, at(3)),
             known(2, UnlistedStatus::Forbidden, at(2)),
