@@ -305,7 +305,6 @@ fn type_names(tokens: &[TokenTree]) -> Vec<String> {
             TokenTree::Ident(it) if keyword => {
                 found.push(it.to_string());
                 keyword = false;
-                inside_impl |= false;
             }
             TokenTree::Ident(it) => {
                 let word = it.to_string();

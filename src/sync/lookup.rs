@@ -3,7 +3,7 @@
 use super::SyncError;
 use super::context::RunContext;
 use super::row_intake::RowMapping;
-use crate::halo::{Filter, ListQuery, TicketLookup};
+use crate::halo::{Filter, ListQuery};
 use crate::store::ObservedTicket;
 use crate::ticket::Ticket;
 
@@ -46,14 +46,4 @@ pub(super) async fn listed_tickets(
 pub(super) async fn listed_ticket(context: &RunContext, id: i64) -> Result<Option<Ticket>, SyncError> {
     let page = context.halo.fetch_page(&Filter::Ids(vec![id]).into(), 1, IDS_PAGE_SIZE).await?;
     Ok(page.list.tickets.into_iter().find(|ticket| ticket.id() == id))
-}
-
-/// The ticket with all its members; `None` if the server does not show it, or not in a readable form.
-pub(super) async fn ticket_details(context: &RunContext, id: i64) -> Result<Option<Ticket>, SyncError> {
-    match context.halo.fetch_ticket_details(id).await {
-        Ok((TicketLookup::Found(ticket), _)) => Ok(Some(*ticket)),
-        Ok((TicketLookup::Missing | TicketLookup::Forbidden, _)) => Ok(None),
-        Err(error) if error.can_be_ticket_specific() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }

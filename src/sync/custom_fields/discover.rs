@@ -10,10 +10,10 @@ use chrono::TimeDelta;
 use super::source::{
     FieldFollowUp, FieldProbeResult, FieldSample, FieldSource, compare_samples, conclude_probe,
 };
-use crate::halo::{Coverage, Filter, HaloError, ListQuery};
+use crate::halo::{Coverage, Filter, HaloError, ListQuery, TicketLookup};
 use crate::store::{Probe, StoreError, StoredTicket};
 use crate::sync::context::RunContext;
-use crate::sync::{SyncError, lookup, probe_results, probes};
+use crate::sync::{SyncError, probe_results, probes};
 use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::{CustomField, CustomFields, Ticket, Timestamp};
 
@@ -142,7 +142,7 @@ async fn fields_by_type(
             continue;
         }
         asked += 1;
-        if let Some(ticket) = lookup::ticket_details(context, id).await? {
+        if let Some(ticket) = ticket_details(context, id).await? {
             shown.insert(ticket_type);
             found.extend(ticket.custom_fields().into_iter().flat_map(CustomFields::fields).cloned());
         }
@@ -276,7 +276,7 @@ async fn fetch_samples(
         if ids.binary_search(&row.id()).is_err() {
             continue;
         }
-        let mut single = match lookup::ticket_details(context, row.id()).await {
+        let mut single = match ticket_details(context, row.id()).await {
             Ok(Some(single)) => single,
             Ok(None) => continue,
             Err(SyncError::Halo(_)) if !samples.is_empty() => break,
@@ -291,6 +291,16 @@ async fn fetch_samples(
         }
     }
     Ok(samples)
+}
+
+/// The ticket with all its members; `None` if the server does not show it, or not in a readable form.
+async fn ticket_details(context: &RunContext, id: i64) -> Result<Option<Ticket>, SyncError> {
+    match context.halo.fetch_ticket_details(id).await {
+        Ok((TicketLookup::Found(ticket), _)) => Ok(Some(*ticket)),
+        Ok((TicketLookup::Missing | TicketLookup::Forbidden, _)) => Ok(None),
+        Err(error) if error.can_be_ticket_specific() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether there is a field that is not known yet.

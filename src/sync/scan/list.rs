@@ -16,7 +16,7 @@ use std::ops::RangeInclusive;
 use roaring::RoaringTreemap;
 
 use self::read::{ListBaseline, ListPosition, ListRead};
-use super::page::Page;
+use super::page::{ListReadError, Page, PageOutcome};
 use super::seek::CursorSeek;
 use crate::ticket::Timestamp;
 
@@ -55,31 +55,6 @@ pub enum ReadVerdict {
     },
     /// The server does not report a count.
     NoCount,
-}
-
-/// Why a response cannot be the page that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ListReadError {
-    /// It has the same ids as the page before.
-    #[error("page {0} repeats the page before it: the server ignores paging")]
-    RepeatedPage(u32),
-    /// It is empty, although the server counts more tickets.
-    #[error("page {0} is empty although the server counts more tickets")]
-    EmptyPage(u32),
-    /// The position to continue from cannot be found.
-    #[error("the list changes too quickly to resume from a stable position")]
-    UnstableList,
-}
-
-/// What became of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PageOutcome {
-    /// Its tickets count as received.
-    Added,
-    /// It was added before and is not needed.
-    AlreadyAdded,
-    /// Rows may have moved to an earlier page: continue at the page on which ids pass the cursor.
-    SeekNeeded,
 }
 
 /// What to ask for next.

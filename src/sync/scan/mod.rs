@@ -20,7 +20,8 @@ pub(super) use writer::scan_stats;
 
 use roaring::RoaringTreemap;
 
-use self::list::{ListReadError, ListScan, NewestTicket, ReadVerdict};
+use self::list::{ListScan, NewestTicket, ReadVerdict};
+use self::page::ListReadError;
 use self::writer::RowBatch;
 use super::report::RunTotals;
 use super::row_intake::MissingNames;

@@ -52,3 +52,28 @@ impl Page {
         self.tickets.iter().map(|(id, _)| *id)
     }
 }
+
+/// Why a response cannot be the page that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListReadError {
+    /// It has the same ids as the page before.
+    #[error("page {0} repeats the page before it: the server ignores paging")]
+    RepeatedPage(u32),
+    /// It is empty, although the server counts more tickets.
+    #[error("page {0} is empty although the server counts more tickets")]
+    EmptyPage(u32),
+    /// The position to continue from cannot be found.
+    #[error("the list changes too quickly to resume from a stable position")]
+    UnstableList,
+}
+
+/// What became of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageOutcome {
+    /// Its tickets count as received.
+    Added,
+    /// It was added before and is not needed.
+    AlreadyAdded,
+    /// Rows may have moved to an earlier page: continue at the page on which ids pass the cursor.
+    SeekNeeded,
+}

@@ -6,8 +6,8 @@ use roaring::RoaringTreemap;
 use tokio::time::Instant;
 
 use super::ScanEnd;
-use super::list::{ListReadError, ListScan, ListScanOptions, NextRequest, PageOutcome, ReadVerdict};
-use super::page::Page;
+use super::list::{ListScan, ListScanOptions, NextRequest, ReadVerdict};
+use super::page::{ListReadError, Page, PageOutcome};
 use super::plan::ScanPlan;
 use super::prefetch::{PageFetcher, Prefetcher};
 use super::seek::SeekStep;
