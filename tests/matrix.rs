@@ -342,7 +342,7 @@ impl TestEnv {
             keep_runs: TimeDelta::days(400),
         };
         let (store, clock) = (self.store.clone(), self.world.wall());
-        RunContext::run(Arc::new(halo), store, settings, clock, Arc::new(()), std::future::pending()).await
+        sync::run(Arc::new(halo), store, settings, clock, Arc::new(()), std::future::pending()).await
     }
 
     fn watermark(&self) -> Option<Timestamp> {

@@ -18,7 +18,7 @@ use halosync::halo::{ClientOptions, HaloClient, HaloError, RateLimiter};
 use halosync::retry::{RETRY_AFTER_MAX, RetryPolicy};
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::Store;
-use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
+use halosync::sync::{self, RunOutcome, RunReport, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::ScanSchedule;
 use proptest::prelude::*;
@@ -106,7 +106,7 @@ impl Setup {
             keep_runs: TimeDelta::days(400),
         };
         let (store, clock) = (self.store.clone(), self.world.wall());
-        RunContext::run(Arc::new(halo), store, settings, clock, Arc::new(()), stop).await
+        sync::run(Arc::new(halo), store, settings, clock, Arc::new(()), stop).await
     }
 
     /// Runs a sync that must be complete.

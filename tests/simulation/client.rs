@@ -11,7 +11,7 @@ use halosync::halo::{ClientOptions, HaloClient, RateLimiter};
 use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{Store, StoreOptions};
-use halosync::sync::{Clock, RunContext, RunReport, RunSettings, SharedStore, SyncError};
+use halosync::sync::{self, Clock, RunReport, RunSettings, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::ScanSchedule;
 use tokio::time::sleep;
@@ -98,7 +98,7 @@ impl<'s> Client<'s> {
         let kill = after(if let PlannedEnd::KilledAfter(after_ms) = end { Some(after_ms) } else { None });
         let (halo, settings) = (self.halo_client(number, rate_limiter), self.run_settings(scenario));
         let ended = {
-            let run = RunContext::run(Arc::new(halo), store.clone(), settings, clock, Arc::new(()), stop);
+            let run = sync::run(Arc::new(halo), store.clone(), settings, clock, Arc::new(()), stop);
             tokio::select! {
                 biased;
                 () = self.transport.killed.notified() => RunEnd::Killed,
