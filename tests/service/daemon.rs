@@ -1,4 +1,4 @@
-//! The service under a service manager that is a test: its notify socket, its log, its signals.
+//! Runs `halosync run` with the test as its service manager: notify socket, log and signals.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -15,47 +15,51 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::test_env::TestEnv;
 
-/// No event of these tests takes that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for an event or for the exit; none takes this long.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the manager heard or read.
+/// One line from the notify socket or from the log.
 #[derive(Clone, Debug)]
 enum Event {
-    /// One `NAME=value` of a notification.
-    Told(String),
+    /// One `NAME=value` line of a notification.
+    Notified(String),
     /// A line of the log.
     Logged(String),
 }
 
 impl Event {
-    fn told(&self) -> Option<&str> {
-        if let Event::Told(text) = self { Some(text) } else { None }
+    fn notification(&self) -> Option<&str> {
+        if let Event::Notified(text) = self { Some(text) } else { None }
     }
 
-    fn logged(&self) -> Option<&str> {
+    fn log_line(&self) -> Option<&str> {
         if let Event::Logged(line) = self { Some(line) } else { None }
     }
 }
 
-/// `halosync run`, until it is dropped.
+/// A running `halosync run`; it is killed when this is dropped.
 pub(crate) struct Daemon {
     process: Child,
     events: Receiver<Event>,
-    /// What nobody waited for yet.
-    ahead: VecDeque<Event>,
-    /// Everything that happened, for the one who asks why a test failed.
-    past: Vec<Event>,
+    /// Events received, but not yet waited for.
+    unread: VecDeque<Event>,
+    /// All events so far, shown when a test fails.
+    history: Vec<Event>,
     _socket: tempfile::TempDir,
 }
 
 impl Daemon {
-    /// Starts it in the directory of an environment.
+    /// Starts the service in the directory of a test environment.
     pub(crate) fn start(env: &TestEnv<()>) -> Daemon {
         Daemon::start_with(env, &[], |_| {})
     }
 
-    /// The same with further arguments and whatever else a command can have.
-    pub(crate) fn start_with(env: &TestEnv<()>, more: &[&str], adjust: impl FnOnce(&mut Command)) -> Daemon {
+    /// Starts the service with more arguments; `adjust` may change the command before it runs.
+    pub(crate) fn start_with(
+        env: &TestEnv<()>,
+        arguments: &[&str],
+        adjust: impl FnOnce(&mut Command),
+    ) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -65,21 +69,21 @@ impl Daemon {
             .env_clear()
             .env("NOTIFY_SOCKET", &path)
             .arg("run")
-            .args(more)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         adjust(&mut command);
         let mut process = command.spawn().unwrap();
-        let (tell, events) = channel();
-        let told = tell.clone();
+        let (log_sender, events) = channel();
+        let notify_sender = log_sender.clone();
         thread::spawn(move || {
             let mut text = [0; 4096];
-            // It ends with the test.
+            // The thread ends with the test.
             while let Ok(length) = socket.recv(&mut text) {
                 let text = String::from_utf8_lossy(&text[..length]).into_owned();
                 for line in text.lines() {
-                    if told.send(Event::Told(line.to_owned())).is_err() {
+                    if notify_sender.send(Event::Notified(line.to_owned())).is_err() {
                         return;
                     }
                 }
@@ -88,13 +92,13 @@ impl Daemon {
         if let Some(errors) = process.stderr.take() {
             thread::spawn(move || {
                 for line in BufReader::new(errors).lines().map_while(Result::ok) {
-                    if tell.send(Event::Logged(line)).is_err() {
+                    if log_sender.send(Event::Logged(line)).is_err() {
                         return;
                     }
                 }
             });
         }
-        Daemon { process, events, ahead: VecDeque::new(), past: Vec::new(), _socket: folder }
+        Daemon { process, events, unread: VecDeque::new(), history: Vec::new(), _socket: folder }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -105,100 +109,106 @@ impl Daemon {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// The next event, if one comes until then.
-    fn next(&mut self, until: Instant) -> Option<Event> {
-        let event = self.events.recv_timeout(until.saturating_duration_since(Instant::now())).ok()?;
-        self.past.push(event.clone());
+    /// Returns the next event, or `None` if none arrives before the deadline.
+    fn next(&mut self, deadline: Instant) -> Option<Event> {
+        let event = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
+        self.history.push(event.clone());
         Some(event)
     }
 
-    /// Waits for an event whose text `is` wanted; what came before it *of its kind* counts as past. The two kinds come
-    /// by ways of their own, and nobody knows which is the faster one.
-    fn wait(&mut self, what: &str, text: fn(&Event) -> Option<&str>, is: impl Fn(&str) -> bool) -> String {
-        let until = Instant::now() + PATIENCE;
+    /// Waits for an event whose text matches, and discards earlier events of the same kind. Notifications and log lines
+    /// arrive independently, so their order relative to each other is not known.
+    fn wait(
+        &mut self,
+        what: &str,
+        text: fn(&Event) -> Option<&str>,
+        matches: impl Fn(&str) -> bool,
+    ) -> String {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
-            while let Some(place) = self.ahead.iter().position(|it| text(it).is_some()) {
-                let event = self.ahead.remove(place).unwrap();
-                if let Some(wanted) = text(&event).filter(|it| is(it)) {
-                    return wanted.to_owned();
+            while let Some(index) = self.unread.iter().position(|it| text(it).is_some()) {
+                let event = self.unread.remove(index).unwrap();
+                if let Some(found) = text(&event).filter(|it| matches(it)) {
+                    return found.to_owned();
                 }
             }
-            match self.next(until) {
-                Some(event) => self.ahead.push_back(event),
-                None => panic!("{what:?} never came\n{}", self.story()),
+            match self.next(deadline) {
+                Some(event) => self.unread.push_back(event),
+                None => panic!("{what:?} did not arrive\n{}", self.transcript()),
             }
         }
     }
 
-    /// Waits for a notification that begins so; gives what follows.
-    pub(crate) fn told(&mut self, begins: &str) -> String {
-        let told = self.wait(begins, Event::told, |text| text.starts_with(begins));
-        told[begins.len()..].to_owned()
+    /// Waits for a notification that starts with `prefix` and returns the rest of it.
+    pub(crate) fn notified(&mut self, prefix: &str) -> String {
+        let text = self.wait(prefix, Event::notification, |text| text.starts_with(prefix));
+        text[prefix.len()..].to_owned()
     }
 
-    /// Waits for a line of the log that has this in it.
+    /// Waits for a log line that contains `part` and returns the line.
     pub(crate) fn logged(&mut self, part: &str) -> String {
-        self.wait(part, Event::logged, |line| line.contains(part))
+        self.wait(part, Event::log_line, |line| line.contains(part))
     }
 
-    /// Asks for a pass and waits until the log tells of it.
+    /// Requests a run by SIGUSR1 and waits until the log reports it as complete.
     pub(crate) fn sync_now(&mut self) -> String {
         self.signal(Signal::USR1);
         self.logged("run requested by SIGUSR1");
         self.logged("complete:")
     }
 
-    /// Whether a notification like this comes within a while, from now on.
-    pub(crate) fn hears(&mut self, begins: &str, within: Duration) -> bool {
-        self.ahead.clear();
-        let until = Instant::now() + within;
-        while let Some(event) = self.next(until) {
-            if event.told().is_some_and(|text| text.starts_with(begins)) {
+    /// Discards the unread events and returns whether a notification that starts with `prefix` arrives `within` this
+    /// time.
+    pub(crate) fn notified_within(&mut self, prefix: &str, within: Duration) -> bool {
+        self.unread.clear();
+        let deadline = Instant::now() + within;
+        while let Some(event) = self.next(deadline) {
+            if event.notification().is_some_and(|text| text.starts_with(prefix)) {
                 return true;
             }
         }
         false
     }
 
-    /// How many lines of the log so far have this in them.
-    pub(crate) fn lines_with(&mut self, part: &str) -> usize {
-        self.catch_up();
-        self.past.iter().filter(|it| it.logged().is_some_and(|line| line.contains(part))).count()
+    /// Returns how many log lines so far contain `part`.
+    pub(crate) fn count_lines(&mut self, part: &str) -> usize {
+        self.receive_pending();
+        self.history.iter().filter(|it| it.log_line().is_some_and(|line| line.contains(part))).count()
     }
 
-    fn catch_up(&mut self) {
+    fn receive_pending(&mut self) {
         while let Some(event) = self.next(Instant::now()) {
-            self.ahead.push_back(event);
+            self.unread.push_back(event);
         }
     }
 
-    /// Waits for its end.
-    pub(crate) fn ended(&mut self) -> ExitStatus {
-        let until = Instant::now() + PATIENCE;
+    /// Waits until the process exits.
+    pub(crate) fn wait_for_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < until, "it does not end\n{}", self.story());
+            assert!(Instant::now() < deadline, "the service does not exit\n{}", self.transcript());
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// SIGTERM, and the status that it ends with; within the five seconds that systemd is promised.
+    /// Sends SIGTERM and returns the exit code; the exit must take less than the promised five seconds.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         let since = Instant::now();
         self.signal(Signal::TERM);
-        let status = self.ended();
-        assert!(since.elapsed() < Duration::from_secs(5), "the end took {:?}", since.elapsed());
-        assert_eq!(status.signal(), None, "{}", self.story());
+        let status = self.wait_for_exit();
+        assert!(since.elapsed() < Duration::from_secs(5), "shutdown took {:?}", since.elapsed());
+        assert_eq!(status.signal(), None, "{}", self.transcript());
         status.code()
     }
 
-    /// What happened so far.
-    pub(crate) fn story(&mut self) -> String {
-        self.catch_up();
-        let lines = self.past.iter().map(|event| match event {
-            Event::Told(text) => format!("    notified: {text}\n"),
+    /// Returns all events so far as text.
+    pub(crate) fn transcript(&mut self) -> String {
+        self.receive_pending();
+        let lines = self.history.iter().map(|event| match event {
+            Event::Notified(text) => format!("    notified: {text}\n"),
             Event::Logged(line) => format!("    {line}\n"),
         });
         lines.collect()
@@ -212,10 +222,10 @@ impl Drop for Daemon {
     }
 }
 
-/// An HTTP answer: status and body.
+/// Sends an HTTP GET request and returns the status and the body.
 pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -224,20 +234,20 @@ pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
     (status, body)
 }
 
-/// An address of this machine that nobody has.
+/// Returns a local address with a free port.
 pub(crate) fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// The value of a metric, by its name with its labels.
+/// Returns the value of a metric; `name` includes the labels.
 pub(crate) fn metric(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{text}"))
 }
 
-/// Where a program is, if it is installed.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
+/// Returns the path of a program if it is installed.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|it| it.is_file())
 }

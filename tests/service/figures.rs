@@ -1,4 +1,4 @@
-//! Metrics, health and readiness, as those who watch read them.
+//! Metrics, health and readiness as monitoring reads them.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,14 +9,14 @@ use chrono::Utc;
 use halo_simulator::{ServerFault, Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
-use super::daemon::{Daemon, free_address, get, metric, program};
-use super::life::{QUICK, RARE};
+use super::daemon::{Daemon, find_program, free_address, get, metric};
+use super::life::{EVERY_200_MS, EVERY_HOUR};
 use super::serve;
 use super::support::test_env::TestEnv;
 
-/// What `promtool check metrics` has against a text; nothing where it is not installed.
+/// Returns what `promtool check metrics` reports for a text; nothing if it is not installed.
 fn lint(text: &str) -> String {
-    let Some(promtool) = program("promtool") else {
+    let Some(promtool) = find_program("promtool") else {
         eprintln!("SKIPPED: promtool is not installed");
         return String::new();
     };
@@ -25,22 +25,23 @@ fn lint(text: &str) -> String {
     let mut lint = lint.spawn().unwrap();
     lint.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = lint.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() || !told.is_empty(), "promtool failed without a word");
-    told
+    let messages = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() || !messages.is_empty(), "promtool failed without a message");
+    messages
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
+async fn metrics_match_the_database_and_pass_promtool() {
     let simulator = serve(250).await;
-    let (metrics, textfile) = (free_address(), "figures/halosync.prom");
+    let (metrics, textfile) = (free_address(), "metrics/halosync.prom");
     let more = format!(
-        "{RARE}\n[metrics]\nlisten = \"{metrics}\"\ntextfile = \"{textfile}\"\n\n[export]\nschedule = \"after-sync\"\n"
+        "{EVERY_HOUR}\n[metrics]\nlisten = \"{metrics}\"\ntextfile = \"{textfile}\"\n\n\
+         [export]\nschedule = \"after-sync\"\n"
     );
     let env = TestEnv::for_server(&simulator.url(), &more);
-    fs::create_dir(env.path("figures")).unwrap();
+    fs::create_dir(env.path("metrics")).unwrap();
     let mut daemon = Daemon::start(&env);
-    daemon.told("STATUS=250 tickets");
+    daemon.notified("STATUS=250 tickets");
     let (status, text) = get(&metrics, "/metrics");
     assert_eq!((status, lint(&text).as_str()), (200, ""));
     for (name, value) in [
@@ -70,20 +71,20 @@ async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
     let exposed = text.lines().find(|line| line.starts_with("halosync_database_bytes"));
     assert_eq!(exposed, Some(format!("halosync_database_bytes {size}").as_str()));
 
-    // What the collector reads from the folder is the same, is for everybody, and is whole.
+    // The text file for the collector has the same metrics, is complete, and everyone can read it.
     let file = env.path(textfile);
-    let until = std::time::Instant::now() + super::daemon::PATIENCE;
+    let deadline = std::time::Instant::now() + super::daemon::TIMEOUT;
     while !file.exists() {
-        assert!(std::time::Instant::now() < until, "no figures were written\n{}", daemon.story());
+        assert!(std::time::Instant::now() < deadline, "no metrics were written\n{}", daemon.transcript());
         std::thread::yield_now();
     }
     let written = fs::read_to_string(&file).unwrap();
     assert_eq!(lint(&written), "");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
     assert!((metric(&written, "halosync_tickets") - 250.0).abs() < f64::EPSILON);
-    assert_eq!(fs::read_dir(env.path("figures")).unwrap().count(), 1, "a draft was left behind");
+    assert_eq!(fs::read_dir(env.path("metrics")).unwrap().count(), 1, "a temporary file was left behind");
 
-    // A consumer who is forgotten leaves no figure behind.
+    // A forgotten consumer has no metrics any more.
     env.run(&["export", "delta", "--consumer", "lake"]).success();
     assert!(get(&metrics, "/metrics").1.contains("consumer=\"lake\""));
     env.run(&["export", "forget", "--consumer", "lake"]).success();
@@ -92,22 +93,28 @@ async fn figures_follow_what_happens_and_are_clean_for_prometheus() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
+async fn only_complete_runs_are_a_success_and_every_response_is_counted() {
     let simulator = serve(250).await;
     let metrics = free_address();
-    let env = TestEnv::for_server(&simulator.url(), &format!("{QUICK}\n[metrics]\nlisten = \"{metrics}\"\n"));
-    let agent_text = fs::read_to_string(env.path("agent.toml")).unwrap();
-    fs::write(env.path("agent.toml"), agent_text.replace("max_retries = 0", "max_retries = 1")).unwrap();
+    let env = TestEnv::for_server(
+        &simulator.url(),
+        &format!("{EVERY_200_MS}\n[metrics]\nlisten = \"{metrics}\"\n"),
+    );
+    let settings = fs::read_to_string(env.path("agent.toml")).unwrap();
+    fs::write(env.path("agent.toml"), settings.replace("max_retries = 0", "max_retries = 1")).unwrap();
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     simulator.with(|server| server.inject(ServerFault::parse("list:status=503").unwrap()));
     daemon.logged("run incomplete: the server answers 503");
     let (_, before) = get(&metrics, "/metrics");
     daemon.logged("4 runs in a row");
-    daemon.told("STATUS=the server answers 503");
+    daemon.notified("STATUS=the server answers 503");
     let (_, after) = get(&metrics, "/metrics");
     let success = "halosync_last_success_timestamp_seconds";
-    assert!((metric(&before, success) - metric(&after, success)).abs() < f64::EPSILON, "it moved");
+    assert!(
+        (metric(&before, success) - metric(&after, success)).abs() < f64::EPSILON,
+        "the time of the last success changed"
+    );
     assert!(4.0 <= metric(&after, "halosync_consecutive_failures"));
     assert!(4.0 <= metric(&after, "halosync_runs_total{outcome=\"failed\"}"));
     assert!(8.0 <= metric(&after, "halosync_requests_total{status=\"503\"}"));
@@ -127,7 +134,7 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
     assert!((metric(&text, "halosync_rate_limited_seconds_total") - 1.0).abs() < f64::EPSILON);
     assert!(metric(&after, success) < metric(&text, success));
 
-    // Without an answer there is no status; a pass that is not complete is no success either.
+    // A request without a response has no status; an incomplete run is not a success either.
     simulator.with(|server| server.inject(ServerFault::parse("list@x2:reset").unwrap()));
     daemon.logged("run incomplete: cannot reach");
     daemon.logged("recovered after");
@@ -137,12 +144,12 @@ async fn only_a_complete_pass_is_a_success_and_every_answer_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_is_ready_when_it_was_complete_a_short_while_ago() {
+async fn readyz_is_200_only_while_the_last_complete_run_is_recent() {
     let metrics = free_address();
     let server = free_address();
     let env = TestEnv::for_server(
         &format!("http://{server}"),
-        &format!("{QUICK}\n[metrics]\nlisten = \"{metrics}\"\n"),
+        &format!("{EVERY_200_MS}\n[metrics]\nlisten = \"{metrics}\"\n"),
     );
     let mut daemon = Daemon::start(&env);
     daemon.logged("run incomplete");
@@ -151,7 +158,7 @@ async fn a_copy_is_ready_when_it_was_complete_a_short_while_ago() {
         (status, text.as_str()),
         (503, "{\"ready\":false,\"why\":\"the initial load has not completed\"}\n")
     );
-    assert_eq!(get(&metrics, "/healthz").0, 200, "an outage of the server is none of the service");
+    assert_eq!(get(&metrics, "/healthz").0, 200, "an outage of the server is not a fault of the service");
 
     let listen = server.parse().unwrap();
     let settings = SimulatorSettings { listen, ..super::settings(250) };
@@ -168,23 +175,24 @@ async fn a_copy_is_ready_when_it_was_complete_a_short_while_ago() {
     assert!(text.contains("the last complete run ended at 20"), "{text}");
     assert_eq!(get(&metrics, "/").0, 404);
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended().code(), Some(0));
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_figure_that_an_alert_asks_for_is_exposed() {
+async fn every_metric_in_the_alert_rules_is_exported() {
     let simulator = serve(250).await;
     let metrics = free_address();
-    let env = TestEnv::for_server(&simulator.url(), &format!("{RARE}\n[metrics]\nlisten = \"{metrics}\"\n"));
+    let env =
+        TestEnv::for_server(&simulator.url(), &format!("{EVERY_HOUR}\n[metrics]\nlisten = \"{metrics}\"\n"));
     let mut daemon = Daemon::start(&env);
-    daemon.told("STATUS=250 tickets");
+    daemon.notified("STATUS=250 tickets");
     let (_, text) = get(&metrics, "/metrics");
     let rules = fs::read_to_string("packaging/prometheus/halosync.rules.yml").unwrap();
-    let is_part = |it: char| it.is_ascii_alphanumeric() || it == '_';
-    let asked: std::collections::BTreeSet<_> =
-        rules.split(|it| !is_part(it)).filter(|word| word.starts_with("halosync_")).collect();
-    assert!(12 <= asked.len(), "{asked:?}");
-    for name in asked {
+    let in_name = |it: char| it.is_ascii_alphanumeric() || it == '_';
+    let metrics_in_rules: std::collections::BTreeSet<_> =
+        rules.split(|it| !in_name(it)).filter(|word| word.starts_with("halosync_")).collect();
+    assert!(12 <= metrics_in_rules.len(), "{metrics_in_rules:?}");
+    for name in metrics_in_rules {
         assert!(
             text.contains(&format!("# TYPE {name} "))
                 || name == "halosync_database_ok"

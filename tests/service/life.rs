@@ -1,4 +1,4 @@
-//! From its start to its end: what the service does by itself, what it survives, and what ends it.
+//! The life of the service from start to exit: scheduled runs, outages, signals, and the faults that end it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,12 +13,13 @@ use super::daemon::{Daemon, free_address, get};
 use super::support::test_env::TestEnv;
 use super::{serve, settings};
 
-/// Short intervals, so that something happens, and no limit that would hold a test up.
-pub(crate) const QUICK: &str =
+/// A short interval, and a rate limit that does not slow a test down.
+pub(crate) const EVERY_200_MS: &str =
     "rate_limit = \"100000/1s\"\nmax_retries = 0\n\n[sync]\ninterval = \"200ms\"\n";
 
-/// No pass by itself after the first one.
-pub(crate) const RARE: &str = "rate_limit = \"100000/1s\"\nmax_retries = 0\n\n[sync]\ninterval = \"1h\"\n";
+/// No scheduled run after the first one.
+pub(crate) const EVERY_HOUR: &str =
+    "rate_limit = \"100000/1s\"\nmax_retries = 0\n\n[sync]\ninterval = \"1h\"\n";
 
 async fn serve_at(address: &str, settings: SimulatorSettings) -> Simulator {
     let listen: SocketAddr = address.parse().unwrap();
@@ -26,15 +27,17 @@ async fn serve_at(address: &str, settings: SimulatorSettings) -> Simulator {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn edits_arrive_packages_are_made_and_others_work_beside_it() {
+async fn edits_are_synced_and_exported_while_other_commands_run() {
     let simulator = serve(300).await;
-    let env =
-        TestEnv::for_server(&simulator.url(), &format!("{QUICK}\n[export]\nschedule = \"after-sync\"\n"));
+    let env = TestEnv::for_server(
+        &simulator.url(),
+        &format!("{EVERY_200_MS}\n[export]\nschedule = \"after-sync\"\n"),
+    );
     let mut daemon = Daemon::start(&env);
-    daemon.told("READY=1");
+    daemon.notified("READY=1");
     daemon.logged("complete: full scan, 300 rows, 300 created");
     daemon.logged("exported for default: changes 0 to 300, 300 rows");
-    daemon.told("STATUS=300 tickets, complete until ");
+    daemon.notified("STATUS=300 tickets, complete until ");
 
     simulator.with(|server| server.edit_some(7, Utc::now()));
     let line = daemon.logged("7 updated");
@@ -50,24 +53,24 @@ async fn edits_arrive_packages_are_made_and_others_work_beside_it() {
     env.run(&["export", "verify", "export", "--expect-to", "307"]).success();
     env.run(&["status", "--max-age", "1m"]).success();
 
-    assert_eq!(daemon.stop(), Some(0), "{}", daemon.story());
-    daemon.told("STOPPING=1");
-    assert_eq!(daemon.lines_with(" WARN "), 0, "{}", daemon.story());
-    // Readers who may not write need the files beside the database; the log is in it.
+    assert_eq!(daemon.stop(), Some(0), "{}", daemon.transcript());
+    daemon.notified("STOPPING=1");
+    assert_eq!(daemon.count_lines(" WARN "), 0, "{}", daemon.transcript());
+    // Readers without write access need the WAL file to exist; its content is in the database by now.
     assert_eq!(fs::metadata(env.path("halosync.db-wal")).unwrap().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_ready_before_the_server_is_and_tells_an_outage_once_and_its_end() {
+async fn service_starts_without_the_server_and_logs_outage_and_recovery() {
     let address = free_address();
-    let env = TestEnv::for_server(&format!("http://{address}"), QUICK);
+    let env = TestEnv::for_server(&format!("http://{address}"), EVERY_200_MS);
     let mut daemon = Daemon::start(&env);
-    daemon.told("READY=1");
+    daemon.notified("READY=1");
     let line = daemon.logged("run incomplete: cannot reach");
     assert!(line.contains(" WARN ") && line.contains(&address), "{line}");
-    daemon.told("STATUS=cannot reach");
+    daemon.notified("STATUS=cannot reach");
     daemon.logged("4 runs in a row were incomplete: cannot reach");
-    assert_eq!(daemon.lines_with(" WARN "), 2, "{}", daemon.story());
+    assert_eq!(daemon.count_lines(" WARN "), 2, "{}", daemon.transcript());
 
     let simulator = serve_at(&address, settings(250)).await;
     daemon.logged("complete: full scan, 250 rows");
@@ -85,31 +88,32 @@ async fn it_is_ready_before_the_server_is_and_tells_an_outage_once_and_its_end()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_is_no_reason_for_a_full_walk_and_an_hour_is_not_waited_for_a_wish() {
+async fn restart_needs_no_full_scan_and_sigusr1_does_not_wait_for_the_interval() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_HOUR);
     for _ in 0..3 {
         let mut daemon = Daemon::start(&env);
         daemon.logged("complete: ");
         daemon.sync_now();
-        assert_eq!(daemon.stop(), Some(0), "{}", daemon.story());
+        assert_eq!(daemon.stop(), Some(0), "{}", daemon.transcript());
     }
     assert_eq!(env.number("SELECT COUNT(*) FROM scans WHERE kind = 'full'"), 1);
     assert_eq!(env.number("SELECT COUNT(*) FROM scans WHERE kind = 'incremental'"), 5);
-    // Each pass writes down its own requests: one quiet walk is one request, and a start is a token more.
+    // Each run records its own requests: one for an incremental scan without changes, and one more for a token after
+    // a start.
     let requests = env.number("SELECT requests FROM runs ORDER BY run_id DESC LIMIT 1");
     assert_eq!(requests, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() {
+async fn refused_client_ends_the_service_at_startup_and_is_an_outage_later() {
     let mut other = settings(250);
     other.knobs.set("application=other").unwrap();
     let simulator = Simulator::start(other).await.unwrap();
-    let env = TestEnv::for_server(&simulator.url(), QUICK);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
     let mut daemon = Daemon::start(&env);
-    daemon.told("READY=1");
-    assert_eq!(daemon.ended().code(), Some(77));
+    daemon.notified("READY=1");
+    assert_eq!(daemon.wait_for_exit().code(), Some(77));
     daemon.logged("error: the authorization server refused client fixture-client (unauthorized_client)");
 
     simulator.with(|server| server.knobs().application = Application::Service);
@@ -122,7 +126,7 @@ async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() 
     daemon.logged("run incomplete: the authorization server refused client");
     simulator.with(|server| server.knobs().application = Application::Service);
     daemon.logged("recovered after");
-    // 403 for every ticket: the permissions of the client, and an outage as well.
+    // The client lacks permissions, so every ticket request is a 403; that is an outage as well.
     simulator.with(|server| {
         server.knobs().application = Application::User;
         server.revoke_tokens();
@@ -132,50 +136,53 @@ async fn a_client_that_is_refused_ends_it_at_the_start_and_is_an_outage_later() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_that_no_server_agrees_with_end_it_with_78() {
+async fn unknown_ticket_type_ends_the_service_with_78() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), &format!("ticket_type = \"Incidnet\"\n{QUICK}"));
+    let env = TestEnv::for_server(&simulator.url(), &format!("ticket_type = \"Incidnet\"\n{EVERY_200_MS}"));
     let mut daemon = Daemon::start(&env);
-    daemon.told("READY=1");
-    assert_eq!(daemon.ended().code(), Some(78));
+    daemon.notified("READY=1");
+    assert_eq!(daemon.wait_for_exit().code(), Some(78));
     daemon.logged("help: ticket_type can be any of");
 }
 
 #[test]
-fn settings_that_cannot_be_used_end_it_before_it_is_ready() {
+fn invalid_settings_end_the_service_before_it_is_ready() {
     let env = TestEnv::for_server("http://127.0.0.1:1", "[metrics]\nlisten = \"9187\"\n");
     let mut daemon = Daemon::start(&env);
-    assert_eq!(daemon.ended().code(), Some(78));
+    assert_eq!(daemon.wait_for_exit().code(), Some(78));
     daemon.logged("`metrics.listen` must be an address with a port");
-    assert!(!daemon.hears("READY=1", Duration::ZERO));
+    assert!(!daemon.notified_within("READY=1", Duration::ZERO));
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let env = TestEnv::for_server("http://127.0.0.1:1", &format!("[metrics]\nlisten = \"{address}\"\n"));
     let mut daemon = Daemon::start(&env);
-    assert_eq!(daemon.ended().code(), Some(75), "{}", daemon.story());
-    assert!(!env.path("halosync.db").exists(), "a database was made all the same");
+    assert_eq!(daemon.wait_for_exit().code(), Some(75), "{}", daemon.transcript());
+    assert!(!env.path("halosync.db").exists(), "a database was created");
 }
 
-/// Whatever it is doing. The moments are drawn from a seed; what is done at them differs from machine to machine.
+/// The delays are drawn from a seed; what the service is doing at that moment differs between machines.
+/// `HALOSYNC_TERMS` sets the number of rounds, `HALOSYNC_TERMS_SEED` the seed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_any_moment_sigterm_ends_it_with_0_and_leaves_a_sound_copy() {
+async fn sigterm_at_any_moment_exits_0_and_leaves_an_intact_database() {
     let seed = std::env::var("HALOSYNC_TERMS_SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(7);
     let rounds = std::env::var("HALOSYNC_TERMS").ok().and_then(|it| it.parse().ok()).unwrap_or(15);
     let mut random = fastrand::Rng::with_seed(seed);
     let simulator = serve(2_000).await;
     simulator.with(|server| server.knobs().latency_ms = 5);
-    let env =
-        TestEnv::for_server(&simulator.url(), &format!("{QUICK}\n[export]\nschedule = \"after-sync\"\n"));
+    let env = TestEnv::for_server(
+        &simulator.url(),
+        &format!("{EVERY_200_MS}\n[export]\nschedule = \"after-sync\"\n"),
+    );
     for round in 0..rounds {
-        let what = format!("seed {seed}, round {round}");
+        let context = format!("seed {seed}, round {round}");
         simulator.with(|server| server.edit_some(200, Utc::now()));
         let mut daemon = Daemon::start(&env);
-        daemon.told("READY=1");
-        daemon.hears("nothing of the kind", Duration::from_millis(random.u64(0..250)));
-        assert_eq!(daemon.stop(), Some(0), "{what}\n{}", daemon.story());
-        let sound: String = env.value("PRAGMA integrity_check");
-        assert_eq!(sound, "ok", "{what}");
+        daemon.notified("READY=1");
+        daemon.notified_within("never sent", Duration::from_millis(random.u64(0..250)));
+        assert_eq!(daemon.stop(), Some(0), "{context}\n{}", daemon.transcript());
+        let integrity: String = env.value("PRAGMA integrity_check");
+        assert_eq!(integrity, "ok", "{context}");
     }
     env.run(&["sync", "--full"]).success();
     assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 2_000);
@@ -183,9 +190,9 @@ async fn at_any_moment_sigterm_ends_it_with_0_and_leaves_a_sound_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_of_signals_is_weathered_and_being_told_twice_to_end_is_the_same_as_once() {
+async fn repeated_signals_do_no_harm_and_a_second_sigterm_changes_nothing() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_HOUR);
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     for _ in 0..200 {
@@ -199,42 +206,42 @@ async fn a_storm_of_signals_is_weathered_and_being_told_twice_to_end_is_the_same
     daemon.logged("3 updated");
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.stop(), Some(0));
-    assert_eq!(daemon.lines_with(" WARN ") + daemon.lines_with(" ERROR "), 0, "{}", daemon.story());
+    assert_eq!(daemon.count_lines(" WARN ") + daemon.count_lines(" ERROR "), 0, "{}", daemon.transcript());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_interrupt_from_the_keyboard_ends_it_with_130() {
+async fn sigint_ends_the_service_with_130() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), QUICK);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete:");
     daemon.signal(Signal::INT);
-    assert_eq!(daemon.ended().code(), Some(130));
+    assert_eq!(daemon.wait_for_exit().code(), Some(130));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_nobody_reads_any_more_stops_nothing() {
+async fn closed_log_pipe_does_not_stop_the_service() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), QUICK);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
     let (reader, writer) = std::io::pipe().unwrap();
     let mut daemon = Daemon::start_with(&env, &[], |command| {
         command.stderr(Stdio::from(writer));
     });
     drop(reader);
-    daemon.told("READY=1");
-    daemon.told("STATUS=250 tickets");
+    daemon.notified("READY=1");
+    daemon.notified("STATUS=250 tickets");
     simulator.with(|server| server.edit_some(3, Utc::now()));
-    daemon.told("STATUS=asking for changes");
-    daemon.told("STATUS=asking for changes");
-    daemon.told("STATUS=250 tickets");
+    daemon.notified("STATUS=asking for changes");
+    daemon.notified("STATUS=asking for changes");
+    daemon.notified("STATUS=250 tickets");
     assert_eq!(env.number("SELECT COUNT(*) FROM changes WHERE op = 'u'"), 3);
     assert_eq!(daemon.stop(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_taken_away_is_noticed_and_filled_anew() {
+async fn moved_database_is_noticed_and_loaded_again() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_HOUR);
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     for file in ["halosync.db", "halosync.db-wal", "halosync.db-shm"] {
@@ -248,41 +255,44 @@ async fn a_database_that_is_taken_away_is_noticed_and_filled_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn damage_is_found_by_looking_through_the_database_and_a_backup_ends_it() {
+async fn integrity_check_reports_damage_until_a_backup_is_restored() {
     let simulator = serve(250).await;
     let metrics = free_address();
-    let env = TestEnv::for_server(&simulator.url(), &format!("{RARE}\n[metrics]\nlisten = \"{metrics}\"\n"));
+    let env =
+        TestEnv::for_server(&simulator.url(), &format!("{EVERY_HOUR}\n[metrics]\nlisten = \"{metrics}\"\n"));
     env.run(&["sync"]).success();
     let path = env.path("halosync.db");
-    let sound = fs::read(&path).unwrap();
+    let intact = fs::read(&path).unwrap();
     env.database().damage("rejects_by_ticket");
 
     let mut daemon = Daemon::start(&env);
     let line = daemon.logged("integrity check failed");
     assert!(line.contains(" ERROR ") && line.contains("is damaged") && line.contains("backup"), "{line}");
-    daemon.told("STATUS=250 tickets");
+    daemon.notified("STATUS=250 tickets");
     let text = get(&metrics, "/metrics").1;
     assert!(text.contains("\nhalosync_database_ok 0\n") && text.contains("\nhalosync_healthy 0\n"), "{text}");
     assert_eq!(get(&metrics, "/readyz").0, 503);
 
-    fs::write(env.path("backup"), sound).unwrap();
+    fs::write(env.path("backup"), intact).unwrap();
     fs::rename(env.path("backup"), &path).unwrap();
-    for beside in ["halosync.db-wal", "halosync.db-shm"] {
-        fs::remove_file(env.path(beside)).unwrap();
+    for file in ["halosync.db-wal", "halosync.db-shm"] {
+        fs::remove_file(env.path(file)).unwrap();
     }
     daemon.sync_now();
-    daemon.told("STATUS=250 tickets");
+    daemon.notified("STATUS=250 tickets");
     assert!(get(&metrics, "/metrics").1.contains("\nhalosync_database_ok 1\n"));
     assert_eq!(get(&metrics, "/readyz").0, 200);
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// A disk of its own for the database, which is full before the copy is complete.
+/// The database is on a disk of its own, which is full before the initial load is complete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_full_disk_it_stays_and_goes_on_when_there_is_room() {
+async fn full_disk_is_an_outage_that_ends_when_space_is_freed() {
     let simulator = serve(3_000).await;
-    let env =
-        TestEnv::for_server(&simulator.url(), &format!("{QUICK}\n[store]\npath = \"disk/halosync.db\"\n"));
+    let env = TestEnv::for_server(
+        &simulator.url(),
+        &format!("{EVERY_200_MS}\n[store]\npath = \"disk/halosync.db\"\n"),
+    );
     let disk = env.path("disk");
     fs::create_dir(&disk).unwrap();
     let mount = |options: &str| {
@@ -297,17 +307,17 @@ async fn on_a_full_disk_it_stays_and_goes_on_when_there_is_room() {
     let _mounted = Mounted(&disk);
     let mut daemon = Daemon::start(&env);
     daemon.logged("run incomplete: the disk is full");
-    daemon.told("STATUS=the disk is full");
+    daemon.notified("STATUS=the disk is full");
     assert!(mount("remount,size=64m"));
     daemon.logged("recovered after");
     let database = rusqlite::Connection::open(disk.join("halosync.db")).unwrap();
     let tickets: i64 = database.query_row("SELECT COUNT(*) FROM tickets", [], |row| row.get(0)).unwrap();
     assert_eq!(tickets, 3_000);
     drop(database);
-    assert_eq!(daemon.stop(), Some(0), "{}", daemon.story());
+    assert_eq!(daemon.stop(), Some(0), "{}", daemon.transcript());
 }
 
-/// A disk, until it is dropped.
+/// A mounted disk; it is unmounted when this is dropped.
 struct Mounted<'d>(&'d std::path::Path);
 
 impl Drop for Mounted<'_> {

@@ -1,5 +1,5 @@
-//! The service, as its manager sees it: the real program, a notify socket, signals, and a simulated server over
-//! real sockets.
+//! Tests of the service as the service manager sees it: the real program, a notify socket, signals, and a simulated
+//! server over real sockets.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -18,7 +18,7 @@ mod watchdog;
 use halo_simulator::{Simulator, SimulatorSettings};
 use support::test_env::{CLIENT_ID, CLIENT_SECRET};
 
-/// The settings of a simulated server that knows the credentials of these tests.
+/// Returns the settings of a simulated server that accepts the credentials of these tests.
 fn settings(tickets: u32) -> SimulatorSettings {
     SimulatorSettings {
         tickets,
@@ -28,7 +28,7 @@ fn settings(tickets: u32) -> SimulatorSettings {
     }
 }
 
-/// A simulated server.
+/// Starts a simulated server with this many tickets.
 async fn serve(tickets: u32) -> Simulator {
     Simulator::start(settings(tickets)).await.unwrap()
 }

@@ -7,11 +7,11 @@ use halo_simulator::{Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, free_address};
-use super::life::{QUICK, RARE};
+use super::life::{EVERY_200_MS, EVERY_HOUR};
 use super::support::test_env::TestEnv;
 use super::{serve, settings};
 
-/// Changes the settings file.
+/// Replaces a text in the settings file.
 fn change(env: &TestEnv<()>, from: &str, to: &str) {
     let path = env.path("agent.toml");
     let text = fs::read_to_string(&path).unwrap();
@@ -19,23 +19,23 @@ fn change(env: &TestEnv<()>, from: &str, to: &str) {
     fs::write(&path, text.replace(from, to)).unwrap();
 }
 
-/// SIGHUP; systemd is told of a reload with its moment, and that it is over.
+/// Sends SIGHUP; systemd must be notified of the reload with its time, and of its end.
 fn reload(daemon: &mut Daemon) {
     daemon.signal(Signal::HUP);
-    daemon.told("RELOADING=1");
-    let moment: u64 = daemon.told("MONOTONIC_USEC=").parse().unwrap();
-    assert_ne!(moment, 0);
-    daemon.told("READY=1");
+    daemon.notified("RELOADING=1");
+    let time: u64 = daemon.notified("MONOTONIC_USEC=").parse().unwrap();
+    assert_ne!(time, 0);
+    daemon.notified("READY=1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
+async fn reload_applies_valid_settings_and_rejects_invalid_ones() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), &format!("{RARE}\n[log]\nlevel = \"info\"\n"));
+    let env = TestEnv::for_server(&simulator.url(), &format!("{EVERY_HOUR}\n[log]\nlevel = \"info\"\n"));
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
 
-    for (from, to, says) in [
+    for (from, to, message) in [
         ("interval = \"1h\"", "interval = \"soon\"", "`sync.interval` must be a duration"),
         ("interval = \"soon\"", "intervall = \"1h\"", "did you mean `interval`?"),
         (
@@ -53,8 +53,8 @@ async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
     ] {
         change(&env, from, to);
         reload(&mut daemon);
-        let line = daemon.logged(if says.is_empty() { "rejected" } else { says });
-        assert_eq!(line.contains(" ERROR "), !says.starts_with("settings reloaded"), "{line}");
+        let line = daemon.logged(if message.is_empty() { "rejected" } else { message });
+        assert_eq!(line.contains(" ERROR "), !message.starts_with("settings reloaded"), "{line}");
     }
     change(&env, &simulator.url(), "http://127.0.0.1:9");
     reload(&mut daemon);
@@ -67,7 +67,7 @@ async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     daemon.sync_now();
 
-    // An interval that would not have come for an hour, and a level that shows requests.
+    // A shorter interval, so the next run is not an hour away, and a level that logs requests.
     change(&env, "interval = \"1h\"", "interval = \"100ms\"");
     change(&env, "level = \"info\"", "level = \"debug\"");
     reload(&mut daemon);
@@ -84,9 +84,9 @@ async fn new_settings_come_into_force_and_bad_ones_leave_the_old_ones_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_only_the_server_can_refuse_has_the_settings_before_put_back() {
+async fn settings_rejected_by_the_server_are_replaced_by_the_previous_ones() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_HOUR);
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     change(&env, "max_retries = 0", "max_retries = 0\nticket_type = \"Incidnet\"");
@@ -103,12 +103,12 @@ async fn what_only_the_server_can_refuse_has_the_settings_before_put_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_that_come_in_the_middle_of_a_pass_wait_for_its_end() {
+async fn reload_during_a_run_takes_effect_after_the_run() {
     let simulator = serve(2_000).await;
     simulator.with(|server| server.knobs().latency_ms = 60);
-    let env = TestEnv::for_server(&simulator.url(), RARE);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_HOUR);
     let mut daemon = Daemon::start(&env);
-    daemon.told("STATUS=asking for changes");
+    daemon.notified("STATUS=asking for changes");
     change(&env, "interval = \"1h\"", "interval = \"100ms\"");
     reload(&mut daemon);
     daemon.logged("complete: full scan, 2000 rows");
@@ -118,11 +118,11 @@ async fn settings_that_come_in_the_middle_of_a_pass_wait_for_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_that_was_changed_where_it_is_kept_is_found_without_being_told() {
+async fn changed_client_secret_is_used_without_a_reload() {
     let address = free_address();
     let at = |settings: SimulatorSettings| SimulatorSettings { listen: address.parse().unwrap(), ..settings };
     let simulator = Simulator::start(at(settings(250))).await.unwrap();
-    let env = TestEnv::for_server(&simulator.url(), QUICK);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     simulator.stop().await;

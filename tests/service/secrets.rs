@@ -1,4 +1,4 @@
-//! A secret and a token that nobody else has, searched for in everything that the program writes.
+//! Searches everything that the program writes for the client secret, the tokens and the text of tickets.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -13,16 +13,16 @@ use halo_simulator::{Edit, ServerFault, Simulator};
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, free_address, get};
-use super::life::QUICK;
+use super::life::EVERY_200_MS;
 use super::serve;
 use super::support::test_env::{CLIENT_SECRET, TestEnv};
 
-/// Needs escaping in a URL, so that a form of its own would show.
+/// Needs escaping in a URL, so that its URL encoding differs from the plain text.
 const SECRET: &str = "canary+secret/4f1d=9b?&c7";
 
-/// How a text may be written down: as it is, base64 (whatever its offset in what is encoded), as in a URL, hex.
-fn spellings(text: &str) -> Vec<(String, String)> {
-    let mut spellings = vec![
+/// Returns the encodings of a text, each with its name: plain, hex, URL, JSON, and base64 at each of three offsets.
+fn encodings(text: &str) -> Vec<(String, String)> {
+    let mut encodings = vec![
         ("plain".to_owned(), text.to_owned()),
         ("hex".to_owned(), text.bytes().map(|byte| format!("{byte:02x}")).collect()),
         ("HEX".to_owned(), text.bytes().map(|byte| format!("{byte:02X}")).collect()),
@@ -30,14 +30,14 @@ fn spellings(text: &str) -> Vec<(String, String)> {
         ("json".to_owned(), text.replace('/', "\\/")),
     ];
     for offset in 0..3 {
-        // Characters at both ends depend on the neighbours; those between do not.
+        // The characters at both ends depend on the neighboring bytes; those between do not.
         let padded = [&vec![b'x'; offset][..], text.as_bytes()].concat();
         let encoded = base64(&padded);
         let from = (offset * 8).div_ceil(6);
         let to = padded.len() * 8 / 6;
-        spellings.push((format!("base64 at {offset}"), encoded[from..to].to_owned()));
+        encodings.push((format!("base64 at {offset}"), encoded[from..to].to_owned()));
     }
-    spellings
+    encodings
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -46,52 +46,54 @@ fn base64(bytes: &[u8]) -> String {
     for piece in bytes.chunks(3) {
         let group =
             piece.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - piece.len()));
-        for place in 0..=piece.len() {
-            text.push(char::from(LETTERS[(group >> (18 - 6 * place) & 63) as usize]));
+        for index in 0..=piece.len() {
+            text.push(char::from(LETTERS[(group >> (18 - 6 * index) & 63) as usize]));
         }
     }
     text
 }
 
-/// Every place in `bytes` where one of the texts stands, however it is spelled.
-fn found(texts: &[&str], bytes: &[u8]) -> Vec<String> {
-    let all = texts.iter().flat_map(|text| spellings(text));
-    let found = all.filter(|(_, spelling)| {
-        bytes.windows(spelling.len()).any(|window| window.eq_ignore_ascii_case(spelling.as_bytes()))
+/// Returns each encoding of one of the texts that occurs in `bytes`.
+fn find_encodings(texts: &[&str], bytes: &[u8]) -> Vec<String> {
+    let all = texts.iter().flat_map(|text| encodings(text));
+    let present = all.filter(|(_, encoded)| {
+        bytes.windows(encoded.len()).any(|window| window.eq_ignore_ascii_case(encoded.as_bytes()))
     });
-    found.map(|(how, spelling)| format!("{spelling} ({how})")).collect()
+    present.map(|(encoding_name, encoded)| format!("{encoded} ({encoding_name})")).collect()
 }
 
-fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+/// Returns all files in a folder and its subfolders.
+fn files_in(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+        if path.is_dir() { files.extend(files_in(&path)) } else { files.push(path) }
     }
     files
 }
 
-/// Passes everything on to the server and keeps the tokens that come back.
-fn listen_in(server: String) -> (String, Arc<Mutex<Vec<String>>>) {
+/// Starts a proxy to the server that records the tokens in its responses.
+fn token_recording_proxy(server: String) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let tokens = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&tokens);
+    let recorded = Arc::clone(&tokens);
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (mut inside, mut outside) = (stream.unwrap(), std::net::TcpStream::connect(&server).unwrap());
-            let (mut back, mut forth) = (inside.try_clone().unwrap(), outside.try_clone().unwrap());
+            let (mut client, mut upstream) =
+                (stream.unwrap(), std::net::TcpStream::connect(&server).unwrap());
+            let (mut back, mut forth) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
             thread::spawn(move || {
-                let _ = std::io::copy(&mut inside, &mut forth);
+                let _ = std::io::copy(&mut client, &mut forth);
                 let _ = forth.shutdown(std::net::Shutdown::Write);
             });
-            let heard = Arc::clone(&heard);
+            let recorded = Arc::clone(&recorded);
             thread::spawn(move || {
                 let mut piece = vec![0; 65_536];
-                while let Ok(length @ 1..) = outside.read(&mut piece) {
+                while let Ok(length @ 1..) = upstream.read(&mut piece) {
                     let text = String::from_utf8_lossy(&piece[..length]).into_owned();
                     for token in text.split("\"access_token\":\"").skip(1) {
-                        heard.lock().unwrap().push(token.split('"').next().unwrap().to_owned());
+                        recorded.lock().unwrap().push(token.split('"').next().unwrap().to_owned());
                     }
                     if back.write_all(&piece[..length]).is_err() {
                         break;
@@ -105,38 +107,38 @@ fn listen_in(server: String) -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[test]
-fn the_search_finds_what_it_searches_for() {
+fn search_finds_every_encoding() {
     for text in ["canary", "ab", "a/b?c"] {
-        for (how, spelling) in spellings(text) {
-            let around = format!("before{spelling}behind");
-            assert!(!found(&[text], around.as_bytes()).is_empty(), "{text} as {how}");
+        for (encoding_name, encoded) in encodings(text) {
+            let surrounded = format!("before{encoded}behind");
+            assert!(!find_encodings(&[text], surrounded.as_bytes()).is_empty(), "{text} as {encoding_name}");
         }
     }
     assert_eq!(base64(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw");
-    assert_eq!(found(&["canary"], base64(b"a canary in a mine").as_bytes()).len(), 1);
-    assert!(found(&["canary"], b"a canar in a mine").is_empty());
+    assert_eq!(find_encodings(&["canary"], base64(b"a canary in a mine").as_bytes()).len(), 1);
+    assert!(find_encodings(&["canary"], b"a canar in a mine").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lowest_level() {
-    let mut known = super::settings(250);
-    known.client_secret = SECRET.into();
-    known.knobs.set("gzip=off").unwrap();
-    let simulator = Simulator::start(known).await.unwrap();
-    let (proxy, tokens) = listen_in(simulator.url().replace("http://", ""));
+async fn secret_and_tokens_are_in_no_output_even_at_trace_level() {
+    let mut server_settings = super::settings(250);
+    server_settings.client_secret = SECRET.into();
+    server_settings.knobs.set("gzip=off").unwrap();
+    let simulator = Simulator::start(server_settings).await.unwrap();
+    let (proxy, tokens) = token_recording_proxy(simulator.url().replace("http://", ""));
     let metrics = free_address();
     for format in ["text", "json"] {
         let more = format!(
             "{}\n[log]\nlevel = \"trace\"\nformat = \"{format}\"\n\n[metrics]\nlisten = \"{metrics}\"\n\
              textfile = \"halosync.prom\"\n\n[export]\nschedule = \"after-sync\"\n",
-            QUICK.replace("rate_limit", "include_custom_fields = true\nrate_limit")
+            EVERY_200_MS.replace("rate_limit", "include_custom_fields = true\nrate_limit")
         );
         let env = TestEnv::for_server(&format!("http://{proxy}"), &more);
         let secret = env.path("client-secret");
         fs::write(&secret, format!("{SECRET}\n")).unwrap();
         let mut daemon = Daemon::start(&env);
         daemon.logged("complete: full scan");
-        // Errors of every kind that a request can have.
+        // Every kind of error that a request can have.
         for fault in
             ["list@x1:status=500", "list@x1:html", "list@x1:redirect=307", "list@x1:reset", "list@x1:expire"]
         {
@@ -147,18 +149,18 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
         simulator.with(|server| server.revoke_tokens());
         daemon.logged("run incomplete");
         daemon.logged("recovered after");
-        let figures = get(&metrics, "/metrics").1;
+        let metrics_text = get(&metrics, "/metrics").1;
         let process = Path::new("/proc").join(daemon.pid().to_string());
-        let outside = [
+        let kernel_view = [
             fs::read(process.join("cmdline")).unwrap(),
             fs::read(process.join("environ")).unwrap_or_default(),
         ];
         assert_eq!(daemon.stop(), Some(0));
-        let story = daemon.story();
-        assert!(story.contains("response received"), "the log shows no request:\n{story}");
+        let log = daemon.transcript();
+        assert!(log.contains("response received"), "the log shows no request:\n{log}");
 
         fs::write(&secret, "a wrong one\n").unwrap();
-        let mut shown = Vec::new();
+        let mut command_output = Vec::new();
         for arguments in [
             vec!["-vvv", "sync"],
             vec!["-vvv", "check"],
@@ -167,37 +169,34 @@ async fn neither_the_secret_nor_a_token_is_in_anything_that_is_written_at_the_lo
             vec!["export", "snapshot"],
         ] {
             let result = env.run(&arguments);
-            shown.extend([result.stdout, result.stderr].concat().into_bytes());
+            command_output.extend([result.stdout, result.stderr].concat().into_bytes());
         }
         fs::remove_file(&secret).unwrap();
         let tokens = tokens.lock().unwrap().clone();
-        assert!(2 <= tokens.len(), "no token was heard");
+        assert!(2 <= tokens.len(), "fewer than two tokens were recorded");
         let mut texts = vec![SECRET, "a wrong one"];
         texts.extend(tokens.iter().map(String::as_str));
-        let mut places = vec![
-            ("the log".to_owned(), story.into_bytes()),
-            ("the figures".to_owned(), figures.into_bytes()),
-            ("what commands show".to_owned(), shown),
+        let mut outputs = vec![
+            ("the log".to_owned(), log.into_bytes()),
+            ("the metrics".to_owned(), metrics_text.into_bytes()),
+            ("the output of the commands".to_owned(), command_output),
         ];
-        places.extend(outside.map(|bytes| ("what the kernel shows of the process".to_owned(), bytes)));
-        places.extend(files(&env.path("")).into_iter().map(|file| {
+        outputs.extend(kernel_view.map(|bytes| ("/proc of the process".to_owned(), bytes)));
+        outputs.extend(files_in(&env.path("")).into_iter().map(|file| {
             let bytes = fs::read(&file).unwrap();
             (file.display().to_string(), bytes)
         }));
-        assert!(
-            places.iter().any(|(place, _)| place.contains("snapshots")),
-            "there is no snapshot to search"
-        );
-        for (place, bytes) in places {
-            assert_eq!(found(&texts, &bytes), Vec::<String>::new(), "in {place}");
+        assert!(outputs.iter().any(|(name, _)| name.contains("snapshots")), "there is no snapshot to search");
+        for (name, bytes) in outputs {
+            assert_eq!(find_encodings(&texts, &bytes), Vec::<String>::new(), "in {name}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_words_of_a_ticket_are_in_no_log_above_debug() {
+async fn ticket_text_is_in_no_log_above_debug() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), QUICK);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
     simulator.with(|server| {
         let id = server.ids()[0];
         server.edit(id, Edit::Summary("canary-summary".into()), Utc::now());
@@ -208,29 +207,30 @@ async fn the_words_of_a_ticket_are_in_no_log_above_debug() {
     let mut daemon = Daemon::start_with(&env, &["-v"], |_| {});
     daemon.logged("complete:");
     assert_eq!(daemon.stop(), Some(0));
-    assert_eq!(daemon.lines_with("canary"), 0, "{}", daemon.story());
-    let kept = env.number("SELECT COUNT(*) FROM tickets WHERE NAME LIKE 'canary%'");
-    assert_eq!(kept, 1);
+    assert_eq!(daemon.count_lines("canary"), 0, "{}", daemon.transcript());
+    let stored = env.number("SELECT COUNT(*) FROM tickets WHERE NAME LIKE 'canary%'");
+    assert_eq!(stored, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_core_is_dumped_and_nobody_of_the_same_user_looks_into_the_process() {
+async fn core_dumps_are_off_and_another_user_cannot_read_the_environment() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), QUICK);
+    let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
     assert!(!CLIENT_SECRET.is_empty());
     let mut daemon = Daemon::start(&env);
-    daemon.told("READY=1");
+    daemon.notified("READY=1");
     let process = Path::new("/proc").join(daemon.pid().to_string());
     let limits = fs::read_to_string(process.join("limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().filter(|it| *it == "0").count(), 2, "{core}");
     if rustix::process::geteuid().is_root() {
-        // What belongs to root in /proc cannot be read by the user of a process that may be dumped by nobody.
-        let mut look = Command::new("setpriv");
-        look.args(["--reuid=65534", "--clear-groups", "--regid=65534", "cat"]).arg(process.join("environ"));
-        let looked = look.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(looked.is_ok_and(|status| !status.success()), "the environment was read");
+        // The reader is another user. That the service's own user cannot read it either, because the files in /proc of
+        // a process that cannot be dumped belong to root, is not tested here.
+        let mut reader = Command::new("setpriv");
+        reader.args(["--reuid=65534", "--clear-groups", "--regid=65534", "cat"]).arg(process.join("environ"));
+        let result = reader.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(result.is_ok_and(|status| !status.success()), "the environment was read");
     }
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended().code(), Some(0));
+    assert_eq!(daemon.wait_for_exit().code(), Some(0));
 }
