@@ -18,7 +18,7 @@ use halosync::halo::{ClientOptions, HaloClient, HaloError, RateLimiter};
 use halosync::retry::{RETRY_AFTER_MAX, RetryPolicy};
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::Store;
-use halosync::sync::{self, RunContext, RunOutcome, RunReport, SharedStore, SyncError};
+use halosync::sync::{self, RunOutcome, RunReport, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::ScanSchedule;
 use proptest::prelude::*;
@@ -106,7 +106,7 @@ impl Setup {
             keep_runs: TimeDelta::days(400),
         };
         let (store, clock) = (self.store.clone(), self.world.wall());
-        RunContext::run(Arc::new(halo), store, settings, clock, Arc::new(()), stop).await
+        sync::run(Arc::new(halo), store, settings, clock, Arc::new(()), stop).await
     }
 
     /// Runs a sync that must be complete.
@@ -219,7 +219,7 @@ proptest! {
     }
 }
 
-/// A run may last longer than a window, so its start does not tell when it was killed.
+/// A run may last longer than a window, so the time of its start is not that of its last requests.
 #[test]
 fn requests_of_a_killed_run_count_even_if_it_started_long_ago() {
     with_paused_time(async {
@@ -317,7 +317,7 @@ fn failing_request_is_given_up_after_max_retries() {
                 HaloError::RateLimited { retries, .. }
                 | HaloError::Unavailable { retries, .. }
                 | HaloError::Unreachable { retries, .. } => *retries,
-                // This error does not hold the number of retries.
+                // This error has no number of retries.
                 HaloError::Unreadable(_) => max_retries,
                 other => panic!("{fault}: {other}"),
             };
