@@ -1,5 +1,5 @@
-//! Measures what the store costs beyond SQLite: halosync's upsert beside a bare upsert of the same parsed
-//! rows.
+//! Measures what the store costs beyond SQLite: halosync's upsert compared with a bare upsert of the same
+//! parsed rows.
 //!
 //! `cargo bench --bench upsert`, or `cargo bench --bench upsert -- 20000` for another number of tickets.
 //!
@@ -7,7 +7,7 @@
 //! [`Ticket::hash`](halosync::ticket::Ticket::hash) and `WriteTx::upsert`: reading `ticket_state`, writing the
 //! row, its change record and its state. Both fill a new database with the store's schema and settings, 1,000
 //! rows per transaction, from one thread, and checkpoint the write-ahead log at the end. They alternate, and
-//! the medians count. 100,000 parsed tickets need about 600 MB.
+//! the medians are compared. 100,000 parsed tickets need about 600 MB.
 
 #![allow(clippy::print_stdout)]
 
@@ -31,7 +31,7 @@ const ROWS_PER_TRANSACTION: usize = 1_000;
 const REPETITIONS: usize = 3;
 
 fn main() {
-    // cargo adds an argument of its own, which is not a number.
+    // cargo adds `--bench`, which is not a number.
     let count = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(TICKETS);
     let mut tickets = parsed(count);
     let folder = tempfile::tempdir().expect("a folder");

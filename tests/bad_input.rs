@@ -1,8 +1,7 @@
-//! Every bad input, with its error as the user sees it: `tests/golden/bad-input.txt`.
+//! Bad input and the errors that it causes, compared with `tests/golden/bad-input.txt`.
 //!
-//! The program itself is run, in a folder of its own. What must not be written half is looked at
-//! afterwards, in every case. `UPDATE_GOLDEN=1 cargo test --test bad_input` writes the golden file anew;
-//! `git diff` is the review.
+//! Each case runs the program in its own folder, and then checks that nothing incomplete was written there.
+//! `UPDATE_GOLDEN=1 cargo test --test bad_input` writes the golden file again; review it with `git diff`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,149 +26,153 @@ use tokio::runtime::Runtime;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bad-input.txt");
 
-/// The simulator's secret, a wrong one, and a password: none of them may ever be shown or stored.
+/// The simulator's secret, a wrong one and a password: they must never be printed or stored.
 const SECRETS: [&str; 3] = ["demo-secret", "wrong-7f3a91", "hunter2"];
 
-/// An error that is known at once is told at once.
-const QUICK: Duration = Duration::from_secs(5);
+/// The longest time that a case may take.
+const MAX_DURATION: Duration = Duration::from_secs(5);
 
-const NO_DISK: &str = "no small disk can be mounted (this needs root)";
+const NO_SMALL_DISK: &str = "cannot mount a small disk (only root can)";
 
-/// An address that nobody serves, for cases that must not get so far as to ask.
-const NOBODY: &str = "http://127.0.0.1:1";
+/// An address without a server.
+const UNUSED_URL: &str = "http://127.0.0.1:1";
 
 #[test]
-fn every_bad_input_is_told_as_the_golden_file_says() {
-    let mut book = Book::open();
-    settings_that_cannot_be_read(&mut book);
-    settings_that_cannot_be_used(&mut book);
-    addresses(&mut book);
-    secrets(&mut book);
-    refusals(&mut book);
-    connections(&mut book);
-    answers(&mut book);
-    databases(&mut book);
-    other_programs_at_work(&mut book);
-    full_disks(&mut book);
-    files_that_are_in_the_way(&mut book);
-    nothing_to_read(&mut book);
-    consumers(&mut book);
-    resets(&mut book);
-    command_lines(&mut book);
-    for_programs(&mut book);
-    book.compare();
+fn bad_input_reports_the_errors_of_the_golden_file() {
+    let mut golden = GoldenFile::read();
+    unreadable_settings(&mut golden);
+    invalid_settings(&mut golden);
+    server_addresses(&mut golden);
+    secrets(&mut golden);
+    refused_requests(&mut golden);
+    failed_connections(&mut golden);
+    invalid_responses(&mut golden);
+    unusable_databases(&mut golden);
+    locked_databases(&mut golden);
+    full_disks(&mut golden);
+    invalid_output_paths(&mut golden);
+    missing_databases(&mut golden);
+    consumers(&mut golden);
+    rejected_resets(&mut golden);
+    invalid_command_lines(&mut golden);
+    json_errors(&mut golden);
+    golden.compare();
 }
 
-fn settings_that_cannot_be_read(book: &mut Book) {
-    let mut case = book.case("no settings anywhere");
+fn unreadable_settings(golden: &mut GoldenFile) {
+    let mut case = golden.case("no settings file");
     case.remove("agent.toml");
-    // A machine on which the tests run may have settings of its own.
+    // This machine may have its own settings.
     if Path::new("/etc/halosync/agent.toml").exists() {
-        case.skip("/etc/halosync/agent.toml is there");
+        case.skip("/etc/halosync/agent.toml exists");
     } else {
-        case.ends(&["sync"], 78, Left::AsItWas);
+        case.fails(&["sync"], 78, After::Unchanged);
     }
 
-    let case = book.case("the settings that are named are missing");
-    case.ends(&["-c", "elsewhere/agent.toml", "sync"], 78, Left::AsItWas);
+    let case = golden.case("the settings file named by --config is missing");
+    case.fails(&["-c", "elsewhere/agent.toml", "sync"], 78, After::Unchanged);
 
-    let case = book.case("the settings that HALOSYNC_CONFIG names are missing");
-    case.with("HALOSYNC_CONFIG", "elsewhere.toml").ends(&["status"], 78, Left::AsItWas);
+    let case = golden.case("the settings file named by HALOSYNC_CONFIG is missing");
+    case.env("HALOSYNC_CONFIG", "elsewhere.toml").fails(&["status"], 78, After::Unchanged);
 
-    let case = book.case("the settings are a folder");
+    let case = golden.case("the settings are a folder");
     fs::create_dir(case.path("folder.toml")).expect("a folder");
-    case.ends(&["-c", "folder.toml", "sync"], 78, Left::AsItWas);
+    case.fails(&["-c", "folder.toml", "sync"], 78, After::Unchanged);
 
-    let case = book.case("the settings are not UTF-8");
-    case.write("agent.toml", b"[halo]\nclient_id = \"caf\xe9\"\n").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("the settings are not UTF-8");
+    case.write("agent.toml", b"[halo]\nclient_id = \"caf\xe9\"\n").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("the settings are not TOML");
+    let case = golden.case("the settings are not TOML");
     let text = "[halo]\nserver_url = https://halo.example.com\n";
-    case.write("agent.toml", text).ends(&["sync"], 78, Left::AsItWas);
+    case.write("agent.toml", text).fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("the settings are JSON");
+    let case = golden.case("the settings are JSON");
     let text = "{\"halo\": {\"server_url\": \"https://halo.example.com\"}}\n";
-    case.write("agent.toml", text).ends(&["sync"], 78, Left::AsItWas);
+    case.write("agent.toml", text).fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("the settings have a key twice");
-    case.add("halo", "client_id = \"other\"").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("the settings have a duplicate key");
+    case.add("halo", "client_id = \"other\"").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a broken line with the secret in it");
+    let case = golden.case("a syntax error in the line with the secret");
     let text = "[halo]\nclient_secret = \"wrong-7f3a91\nclient_id = \"x\"\n";
-    case.write("agent.toml", text).mode("agent.toml", 0o600).ends(&["sync"], 78, Left::AsItWas);
+    case.write("agent.toml", text).mode("agent.toml", 0o600).fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("the settings are empty");
-    case.write("agent.toml", "").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("the settings are empty");
+    case.write("agent.toml", "").fails(&["sync"], 78, After::Unchanged);
 }
 
-fn settings_that_cannot_be_used(book: &mut Book) {
-    let case = book.case("an unknown key");
-    case.add("halo", "page_sise = 50").ends(&["sync"], 78, Left::AsItWas);
+fn invalid_settings(golden: &mut GoldenFile) {
+    let case = golden.case("an unknown key");
+    case.add("halo", "page_sise = 50").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("an unknown key that is like no other");
-    case.add("halo", "colour_of_the_sky = \"blue\"").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("an unknown key without a similar one");
+    case.add("halo", "colour_of_the_sky = \"blue\"").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a key in the wrong section");
-    case.add("store", "page_size = 50").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("a key in the wrong section");
+    case.add("store", "page_size = 50").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a key outside of a section");
-    let text = format!("page_size = 50\n{}", settings(NOBODY));
-    case.write("agent.toml", text).ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("a key outside any section");
+    let text = format!("page_size = 50\n{}", settings(UNUSED_URL));
+    case.write("agent.toml", text).fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("an unknown section");
-    case.append("\n[exports]\nformat = \"csv\"\n").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("an unknown section");
+    case.append("\n[exports]\nformat = \"csv\"\n").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("an unknown variable");
-    case.with("HALOSYNC_HALO__PAGE_SISE", "50").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("an unknown variable");
+    case.env("HALOSYNC_HALO__PAGE_SISE", "50").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a variable with one underscore too few");
-    case.with("HALOSYNC_HALO_PAGE_SIZE", "50").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("a variable with one underscore too few");
+    case.env("HALOSYNC_HALO_PAGE_SIZE", "50").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a variable with a wrong value");
-    case.with("HALOSYNC_HALO__PAGE_SIZE", "many").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("a variable with a wrong value");
+    case.env("HALOSYNC_HALO__PAGE_SIZE", "many").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("numbers out of their range");
+    let case = golden.case("numbers out of their range");
     let case = case.add("halo", "page_size = 0\nparallel_requests = 33\nrate_limit = \"0/5m\"");
     let case = case.append("\n[sync]\ndelete_guard = \"101%\"\naccept_shortfall = -1\njitter = \"a bit\"\n");
-    case.change("max_retries = 0", "max_retries = 21").ends(&["sync"], 78, Left::AsItWas);
+    case.change("max_retries = 0", "max_retries = 21").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("bad durations");
+    let case = golden.case("bad durations");
     let case = case.add("halo", "connect_timeout = 10\nrequest_timeout = \"2\"\nrate_limit_wait = \"0s\"");
     let case = case.append(
         "\n[sync]\ninterval = \"-5m\"\noverlap = \"ten minutes\"\nfull_every = \"never\"\n\
          \n[export]\nkeep = \"99999999999999999999d\"\n",
     );
-    case.ends(&["sync"], 78, Left::AsItWas);
+    case.fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("words that are none of the choices");
+    let case = golden.case("values that are not among the choices");
     let case = case.append(
         "\n[export]\nformat = \"xml\"\nschedule = \"nightly\"\nconsumer = \"Data Lake\"\nack = \"yes\"\n\
          \n[log]\nlevel = \"loud\"\nformat = \"xml\"\n",
     );
-    case.ends(&["sync"], 78, Left::AsItWas);
+    case.fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("values of the wrong kind");
+    let case = golden.case("values of the wrong type");
     let case = case.add("halo", "ticket_type = [\"Incident\", 4]\npage_size = \"50\"");
-    case.add("store", "full_text = \"yes\"").ends(&["sync"], 78, Left::AsItWas);
+    case.add("store", "full_text = \"yes\"").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("several problems at once");
+    let case = golden.case("several problems at once");
     let text = "[halo]\nserver_url = \"ftp://halo.example.com\"\nclient_secret_fil = \"secret\"\n\
                 page_size = 500\n\n[syncc]\ninterval = \"5m\"\n";
-    case.write("agent.toml", text).with("HALOSYNC_LOG__LEVELL", "debug").ends(&["sync"], 78, Left::AsItWas);
+    case.write("agent.toml", text).env("HALOSYNC_LOG__LEVELL", "debug").fails(
+        &["sync"],
+        78,
+        After::Unchanged,
+    );
 
-    let case = book.case("a certificate file that is missing");
-    case.add("halo", "ca_file = \"ca.pem\"").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("a certificate file that is missing");
+    case.add("halo", "ca_file = \"ca.pem\"").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a certificate file that holds no certificate");
+    let case = golden.case("a certificate file without a certificate");
     let case = case.add("halo", "ca_file = \"ca.pem\"").write("ca.pem", "not a certificate\n");
-    case.ends(&["sync"], 78, Left::AsItWas);
+    case.fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a proxy that is no address");
-    let case = case.change(NOBODY, "https://halo.invalid");
-    case.add("halo", "proxy = \"http://user:hunter2@:99999\"").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("a proxy that is not a URL");
+    let case = case.change(UNUSED_URL, "https://halo.invalid");
+    case.add("halo", "proxy = \"http://user:hunter2@:99999\"").fails(&["sync"], 78, After::Unchanged);
 }
 
-fn addresses(book: &mut Book) {
+fn server_addresses(golden: &mut GoldenFile) {
     for (name, url) in [
         ("http to another machine", "http://halo.example.com"),
         ("an address with user and password", "https://admin:hunter2@halo.example.com"),
@@ -177,458 +180,462 @@ fn addresses(book: &mut Book) {
         ("an address with a query", "https://halo.example.com/?tenant=acme"),
         ("an empty address", ""),
     ] {
-        book.case(name).change(NOBODY, url).ends(&["sync"], 78, Left::AsItWas);
+        golden.case(name).change(UNUSED_URL, url).fails(&["sync"], 78, After::Unchanged);
     }
-    let case = book.case("an authorization server without encryption");
-    case.add("halo", "auth_url = \"http://auth.example.com/auth\"").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("an authorization server without TLS");
+    case.add("halo", "auth_url = \"http://auth.example.com/auth\"").fails(&["sync"], 78, After::Unchanged);
 }
 
-fn secrets(book: &mut Book) {
-    let case = book.case("a secret file that others can read");
-    case.mode("client-secret", 0o644).ends(&["sync"], 78, Left::AsItWas);
+fn secrets(golden: &mut GoldenFile) {
+    let case = golden.case("a secret file that others can read");
+    case.mode("client-secret", 0o644).fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a secret in settings that others can read");
+    let case = golden.case("a secret in settings that others can read");
     let case = case.change("client_secret_file = \"client-secret\"", "client_secret = \"demo-secret\"");
-    case.mode("agent.toml", 0o640).ends(&["sync"], 78, Left::AsItWas);
+    case.mode("agent.toml", 0o640).fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("no secret");
-    case.change("client_secret_file = \"client-secret\"\n", "").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("no secret");
+    case.change("client_secret_file = \"client-secret\"\n", "").fails(&["sync"], 78, After::Unchanged);
 
-    let mut case = book.case("a secret file that is missing");
+    let mut case = golden.case("a secret file that is missing");
     case.remove("client-secret");
-    case.ends(&["sync"], 78, Left::AsItWas);
+    case.fails(&["sync"], 78, After::Unchanged);
 
     for (name, secret) in [
         ("an empty secret file", &b"\n"[..]),
-        ("a secret with CRLF inside", b"wrong-7f3a91\r\nsecond line\r\n"),
-        ("a secret with a blank behind it", b"wrong-7f3a91 \n"),
+        ("a secret with a CRLF in the middle", b"wrong-7f3a91\r\nsecond line\r\n"),
+        ("a secret with a trailing space", b"wrong-7f3a91 \n"),
         ("a secret with a byte order mark", b"\xef\xbb\xbfwrong-7f3a91\n"),
         ("a secret that is not UTF-8", b"wrong-7f3a91\xff\n"),
     ] {
-        let case = book.case(name).write("client-secret", secret);
-        case.ends(&["sync"], 78, Left::AsItWas);
+        let case = golden.case(name).write("client-secret", secret);
+        case.fails(&["sync"], 78, After::Unchanged);
     }
 
-    let case = book.case("an empty secret in the environment");
-    case.with("HALOSYNC_HALO__CLIENT_SECRET", "").ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("an empty secret in the environment");
+    case.env("HALOSYNC_HALO__CLIENT_SECRET", "").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a secret of the wrong kind");
+    let case = golden.case("a secret of the wrong type");
     let case = case.change("client_secret_file = \"client-secret\"", "client_secret = 73991");
-    case.mode("agent.toml", 0o600).ends(&["sync"], 78, Left::AsItWas);
+    case.mode("agent.toml", 0o600).fails(&["sync"], 78, After::Unchanged);
 }
 
-fn refusals(book: &mut Book) {
-    let mut case = book.case("an unknown ticket type");
-    case.serve(&[]);
-    case.add("halo", "ticket_type = \"Incidents\"").ends(&["sync"], 78, Left::NewAndEmpty);
+fn refused_requests(golden: &mut GoldenFile) {
+    let mut case = golden.case("an unknown ticket type");
+    case.simulate(&[]);
+    case.add("halo", "ticket_type = \"Incidents\"").fails(&["sync"], 78, After::NewDatabase);
 
-    let mut case = book.case("a wrong secret");
-    case.serve(&[]);
-    case.write("client-secret", "wrong-7f3a91\n").ends(&["sync"], 77, Left::NewAndEmpty);
+    let mut case = golden.case("a wrong secret");
+    case.simulate(&[]);
+    case.write("client-secret", "wrong-7f3a91\n").fails(&["sync"], 77, After::NewDatabase);
 
-    let mut case = book.case("a wrong secret where there is a copy already");
-    case.copy();
-    case.write("client-secret", "wrong-7f3a91\n").ends(&["sync"], 77, Left::TheCopy);
+    let mut case = golden.case("a wrong secret after a complete sync");
+    case.sync_first();
+    case.write("client-secret", "wrong-7f3a91\n").fails(&["sync"], 77, After::SameData);
 
-    let mut case = book.case("an application with another authentication method");
-    case.serve(&["application=other"]);
-    case.ends(&["sync"], 77, Left::NewAndEmpty);
+    let mut case = golden.case("an application with another authentication method");
+    case.simulate(&["application=other"]);
+    case.fails(&["sync"], 77, After::NewDatabase);
 
-    let mut case = book.case("an application without an agent login");
-    case.serve(&["application=user"]);
-    case.ends(&["sync"], 77, Left::NewAndEmpty);
+    let mut case = golden.case("an application without an agent login");
+    case.simulate(&["application=user"]);
+    case.fails(&["sync"], 77, After::NewDatabase);
 
-    let case = book.case("a scope that the server does not know");
-    let url = canned("400 Bad Request", r#"{"error":"invalid_scope"}"#);
-    case.change_server(&url).ends(&["sync"], 77, Left::NewAndEmpty);
+    let case = golden.case("an OAuth scope that the server rejects");
+    let url = serve_response("400 Bad Request", r#"{"error":"invalid_scope"}"#);
+    case.set_server_url(&url).fails(&["sync"], 77, After::NewDatabase);
 
-    let mut case = book.case("a wrong tenant");
-    case.serve_tenant("acme");
-    case.add("halo", "tenant = \"acne\"").ends(&["sync"], 69, Left::NewAndEmpty);
+    let mut case = golden.case("a wrong tenant");
+    case.simulate_tenant("acme");
+    case.add("halo", "tenant = \"acne\"").fails(&["sync"], 69, After::NewDatabase);
 
-    let mut case = book.case("no tenant where one is needed");
-    case.serve_tenant("acme");
+    let mut case = golden.case("a missing tenant");
+    case.simulate_tenant("acme");
     case.fault("authinfo:status=404");
-    case.ends(&["sync"], 69, Left::NewAndEmpty);
+    case.fails(&["sync"], 69, After::NewDatabase);
 
-    let mut case = book.case("403 for everything but tokens");
-    case.serve(&[]);
+    let mut case = golden.case("403 for everything except tokens");
+    case.simulate(&[]);
     for endpoint in ["list", "ticket", "status", "tickettype"] {
         case.fault(&format!("{endpoint}:status=403"));
     }
-    case.ends(&["sync"], 77, Left::NewAndEmpty);
+    case.fails(&["sync"], 77, After::NewDatabase);
 
-    let mut case = book.case("403 for everything");
-    case.serve(&[]);
+    let mut case = golden.case("403 for everything");
+    case.simulate(&[]);
     case.fault("any:status=403");
-    case.ends(&["sync"], 77, Left::NewAndEmpty);
+    case.fails(&["sync"], 77, After::NewDatabase);
 
-    let mut case = book.case("403 as a web page for everything");
-    case.serve(&[]);
+    let mut case = golden.case("403 as a web page for everything");
+    case.simulate(&[]);
     case.fault("any:html=403");
-    case.ends(&["sync"], 77, Left::NewAndEmpty);
+    case.fails(&["sync"], 77, After::NewDatabase);
 
-    let mut case = book.case("403 for everything where there is a copy already");
-    case.copy();
+    let mut case = golden.case("403 for everything after a complete sync");
+    case.sync_first();
     case.fault("any:status=403");
-    case.ends(&["sync", "--full"], 77, Left::TheCopy);
+    case.fails(&["sync", "--full"], 77, After::SameData);
 
-    let mut case = book.case("401 however new the token");
-    case.serve(&[]);
+    let mut case = golden.case("401 for every new token");
+    case.simulate(&[]);
     case.fault("list:status=401");
-    case.ends(&["sync"], 77, Left::NewAndEmpty);
+    case.fails(&["sync"], 77, After::NewDatabase);
 }
 
-fn connections(book: &mut Book) {
-    let case = book.case("the server is down");
-    case.ends(&["sync"], 69, Left::NewAndEmpty);
+fn failed_connections(golden: &mut GoldenFile) {
+    let case = golden.case("the server is down");
+    case.fails(&["sync"], 69, After::NewDatabase);
 
-    let case = book.case("the server is down, and is asked twice");
-    case.change("max_retries = 0", "max_retries = 1").ends(&["sync"], 69, Left::NewAndEmpty);
+    let case = golden.case("the server is down, with one retry");
+    case.change("max_retries = 0", "max_retries = 1").fails(&["sync"], 69, After::NewDatabase);
 
-    let mut case = book.case("the server goes down behind a copy");
-    case.copy();
-    case.stop_serving();
-    case.ends(&["sync"], 69, Left::TheCopy);
+    let mut case = golden.case("the server goes down after a complete sync");
+    case.sync_first();
+    case.stop_simulator();
+    case.fails(&["sync"], 69, After::SameData);
 
-    let case = book.case("a name that does not resolve");
-    case.change(NOBODY, "https://halo.invalid").ends(&["sync"], 69, Left::NewAndEmpty);
+    let case = golden.case("a host name that does not resolve");
+    case.change(UNUSED_URL, "https://halo.invalid").fails(&["sync"], 69, After::NewDatabase);
 
-    let mut case = book.case("https to a server without it");
-    case.serve(&[]);
-    case.change("http://", "https://").ends(&["sync"], 69, Left::NewAndEmpty);
+    let mut case = golden.case("https to a server without TLS");
+    case.simulate(&[]);
+    case.change("http://", "https://").fails(&["sync"], 69, After::NewDatabase);
 
-    let case = book.case("a certificate that nobody trusts");
-    let url = self_signed();
-    case.change(NOBODY, &url).ends(&["sync"], 69, Left::NewAndEmpty);
+    let case = golden.case("an untrusted certificate");
+    let url = serve_untrusted_tls();
+    case.change(UNUSED_URL, &url).fails(&["sync"], 69, After::NewDatabase);
 
-    let case = book.case("a proxy that is down");
-    let case = case.change(NOBODY, "https://halo.invalid");
+    let case = golden.case("a proxy that is down");
+    let case = case.change(UNUSED_URL, "https://halo.invalid");
     let case = case.add("halo", "proxy = \"http://user:hunter2@127.0.0.1:1\"");
-    case.ends(&["sync"], 69, Left::NewAndEmpty);
+    case.fails(&["sync"], 69, After::NewDatabase);
 
-    let mut case = book.case("no answer in time");
-    case.serve(&[]);
+    let mut case = golden.case("a response that exceeds the request timeout");
+    case.simulate(&[]);
     case.fault("list:delay=60000");
-    case.add("halo", "request_timeout = \"200ms\"").ends(&["sync"], 69, Left::NewAndEmpty);
+    case.add("halo", "request_timeout = \"200ms\"").fails(&["sync"], 69, After::NewDatabase);
 
-    let mut case = book.case("a connection that breaks in the middle of an answer");
-    case.serve(&[]);
+    let mut case = golden.case("a connection that is closed during a response");
+    case.simulate(&[]);
     case.fault("list:cut");
-    case.ends(&["sync"], 69, Left::NewAndEmpty);
+    case.fails(&["sync"], 69, After::NewDatabase);
 
-    let case = book.case("an authorization server that the server names, without encryption");
-    let url = canned("200 OK", r#"{"auth_url":"http://auth.example.com/auth"}"#);
-    case.change_server(&url).ends(&["sync"], 78, Left::NewAndEmpty);
+    let case = golden.case("an authorization server without TLS, reported by the server");
+    let url = serve_response("200 OK", r#"{"auth_url":"http://auth.example.com/auth"}"#);
+    case.set_server_url(&url).fails(&["sync"], 78, After::NewDatabase);
 }
 
-fn answers(book: &mut Book) {
+fn invalid_responses(golden: &mut GoldenFile) {
     for (name, fault, status) in [
-        ("a web page where tickets should be", "list:html", 65),
-        ("a web page where a token should be", "token:html", 65),
-        ("nothing where tickets should be", "list:blank", 65),
-        ("JSON of another shape", "list:error=200", 65),
+        ("a web page instead of tickets", "list:html", 65),
+        ("a web page instead of a token", "token:html", 65),
+        ("an empty response instead of tickets", "list:blank", 65),
+        ("JSON with an unexpected structure", "list:error=200", 65),
         ("a redirect of the list", "list:redirect=302", 65),
         ("a redirect of the token request", "token:redirect=307", 65),
-        ("no such address", "list:status=404", 65),
+        ("404 for the ticket list", "list:status=404", 65),
         ("a server under maintenance", "list:html=503", 69),
-        ("a rate limit that does not end", "list:throttle=1", 75),
+        ("a rate limit that never ends", "list:throttle=1", 75),
     ] {
-        let mut case = book.case(name);
-        case.serve(&[]);
+        let mut case = golden.case(name);
+        case.simulate(&[]);
         case.fault(fault);
-        case.ends(&["sync"], status, Left::NewAndEmpty);
+        case.fails(&["sync"], status, After::NewDatabase);
     }
 
-    let mut case = book.case("a web page in the middle of a walk, where there is a copy already");
-    case.copy();
+    let mut case = golden.case("a web page in the middle of a full scan");
+    case.sync_first();
     case.fault("list@2..:html");
-    case.ends(&["sync", "--full"], 65, Left::TheCopy);
+    case.fails(&["sync", "--full"], 65, After::SameData);
 }
 
-fn databases(book: &mut Book) {
-    let case = book.case("a database in a missing folder");
-    case.add("store", "path = \"data/halosync.db\"").ends(&["sync"], 73, Left::AsItWas);
+fn unusable_databases(golden: &mut GoldenFile) {
+    let case = golden.case("a database in a missing folder");
+    case.add("store", "path = \"data/halosync.db\"").fails(&["sync"], 73, After::Unchanged);
 
-    let case = book.case("a database that is a folder");
+    let case = golden.case("a database that is a folder");
     fs::create_dir(case.path("halosync.db")).expect("a folder");
-    case.ends(&["sync"], 74, Left::AsItWas);
+    case.fails(&["sync"], 74, After::Unchanged);
 
-    let case = book.case("a file that is not a database");
-    let case = case.write("halosync.db", "Dear diary, today I was taken for a database.\n".repeat(40));
-    case.ends(&["sync"], 65, Left::AsItWas);
+    let case = golden.case("a file that is not a database");
+    let case = case.write("halosync.db", "This text file is not a database.\n".repeat(50));
+    case.fails(&["sync"], 65, After::Unchanged);
 
-    let case = book.case("status of a file that is not a database");
-    let case = case.write("halosync.db", "Dear diary, today I was taken for a database.\n".repeat(40));
-    case.ends(&["status"], 65, Left::AsItWas);
+    let case = golden.case("status of a file that is not a database");
+    let case = case.write("halosync.db", "This text file is not a database.\n".repeat(50));
+    case.fails(&["status"], 65, After::Unchanged);
 
-    let mut case = book.case("a damaged header");
-    case.copy();
-    case.scribble(0, b"SQLite format 4\0");
-    case.ends(&["sync"], 65, Left::AsItWas);
+    let mut case = golden.case("a damaged header");
+    case.sync_first();
+    case.overwrite(0, b"SQLite format 4\0");
+    case.fails(&["sync"], 65, After::Unchanged);
 
-    let mut case = book.case("a damaged table of contents");
-    case.copy();
-    case.scribble(100, &[0xAB; 64]);
-    case.ends(&["sync"], 65, Left::AsItWas);
+    let mut case = golden.case("a damaged schema table");
+    case.sync_first();
+    case.overwrite(100, &[0xAB; 64]);
+    case.fails(&["sync"], 65, After::Unchanged);
 
-    let case = book.case("a database of another program");
-    another_programs(&case.path("halosync.db"), "DELETE");
-    case.ends(&["sync"], 78, Left::AsItWas);
+    let case = golden.case("a database of another program");
+    create_foreign_database(&case.path("halosync.db"), "DELETE");
+    case.fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("a database of another program that is at work");
+    let case = golden.case("a database of another program that is running");
     let path = case.path("halosync.db");
-    another_programs(&path, "WAL");
-    let at_work = Connection::open(&path).expect("its database");
-    at_work.execute_batch("INSERT INTO bookmarks VALUES ('https://example.net')").expect("its own row");
-    case.ends(&["sync"], 78, Left::AsItWas);
-    drop(at_work);
+    create_foreign_database(&path, "WAL");
+    let other = Connection::open(&path).expect("its database");
+    other.execute_batch("INSERT INTO bookmarks VALUES ('https://example.net')").expect("a row");
+    case.fails(&["sync"], 78, After::Unchanged);
+    drop(other);
 
-    let case = book.case("export from a database of another program");
-    another_programs(&case.path("halosync.db"), "DELETE");
-    case.ends(&["export", "delta"], 78, Left::AsItWas);
+    let case = golden.case("export from a database of another program");
+    create_foreign_database(&case.path("halosync.db"), "DELETE");
+    case.fails(&["export", "delta"], 78, After::Unchanged);
 
     for (name, arguments) in [
         ("a newer schema", &["sync"][..]),
         ("status of a newer schema", &["status"]),
         ("export from a newer schema", &["export", "delta"]),
     ] {
-        let mut case = book.case(name);
-        case.copy();
+        let mut case = golden.case(name);
+        case.sync_first();
         case.sql("PRAGMA user_version = 1000");
-        case.ends(arguments, 78, Left::AsItWas);
+        case.fails(arguments, 78, After::Unchanged);
     }
 
-    let mut case = book.case("the database of another server");
-    case.copy();
-    let case = case.change_server("http://127.0.0.1:2");
-    case.ends(&["sync"], 78, Left::AsItWas);
+    let mut case = golden.case("the database of another server");
+    case.sync_first();
+    let case = case.set_server_url("http://127.0.0.1:2");
+    case.fails(&["sync"], 78, After::Unchanged);
 
-    let mut case = book.case("the database of another server, with other tables wanted too");
-    case.copy();
-    let case = case.change_server("http://127.0.0.1:2");
-    case.add("store", "full_text = true\nindex_last_modified = true").ends(&["sync"], 78, Left::AsItWas);
+    let mut case = golden.case("the database of another server, with other tables configured");
+    case.sync_first();
+    let case = case.set_server_url("http://127.0.0.1:2");
+    case.add("store", "full_text = true\nindex_last_modified = true").fails(&["sync"], 78, After::Unchanged);
 
-    let mut case = book.case("the database of another tenant");
-    case.copy();
-    case.add("halo", "tenant = \"acme\"").ends(&["sync"], 78, Left::AsItWas);
+    let mut case = golden.case("the database of another tenant");
+    case.sync_first();
+    case.add("halo", "tenant = \"acme\"").fails(&["sync"], 78, After::Unchanged);
 
-    let case = book.case("root in the folder of another user");
+    let case = golden.case("root in the folder of another user");
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(case.path("."), Some(65_534), Some(65_534)).expect("another owner");
-        case.ends(&["sync"], 78, Left::AsItWas);
+        case.fails(&["sync"], 78, After::Unchanged);
     } else {
-        case.skip("only root can be in the wrong here");
+        case.skip("only root can change the owner of a folder");
     }
 }
 
-fn other_programs_at_work(book: &mut Book) {
-    let mut case = book.case("a second instance");
-    case.copy();
+fn locked_databases(golden: &mut GoldenFile) {
+    let mut case = golden.case("a second instance");
+    case.sync_first();
     let mut lock = File::create(case.path("halosync.db.lock")).expect("the lock file");
     writeln!(lock, "{}", std::process::id()).expect("a pid");
     lock.try_lock().expect("the lock");
-    case.ends(&["sync"], 75, Left::AsItWas);
+    case.fails(&["sync"], 75, After::Unchanged);
 
-    let mut case = book.case("a second export");
-    case.copy();
+    let mut case = golden.case("a second export");
+    case.sync_first();
     let mut lock = File::create(case.path("halosync.db.export.lock")).expect("the lock file");
     writeln!(lock, "{}", std::process::id()).expect("a pid");
     lock.try_lock().expect("the lock");
-    case.ends(&["export", "delta"], 75, Left::AsItWas);
+    case.fails(&["export", "delta"], 75, After::Unchanged);
 
-    let mut case = book.case("another program in the middle of a transaction");
-    case.copy();
+    let mut case = golden.case("another program with an open transaction");
+    case.sync_first();
     let other = Connection::open(case.path("halosync.db")).expect("the database");
     other.execute_batch("BEGIN IMMEDIATE").expect("a transaction");
-    case.ends(&["sync"], 75, Left::AsItWas);
+    case.fails(&["sync"], 75, After::Unchanged);
     drop(other);
 }
 
-fn full_disks(book: &mut Book) {
-    let mut case = book.case("a disk that fills up in the middle of the first pass");
-    case.serve(&[]);
-    let disk = Disk::of("768k");
+fn full_disks(golden: &mut GoldenFile) {
+    let mut case = golden.case("a disk that fills up during the first run");
+    case.simulate(&[]);
+    let disk = SmallDisk::mount("768k");
     match &disk {
         Some(disk) => {
-            let case = case.on(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
-            case.ends(&["sync"], 74, Left::AsItWas);
+            let case = case.hide_path(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
+            case.fails(&["sync"], 74, After::Unchanged);
             check_database(&disk.path().join("halosync.db"), "a full disk");
         }
-        None => case.skip(NO_DISK),
+        None => case.skip(NO_SMALL_DISK),
     }
 
-    let case = book.case("a disk that is full from the beginning");
-    match &Disk::of("64k") {
+    let case = golden.case("a disk that is full at the start");
+    match &SmallDisk::mount("64k") {
         Some(disk) => {
             disk.fill();
-            let case = case.on(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
-            case.ends(&["sync"], 74, Left::AsItWas);
+            let case = case.hide_path(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
+            case.fails(&["sync"], 74, After::Unchanged);
         }
-        None => case.skip(NO_DISK),
+        None => case.skip(NO_SMALL_DISK),
     }
 
-    let mut case = book.case("an export onto a full disk");
-    case.copy();
-    match &Disk::of("64k") {
+    let mut case = golden.case("an export to a full disk");
+    case.sync_first();
+    match &SmallDisk::mount("64k") {
         Some(disk) => {
-            let case = case.on(disk).append(&format!("\n[export]\ndir = {:?}\n", disk.file("export")));
-            case.ends(&["export", "delta"], 74, Left::TheCopy);
-            let left = files(disk.path());
-            assert!(left.values().all(Vec::is_empty), "an export onto a full disk leaves {:?}", left.keys());
+            let case = case.hide_path(disk).append(&format!("\n[export]\ndir = {:?}\n", disk.file("export")));
+            case.fails(&["export", "delta"], 74, After::SameData);
+            let files = files(disk.path());
+            assert!(files.values().all(Vec::is_empty), "an export to a full disk leaves {:?}", files.keys());
         }
-        None => case.skip(NO_DISK),
+        None => case.skip(NO_SMALL_DISK),
     }
 
-    let case = book.case("settings onto a full disk");
-    match &Disk::of("64k") {
+    let case = golden.case("init on a full disk");
+    match &SmallDisk::mount("64k") {
         Some(disk) => {
             disk.fill();
-            case.on(disk).ends(&["init", &disk.file("agent.toml")], 74, Left::AsItWas);
-            let left: Vec<_> = files(disk.path()).into_keys().collect();
-            assert_eq!(left, [PathBuf::from("filler")], "half of the settings are there");
+            case.hide_path(disk).fails(&["init", &disk.file("agent.toml")], 74, After::Unchanged);
+            let paths: Vec<_> = files(disk.path()).into_keys().collect();
+            assert_eq!(paths, [PathBuf::from("filler")], "incomplete settings were written");
         }
-        None => case.skip(NO_DISK),
+        None => case.skip(NO_SMALL_DISK),
     }
 }
 
-fn files_that_are_in_the_way(book: &mut Book) {
-    let case = book.case("init over settings that are there");
-    case.ends(&["init"], 73, Left::AsItWas);
+fn invalid_output_paths(golden: &mut GoldenFile) {
+    let case = golden.case("init over an existing settings file");
+    case.fails(&["init"], 73, After::Unchanged);
 
-    let case = book.case("init in a missing folder");
-    case.ends(&["init", "elsewhere/agent.toml"], 73, Left::AsItWas);
+    let case = golden.case("init in a missing folder");
+    case.fails(&["init", "elsewhere/agent.toml"], 73, After::Unchanged);
 
-    let case = book.case("a demo in a folder of somebody else");
+    let case = golden.case("a demo in a folder that the demo did not create");
     fs::create_dir(case.path("photos")).expect("a folder");
     let case = case.write("photos/holiday.jpg", "beach");
-    case.ends(&["demo", "--dir", "photos"], 73, Left::AsItWas);
+    case.fails(&["demo", "--dir", "photos"], 73, After::Unchanged);
 
-    let case = book.case("a demo in a missing folder");
-    case.ends(&["demo", "--dir", "elsewhere/demo"], 73, Left::AsItWas);
+    let case = golden.case("a demo in a missing folder");
+    case.fails(&["demo", "--dir", "elsewhere/demo"], 73, After::Unchanged);
 
-    let case = book.case("a demo in the place of a file");
-    case.ends(&["demo", "--dir", "agent.toml"], 73, Left::AsItWas);
+    let case = golden.case("a demo folder that is a file");
+    case.fails(&["demo", "--dir", "agent.toml"], 73, After::Unchanged);
 
-    let mut case = book.case("an export into a missing folder");
-    case.copy();
-    case.ends(&["export", "delta", "--out", "elsewhere/export"], 73, Left::AsItWas);
+    let mut case = golden.case("an export to a missing folder");
+    case.sync_first();
+    case.fails(&["export", "delta", "--out", "elsewhere/export"], 73, After::Unchanged);
 
-    let mut case = book.case("an export into the place of a file");
-    case.copy();
+    let mut case = golden.case("an export folder that is a file");
+    case.sync_first();
     let case = case.write("export", "a file\n");
-    case.ends(&["export", "delta"], 73, Left::AsItWas);
+    case.fails(&["export", "delta"], 73, After::Unchanged);
 
-    let mut case = book.case("an export to a symbolic link");
-    case.copy();
+    let mut case = golden.case("an export to a symbolic link");
+    case.sync_first();
     fs::create_dir(case.path("elsewhere")).expect("a folder");
     std::os::unix::fs::symlink("elsewhere", case.path("export")).expect("a link");
-    case.ends(&["export", "delta"], 73, Left::AsItWas);
+    case.fails(&["export", "delta"], 73, After::Unchanged);
 
-    let mut case = book.case("a snapshot onto a disk that cannot be written");
-    case.copy();
-    match &Disk::of("64k") {
+    let mut case = golden.case("a snapshot to a read-only disk");
+    case.sync_first();
+    match &SmallDisk::mount("64k") {
         Some(disk) => {
-            disk.read_only();
-            case.on(disk).ends(&["export", "snapshot", "--out", &disk.file("export")], 73, Left::AsItWas);
+            disk.make_read_only();
+            case.hide_path(disk).fails(
+                &["export", "snapshot", "--out", &disk.file("export")],
+                73,
+                After::Unchanged,
+            );
         }
-        None => case.skip(NO_DISK),
+        None => case.skip(NO_SMALL_DISK),
     }
 
-    let mut case = book.case("a package that is not ours in the consumer's folder");
-    case.copy();
+    let mut case = golden.case("an invalid manifest in the folder of the consumer");
+    case.sync_first();
     let name = "000000000007-000000000009.manifest.json";
     fs::create_dir_all(case.path("export/deltas/default")).expect("a folder");
     let case = case.write(&format!("export/deltas/default/{name}"), "{}");
-    case.ends(&["export", "delta"], 65, Left::AsItWas);
+    case.fails(&["export", "delta"], 65, After::Unchanged);
 }
 
-fn consumers(book: &mut Book) {
+fn consumers(golden: &mut GoldenFile) {
     for (name, arguments) in [
-        ("an acknowledgement of nobody", &["export", "ack", "--consumer", "lake", "--seq", "7"][..]),
-        ("a consumer to forget that nobody knows", &["export", "forget", "--consumer", "lake"]),
-        ("a list of a consumer that nobody knows", &["export", "list", "--consumer", "lake"]),
+        ("export ack by an unknown consumer", &["export", "ack", "--consumer", "lake", "--seq", "7"][..]),
+        ("export forget of an unknown consumer", &["export", "forget", "--consumer", "lake"]),
+        ("export list of an unknown consumer", &["export", "list", "--consumer", "lake"]),
     ] {
-        let mut case = book.case(name);
-        case.copy();
-        case.ends(arguments, 66, Left::AsItWas);
+        let mut case = golden.case(name);
+        case.sync_first();
+        case.fails(arguments, 66, After::Unchanged);
     }
-    let mut case = book.case("an acknowledgement in the middle of a package");
-    case.copy();
+    let mut case = golden.case("export ack in the middle of a package");
+    case.sync_first();
     assert_eq!(case.run(&["export", "delta"]).status.code(), Some(0));
-    case.ends(&["export", "ack", "--seq", "7"], 66, Left::AsItWas);
+    case.fails(&["export", "ack", "--seq", "7"], 66, After::Unchanged);
 
-    let mut case = book.case("an acknowledgement of change 0");
-    case.copy();
+    let mut case = golden.case("export ack of change 0");
+    case.sync_first();
     assert_eq!(case.run(&["export", "delta"]).status.code(), Some(0));
-    case.ends(&["export", "ack", "--seq", "0"], 66, Left::AsItWas);
+    case.fails(&["export", "ack", "--seq", "0"], 66, After::Unchanged);
 
-    book.case("a list without a database").ends(&["export", "list"], 66, Left::AsItWas);
+    golden.case("export list without a database").fails(&["export", "list"], 66, After::Unchanged);
 
-    let mut case = book.case("nothing to verify");
+    let mut case = golden.case("export verify without a package");
     case.remove("agent.toml");
-    case.ends(&["export", "verify", "export"], 66, Left::AsItWas);
+    case.fails(&["export", "verify", "export"], 66, After::Unchanged);
 }
 
-fn nothing_to_read(book: &mut Book) {
-    book.case("status without a database").ends(&["status"], 66, Left::AsItWas);
+fn missing_databases(golden: &mut GoldenFile) {
+    golden.case("status without a database").fails(&["status"], 66, After::Unchanged);
 
-    let case = book.case("status of an empty file");
-    case.write("halosync.db", "").ends(&["status"], 66, Left::AsItWas);
+    let case = golden.case("status of an empty file");
+    case.write("halosync.db", "").fails(&["status"], 66, After::Unchanged);
 
-    book.case("export without a database").ends(&["export", "delta"], 66, Left::AsItWas);
+    golden.case("export without a database").fails(&["export", "delta"], 66, After::Unchanged);
 
-    let case = book.case("export from an empty file");
-    case.write("halosync.db", "").ends(&["export", "delta"], 66, Left::AsItWas);
+    let case = golden.case("export from an empty file");
+    case.write("halosync.db", "").fails(&["export", "delta"], 66, After::Unchanged);
 }
 
-fn resets(book: &mut Book) {
-    let back = &["reset", "--to", "2020-01-01", "--reason", "a backup was restored"];
-    book.case("reset without a database").ends(back, 66, Left::AsItWas);
+fn rejected_resets(golden: &mut GoldenFile) {
+    let reset = &["reset", "--to", "2020-01-01", "--reason", "a backup was restored"];
+    golden.case("reset without a database").fails(reset, 66, After::Unchanged);
 
-    let case = book.case("reset of an empty file");
-    case.write("halosync.db", "").ends(back, 66, Left::AsItWas);
+    let case = golden.case("reset of an empty file");
+    case.write("halosync.db", "").fails(reset, 66, After::Unchanged);
 
-    let mut case = book.case("reset while another instance is at work");
-    case.copy();
+    let mut case = golden.case("reset while another instance is running");
+    case.sync_first();
     let mut lock = File::create(case.path("halosync.db.lock")).expect("the lock file");
     writeln!(lock, "{}", std::process::id()).expect("a pid");
     lock.try_lock().expect("the lock");
-    case.ends(back, 75, Left::AsItWas);
+    case.fails(reset, 75, After::Unchanged);
     drop(lock);
 
-    let mut case = book.case("reset of a copy that was never complete");
-    case.serve(&[]);
+    let mut case = golden.case("reset before the first complete sync");
+    case.simulate(&[]);
     case.fault("list:status=403");
     assert_eq!(case.run(&["sync"]).status.code(), Some(77));
-    case.ends(back, 3, Left::AsItWas);
+    case.fails(reset, 3, After::Unchanged);
 
-    let mut case = book.case("reset of the database of another server");
-    case.copy();
-    case.change_server("http://127.0.0.1:2").ends(back, 78, Left::AsItWas);
+    let mut case = golden.case("reset of the database of another server");
+    case.sync_first();
+    case.set_server_url("http://127.0.0.1:2").fails(reset, 78, After::Unchanged);
 
     for (name, to) in
         [("reset to the future", "9999-01-01"), ("reset forward", "2020-01-02T03:04:05.678+02:00")]
     {
-        let mut case = book.case(name);
-        case.copy();
+        let mut case = golden.case(name);
+        case.sync_first();
         case.sql("UPDATE watermarks SET covered_until = '2020-01-02T00:00:00.000Z'");
-        case.ends(&["reset", "--to", to, "--reason", "x"], 2, Left::AsItWas);
+        case.fails(&["reset", "--to", to, "--reason", "x"], 2, After::Unchanged);
     }
 }
 
-fn command_lines(book: &mut Book) {
+fn invalid_command_lines(golden: &mut GoldenFile) {
     for (name, arguments) in [
         ("a consumer's name with a capital letter", &["export", "delta", "--consumer", "Warehouse"][..]),
         ("a consumer's name that is a path", &["export", "delta", "--consumer", "../../etc"]),
         ("an unknown format", &["export", "delta", "--format", "xml"]),
-        ("an unknown way with line breaks", &["export", "delta", "--newlines", "strip"]),
-        ("a consumer to forget without a name", &["export", "forget"]),
+        ("an unknown value of --newlines", &["export", "delta", "--newlines", "strip"]),
+        ("export forget without a consumer", &["export", "forget"]),
         ("an unknown knob", &["simulate", "--knob", "page_size=4"]),
         ("a knob with a wrong value", &["simulate", "--knob", "gzip=maybe"]),
         ("a fault at an unknown endpoint", &["simulate", "--fault", "tickets:cut"]),
         ("an unknown fault", &["simulate", "--fault", "list:explode"]),
-        ("a simulator for everybody", &["simulate", "--listen", "0.0.0.0:8180"]),
+        ("a simulator on a public address", &["simulate", "--listen", "0.0.0.0:8180"]),
         ("an unknown command", &["snyc"]),
         ("an unknown option", &["sync", "--ful"]),
         ("a secret as an option", &["sync", "--client-secret=wrong-7f3a91"]),
@@ -639,44 +646,48 @@ fn command_lines(book: &mut Book) {
         ("reset without a reason", &["reset", "--to", "2020-01-01"]),
         ("reset with an empty reason", &["reset", "--to", "2020-01-01", "--reason", " "]),
         ("reset to a time without a zone", &["reset", "--to", "2020-01-01T12:00:00", "--reason", "x"]),
-        ("reset to no time", &["reset", "--to", "yesterday", "--reason", "x"]),
+        ("reset to an invalid time", &["reset", "--to", "yesterday", "--reason", "x"]),
     ] {
-        book.case(name).ends(arguments, 2, Left::AsItWas);
+        golden.case(name).fails(arguments, 2, After::Unchanged);
     }
 }
 
-fn for_programs(book: &mut Book) {
-    let case = book.case("several problems, for programs");
-    case.add("halo", "page_sise = 50\nparallel_requests = 33").ends(&["--json", "sync"], 78, Left::AsItWas);
+fn json_errors(golden: &mut GoldenFile) {
+    let case = golden.case("several problems, as JSON");
+    case.add("halo", "page_sise = 50\nparallel_requests = 33").fails(
+        &["--json", "sync"],
+        78,
+        After::Unchanged,
+    );
 
-    let mut case = book.case("a wrong secret, for programs");
-    case.serve(&[]);
-    case.write("client-secret", "wrong-7f3a91\n").ends(&["--json", "sync"], 77, Left::NewAndEmpty);
+    let mut case = golden.case("a wrong secret, as JSON");
+    case.simulate(&[]);
+    case.write("client-secret", "wrong-7f3a91\n").fails(&["--json", "sync"], 77, After::NewDatabase);
 
-    let case = book.case("the server is down, for programs");
-    case.ends(&["--json", "sync"], 69, Left::NewAndEmpty);
+    let case = golden.case("the server is down, as JSON");
+    case.fails(&["--json", "sync"], 69, After::NewDatabase);
 
-    let case = book.case("no database, for programs");
-    case.ends(&["status", "--json"], 66, Left::AsItWas);
+    let case = golden.case("no database, as JSON");
+    case.fails(&["status", "--json"], 66, After::Unchanged);
 
-    let case = book.case("an unknown command, for programs");
-    case.ends(&["--json", "snyc"], 2, Left::AsItWas);
+    let case = golden.case("an unknown command, as JSON");
+    case.fails(&["--json", "snyc"], 2, After::Unchanged);
 
-    let case = book.case("an unknown knob, for programs");
-    case.ends(&["--json", "simulate", "--knob", "page_size=4"], 2, Left::AsItWas);
+    let case = golden.case("an unknown knob, as JSON");
+    case.fails(&["--json", "simulate", "--knob", "page_size=4"], 2, After::Unchanged);
 }
 
 #[test]
-fn a_line_end_behind_the_secret_and_an_empty_database_are_no_errors() {
-    let mut book = Book::open();
+fn secret_with_line_ending_and_empty_database_file_are_accepted() {
+    let mut golden = GoldenFile::read();
     for (secret, database) in [
         ("demo-secret", None),
         ("demo-secret\n", Some("")),
         ("demo-secret\r\n", None),
         ("demo-secret\r", None),
     ] {
-        let mut case = book.case("good");
-        case.serve(&[]);
+        let mut case = golden.case("valid input");
+        case.simulate(&[]);
         case.put("client-secret", secret);
         if let Some(database) = database {
             case.put("halosync.db", database);
@@ -686,81 +697,89 @@ fn a_line_end_behind_the_secret_and_an_empty_database_are_no_errors() {
     }
 }
 
-/// What a case must leave in its folder.
+/// The expected content of the folder after a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
-    /// The very files that were there, byte for byte. A lock file beside a database is no content.
+enum After {
+    /// The same files with the same bytes, apart from lock files.
     AsItWas,
-    /// A new database: whole, without a ticket, with the record of the pass that failed.
+    /// A new, consistent database with one failed run and no watermark.
     NewAndEmpty,
-    /// The copy that was there: the same tickets, changes and watermark, and the record of the pass.
+    /// The same tickets, changes and watermark in the database, and the failed run.
     TheCopy,
 }
 
-/// The golden file in the making.
-struct Book {
+/// The golden file and the output of the cases, which is compared with it.
+struct GoldenFile {
     runtime: Runtime,
-    golden: BTreeMap<String, String>,
+    /// The sections of the file by case name.
+    expected: BTreeMap<String, String>,
     sections: Vec<String>,
     failed: Vec<&'static str>,
 }
 
-impl Book {
-    fn open() -> Book {
-        let golden = fs::read_to_string(GOLDEN).unwrap_or_default();
-        let sections = golden.split("\n\n# ").map(|section| section.trim_start_matches("# ").trim_end());
+impl GoldenFile {
+    fn read() -> GoldenFile {
+        let text = fs::read_to_string(GOLDEN).unwrap_or_default();
+        let sections = text.split("\n\n# ").map(|section| section.trim_start_matches("# ").trim_end());
         let named = sections.map(|section| (section.lines().next().unwrap_or_default(), section));
-        Book {
+        GoldenFile {
             runtime: Runtime::new().expect("a runtime"),
-            golden: named.map(|(name, section)| (name.to_owned(), section.to_owned())).collect(),
+            expected: named.map(|(name, section)| (name.to_owned(), section.to_owned())).collect(),
             sections: Vec::new(),
             failed: Vec::new(),
         }
     }
 
-    /// A folder with settings and a secret that are good, for a server that is not there.
+    /// Creates a folder with valid settings and a secret, for a server that is not running.
     fn case(&mut self, name: &'static str) -> Case<'_> {
         let dir = tempfile::Builder::new().prefix("halosync-").tempdir().expect("a folder");
-        let case =
-            Case { book: self, name, dir, environment: Vec::new(), hidden: Vec::new(), simulator: None };
-        case.put("agent.toml", settings(NOBODY));
+        let case = Case {
+            golden: self,
+            name,
+            dir,
+            environment: Vec::new(),
+            placeholders: Vec::new(),
+            simulator: None,
+        };
+        case.put("agent.toml", settings(UNUSED_URL));
         case.put("client-secret", "demo-secret\n");
         case.mode("agent.toml", 0o640).mode("client-secret", 0o600)
     }
 
-    /// Compares with the golden file, or writes it anew.
+    /// Compares the output with the golden file, or updates the file.
     fn compare(self) {
-        let told = self.sections.iter().fold(String::new(), |text, section| text + "# " + section + "\n\n");
-        let told = format!("{}\n", told.trim_end());
+        let text = self.sections.iter().fold(String::new(), |text, section| text + "# " + section + "\n\n");
+        let text = format!("{}\n", text.trim_end());
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::create_dir_all(Path::new(GOLDEN).parent().expect("a folder")).expect("a folder");
-            fs::write(GOLDEN, &told).expect("the golden file");
+            fs::write(GOLDEN, &text).expect("the golden file");
         }
-        assert!(self.failed.is_empty(), "not as they should be: {:#?}", self.failed);
+        assert!(self.failed.is_empty(), "these cases failed: {:#?}", self.failed);
         let mut differences = String::new();
         for section in &self.sections {
             let name = section.lines().next().unwrap_or_default();
-            let golden = self.golden.get(name).map_or("(not in the golden file)", String::as_str);
-            if golden != section {
-                let _ = write!(differences, "\n--- golden: {golden}\n+++ told: {section}\n");
+            let expected = self.expected.get(name).map_or("(not in the golden file)", String::as_str);
+            if expected != section {
+                let _ = write!(differences, "\n--- expected: {expected}\n+++ actual: {section}\n");
             }
         }
         let golden = fs::read_to_string(GOLDEN).unwrap_or_default();
         assert!(
-            golden == told,
-            "UPDATE_GOLDEN=1 writes it anew, if this is wanted (or only the order or number of cases differs):\n{differences}"
+            golden == text,
+            "the output, or the order or number of cases, differs from the golden file; \
+             if this is intended, update the file with UPDATE_GOLDEN=1:\n{differences}"
         );
     }
 }
 
-/// One bad input: a folder, and what is wrong with it.
-struct Case<'b> {
-    book: &'b mut Book,
+/// One bad input, in its own folder.
+struct Case<'g> {
+    golden: &'g mut GoldenFile,
     name: &'static str,
     dir: TempDir,
     environment: Vec<(&'static str, String)>,
-    /// Paths that are not the same in the next run, each with what is written instead.
-    hidden: Vec<(String, &'static str)>,
+    /// Paths that differ between runs, each with its replacement in the output.
+    placeholders: Vec<(String, &'static str)>,
     simulator: Option<Simulator>,
 }
 
@@ -770,7 +789,7 @@ impl Case<'_> {
     }
 
     fn put(&self, name: &str, content: impl AsRef<[u8]>) {
-        // The mode of a file that is there stays.
+        // An existing file keeps its mode.
         fs::write(self.path(name), content).expect("a file");
     }
 
@@ -780,7 +799,7 @@ impl Case<'_> {
     }
 
     fn remove(&mut self, name: &str) {
-        fs::remove_file(self.path(name)).expect("a file that was there");
+        fs::remove_file(self.path(name)).expect("an existing file");
     }
 
     fn mode(self, name: &str, mode: u32) -> Self {
@@ -788,7 +807,7 @@ impl Case<'_> {
         self
     }
 
-    fn with(mut self, variable: &'static str, value: &str) -> Self {
+    fn env(mut self, variable: &'static str, value: &str) -> Self {
         self.environment.push((variable, value.to_owned()));
         self
     }
@@ -800,7 +819,7 @@ impl Case<'_> {
         self.write("agent.toml", text.replacen(from, to, 1))
     }
 
-    fn change_server(self, url: &str) -> Self {
+    fn set_server_url(self, url: &str) -> Self {
         let url = format!("server_url = \"{url}\"");
         let text = fs::read_to_string(self.path("agent.toml")).expect("the settings");
         let lines = text.lines().map(|line| if line.starts_with("server_url") { &url } else { line });
@@ -818,14 +837,14 @@ impl Case<'_> {
         self.write("agent.toml", settings + text)
     }
 
-    /// Has a part in another place.
-    fn on(mut self, disk: &Disk) -> Self {
-        self.hidden.push((disk.path().display().to_string(), "<disk>"));
+    /// Replaces the path of the disk in the output.
+    fn hide_path(mut self, disk: &SmallDisk) -> Self {
+        self.placeholders.push((disk.path().display().to_string(), "<disk>"));
         self
     }
 
-    /// Serves a simulated HaloITSM that the settings point to.
-    fn serve(&mut self, knobs: &[&str]) {
+    /// Starts a simulated HaloITSM and sets its address in the settings.
+    fn simulate(&mut self, knobs: &[&str]) {
         let mut settings = SimulatorSettings { tickets: 250, ..SimulatorSettings::default() };
         for knob in knobs {
             settings.knobs.set(knob).expect("a knob");
@@ -833,7 +852,7 @@ impl Case<'_> {
         self.start(settings);
     }
 
-    fn serve_tenant(&mut self, tenant: &str) {
+    fn simulate_tenant(&mut self, tenant: &str) {
         let mut settings = SimulatorSettings {
             tickets: 250,
             tenant: Some(tenant.to_owned()),
@@ -844,15 +863,15 @@ impl Case<'_> {
     }
 
     fn start(&mut self, settings: SimulatorSettings) {
-        let simulator = self.book.runtime.block_on(Simulator::start(settings)).expect("a simulator");
+        let simulator = self.golden.runtime.block_on(Simulator::start(settings)).expect("a simulator");
         let text = fs::read_to_string(self.path("agent.toml")).expect("the settings");
-        self.put("agent.toml", text.replace(NOBODY, &simulator.url()));
+        self.put("agent.toml", text.replace(UNUSED_URL, &simulator.url()));
         self.simulator = Some(simulator);
     }
 
-    fn stop_serving(&mut self) {
+    fn stop_simulator(&mut self) {
         let simulator = self.simulator.take().expect("a simulator");
-        self.book.runtime.block_on(simulator.stop());
+        self.golden.runtime.block_on(simulator.stop());
     }
 
     fn fault(&mut self, fault: &str) {
@@ -860,25 +879,25 @@ impl Case<'_> {
         simulator.with(|server| server.inject(ServerFault::parse(fault).expect("a fault")));
     }
 
-    /// Serves, and makes a complete copy.
-    fn copy(&mut self) {
-        self.serve(&[]);
+    /// Starts a simulated HaloITSM and runs a complete sync.
+    fn sync_first(&mut self) {
+        self.simulate(&[]);
         let output = self.run(&["sync"]);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{}: the copy: {told}", self.name);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{}: the first sync failed: {message}", self.name);
     }
 
-    /// Has SQLite change the database.
+    /// Executes SQL in the database.
     fn sql(&self, sql: &str) {
         let database = Connection::open(self.path("halosync.db")).expect("the database");
-        keep_log(&database);
+        keep_wal(&database);
         database.execute_batch(sql).expect(sql);
     }
 
-    /// Damages the database.
-    fn scribble(&self, at: usize, what: &[u8]) {
+    /// Damages the database: overwrites bytes from an offset on.
+    fn overwrite(&self, offset: usize, damage: &[u8]) {
         let mut bytes = fs::read(self.path("halosync.db")).expect("the database");
-        bytes[at..at + what.len()].copy_from_slice(what);
+        bytes[offset..offset + damage.len()].copy_from_slice(damage);
         self.put("halosync.db", bytes);
     }
 
@@ -898,48 +917,51 @@ impl Case<'_> {
         command.args(arguments).envs(environment).current_dir(self.dir.path()).output().expect("the program")
     }
 
-    /// Runs the program, and enters what it says after everything else about it was found right.
-    fn ends(self, arguments: &[&str], status: i32, left: Left) {
+    /// Runs the program, checks exit status, output and folder, and records the message.
+    fn fails(self, arguments: &[&str], status: i32, after: After) {
         let name = self.name;
-        let before = Traces::of(self.dir.path(), left);
+        let before = FolderContent::read(self.dir.path(), after);
         let since = Instant::now();
         let output = self.run(arguments);
         let took = since.elapsed();
-        let told = String::from_utf8(output.stderr).expect("UTF-8");
-        let look = || {
-            assert_eq!(output.status.code(), Some(status), "{name}: the exit status; it says\n{told}");
-            assert!(took < QUICK, "{name}: it took {took:?}");
+        let message = String::from_utf8(output.stderr).expect("UTF-8");
+        let check = || {
+            assert_eq!(output.status.code(), Some(status), "{name}: the exit status; message:\n{message}");
+            assert!(took < MAX_DURATION, "{name}: it took {took:?}");
             assert!(output.stdout.is_empty(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
-            assert!(!SECRETS.iter().any(|secret| told.contains(secret)), "{name} shows a secret:\n{told}");
+            assert!(
+                !SECRETS.iter().any(|secret| message.contains(secret)),
+                "{name} prints a secret:\n{message}"
+            );
             if arguments.contains(&"--json") {
-                check_json(name, &told, status);
+                check_json(name, &message, status);
             } else {
-                check_text(name, &told, status);
+                check_text(name, &message, status);
             }
-            before.check(name, self.dir.path(), left);
+            before.check(name, self.dir.path(), after);
         };
-        // The other cases are worth being seen too.
-        if std::panic::catch_unwind(AssertUnwindSafe(look)).is_err() {
-            self.book.failed.push(name);
+        // The other cases still run.
+        if std::panic::catch_unwind(AssertUnwindSafe(check)).is_err() {
+            self.golden.failed.push(name);
         }
         let mut section = format!("{name}\n$ ");
         for (variable, value) in &self.environment {
             let _ = write!(section, "{variable}={value:?} ");
         }
-        let told = self.without_chance(&told);
+        let message = self.normalize(&message);
         let _ = write!(
             section,
-            "halosync {}\n{told}exit status {status}",
-            self.without_chance(&arguments.join(" "))
+            "halosync {}\n{message}exit status {status}",
+            self.normalize(&arguments.join(" "))
         );
-        self.book.sections.push(section);
+        self.golden.sections.push(section);
     }
 
-    /// The same text on every machine and in every run.
-    fn without_chance(&self, told: &str) -> String {
-        let mut text = told.replace(&self.dir.path().display().to_string(), "<dir>");
-        for (path, word) in &self.hidden {
-            text = text.replace(path, word);
+    /// Replaces what differs between machines and runs.
+    fn normalize(&self, text: &str) -> String {
+        let mut text = text.replace(&self.dir.path().display().to_string(), "<dir>");
+        for (path, placeholder) in &self.placeholders {
+            text = text.replace(path, placeholder);
         }
         let lines = text.split_inclusive('\n').map(|line| match line.split_once("  WARN ") {
             Some((_, warning)) => format!("<time>  WARN {warning}"),
@@ -956,16 +978,16 @@ impl Case<'_> {
         out + rest
     }
 
-    /// Leaves the case out where this machine cannot show it; the golden file keeps what it has of it.
+    /// Skips a case that cannot run on this machine; its section of the golden file stays as it is.
     fn skip(self, why: &str) {
-        // Past the capture of the test runner, so that it is seen.
+        // Not `eprintln!`, whose output the test runner captures.
         let _ = writeln!(std::io::stderr(), "SKIPPED: {}: {why}", self.name);
-        let golden = self.book.golden.get(self.name).cloned();
-        self.book.sections.push(golden.unwrap_or_else(|| format!("{}\n(not shown yet)", self.name)));
+        let expected = self.golden.expected.get(self.name).cloned();
+        self.golden.sections.push(expected.unwrap_or_else(|| format!("{}\n(not recorded yet)", self.name)));
     }
 }
 
-/// Settings that are good.
+/// Returns valid settings.
 fn settings(url: &str) -> String {
     format!(
         "[halo]\nserver_url = \"{url}\"\nclient_id = \"halosync-demo\"\nclient_secret_file = \"client-secret\"\n\
@@ -973,64 +995,66 @@ fn settings(url: &str) -> String {
     )
 }
 
-/// What a text on stderr must be: what happened, why, and one way out. Warnings may come before it.
-fn check_text(name: &str, told: &str, status: i32) {
-    assert!(!told.contains("panicked"), "{name}:\n{told}");
-    let lines: Vec<_> = told.lines().skip_while(|line| line.contains(" WARN ")).collect();
-    let begin = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count();
-    let (errors, causes, helps) = (begin("error: "), begin("cause: "), begin("help: "));
-    assert!(lines.first().is_some_and(|line| line.starts_with("error: ")), "{name}:\n{told}");
-    // What is wrong with a command line is told in the words of the library that reads it.
+/// Checks that a message has one error, its causes and one help line. Warnings may precede it.
+fn check_text(name: &str, message: &str, status: i32) {
+    assert!(!message.contains("panicked"), "{name}:\n{message}");
+    let lines: Vec<_> = message.lines().skip_while(|line| line.contains(" WARN ")).collect();
+    let count = |prefix: &str| lines.iter().filter(|line| line.starts_with(prefix)).count();
+    let (errors, causes, helps) = (count("error: "), count("cause: "), count("help: "));
+    assert!(lines.first().is_some_and(|line| line.starts_with("error: ")), "{name}:\n{message}");
+    // Messages about the command line come from clap, in its own format.
     if status != 2 {
-        assert_eq!((errors, helps, errors + causes + helps), (1, 1, lines.len()), "{name}:\n{told}");
-        assert!(lines.last().is_some_and(|line| line.starts_with("help: ")), "{name}:\n{told}");
+        assert_eq!((errors, helps, errors + causes + helps), (1, 1, lines.len()), "{name}:\n{message}");
+        assert!(lines.last().is_some_and(|line| line.starts_with("help: ")), "{name}:\n{message}");
     }
 }
 
-/// What it must be for programs.
-fn check_json(name: &str, told: &str, status: i32) {
-    assert_eq!(told.lines().count(), 1, "{name}:\n{told}");
-    let value: Value = serde_json::from_str(told).expect("one JSON object");
+/// Checks that a message is one JSON object with the documented members.
+fn check_json(name: &str, message: &str, status: i32) {
+    assert_eq!(message.lines().count(), 1, "{name}:\n{message}");
+    let value: Value = serde_json::from_str(message).expect("one JSON object");
     let object = value.as_object().expect("one JSON object");
     let keys: Vec<_> = object.keys().map(String::as_str).collect();
     assert_eq!(keys, ["cause", "error", "exit_status", "help"], "{name}");
     assert!(
         value["error"].is_string() && value["cause"].is_array() && value["help"].is_string(),
-        "{name}:\n{told}"
+        "{name}:\n{message}"
     );
     assert_eq!(value["exit_status"], status, "{name}");
 }
 
-/// What there was before the program ran.
-struct Traces {
+/// The content of a folder before the program ran.
+struct FolderContent {
     files: BTreeMap<PathBuf, Vec<u8>>,
-    copy: Vec<String>,
+    data: Vec<String>,
 }
 
-impl Traces {
-    fn of(folder: &Path, left: Left) -> Traces {
-        let copy = if left == Left::TheCopy { content(&folder.join("halosync.db")) } else { Vec::new() };
-        Traces { files: files(folder), copy }
+impl FolderContent {
+    fn read(folder: &Path, after: After) -> FolderContent {
+        let data =
+            if after == After::SameData { stored_data(&folder.join("halosync.db")) } else { Vec::new() };
+        FolderContent { files: files(folder), data }
     }
 
-    fn check(&self, name: &str, folder: &Path, left: Left) {
+    fn check(&self, name: &str, folder: &Path, after: After) {
         let database = folder.join("halosync.db");
         let now = files(folder);
         for (path, bytes) in &now {
             let own = ["agent.toml", "client-secret"].iter().any(|own| path.ends_with(own));
-            let shown = SECRETS.iter().any(|it| bytes.windows(it.len()).any(|bytes| bytes == it.as_bytes()));
-            assert!(own || !shown, "{name}: a secret is in {}", path.display());
+            let has_secret =
+                SECRETS.iter().any(|it| bytes.windows(it.len()).any(|bytes| bytes == it.as_bytes()));
+            assert!(own || !has_secret, "{name}: a secret is in {}", path.display());
         }
         let is_database = |path: &PathBuf| path.to_string_lossy().starts_with("halosync.db");
         let paths = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
-        match left {
-            Left::AsItWas => {
-                assert_eq!(paths(&now), paths(&self.files), "{name}: the files that are there");
+        match after {
+            After::Unchanged => {
+                assert_eq!(paths(&now), paths(&self.files), "{name}: the files in the folder");
                 for (path, bytes) in &now {
                     assert!(self.files[path] == *bytes, "{name}: {} was changed", path.display());
                 }
             }
-            Left::NewAndEmpty => {
+            After::NewDatabase => {
                 let new: Vec<_> =
                     paths(&now).into_iter().filter(|path| !self.files.contains_key(path)).collect();
                 assert_eq!(new, ["halosync.db", "halosync.db-wal"].map(PathBuf::from), "{name}: new files");
@@ -1040,7 +1064,7 @@ impl Traces {
                 let mode = fs::metadata(&database).expect("the database").permissions().mode() & 0o777;
                 assert_eq!(mode, 0o640, "{name}: the database can be read by others");
             }
-            Left::TheCopy => {
+            After::SameData => {
                 let without = |files: &BTreeMap<PathBuf, Vec<u8>>| {
                     let mut files = files.clone();
                     files.retain(|path, _| !is_database(path));
@@ -1048,13 +1072,13 @@ impl Traces {
                 };
                 assert!(without(&now) == without(&self.files), "{name}: other files were changed");
                 assert_eq!(texts(&database, "PRAGMA integrity_check"), ["ok"], "{name}");
-                assert!(content(&database) == self.copy, "{name}: the copy was changed");
+                assert!(stored_data(&database) == self.data, "{name}: the data was changed");
             }
         }
     }
 }
 
-/// All files below a folder with their bytes, without locks (no content) and `-shm` (an index in memory).
+/// Returns the files below a folder with their bytes, except lock files and `-shm` files of SQLite.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -1074,7 +1098,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// A database that a pass left behind which did not get far.
+/// Checks that the database of a failed first run is consistent and has no watermark.
 fn check_database(database: &Path, name: &str) {
     assert_eq!(texts(database, "PRAGMA integrity_check"), ["ok"], "{name}");
     assert_eq!(
@@ -1086,20 +1110,20 @@ fn check_database(database: &Path, name: &str) {
     assert_eq!(texts(database, counts), ["0"], "{name}: tickets without their change records");
 }
 
-/// What a pass that fails must leave alone.
-fn content(database: &Path) -> Vec<String> {
+/// Returns the data that a failed run must not change.
+fn stored_data(database: &Path) -> Vec<String> {
     let tables =
         ["tickets", "ticket_state", "changes", "watermarks", "watermark_journal", "consumers", "packages"];
     let all = |table| texts(database, &format!("SELECT * FROM {table} ORDER BY 1"));
-    let content: Vec<_> = tables.into_iter().flat_map(all).collect();
-    assert!(content.len() > 500, "there is no copy");
-    content
+    let data: Vec<_> = tables.into_iter().flat_map(all).collect();
+    assert!(data.len() > 500, "the first sync stored only {} rows", data.len());
+    data
 }
 
-/// The rows of a query, each as text.
+/// Returns the rows of a query as text.
 fn texts(database: &Path, sql: &str) -> Vec<String> {
     let database = Connection::open(database).expect("the database");
-    keep_log(&database);
+    keep_wal(&database);
     let mut statement = database.prepare(sql).expect(sql);
     let columns = statement.column_count();
     let row = |row: &rusqlite::Row<'_>| {
@@ -1107,29 +1131,29 @@ fn texts(database: &Path, sql: &str) -> Vec<String> {
         values.collect::<Result<Vec<_>, _>>()
     };
     let rows = statement.query_map([], row).expect(sql);
-    let shown = |value: &rusqlite::types::Value| match value {
+    let to_text = |value: &rusqlite::types::Value| match value {
         rusqlite::types::Value::Text(text) => text.clone(),
         rusqlite::types::Value::Integer(number) => number.to_string(),
         other => format!("{other:?}"),
     };
-    rows.map(|row| row.expect(sql).iter().map(shown).collect::<Vec<_>>().join(" | ")).collect()
+    rows.map(|row| row.expect(sql).iter().map(to_text).collect::<Vec<_>>().join(" | ")).collect()
 }
 
-/// Looking must not tidy up: the last connection would remove the log.
-fn keep_log(database: &Connection) {
+/// Prevents the checkpoint when the connection closes, which would remove the write-ahead log.
+fn keep_wal(database: &Connection) {
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("a setting");
 }
 
-/// The database of a browser, say.
-fn another_programs(path: &Path, journal: &str) {
+/// Creates a database that another program could have, such as a browser.
+fn create_foreign_database(path: &Path, journal: &str) {
     let database = Connection::open(path).expect("a database");
     database.pragma_update(None, "journal_mode", journal).expect("a journal mode");
     let sql = "CREATE TABLE bookmarks (address TEXT); INSERT INTO bookmarks VALUES ('https://example.org')";
     database.execute_batch(sql).expect("a table");
 }
 
-/// Serves one answer to every request.
-fn canned(status: &str, body: &'static str) -> String {
+/// Starts a server with the same response to every request; returns its address.
+fn serve_response(status: &str, body: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let head = format!(
@@ -1145,8 +1169,8 @@ fn canned(status: &str, body: &'static str) -> String {
     url
 }
 
-/// Serves TLS with a certificate that nobody has heard of.
-fn self_signed() -> String {
+/// Starts a TLS server with a self-signed certificate; returns its address.
+fn serve_untrusted_tls() -> String {
     let certificate = CertificateDer::from_pem_slice(include_bytes!("../fixtures/tls/self-signed.pem"));
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("../fixtures/tls/self-signed.key"));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -1162,24 +1186,24 @@ fn self_signed() -> String {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).expect("a connection");
-            // The client hangs up; that is the case.
+            // The client closes the connection, as it should.
             let _ = connection.complete_io(&mut stream);
         }
     });
     url
 }
 
-/// A small disk, as long as the value lives.
-struct Disk(TempDir);
+/// A small mounted disk, unmounted on drop.
+struct SmallDisk(TempDir);
 
-impl Disk {
-    /// One of that size, where this user can have one.
-    fn of(size: &str) -> Option<Disk> {
+impl SmallDisk {
+    /// Mounts a disk of that size; `None` if this user cannot mount one.
+    fn mount(size: &str) -> Option<SmallDisk> {
         let folder = tempfile::Builder::new().prefix("halosync-disk-").tempdir().expect("a folder");
         let options = format!("size={size}");
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(folder.path()).output();
-        mount.is_ok_and(|output| output.status.success()).then(|| Disk(folder))
+        mount.is_ok_and(|output| output.status.success()).then(|| SmallDisk(folder))
     }
 
     fn path(&self) -> &Path {
@@ -1190,19 +1214,19 @@ impl Disk {
         self.path().join(name).display().to_string()
     }
 
-    fn read_only(&self) {
+    fn make_read_only(&self) {
         let mount = Command::new("mount").args(["-o", "remount,ro"]).arg(self.path()).status();
-        assert!(mount.is_ok_and(|status| status.success()), "a disk that was mounted can be remounted");
+        assert!(mount.is_ok_and(|status| status.success()), "the disk cannot be remounted");
     }
 
-    /// Leaves no room.
+    /// Fills the disk.
     fn fill(&self) {
         let mut file = File::create(self.path().join("filler")).expect("a file");
         while file.write_all(&[0; 4096]).is_ok() {}
     }
 }
 
-impl Drop for Disk {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.path()).status();
     }

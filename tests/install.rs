@@ -40,8 +40,8 @@ fn verify(units: &[PathBuf], manual: &Path) -> (bool, String) {
     let verified = Command::new("systemd-analyze").arg("verify").args(units).env("MANPATH", manual).output();
     let verified = verified.unwrap();
     let output = text(&verified);
-    let of_ours = output.lines().filter(|line| line.contains("halosync") || line.contains("misspelled"));
-    (verified.status.success(), of_ours.collect::<Vec<_>>().join("\n"))
+    let ours = output.lines().filter(|line| line.contains("halosync") || line.contains("misspelled"));
+    (verified.status.success(), ours.collect::<Vec<_>>().join("\n"))
 }
 
 fn is_installed(program: &str) -> bool {

@@ -232,7 +232,7 @@ impl TestEnv {
     async fn edit_tickets(&mut self, round: usize) {
         let minutes = |minutes| tokio::time::advance(Duration::from_mins(minutes));
         let ids = self.known_now();
-        let id = |place: usize| ids[(place * 7 + round * 3) % ids.len()];
+        let id = |index: usize| ids[(index * 7 + round * 3) % ids.len()];
         minutes(1).await;
         self.world.with(|server, now| {
             server.edit_some(7, now);
@@ -396,7 +396,7 @@ impl TestEnv {
                 let (CellValue::Integer(id), CellValue::Integer(field)) = (row[0], row[1]) else {
                     unreachable!("keys")
                 };
-                let members = [2, 3, 4, 5, 6].map(|place: usize| text(&row[place]));
+                let members = [2, 3, 4, 5, 6].map(|index: usize| text(&row[index]));
                 fields.entry(id).or_default().insert(field, members);
                 Ok::<_, StoreError>(())
             })
@@ -446,8 +446,8 @@ impl TestEnv {
 }
 
 fn attribute<'t>(ticket: &'t [AttributeValue], name: &str) -> &'t AttributeValue {
-    let place = mapping::columns().position(|attribute| attribute == name);
-    &ticket[place.expect("an attribute")]
+    let position = mapping::columns().position(|attribute| attribute == name);
+    &ticket[position.expect("an attribute")]
 }
 
 /// The tickets that the agent may see, listed or not.
@@ -511,12 +511,12 @@ fn combination(number: u64) -> Case {
 fn run_all(cases: &[Case]) -> Vec<Row> {
     let (next, rows) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
-        while let Some((place, case)) = {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            cases.get(place).map(|case| (place, case))
+        while let Some((index, case)) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            cases.get(index).map(|case| (index, case))
         } {
             let row = case.run();
-            rows.lock().expect("rows").insert(place, row);
+            rows.lock().expect("rows").insert(index, row);
         }
     };
     std::thread::scope(|scope| {

@@ -73,7 +73,7 @@ fn credential_without_a_secret_names_the_file_to_write() {
     let default = packaged("halosync.service");
     let default =
         default.lines().find_map(|line| line.strip_prefix("SetCredential=halo-client-secret:")).unwrap();
-    for secret in [default.replace("\\n", "\n").as_str(), "", " behind a blank\n"] {
+    for secret in [default.replace("\\n", "\n").as_str(), "", " leading space\n"] {
         fs::write(credentials.path().join("halo-client-secret"), secret).unwrap();
         for command in ["run", "sync", "check"] {
             let mut halosync = assert_cmd::Command::new(env!("CARGO_BIN_EXE_halosync"));

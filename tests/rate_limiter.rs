@@ -219,7 +219,7 @@ proptest! {
     }
 }
 
-/// A run may last longer than a window, so its start does not tell when it was killed.
+/// A run may last longer than a window, so the time of its start is not that of its last requests.
 #[test]
 fn requests_of_a_killed_run_count_even_if_it_started_long_ago() {
     with_paused_time(async {
@@ -317,7 +317,7 @@ fn failing_request_is_given_up_after_max_retries() {
                 HaloError::RateLimited { retries, .. }
                 | HaloError::Unavailable { retries, .. }
                 | HaloError::Unreachable { retries, .. } => *retries,
-                // This error does not hold the number of retries.
+                // This error has no number of retries.
                 HaloError::Unreadable(_) => max_retries,
                 other => panic!("{fault}: {other}"),
             };

@@ -89,7 +89,7 @@ fn example_lists_every_setting_with_its_default() {
     let read = |text: &str| Config::read("agent.toml.example", text, Path::new("/etc/halosync"), []);
     let problems = read(EXAMPLE).unwrap_err();
     assert_eq!(problems.len(), 2, "{problems:?}");
-    let example = EXAMPLE.replace("//example.", "//desk.").replace("0000-000000000000", "0000-000000000001");
+    let example = EXAMPLE.replace("//example.", "//acme.").replace("0000-000000000000", "0000-000000000001");
     let defaults = read(&example).unwrap();
     // Commented keys show their defaults: uncommenting them must change nothing.
     let uncommented: String = example

@@ -9,8 +9,8 @@ use crate::scope::Scope;
 use crate::ticket::Timestamp;
 use crate::watermark::Watermark;
 
-/// Why the watermark moved (`watermark_journal.reason`). A move by hand has `reset: ` and the words of
-/// whoever made it instead.
+/// Why the watermark moved (`watermark_journal.reason`). For a move by hand it is `reset: ` and
+/// the reason that the user gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum MoveReason {

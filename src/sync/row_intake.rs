@@ -1,7 +1,7 @@
-//! From a ticket of an answer to one that can be stored: inside the scope or not, its custom fields as far
-//! as the answer tells them, and whether its numbers have names.
+//! Turns a ticket from a response into one that can be stored: checks that it is in scope, extracts its custom
+//! fields if the response has them, and finds numbers without a name.
 //!
-//! Pure. What it needs to know of the server is looked up once for each pass.
+//! Pure: the facts about the server that it needs are loaded before the scan.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::store::ObservedTicket;
 use crate::ticket::Ticket;
 use crate::ticket::attribute::{STATUS_ID, TICKET_TYPE_ID};
 
-/// What is known of the server when its rows are mapped.
+/// The facts about the server that the mapping of its rows needs.
 #[derive(Clone, Debug)]
 pub(super) struct RowMapping {
     pub(super) scope: Scope,
@@ -20,7 +20,7 @@ pub(super) struct RowMapping {
     pub(super) fields: FieldSource,
 }
 
-/// Numbers that stand in rows and that no list of the server explains.
+/// Whether rows have numbers that the reference tables do not name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct MissingNames {
     pub(super) status: bool,
@@ -35,7 +35,7 @@ impl MissingNames {
 }
 
 impl RowMapping {
-    /// The row that can be stored; `None` where the ticket is of no type that is copied.
+    /// The row to store; `None` if the type of the ticket is not in scope.
     pub(super) fn map_ticket(&self, mut ticket: Ticket, request_no: i64) -> Option<ObservedTicket> {
         if !self.scope.includes(ticket.integer(TICKET_TYPE_ID)) {
             return None;
@@ -45,7 +45,7 @@ impl RowMapping {
         Some(ObservedTicket { ticket, hash, custom_fields, request_no })
     }
 
-    /// Which numbers of a row nobody explains.
+    /// Whether the reference tables lack names for the numbers of a row.
     pub(super) fn missing_names(&self, ticket: &Ticket) -> MissingNames {
         let is_unknown = |position, known: &dyn Fn(i64) -> bool| {
             ticket.integer(position).is_some_and(|number| !known(number))

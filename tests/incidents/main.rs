@@ -12,7 +12,7 @@
 //! | INC-55 | cannot happen: there is one watermark and no list of windows that could fail to merge |
 //! | INC-62, INC-64 | also: `tests/crash_recovery.rs::sync_after_sigkill_at_any_moment_converges` |
 //! | INC-68 | also: `tests/store.rs::pages_in_any_order_and_any_number_give_the_same_tickets_and_a_repetition_records_nothing` |
-//! | INC-70 | `tests/bad_input.rs::every_bad_input_is_told_as_the_golden_file_says`, "a second instance" |
+//! | INC-70 | `tests/bad_input.rs::bad_input_reports_the_errors_of_the_golden_file`, "a second instance" |
 //! | INC-71 | the same test, "a file that is not a database" and the damaged files after it |
 
 #![allow(clippy::unwrap_used)]

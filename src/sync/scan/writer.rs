@@ -25,7 +25,7 @@ pub(in crate::sync) struct RowBatch {
 /// What storing a batch did, and its tickets that are older than the stored version.
 type BatchResult = Result<(UpsertOutcome, Vec<ObservedTicket>), StoreError>;
 
-/// The start of the initial load by the server's clock, if the server tells the time.
+/// The start of the initial load by the server's clock, if the server sends it.
 #[derive(Clone, Copy)]
 pub(super) struct InitialStart(pub(super) Option<Timestamp>);
 
@@ -58,13 +58,13 @@ impl<'c> BatchWriter<'c> {
         }
     }
 
-    /// Takes the start of the scan, which its first response tells.
+    /// Sets the start of the scan, which is the time of its first response.
     pub(super) fn set_start(&mut self, start: Option<Timestamp>) {
         self.initial_start = self.initial_start.map(|_| InitialStart(start));
     }
 
-    /// Stores a batch once the one before is stored. `place` is where the walk can be taken up again
-    /// when this is committed, `None` where it cannot.
+    /// Stores a batch as soon as the previous one is stored. `checkpoint` is where the scan can continue once
+    /// the batch is committed, `None` if it cannot continue there.
     pub(super) async fn store(
         &mut self,
         mut batch: RowBatch,
