@@ -219,14 +219,14 @@ fn invalid_settings_fail_with_every_problem_listed() {
 #[case::no_tenant(&["tenant=required"], "", &[], "token", 69, "check `tenant`")]
 #[case::a_scope_without_tickets(&[], "scope = \"read:assets\"", &[], "coverage", 77, "have the scope read:tickets or all")]
 #[case::a_portal(&[], "", &["list:html"], "coverage", 65, "the server sent a web page instead of JSON: check server_url")]
-#[case::a_wrong_tenant(&["tenant=required"], "tenant = \"nobodys\"\nmax_retries = 0", &[], "token", 69, "a wrong one is answered like this too")]
+#[case::a_wrong_tenant(&["tenant=required"], "tenant = \"nobodys\"\nmax_retries = 0", &[], "token", 69, "a wrong one also causes this error")]
 #[case::a_token_without_a_scope(&[], "", &["list:status=401"], "coverage", 77, "have the scope read:tickets or all")]
 #[case::the_limit_is_used_up_at_once(&[], "", &["any:throttle=1"], "server", 75, "other integrations may share the limit")]
 #[case::the_limit_is_used_up_for_long(&[], "", &["any:throttle=600"], "server", 75, "other integrations may share the limit")]
 #[case::a_proxy_that_wants_a_login(&[], "", &["any:html=407"], "server", 65, "a proxy on the way requires a login")]
 #[case::a_maintenance_page(&[], "", &["any:html=503"], "server", 69, "under maintenance")]
-#[case::a_firewall(&[], "", &["token:html=403"], "token", 77, "a firewall or proxy may be in between")]
-#[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the address it points to")]
+#[case::a_firewall(&[], "", &["token:html=403"], "token", 77, "a firewall or proxy may have blocked the request")]
+#[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the new address")]
 #[case::a_token_that_redirects(&[], "", &["token:redirect=307"], "token", 65, "redirects are never followed, because they would receive the secret")]
 #[case::others_use_up_the_limit(&[], "", &["list:throttle=1"], "coverage", 75, "other integrations may share the limit")]
 #[case::a_type_with_a_slip(&[], "ticket_type = \"Incidnet\"", &[], "ticket types", 78, "ticket_type can be any of")]
@@ -411,5 +411,5 @@ async fn damaged_database_page_fails_the_integrity_step() {
     agent.damage("changes_by_ticket");
     let found = check(&agent, &["--offline"], 65);
     assert_eq!(steps(&found, "failure"), ["integrity"], "{found:#}");
-    assert!(step(&found, "integrity")["help"].as_str().unwrap().contains("put a backup in its place"));
+    assert!(step(&found, "integrity")["help"].as_str().unwrap().contains("restore a backup"));
 }

@@ -62,6 +62,7 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
     let empty = status_json(&agent, &["--max-age", "1h"], 4);
     for (member, value) in [
         ("schema_version", json!(1)),
+        ("health", json!("attention")),
         ("fresh", json!(false)),
         ("tickets", json!(0)),
         ("last_full_at", Json::Null),
@@ -76,6 +77,13 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
     let received = interrupted["interrupted_scan"]["received"].as_u64();
     assert!(received.is_some_and(|received| 0 < received), "{interrupted:#}");
     assert_eq!(interrupted["state"], "initial");
+    let reasons: Vec<_> = (0..2).map(|place| &interrupted["reasons"][place]["reason"]).collect();
+    assert_eq!(reasons, ["initial_load_incomplete", "last_run_not_complete"], "{interrupted:#}");
+    let line = first_line(&agent);
+    assert!(
+        line.starts_with("ATTENTION: the initial load has not completed; the last run failed: "),
+        "{line}"
+    );
     let received =
         format!("interrupted scan  {} tickets received since", with_separator(received.unwrap_or(0)));
     assert!(status_text(&agent).contains(&received), "{}", status_text(&agent));
@@ -153,4 +161,31 @@ async fn outcome_of_the_last_full_scan_outlives_incremental_scans() {
     for line in ["tickets           1,200\n", "service           not running\n"] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_names_an_incomplete_run_rejected_values_and_stale_data() {
+    let (simulator, agent) = serve("max_retries = 0\n\n[sync]\ninterval = \"5m\"").await;
+    simulator.with(|server| {
+        let id = server.ids()[0];
+        server.set_raw_row(id, format!("{{\"id\":{id},\"summary\":7}}"));
+    });
+    agent.run(&["sync"]).success();
+    let line = first_line(&agent);
+    assert!(line.starts_with("ATTENTION: ") && line.contains(" could not be stored as received"), "{line}");
+
+    simulator.with(|server| server.inject(ServerFault::parse("list:status=403").unwrap()));
+    agent.run(&["sync"]).code(77);
+    let line = first_line(&agent);
+    assert!(line.starts_with("ATTENTION: the last run failed: "), "{line}");
+    let database = rusqlite::Connection::open(agent.path("halosync.db")).unwrap();
+    for table in ["runs", "scans"] {
+        let old = format!("UPDATE {table} SET ended_at = '2020-01-01T00:00:00.000Z'");
+        database.execute(&old, []).unwrap();
+    }
+    let line = first_line(&agent);
+    assert!(
+        line.starts_with("ATTENTION: the last complete run ended at 2020-01-01T00:00:00.000Z; "),
+        "{line}"
+    );
 }

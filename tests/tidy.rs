@@ -149,6 +149,13 @@ impl Crate {
         path
     }
 
+    /// The paths in a module that lead into the crate, as written, from the root of the crate.
+    fn paths_in(&self, module: &ModulePath) -> Vec<ModulePath> {
+        let tokens = &self.modules[module];
+        let paths = paths(tokens).into_iter().chain(imports(tokens).into_iter().map(|import| import.path));
+        paths.filter_map(|path| self.absolute(module, &path)).collect()
+    }
+
     /// Which modules a module uses, each with the path that says so.
     fn uses(&self, module: &ModulePath) -> Vec<(ModulePath, String)> {
         let tokens = &self.modules[module];
@@ -354,8 +361,9 @@ fn modules_import_only_from_layers_they_may_see() {
     for module in program.modules.keys().filter(|module| !module.is_empty()) {
         let allowed = MAY_IMPORT.iter().find(|(name, _)| *name == module[0]).map(|(_, allowed)| *allowed);
         let allowed = allowed.unwrap_or_else(|| panic!("add `{}` to MAY_IMPORT", module[0]));
-        for (target, written) in program.uses(module) {
-            let Some(target) = target.first() else { continue };
+        // As written: what a module passes on may be used through it.
+        for path in program.paths_in(module) {
+            let (Some(target), written) = (path.first(), path.join("::")) else { continue };
             if *target != module[0] && !allowed.contains(&target.as_str()) {
                 violations.push(format!(
                     "{}: {written}: `{}` may not import `{target}`",
@@ -461,8 +469,11 @@ fn every_file_is_part_of_a_crate() {
             let beside = folder.with_extension("rs");
             let parents = [folder.join("mod.rs"), folder.join("lib.rs"), beside];
             let declared = parents.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| {
-                text.lines()
-                    .any(|line| line.trim().trim_start_matches("pub ").trim() == format!("mod {name};"))
+                let declaration = format!("mod {name};");
+                text.lines().any(|line| {
+                    let visibility = line.trim().strip_suffix(&declaration).map(str::trim);
+                    visibility.is_some_and(|it| it.is_empty() || it.starts_with("pub"))
+                })
             });
             if !declared {
                 dead.push(path.display().to_string());

@@ -36,7 +36,7 @@ pub use settings::{LoadedConfig, init, load};
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyProblem, VerifyReport, verify,
 };
-pub use crate::store::PackageRecord;
+pub use crate::store::{PackageRecord, RunStatus};
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{find_secret, read_secret};
 

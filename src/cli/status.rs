@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use super::args::CliArgs;
 use super::{CommandResult, format_time, print, print_json, printable};
-use crate::app::{self, ExitStatus, HealthLevel, HealthReason, LoadedConfig, StatusReport, count};
-use crate::store::RunStatus;
+use crate::app::{self, ExitStatus, HealthLevel, HealthReason, LoadedConfig, RunStatus, StatusReport, count};
 use crate::ticket::{ChangeCounts, Timestamp};
 
 pub(super) fn status(arguments: &CliArgs, loaded: &LoadedConfig, max_age: Option<Duration>) -> CommandResult {

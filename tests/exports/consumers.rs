@@ -21,11 +21,9 @@ fn age_everything(env: &ExportEnv) {
     let connection = Connection::open(env.path("halosync.db")).unwrap();
     connection.execute("UPDATE packages SET created_at = '2026-01-01T00:00:00.000Z'", []).unwrap();
     let trigger: String = connection
-        .query_row("SELECT sql FROM sqlite_master WHERE name = 'changes_are_never_edited'", [], |row| {
-            row.get(0)
-        })
+        .query_row("SELECT sql FROM sqlite_master WHERE name = 'changes_append_only'", [], |row| row.get(0))
         .unwrap();
-    connection.execute_batch("DROP TRIGGER changes_are_never_edited").unwrap();
+    connection.execute_batch("DROP TRIGGER changes_append_only").unwrap();
     connection.execute("UPDATE changes SET observed_at = '2026-01-01T00:00:00.000Z'", []).unwrap();
     connection.execute_batch(&trigger).unwrap();
 }

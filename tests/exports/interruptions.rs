@@ -259,7 +259,7 @@ fn export_target_must_be_a_writable_folder() {
         ("link/", "symbolic link"),
         ("dangling", "symbolic link"),
         ("half", "symbolic link"),
-        ("file", "no folder"),
+        ("file", "not a folder"),
         ("missing/export", "No such file"),
     ] {
         for kind in ["delta", "snapshot"] {

@@ -6,12 +6,12 @@
 //! | number | covered by, or why it cannot happen |
 //! |---|---|
 //! | INC-11 | `src/watermark.rs::consecutive_scans_leave_no_instant_uncovered` |
-//! | INC-16, INC-77 | also: `tests/store.rs::a_difference_in_volatile_attributes_alone_is_no_change` |
+//! | INC-16, INC-77 | also: `tests/store.rs::volatile_attributes_alone_are_no_change` |
 //! | INC-50, INC-51 | also: `src/ticket/timestamp.rs::timestamp_has_one_text_form` |
 //! | INC-54 | `src/ticket/timestamp.rs::timestamp_text_round_trips_and_sorts_by_time`: there is one granularity |
 //! | INC-55 | cannot happen: there is one watermark and no list of windows that could fail to merge |
 //! | INC-62, INC-64 | also: `tests/crash_recovery.rs::sync_after_sigkill_at_any_moment_converges` |
-//! | INC-68 | also: `tests/store.rs::pages_in_any_order_and_any_number_give_the_same_tickets_and_a_repetition_records_nothing` |
+//! | INC-68 | also: `tests/store.rs::repeated_and_reordered_pages_give_the_same_tickets_and_no_change_records` |
 //! | INC-70 | `tests/bad_input.rs::bad_input_reports_the_errors_of_the_golden_file`, "a second instance" |
 //! | INC-71 | the same test, "a file that is not a database" and the damaged files after it |
 

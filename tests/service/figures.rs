@@ -105,10 +105,10 @@ async fn only_complete_runs_are_a_success_and_every_response_is_counted() {
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
     simulator.with(|server| server.inject(ServerFault::parse("list:status=503").unwrap()));
-    daemon.logged("run incomplete: the server answers 503");
+    daemon.logged("run incomplete: request for the ticket list failed (status 503");
     let (_, before) = get(&metrics, "/metrics");
     daemon.logged("4 runs in a row");
-    daemon.notified("STATUS=the server answers 503");
+    daemon.notified("STATUS=request for the ticket list failed (status 503");
     let (_, after) = get(&metrics, "/metrics");
     let success = "halosync_last_success_timestamp_seconds";
     assert!(

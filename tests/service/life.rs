@@ -47,7 +47,7 @@ async fn edits_are_synced_and_exported_while_other_commands_run() {
 
     let second = env.run(&["run"]).code(75);
     let error = second.stderr;
-    assert!(error.contains(&format!("another halosync (pid {}) is at work", daemon.pid())), "{error}");
+    assert!(error.contains(&format!("another halosync (pid {}) is using", daemon.pid())), "{error}");
     env.run(&["sync"]).code(75);
     env.run(&["export", "delta", "--consumer", "lake"]).success();
     env.run(&["export", "verify", "export", "--expect-to", "307"]).success();

@@ -72,7 +72,7 @@ async fn reload_applies_valid_settings_and_rejects_invalid_ones() {
     change(&env, "level = \"info\"", "level = \"debug\"");
     reload(&mut daemon);
     daemon.logged("settings reloaded");
-    let request = daemon.logged("answered request=");
+    let request = daemon.logged("response received request=");
     assert!(request.contains("path=\"/auth/token\"") && request.contains("status=200"), "{request}");
     let request = daemon.logged("path=\"/api/tickets\"");
     for part in ["request=", "what=\"the ticket list\"", "page=\"1\"", "status=200", "ms="] {
