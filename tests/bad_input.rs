@@ -701,11 +701,11 @@ fn secret_with_line_ending_and_empty_database_file_are_accepted() {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
     /// The same files with the same bytes, apart from lock files.
-    AsItWas,
+    Unchanged,
     /// A new, consistent database with one failed run and no watermark.
-    NewAndEmpty,
+    NewDatabase,
     /// The same tickets, changes and watermark in the database, and the failed run.
-    TheCopy,
+    SameData,
 }
 
 /// The golden file and the output of the cases, which is compared with it.
