@@ -415,12 +415,12 @@ async fn killed_export_is_finished_and_not_repeated() {
         let env = TestEnv::new(300).await;
         env.run_ok(&["sync"]);
         for file in files {
-            fs::copy(env.path(file), env.path(&format!("{file}.before"))).expect("a backup");
+            fs::copy(env.path(file), env.path(format!("{file}.before"))).expect("a backup");
         }
         env.run_ok(&["export", "delta"]);
         let made = packages(&env).remove(0);
         for file in files {
-            fs::rename(env.path(&format!("{file}.before")), env.path(file)).expect("the backup");
+            fs::rename(env.path(format!("{file}.before")), env.path(file)).expect("the backup");
         }
         assert_eq!(env.number("SELECT COUNT(*) FROM packages"), 0);
         let manifest = made.data.with_extension("manifest.json");

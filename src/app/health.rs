@@ -236,6 +236,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn health_is_ok_or_names_every_reason() {
         let initial = || {
             let watermark = healthy().watermark.unwrap();

@@ -235,9 +235,9 @@ pub(super) fn initial_load(
     mode: CustomFieldsReadMode,
     limit: RateLimit,
 ) -> CheckOutcome {
-    let minutes = |estimate: InitialLoadEstimate| match estimate.duration.as_secs().div_ceil(60) {
+    let duration_text = |estimate: InitialLoadEstimate| match estimate.duration.as_secs().div_ceil(60) {
         0 | 1 => "up to a minute".to_owned(),
-        more => format!("about {} minutes", HumanCount(more)),
+        minutes => format!("about {} minutes", HumanCount(minutes)),
     };
     let (estimate, suffix) = match mode {
         CustomFieldsReadMode::WithList => (with_list, String::new()),
@@ -245,17 +245,17 @@ pub(super) fn initial_load(
             (per_ticket, ", with custom fields read one ticket at a time".into())
         }
         CustomFieldsReadMode::Unknown => {
-            let (requests, minutes) = (count(per_ticket.requests, "request"), minutes(per_ticket));
+            let (requests, duration) = (count(per_ticket.requests, "request"), duration_text(per_ticket));
             (
                 with_list,
-                format!("; {requests}, {minutes}, if custom fields must be read one ticket at a time"),
+                format!("; {requests}, {duration}, if custom fields must be read one ticket at a time"),
             )
         }
     };
     CheckOutcome::Ok(format!(
         "{}, {} at a rate limit of {}/{}{suffix}",
         count(estimate.requests, "request"),
-        minutes(estimate),
+        duration_text(estimate),
         limit.requests,
         humantime::format_duration(limit.window)
     ))

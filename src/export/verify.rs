@@ -242,7 +242,7 @@ impl VerifyReport {
                     }
                 }
                 None => {
-                    self.add_finding(&path, VerifyProblem::Foreign, "it is not the name of a package file")
+                    self.add_finding(&path, VerifyProblem::Foreign, "it is not the name of a package file");
                 }
             }
         }

@@ -326,7 +326,7 @@ fn dedup_tickets(tickets: Vec<Ticket>) -> Vec<Ticket> {
     for ticket in tickets {
         match positions.get(&ticket.id()) {
             Some(&position) if ticket.last_update() >= kept[position].last_update() => {
-                kept[position] = ticket
+                kept[position] = ticket;
             }
             Some(_) => {}
             None => {

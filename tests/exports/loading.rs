@@ -211,7 +211,7 @@ fn duckdb_loads_a_package() {
     assert_loaded("duckdb", &from_json(&rows), &package.tickets(), true);
 }
 
-/// A PostgreSQL server without a network, until it is dropped.
+/// A `PostgreSQL` server without a network, until it is dropped.
 struct Postgres {
     programs: PathBuf,
     folder: TempDir,

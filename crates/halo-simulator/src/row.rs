@@ -245,10 +245,10 @@ fn write_derived(
         ColumnSource::Attachments => json::integer(out, derived.attachments.into()),
         ColumnSource::Children => json::integer(out, derived.children.into()),
         ColumnSource::Important => {
-            json::boolean(out, derived.user.as_ref().is_some_and(|user| user.id % 11 == 0))
+            json::boolean(out, derived.user.as_ref().is_some_and(|user| user.id % 11 == 0));
         }
         ColumnSource::Read => {
-            json::boolean(out, ticket.closed.is_some() || !derived.extra_draws[1].is_multiple_of(3))
+            json::boolean(out, ticket.closed.is_some() || !derived.extra_draws[1].is_multiple_of(3));
         }
         ColumnSource::Parent if derived.has_parent => json::integer(out, ticket.id - 1),
         ColumnSource::HoldHours if derived.was_on_hold => json::real(out, hold_hours(derived.extra_draws[2])),

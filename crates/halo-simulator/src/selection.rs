@@ -97,10 +97,10 @@ impl Selection {
         // `datesearch` takes the name of a database column, hence one r in "dateoccured"; others are ignored.
         match query.text("datesearch").map(str::to_ascii_lowercase).as_deref() {
             Some("dateoccured") => {
-                selection.opened = DateRange::from_query(query, knobs, "startdate", "enddate")?
+                selection.opened = DateRange::from_query(query, knobs, "startdate", "enddate")?;
             }
             Some("datecleared") => {
-                selection.closed = DateRange::from_query(query, knobs, "startdate", "enddate")?
+                selection.closed = DateRange::from_query(query, knobs, "startdate", "enddate")?;
             }
             _ => {}
         }

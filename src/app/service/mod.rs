@@ -260,7 +260,7 @@ impl Service {
             Ok(Ok(Ok(()))) => tracing::info!("stopped"),
             Ok(Ok(Err(error))) => tracing::warn!("cannot close the database, no data is lost: {error}"),
             Ok(Err(_)) | Err(_) => {
-                tracing::warn!("stopped before the current work ended; everything committed so far is saved")
+                tracing::warn!("stopped before the current work ended; everything committed so far is saved");
             }
         }
         result_for_signal(signal)

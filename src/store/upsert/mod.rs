@@ -122,7 +122,7 @@ impl WriteTx<'_> {
             let old = statements.stored_row(ticket.id())?;
             match compare_versions(&old, &state, observed) {
                 VersionOrder::Newer if statements.update((&state, &old), observed, None, context)? => {
-                    outcome.changes.updated += 1
+                    outcome.changes.updated += 1;
                 }
                 VersionOrder::Older => outcome.older.push(ticket.id()),
                 VersionOrder::Newer | VersionOrder::EarlierRequest => outcome.unchanged += 1,
