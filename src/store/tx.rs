@@ -40,7 +40,7 @@ pub(super) fn parse_timestamp(text: &str) -> Result<Timestamp, StoreError> {
 
 #[expect(clippy::needless_pass_by_value, reason = "callers have just read the text from a row")]
 pub(super) fn parse_optional_timestamp(text: Option<String>) -> Result<Option<Timestamp>, StoreError> {
-    text.as_deref().map(parse_timestamp).transpose()
+    text.map(|text| parse_timestamp(&text)).transpose()
 }
 
 /// Parses a word that stands for a variant of an enum; `column` names its place in the error.
