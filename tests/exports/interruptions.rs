@@ -254,7 +254,7 @@ fn the_target_must_be_a_folder_that_can_be_written() {
         ("link/", "symbolic link"),
         ("dangling", "symbolic link"),
         ("half", "symbolic link"),
-        ("file", "no folder"),
+        ("file", "not a folder"),
         ("missing/export", "No such file"),
     ] {
         for what in ["delta", "snapshot"] {
