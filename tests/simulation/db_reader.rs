@@ -17,7 +17,6 @@ pub(crate) struct DbReader(Connection);
 
 /// A row of `scans`.
 #[derive(Debug)]
-#[expect(clippy::struct_field_names, reason = "as the column is called")]
 pub(crate) struct ScanRecord {
     pub(crate) scan_id: i64,
     pub(crate) run_id: i64,
