@@ -38,7 +38,6 @@ pub(super) fn parse_timestamp(text: &str) -> Result<Timestamp, StoreError> {
     text.parse().map_err(|_| StoreError::InvalidData { what: format!("invalid timestamp {text:?}") })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "callers have just read the text from a row")]
 pub(super) fn parse_optional_timestamp(text: Option<String>) -> Result<Option<Timestamp>, StoreError> {
     text.map(|text| parse_timestamp(&text)).transpose()
 }

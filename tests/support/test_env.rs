@@ -169,7 +169,8 @@ impl<S> TestEnv<S> {
 
     /// Lets commands use another, new database, so that there can be another initial load.
     pub(crate) fn use_new_database(&self) {
-        let next = (2..1_000).map(|number| self.path(format!("halosync-{number}.db"))).find(|it| !it.exists());
+        let next =
+            (2..1_000).map(|number| self.path(format!("halosync-{number}.db"))).find(|it| !it.exists());
         self.database.replace(next.expect("a free name"));
     }
 
