@@ -107,7 +107,7 @@ pub enum TransportError {
     /// The connection was lost, or the response is not HTTP.
     #[error("the connection was lost")]
     ConnectionLost(#[source] RootCause),
-    /// The responses in flight exceed [`RESPONSE_MEMORY_MAX`].
+    /// The responses in flight exceed `RESPONSE_MEMORY_MAX`.
     #[error("the responses in flight exceed {} MiB", RESPONSE_MEMORY_MAX >> 20)]
     TooLarge,
     /// A simulated failure.

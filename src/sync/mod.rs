@@ -1,6 +1,6 @@
 //! One run: from the first request to the watermark.
 //!
-//! [`run()`] is the sequence: it brings the database to its scope ([`scope_change`](self)), refreshes the reference
+//! [`run()`] is the sequence: it brings the database to its scope (`scope_change`), refreshes the reference
 //! tables (`reference`), finds out which custom fields there are (`custom_fields`), plans and reads the list (`scan`),
 //! asks about tickets that a full scan did not show (`unlisted`), and stores the end of the scan together with the new
 //! watermark (`finish`). `probes` finds out how the server behaves where nobody knows.

@@ -2,7 +2,7 @@
 //!
 //! `plan` says what is read, `prefetch` fetches pages in parallel, [`list`] says what to ask for next and whether
 //! anything can be missing, [`seek`] finds the position of a cursor in a list that changed, `reader` does as they say
-//! and hands the rows to `writer`. A scan that ended is one value, [`ScanEnd`]: its last rows are not stored yet,
+//! and hands the rows to `writer`. A scan that ended is one value, `ScanEnd`: its last rows are not stored yet,
 //! because they go into the transaction that moves the watermark.
 
 pub mod list;
