@@ -30,7 +30,8 @@ pub(super) async fn is_ok(
     // An empty list may be as wrong as the one of the scan, and a server that does not know `ticketids` returns anything:
     // a request for the ticket alone decides.
     let lookup = context.halo.fetch_ticket(id).await?.0;
-    let is_gone = decide::decide_removal(&lookup, &context.settings.scope)
+    // Deleted, merged, out of scope, or no longer visible to this agent.
+    let is_excused = decide::decide_removal(&lookup, &context.settings.scope)
         != RemovalDecision::Keep(UnlistedStatus::NotListed);
-    Ok(is_gone || matches!(&lookup, TicketLookup::Found(ticket) if !should_be_listed(ticket)))
+    Ok(is_excused || matches!(&lookup, TicketLookup::Found(ticket) if !should_be_listed(ticket)))
 }

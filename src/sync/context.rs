@@ -69,7 +69,7 @@ pub struct RunContext {
     pub(super) requests_before: RequestCounts,
 }
 
-/// An incremental scan that runs between two commits of something long. It is given the totals of the run so far and
+/// An incremental scan that runs between two batches of a full scan or of the pending fetches. It is given the totals of the run so far and
 /// returns them with its own.
 pub(super) type Interleave<'a> = dyn Fn(RunTotals) -> InterleavedScan<'a> + Send + Sync + 'a;
 

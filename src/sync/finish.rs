@@ -69,7 +69,8 @@ pub(super) async fn finish_scan(
     if scan.start.is_none() {
         warnings.push("the server sent no readable `Date`: the rows are stored, the watermark stays".into());
     }
-    // What a resumed scan received before the interruption is in the store.
+    // A resumed scan tracked only the tickets of this session, whose newest may not be the newest: the table decides
+    // (`choose_canary`).
     let canary = scan.newest().filter(|_| plan.resumed_from.is_none());
     if outcome == RunOutcome::Complete && plan.kind == ScanKind::Full {
         probe_date_filter(context, canary).await?;
@@ -180,6 +181,7 @@ async fn commit(
         FinishMode::RunUnlessComplete => !is_complete,
         FinishMode::Scan | FinishMode::CanaryMissing => false,
     };
+    // With custom fields the run ends after the pending fetches.
     let ends_run = ends_run && !context.fetches_custom_fields();
     let mut seen_ids = scan.seen_ids();
     seen_ids.extend(unlisted.present.iter().map(|observed| observed.ticket.id().cast_unsigned()));
@@ -233,6 +235,7 @@ async fn commit(
             }
             tx.as_read_tx().ticket_count()
         })?;
+        // A dry run rolled everything back; only the record of the run is kept.
         if tx_end == TxEnd::Rollback {
             store.write(TxEnd::Commit, |tx| end_run(tx, run_id, &report.run_stats, &report.outcome, now))?;
         }

@@ -1,4 +1,4 @@
-//! One run: from the first request to the watermark.
+//! One run: scope, reference tables, one scan, its end with the watermark, then the pending custom fields.
 //!
 //! [`run()`] is the sequence: it brings the database to its scope (`scope_change`), refreshes the reference
 //! tables (`reference`), finds out which custom fields there are (`custom_fields`), plans and reads the list (`scan`),
@@ -67,7 +67,7 @@ pub enum SyncError {
         known: Vec<String>,
     },
     /// The run was asked to stop.
-    #[error("stopped before the end of the run; the tickets received so far are saved")]
+    #[error("stopped before the end of the run; what was committed so far stays")]
     Stopped,
     /// A task of the run panicked.
     #[error("a background task panicked or was cancelled: {0}")]

@@ -46,7 +46,8 @@ pub enum ProbeBound {
 }
 
 impl ProbeBound {
-    /// How far from the stamp. A server that keeps whole seconds must not count the next one as this.
+    /// Offset from the `last_update` of the ticket. At least one second: a server that truncates to whole seconds would not
+    /// see a smaller difference.
     #[must_use]
     pub const fn offset(self) -> TimeDelta {
         match self {

@@ -38,7 +38,7 @@ impl RunOutcome {
             RunOutcome::Complete => None,
             RunOutcome::Incomplete(reason) => Some(reason.clone()),
             RunOutcome::DeleteGuard { removals, allowed } => Some(format!(
-                "{removals} tickets are gone from the server at once; the delete guard allows {allowed}"
+                "{removals} tickets would be deleted at once; the delete guard allows {allowed}"
             )),
         }
     }

@@ -28,7 +28,7 @@ const REQUEST_BITS: u32 = 32;
 /// committed.
 ///
 /// # Errors
-/// Why the run could not continue; the tickets received until then are stored, and the watermark stays.
+/// Why the run could not continue. What was committed until then stays; the watermark does not move.
 pub async fn run(
     halo: Arc<HaloClient>,
     store: SharedStore,
@@ -146,7 +146,7 @@ async fn full_scan(
         return finish_scan(context, &plan, scan, FinishMode::Run).await;
     }
     // What was received before the interruption may have changed or left since.
-    let none_left = scan.list_scans.iter().all(ListScan::matches_latest_count);
+    let nothing_disappeared = scan.list_scans.iter().all(ListScan::matches_latest_count);
     let report = finish_scan(context, &plan, scan, FinishMode::RunUnlessComplete).await?;
     let watermark = context.store.lock().read(|tx| tx.watermark())?;
     let Some(watermark) = watermark.filter(|_| report.outcome == RunOutcome::Complete) else {
@@ -154,7 +154,7 @@ async fn full_scan(
     };
     let date_filter = probes::date_filter(context)?;
     let from = watermark::incremental_start(&watermark, &context.settings.schedule, date_filter);
-    match from.filter(|_| none_left && watermark.state == WatermarkState::Incremental) {
+    match from.filter(|_| nothing_disappeared && watermark.state == WatermarkState::Incremental) {
         Some(from) => Box::pin(incremental_scan(context, watermark, from, mapping, report.totals)).await,
         None => Box::pin(full_scan(context, watermark, mapping, report.totals)).await,
     }
@@ -169,7 +169,8 @@ async fn incremental_scan(
     mapping: &Arc<RowMapping>,
     mut totals: RunTotals,
 ) -> Result<RunReport, SyncError> {
-    for from in [from, from.minus(MAX_ZONE_DIFFERENCE)] {
+    let earlier = from.minus(MAX_ZONE_DIFFERENCE);
+    for (from, next_step) in [(from, "asking further back"), (earlier, "reading everything")] {
         let kind = ScanKind::Incremental { from };
         let plan = ScanPlan::new(context, kind, watermark.clone(), mapping, None).await?;
         let scan = scan::read(context, &plan, None, totals, None).await?;
@@ -178,7 +179,7 @@ async fn incremental_scan(
         }
         tracing::warn!(
             canary = watermark.canary,
-            "a ticket that must be listed among the changes since {from} is missing: asking further back"
+            "a ticket that must be listed among the changes since {from} is missing: {next_step}"
         );
         totals = finish_scan(context, &plan, scan, FinishMode::CanaryMissing).await?.totals;
         if let (Some(id), Some(last_update)) = (watermark.canary, watermark.newest_seen) {
@@ -188,7 +189,8 @@ async fn incremental_scan(
     full_scan(context, watermark, mapping, totals).await
 }
 
-/// An incremental scan inside something long, if the date filter can be used.
+/// An incremental scan between two batches of a full scan or of the pending fetches, so that changes do not wait for
+/// them. Does nothing if the date filter cannot be used.
 async fn interleaved_scan(
     context: &RunContext,
     mapping: &Arc<RowMapping>,
@@ -203,7 +205,7 @@ async fn interleaved_scan(
     let kind = ScanKind::Incremental { from };
     let plan = ScanPlan::new(context, kind, watermark, mapping, None).await?;
     let scan = scan::read(context, &plan, None, totals, None).await?;
-    // What this scan does not bring, the full scan does.
+    // Without its canary the scan is recorded as incomplete and the watermark stays: a later scan reads the rest.
     let canary_ok = canary::is_ok(context, &plan.watermark, &scan).await?;
     let mode = if canary_ok { FinishMode::Scan } else { FinishMode::CanaryMissing };
     Ok(finish_scan(context, &plan, scan, mode).await?.totals)

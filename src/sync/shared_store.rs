@@ -1,4 +1,4 @@
-//! The store, shared between the run and the thread that writes.
+//! The store, shared by the tasks of a run and the service.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ pub struct SharedStore {
     store: Arc<Mutex<Store>>,
     /// Whether its jobs run on the calling thread.
     inline: bool,
-    /// How many jobs were done.
+    /// Jobs finished on blocking threads; with `ticks`, the watchdog's sign of progress.
     jobs_done: Arc<AtomicU64>,
     /// Grows while SQLite computes.
     ticks: Arc<AtomicU64>,
@@ -55,7 +55,7 @@ impl SharedStore {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many jobs were done.
+    /// Jobs finished on blocking threads; with `ticks`, the watchdog's sign of progress.
     #[must_use]
     pub fn jobs_done(&self) -> u64 {
         self.jobs_done.load(Ordering::Relaxed)

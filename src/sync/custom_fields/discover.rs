@@ -51,7 +51,7 @@ pub(in crate::sync) async fn field_source_for_scan(context: &RunContext) -> Resu
         refresh_field_definitions(context).await?;
     }
     let source = field_source(context)?;
-    // What worked once may be refused from some day on: then a run has failed.
+    // A server may start to refuse the parameter. The run that noticed has failed, so it is checked again after that.
     let in_doubt = context.store.lock().read(|tx| {
         Ok::<_, StoreError>(
             tx.probe(CUSTOM_FIELDS_PROBE)?.is_none() || tx.has_previous_run_failed(context.run_id)?,
@@ -59,7 +59,7 @@ pub(in crate::sync) async fn field_source_for_scan(context: &RunContext) -> Resu
     })?;
     if in_doubt && is_list_refused_with_fields(context, &source).await? {
         let details = "the list refuses `include_custom_fields`".to_owned();
-        // An earlier scan, which was interrupted, may have got an answer.
+        // Rows of an earlier, interrupted scan may have wrong custom fields from the list: all are fetched again.
         let wrong = (FieldProbeResult::Unreliable, FieldFollowUp::EnqueueAll);
         store_field_verdict(context, wrong, details, context.now()).await?;
         return field_source(context);

@@ -32,7 +32,7 @@ const RETRY_PAUSE_MAX: TimeDelta = TimeDelta::days(1);
 /// Tickets per parallel request between two commits: few enough that little is requested again after a kill.
 const TICKETS_PER_SLOT: u32 = 4;
 
-/// When so many at once cannot be read, and no other can, it is not the tickets that are to blame.
+/// If a whole batch of at least so many tickets fails, the server is the problem: stop.
 const FAILURES_MAX: usize = 4;
 
 /// What became of a pending fetch when its ticket was requested.

@@ -1,4 +1,4 @@
-//! Custom fields at the price of the list.
+//! Custom fields, read with the list where possible, so that they cost no extra requests.
 //!
 //! [`source`] decides where they are read from and is pure; `discover` finds out which there are and whether the list
 //! returns them; [`fetch`] reads those that the list does not return, ticket by ticket.

@@ -172,7 +172,7 @@ pub fn conclude_probe(
     match found {
         // A comparison that proves nothing leaves the earlier result in force.
         FieldProbeResult::Unknown => (previous.unwrap_or(found), FieldFollowUp::None),
-        // An earlier scan, which was interrupted, may have relied on the list.
+        // Rows of an earlier, interrupted scan may have wrong custom fields from the list: all are fetched again.
         FieldProbeResult::Unreliable if previous != Some(found) => (found, FieldFollowUp::EnqueueAll),
         FieldProbeResult::ListedUnlessEmpty | FieldProbeResult::NoFields if list_trusted => {
             (found, FieldFollowUp::TreatOmittedAsEmpty)
@@ -262,7 +262,7 @@ mod tests {
             assert_eq!(
                 conclude_probe(previous, found, list_trusted),
                 expected,
-                "{previous:?}, then {found:?}, believed: {list_trusted}"
+                "{previous:?}, then {found:?}, list trusted: {list_trusted}"
             );
         }
         for result in [Listed, ListedUnlessEmpty, Unreliable, NoFields, Unknown] {
@@ -305,7 +305,7 @@ mod tests {
         ] {
             let mut ticket = row(json);
             assert_eq!(source.extract_from(&mut ticket), expected, "{source:?} {json}");
-            assert_eq!(ticket.custom_fields(), None, "they are told once");
+            assert_eq!(ticket.custom_fields(), None, "custom fields are taken out of the ticket");
         }
     }
 }

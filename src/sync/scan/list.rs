@@ -2,7 +2,7 @@
 //!
 //! Pure: responses go in, the next request and the verdict come out. Only rows received count: a page size that was
 //! requested or echoed proves nothing, and a short page is not the last one (`halo-api.md` §2.1). The list is in order
-//! of id, and the position in it is the greatest id received, never a page number: a row that leaves moves all rows
+//! of id, and the position in it is the greatest id received, never a page number: a row that disappears moves all rows
 //! after it to the left and hides one at each page boundary that is read later. Such a move shows in the counts: where a
 //! page reports fewer tickets than the page before it, the boundary between them is read again.
 //!
@@ -161,7 +161,8 @@ impl ListScan {
             return Ok(PageOutcome::AlreadyAdded);
         }
         let growth = page.record_count.unwrap_or(0).saturating_sub(read.previous_count.unwrap_or(0));
-        // As many new tickets as a page holds push the same rows onto the next one.
+        // If a page's worth of tickets was inserted before it, the same rows rightly appear on the next page: that is no
+        // repetition.
         if growth < page.rows && page.ids().eq(read.previous_ids.iter().copied()) {
             return Err(ListReadError::RepeatedPage(page.number));
         }
@@ -202,7 +203,7 @@ impl ListScan {
             None => read.unique_tickets(),
             Some(_) => read.last_seek.position + read.count_after(read.last_seek.cursor),
         };
-        // Rows that left since are no longer there.
+        // Rows that disappeared since are no longer before the cursor.
         let decrease = read.previous_count.zip(latest).map_or(0, |(was, is)| was.saturating_sub(is));
         read.used_seek = true;
         CursorSeek::new(
@@ -261,7 +262,8 @@ impl ListScan {
             // Without a count, only an empty page is the end.
             None => NextRequest::Page(next_page),
             Some(count) if read.rows_before(next_page) < count => NextRequest::Page(next_page),
-            // So many tickets left that there is no next page; what was on it is before the cursor now.
+            // So many tickets disappeared that the next page no longer exists; its rows, which are not received yet,
+            // have moved to an earlier page.
             Some(_) if !read.out_of_order && latest < read.previous_count => NextRequest::Seek,
             Some(_) if read.last_page_full && self.options.cross_checked_count != latest => {
                 NextRequest::PastEnd(next_page)

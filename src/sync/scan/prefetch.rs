@@ -1,7 +1,7 @@
 //! Pages on their way from the server: prefetched in parallel, parsed and mapped in the task that fetched them, handed
 //! out in order of their numbers.
 //!
-//! A slot in the channel is reserved before a request is started, not after.
+//! A slot in the channel is reserved before a request is started, so that no more pages are in memory than it holds.
 
 use std::cmp::Ordering;
 use std::ops::RangeInclusive;
@@ -85,6 +85,7 @@ type InFlightPage = (u32, AbortOnDropHandle<Result<Page, HaloError>>);
 pub(super) struct Prefetcher<'f> {
     fetcher: &'f PageFetcher,
     in_flight: Option<mpsc::Receiver<InFlightPage>>,
+    /// The next prefetched page, ahead of the wanted one.
     held: Option<InFlightPage>,
 }
 

@@ -21,7 +21,7 @@ use crate::sync::report::RunTotals;
 use crate::sync::row_intake::MissingNames;
 use crate::watermark::ScanKind;
 
-/// How often the end of a list is looked for before the list is read without a baseline.
+/// Attempts to find the end of a list before it is read without a baseline.
 const BASELINE_ATTEMPTS_MAX: u32 = 3;
 
 /// Reads the lists of a plan. `first_page` is the first page of the first list if it was fetched already; `interleave`
@@ -80,7 +80,7 @@ struct ScanReader<'c, 'i> {
     interleave: Option<&'c Interleave<'i>>,
     writer: BatchWriter<'c>,
     end: ScanEnd,
-    /// Whether the start of the scan is known, as far as the server tells it.
+    /// Whether the first response, which gives the start of the scan, was received.
     is_start_known: bool,
     first_page: Option<FirstPage>,
     /// The ids of the rows that are not stored yet.
@@ -161,6 +161,7 @@ impl ScanReader<'_, '_> {
     ) -> Result<(), SyncError> {
         self.list_mut().record_response(&first_page);
         let mut prefetcher = Prefetcher::new(fetcher);
+        // Pages received before their turn.
         let mut parked: Vec<Page> = Vec::new();
         if self.plan.kind == ScanKind::Full && 1 < *self.list().remaining_pages().end() {
             parked.extend(self.find_list_end(fetcher).await?);
@@ -266,7 +267,7 @@ impl ScanReader<'_, '_> {
         self.keep_rows(page).await
     }
 
-    /// Puts the rows of an added page to those that are stored next.
+    /// Adds the rows of a page to the next batch.
     async fn keep_rows(&mut self, page: Page) -> Result<(), SyncError> {
         if page.repaired != 0 {
             let repairs = page.repaired;

@@ -53,8 +53,8 @@ fn is_due(ticket: &UnlistedTicket, now: Timestamp) -> bool {
     ticket.ask_again_at <= now || now.plus(RECHECK_INTERVAL_MAX) < ticket.ask_again_at
 }
 
-/// When the server is asked again about a ticket that it was just asked about: after as long as the ticket has been
-/// unlisted, in powers of two of a day.
+/// When the server is asked again about a ticket that it was just asked about. The pause doubles: 1, 2, 4 … days, at most
+/// [`RECHECK_INTERVAL_MAX`], by how long the ticket has been unlisted.
 #[must_use]
 pub fn ask_again_at(first_missed_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let missed = first_missed_at.map_or(TimeDelta::zero(), |first| now.instant() - first.instant());
@@ -80,7 +80,8 @@ pub enum DeleteGuardDecision {
     AskServer,
 }
 
-/// Decides by numbers: how many new tickets are unlisted, of how many stored ones, and whether the scan saw any ticket.
+/// Decides by numbers: how many tickets are unlisted without an answer about them yet, of how many stored ones, and whether
+/// the scan saw any ticket.
 #[must_use]
 pub fn check_delete_guard(
     unlisted: u64,
@@ -129,7 +130,7 @@ pub fn decide_removal(lookup: &TicketLookup, scope: &Scope) -> RemovalDecision {
     if ticket.is_deleted() {
         RemovalDecision::Remove(RemovalReason::Deleted)
     } else if scope.excludes(ticket.integer(TICKET_TYPE_ID)) {
-        // Merged or not, it may still be listed there.
+        // Checked before `merged`: out of scope, it makes no difference whether the ticket was merged.
         RemovalDecision::Remove(RemovalReason::OutOfScope)
     } else if ticket.integer(MERGED_INTO_ID).is_some_and(|into| into != 0) {
         RemovalDecision::Remove(RemovalReason::Merged)

@@ -84,11 +84,12 @@ impl ListRead {
     /// One response that holds as many tickets as it counts proves itself. Several prove it where nothing can have been
     /// missed between them:
     ///
-    /// * `full`, a list in which new tickets appear at the end: as many ids as there were in one response before them
-    ///   all, of those that there were. A ticket that left and a new one cannot cancel out, because the greatest id and
-    ///   the count are of the same response. Where some are missing they may have left unread; that is so where nothing
-    ///   was added meanwhile, because then every ticket that left shows in a count, and each boundary where one did was
-    ///   read again.
+    /// * `full`, a list in which new tickets appear at the end: of the ids up to the baseline's greatest id, as many were
+    ///   received as the baseline counted. The baseline is the response with the last page, fetched before any page was
+    ///   added. A ticket that disappeared and a new one cannot cancel out, because the greatest id and the count are of
+    ///   the same response. Where some ids are missing, their tickets may have disappeared unread; that is so where
+    ///   nothing was added meanwhile, because then each disappearance shows in a count, and each boundary where one
+    ///   happened was read again.
     /// * otherwise, where new tickets may appear anywhere: the counts never fell, and as many ids as the last count.
     pub(super) fn proves_itself(&self, latest: u64, full: bool) -> bool {
         if self.pages == 1 && !self.used_seek {
