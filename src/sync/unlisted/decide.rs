@@ -54,7 +54,7 @@ fn is_due(ticket: &UnlistedTicket, now: Timestamp) -> bool {
 }
 
 /// When the server is asked again about a ticket that it was just asked about. The pause doubles: 1, 2, 4 … days, at most
-/// [`RECHECK_INTERVAL_MAX`], by how long the ticket has been unlisted.
+/// `RECHECK_INTERVAL_MAX`, by how long the ticket has been unlisted.
 #[must_use]
 pub fn ask_again_at(first_missed_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let missed = first_missed_at.map_or(TimeDelta::zero(), |first| now.instant() - first.instant());
