@@ -14,7 +14,7 @@ use super::scan::{self, ScanPlan};
 use super::scope_change::{apply_scope, check_same_server, resolve_scope_types};
 use super::{SharedStore, SyncError, canary, probes, reference};
 use crate::halo::HaloClient;
-use crate::store::{InterruptedScan, RunEnd, RunKind, RunStats, StoreError, TxEnd, WriteTx};
+use crate::store::{InterruptedScan, RunEnd, RunKind, StoreError, TxEnd, WriteTx};
 use crate::ticket::Timestamp;
 use crate::watermark::{self, MAX_ZONE_DIFFERENCE, ScanHistory, ScanKind, Watermark, WatermarkState};
 
@@ -234,12 +234,8 @@ async fn record_failure(context: &RunContext, error: &SyncError) {
     }
     let write = move |tx: &WriteTx<'_>| {
         let stored = tx.as_read_tx().run_stats(run_id)?;
-        let run_stats = RunStats {
-            requests: requests.requests,
-            list_requests: requests.list_requests,
-            retries: requests.retries,
-            ..stored
-        };
+        let totals = RunTotals { changes: stored.changes, received: stored.received };
+        let run_stats = totals.run_stats(requests);
         tx.record_run_stats(run_id, &run_stats)?;
         tx.finish_run(run_id, RunEnd::Failed(&message), now)
     };
