@@ -192,7 +192,7 @@ CREATE TABLE watermark_journal (
     run_id         INTEGER
 );
 
--- What was measured about the server.
+-- Facts about the server, and when something about it was last refreshed.
 CREATE TABLE server_probes (
     probe      TEXT PRIMARY KEY,
     result     TEXT NOT NULL,
@@ -247,7 +247,9 @@ CREATE TABLE scan_checkpoints (
 -- Tickets whose custom fields must still be fetched one by one.
 CREATE TABLE pending_fetches (
     UID       INTEGER PRIMARY KEY,
-    reason    TEXT NOT NULL,  -- 'unread', or why the last attempt failed; 'unreadable': the server refuses to show it
+    -- 'unread' before the first attempt, then why the last one failed: 'unreadable': the server refuses to show the
+    -- ticket; 'not_understood': the answer could not be read; 'too_large'; 'unavailable'; 'stale': older than the row
+    reason    TEXT NOT NULL,
     attempts  INTEGER NOT NULL DEFAULT 0,
     due_at    TEXT NOT NULL
 );

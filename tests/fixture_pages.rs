@@ -242,8 +242,12 @@ fn received(number: usize, list: &ParsedPage) -> Page {
 
 /// Returns the state of a scan that received these pages.
 fn scan_state(pages: &[ParsedPage]) -> ScanState {
-    let options =
-        ListScanOptions { full: false, page_size: 100, cross_checked_count: None, accept_shortfall: 0 };
+    let options = ListScanOptions {
+        appends_only: false,
+        page_size: 100,
+        cross_checked_count: None,
+        accept_shortfall: 0,
+    };
     let mut scan = ListScan::new(options, None);
     for (number, page) in (1..).zip(pages) {
         let page = received(number, page);
@@ -500,7 +504,7 @@ fn no_retry_client(transport: &Arc<RecordedServer>) -> HaloClient {
     client(transport, client_options(Some("https://desk.example.com/auth"), 0))
 }
 
-const ALL: Filter = Filter::All { types: Vec::new(), coverage: Coverage::Default };
+const ALL: Filter = Filter::All { types: Vec::new(), coverage: Coverage::Plain };
 
 /// Returns the text of an error and its cause, which must be one line, not a whole page, and without the secret.
 fn checked_message(name: &str, error: &HaloError) -> String {
@@ -545,10 +549,10 @@ async fn open_and_closed_tickets_are_requested_with_any_filter() {
     let plain = "?pageinate=true&page_no=1&page_size=100&order=id&orderdesc=false";
     let since = "&requesttype_id=4&lastupdatefromdate=2026-11-22T12%3A00%3A00.000Z";
     for (filter, extra) in [
-        (all(Coverage::Default), String::new()),
+        (all(Coverage::Plain), String::new()),
         (all(Coverage::Open), "&open_only=true".into()),
         (all(Coverage::Closed), "&closed_only=true".into()),
-        (updated(Coverage::Default), since.into()),
+        (updated(Coverage::Plain), since.into()),
         (updated(Coverage::Open), format!("{since}&open_only=true")),
         (updated(Coverage::Closed), format!("{since}&closed_only=true")),
     ] {

@@ -95,9 +95,9 @@ attribute and every custom field of every ticket is compared with the server's. 
 pending, or if the server offers no way to verify what its list contains; `status` reports both.
 
 *Equal* means that the local copy has the same data as the server. An incremental run requests only what was updated:
-a change that does not update `last_update`, and a ticket that left the list, are found by the next full scan and are not
-counted as differences before. A ticket that the server refuses to show (403) stays and is listed in `unlisted_tickets`.
-A run that is *incomplete* or *fails* reports it by its exit status and does not move the watermark.
+a change that does not update `last_update`, and a ticket that disappeared from the list, are found by the next full scan
+and are not counted as differences before. A ticket that the server refuses to show (403) stays and is listed in
+`unlisted_tickets`. A run that is *incomplete* or *fails* reports it by its exit status and does not move the watermark.
 
 `tests/matrix.rs` generates this file and checks it.
 ";

@@ -10,7 +10,7 @@ use super::{CheckOutcome, InitialLoadEstimate, ListCounts};
 use crate::app::{AppError, count};
 use crate::config::{RateLimit, ServerUrl};
 use crate::halo::{HaloError, PingResponse, effective_limit};
-use crate::store::ServerProbe;
+use crate::store::{Probe, ServerProbe};
 use crate::sync;
 use crate::sync::custom_fields::source::FieldProbeResult;
 use crate::ticket::Timestamp;
@@ -196,7 +196,7 @@ pub(super) enum CustomFieldsReadMode {
 
 /// Returns how runs will read custom fields, by the probes so far.
 pub(super) fn custom_fields_mode(wanted: bool, probes: &[ServerProbe]) -> CustomFieldsReadMode {
-    let probe = probes.iter().find(|it| it.probe == sync::CUSTOM_FIELDS_PROBE);
+    let probe = probes.iter().find(|it| it.probe == Probe::CustomFields);
     match probe.and_then(|it| FieldProbeResult::parse(&it.result)) {
         _ if !wanted => CustomFieldsReadMode::WithList,
         Some(FieldProbeResult::Unreliable) => CustomFieldsReadMode::PerTicket,
@@ -285,7 +285,6 @@ mod tests {
     use super::*;
     use crate::app::ExitStatus;
     use crate::halo::Resource;
-    use crate::store::Probe;
     use crate::ticket::parse::ReferenceDetails;
     use chrono::DateTime;
 
@@ -379,8 +378,7 @@ mod tests {
             details: None,
             probed_at: at(0),
         };
-        let (wrong, names) =
-            (probe(sync::CUSTOM_FIELDS_PROBE, "one_by_one"), probe(Probe::StatusNames, "listed"));
+        let (wrong, names) = (probe(Probe::CustomFields, "unreliable"), probe(Probe::StatusNames, "listed"));
         for (wanted, probes, expected, fragment) in [
             (
                 false,
@@ -402,7 +400,7 @@ mod tests {
             ),
             (
                 true,
-                vec![probe(sync::CUSTOM_FIELDS_PROBE, "listed")],
+                vec![probe(Probe::CustomFields, "listed")],
                 CustomFieldsReadMode::WithList,
                 "106 requests, about 5 minutes",
             ),

@@ -107,7 +107,7 @@ impl ReportBuilder<'_> {
         let filter_for = |coverage| Filter::All { types: types.clone(), coverage };
         let mut counts = ListCounts::default();
         for (coverage, count) in [
-            (Coverage::Default, &mut counts.default_list),
+            (Coverage::Plain, &mut counts.default_list),
             (Coverage::Open, &mut counts.open),
             (Coverage::Closed, &mut counts.closed),
         ] {
@@ -122,7 +122,7 @@ impl ReportBuilder<'_> {
         self.report.counts = Some(counts);
         self.record(CheckStep::Coverage, rules::coverage(counts));
 
-        let page = match halo.fetch_list(&filter_for(Coverage::Default), 1, PAGE_MAX).await {
+        let page = match halo.fetch_list(&filter_for(Coverage::Plain), 1, PAGE_MAX).await {
             Ok(page) => page,
             Err(error) => {
                 self.record(CheckStep::PageCap, CheckOutcome::from_error(error));

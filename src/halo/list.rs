@@ -22,20 +22,20 @@ pub enum Filter {
         types: Vec<i64>,
         /// The instant.
         from: Timestamp,
-        /// Open tickets, closed tickets, or the default.
+        /// The plain list, open tickets or closed ones.
         coverage: Coverage,
     },
     /// Exactly the tickets with these ids.
     Ids(Vec<i64>),
 }
 
-/// Which tickets a list covers. Servers differ in what the default list leaves out: some list only open
+/// Which tickets a list covers. Servers differ in what the plain list leaves out: some list only open
 /// and recently closed tickets (`halo-api.md` §2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coverage {
-    /// What the server lists by default.
+    /// The plain list: what the server lists unless it is asked for open or for closed tickets.
     #[default]
-    Default,
+    Plain,
     /// Open tickets.
     Open,
     /// Closed tickets.
@@ -190,7 +190,7 @@ impl HaloClient {
             Filter::UpdatedFrom { types, from, coverage } => (types, Some(from), *coverage),
             Filter::Ids(ids) => {
                 query.append_pair("ticketids", &joined(ids));
-                (&[], None, Coverage::Default)
+                (&[], None, Coverage::Plain)
             }
         };
         match types {
@@ -206,7 +206,7 @@ impl HaloClient {
             query.append_pair("lastupdatefromdate", &from.to_string());
         }
         match coverage {
-            Coverage::Default => {}
+            Coverage::Plain => {}
             Coverage::Open => {
                 query.append_pair("open_only", "true");
             }

@@ -19,15 +19,20 @@ pub struct PendingFetch {
 }
 
 /// Why the last attempt failed (`pending_fetches.reason`). Before the first attempt the word is `unread`.
+///
+/// One word differs from its variant: `unreadable` is the word for a refusal, in the database, in `status` and in the
+/// metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum FetchFailure {
     /// The answer was older than the stored version.
     Stale,
-    /// The server refuses to show the ticket.
+    /// The server refuses to show the ticket: its custom fields are unreadable for this agent.
+    #[strum(serialize = "unreadable")]
+    Forbidden,
+    /// The answer could not be read.
+    #[strum(serialize = "not_understood")]
     Unreadable,
-    /// The answer could not be parsed.
-    NotUnderstood,
     /// The answer was too large.
     TooLarge,
     /// The server failed to answer for this ticket.
@@ -51,7 +56,7 @@ pub struct DueFetchFilter {
     /// when it was stored.
     pub latest_due: Timestamp,
     /// Whether to select those that the server refuses to show.
-    pub include_unreadable: bool,
+    pub include_forbidden: bool,
     /// The greatest number to select.
     pub limit: u32,
 }
@@ -74,11 +79,11 @@ impl ReadTx<'_> {
              WHERE 0 < attempts AND (due_at < ?1 OR ?2 < due_at) AND (?3 OR reason <> 'unreadable')
              ORDER BY due_at, UID LIMIT ?4",
         )?;
-        let DueFetchFilter { due_before, latest_due, include_unreadable, limit } = filter;
-        let fetches = statement.query_map(
-            (due_before.to_string(), latest_due.to_string(), include_unreadable, limit),
-            |row| Ok(PendingFetch { id: row.get(0)?, attempts: row.get(1)? }),
-        )?;
+        let DueFetchFilter { due_before, latest_due, include_forbidden, limit } = filter;
+        let fetches = statement
+            .query_map((due_before.to_string(), latest_due.to_string(), include_forbidden, limit), |row| {
+                Ok(PendingFetch { id: row.get(0)?, attempts: row.get(1)? })
+            })?;
         Ok(fetches.collect::<Result<_, _>>()?)
     }
 }

@@ -75,7 +75,7 @@ pub struct RunStats {
     pub list_requests: u64,
     /// Those of them that repeated an earlier one.
     pub retries: u64,
-    /// Ticket rows received.
+    /// Ticket rows received in this run, repetitions included.
     pub received: u64,
     /// Tickets created, updated and deleted.
     pub changes: ChangeCounts,

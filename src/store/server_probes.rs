@@ -1,4 +1,4 @@
-//! What was measured about the server.
+//! Stored facts about the server, and when something about it was last refreshed.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use super::tx::{parse_timestamp, parse_word};
 use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::Timestamp;
 
-/// What can be measured about the server (`server_probes.probe`).
+/// What is known about the server, or refreshed from it (`server_probes.probe`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum Probe {
@@ -16,15 +16,15 @@ pub enum Probe {
     DateFilter,
     /// Which lists together contain every ticket.
     ListCoverage,
-    /// Whether the names of statuses are available.
+    /// When the names of statuses were last refreshed, and whether the server lists them.
     StatusNames,
-    /// Whether the names of ticket types are available.
+    /// The same for the names of ticket types.
     TypeNames,
     /// Whether the list contains custom fields.
     CustomFields,
-    /// Where the definitions of custom fields come from.
+    /// When the definitions of custom fields were last refreshed, and where they come from.
     FieldList,
-    /// Whether a full scan has requested every known custom field.
+    /// A flag: whether a full scan has requested every known custom field (`done`), or still has to (`due`).
     FieldScan,
 }
 
@@ -39,13 +39,13 @@ impl Probe {
 /// A row of `server_probes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerProbe {
-    /// What was measured.
+    /// What it is about.
     pub probe: Probe,
     /// The result; each probe has its own set of words.
     pub result: String,
     /// How the result was found.
     pub details: Option<String>,
-    /// When it was measured, by the local clock.
+    /// When it was found or refreshed, by the local clock.
     pub probed_at: Timestamp,
 }
 

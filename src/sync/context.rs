@@ -19,7 +19,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Receives the progress of a run.
 pub trait Progress: Send + Sync {
-    /// `rows` rows were received; `total` is the server's count.
+    /// `rows` rows of the current list were received in this run, repetitions included; `total` is the server's count.
+    /// A list that is read again brings more rows than it counts, a resumed scan fewer.
     fn received(&self, rows: u64, total: Option<u64>);
 }
 
@@ -69,8 +70,8 @@ pub struct RunContext {
     pub(super) requests_before: RequestCounts,
 }
 
-/// An incremental scan that runs between two batches of a full scan or of the pending fetches. It is given the totals of the run so far and
-/// returns them with its own.
+/// An incremental scan that runs between two batches of a full scan or of the pending fetches. It is given the totals
+/// of the run so far and returns them with its own.
 pub(super) type Interleave<'a> = dyn Fn(RunTotals) -> InterleavedScan<'a> + Send + Sync + 'a;
 
 pub(super) type InterleavedScan<'a> = Pin<Box<dyn Future<Output = Result<RunTotals, SyncError>> + Send + 'a>>;

@@ -1,4 +1,4 @@
-//! The end of a scan: its verdict, the tickets that leave, and the watermark, in one transaction.
+//! The end of a scan: its verdict, the tickets that are removed, and the watermark, in one transaction.
 //!
 //! The last rows, the removals, the end of the scan and the move of the watermark belong together: a crash leaves either
 //! a watermark that is older than the data, or all of them.
@@ -6,7 +6,6 @@
 use chrono::TimeDelta;
 
 use super::context::RunContext;
-use super::custom_fields::discover::FIELD_SCAN_PROBE;
 use super::custom_fields::source::FieldSource;
 use super::report::{RunOutcome, RunReport, RunTotals, end_run};
 use super::row_intake::MissingNames;
@@ -14,14 +13,16 @@ use super::scan::list::{NewestTicket, ReadVerdict};
 use super::scan::{ScanEnd, ScanPlan, scan_stats};
 use super::unlisted::confirm_deletion::{UnconfirmedRemoval, UnlistedWrites, check_unlisted};
 use super::{SyncError, older_versions, probes, reference};
-use crate::store::{MoveReason, ObservedTicket, RunStats, ScanOutcome, Store, StoreError, TxEnd, WriteTx};
+use crate::store::{
+    MoveReason, ObservedTicket, Probe, RunStats, ScanOutcome, Store, StoreError, TxEnd, WriteTx,
+};
 use crate::ticket::Timestamp;
 use crate::watermark::{self, ScanKind, Watermark, WatermarkMove, WatermarkState};
 
 /// What ends together with a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FinishMode {
-    /// The run.
+    /// The run, unless something is still to be fetched.
     Run,
     /// The run, unless the scan is complete: then the run continues.
     RunUnlessComplete,
@@ -134,7 +135,7 @@ fn evaluate(scan: &ScanEnd, mode: FinishMode) -> (ScanOutcome, RunOutcome) {
 /// complete all the same.
 async fn probe_date_filter(context: &RunContext, canary: Option<NewestTicket>) -> Result<(), SyncError> {
     let Some(NewestTicket { last_update, id, .. }) = canary else { return Ok(()) };
-    if context.settings.dry_run || !probes::is_due(context, probes::DATE_FILTER_PROBE)? {
+    if context.settings.dry_run || !probes::is_due(context, Probe::DateFilter)? {
         return Ok(());
     }
     match probes::probe_date_filter(context, id, last_update).await {
@@ -207,8 +208,8 @@ async fn commit(
                 match count_late_arrivals(tx, &previous, seq_at_start, overlap)? {
                     0 => scan_outcome = ScanOutcome::Confirmed,
                     late => report.warnings.push(format!(
-                        "{late} changes are older than the time up to which everything was known to be complete: the \
-                         server shows changes later than `overlap` allows for, or an earlier scan missed them"
+                        "{late} changes are dated before the watermark, but only this full scan found them: the server \
+                         shows changes later than `overlap` allows for, or an earlier scan missed them"
                     )),
                 }
             }
@@ -225,7 +226,7 @@ async fn commit(
             }
             tx.record_scan(scan_id, &report.scan_stats, Some(scan_outcome), now)?;
             if is_complete && all_fields_requested {
-                tx.update_probe_result(FIELD_SCAN_PROBE, "done", now)?;
+                tx.update_probe_result(Probe::FieldScan, "done", now)?;
             }
             report.run_stats = totals.run_stats(requests);
             if ends_run {
@@ -235,7 +236,7 @@ async fn commit(
             }
             tx.as_read_tx().ticket_count()
         })?;
-        // A dry run rolled everything back; only the record of the run is kept.
+        // A dry run rolled everything back; only the record of the run is kept. A later scan of the run replaces it.
         if tx_end == TxEnd::Rollback {
             store.write(TxEnd::Commit, |tx| end_run(tx, run_id, &report.run_stats, &report.outcome, now))?;
         }
@@ -289,7 +290,7 @@ fn choose_canary(
         (Some(newest), _) if watermark.newest_seen <= Some(newest.last_update) => {
             Some((newest.last_update, newest.id, newest.tickets))
         }
-        // The old canary has left or changed, or the scan did not see everything: the table has the newest ticket.
+        // The old canary was removed or changed, or the scan did not see everything: the table has the newest ticket.
         (_, Some(start)) if !is_canary_unchanged(tx, watermark)? => {
             tx.as_read_tx().newest_last_update(start)?
         }

@@ -27,7 +27,7 @@ mod shared_store;
 pub mod unlisted;
 
 pub use context::{Clock, Progress, RunContext, RunSettings};
-pub use custom_fields::{CUSTOM_FIELDS_PROBE, SAMPLES_MAX};
+pub use custom_fields::SAMPLES_MAX;
 pub use reference::resolve_ticket_types;
 pub use report::{RunOutcome, RunReport};
 pub use run::run;

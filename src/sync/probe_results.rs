@@ -36,10 +36,12 @@ pub(super) async fn record(
         .await
 }
 
-/// Records that a list is not available. An error that is not about this list alone is passed on.
+/// Records that a list is not available. `missing` names what it holds, in the plural, for the log. An error that is
+/// not about this list alone is passed on.
 pub(super) async fn record_unavailable(
     context: &RunContext,
     probe: Probe,
+    missing: &str,
     error: HaloError,
 ) -> Result<(), SyncError> {
     if error.is_token_error() {
@@ -56,6 +58,6 @@ pub(super) async fn record_unavailable(
         | HaloError::Credentials { .. }
         | HaloError::UnsafeAuthUrl { .. } => return Err(error.into()),
     };
-    tracing::warn!("continuing without reference names: {error}");
+    tracing::warn!("the {missing} are not available; continuing with those already stored: {error}");
     record(context, probe, result, Some(error.to_string())).await
 }

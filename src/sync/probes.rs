@@ -14,9 +14,6 @@ use crate::store::{Probe, StoreError};
 use crate::ticket::{Ticket, Timestamp};
 use crate::watermark::{DateFilterBehavior, MAX_ZONE_DIFFERENCE};
 
-pub(super) const DATE_FILTER_PROBE: Probe = Probe::DateFilter;
-pub(super) const LIST_COVERAGE_PROBE: Probe = Probe::ListCoverage;
-
 /// How long a result is relied on.
 pub(super) const VALID_FOR: TimeDelta = TimeDelta::days(7);
 
@@ -24,10 +21,10 @@ pub(super) const VALID_FOR: TimeDelta = TimeDelta::days(7);
 /// count.
 const COUNT_PAGE_SIZE: u32 = 10;
 
-/// How often a list that does not report its count is asked for it.
+/// Attempts to get a count from a list that does not report it.
 const COUNT_ATTEMPTS_MAX: u32 = 3;
 
-/// So many pages are searched for one ticket.
+/// Pages searched for one ticket, at most.
 const PAGES_MAX: u32 = 10;
 
 /// The lower bound of a probing request, relative to the `last_update` of a known ticket.
@@ -63,7 +60,7 @@ impl ProbeBound {
 /// Whether the known ticket is in the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeAnswer {
-    /// It is, with the same stamp.
+    /// It is, with the same `last_update`.
     Listed,
     /// It is not.
     NotListed,
@@ -104,8 +101,7 @@ pub fn next_probe_step(answers: &[ProbeAnswer]) -> ProbeStep {
 #[strum(serialize_all = "snake_case")]
 pub enum ListCoverage {
     /// The plain list.
-    #[strum(serialize = "plain")]
-    Default,
+    Plain,
     /// The lists of open and of closed tickets: the plain list leaves some out.
     OpenAndClosed,
 }
@@ -121,7 +117,7 @@ impl ListCoverage {
     #[must_use]
     pub fn filters(self, types: &[i64], from: Option<Timestamp>) -> Vec<Filter> {
         let coverages: &[Coverage] = match self {
-            ListCoverage::Default => &[Coverage::Default],
+            ListCoverage::Plain => &[Coverage::Plain],
             ListCoverage::OpenAndClosed => &[Coverage::Open, Coverage::Closed],
         };
         let filter = |coverage: &Coverage| {
@@ -147,19 +143,13 @@ pub struct ListSummary {
 /// Compares the counts of the plain, the open and the closed list. A server that does not know the parameters returns the
 /// same list three times.
 #[must_use]
-pub fn decide_list_coverage(
-    default_list: ListSummary,
-    open: ListSummary,
-    closed: ListSummary,
-) -> ListCoverage {
+pub fn decide_list_coverage(plain: ListSummary, open: ListSummary, closed: ListSummary) -> ListCoverage {
     let parameters_ignored = open == closed && open.first_id.is_some();
-    match (default_list.count, open.count, closed.count) {
-        (Some(default_count), Some(open), Some(closed))
-            if default_count < open + closed && !parameters_ignored =>
-        {
+    match (plain.count, open.count, closed.count) {
+        (Some(plain), Some(open), Some(closed)) if plain < open + closed && !parameters_ignored => {
             ListCoverage::OpenAndClosed
         }
-        _ => ListCoverage::Default,
+        _ => ListCoverage::Plain,
     }
 }
 
@@ -179,14 +169,14 @@ fn summarize(list_page: &ListPage) -> ListSummary {
 
 /// How the date filter works, as far as is known.
 pub(super) fn date_filter(context: &RunContext) -> Result<DateFilterBehavior, StoreError> {
-    let stored = context.store.lock().read(|tx| tx.probe(DATE_FILTER_PROBE))?;
+    let stored = context.store.lock().read(|tx| tx.probe(Probe::DateFilter))?;
     stored.map_or(Ok(DateFilterBehavior::Unknown), |it| it.parse_result())
 }
 
 /// Which lists are to be read, as far as is known.
 pub(super) fn list_coverage(context: &RunContext) -> Result<ListCoverage, StoreError> {
-    let stored = context.store.lock().read(|tx| tx.probe(LIST_COVERAGE_PROBE))?;
-    stored.map_or(Ok(ListCoverage::Default), |it| it.parse_result())
+    let stored = context.store.lock().read(|tx| tx.probe(Probe::ListCoverage))?;
+    stored.map_or(Ok(ListCoverage::Plain), |it| it.parse_result())
 }
 
 /// Whether a probe is due: it has no result, an unknown one, or an old one.
@@ -214,7 +204,7 @@ pub(super) async fn probe_date_filter(
         }
     };
     let details = format!("{} requests about ticket {id}, updated {last_update}", answers.len());
-    probe_results::record(context, DATE_FILTER_PROBE, filter.as_str(), Some(details)).await?;
+    probe_results::record(context, Probe::DateFilter, filter.as_str(), Some(details)).await?;
     let result = filter.as_str();
     tracing::info!(result, "the date filter of the server: {result}");
     Ok(filter)
@@ -255,9 +245,9 @@ pub(super) async fn probe_list_coverage(
     context: &RunContext,
     fields: Vec<i64>,
 ) -> Result<Option<FirstPage>, SyncError> {
-    let query = ListQuery { filter: whole_list(context, Coverage::Default), fields };
-    let default_list = page_with_count(context, &query, context.settings.page_size).await?;
-    let mut summaries = vec![summarize(&default_list)];
+    let query = ListQuery { filter: whole_list(context, Coverage::Plain), fields };
+    let plain_page = page_with_count(context, &query, context.settings.page_size).await?;
+    let mut summaries = vec![summarize(&plain_page)];
     for coverage in [Coverage::Open, Coverage::Closed] {
         summaries.push(summarize(
             &page_with_count(context, &whole_list(context, coverage).into(), COUNT_PAGE_SIZE).await?,
@@ -265,15 +255,14 @@ pub(super) async fn probe_list_coverage(
     }
     let coverage = decide_list_coverage(summaries[0], summaries[1], summaries[2]);
     let count = |summary: ListSummary| summary.count.map_or("?".to_owned(), |count| count.to_string());
-    let [all, open, closed] = [summaries[0], summaries[1], summaries[2]].map(count);
-    let details = format!("{all} in the plain list, {open} open, {closed} closed");
+    let [plain, open, closed] = [summaries[0], summaries[1], summaries[2]].map(count);
+    let details = format!("{plain} in the plain list, {open} open, {closed} closed");
     if summaries.iter().all(|summary| summary.count.is_some()) {
-        probe_results::record(context, LIST_COVERAGE_PROBE, coverage.as_str(), Some(details)).await?;
+        probe_results::record(context, Probe::ListCoverage, coverage.as_str(), Some(details)).await?;
     }
     let sum = summaries[1].count.zip(summaries[2].count).map(|(open, closed)| open + closed);
     let cross_checked_count = summaries[0].count.filter(|count| sum == Some(*count));
-    Ok((coverage == ListCoverage::Default)
-        .then_some(FirstPage { response: default_list, cross_checked_count }))
+    Ok((coverage == ListCoverage::Plain).then_some(FirstPage { response: plain_page, cross_checked_count }))
 }
 
 /// Every ticket in the scope, as far as this list covers it.
@@ -333,15 +322,15 @@ mod tests {
     }
 
     #[test]
-    fn default_list_is_enough_unless_open_and_closed_tickets_are_more() {
-        for (name, default_list, open, closed, expected) in [
-            ("all", (Some(10), Some(1)), (Some(4), Some(2)), (Some(6), Some(1)), ListCoverage::Default),
+    fn plain_list_is_enough_unless_open_and_closed_tickets_are_more() {
+        for (name, plain, open, closed, expected) in [
+            ("all", (Some(10), Some(1)), (Some(4), Some(2)), (Some(6), Some(1)), ListCoverage::Plain),
             (
                 "a ticket closed meanwhile",
                 (Some(10), Some(1)),
                 (Some(4), Some(2)),
                 (Some(5), Some(1)),
-                ListCoverage::Default,
+                ListCoverage::Plain,
             ),
             (
                 "open ones only",
@@ -355,14 +344,14 @@ mod tests {
                 (Some(10), Some(1)),
                 (Some(10), Some(1)),
                 (Some(10), Some(1)),
-                ListCoverage::Default,
+                ListCoverage::Plain,
             ),
-            ("no counts", (Some(10), Some(1)), (None, Some(2)), (Some(6), Some(1)), ListCoverage::Default),
-            ("nothing", (Some(0), None), (Some(0), None), (Some(0), None), ListCoverage::Default),
+            ("no counts", (Some(10), Some(1)), (None, Some(2)), (Some(6), Some(1)), ListCoverage::Plain),
+            ("nothing", (Some(0), None), (Some(0), None), (Some(0), None), ListCoverage::Plain),
         ] {
-            let [default_list, open, closed] =
-                [default_list, open, closed].map(|(count, first_id)| ListSummary { count, first_id });
-            assert_eq!(decide_list_coverage(default_list, open, closed), expected, "{name}");
+            let [plain, open, closed] =
+                [plain, open, closed].map(|(count, first_id)| ListSummary { count, first_id });
+            assert_eq!(decide_list_coverage(plain, open, closed), expected, "{name}");
         }
     }
 }

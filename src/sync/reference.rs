@@ -14,9 +14,6 @@ use crate::ticket::parse::ReferenceItem;
 const DAILY: Duration = Duration::from_hours(24);
 const HOURLY: Duration = Duration::from_hours(1);
 
-const STATUS_NAMES_PROBE: Probe = Probe::StatusNames;
-const TYPE_NAMES_PROBE: Probe = Probe::TypeNames;
-
 /// The result for a list that is available and empty.
 const EMPTY: &str = "empty";
 
@@ -47,27 +44,27 @@ pub(super) fn load_mapping(context: &RunContext, field_source: FieldSource) -> R
 }
 
 async fn refresh_types(context: &RunContext, max_age: Duration) -> Result<(), SyncError> {
-    if !is_older_than(context, TYPE_NAMES_PROBE, max_age)? {
+    if !is_older_than(context, Probe::TypeNames, max_age)? {
         return Ok(());
     }
     match context.halo.fetch_ticket_types().await {
-        Ok(types) if types.is_empty() => probe_results::record(context, TYPE_NAMES_PROBE, EMPTY, None).await,
+        Ok(types) if types.is_empty() => probe_results::record(context, Probe::TypeNames, EMPTY, None).await,
         Ok(types) => store_types(context, types).await,
-        Err(error) => record_unavailable(context, TYPE_NAMES_PROBE, error).await,
+        Err(error) => record_unavailable(context, Probe::TypeNames, "ticket type names", error).await,
     }
 }
 
 async fn refresh_statuses(context: &RunContext, max_age: Duration) -> Result<(), SyncError> {
-    if !is_older_than(context, STATUS_NAMES_PROBE, max_age)? {
+    if !is_older_than(context, Probe::StatusNames, max_age)? {
         return Ok(());
     }
     let statuses = match context.halo.fetch_statuses(false).await {
         // Known names do not become numbers because a permission was taken away.
         Ok(statuses) if statuses.is_empty() => {
-            return probe_results::record(context, STATUS_NAMES_PROBE, EMPTY, None).await;
+            return probe_results::record(context, Probe::StatusNames, EMPTY, None).await;
         }
         Ok(statuses) => statuses,
-        Err(error) => return record_unavailable(context, STATUS_NAMES_PROBE, error).await,
+        Err(error) => return record_unavailable(context, Probe::StatusNames, "status names", error).await,
     };
     // A server that does not know `excludeclosed` returns the same list; then nobody knows which are closed.
     let open = context.halo.fetch_statuses(true).await.unwrap_or_default();
@@ -80,7 +77,7 @@ async fn refresh_statuses(context: &RunContext, max_age: Duration) -> Result<(),
         .call(move |store| {
             store.write(tx_end, |tx| {
                 tx.replace_statuses(&statuses, closed_known.then_some(&closed), run_id, now)?;
-                tx.record_probe(STATUS_NAMES_PROBE, "listed", None, now)
+                tx.record_probe(Probe::StatusNames, "listed", None, now)
             })
         })
         .await
@@ -93,7 +90,7 @@ async fn store_types(context: &RunContext, types: Vec<ReferenceItem>) -> Result<
         .call(move |store| {
             store.write(tx_end, |tx| {
                 tx.replace_ticket_types(&types)?;
-                tx.record_probe(TYPE_NAMES_PROBE, "listed", None, now)
+                tx.record_probe(Probe::TypeNames, "listed", None, now)
             })
         })
         .await

@@ -84,7 +84,7 @@ pub struct RunReport {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RunTotals {
     pub(super) changes: ChangeCounts,
-    /// Rows received by scans that ended.
+    /// Rows received by scans that ended, repetitions included.
     pub(super) received: u64,
 }
 

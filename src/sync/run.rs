@@ -14,7 +14,7 @@ use super::scan::{self, ScanPlan};
 use super::scope_change::{apply_scope, check_same_server, resolve_scope_types};
 use super::{SharedStore, SyncError, canary, probes, reference};
 use crate::halo::HaloClient;
-use crate::store::{InterruptedScan, RunEnd, RunKind, StoreError, TxEnd, WriteTx};
+use crate::store::{InterruptedScan, Probe, RunEnd, RunKind, StoreError, TxEnd, WriteTx};
 use crate::ticket::Timestamp;
 use crate::watermark::{self, MAX_ZONE_DIFFERENCE, ScanHistory, ScanKind, Watermark, WatermarkState};
 
@@ -82,7 +82,7 @@ async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
     }
     let interleave = |totals| -> InterleavedScan<'_> {
         Box::pin(async move {
-            // What the scan believed about the custom fields in the list may have been found wrong since.
+            // What the scan assumed about the custom fields in the list may have been found wrong since.
             let source = discover::field_source(context)?;
             let mapping = Arc::new(reference::load_mapping(context, source)?);
             interleaved_scan(context, &mapping, totals).await
@@ -103,7 +103,7 @@ async fn choose_scan(
             if watermark.state == WatermarkState::Incremental
                 && !settings.dry_run
                 && !settings.schedule.full_requested
-                && probes::is_due(context, probes::DATE_FILTER_PROBE)? =>
+                && probes::is_due(context, Probe::DateFilter)? =>
         {
             probes::probe_date_filter(context, id, last_update).await?
         }
@@ -133,7 +133,7 @@ async fn full_scan(
     let resumed_from = interrupted_scan(context).await?;
     let is_resumed = resumed_from.is_some();
     let mut first_page = None;
-    if !is_resumed && !dry_run && probes::is_due(context, probes::LIST_COVERAGE_PROBE)? {
+    if !is_resumed && !dry_run && probes::is_due(context, Probe::ListCoverage)? {
         first_page = probes::probe_list_coverage(context, mapping.fields.requested_ids()).await?;
     }
     let plan = ScanPlan::new(context, ScanKind::Full, watermark, mapping, resumed_from).await?;
@@ -145,7 +145,7 @@ async fn full_scan(
     if !is_resumed {
         return finish_scan(context, &plan, scan, FinishMode::Run).await;
     }
-    // What was received before the interruption may have changed or left since.
+    // What was received before the interruption may have changed or disappeared since.
     let nothing_disappeared = scan.list_scans.iter().all(ListScan::matches_latest_count);
     let report = finish_scan(context, &plan, scan, FinishMode::RunUnlessComplete).await?;
     let watermark = context.store.lock().read(|tx| tx.watermark())?;

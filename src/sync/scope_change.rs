@@ -1,7 +1,8 @@
 //! Brings the database to the scope of the settings, before anything is scanned.
 //!
 //! One scope is active in a database. Another server is refused. Other ticket types, custom fields or another mapping
-//! start a new initial load, and the tickets that are no longer in the scope leave in one transaction.
+//! start a new initial load, and the tickets that are no longer in the scope are removed in one
+//! transaction.
 
 use super::SyncError;
 use super::context::RunContext;
@@ -38,9 +39,9 @@ pub(super) async fn apply_scope(context: &RunContext) -> Result<Watermark, SyncE
         }
         (Some(_), _) => {
             let rows = context.store.lock().read(|tx| tx.stored_tickets())?;
-            let leaving = rows.into_iter().filter(|row| !wanted.includes(row.ticket_type));
+            let out_of_scope = rows.into_iter().filter(|row| !wanted.includes(row.ticket_type));
             let reason = RemovalReason::OutOfScope;
-            let removals = leaving.map(|row| Removal { id: row.id, reason }).collect();
+            let removals = out_of_scope.map(|row| Removal { id: row.id, reason }).collect();
             (Watermark::new(wanted), MoveReason::ScopeChanged, removals)
         }
         (None, _) => (Watermark::new(wanted), MoveReason::Created, Vec::new()),

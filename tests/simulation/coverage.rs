@@ -13,8 +13,8 @@ pub(crate) enum CoverageEvent {
     TicketEdited,
     TicketsBulkEdited,
     TicketsCreated,
-    LeftBetweenRuns,
-    LeftDuringScan,
+    DisappearedBetweenRuns,
+    DisappearedDuringScan,
     ReturnedBetweenRuns,
     ReturnedDuringScan,
     Merged,
@@ -52,7 +52,7 @@ pub(crate) enum CoverageEvent {
     CustomFieldsFetched,
     /// A run kept an unlisted ticket because the server refuses to show it.
     ForbiddenTicketKept,
-    /// The one known limit: one ticket left and another one entered between the same two responses.
+    /// The one known limit: one ticket disappeared and another one entered between the same two responses.
     UndetectableExchange,
     /// A ticket was missed, and the limit explains it.
     MissedTicketExcused,
@@ -63,7 +63,7 @@ impl CoverageEvent {
     pub(crate) fn expected() -> impl Iterator<Item = CoverageEvent> {
         let all = [
             (None, ALWAYS),
-            (Some(Condition::TicketsLeaveDuringScan), &[CoverageEvent::LeftDuringScan][..]),
+            (Some(Condition::TicketsDisappearDuringScan), &[CoverageEvent::DisappearedDuringScan][..]),
             (Some(Condition::TicketsReturnDuringScan), &[CoverageEvent::ReturnedDuringScan]),
             (Some(Condition::ClockStepsBack), &[CoverageEvent::ClockSteppedBack, CoverageEvent::WentBack]),
         ];
@@ -79,7 +79,7 @@ const ALWAYS: &[CoverageEvent] = &[
     CoverageEvent::TicketEdited,
     CoverageEvent::TicketsBulkEdited,
     CoverageEvent::TicketsCreated,
-    CoverageEvent::LeftBetweenRuns,
+    CoverageEvent::DisappearedBetweenRuns,
     CoverageEvent::ReturnedBetweenRuns,
     CoverageEvent::Merged,
     CoverageEvent::Unmerged,

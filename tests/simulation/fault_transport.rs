@@ -211,8 +211,8 @@ impl RunTrace {
         REQUESTS_MAX <= self.requests
     }
 
-    /// Whether one ticket left and another one entered between the same two responses, which no count shows. Up to
-    /// `prefetched` other responses may lie between those to neighboring pages.
+    /// Whether one ticket disappeared and another one entered between the same two responses, which no count shows. Up
+    /// to `prefetched` other responses may lie between those to neighboring pages.
     pub(crate) fn has_undetectable_exchange(
         &self,
         model: &ReferenceModel,
@@ -227,9 +227,10 @@ impl RunTrace {
             .chain([(first, last)].into_iter().filter(|_| seqs.len() < 2 + prefetched))
             .any(|(from, to)| {
                 let between = model.events.iter().filter(|event| from < event.seq && event.seq <= to);
-                let moves = between.map(|event| event.left_and_entered(full));
-                let (left, entered) = moves.fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1));
-                left && entered
+                let moves = between.map(|event| event.disappeared_and_entered(full));
+                let (disappeared, entered) =
+                    moves.fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1));
+                disappeared && entered
             })
     }
 }

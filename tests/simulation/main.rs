@@ -14,8 +14,8 @@
 //! 5. No ticket was removed that was listed all the time, or that the server only refuses to show.
 //! 6. SQLite finds the file intact.
 //!
-//! One limit is known and excused: where one ticket left the list and another one entered it between the same two
-//! responses of a scan, no count shows it. Conditions that the client cannot handle yet are listed in
+//! One limit is known and excused: where one ticket disappeared from the list and another one entered it between the
+//! same two responses of a scan, no count shows it. Conditions that the client cannot handle yet are listed in
 //! `scenario::UNSUPPORTED`.
 //!
 //! - `cargo test --test simulation` plays the seeds of `corpus.txt`, then the first 2,000.

@@ -56,8 +56,8 @@ impl fmt::Debug for ModelTicket {
 #[expect(clippy::struct_excessive_bools, reason = "one event may do several of them")]
 pub(crate) struct ServerEvent {
     pub(crate) seq: Seq,
-    /// Whether a ticket left the list.
-    left: bool,
+    /// Whether a ticket disappeared from the list.
+    disappeared: bool,
     /// Whether a ticket came back into it, at any position.
     returned: bool,
     /// Whether a new ticket was added, at the end.
@@ -67,10 +67,11 @@ pub(crate) struct ServerEvent {
 }
 
 impl ServerEvent {
-    /// Whether a ticket left the list, and whether one entered the list that such a scan reads.
-    pub(crate) fn left_and_entered(self, full: bool) -> (bool, bool) {
-        // Full scans verify against the set as it was at their start, so that a new ticket cannot stand in for one that left.
-        (self.left, self.returned || !full && (self.created || self.moved_last_update))
+    /// Whether a ticket disappeared from the list, and whether one entered the list that such a scan reads.
+    pub(crate) fn disappeared_and_entered(self, full: bool) -> (bool, bool) {
+        // Full scans verify against the set as it was at their start, so that a new ticket cannot stand in for one that
+        // disappeared.
+        (self.disappeared, self.returned || !full && (self.created || self.moved_last_update))
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct ServerChange {
     pub(crate) tickets: Vec<i64>,
     /// Whether they got a new `last_update`.
     pub(crate) moves_last_update: bool,
-    /// Whether they got another type: they leave one filtered list and enter another one anywhere.
+    /// Whether they got another type: they disappear from one filtered list and enter another one anywhere.
     pub(crate) type_changed: bool,
     pub(crate) description: String,
 }
@@ -149,18 +150,18 @@ impl ReferenceModel {
         let after = listed_ids(server);
         self.seq += 1;
         let seq = self.seq;
-        let left: Vec<_> = before.difference(&after).copied().collect();
+        let disappeared: Vec<_> = before.difference(&after).copied().collect();
         let entered: Vec<_> = after.difference(&before).copied().collect();
         let created = entered.iter().any(|id| !self.tickets.contains_key(id));
         let returned = entered.iter().any(|id| self.tickets.contains_key(id));
-        for id in &left {
+        for id in &disappeared {
             self.tickets.entry(*id).or_default().listed = false;
         }
         for id in &entered {
             let ticket = self.tickets.entry(*id).or_default();
             (ticket.listed, ticket.entered_at) = (true, seq);
         }
-        for id in change.tickets.iter().chain(&left).chain(&entered) {
+        for id in change.tickets.iter().chain(&disappeared).chain(&entered) {
             let ticket = self.tickets.entry(*id).or_default();
             (ticket.changed_at, ticket.promised, ticket.row) = (seq, false, None);
         }
@@ -174,7 +175,7 @@ impl ReferenceModel {
         }
         self.events.push(ServerEvent {
             seq,
-            left: !left.is_empty() || change.type_changed,
+            disappeared: !disappeared.is_empty() || change.type_changed,
             returned: returned || change.type_changed,
             created,
             moved_last_update: change.moves_last_update,
@@ -296,7 +297,7 @@ pub(crate) fn last_update(row: &[AttributeValue]) -> Option<Timestamp> {
     }
 }
 
-/// The tickets that the client may see and that are not deleted, including those that the default list leaves out.
+/// The tickets that the client may see and that are not deleted, including those that the plain list leaves out.
 fn listed_ids(server: &mut Server) -> BTreeSet<i64> {
     let setting = server.knobs().plain_list;
     if setting == PlainList::All {

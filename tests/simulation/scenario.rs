@@ -13,9 +13,9 @@ use halo_simulator::Knobs;
 /// out, so that seeds keep their meaning when an entry leaves [`UNSUPPORTED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// Tickets leave the list during a scan: the rest shifts left, and one is hidden at a page boundary.
-    TicketsLeaveDuringScan,
-    /// Tickets that had left come back into the list during a scan.
+    /// Tickets disappear from the list during a scan: the rest shifts left, and one is hidden at a page boundary.
+    TicketsDisappearDuringScan,
+    /// Tickets that had disappeared come back into the list during a scan.
     TicketsReturnDuringScan,
     /// Tickets enter the list during a scan: at its end, or in an incremental scan anywhere.
     TicketsEnterDuringScan,
@@ -25,8 +25,8 @@ pub(crate) enum Condition {
     DateFilterDeviates,
     /// `order=id` is ignored.
     OrderIgnored,
-    /// The default list leaves old closed tickets out.
-    PartialDefaultList,
+    /// The plain list leaves old closed tickets out.
+    PartialPlainList,
     /// The status list is refused or unreadable for a while, and numbers stand in for names.
     StatusListFails,
 }
@@ -178,7 +178,7 @@ const CONDITIONAL_KNOBS: &[(Condition, u32, &[&str])] = &[
         &["date_filter_shift=60", "date_filter_shift=-60", "date_filter_shift=600"],
     ),
     (Condition::OrderIgnored, 5, &["order_by_id=ignored"]),
-    (Condition::PartialDefaultList, 5, &["plain_list=open_and_recent"]),
+    (Condition::PartialPlainList, 5, &["plain_list=open_and_recent"]),
 ];
 
 /// Further knobs that concern custom fields.

@@ -39,7 +39,7 @@ pub(crate) fn change_tickets(
     let other = *rng.choice(&listed).expect("at least one ticket");
     let gone = rng.choice(&removed).copied();
     let scanning = timing == Timing::DuringScan;
-    let may_leave = !scanning || is_enabled(Condition::TicketsLeaveDuringScan);
+    let may_disappear = !scanning || is_enabled(Condition::TicketsDisappearDuringScan);
     let may_return = !scanning || is_enabled(Condition::TicketsReturnDuringScan);
     let may_enter = !scanning || is_enabled(Condition::TicketsEnterDuringScan);
     let merge_stamps = server.knobs().merge_stamps.is_on();
@@ -70,11 +70,11 @@ pub(crate) fn change_tickets(
             });
         }
         32..42 if may_enter => create(model, server, now, rng, timing),
-        42..58 if may_leave => {
+        42..58 if may_disappear => {
             events.push(if scanning {
-                CoverageEvent::LeftDuringScan
+                CoverageEvent::DisappearedDuringScan
             } else {
-                CoverageEvent::LeftBetweenRuns
+                CoverageEvent::DisappearedBetweenRuns
             });
             model.apply(server, now, |server| {
                 server.delete(one, now);
@@ -82,11 +82,11 @@ pub(crate) fn change_tickets(
             });
             model.update(one, |ticket| ticket.deleted = true);
         }
-        58..64 if may_leave => {
+        58..64 if may_disappear => {
             events.push(if scanning {
-                CoverageEvent::LeftDuringScan
+                CoverageEvent::DisappearedDuringScan
             } else {
-                CoverageEvent::LeftBetweenRuns
+                CoverageEvent::DisappearedBetweenRuns
             });
             model.apply(server, now, |server| {
                 server.hide(&[one, other]);
@@ -110,7 +110,7 @@ pub(crate) fn change_tickets(
             });
             model.update(id, |ticket| (ticket.deleted, ticket.hidden) = (false, false));
         }
-        72..79 if may_leave && may_enter => {
+        72..79 if may_disappear && may_enter => {
             events.push(CoverageEvent::Merged);
             model.apply(server, now, |server| {
                 server.merge(one, other, now);

@@ -17,20 +17,11 @@ use crate::sync::{SyncError, probe_results, probes};
 use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::{CustomField, CustomFields, Ticket, Timestamp};
 
-/// Probe: whether the list returns custom fields.
-pub const CUSTOM_FIELDS_PROBE: Probe = Probe::CustomFields;
-
-/// Probe: where the definitions come from.
-const FIELD_LIST_PROBE: Probe = Probe::FieldList;
-
-/// Probe: whether a full scan has requested every known field.
-pub(in crate::sync) const FIELD_SCAN_PROBE: Probe = Probe::FieldScan;
-
 /// The results that are deleted when custom fields are switched off.
 pub(in crate::sync) const FIELD_PROBES: [Probe; 3] =
-    [CUSTOM_FIELDS_PROBE, FIELD_LIST_PROBE, FIELD_SCAN_PROBE];
+    [Probe::CustomFields, Probe::FieldList, Probe::FieldScan];
 
-/// The result while nothing was compared: the list is believed, not proved.
+/// The result while nothing was compared: the list is trusted, not proved.
 const NOT_COMPARED: &str = "not_compared";
 
 /// Tickets of each type that are compared.
@@ -47,21 +38,21 @@ pub(in crate::sync) async fn field_source_for_scan(context: &RunContext) -> Resu
     if !context.settings.scope.custom_fields {
         return Ok(FieldSource::NotSynced);
     }
-    if probe_results::is_older_than(context, FIELD_LIST_PROBE, Duration::from_hours(24))? {
+    if probe_results::is_older_than(context, Probe::FieldList, Duration::from_hours(24))? {
         refresh_field_definitions(context).await?;
     }
     let source = field_source(context)?;
     // A server may start to refuse the parameter. The run that noticed has failed, so it is checked again after that.
     let in_doubt = context.store.lock().read(|tx| {
         Ok::<_, StoreError>(
-            tx.probe(CUSTOM_FIELDS_PROBE)?.is_none() || tx.has_previous_run_failed(context.run_id)?,
+            tx.probe(Probe::CustomFields)?.is_none() || tx.has_previous_run_failed(context.run_id)?,
         )
     })?;
     if in_doubt && is_list_refused_with_fields(context, &source).await? {
         let details = "the list refuses `include_custom_fields`".to_owned();
         // Rows of an earlier, interrupted scan may have wrong custom fields from the list: all are fetched again.
-        let wrong = (FieldProbeResult::Unreliable, FieldFollowUp::EnqueueAll);
-        store_field_verdict(context, wrong, details, context.now()).await?;
+        let refused = (FieldProbeResult::Unreliable, FieldFollowUp::EnqueueAll);
+        store_probe_result(context, refused, details, context.now()).await?;
         return field_source(context);
     }
     Ok(source)
@@ -70,7 +61,7 @@ pub(in crate::sync) async fn field_source_for_scan(context: &RunContext) -> Resu
 /// Whether the list is refused because of the custom fields requested: a page of one ticket shows it.
 async fn is_list_refused_with_fields(context: &RunContext, source: &FieldSource) -> Result<bool, SyncError> {
     let query =
-        ListQuery { filter: probes::whole_list(context, Coverage::Default), fields: source.requested_ids() };
+        ListQuery { filter: probes::whole_list(context, Coverage::Plain), fields: source.requested_ids() };
     if query.fields.is_empty() {
         return Ok(false);
     }
@@ -83,12 +74,12 @@ async fn is_list_refused_with_fields(context: &RunContext, source: &FieldSource)
 
 /// Where custom fields are read from, as far as is known.
 pub(in crate::sync) fn field_source(context: &RunContext) -> Result<FieldSource, SyncError> {
-    let (verdict, definitions) = context
+    let (probe, definitions) = context
         .store
         .lock()
-        .read(|tx| Ok::<_, SyncError>((tx.probe(CUSTOM_FIELDS_PROBE)?, tx.field_definitions()?)))?;
-    let verdict = verdict.and_then(|it| FieldProbeResult::parse(&it.result));
-    Ok(FieldSource::from_probe_result(verdict, definitions))
+        .read(|tx| Ok::<_, SyncError>((tx.probe(Probe::CustomFields)?, tx.field_definitions()?)))?;
+    let result = probe.and_then(|it| FieldProbeResult::parse(&it.result));
+    Ok(FieldSource::from_probe_result(result, definitions))
 }
 
 /// Adds fields of a ticket that were not known.
@@ -105,7 +96,7 @@ pub(in crate::sync) fn has_unscanned_fields(
     context: &RunContext,
     source: &FieldSource,
 ) -> Result<bool, SyncError> {
-    let field_scan = context.store.lock().read(|tx| tx.probe(FIELD_SCAN_PROBE))?;
+    let field_scan = context.store.lock().read(|tx| tx.probe(Probe::FieldScan))?;
     Ok(matches!(source, FieldSource::List { .. }) && field_scan.is_some_and(|it| it.result == "due"))
 }
 
@@ -114,7 +105,8 @@ async fn refresh_field_definitions(context: &RunContext) -> Result<(), SyncError
     let listed = match context.halo.fetch_field_definitions().await {
         Ok(definitions) => definitions,
         Err(error) => {
-            probe_results::record_unavailable(context, FIELD_LIST_PROBE, error).await?;
+            let missing = "custom field definitions";
+            probe_results::record_unavailable(context, Probe::FieldList, missing, error).await?;
             Vec::new()
         }
     };
@@ -152,7 +144,7 @@ async fn fields_by_type(
 
 /// The tickets on the first page of the list.
 async fn first_rows(context: &RunContext) -> Result<Vec<StoredTicket>, SyncError> {
-    let query = probes::whole_list(context, Coverage::Default).into();
+    let query = probes::whole_list(context, Coverage::Plain).into();
     let page = context.halo.fetch_page(&query, 1, context.settings.page_size).await?;
     let row = |it: &Ticket| StoredTicket { id: it.id(), ticket_type: it.integer(TICKET_TYPE_ID) };
     Ok(page.list.tickets.iter().map(row).collect())
@@ -173,11 +165,11 @@ async fn store_definitions(
                 let known = tx.as_read_tx().field_definitions()?;
                 if has_new_field(&known, &definitions) {
                     tx.abandon_scans(now)?;
-                    tx.record_probe(FIELD_SCAN_PROBE, "due", None, now)?;
+                    tx.record_probe(Probe::FieldScan, "due", None, now)?;
                 }
                 tx.add_field_definitions(&definitions)?;
                 match result {
-                    Some(result) => tx.record_probe(FIELD_LIST_PROBE, result, None, now),
+                    Some(result) => tx.record_probe(Probe::FieldList, result, None, now),
                     None => Ok(()),
                 }
             })
@@ -190,7 +182,7 @@ pub(super) async fn compare_fields(context: &RunContext, source: &FieldSource) -
     let (previous, field_scan) = context
         .store
         .lock()
-        .read(|tx| Ok::<_, SyncError>((tx.probe(CUSTOM_FIELDS_PROBE)?, tx.probe(FIELD_SCAN_PROBE)?)))?;
+        .read(|tx| Ok::<_, SyncError>((tx.probe(Probe::CustomFields)?, tx.probe(Probe::FieldScan)?)))?;
     let now = context.now();
     let still_valid = previous.as_ref().is_some_and(|previous| {
         let valid_for = match FieldProbeResult::parse(&previous.result) {
@@ -213,7 +205,7 @@ pub(super) async fn compare_fields(context: &RunContext, source: &FieldSource) -
     }
     if previous.is_none() {
         // If no comparison succeeds, `status` shows this.
-        probe_results::record(context, CUSTOM_FIELDS_PROBE, NOT_COMPARED, None).await?;
+        probe_results::record(context, Probe::CustomFields, NOT_COMPARED, None).await?;
     }
     let definitions = context.store.lock().read(|tx| tx.field_definitions())?;
     let field_ids: Vec<i64> = definitions.iter().map(|field| field.id).collect();
@@ -226,7 +218,7 @@ pub(super) async fn compare_fields(context: &RunContext, source: &FieldSource) -
     store_definitions(context, None, seen_fields).await?;
     let found = compare_samples(&samples, &field_ids);
     let previous = previous.and_then(|previous| FieldProbeResult::parse(&previous.result));
-    let conclusion = conclude_probe(previous, found, matches!(source, FieldSource::List { .. }));
+    let (result, follow_up) = conclude_probe(previous, found, matches!(source, FieldSource::List { .. }));
     let (found_str, samples_len) = (found.as_str(), samples.len());
     tracing::info!(
         found = found_str,
@@ -234,15 +226,15 @@ pub(super) async fn compare_fields(context: &RunContext, source: &FieldSource) -
     );
     let details = format!("{} tickets compared", samples.len());
     // A result that could not be confirmed is checked again as soon as an unknown one.
-    let unconfirmed = found == FieldProbeResult::Unknown && conclusion.0 != found;
+    let unconfirmed = found == FieldProbeResult::Unknown && result != found;
     let probed_at = if unconfirmed { now.minus(probes::VALID_FOR - UNKNOWN_VALID_FOR) } else { now };
-    store_field_verdict(context, conclusion, details, probed_at).await
+    store_probe_result(context, (result, follow_up), details, probed_at).await
 }
 
 /// Records the result together with what follows from it.
-async fn store_field_verdict(
+async fn store_probe_result(
     context: &RunContext,
-    (verdict, consequence): (FieldProbeResult, FieldFollowUp),
+    (result, follow_up): (FieldProbeResult, FieldFollowUp),
     details: String,
     probed_at: Timestamp,
 ) -> Result<(), SyncError> {
@@ -251,12 +243,12 @@ async fn store_field_verdict(
         .store
         .call(move |store| {
             store.write(tx_end, |tx| {
-                match consequence {
+                match follow_up {
                     FieldFollowUp::None => {}
                     FieldFollowUp::EnqueueAll => tx.enqueue_all_fetches(now)?,
                     FieldFollowUp::TreatOmittedAsEmpty => tx.assume_omitted_fields_empty()?,
                 }
-                tx.record_probe(CUSTOM_FIELDS_PROBE, verdict.as_str(), Some(&details), probed_at)
+                tx.record_probe(Probe::CustomFields, result.as_str(), Some(&details), probed_at)
             })
         })
         .await

@@ -43,7 +43,7 @@ pub enum FetchOutcome {
     /// The server knows no such ticket.
     Missing,
     /// The server refuses to show the ticket.
-    Refused,
+    Forbidden,
     /// The ticket could not be read, for this reason; others may.
     Failed(FetchFailure),
 }
@@ -59,7 +59,7 @@ pub fn classify_answer(
     Ok(match answer {
         // The server leaves out what is null (`halo-api.md` §2.7): a ticket without custom fields in it has none.
         Ok((TicketLookup::Found(ticket), _)) if ticket.has_unreadable_custom_fields() => {
-            FetchOutcome::Failed(FetchFailure::NotUnderstood)
+            FetchOutcome::Failed(FetchFailure::Unreadable)
         }
         Ok((TicketLookup::Found(mut ticket), ResponseMeta { request_no, .. })) => {
             FetchOutcome::Fetched(FetchedCustomFields {
@@ -70,8 +70,8 @@ pub fn classify_answer(
             })
         }
         Ok((TicketLookup::Missing, _)) => FetchOutcome::Missing,
-        Ok((TicketLookup::Forbidden, _)) => FetchOutcome::Refused,
-        Err(HaloError::Unreadable(_)) => FetchOutcome::Failed(FetchFailure::NotUnderstood),
+        Ok((TicketLookup::Forbidden, _)) => FetchOutcome::Forbidden,
+        Err(HaloError::Unreadable(_)) => FetchOutcome::Failed(FetchFailure::Unreadable),
         Err(HaloError::TooLarge { .. }) => FetchOutcome::Failed(FetchFailure::TooLarge),
         Err(error) if error.can_be_ticket_specific() => FetchOutcome::Failed(FetchFailure::Unavailable),
         Err(error) => return Err(error),
@@ -171,7 +171,7 @@ async fn fetch_pending(
         // Those that failed just now are not requested again.
         due_before: started_at,
         latest_due: context.now().plus(RETRY_PAUSE_MAX),
-        include_unreadable: report.scan_kind == ScanKind::Full,
+        include_forbidden: report.scan_kind == ScanKind::Full,
         limit: retry_budget(context.settings.requests_per_window),
     };
     let due_retries = context.store.call(move |store| store.read(|it| it.due_fetches(&selection))).await?;
@@ -260,7 +260,7 @@ fn store_answers(
                 }
             },
             FetchOutcome::Missing => tx.move_to_unlisted(*id, now)?,
-            FetchOutcome::Refused => tx.reschedule_fetch(*id, FetchFailure::Unreadable, now)?,
+            FetchOutcome::Forbidden => tx.reschedule_fetch(*id, FetchFailure::Forbidden, now)?,
             FetchOutcome::Failed(reason) => {
                 tx.reschedule_fetch(*id, *reason, next_attempt)?;
                 counts.failed += 1;

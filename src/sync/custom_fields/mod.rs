@@ -7,4 +7,4 @@ pub(super) mod discover;
 pub mod fetch;
 pub mod source;
 
-pub use discover::{CUSTOM_FIELDS_PROBE, SAMPLES_MAX};
+pub use discover::SAMPLES_MAX;

@@ -98,8 +98,8 @@ impl FieldProbeResult {
         match self {
             FieldProbeResult::Listed => "listed",
             FieldProbeResult::ListedUnlessEmpty => "listed_unless_empty",
-            FieldProbeResult::Unreliable => "one_by_one",
-            FieldProbeResult::NoFields => "none",
+            FieldProbeResult::Unreliable => "unreliable",
+            FieldProbeResult::NoFields => "no_fields",
             FieldProbeResult::Unknown => "unknown",
         }
     }

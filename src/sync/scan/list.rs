@@ -28,7 +28,7 @@ const READS_MAX: u32 = 3;
 pub struct ListScanOptions {
     /// Whether new tickets appear only at the end of the list: it has no date filter, and closing a ticket does not
     /// move it into the list.
-    pub full: bool,
+    pub appends_only: bool,
     /// Rows requested per page.
     pub page_size: u32,
     /// The number of tickets on which the counts of other lists agree.
@@ -304,7 +304,7 @@ impl ListScan {
             return ReadVerdict::NoCount;
         };
         if self.reads == 1 {
-            let proved = read.proves_itself(latest, self.options.full);
+            let proved = read.proves_itself(latest, self.options.appends_only);
             return if proved { ReadVerdict::Verified } else { ReadVerdict::ReadAgain };
         }
         let (unique, decrease) = (read.unique_tickets(), read.total_decrease());
@@ -344,7 +344,7 @@ impl ListScan {
         self.read.latest.map(|(_, count)| count)
     }
 
-    /// Whether as many tickets were received as the list counts: then none of them has left since.
+    /// Whether as many tickets were received as the list counts: then none of them has disappeared since.
     #[must_use]
     pub fn matches_latest_count(&self) -> bool {
         self.latest_count() == Some(self.unique_tickets())

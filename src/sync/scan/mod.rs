@@ -62,6 +62,11 @@ impl ScanEnd {
         self.list_scans.iter().fold(self.earlier_ids.clone(), |ids, list| ids | list.seen_ids())
     }
 
+    /// Rows received in this session, repetitions included.
+    pub(super) fn rows(&self) -> u64 {
+        self.list_scans.iter().map(ListScan::rows).sum()
+    }
+
     /// Whether a ticket was received in this session.
     pub(super) fn has_seen(&self, id: i64) -> bool {
         self.list_scans.iter().any(|list| list.seen_ids().contains(id.cast_unsigned()))

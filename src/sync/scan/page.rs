@@ -53,13 +53,13 @@ impl Page {
     }
 }
 
-/// Why a response cannot be the page that was asked for.
+/// Why reading a list was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListReadError {
-    /// It has the same ids as the page before.
+    /// A page has the same ids as the page before.
     #[error("page {0} repeats the page before it: the server ignores paging")]
     RepeatedPage(u32),
-    /// It is empty, although the server counts more tickets.
+    /// A page is empty, although the server counts more tickets.
     #[error("page {0} is empty although the server counts more tickets")]
     EmptyPage(u32),
     /// The position to continue from cannot be found.

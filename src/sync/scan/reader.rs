@@ -54,7 +54,7 @@ pub(in crate::sync) async fn read(
             missing_names: MissingNames::default(),
             out_of_scope: Vec::new(),
         },
-        is_start_known: resumed_from.is_some(),
+        is_start_taken: resumed_from.is_some(),
         first_page,
         unstored_ids: RoaringTreemap::new(),
         checkpoint: resumed_from.map(|scan| scan.checkpoint.clone()).unwrap_or_default(),
@@ -81,7 +81,7 @@ struct ScanReader<'c, 'i> {
     writer: BatchWriter<'c>,
     end: ScanEnd,
     /// Whether the first response, which gives the start of the scan, was received.
-    is_start_known: bool,
+    is_start_taken: bool,
     first_page: Option<FirstPage>,
     /// The ids of the rows that are not stored yet.
     unstored_ids: RoaringTreemap,
@@ -103,7 +103,7 @@ impl ScanReader<'_, '_> {
         let options = ListScanOptions {
             cross_checked_count: probed_page.as_ref().and_then(|page| page.cross_checked_count),
             // A ticket that is closed enters the list of closed tickets anywhere.
-            full: self.plan.kind == ScanKind::Full && self.plan.lists.len() == 1,
+            appends_only: self.plan.kind == ScanKind::Full && self.plan.lists.len() == 1,
             page_size: settings.page_size,
             accept_shortfall: settings.accept_shortfall,
         };
@@ -112,10 +112,10 @@ impl ScanReader<'_, '_> {
             None => fetcher.fetch(1, options.page_size).await?,
         };
         self.end.session_start = self.end.session_start.or(first_page.server_start);
-        if !self.is_start_known {
+        if !self.is_start_taken {
             self.end.start = first_page.server_start;
             self.writer.set_start(self.end.start);
-            self.is_start_known = true;
+            self.is_start_taken = true;
         }
         let is_resumed = self.start_list(list_index, options);
         self.read_once(&fetcher, first_page, is_resumed).await?;
@@ -301,7 +301,7 @@ impl ScanReader<'_, '_> {
             part: self.checkpoint.part,
             older: RoaringTreemap::new(),
         });
-        self.writer.store(batch, scan_stats(&self.end.list_scans), checkpoint).await?;
+        self.writer.store(batch, scan_stats(&self.end.list_scans), self.end.rows(), checkpoint).await?;
         let every = self.context.settings.schedule.incremental_every;
         if let Some(interleave) = self.interleave.filter(|_| every <= self.last_incremental.elapsed()) {
             self.writer.wait().await?;
@@ -314,7 +314,7 @@ impl ScanReader<'_, '_> {
     async fn finish(mut self) -> Result<ScanEnd, SyncError> {
         self.writer.wait().await?;
         self.end.totals = self.writer.totals;
-        self.end.totals.received += self.end.list_scans.iter().map(ListScan::rows).sum::<u64>();
+        self.end.totals.received += self.end.rows();
         self.end.older = self.writer.older;
         Ok(self.end)
     }

@@ -90,7 +90,7 @@ impl CursorSeek {
             self.page_before = self.page_before.max(number);
         }
         if self.page_after <= self.page_before {
-            // As many tickets left as were added: only the newest response is known to be true.
+            // As many tickets disappeared as were added: only the newest response is known to be true.
             self.page_before = if ends_before_cursor { number } else { 0 };
             self.page_after = if begins_after_cursor { number } else { u32::MAX };
             self.after =

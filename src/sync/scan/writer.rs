@@ -63,19 +63,20 @@ impl<'c> BatchWriter<'c> {
         self.initial_start = self.initial_start.map(|_| InitialStart(start));
     }
 
-    /// Stores a batch as soon as the previous one is stored. `checkpoint` is where the scan can continue once
-    /// the batch is committed, `None` if it cannot continue there.
+    /// Stores a batch as soon as the previous one is stored. `rows` is how many rows the scan has received so far;
+    /// `checkpoint` is where it can continue once the batch is committed, `None` if it cannot continue there.
     pub(super) async fn store(
         &mut self,
         mut batch: RowBatch,
         scan_stats: ScanStats,
+        rows: u64,
         checkpoint: Option<ScanCheckpoint>,
     ) -> Result<(), SyncError> {
         self.wait().await?;
         let (context, scan_id, initial_start) = (self.context, self.scan_id, self.initial_start);
         let (tx_end, run_id) = (context.tx_end(), context.run_id);
         let (now, requests) = (context.now(), context.requests());
-        let received = self.totals.received + scan_stats.unique_ids;
+        let received = self.totals.received + rows;
         let run_stats = RunStats { received, ..self.totals.run_stats(requests) };
         self.in_flight = Some(context.store.start(move |store| {
             store.write(tx_end, |tx| {

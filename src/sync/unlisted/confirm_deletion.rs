@@ -18,7 +18,7 @@ const FAILURES_MAX: u32 = 5;
 /// What the end of a full scan stores about tickets that it did not show.
 #[derive(Default)]
 pub(in crate::sync) struct UnlistedWrites {
-    /// Tickets that leave.
+    /// Tickets that are removed.
     pub(in crate::sync) removals: Vec<Removal>,
     /// Tickets that stay, because no deletion is confirmed.
     pub(in crate::sync) unconfirmed: Vec<UnconfirmedRemoval>,
@@ -35,7 +35,7 @@ pub(in crate::sync) struct UnconfirmedRemoval {
     pub(in crate::sync) ask_again_at: Timestamp,
 }
 
-/// Asks about the unlisted tickets. Returns an outcome if the delete guard holds: then no ticket leaves.
+/// Asks about the unlisted tickets. Returns an outcome if the delete guard holds: then no ticket is removed.
 pub(in crate::sync) async fn check_unlisted(
     context: &RunContext,
     mapping: &RowMapping,
@@ -58,13 +58,13 @@ pub(in crate::sync) async fn check_unlisted(
     let groups = decide::group_unlisted(&unlisted, &known, now);
     let not_asked =
         |id: &i64| UnconfirmedRemoval { id: *id, status: UnlistedStatus::NotAsked, ask_again_at: now };
-    let new = groups.new.len() as u64;
-    let decision = decide::check_delete_guard(new, stored, seen_count, delete_guard, accept_deletes);
+    let undecided = groups.undecided.len() as u64;
+    let decision = decide::check_delete_guard(undecided, stored, seen_count, delete_guard, accept_deletes);
     if let DeleteGuardDecision::Exceeded { allowed } = decision {
-        writes.unconfirmed.extend(groups.new.iter().map(not_asked));
-        return Ok(Some(RunOutcome::DeleteGuard { removals: new, allowed }));
+        writes.unconfirmed.extend(groups.undecided.iter().map(not_asked));
+        return Ok(Some(RunOutcome::DeleteGuard { removals: undecided, allowed }));
     }
-    let mut to_ask = groups.new;
+    let mut to_ask = groups.undecided;
     to_ask.extend(groups.due);
     to_ask.sort_unstable();
     let first_missed: HashMap<i64, Timestamp> =
@@ -79,12 +79,12 @@ pub(in crate::sync) async fn check_unlisted(
             }
         }
     }
-    // Tickets that stayed earlier and leave now count as well, and those that are of another type now.
+    // Tickets that stayed earlier and are removed now count as well, and those that are of another type now.
     let allowed = decide::allowed_deletions(stored, delete_guard);
-    let leaving = (removals.len() + out_of_scope.len()) as u64;
-    if allowed < leaving && !accept_deletes {
+    let removed = (removals.len() + out_of_scope.len()) as u64;
+    if allowed < removed && !accept_deletes {
         writes.unconfirmed.extend(removals.iter().map(|removal| not_asked(&removal.id)));
-        return Ok(Some(RunOutcome::DeleteGuard { removals: leaving, allowed }));
+        return Ok(Some(RunOutcome::DeleteGuard { removals: removed, allowed }));
     }
     let reason = RemovalReason::OutOfScope;
     removals.extend(out_of_scope.into_iter().map(|id| Removal { id, reason }));

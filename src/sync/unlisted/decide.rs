@@ -1,7 +1,7 @@
 //! What follows when a full scan did not show a stored ticket.
 //!
-//! Pure. A ticket leaves only after a verified full scan and an answer of the server about that ticket, and not when so
-//! many are gone at once that lost permissions are the likelier cause (`halo-api.md` §1.7).
+//! Pure. A ticket is removed only after a verified full scan and an answer of the server about that ticket, and not
+//! when so many have disappeared at once that lost permissions are the likelier cause (`halo-api.md` §1.7).
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::store::{RemovalReason, UnlistedStatus, UnlistedTicket};
 use crate::ticket::Timestamp;
 use crate::ticket::attribute::{MERGED_INTO_ID, TICKET_TYPE_ID};
 
-/// So many tickets may always leave.
+/// So many tickets may always be removed.
 const ALWAYS_ALLOWED: u64 = 20;
 
 /// The server is asked about an unlisted ticket that stays after 1, 2, 4 … days, and at least this often.
@@ -22,8 +22,8 @@ const RECHECK_INTERVAL_MAX: TimeDelta = TimeDelta::days(30);
 /// Unlisted tickets by what is known about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnlistedGroups {
-    /// Nothing yet: the delete guard counts them.
-    pub new: Vec<i64>,
+    /// Nothing that decides about them: the delete guard counts them, and the server is asked.
+    pub undecided: Vec<i64>,
     /// They stayed when the server was asked, and it is time to ask again.
     pub due: Vec<i64>,
     /// They stayed, and it is not yet time to ask again.
@@ -37,9 +37,9 @@ pub fn group_unlisted(unlisted: &[i64], known: &[UnlistedTicket], now: Timestamp
     let mut groups = UnlistedGroups::default();
     for id in unlisted {
         match known.get(id) {
-            None => groups.new.push(*id),
+            None => groups.undecided.push(*id),
             Some(UnlistedTicket { status: UnlistedStatus::NotAsked | UnlistedStatus::Missing, .. }) => {
-                groups.new.push(*id);
+                groups.undecided.push(*id);
             }
             Some(ticket) if is_due(ticket, now) => groups.due.push(*id),
             Some(_) => groups.deferred += 1,
@@ -73,7 +73,7 @@ pub enum DeleteGuardDecision {
     NoneUnlisted,
     /// There are too many: nothing is deleted until a person confirms it.
     Exceeded {
-        /// How many may leave without confirmation.
+        /// How many may be removed without confirmation.
         allowed: u64,
     },
     /// Ask the server about each.
@@ -101,7 +101,7 @@ pub fn check_delete_guard(
     }
 }
 
-/// How many tickets may leave at once; `delete_guard` is a share from 0 to 1.
+/// How many tickets may be removed at once; `delete_guard` is a share from 0 to 1.
 #[must_use]
 pub fn allowed_deletions(stored: u64, delete_guard: f64) -> u64 {
     // Shares of counts far below 2^53; rounding by one ticket does not matter.
@@ -113,7 +113,7 @@ pub fn allowed_deletions(stored: u64, delete_guard: f64) -> u64 {
 /// What happens to the stored ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovalDecision {
-    /// It leaves.
+    /// It is removed.
     Remove(RemovalReason),
     /// It stays, and is recorded in `unlisted_tickets` with this status.
     Keep(UnlistedStatus),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn unlisted_ticket_is_new_unless_the_server_is_known_to_withhold_it() {
+    fn unlisted_ticket_is_undecided_unless_the_server_is_known_to_withhold_it() {
         let at =
             |day: i64| "2026-03-01T00:00:00.000Z".parse::<Timestamp>().unwrap().plus(TimeDelta::days(day));
         let known =
@@ -197,7 +197,7 @@ mod tests {
             known(6, UnlistedStatus::Forbidden, at(900)),
         ];
         let groups = group_unlisted(&[1, 2, 3, 4, 5, 6, 7], &known, at(2));
-        assert_eq!(groups, UnlistedGroups { new: vec![4, 5, 7], due: vec![2, 3, 6], deferred: 1 });
+        assert_eq!(groups, UnlistedGroups { undecided: vec![4, 5, 7], due: vec![2, 3, 6], deferred: 1 });
     }
 
     #[test]

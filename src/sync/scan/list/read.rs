@@ -84,21 +84,21 @@ impl ListRead {
     /// One response that holds as many tickets as it counts proves itself. Several prove it where nothing can have been
     /// missed between them:
     ///
-    /// * `full`, a list in which new tickets appear at the end: of the ids up to the baseline's greatest id, as many were
-    ///   received as the baseline counted. The baseline is the response with the last page, fetched before any page was
-    ///   added. A ticket that disappeared and a new one cannot cancel out, because the greatest id and the count are of
-    ///   the same response. Where some ids are missing, their tickets may have disappeared unread; that is so where
-    ///   nothing was added meanwhile, because then each disappearance shows in a count, and each boundary where one
-    ///   happened was read again.
+    /// * `appends_only`, a list in which new tickets appear at the end: of the ids up to the baseline's greatest id, as
+    ///   many were received as the baseline counted. The baseline is the response with the last page, fetched before
+    ///   any page was added. A ticket that disappeared and a new one cannot cancel out, because the greatest id and the
+    ///   count are of the same response. Where some ids are missing, their tickets may have disappeared unread; that is
+    ///   so where nothing was added meanwhile, because then each disappearance shows in a count, and each boundary where
+    ///   one happened was read again.
     /// * otherwise, where new tickets may appear anywhere: the counts never fell, and as many ids as the last count.
-    pub(super) fn proves_itself(&self, latest: u64, full: bool) -> bool {
+    pub(super) fn proves_itself(&self, latest: u64, appends_only: bool) -> bool {
         if self.pages == 1 && !self.used_seek {
             return self.previous_count == Some(self.unique_tickets());
         }
         if self.out_of_order || self.has_excess_rows {
             return false;
         }
-        if !full {
+        if !appends_only {
             return self.total_decrease() == 0 && !self.used_seek && self.unique_tickets() == latest;
         }
         let Some(baseline) = self.baseline else { return false };

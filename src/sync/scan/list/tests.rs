@@ -17,7 +17,7 @@ struct FakeList {
     events: Vec<Option<ListEvent>>,
     responses: u64,
     count_offset: i64,
-    /// Responses before which a ticket was added or left.
+    /// Responses before which a ticket was added or disappeared.
     inserted_at: BTreeSet<u64>,
     removed_at: BTreeSet<u64>,
 }
@@ -102,12 +102,13 @@ struct ScanTrace {
 /// Reads a list as a scan does, with `parallel_requests` pages prefetched in the order that `shuffle` gives.
 fn scan_list(
     list: &mut FakeList,
-    full: bool,
+    appends_only: bool,
     size: u32,
     parallel_requests: usize,
     shuffle: &[usize],
 ) -> ScanTrace {
-    let options = ListScanOptions { full, page_size: size, cross_checked_count: None, accept_shortfall: 0 };
+    let options =
+        ListScanOptions { appends_only, page_size: size, cross_checked_count: None, accept_shortfall: 0 };
     let mut scan = ListScan::new(options, Some(at(0)));
     let mut consecutive_pages = vec![];
     let verdict = loop {
@@ -141,7 +142,7 @@ fn read_once(
     let first = list.respond(1, size);
     scan.record_response(&first);
     let mut prefetched = vec![];
-    if scan.options.full && 1 < *scan.remaining_pages().end() {
+    if scan.options.appends_only && 1 < *scan.remaining_pages().end() {
         for _ in 0..3 {
             let last_page = list.respond(*scan.remaining_pages().end(), size);
             scan.record_response(&last_page);
@@ -224,8 +225,8 @@ impl ScanTrace {
         always_listed.copied().filter(|id| !self.scan.seen_ids().contains(id.cast_unsigned())).collect()
     }
 
-    /// Whether one ticket left and another was added between two consecutive responses: the one case that no count
-    /// shows.
+    /// Whether one ticket disappeared and another was added between two consecutive responses: the one case that no
+    /// count shows.
     fn has_undetectable_swap(&self, list: &FakeList) -> bool {
         let between =
             |events: &BTreeSet<u64>, (from, to): (u64, u64)| events.range(from + 1..=to).next().is_some();
@@ -243,14 +244,16 @@ fn event_at(at: usize, event: ListEvent) -> Vec<Option<ListEvent>> {
 
 #[test]
 fn static_list_costs_one_request_per_page() {
-    // A full scan reads the end of the list first.
-    for (full, tickets, requests) in [(true, 950, 11), (false, 950, 10), (true, 40, 1), (false, 40, 1)] {
+    // Where new tickets appear only at the end, the end is read first.
+    for (appends_only, tickets, requests) in
+        [(true, 950, 11), (false, 950, 10), (true, 40, 1), (false, 40, 1)]
+    {
         let mut list = FakeList::new(tickets, vec![]);
-        let trace = scan_list(&mut list, full, 100, 4, &[]);
+        let trace = scan_list(&mut list, appends_only, 100, 4, &[]);
         assert_eq!(
             (trace.verdict, trace.requests),
             (Ok(ReadVerdict::Verified), requests),
-            "{tickets}, full: {full}"
+            "{tickets}, appends_only: {appends_only}"
         );
     }
 }
@@ -312,7 +315,7 @@ fn count_mismatch_seen_by_two_reads_is_not_verified() {
         let mut list = FakeList::new(250, vec![]);
         list.count_offset = off_by;
         let options = ListScanOptions {
-            full: true,
+            appends_only: true,
             page_size: 100,
             cross_checked_count: None,
             accept_shortfall: accepted,
@@ -326,15 +329,18 @@ fn count_mismatch_seen_by_two_reads_is_not_verified() {
     }
 }
 
-fn event(full: bool) -> impl Strategy<Value = Option<ListEvent>> {
-    let insertions = any::<u32>()
-        .prop_map(move |id| if full { ListEvent::Created } else { ListEvent::Inserted(i64::from(id)) });
+fn event(appends_only: bool) -> impl Strategy<Value = Option<ListEvent>> {
+    let insertions = any::<u32>().prop_map(move |id| {
+        if appends_only { ListEvent::Created } else { ListEvent::Inserted(i64::from(id)) }
+    });
     let removals = any::<u16>().prop_map(|index| ListEvent::Removed(usize::from(index)));
     prop_oneof![8 => Just(None), 1 => insertions.prop_map(Some), 1 => removals.prop_map(Some)]
 }
 
 fn events() -> impl Strategy<Value = (bool, Vec<Option<ListEvent>>)> {
-    any::<bool>().prop_flat_map(|full| (Just(full), proptest::collection::vec(event(full), 0..80)))
+    any::<bool>().prop_flat_map(|appends_only| {
+        (Just(appends_only), proptest::collection::vec(event(appends_only), 0..80))
+    })
 }
 
 proptest! {
@@ -342,21 +348,21 @@ proptest! {
 
     #[test]
     fn verified_scan_misses_nothing_except_in_an_undetectable_swap(
-        (full, events) in events(), tickets in 0i64..200, size in 1u32..40, parallel_requests in 1usize..6,
+        (appends_only, events) in events(), tickets in 0i64..200, size in 1u32..40, parallel_requests in 1usize..6,
         shuffle in proptest::collection::vec(0usize..8, 0..6),
     ) {
         let mut list = FakeList::new(tickets, events);
         let initial_ids = list.ids.clone();
-        let trace = scan_list(&mut list, full, size, parallel_requests, &shuffle);
+        let trace = scan_list(&mut list, appends_only, size, parallel_requests, &shuffle);
         if trace.verdict == Ok(ReadVerdict::Verified) && !trace.has_undetectable_swap(&list) {
             prop_assert_eq!(trace.missed_ids(&initial_ids, &list), Vec::<i64>::new());
         }
     }
 
     #[test]
-    fn static_list_is_verified_by_the_first_read(tickets in 0i64..400, size in 1u32..50, parallel_requests in 1usize..6, full: bool) {
+    fn static_list_is_verified_by_the_first_read(tickets in 0i64..400, size in 1u32..50, parallel_requests in 1usize..6, appends_only: bool) {
         let mut list = FakeList::new(tickets, vec![]);
-        let trace = scan_list(&mut list, full, size, parallel_requests, &[]);
+        let trace = scan_list(&mut list, appends_only, size, parallel_requests, &[]);
         prop_assert_eq!(trace.verdict, Ok(ReadVerdict::Verified));
         prop_assert_eq!(trace.scan.reads(), 1);
         let pages = tickets.cast_unsigned().div_ceil(u64::from(size)).max(1);
