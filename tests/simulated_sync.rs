@@ -24,15 +24,14 @@ fn assert_intact(env: &TestEnv) {
     assert_eq!(env.texts("PRAGMA integrity_check"), ["ok"]);
     let gaps = "SELECT COUNT(*) FROM changes WHERE seq > 1 AND seq - 1 NOT IN (SELECT seq FROM changes)";
     assert_eq!(env.number(gaps), 0, "the change log has gaps");
-    assert_eq!(env.database().change_count(), env.number("SELECT COUNT(*) FROM tickets"));
+    assert_eq!(env.change_count(), env.number("SELECT COUNT(*) FROM tickets"));
 }
 
 /// Starts an initial load whose 18th list request gets no response, and waits until its first rows are committed.
 async fn start_stuck_initial_load(env: &TestEnv) -> Child {
     env.inject("list@18:delay=600000");
     let child = env.command(&["--json", "sync"]).spawn().expect("a process");
-    let committed =
-        || env.database().try_value::<i64>("SELECT COUNT(*) FROM tickets").is_some_and(|rows| 0 < rows);
+    let committed = || env.try_value::<i64>("SELECT COUNT(*) FROM tickets").is_some_and(|rows| 0 < rows);
     wait_until("the first rows", || committed() && 18 <= env.list_request_count()).await;
     child
 }
@@ -70,12 +69,12 @@ async fn initial_load_stores_every_ticket_with_parallel_requests() {
 async fn quiet_sync_makes_one_list_request_and_25_changes_at_most_two() {
     let env = TestEnv::new(2_500).await;
     env.run_ok(&["sync"]);
-    let filled = env.database().change_count();
+    let filled = env.change_count();
 
     env.reset_request_log();
     let quiet = env.run_ok(&["sync"]);
     assert_eq!(env.list_request_count(), 1);
-    assert_eq!((env.database().change_count(), &quiet["scan"]["kind"]), (filled, &"incremental".into()));
+    assert_eq!((env.change_count(), &quiet["scan"]["kind"]), (filled, &"incremental".into()));
 
     env.reset_request_log();
     let edited = env.with_server(|server| server.edit_some(25, Utc::now()));
@@ -193,11 +192,11 @@ async fn delete_guard_deletes_nothing_until_accepted() {
     env.run_ok(&["sync"]);
     let gone: Vec<i64> = env.with_server(|server| server.ids().into_iter().skip(100).take(21).collect());
     env.with_server(|server| gone.iter().for_each(|id| server.delete(*id, Utc::now())));
-    let (watermark, changes) = (env.watermark(), env.database().change_count());
+    let (watermark, changes) = (env.watermark(), env.change_count());
 
     let result = env.run_json(&["sync", "--full"]);
     assert_eq!(result.status, Some(3), "{} {}", result.stdout, result.stderr);
-    assert_eq!((env.watermark(), env.database().change_count()), (watermark.clone(), changes));
+    assert_eq!((env.watermark(), env.change_count()), (watermark.clone(), changes));
     env.assert_matches_server_and(&gone, "after the last sync");
     assert_eq!(env.number("SELECT COUNT(*) FROM unlisted_tickets WHERE status = 'not_asked'"), 21);
     let stdout = env.run(&["sync", "--full"]).stdout;
@@ -215,7 +214,7 @@ async fn delete_guard_deletes_nothing_until_accepted() {
 
 /// Every row of every table but `runs`, as text.
 fn dump(env: &TestEnv) -> BTreeMap<String, Vec<String>> {
-    let database = env.database().connection();
+    let database = env.connection();
     let tables =
         env.texts("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
     let rows_of = |table: &String| {

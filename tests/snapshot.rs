@@ -66,7 +66,7 @@ async fn snapshot_during_sync_is_consistent_at_one_change() {
     let mut sync =
         env.command(&["--json", "sync"]).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
     // Wait for the first commit of the run: the event, not a time.
-    let stored = || env.database().try_value::<i64>("SELECT COUNT(*) FROM tickets");
+    let stored = || env.try_value::<i64>("SELECT COUNT(*) FROM tickets");
     while stored().unwrap_or(0) == 0 {
         assert!(sync.try_wait().unwrap().is_none(), "the sync ended before its first commit");
         tokio::task::yield_now().await;
@@ -82,9 +82,8 @@ async fn snapshot_during_sync_is_consistent_at_one_change() {
     let to = taken["manifest"]["to_seq"].as_i64().unwrap();
     let folder = PathBuf::from(taken["folder"].as_str().unwrap());
     let exported: Vec<i64> = rows(&folder.join("tickets.csv"), "UID").into_keys().collect();
-    let recorded: Vec<i64> = env
-        .database()
-        .query(&format!("SELECT UID FROM changes WHERE seq <= {to} ORDER BY UID"), |row| row.get(0));
+    let recorded: Vec<i64> =
+        env.query(&format!("SELECT UID FROM changes WHERE seq <= {to} ORDER BY UID"), |row| row.get(0));
     assert_eq!(exported, recorded, "the tickets are not those of the first {to} changes");
     env.server.stop().await;
 }

@@ -160,7 +160,7 @@ impl ExportEnv {
     }
 
     pub(crate) fn tickets(&self) -> Tickets {
-        let connection = self.database().connection();
+        let connection = self.connection();
         let mut statement = connection.prepare("SELECT * FROM tickets").unwrap();
         let id = statement.column_names().position(|name| name == "UID").unwrap();
         let mut columns: Vec<_> = statement.column_names().map(ToOwned::to_owned).enumerate().collect();
@@ -184,7 +184,7 @@ impl ExportEnv {
 
     /// The custom fields by ticket, in the form that packages have, see `docs/loading.md`.
     fn custom_fields_by_ticket(&self) -> BTreeMap<i64, Map<String, Json>> {
-        let connection = self.database().connection();
+        let connection = self.connection();
         let sql = "SELECT UID, FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY FROM custom_fields";
         let mut statement = connection.prepare(sql).unwrap();
         let mut rows = statement.query([]).unwrap();

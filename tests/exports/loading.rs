@@ -65,7 +65,7 @@ impl Package {
     fn tickets(&self) -> Loaded {
         let sql =
             "SELECT UID, CAST(UID AS TEXT), NAME, DESCRIPTION, COST, CAST(FLAGGED AS TEXT) FROM tickets";
-        let connection = self.env.database().connection();
+        let connection = self.env.connection();
         let mut statement = connection.prepare(sql).unwrap();
         let rows = statement.query_map([], |row| {
             let cost: Option<f64> = row.get(4)?;

@@ -94,7 +94,7 @@ fn inc_04_watermark_is_server_time_at_start_minus_uncertainty() {
             // Tickets change during the scan and get later timestamps.
             env.reset_request_log();
             env.before_list_request(2, |server, now| drop(server.edit_some(3, now)));
-            let began = env.world.now();
+            let began = env.server.now();
             env.run_ok().await;
             let covered = env.covered_until().unwrap().instant();
             // Two requests of latency: the token and the first page.

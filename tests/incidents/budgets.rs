@@ -121,11 +121,11 @@ fn incremental_scan_ends_despite_an_edit_every_two_seconds() {
         let due = env.with_server(|server, now| server.edit_some(2_000, now));
         advance_minutes(1).await;
         env.reset_request_log();
-        let world = Arc::clone(&env.world);
+        let server = Arc::clone(&env.server);
         let editor = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                world.with(|server, now| drop(server.edit_some(1, now)));
+                server.with(|server, now| drop(server.edit_some(1, now)));
             }
         });
         assert!(is_incremental(&env.run_ok().await), "it was not incremental");

@@ -263,7 +263,7 @@ async fn integrity_check_reports_damage_until_a_backup_is_restored() {
     env.run(&["sync"]).success();
     let path = env.path("halosync.db");
     let intact = fs::read(&path).unwrap();
-    env.database().damage("rejects_by_ticket");
+    env.damage("rejects_by_ticket");
 
     let mut daemon = Daemon::start(&env);
     let line = daemon.logged("integrity check failed");

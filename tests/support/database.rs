@@ -43,7 +43,12 @@ impl Database {
             .unwrap_or_else(|error| panic!("{error}: {sql}"))
     }
 
-    /// The same, or nothing where there is no database, table or row yet.
+    /// The same, where it is a number.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        self.value(sql)
+    }
+
+    /// The same as [`Database::value`], or nothing where there is no database, table or row yet.
     pub(crate) fn try_value<T: FromSql>(&self, sql: &str) -> Option<T> {
         self.try_connection().and_then(|it| it.query_row(sql, [], |row| row.get(0))).ok()
     }
@@ -118,8 +123,9 @@ pub(crate) fn attribute_value(value: ValueRef<'_>) -> AttributeValue {
     }
 }
 
-/// A temporary directory in memory where the machine has one: a slow disk would only add waiting.
+/// A temporary directory in memory where the machine has room for one: a slow disk would only add waiting.
 pub(crate) fn temporary_directory_in_memory() -> TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+    let free = rustix::fs::statvfs(memory).map_or(0, |it| it.f_bavail * it.f_frsize);
+    if 1 << 30 <= free { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
