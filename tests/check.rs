@@ -5,18 +5,17 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-use std::thread;
+use std::io::Write as _;
 
 use chrono::TimeDelta;
 use halo_simulator::{Server, ServerFault, Simulator};
 use halosync::check::CheckStep;
 use rstest::rstest;
 use serde_json::Value as Json;
+use support::fixture_server::serve_response;
 use support::schema::Schema;
 use support::test_env::{CLIENT_SECRET, TestEnv};
-use support::tls::{Front, Wanted};
+use support::tls::{CertificateOptions, TlsProxy};
 
 async fn serve(knobs: &[&str]) -> Simulator {
     let mut settings = support::server::settings(250);
@@ -31,7 +30,7 @@ fn check(env: &TestEnv<()>, more: &[&str], status: i32) -> Json {
     assert!(!text.contains(CLIENT_SECRET) && errors.is_empty(), "{text}{errors}");
     let found: Json = serde_json::from_str(&text).unwrap();
     assert_eq!((&found["schema_version"], &found["exit_status"]), (&1.into(), &status.into()));
-    Schema::of("check").holds(&found);
+    Schema::of("check").assert_valid(&found);
     found
 }
 
@@ -198,7 +197,7 @@ fn invalid_settings_fail_with_every_problem_listed() {
 #[case::no_tenant(&["tenant=required"], "", &[], "token", 69, "check `tenant`")]
 #[case::a_scope_without_tickets(&[], "scope = \"read:assets\"", &[], "coverage", 77, "have the scope read:tickets or all")]
 #[case::a_portal(&[], "", &["list:html"], "coverage", 65, "the server sent a web page instead of JSON: check server_url")]
-#[case::a_wrong_tenant(&["tenant=required"], "tenant = \"nobodys\"\nmax_retries = 0", &[], "token", 69, "a wrong one also causes this error")]
+#[case::a_wrong_tenant(&["tenant=required"], "tenant = \"unknown\"\nmax_retries = 0", &[], "token", 69, "a wrong one also causes this error")]
 #[case::a_token_without_a_scope(&[], "", &["list:status=401"], "coverage", 77, "have the scope read:tickets or all")]
 #[case::the_limit_is_used_up_at_once(&[], "", &["any:throttle=1"], "server", 75, "other integrations may share the limit")]
 #[case::the_limit_is_used_up_for_long(&[], "", &["any:throttle=600"], "server", 75, "other integrations may share the limit")]
@@ -208,7 +207,7 @@ fn invalid_settings_fail_with_every_problem_listed() {
 #[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the new address")]
 #[case::a_token_that_redirects(&[], "", &["token:redirect=307"], "token", 65, "redirects are never followed, because they would receive the secret")]
 #[case::others_use_up_the_limit(&[], "", &["list:throttle=1"], "coverage", 75, "other integrations may share the limit")]
-#[case::a_type_with_a_slip(&[], "ticket_type = \"Incidnet\"", &[], "ticket types", 78, "ticket_type can be any of")]
+#[case::a_misspelled_type(&[], "ticket_type = \"Incidnet\"", &[], "ticket types", 78, "ticket_type can be any of")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn setup_mistake_fails_its_step_with_help(
     #[case] knobs: &'static [&'static str],
@@ -231,13 +230,13 @@ async fn setup_mistake_fails_its_step_with_help(
 
 /// Mistakes that do not stop a run.
 #[rstest]
-#[case::nobody_sees_a_ticket(hide_all, "coverage", "needs permissions for teams, clients and ticket types")]
+#[case::no_visible_ticket(hide_all, "coverage", "needs permissions for teams, clients and ticket types")]
 #[case::the_clock_is_off(an_hour_slow, "clock", "set this machine's clock")]
 #[case::the_scope_is_not_known(no_such_scope, "token", "set `scope` to one that the API application has")]
 #[case::a_proxy_drops_the_date(no_date, "clock", "check whether a proxy removes the header")]
 #[case::names_are_forbidden(no_names, "ticket types", "tickets are synced anyway")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn odd_server_is_a_warning_with_help(
+async fn unusual_server_is_a_warning_with_help(
     #[case] make: fn(&mut Server),
     #[case] at: &str,
     #[case] help: &str,
@@ -294,23 +293,9 @@ async fn path_in_server_url_is_named_in_the_help_when_not_found(
     assert!(text.unwrap_or_default().contains(help), "{found:#}");
 }
 
-/// Starts a server with one response to everything.
-fn canned(head: &str, body: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let response =
-        format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(response.as_bytes()));
-        }
-    });
-    format!("http://{address}")
-}
-
 #[test]
 fn portal_instead_of_the_resource_server_is_a_warning() {
-    let portal = canned("200 OK\r\nContent-Type: text/html", "<!doctype html><p>Portal</p>");
+    let portal = serve_response("200 OK\r\nContent-Type: text/html", "<!doctype html><p>Portal</p>");
     let found = check(&TestEnv::for_server(&portal, "max_retries = 0"), &[], 65);
     assert_eq!(step(&found, "server")["outcome"], "warning");
     let help = step(&found, "server")["help"].as_str().unwrap();
@@ -320,7 +305,7 @@ fn portal_instead_of_the_resource_server_is_a_warning() {
 #[test]
 fn scope_that_the_application_lacks_is_named_in_the_help() {
     let refusal =
-        canned("400 Bad Request\r\nContent-Type: application/json", "{\"error\":\"invalid_scope\"}");
+        serve_response("400 Bad Request\r\nContent-Type: application/json", "{\"error\":\"invalid_scope\"}");
     let found = check(&TestEnv::for_server(&refusal, ""), &[], 77);
     let help = step(&found, "token")["help"].as_str().unwrap();
     assert!(help.contains("set `scope` to one that the API application has"), "{help}");
@@ -328,7 +313,8 @@ fn scope_that_the_application_lacks_is_named_in_the_help() {
 
 #[test]
 fn proxy_that_refuses_requests_is_named_without_its_login() {
-    let proxy = canned("407 Proxy Authentication Required", "").replace("http://", "http://me:hunter2@");
+    let proxy =
+        serve_response("407 Proxy Authentication Required", "").replace("http://", "http://me:hunter2@");
     let env = TestEnv::for_server("https://halo.example", &format!("proxy = \"{proxy}\"\nmax_retries = 0"));
     let found = check(&env, &[], 69);
     let help = step(&found, "server")["help"].as_str().unwrap();
@@ -352,12 +338,12 @@ async fn custom_fields_missing_from_the_list_are_estimated_per_ticket() {
 }
 
 #[rstest]
-#[case::good("localhost", (-1, 90), true, "ok", "trusted: for localhost, by CN=An authority of its own, until 20", "")]
-#[case::ends_soon("localhost", (-1, 5), true, "warning", "until 20", "renew it on the server in time")]
-#[case::nobody_vouches("localhost", (-1, 90), false, "failure", "the server's certificate is not signed by a trusted authority", "set ca_file to that authority's certificate")]
-#[case::ended("localhost", (-9, -2), true, "failure", "the server's certificate expired at 20", "renew the server's certificate")]
-#[case::not_yet("localhost", (2, 90), true, "failure", "is not valid before 20", "correct this machine's clock")]
-#[case::of_another("desk.example", (-1, 90), true, "failure", "is for desk.example, not for this host", "set server_url to a host name that the certificate is valid for")]
+#[case::valid("localhost", (-1, 90), true, "ok", "trusted: for localhost, by CN=Test authority, until 20", "")]
+#[case::expires_soon("localhost", (-1, 5), true, "warning", "until 20", "renew it on the server in time")]
+#[case::untrusted("localhost", (-1, 90), false, "failure", "the server's certificate is not signed by a trusted authority", "set ca_file to that authority's certificate")]
+#[case::expired("localhost", (-9, -2), true, "failure", "the server's certificate expired at 20", "renew the server's certificate")]
+#[case::not_yet_valid("localhost", (2, 90), true, "failure", "is not valid before 20", "correct this machine's clock")]
+#[case::of_another_host("other.example", (-1, 90), true, "failure", "is for other.example, not for this host", "set server_url to a host name that the certificate is valid for")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificate_and_its_problem_are_described(
     #[case] name: &'static str,
@@ -368,10 +354,10 @@ async fn certificate_and_its_problem_are_described(
     #[case] help: &str,
 ) {
     let simulator = serve(&[]).await;
-    let front = Front::before(&simulator.url(), &Wanted { name, days });
-    let url = format!("https://localhost:{}", front.address.port());
+    let proxy = TlsProxy::start(&simulator.url(), &CertificateOptions { name, days });
+    let url = format!("https://localhost:{}", proxy.address.port());
     let env = TestEnv::for_server(&url, if trusted { "ca_file = \"authority.pem\"" } else { "" });
-    fs::write(env.path("authority.pem"), &front.authority).unwrap();
+    fs::write(env.path("authority.pem"), &proxy.authority).unwrap();
     let found = check(&env, &[], if outcome == "failure" { 69 } else { 0 });
     let step = step(&found, if outcome == "failure" { "server" } else { "certificate" });
     assert_eq!(step["outcome"], outcome, "{found:#}");

@@ -12,9 +12,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use support::history;
 use support::server::ServerProcess;
 use support::test_env::{CommandResult, TestEnv};
+use support::{env_number, history};
 
 /// The number of kills, unless `HALOSYNC_KILLS` sets it.
 const KILLS: u32 = 20;
@@ -73,7 +73,7 @@ fn run_and_kill(env: &TestEnv<ServerProcess>, arguments: &[&str], requests: u32,
 
 fn sync_command(env: &TestEnv<ServerProcess>, arguments: &[&str]) -> std::process::Command {
     let mut command = env.command(&[&["--json", "sync"][..], arguments].concat());
-    // Nobody reads it before the end.
+    // It is not read before the end.
     command.stdout(std::process::Stdio::null());
     command
 }
@@ -110,14 +110,10 @@ fn is_initial_load_complete(env: &TestEnv<ServerProcess>) -> bool {
     env.try_value(sql).unwrap_or(false)
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
-
 #[test]
 fn sync_after_sigkill_at_any_moment_converges() {
-    let seed = number("HALOSYNC_KILLS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
-    let kills = number("HALOSYNC_KILLS").map_or(KILLS, |kills| kills.try_into().unwrap());
+    let seed = env_number("HALOSYNC_KILLS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let kills = env_number("HALOSYNC_KILLS").map_or(KILLS, |kills| kills.try_into().unwrap());
     eprintln!("HALOSYNC_KILLS_SEED={seed} HALOSYNC_KILLS={kills}");
     let mut env = start_env();
     let mut rng = Rng::with_seed(seed);

@@ -325,8 +325,10 @@ fn only_values_of_the_wrong_type_are_rejected() {
 fn rejected_value_is_kept_as_received() {
     let tickets = tickets("list-wrong-kinds.json");
     let raw = |uid: i64, attribute: &str| {
-        let kept =
-            tickets[&uid].rejected_values().iter().find(|(place, _)| ATTRIBUTES[*place].name == attribute);
+        let kept = tickets[&uid]
+            .rejected_values()
+            .iter()
+            .find(|(position, _)| ATTRIBUTES[*position].name == attribute);
         let (_, rejected) = kept.unwrap_or_else(|| panic!("{uid} {attribute}"));
         rejected.raw.clone()
     };

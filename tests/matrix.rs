@@ -24,9 +24,9 @@ use halosync::ticket::{ATTRIBUTES, AttributeValue};
 use halosync::watermark::ScanKind;
 use serde_json::json;
 use support::mapping::{self, Fields, Names, Tickets};
-use support::server;
 use support::test_env::TestEnv;
 use support::virtual_env::{SHORT_DETAILS, VirtualEnv, advance_minutes, with_paused_time};
+use support::{env_number, server};
 
 /// Three pages.
 const TICKETS: u32 = 150;
@@ -408,7 +408,7 @@ fn run_all(cases: &[Case]) -> Vec<Row> {
 
 #[test]
 fn copy_equals_server_or_run_reports_it_under_every_knob() {
-    if std::env::var_os("HALOSYNC_MATRIX_SEED").is_some() {
+    if env_number("HALOSYNC_MATRIX_SEED").is_some() {
         return;
     }
     let names = BETWEEN.iter().map(|(name, _)| name).chain(ALONG_WITH.iter().map(|(name, _)| name));
@@ -452,7 +452,7 @@ fn copy_equals_server_or_run_reports_it_under_every_knob() {
 
 #[test]
 fn single_combination_equals_server_or_run_reports_it() {
-    let number = std::env::var("HALOSYNC_MATRIX_SEED").map_or(0, |it| it.parse().expect("a number"));
+    let number = env_number("HALOSYNC_MATRIX_SEED").unwrap_or(0);
     let case = combination(number);
     let row = case.run();
     assert!(row.is_acceptable(), "{number}: {case:?}: {}\n{}", row.to_text(), row.details());

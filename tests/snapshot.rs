@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
-use sha2::{Digest as _, Sha256};
+use support::sha256;
 use support::test_env::TestEnv;
 
 async fn start_env(tickets: u32, latency_ms: u32) -> TestEnv {
@@ -43,7 +43,7 @@ async fn snapshot_holds_every_table_with_checksums() {
     for file in manifest["files"].as_array().unwrap() {
         let name = file["name"].as_str().unwrap();
         let bytes = fs::read(folder.join(name)).unwrap();
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = sha256(&bytes);
         assert_eq!(
             (file["sha256"].as_str(), file["bytes"].as_u64()),
             (Some(hash.as_str()), Some(bytes.len() as u64))

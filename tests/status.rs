@@ -24,7 +24,7 @@ async fn serve(settings_text: &str) -> (Simulator, TestEnv<()>) {
 fn status_json(env: &TestEnv<()>, more: &[&str], status: i32) -> Json {
     let result = env.run_json(&[&["status"], more].concat()).code(status);
     let report = serde_json::from_str(&result.stdout).unwrap();
-    Schema::of("status").holds(&report);
+    Schema::of("status").assert_valid(&report);
     report
 }
 
@@ -66,7 +66,7 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
     let received = interrupted["interrupted_scan"]["received"].as_u64();
     assert!(received.is_some_and(|received| 0 < received), "{interrupted:#}");
     assert_eq!(interrupted["state"], "initial");
-    let reasons: Vec<_> = (0..2).map(|place| &interrupted["reasons"][place]["reason"]).collect();
+    let reasons: Vec<_> = (0..2).map(|position| &interrupted["reasons"][position]["reason"]).collect();
     assert_eq!(reasons, ["initial_load_incomplete", "last_run_not_complete"], "{interrupted:#}");
     let line = first_line(&env);
     assert!(
@@ -76,7 +76,7 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
     let received =
         format!("interrupted scan  {} tickets received since", with_separator(received.unwrap_or(0)));
     assert!(status_text(&env).contains(&received), "{}", status_text(&env));
-    Schema::of("status").is_closed_around(&interrupted);
+    Schema::of("status").assert_is_exact(&interrupted);
 
     simulator.with(|server| server.clear_faults());
     env.run(&["sync"]).success();
@@ -99,7 +99,7 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
     assert_eq!(full["readers"][0]["pid"], std::process::id(), "{full:#}");
     assert_eq!(full["consumers"][0]["waiting"], 0);
     assert_eq!(first_line(&env), "OK");
-    Schema::of("status").is_closed_around(&full);
+    Schema::of("status").assert_is_exact(&full);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -146,7 +146,7 @@ fn sqlite3_loads_a_package() {
         let mut rows = statement.query([]).unwrap();
         let mut found = Loaded::new();
         while let Some(row) = rows.next().unwrap() {
-            let cell = |place| match row.get_ref(place).unwrap() {
+            let cell = |column| match row.get_ref(column).unwrap() {
                 rusqlite::types::ValueRef::Null => None,
                 rusqlite::types::ValueRef::Integer(number) => Some(number.to_string()),
                 rusqlite::types::ValueRef::Real(number) => Some(format!("{number:?}")),

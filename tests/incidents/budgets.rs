@@ -154,8 +154,8 @@ fn one_deletion_costs_a_full_scan_at_most_fifteen_requests() {
                     env.reset_request_log();
                 }
                 let ids = env.server_ids();
-                if let Some((number, place)) = deletion {
-                    let id = ids[place];
+                if let Some((number, position)) = deletion {
+                    let id = ids[position];
                     env.before_list_request(number, move |server, now| server.delete(id, now));
                 }
                 env.run_full_ok().await;
@@ -167,8 +167,8 @@ fn one_deletion_costs_a_full_scan_at_most_fifteen_requests() {
         };
         let (still, _) = cost(None);
         for number in 1..=still {
-            let place = if (number + u64::from(parallel)).is_multiple_of(2) { 3 } else { 55 };
-            let (lists, context) = cost(Some((number, place)));
+            let position = if (number + u64::from(parallel)).is_multiple_of(2) { 3 } else { 55 };
+            let (lists, context) = cost(Some((number, position)));
             assert!(lists <= still + 15, "{context}: {lists} list requests, and {still} without");
         }
     }

@@ -62,16 +62,13 @@ use coverage::{Coverage, CoverageEvent};
 use scenario::Scenario;
 use simulation::SimulationResult;
 use support::database::temporary_directory_in_memory;
+use support::env_number;
 
 /// Enough for every kind of event to meet every other, and less than a minute on two busy cores.
 const DEFAULT_RUNS: u64 = 2_000;
 
 /// How many seeds are played twice.
 const REPEATED_RUNS: u64 = 60;
-
-fn env_number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.replace('_', "").parse().expect(name))
-}
 
 fn play(seed: u64, verbose: bool) -> SimulationResult {
     let folder = temporary_directory_in_memory();

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use halosync::store::{CustomFieldsState, ObservedTicket};
 use halosync::ticket::AttributeValue;
+use halosync::ticket::parse::ParsedPage;
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OpenFlags};
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use super::mapping::{self, Fields, Tickets};
@@ -121,6 +124,23 @@ pub(crate) fn attribute_value(value: ValueRef<'_>) -> AttributeValue {
         ValueRef::Text(text) => AttributeValue::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
         ValueRef::Blob(_) => panic!("no attribute is a blob"),
     }
+}
+
+/// Rows of the ticket list, as a run observes them in the response to request `request_no`.
+pub(crate) fn observed_tickets(request_no: i64, rows: &[Json], custom_fields: bool) -> Vec<ObservedTicket> {
+    let page = json!({ "record_count": rows.len(), "tickets": rows }).to_string();
+    let tickets = ParsedPage::parse(page.as_bytes()).unwrap().tickets;
+    let observed = tickets.into_iter().map(|mut ticket| {
+        ticket.resolve_status_name(|_| Some("In Progress".into()));
+        let provided = ticket.take_custom_fields();
+        let custom_fields = if custom_fields {
+            CustomFieldsState::Provided(provided.unwrap_or_default())
+        } else {
+            CustomFieldsState::NotSynced
+        };
+        ObservedTicket { hash: ticket.hash(), ticket, custom_fields, request_no }
+    });
+    observed.collect()
 }
 
 /// A temporary directory in memory where the machine has room for one: a slow disk would only add waiting.

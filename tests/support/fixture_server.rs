@@ -1,6 +1,7 @@
 //! An HTTP server on loopback that returns prepared responses byte for byte and records the requests.
 
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -135,6 +136,21 @@ impl Drop for FixtureServer {
             panic!("the fixture server failed");
         }
     }
+}
+
+/// Starts a server with the same response to every request; returns its address. `head` is the status line without its
+/// version, and further headers.
+pub(crate) fn serve_response(head: &str, body: &str) -> String {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let length = body.len();
+    let response = format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(response.as_bytes()));
+        }
+    });
+    url
 }
 
 async fn respond(State(script): State<Arc<Script>>, request: Request) -> Response {

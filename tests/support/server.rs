@@ -29,7 +29,7 @@ pub(crate) async fn serve(tickets: u32) -> Simulator {
     Simulator::start(settings(tickets)).await.unwrap()
 }
 
-/// A server that tells which tickets should be stored locally.
+/// A server that determines which tickets should be stored locally.
 pub(crate) trait ServerTickets {
     /// The tickets of the server as rows of `tickets`.
     fn expected_tickets(&self) -> Tickets;

@@ -29,7 +29,7 @@ use super::test_env::TestEnv;
 use super::virtual_server::VirtualServer;
 
 /// A change of the server just before it answers.
-type ServerChange = Box<dyn FnOnce(&mut Server, DateTime<Utc>) + Send>;
+type ServerEdit = Box<dyn FnOnce(&mut Server, DateTime<Utc>) + Send>;
 
 /// The knob of short texts, which save time.
 pub(crate) const SHORT_DETAILS: &str = "details_bytes=60";
@@ -53,7 +53,7 @@ type UrlPredicate = fn(&Url) -> bool;
 struct HookedTransport {
     server: Arc<VirtualServer>,
     list_requests: Mutex<u64>,
-    server_changes: Mutex<Vec<(u64, ServerChange)>>,
+    server_changes: Mutex<Vec<(u64, ServerEdit)>>,
     url_rewrite: Mutex<Option<UrlRewrite>>,
     body_rewrite: Mutex<Option<BodyRewrite>>,
     bad_request: Mutex<Option<UrlPredicate>>,
