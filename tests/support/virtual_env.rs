@@ -425,7 +425,7 @@ pub(crate) fn is_incremental(report: &RunReport) -> bool {
 
 /// Runs a future on a single-threaded runtime whose clock is paused and moves only when all tasks wait.
 pub(crate) fn with_paused_time<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(work)
 }
 
