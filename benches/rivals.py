@@ -26,7 +26,7 @@ ENVIRONMENTS = HERE.parent / "target/rivals"
 
 # Script, its requirements, and its extra arguments.
 RIVALS = {
-    "tight": ("tight.py", ["httpx==0.28.1", "orjson==3.13.0"], []),
+    "handwritten": ("handwritten.py", ["httpx==0.28.1", "orjson==3.13.0"], []),
     "dlt-append": ("dlt_rival.py", ["dlt[sqlalchemy]==1.31.0"], ["append"]),
     "dlt-merge": ("dlt_rival.py", ["dlt[sqlalchemy]==1.31.0"], ["merge"]),
     "PyAirbyte": ("airbyte_rival.py", ["airbyte==0.71.3"], []),
@@ -76,12 +76,12 @@ def rival(base, server, name, tickets):
     python = environment(script, requirements)
     folder = base / name
     folder.mkdir()
-    place = (server["url"], server["client_id"], server["client_secret"], folder)
+    connection = (server["url"], server["client_id"], server["client_secret"], folder)
     try:
         with open(base / f"{name}.log", "w") as log:
             used = runs.run(
                 name,
-                *(python, HERE / "rivals" / script, *place, *arguments),
+                *(python, HERE / "rivals" / script, *connection, *arguments),
                 **{"stdout": log, "stderr": log, "cwd": folder},
                 env={**os.environ, **OFFLINE, "AIRBYTE_LOGGING_ROOT": str(folder)},
             )
@@ -100,27 +100,27 @@ def main():
     names = sys.argv[2:] or list(RIVALS)
     base = pathlib.Path(tempfile.mkdtemp(prefix="halosync-rivals-"))
     process, server = runs.simulator(tickets)
-    ours, theirs = [], []
+    own_runs, measured = [], []
     try:
         print(f"load of the machine before: {os.getloadavg()[0]:.1f}", flush=True)
-        for turn in range(3):
-            folder = base / f"halosync-{turn}"
-            ours.append(runs.run("halosync", runs.BINARY, "-c", runs.settings(folder, server), "sync"))
+        for repetition in range(3):
+            folder = base / f"halosync-{repetition}"
+            own_runs.append(runs.run("halosync", runs.BINARY, "-c", runs.settings(folder, server), "sync"))
             if stored(folder / "halosync.db") != tickets:
                 sys.exit("halosync did not store every ticket")
             shutil.rmtree(folder)
-        ours = runs.line("halosync, the median of three", runs.median(ours), tickets)
+        own = runs.line("halosync, the median of three", runs.median(own_runs), tickets)
         for name in names:
             try:
-                theirs.append((name, rival(base, server, name, tickets)))
+                measured.append((name, rival(base, server, name, tickets)))
             except NotMeasured as error:
                 print(f"{name:<46} not measured: {error}", flush=True)
         print(f"load of the machine after: {os.getloadavg()[0]:.1f}")
         print()
-        for name, used in theirs:
+        for name, used in measured:
             print(
-                f"halosync against {name:<12} {used.cpu / ours.cpu:6.1f}x less CPU, "
-                f"{used.wall / ours.wall:6.1f}x less time"
+                f"halosync against {name:<12} {used.cpu / own.cpu:6.1f}x less CPU, "
+                f"{used.wall / own.wall:6.1f}x less time"
             )
     finally:
         runs.end(process)

@@ -3,10 +3,12 @@
 //! Each case runs the program in its own folder, and then checks that nothing incomplete was written there.
 //! `UPDATE_GOLDEN=1 cargo test --test bad_input` writes the golden file again; review it with `git diff`.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File, Permissions};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::panic::AssertUnwindSafe;
@@ -21,6 +23,7 @@ use rusqlite::config::DbConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
+use support::fixture_server::serve_response;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -242,7 +245,8 @@ fn refused_requests(golden: &mut GoldenFile) {
     case.fails(&["sync"], 77, After::NewDatabase);
 
     let case = golden.case("an OAuth scope that the server rejects");
-    let url = serve_response("400 Bad Request", r#"{"error":"invalid_scope"}"#);
+    let url =
+        serve_response("400 Bad Request\r\nContent-Type: application/json", r#"{"error":"invalid_scope"}"#);
     case.set_server_url(&url).fails(&["sync"], 77, After::NewDatabase);
 
     let mut case = golden.case("a wrong tenant");
@@ -321,7 +325,10 @@ fn failed_connections(golden: &mut GoldenFile) {
     case.fails(&["sync"], 69, After::NewDatabase);
 
     let case = golden.case("an authorization server without TLS, reported by the server");
-    let url = serve_response("200 OK", r#"{"auth_url":"http://auth.example.com/auth"}"#);
+    let url = serve_response(
+        "200 OK\r\nContent-Type: application/json",
+        r#"{"auth_url":"http://auth.example.com/auth"}"#,
+    );
     case.set_server_url(&url).fails(&["sync"], 78, After::NewDatabase);
 }
 
@@ -1150,23 +1157,6 @@ fn create_foreign_database(path: &Path, journal: &str) {
     database.pragma_update(None, "journal_mode", journal).expect("a journal mode");
     let sql = "CREATE TABLE bookmarks (address TEXT); INSERT INTO bookmarks VALUES ('https://example.org')";
     database.execute_batch(sql).expect("a table");
-}
-
-/// Starts a server with the same response to every request; returns its address.
-fn serve_response(status: &str, body: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let request = &mut [0; 4096];
-            let _ = stream.read(request).and_then(|_| write!(stream, "{head}{body}"));
-        }
-    });
-    url
 }
 
 /// Starts a TLS server with a self-signed certificate; returns its address.

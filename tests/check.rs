@@ -2,53 +2,35 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support {
-    #[allow(dead_code, reason = "each test uses a part")]
-    pub(crate) mod agent;
-    #[allow(dead_code, reason = "each test uses a part")]
-    pub(crate) mod schema;
-    pub(crate) mod tls;
-}
+mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-use std::thread;
+use std::io::Write as _;
 
 use chrono::TimeDelta;
-use halo_simulator::{Server, ServerFault, Simulator, SimulatorSettings};
+use halo_simulator::{Server, ServerFault, Simulator};
 use halosync::check::CheckStep;
 use rstest::rstest;
 use serde_json::Value as Json;
-use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
+use support::fixture_server::serve_response;
 use support::schema::Schema;
-use support::tls::{Front, Wanted};
+use support::test_env::{CLIENT_SECRET, TestEnv};
+use support::tls::{CertificateOptions, TlsProxy};
 
 async fn serve(knobs: &[&str]) -> Simulator {
-    let mut settings = SimulatorSettings {
-        tickets: 250,
-        client_id: CLIENT_ID.into(),
-        client_secret: CLIENT_SECRET.into(),
-        ..SimulatorSettings::default()
-    };
-    for knob in knobs {
-        settings.knobs.set(knob).unwrap();
-    }
+    let mut settings = support::server::settings(250);
+    knobs.iter().for_each(|knob| settings.knobs.set(knob).unwrap());
     Simulator::start(settings).await.unwrap()
 }
 
 /// Runs `check --json` and returns its report.
-fn check(agent: &Agent, more: &[&str], status: i32) -> Json {
-    let arguments = [&["--json", "check"], more].concat();
-    let run = agent.run(&arguments);
-    let output = run.get_output();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(status), "{text}{errors}");
+fn check(env: &TestEnv<()>, more: &[&str], status: i32) -> Json {
+    let result = env.run_json(&[&["check"], more].concat()).code(status);
+    let (text, errors) = (result.stdout, result.stderr);
     assert!(!text.contains(CLIENT_SECRET) && errors.is_empty(), "{text}{errors}");
     let found: Json = serde_json::from_str(&text).unwrap();
     assert_eq!((&found["schema_version"], &found["exit_status"]), (&1.into(), &status.into()));
-    Schema::of("check").holds(&found);
+    Schema::of("check").assert_valid(&found);
     found
 }
 
@@ -66,12 +48,11 @@ fn step<'j>(found: &'j Json, name: &str) -> &'j Json {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_of_a_working_setup_passes_every_step_with_four_list_requests() {
     let simulator = serve(&[]).await;
-    let agent = Agent::of(&simulator.url(), "ticket_type = \" incident\"");
-    let tickets = agent.run(&["sync", "--json"]).success().get_output().stdout.clone();
-    let tickets = serde_json::from_slice::<Json>(&tickets).unwrap()["tickets"].as_u64().unwrap();
+    let env = TestEnv::for_server(&simulator.url(), "ticket_type = \" incident\"");
+    let tickets = env.run_ok(&["sync"])["tickets"].as_u64().unwrap();
     assert!((101..200).contains(&tickets), "{tickets} incidents");
     simulator.with(|server| server.log_mut().reset());
-    let found = check(&agent, &[], 0);
+    let found = check(&env, &[], 0);
     let all: Vec<_> = CheckStep::ALL.iter().map(|it| it.as_str()).collect();
     assert_eq!(steps(&found, "ok"), all, "{found}");
     assert_eq!(found["skipped"], serde_json::json!([]));
@@ -91,19 +72,17 @@ async fn check_of_a_working_setup_passes_every_step_with_four_list_requests() {
     let lists = simulator.with(|server| server.log().list_count());
     assert_eq!(lists, 4);
 
-    let text = agent.run(&["check"]).success().get_output().stdout.clone();
-    let text = String::from_utf8(text).unwrap();
+    let text = env.run(&["check"]).success().stdout;
     assert_eq!(text.lines().filter(|line| line.starts_with('✓')).count(), CheckStep::ALL.len(), "{text}");
     assert!(text.ends_with("all checks passed\n"), "{text}");
     // A check is not recorded as a run.
-    let runs: i64 = agent.database().query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
-    assert_eq!(runs, 1);
+    assert_eq!(env.number("SELECT COUNT(*) FROM runs"), 1);
 }
 
 #[test]
 fn unreachable_server_fails_and_skips_the_steps_that_need_it() {
-    let agent = Agent::of("http://127.0.0.1:1", "");
-    let found = check(&agent, &[], 69);
+    let env = TestEnv::for_server("http://127.0.0.1:1", "");
+    let found = check(&env, &[], 69);
     assert_eq!(steps(&found, "failure"), ["server"]);
     assert!(step(&found, "server")["help"].as_str().unwrap().contains("check server_url"));
     assert_eq!(
@@ -121,23 +100,22 @@ fn unreachable_server_fails_and_skips_the_steps_that_need_it() {
             "initial load"
         ])
     );
-    assert!(!agent.path("halosync.db").exists(), "check created a database");
+    assert!(!env.path("halosync.db").exists(), "check created a database");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_secret_fails_the_token_step() {
     let simulator = serve(&[]).await;
-    let agent = Agent::of(&simulator.url(), "");
-    fs::write(agent.path("client-secret"), "wrong-7f3a91\n").unwrap();
-    let found = check(&agent, &[], 77);
+    let env = TestEnv::for_server(&simulator.url(), "");
+    fs::write(env.path("client-secret"), "wrong-7f3a91\n").unwrap();
+    let found = check(&env, &[], 77);
     assert_eq!(steps(&found, "failure"), ["token"]);
     assert!(step(&found, "token")["help"].as_str().unwrap().contains("check client_id and the secret"));
     assert_eq!(step(&found, "server")["outcome"], "ok");
 
     // As text; an unusable secret still lets the server be checked.
-    fs::write(agent.path("client-secret"), "\n").unwrap();
-    let text = agent.run(&["check"]).code(78).get_output().stdout.clone();
-    let text = String::from_utf8(text).unwrap();
+    fs::write(env.path("client-secret"), "\n").unwrap();
+    let text = env.run(&["check"]).code(78).stdout;
     for line in [
         "✗ secret         ",
         "    help: ",
@@ -152,8 +130,8 @@ async fn wrong_secret_fails_the_token_step() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_list_that_leaves_tickets_out_warns_with_their_number() {
     let simulator = serve(&["plain_list=open_and_recent"]).await;
-    let agent = Agent::of(&simulator.url(), "");
-    let found = check(&agent, &[], 0);
+    let env = TestEnv::for_server(&simulator.url(), "");
+    let found = check(&env, &[], 0);
     assert_eq!(steps(&found, "warning"), ["coverage"]);
     let counts = ["plain", "open", "closed"].map(|name| found["counts"][name].as_u64().unwrap());
     let [plain, open, closed] = counts;
@@ -167,36 +145,36 @@ async fn plain_list_that_leaves_tickets_out_warns_with_their_number() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn offline_check_sends_no_request_reads_no_secret_and_takes_no_lock() {
     let simulator = serve(&[]).await;
-    let agent = Agent::of(&simulator.url(), "");
-    agent.run(&["sync"]).success();
+    let env = TestEnv::for_server(&simulator.url(), "");
+    env.run(&["sync"]).success();
     simulator.with(|server| server.log_mut().reset());
     // Reading it would be an error.
-    fs::write(agent.path("client-secret"), "\n").unwrap();
-    fs::remove_file(agent.path("halosync.db.lock")).unwrap();
-    let found = check(&agent, &["--offline"], 0);
+    fs::write(env.path("client-secret"), "\n").unwrap();
+    fs::remove_file(env.path("halosync.db.lock")).unwrap();
+    let found = check(&env, &["--offline"], 0);
     assert_eq!(
         steps(&found, "ok"),
         ["settings", "secret", "folder", "database", "integrity", "server probes", "files", "disk"]
     );
     assert_eq!(simulator.with(|server| server.log().total()), 0);
-    assert!(!agent.path("halosync.db.lock").exists());
+    assert!(!env.path("halosync.db.lock").exists());
 
-    let settings = fs::read_to_string(agent.path("agent.toml")).unwrap();
+    let settings = fs::read_to_string(env.path("agent.toml")).unwrap();
     let other =
         settings.replace(&format!("server_url = \"{}\"", simulator.url()), "server_url = \"http://[::1]:9\"");
-    fs::write(agent.path("agent.toml"), other).unwrap();
-    let found = check(&agent, &["--offline"], 78);
+    fs::write(env.path("agent.toml"), other).unwrap();
+    let found = check(&env, &["--offline"], 78);
     assert_eq!(steps(&found, "failure"), ["database"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unusual_server_behavior_is_a_warning() {
     let simulator = serve(&["page_cap=40", "date_header=off", "reference_needs_all=on"]).await;
-    let agent = Agent::of(&simulator.url(), "rate_limit = \"12/1s\"");
-    let mut lock = fs::File::create(agent.path("halosync.db.lock")).unwrap();
+    let env = TestEnv::for_server(&simulator.url(), "rate_limit = \"12/1s\"");
+    let mut lock = fs::File::create(env.path("halosync.db.lock")).unwrap();
     writeln!(lock, "{}", std::process::id()).unwrap();
     lock.try_lock().unwrap();
-    let found = check(&agent, &[], 0);
+    let found = check(&env, &[], 0);
     assert_eq!(steps(&found, "warning"), ["rate limit", "clock", "ticket types", "page cap"], "{found:#}");
     assert!(step(&found, "lock")["message"].as_str().unwrap().contains("exit with 75"), "{found:#}");
     assert_eq!((&found["page_rows"], &found["clock_ahead_seconds"]), (&40.into(), &Json::Null));
@@ -205,8 +183,8 @@ async fn unusual_server_behavior_is_a_warning() {
 
 #[test]
 fn invalid_settings_fail_with_every_problem_listed() {
-    let agent = Agent::of("http://127.0.0.1:1", "page_sise = 50\nparallel_requests = 33");
-    let found = check(&agent, &[], 78);
+    let env = TestEnv::for_server("http://127.0.0.1:1", "page_sise = 50\nparallel_requests = 33");
+    let found = check(&env, &[], 78);
     assert_eq!(steps(&found, "failure"), ["settings"]);
     assert_eq!(step(&found, "settings")["cause"].as_array().unwrap().len(), 2);
     assert_eq!(found["skipped"].as_array().unwrap().len(), CheckStep::ALL.len() - 1);
@@ -219,7 +197,7 @@ fn invalid_settings_fail_with_every_problem_listed() {
 #[case::no_tenant(&["tenant=required"], "", &[], "token", 69, "check `tenant`")]
 #[case::a_scope_without_tickets(&[], "scope = \"read:assets\"", &[], "coverage", 77, "have the scope read:tickets or all")]
 #[case::a_portal(&[], "", &["list:html"], "coverage", 65, "the server sent a web page instead of JSON: check server_url")]
-#[case::a_wrong_tenant(&["tenant=required"], "tenant = \"nobodys\"\nmax_retries = 0", &[], "token", 69, "a wrong one also causes this error")]
+#[case::a_wrong_tenant(&["tenant=required"], "tenant = \"unknown\"\nmax_retries = 0", &[], "token", 69, "a wrong one also causes this error")]
 #[case::a_token_without_a_scope(&[], "", &["list:status=401"], "coverage", 77, "have the scope read:tickets or all")]
 #[case::the_limit_is_used_up_at_once(&[], "", &["any:throttle=1"], "server", 75, "other integrations may share the limit")]
 #[case::the_limit_is_used_up_for_long(&[], "", &["any:throttle=600"], "server", 75, "other integrations may share the limit")]
@@ -229,7 +207,7 @@ fn invalid_settings_fail_with_every_problem_listed() {
 #[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the new address")]
 #[case::a_token_that_redirects(&[], "", &["token:redirect=307"], "token", 65, "redirects are never followed, because they would receive the secret")]
 #[case::others_use_up_the_limit(&[], "", &["list:throttle=1"], "coverage", 75, "other integrations may share the limit")]
-#[case::a_type_with_a_slip(&[], "ticket_type = \"Incidnet\"", &[], "ticket types", 78, "ticket_type can be any of")]
+#[case::a_misspelled_type(&[], "ticket_type = \"Incidnet\"", &[], "ticket types", 78, "ticket_type can be any of")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn setup_mistake_fails_its_step_with_help(
     #[case] knobs: &'static [&'static str],
@@ -243,8 +221,8 @@ async fn setup_mistake_fails_its_step_with_help(
     for fault in faults {
         simulator.with(|server| server.inject(ServerFault::parse(fault).unwrap()));
     }
-    let agent = Agent::of(&simulator.url(), more);
-    let found = check(&agent, &[], status);
+    let env = TestEnv::for_server(&simulator.url(), more);
+    let found = check(&env, &[], status);
     assert_eq!(steps(&found, "failure"), [at], "{found:#}");
     let text = step(&found, at)["help"].as_str().unwrap();
     assert!(text.contains(help), "{text}");
@@ -252,21 +230,21 @@ async fn setup_mistake_fails_its_step_with_help(
 
 /// Mistakes that do not stop a run.
 #[rstest]
-#[case::nobody_sees_a_ticket(hide_all, "coverage", "needs permissions for teams, clients and ticket types")]
+#[case::no_visible_ticket(hide_all, "coverage", "needs permissions for teams, clients and ticket types")]
 #[case::the_clock_is_off(an_hour_slow, "clock", "set this machine's clock")]
 #[case::the_scope_is_not_known(no_such_scope, "token", "set `scope` to one that the API application has")]
 #[case::a_proxy_drops_the_date(no_date, "clock", "check whether a proxy removes the header")]
 #[case::names_are_forbidden(no_names, "ticket types", "tickets are synced anyway")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn odd_server_is_a_warning_with_help(
+async fn unusual_server_is_a_warning_with_help(
     #[case] make: fn(&mut Server),
     #[case] at: &str,
     #[case] help: &str,
 ) {
     let simulator = serve(&[]).await;
     simulator.with(make);
-    let agent = Agent::of(&simulator.url(), "");
-    let found = check(&agent, &[], 0);
+    let env = TestEnv::for_server(&simulator.url(), "");
+    let found = check(&env, &[], 0);
     assert_eq!(steps(&found, "warning"), [at], "{found:#}");
     let text = step(&found, at)["help"].as_str().unwrap();
     assert!(text.contains(help), "{text}");
@@ -304,35 +282,21 @@ async fn path_in_server_url_is_named_in_the_help_when_not_found(
     #[case] help: &str,
 ) {
     let simulator = serve(&[]).await;
-    let agent = Agent::of(&simulator.url(), "");
-    let settings = fs::read_to_string(agent.path("agent.toml")).unwrap();
+    let env = TestEnv::for_server(&simulator.url(), "");
+    let settings = fs::read_to_string(env.path("agent.toml")).unwrap();
     let settings: Vec<_> = settings.lines().filter(|line| !line.starts_with("auth_url")).collect();
     let url = simulator.url();
     let settings = settings.join("\n").replace(&url, &format!("{url}{path}"));
-    fs::write(agent.path("agent.toml"), settings).unwrap();
-    let found = check(&agent, &[], status);
+    fs::write(env.path("agent.toml"), settings).unwrap();
+    let found = check(&env, &[], status);
     let text = found["steps"].as_array().unwrap().iter().rev().find_map(|step| step["help"].as_str());
     assert!(text.unwrap_or_default().contains(help), "{found:#}");
 }
 
-/// Starts a server with one response to everything.
-fn canned(head: &str, body: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let response =
-        format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(response.as_bytes()));
-        }
-    });
-    format!("http://{address}")
-}
-
 #[test]
 fn portal_instead_of_the_resource_server_is_a_warning() {
-    let portal = canned("200 OK\r\nContent-Type: text/html", "<!doctype html><p>Portal</p>");
-    let found = check(&Agent::of(&portal, "max_retries = 0"), &[], 65);
+    let portal = serve_response("200 OK\r\nContent-Type: text/html", "<!doctype html><p>Portal</p>");
+    let found = check(&TestEnv::for_server(&portal, "max_retries = 0"), &[], 65);
     assert_eq!(step(&found, "server")["outcome"], "warning");
     let help = step(&found, "server")["help"].as_str().unwrap();
     assert!(help.contains("point to the portal") && help.contains("\"Resource Server\""), "{help}");
@@ -341,17 +305,18 @@ fn portal_instead_of_the_resource_server_is_a_warning() {
 #[test]
 fn scope_that_the_application_lacks_is_named_in_the_help() {
     let refusal =
-        canned("400 Bad Request\r\nContent-Type: application/json", "{\"error\":\"invalid_scope\"}");
-    let found = check(&Agent::of(&refusal, ""), &[], 77);
+        serve_response("400 Bad Request\r\nContent-Type: application/json", "{\"error\":\"invalid_scope\"}");
+    let found = check(&TestEnv::for_server(&refusal, ""), &[], 77);
     let help = step(&found, "token")["help"].as_str().unwrap();
     assert!(help.contains("set `scope` to one that the API application has"), "{help}");
 }
 
 #[test]
 fn proxy_that_refuses_requests_is_named_without_its_login() {
-    let proxy = canned("407 Proxy Authentication Required", "").replace("http://", "http://me:hunter2@");
-    let agent = Agent::of("https://halo.example", &format!("proxy = \"{proxy}\"\nmax_retries = 0"));
-    let found = check(&agent, &[], 69);
+    let proxy =
+        serve_response("407 Proxy Authentication Required", "").replace("http://", "http://me:hunter2@");
+    let env = TestEnv::for_server("https://halo.example", &format!("proxy = \"{proxy}\"\nmax_retries = 0"));
+    let found = check(&env, &[], 69);
     let help = step(&found, "server")["help"].as_str().unwrap();
     assert!(help.starts_with("requests go through the proxy set by `proxy`"), "{help}");
     assert!(!found.to_string().contains("hunter2"), "{found:#}");
@@ -360,24 +325,25 @@ fn proxy_that_refuses_requests_is_named_without_its_login() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn custom_fields_missing_from_the_list_are_estimated_per_ticket() {
     let simulator = serve(&["include_custom_fields=ignored"]).await;
-    let agent = Agent::of(&simulator.url(), "include_custom_fields = true\nrate_limit = \"100000/1s\"");
-    let unknown = check(&agent, &[], 0);
+    let env =
+        TestEnv::for_server(&simulator.url(), "include_custom_fields = true\nrate_limit = \"100000/1s\"");
+    let unknown = check(&env, &[], 0);
     assert_eq!(unknown["initial_load"]["requests"], 9);
     assert!(
         step(&unknown, "initial load")["message"].as_str().unwrap().contains("; 259 requests, "),
         "{unknown:#}"
     );
-    agent.run(&["sync"]).success();
-    assert_eq!(check(&agent, &[], 0)["initial_load"]["requests"], 9 + 250);
+    env.run(&["sync"]).success();
+    assert_eq!(check(&env, &[], 0)["initial_load"]["requests"], 9 + 250);
 }
 
 #[rstest]
-#[case::good("localhost", (-1, 90), true, "ok", "trusted: for localhost, by CN=An authority of its own, until 20", "")]
-#[case::ends_soon("localhost", (-1, 5), true, "warning", "until 20", "renew it on the server in time")]
-#[case::nobody_vouches("localhost", (-1, 90), false, "failure", "the server's certificate is not signed by a trusted authority", "set ca_file to that authority's certificate")]
-#[case::ended("localhost", (-9, -2), true, "failure", "the server's certificate expired at 20", "renew the server's certificate")]
-#[case::not_yet("localhost", (2, 90), true, "failure", "is not valid before 20", "correct this machine's clock")]
-#[case::of_another("desk.example", (-1, 90), true, "failure", "is for desk.example, not for this host", "set server_url to a host name that the certificate is valid for")]
+#[case::valid("localhost", (-1, 90), true, "ok", "trusted: for localhost, by CN=Test authority, until 20", "")]
+#[case::expires_soon("localhost", (-1, 5), true, "warning", "until 20", "renew it on the server in time")]
+#[case::untrusted("localhost", (-1, 90), false, "failure", "the server's certificate is not signed by a trusted authority", "set ca_file to that authority's certificate")]
+#[case::expired("localhost", (-9, -2), true, "failure", "the server's certificate expired at 20", "renew the server's certificate")]
+#[case::not_yet_valid("localhost", (2, 90), true, "failure", "is not valid before 20", "correct this machine's clock")]
+#[case::of_another_host("other.example", (-1, 90), true, "failure", "is for other.example, not for this host", "set server_url to a host name that the certificate is valid for")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificate_and_its_problem_are_described(
     #[case] name: &'static str,
@@ -388,28 +354,28 @@ async fn certificate_and_its_problem_are_described(
     #[case] help: &str,
 ) {
     let simulator = serve(&[]).await;
-    let front = Front::before(&simulator.url(), &Wanted { name, days });
-    let url = format!("https://localhost:{}", front.address.port());
-    let agent = Agent::of(&url, if trusted { "ca_file = \"authority.pem\"" } else { "" });
-    fs::write(agent.path("authority.pem"), &front.authority).unwrap();
-    let found = check(&agent, &[], if outcome == "failure" { 69 } else { 0 });
+    let proxy = TlsProxy::start(&simulator.url(), &CertificateOptions { name, days });
+    let url = format!("https://localhost:{}", proxy.address.port());
+    let env = TestEnv::for_server(&url, if trusted { "ca_file = \"authority.pem\"" } else { "" });
+    fs::write(env.path("authority.pem"), &proxy.authority).unwrap();
+    let found = check(&env, &[], if outcome == "failure" { 69 } else { 0 });
     let step = step(&found, if outcome == "failure" { "server" } else { "certificate" });
     assert_eq!(step["outcome"], outcome, "{found:#}");
     let text = format!("{} {}", step["message"].as_str().unwrap(), step["cause"]);
     assert!(text.contains(fragment), "{step:#}");
     assert!(step["help"].as_str().unwrap_or_default().contains(help), "{step:#}");
     if outcome != "failure" {
-        agent.run(&["sync"]).success();
+        env.run(&["sync"]).success();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_database_page_fails_the_integrity_step() {
     let simulator = serve(&[]).await;
-    let agent = Agent::of(&simulator.url(), "");
-    agent.run(&["sync"]).success();
-    agent.damage("changes_by_ticket");
-    let found = check(&agent, &["--offline"], 65);
+    let env = TestEnv::for_server(&simulator.url(), "");
+    env.run(&["sync"]).success();
+    env.damage("changes_by_ticket");
+    let found = check(&env, &["--offline"], 65);
     assert_eq!(steps(&found, "failure"), ["integrity"], "{found:#}");
     assert!(step(&found, "integrity")["help"].as_str().unwrap().contains("restore a backup"));
 }

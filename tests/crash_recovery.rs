@@ -12,9 +12,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use support::history;
 use support::server::ServerProcess;
 use support::test_env::{CommandResult, TestEnv};
+use support::{env_number, history};
 
 /// The number of kills, unless `HALOSYNC_KILLS` sets it.
 const KILLS: u32 = 20;
@@ -73,7 +73,7 @@ fn run_and_kill(env: &TestEnv<ServerProcess>, arguments: &[&str], requests: u32,
 
 fn sync_command(env: &TestEnv<ServerProcess>, arguments: &[&str]) -> std::process::Command {
     let mut command = env.command(&[&["--json", "sync"][..], arguments].concat());
-    // Nobody reads it before the end.
+    // It is not read before the end.
     command.stdout(std::process::Stdio::null());
     command
 }
@@ -85,18 +85,17 @@ fn run_to_end(env: &TestEnv<ServerProcess>, arguments: &[&str]) {
 
 /// Asserts that the database is intact and that its tables agree with each other.
 fn assert_consistent(env: &TestEnv<ServerProcess>, context: &str) {
-    let database = env.database();
-    if !database.path().exists() {
+    if !env.database.path().exists() {
         return;
     }
-    let text = |sql: &str| database.value::<String>(sql);
+    let text = |sql: &str| env.value::<String>(sql);
     assert_eq!(text("PRAGMA integrity_check"), "ok", "{context}");
     let tables =
         text("SELECT GROUP_CONCAT(name) FROM (SELECT 'none' AS name UNION SELECT name FROM sqlite_master)");
     if !tables.contains("watermarks") {
         return;
     }
-    let wrong = history::contradictions(&database.connection());
+    let wrong = history::contradictions(&env.connection());
     assert!(wrong.is_empty(), "{context}: {:?}", &wrong[..wrong.len().min(5)]);
     // Before the initial load is complete there is no watermark, however many tickets are stored.
     let early_watermarks = "SELECT COALESCE(GROUP_CONCAT(state), 'none') FROM watermarks
@@ -108,25 +107,24 @@ fn assert_consistent(env: &TestEnv<ServerProcess>, context: &str) {
 
 fn is_initial_load_complete(env: &TestEnv<ServerProcess>) -> bool {
     let sql = "SELECT EXISTS (SELECT 1 FROM watermarks WHERE state = 'incremental')";
-    env.database().path().exists() && env.database().try_value(sql).unwrap_or(false)
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+    env.try_value(sql).unwrap_or(false)
 }
 
 #[test]
 fn sync_after_sigkill_at_any_moment_converges() {
-    let seed = number("HALOSYNC_KILLS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
-    let kills = number("HALOSYNC_KILLS").map_or(KILLS, |kills| kills.try_into().unwrap());
+    let seed = env_number("HALOSYNC_KILLS_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let kills = env_number("HALOSYNC_KILLS").map_or(KILLS, |kills| kills.try_into().unwrap());
     eprintln!("HALOSYNC_KILLS_SEED={seed} HALOSYNC_KILLS={kills}");
-    let env = start_env();
+    let mut env = start_env();
     let mut rng = Rng::with_seed(seed);
-    let mut run_and_kill = |arguments: &[&str], requests: u32, context: &str| {
+    let mut run_and_kill = |env: &TestEnv<ServerProcess>,
+                            arguments: &[&str],
+                            requests: u32,
+                            context: &str| {
         let target = rng.u32(1..=requests);
         let delay = LATENCY.mul_f64(2.0 * rng.f64());
-        let end = run_and_kill(&env, arguments, target, delay);
-        assert_consistent(&env, &format!("{context}, seed {seed}: {end:?} {delay:?} after request {target}"));
+        let end = run_and_kill(env, arguments, target, delay);
+        assert_consistent(env, &format!("{context}, seed {seed}: {end:?} {delay:?} after request {target}"));
         end
     };
     let share = |twentieths: u32| (kills * twentieths).div_ceil(20);
@@ -135,7 +133,7 @@ fn sync_after_sigkill_at_any_moment_converges() {
     let mut kills_left = share(7);
     while kills_left != 0 {
         env.server.control("POST", "edit?count=20");
-        let end = run_and_kill(&[], FULL_SCAN_REQUESTS, "an initial load");
+        let end = run_and_kill(&env, &[], FULL_SCAN_REQUESTS, "an initial load");
         kills_left -= u32::from(end == RunEnd::Killed);
         if end == RunEnd::Finished {
             env.assert_matches_server("after an initial load");
@@ -152,7 +150,7 @@ fn sync_after_sigkill_at_any_moment_converges() {
     while kills_left != 0 {
         env.server.control("POST", &format!("edit?count={EDITS}"));
         env.server.control("POST", "create?count=3");
-        let end = run_and_kill(&[], EDITS / PAGE_SIZE + 2, "an incremental scan");
+        let end = run_and_kill(&env, &[], EDITS / PAGE_SIZE + 2, "an incremental scan");
         kills_left -= u32::from(end == RunEnd::Killed);
     }
     run_to_end(&env, &[]);
@@ -163,7 +161,7 @@ fn sync_after_sigkill_at_any_moment_converges() {
     while kills_left != 0 {
         env.server.control("POST", "edit?count=50");
         env.server.control("POST", "delete?count=2");
-        let end = run_and_kill(&["--full"], FULL_SCAN_REQUESTS, "a full scan");
+        let end = run_and_kill(&env, &["--full"], FULL_SCAN_REQUESTS, "a full scan");
         kills_left -= u32::from(end == RunEnd::Killed);
     }
     run_to_end(&env, &["--full"]);

@@ -23,8 +23,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 mod support;
 
 use support::expected::expected;
-use support::fixture_server::FixtureServer;
-use support::{agent, fixture_server, page};
+use support::fixture_server::{FixtureServer, PreparedResponse};
+use support::page;
+use support::test_env::{CLIENT_ID, CLIENT_SECRET, TestEnv};
 
 /// What a file must be read as.
 #[derive(Clone, Copy, Debug)]
@@ -328,8 +329,10 @@ fn only_values_of_the_wrong_type_are_rejected() {
 fn rejected_value_is_kept_as_received() {
     let tickets = tickets("list-wrong-kinds.json");
     let raw = |uid: i64, attribute: &str| {
-        let kept =
-            tickets[&uid].rejected_values().iter().find(|(place, _)| ATTRIBUTES[*place].name == attribute);
+        let kept = tickets[&uid]
+            .rejected_values()
+            .iter()
+            .find(|(position, _)| ATTRIBUTES[*position].name == attribute);
         let (_, rejected) = kept.unwrap_or_else(|| panic!("{uid} {attribute}"));
         rejected.raw.clone()
     };
@@ -487,8 +490,8 @@ fn client_options(auth_url: Option<&str>, max_retries: u32) -> ClientOptions {
         server: ServerUrl::parse("https://desk.example.com").expect("an address"),
         tenant: None,
         auth_url: auth_url.map(|url| url.parse().expect("an address")),
-        client_id: agent::CLIENT_ID.into(),
-        client_secret: SecretString::from(agent::CLIENT_SECRET.to_owned()),
+        client_id: CLIENT_ID.into(),
+        client_secret: SecretString::from(CLIENT_SECRET.to_owned()),
         scope: "read:tickets".into(),
         retry: RetryPolicy { max_retries, rate_limit_wait: Duration::from_mins(1), max_wait: Duration::MAX },
     }
@@ -510,7 +513,7 @@ const ALL: Filter = Filter::All { types: Vec::new(), coverage: Coverage::Plain }
 fn checked_message(name: &str, error: &HaloError) -> String {
     let cause = std::error::Error::source(error).map_or(String::new(), |cause| format!(": {cause}"));
     let message = format!("{error}{cause}");
-    let secret = message.contains(agent::CLIENT_SECRET);
+    let secret = message.contains(CLIENT_SECRET);
     let page = message.contains('<') || message.contains(['\r', '\n']);
     assert!(!secret && !page && message.chars().count() < 400, "{name}: {message}");
     message
@@ -655,21 +658,26 @@ fn reference_items_are_read_bare_or_in_an_envelope() {
     );
 }
 
-#[test]
-fn repeated_type_name_selects_every_type_with_that_name() {
-    let page = |name: &str| vec![fixture_server::Answer::page(name)];
-    let server = FixtureServer::serve([
-        ("/auth/token", page("token-ok.json")),
+/// Starts a server over sockets that issues the token of this file and has no tickets.
+fn serve_no_tickets(token: &str) -> FixtureServer {
+    let page = |name: &str| vec![PreparedResponse::page(name)];
+    FixtureServer::serve([
+        ("/auth/token", page(token)),
         ("/api/status", page("status-bare-array.json")),
         ("/api/tickettype", page("tickettype-bare-array.json")),
         ("/api/tickets", page("list-empty.json")),
-    ]);
+    ])
+}
+
+#[test]
+fn repeated_type_name_selects_every_type_with_that_name() {
+    let server = serve_no_tickets("token-ok.json");
     for (wanted, name, value) in
         [("service REQUEST", "requesttype", "33,41"), (" general enquiry", "requesttype_id", "36")]
     {
-        let agent = agent::Agent::of(&server.url(), &format!("ticket_type = \"{wanted}\""));
-        agent.run(&["sync"]).success();
-        let request = server.asked("/api/tickets").pop().unwrap();
+        let env = TestEnv::for_server(&server.url(), &format!("ticket_type = \"{wanted}\""));
+        env.run(&["sync"]).success();
+        let request = server.requests_for("/api/tickets").pop().unwrap();
         let query: HashMap<_, _> =
             url::form_urlencoded::parse(request.query.as_bytes()).into_owned().collect();
         assert_eq!(query.get(name).map(String::as_str), Some(value), "{wanted:?}: {}", request.query);
@@ -682,19 +690,13 @@ fn repeated_type_name_selects_every_type_with_that_name() {
 fn token_is_sent_exactly_as_received() {
     for (name, expectation) in FILES {
         let FixtureKind::Token(_) = expectation else { continue };
-        let page = |name: &str| vec![fixture_server::Answer::page(name)];
-        let server = FixtureServer::serve([
-            ("/auth/token", page(name)),
-            ("/api/status", page("status-bare-array.json")),
-            ("/api/tickettype", page("tickettype-bare-array.json")),
-            ("/api/tickets", page("list-empty.json")),
-        ]);
-        agent::Agent::of(&server.url(), "").run(&["sync"]).success();
+        let server = serve_no_tickets(name);
+        TestEnv::for_server(&server.url(), "").run(&["sync"]).success();
         let response: serde_json::Value = serde_json::from_slice(&support::page(name)).unwrap();
         let bearer = format!("Bearer {}", response["access_token"].as_str().unwrap());
-        let requests = server.asked("/api/tickets");
+        let requests = server.requests_for("/api/tickets");
         assert_eq!(requests[0].authorization.as_deref(), Some(&*bearer), "{name}");
-        assert_eq!(server.asked("/auth/token").len(), 1, "{name}: one token is enough");
+        assert_eq!(server.requests_for("/auth/token").len(), 1, "{name}: one token is enough");
     }
 }
 

@@ -5,33 +5,28 @@
 //!
 //! `HALOSYNC_MATRIX_SEED=17 cargo test --test matrix` runs only combination 17.
 
-mod support {
-    #[allow(dead_code, reason = "each test uses a part")]
-    pub(crate) mod mapping;
-    pub(crate) mod simulated;
-}
+#![allow(clippy::unwrap_used)]
+
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use halo_simulator::{Edit, Knob, Knobs, PlainList, Server, SimulatorSettings};
+use halo_simulator::{Edit, Knob, Knobs};
 use halosync::app::AppError;
-use halosync::config::{RateLimit, ServerUrl};
-use halosync::halo::{ClientOptions, HaloClient, RateLimiter};
-use halosync::retry::RetryPolicy;
-use halosync::scope::{MAPPING_VERSION, Scope};
-use halosync::store::{ReadTx, Store, StoreError};
-use halosync::sync::{self, RunOutcome, RunReport, SharedStore, SyncError};
-use halosync::ticket::{ATTRIBUTES, AttributeValue, CellValue, SnapshotTable, Timestamp};
-use halosync::watermark::{ScanKind, ScanSchedule};
+use halosync::config::RateLimit;
+use halosync::sync::{RunOutcome, RunReport};
+use halosync::ticket::{ATTRIBUTES, AttributeValue};
+use halosync::watermark::ScanKind;
 use serde_json::json;
 use support::mapping::{self, Fields, Names, Tickets};
-use support::simulated::World;
+use support::test_env::TestEnv;
+use support::virtual_env::{SHORT_DETAILS, VirtualEnv, advance_minutes, with_paused_time};
+use support::{env_number, server};
 
 /// Three pages.
 const TICKETS: u32 = 150;
@@ -44,9 +39,6 @@ const COMBINATIONS: u64 = 200;
 
 /// The seed of the simulations in which only one knob is set.
 const SEED: u64 = 1;
-
-/// Short texts, which save time, unless their length is under test.
-const SHORT: &str = "details_bytes=60";
 
 /// A page of such texts exceeds the maximum response size: testing it once is enough.
 const TOO_LONG: &str = "details_bytes=1000000";
@@ -171,49 +163,42 @@ impl Row {
     }
 }
 
-fn start_time() -> DateTime<Utc> {
-    "2026-03-04T10:20:30.4Z".parse().expect("a time")
-}
-
 // ---- One case ----
 
 impl Case {
     fn run(&self) -> Row {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.expect("a runtime").block_on(async {
-            let mut settings = SimulatorSettings {
-                tickets: TICKETS,
-                seed: self.seed,
-                tenant: self.hosted.then(|| "acme".to_owned()),
-                ..SimulatorSettings::default()
-            };
-            for knob in std::iter::once(SHORT).chain(self.knobs.iter().map(String::as_str)) {
-                settings.knobs.set(knob).expect("a knob");
-            }
-            TestEnv::new(self, settings).run().await
-        })
+        with_paused_time(async { MatrixRun::new(self).run().await })
     }
 }
 
 /// A simulated server and its local copy.
-struct TestEnv {
-    world: Arc<World>,
-    store: SharedStore,
+struct MatrixRun {
+    env: VirtualEnv,
     names: Names,
     one_type: bool,
     /// All tickets that have ever been in scope.
     known: BTreeSet<i64>,
 }
 
-impl TestEnv {
-    fn new(case: &Case, settings: SimulatorSettings) -> TestEnv {
-        let forbidden =
-            settings.knobs.reference_needs_all.is_on() && settings.knobs.scope_read_tickets.is_on();
-        let names = if forbidden { Names::new() } else { mapping::status_names() };
-        let world = World::new(settings, start_time());
-        let store = Store::in_memory(Timestamp::new(start_time()).expect("a time")).expect("a store");
-        let known = BTreeSet::new();
-        TestEnv { world, store: SharedStore::new_inline(store), names, one_type: case.one_type, known }
+impl MatrixRun {
+    fn new(case: &Case) -> MatrixRun {
+        let builder =
+            TestEnv::builder().tickets(TICKETS).seed(case.seed).knob(SHORT_DETAILS).knobs(&case.knobs);
+        let builder = builder.started_at("2026-03-04T10:20:30.4Z".parse().unwrap()).inline_store();
+        let mut env = builder.tenant(case.hosted.then_some("acme")).start_virtual();
+        env.rate_limit = RateLimit { requests: 300, window: Duration::from_mins(5) };
+        env.settings.scope.custom_fields = true;
+        env.settings.page_size = PAGE_SIZE;
+        env.settings.schedule.full_every = Some(Duration::from_hours(24));
+        if case.one_type {
+            env.settings.ticket_types = vec![ONE_TYPE.1.to_owned()];
+        }
+        let forbidden = env.with_server(|server, _| {
+            let knobs = server.knobs();
+            knobs.reference_needs_all.is_on() && knobs.scope_read_tickets.is_on()
+        });
+        let names = if forbidden { Names::new() } else { server::STATUS_NAMES.clone() };
+        MatrixRun { env, names, one_type: case.one_type, known: BTreeSet::new() }
     }
 
     async fn run(mut self) -> Row {
@@ -230,11 +215,10 @@ impl TestEnv {
 
     /// Makes typical changes over five minutes.
     async fn edit_tickets(&mut self, round: usize) {
-        let minutes = |minutes| tokio::time::advance(Duration::from_mins(minutes));
-        let ids = self.known_now();
+        let ids = self.env.server_ids();
         let id = |index: usize| ids[(index * 7 + round * 3) % ids.len()];
-        minutes(1).await;
-        self.world.with(|server, now| {
+        advance_minutes(1).await;
+        self.env.with_server(|server, now| {
             server.edit_some(7, now);
             server.edit(id(1), Edit::Status(9), now);
             server.edit(id(2), Edit::Status(2), now);
@@ -244,30 +228,29 @@ impl TestEnv {
             let (value, display) = (json!(round), format!("Round {round}"));
             server.edit(id(11), Edit::CustomField { field: 121, value, display }, now);
         });
-        minutes(1).await;
-        self.world.with(|server, now| server.create(5, now));
-        minutes(1).await;
-        self.world.with(|server, now| {
+        advance_minutes(1).await;
+        self.env.with_server(|server, now| server.create(5, now));
+        advance_minutes(1).await;
+        self.env.with_server(|server, now| {
             server.delete(id(6), now);
             server.delete(id(7), now);
             server.merge(id(8), id(9), now);
             server.recount_sla(id(10), now);
         });
-        minutes(2).await;
+        advance_minutes(2).await;
     }
 
     /// Advances the clock by 25 hours and makes changes that do not update `last_update`.
     async fn advance_one_day(&mut self) {
         tokio::time::advance(Duration::from_hours(25)).await;
-        let gone: Vec<i64> =
-            self.known.difference(&self.known_now().into_iter().collect()).copied().collect();
-        let ids = self.known_now();
-        self.world.with(|server, now| {
+        let ids = self.env.server_ids();
+        let gone = self.known.iter().copied().find(|id| !ids.contains(id));
+        self.env.with_server(|server, now| {
             server.rename_client(14, "Copperline Ltd");
             server.rename_status(2, "Being worked on");
             server.hide(&[ids[60], ids[61]]);
-            if let Some(id) = gone.first() {
-                server.restore(*id, now);
+            if let Some(id) = gone {
+                server.restore(id, now);
             }
         });
         if let Some(name) = self.names.get_mut(&2) {
@@ -275,13 +258,10 @@ impl TestEnv {
         }
     }
 
-    fn known_now(&self) -> Vec<i64> {
-        self.world.with(|server, _| all_ids(server))
-    }
-
     async fn run_once(&mut self, full: bool) -> Result {
-        let before = self.watermark();
-        let outcome = self.sync(full).await;
+        let before = self.env.covered_until();
+        let settings = if full { self.env.full_scan_settings() } else { self.env.settings.clone() };
+        let outcome = self.env.run_until(settings, std::future::pending()).await;
         let expected = self.expected();
         self.known.extend(expected.keys());
         let result = match outcome {
@@ -292,124 +272,30 @@ impl TestEnv {
             Err(error) => Result::Failed(AppError::from(error).exit_status().code()),
         };
         if matches!(result, Result::Incomplete | Result::Failed(_)) {
-            assert_eq!(self.watermark(), before, "the watermark moved in a run that was not complete");
+            assert_eq!(
+                self.env.covered_until(),
+                before,
+                "the watermark moved in a run that was not complete"
+            );
         }
         result
     }
 
-    async fn sync(&self, full: bool) -> std::result::Result<RunReport, SyncError> {
-        let limit = RateLimit { requests: 300, window: Duration::from_mins(5) };
-        let since = Timestamp::new(self.world.now()).expect("a time").minus(TimeDelta::minutes(5));
-        let recent_requests = self.store.lock().read(|snapshot| snapshot.requests_since(since, 0))?;
-        let options = ClientOptions {
-            server: ServerUrl::parse("http://127.0.0.1").expect("an address"),
-            tenant: None,
-            auth_url: None,
-            client_id: "halosync-demo".into(),
-            client_secret: "demo-secret".to_owned().into(),
-            scope: "read:tickets".into(),
-            retry: RetryPolicy {
-                max_retries: 5,
-                rate_limit_wait: Duration::from_mins(1),
-                max_wait: Duration::MAX,
-            },
-        };
-        let transport: Arc<World> = Arc::clone(&self.world);
-        let halo = HaloClient::new(transport, RateLimiter::new(limit, recent_requests), options, || 0.5);
-        let settings = sync::RunSettings {
-            scope: Scope {
-                server: "http://127.0.0.1".into(),
-                tenant: String::new(),
-                ticket_types: Vec::new(),
-                custom_fields: true,
-                mapping: MAPPING_VERSION,
-            },
-            ticket_types: if self.one_type { vec![ONE_TYPE.1.to_owned()] } else { Vec::new() },
-            page_size: PAGE_SIZE,
-            parallel_requests: 4,
-            requests_per_window: 300,
-            batch_rows: sync::BATCH_ROWS,
-            schedule: ScanSchedule {
-                full_requested: full,
-                full_every: Some(Duration::from_hours(24)),
-                overlap: TimeDelta::minutes(10),
-                incremental_every: Duration::from_mins(5),
-            },
-            accept_shortfall: 0,
-            delete_guard: 0.05,
-            accept_deletes: false,
-            dry_run: false,
-            keep_runs: TimeDelta::days(400),
-        };
-        let (store, clock) = (self.store.clone(), self.world.wall());
-        sync::run(Arc::new(halo), store, settings, clock, Arc::new(()), std::future::pending()).await
-    }
-
-    fn watermark(&self) -> Option<Timestamp> {
-        let covered = |snapshot: &ReadTx<'_>| {
-            Ok::<_, StoreError>(snapshot.watermark()?.and_then(|mark| mark.covered_until))
-        };
-        self.store.lock().read(covered).expect("a watermark")
-    }
-
     /// The expected tickets of the local copy.
     fn expected(&self) -> Tickets {
-        self.world.with(|server, now| {
-            let rows = all_ids(server).into_iter().map(|id| (id, server.row(id, now).expect("a row")));
-            let rows: Vec<_> = rows.collect();
-            let wanted = |row: &serde_json::Value| !self.one_type || row["tickettype_id"] == ONE_TYPE.0;
-            let rows = rows.into_iter().filter(|(_, row)| wanted(row));
-            rows.map(|(id, row)| (id, mapping::expected(&row, &self.names))).collect()
-        })
-    }
-
-    fn local_tickets(&self) -> Tickets {
-        let mut tickets = Tickets::new();
-        let read = self.store.lock().read(|snapshot| {
-            snapshot.delta(0, |row| {
-                let ticket: Vec<AttributeValue> =
-                    row.cells.iter().map(|cell| AttributeValue::from(*cell)).collect();
-                let AttributeValue::Integer(id) = *attribute(&ticket, "UID") else { unreachable!("a key") };
-                tickets.insert(id, ticket);
-                Ok::<_, StoreError>(())
-            })
-        });
-        read.expect("tickets");
+        let mut tickets =
+            self.env.with_server(|server, now| server::expected_tickets(server, now, &self.names));
+        let in_scope = AttributeValue::Integer(ONE_TYPE.0);
+        tickets.retain(|_, ticket| !self.one_type || *attribute(ticket, "TICKET_TYPE_ID") == in_scope);
         tickets
-    }
-
-    /// The expected custom fields of a ticket.
-    fn expected_fields(&self, id: i64) -> Fields {
-        self.world.with(|server, _| mapping::expected_fields(&server.custom_fields(id).expect("a ticket")))
-    }
-
-    fn local_fields(&self) -> BTreeMap<i64, Fields> {
-        let mut fields: BTreeMap<i64, Fields> = BTreeMap::new();
-        let text = |cell: &CellValue<'_>| match cell {
-            CellValue::Null => None,
-            CellValue::Integer(number) => Some(number.to_string()),
-            CellValue::Text(text) => Some((*text).to_owned()),
-            CellValue::Real(_) | CellValue::Json(_) => panic!("no such value among custom fields"),
-        };
-        let read = self.store.lock().read(|snapshot| {
-            snapshot.for_each_row(SnapshotTable::CustomFields, |row| {
-                let (CellValue::Integer(id), CellValue::Integer(field)) = (row[0], row[1]) else {
-                    unreachable!("keys")
-                };
-                let members = [2, 3, 4, 5, 6].map(|index: usize| text(&row[index]));
-                fields.entry(id).or_default().insert(field, members);
-                Ok::<_, StoreError>(())
-            })
-        });
-        read.expect("custom fields");
-        fields
     }
 
     /// Compares after a complete run. An incremental scan does not find changes that leave `last_update` as it was, nor
     /// deletions; a full scan finds everything, and lists the tickets that it could not confirm as deleted.
     fn compare(&self, expected: &Tickets, full: bool) -> Result {
-        let (local, fields, none) = (self.local_tickets(), self.local_fields(), Fields::new());
-        let health = self.store.lock().read(|snapshot| snapshot.health(0)).expect("health");
+        let (local, fields, none) = (self.env.tickets(), self.env.custom_fields(), Fields::new());
+        let expected_fields = self.env.with_server(|server, _| server::expected_custom_fields(server));
+        let health = self.env.read(|tx| tx.health(0));
         let not_compared = health
             .probes
             .iter()
@@ -426,7 +312,7 @@ impl TestEnv {
                 return Result::Wrong("tickets are out of date", format!("{id}: {}", differences.join(", ")));
             }
             let differences =
-                mapping::field_differences(fields.get(id).unwrap_or(&none), &self.expected_fields(*id));
+                mapping::field_differences(fields.get(id).unwrap_or(&none), &expected_fields[id]);
             if !differences.is_empty() && !not_requested && !pending {
                 return Result::Wrong("custom fields differ", format!("{id}: {}", differences.join(", ")));
             }
@@ -448,14 +334,6 @@ impl TestEnv {
 fn attribute<'t>(ticket: &'t [AttributeValue], name: &str) -> &'t AttributeValue {
     let position = mapping::columns().position(|attribute| attribute == name);
     &ticket[position.expect("an attribute")]
-}
-
-/// The tickets that the agent may see, listed or not.
-fn all_ids(server: &mut Server) -> Vec<i64> {
-    let plain_list = std::mem::replace(&mut server.knobs().plain_list, PlainList::All);
-    let ids = server.ids();
-    server.knobs().plain_list = plain_list;
-    ids
 }
 
 // ---- All cases ----
@@ -530,7 +408,7 @@ fn run_all(cases: &[Case]) -> Vec<Row> {
 
 #[test]
 fn copy_equals_server_or_run_reports_it_under_every_knob() {
-    if std::env::var_os("HALOSYNC_MATRIX_SEED").is_some() {
+    if env_number("HALOSYNC_MATRIX_SEED").is_some() {
         return;
     }
     let names = BETWEEN.iter().map(|(name, _)| name).chain(ALONG_WITH.iter().map(|(name, _)| name));
@@ -574,7 +452,7 @@ fn copy_equals_server_or_run_reports_it_under_every_knob() {
 
 #[test]
 fn single_combination_equals_server_or_run_reports_it() {
-    let number = std::env::var("HALOSYNC_MATRIX_SEED").map_or(0, |it| it.parse().expect("a number"));
+    let number = env_number("HALOSYNC_MATRIX_SEED").unwrap_or(0);
     let case = combination(number);
     let row = case.run();
     assert!(row.is_acceptable(), "{number}: {case:?}: {}\n{}", row.to_text(), row.details());

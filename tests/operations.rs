@@ -2,107 +2,96 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod support {
-    #[allow(dead_code, reason = "each test uses a part")]
-    pub(crate) mod agent;
-}
+mod support;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use chrono::Utc;
-use halo_simulator::{Simulator, SimulatorSettings};
-use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
+use halo_simulator::Simulator;
+use support::database::Database;
+use support::test_env::TestEnv;
 
 const PAGE: &str = include_str!("../docs/operations.md");
 
 /// A named block, with its paths replaced by those of the test.
-fn block(name: &str, agent: &Agent) -> String {
+fn block(name: &str, env: &TestEnv<()>) -> String {
     let (_, rest) = PAGE.split_once(&format!("```sh {name}\n")).unwrap_or_else(|| panic!("no block {name}"));
     let (block, _) = rest.split_once("\n```").unwrap();
-    let path = |name: &str| agent.path(name).display().to_string();
+    let path = |name: &str| env.path(name).display().to_string();
     block.replace("/var/lib/halosync", &path("state")).replace("/var/backups", &path("backups"))
 }
 
 /// Runs a block with the program in `PATH`.
-fn run(name: &str, agent: &Agent) -> Output {
+fn run(name: &str, env: &TestEnv<()>) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_halosync")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
-    shell.args(["-euc", &block(name, agent)]).current_dir(agent.path("")).env_clear().env("PATH", path);
+    shell.args(["-euc", &block(name, env)]).current_dir(env.path("")).env_clear().env("PATH", path);
     shell.output().unwrap()
 }
 
-fn succeeds(name: &str, agent: &Agent) -> String {
-    let output = run(name, agent);
+fn succeeds(name: &str, env: &TestEnv<()>) -> String {
+    let output = run(name, env);
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-async fn synced() -> Option<(Simulator, Agent)> {
+async fn synced() -> Option<(Simulator, TestEnv<()>)> {
     if Command::new("sqlite3").arg("-version").output().is_err() {
         eprintln!("SKIPPED: sqlite3 is not installed");
         return None;
     }
-    let settings = SimulatorSettings {
-        tickets: 250,
-        client_id: CLIENT_ID.into(),
-        client_secret: CLIENT_SECRET.into(),
-        ..SimulatorSettings::default()
-    };
-    let simulator = Simulator::start(settings).await.unwrap();
+    let simulator = support::server::serve(250).await;
     let paths = "[store]\npath = \"state/halosync.db\"\n\n[export]\ndir = \"state/export\"\n";
-    let agent = Agent::of(&simulator.url(), paths);
+    let env = TestEnv::for_server(&simulator.url(), paths);
     for folder in ["state", "backups"] {
-        fs::create_dir(agent.path(folder)).unwrap();
+        fs::create_dir(env.path(folder)).unwrap();
     }
-    agent.run(&["sync"]).success();
-    Some((simulator, agent))
+    env.run(&["sync"]).success();
+    Some((simulator, env))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restored_backup_starts_a_new_lineage_and_catches_up() {
-    let Some((simulator, agent)) = synced().await else { return };
-    let rows = succeeds("reader", &agent);
+    let Some((simulator, env)) = synced().await else { return };
+    let rows = succeeds("reader", &env);
     assert!(rows.contains('|'), "{rows}");
-    agent.run(&["export", "delta"]).success();
-    succeeds("backup", &agent);
+    env.run(&["export", "delta"]).success();
+    succeeds("backup", &env);
 
     simulator.with(|server| server.edit_some(5, Utc::now()));
-    agent.run(&["sync"]).success();
-    agent.run(&["export", "delta"]).success();
-    let lineage = || -> String {
-        let database = rusqlite::Connection::open(agent.path("state/halosync.db")).unwrap();
-        database.query_row("SELECT lineage FROM lineage ORDER BY rowid DESC", [], |row| row.get(0)).unwrap()
-    };
+    env.run(&["sync"]).success();
+    env.run(&["export", "delta"]).success();
+    let database = Database::new(env.path("state/halosync.db"));
+    let lineage = || database.value::<String>("SELECT lineage FROM lineage ORDER BY rowid DESC");
     let before = lineage();
 
-    succeeds("restore", &agent);
-    agent.run(&["status"]).success();
-    agent.run(&["sync"]).success();
+    succeeds("restore", &env);
+    env.run(&["status"]).success();
+    env.run(&["sync"]).success();
     simulator.with(|server| server.edit_some(3, Utc::now()));
-    agent.run(&["sync"]).success();
-    let export = agent.run(&["export", "delta"]).success();
-    let message = String::from_utf8_lossy(&export.get_output().stdout).into_owned();
+    env.run(&["sync"]).success();
+    let message = env.run(&["export", "delta"]).success().stdout;
     assert!(message.contains("lineage"), "{message}");
     assert_ne!(lineage(), before);
-    agent.run(&["export", "verify", "state/export"]).success();
+    env.run(&["export", "verify", "state/export"]).success();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn freshness_check_and_vacuum_work_as_documented() {
-    let Some((_simulator, agent)) = synced().await else { return };
-    succeeds("fresh", &agent);
-    succeeds("vacuum", &agent);
-    assert!(succeeds("check", &agent).contains("integrity"));
-    agent.run(&["sync"]).success();
-    let database = rusqlite::Connection::open(agent.path("state/halosync.db")).unwrap();
+    let Some((_simulator, env)) = synced().await else { return };
+    succeeds("fresh", &env);
+    succeeds("vacuum", &env);
+    assert!(succeeds("check", &env).contains("integrity"));
+    env.run(&["sync"]).success();
+    let database = rusqlite::Connection::open(env.path("state/halosync.db")).unwrap();
     for table in ["runs", "scans"] {
         let old = format!("UPDATE {table} SET ended_at = '2020-01-01T00:00:00.000Z'");
         database.execute(&old, []).unwrap();
     }
-    assert_eq!(run("fresh", &agent).status.code(), Some(4));
+    assert_eq!(run("fresh", &env).status.code(), Some(4));
 }
 
 /// Every setting and metric that the page names exists.

@@ -2,15 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support {
-    #[allow(dead_code, reason = "each test uses a part")]
-    pub(crate) mod agent;
-}
+mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use support::agent::Agent;
+use support::test_env::{CommandResult, NO_SERVER, TestEnv};
 
 fn packaged(name: &str) -> String {
     fs::read_to_string(format!("packaging/{name}")).unwrap()
@@ -69,22 +66,17 @@ fn every_alert_is_raised_in_a_rules_test() {
 #[test]
 fn credential_without_a_secret_names_the_file_to_write() {
     let credentials = tempfile::tempdir().unwrap();
-    let agent = Agent::of("http://127.0.0.1:9", "");
+    let env = TestEnv::for_server(NO_SERVER, "");
     let default = packaged("halosync.service");
     let default =
         default.lines().find_map(|line| line.strip_prefix("SetCredential=halo-client-secret:")).unwrap();
     for secret in [default.replace("\\n", "\n").as_str(), "", " leading space\n"] {
         fs::write(credentials.path().join("halo-client-secret"), secret).unwrap();
         for command in ["run", "sync", "check"] {
-            let mut halosync = assert_cmd::Command::new(env!("CARGO_BIN_EXE_halosync"));
-            let run = halosync
-                .args(["--config", agent.path("agent.toml").to_str().unwrap(), command])
-                .env_clear()
-                .env("CREDENTIALS_DIRECTORY", credentials.path())
-                .assert()
-                .code(78);
-            let output = run.get_output();
-            let text = String::from_utf8_lossy(&[&*output.stdout, &output.stderr].concat()).into_owned();
+            let mut halosync = env.command(&[command]);
+            let process = halosync.env("CREDENTIALS_DIRECTORY", credentials.path()).spawn().unwrap();
+            let result = CommandResult::of(process).code(78);
+            let text = result.stdout + &result.stderr;
             assert!(text.contains("LoadCredential="), "{command}: {text}");
         }
     }

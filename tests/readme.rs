@@ -54,8 +54,8 @@ fn demo_shows_every_step_and_readme_queries_run_on_its_database() {
         assert!(rows.contains(&found), "{found} rows for\n{query}");
     }
     let fields = "SELECT COUNT(*) FROM ticket_custom_fields WHERE NAME = 'CFService' AND TEXT <> ''";
-    let filled: i64 = database.query_row(fields, [], |row| row.get(0)).unwrap();
-    assert!(100 < filled, "{filled} tickets name their service");
+    let named: i64 = database.query_row(fields, [], |row| row.get(0)).unwrap();
+    assert!(100 < named, "{named} tickets name their service");
     // Three tickets were deleted, each confirmed by the server.
     let reasons: String = database
         .query_row("SELECT GROUP_CONCAT(DISTINCT REASON) FROM deleted_tickets", [], |row| row.get(0))

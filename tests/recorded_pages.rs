@@ -6,18 +6,18 @@ use std::fs;
 
 use halosync::ticket::attribute::ATTRIBUTE_COUNT;
 use halosync::ticket::{ATTRIBUTES, AttributeValue, ValueKind};
-use rusqlite::types::ValueRef;
 
 mod support;
 
-use support::agent::{Agent, CLIENT_ID, CLIENT_SECRET};
+use support::database::attribute_value;
 use support::expected::{Expected, expected};
-use support::fixture_server::{Answer, FixtureServer};
+use support::fixture_server::{FixtureServer, PreparedResponse};
+use support::test_env::{CLIENT_ID, CLIENT_SECRET, TestEnv};
 
 const PAGE: &str = "list-full-envelope-with-column-profile";
 
 fn server() -> FixtureServer {
-    let page = |name: &str| vec![Answer::page(name)];
+    let page = |name: &str| vec![PreparedResponse::page(name)];
     FixtureServer::serve([
         ("/auth/token", page("token-ok.json")),
         ("/api/authinfo", page("authinfo.json")),
@@ -48,17 +48,17 @@ fn expected_rows() -> BTreeMap<i64, Vec<Expected>> {
 #[test]
 fn every_attribute_of_a_recorded_page_reaches_the_database() {
     let server = server();
-    let agent = Agent::of(&server.url(), "");
-    agent.run(&["sync"]).success();
+    let env = TestEnv::for_server(&server.url(), "");
+    env.run(&["sync"]).success();
 
-    let database = agent.database();
+    let database = env.connection();
     let mut wrong = Vec::new();
     for (uid, values) in expected_rows() {
         for expected in values {
             let name = expected.attribute();
             let sql = format!("SELECT \"{name}\", typeof(\"{name}\") FROM tickets WHERE UID = ?1");
             let (value, kind): (AttributeValue, String) = database
-                .query_row(&sql, [uid], |row| Ok((stored(row.get_ref(0)?), row.get(1)?)))
+                .query_row(&sql, [uid], |row| Ok((attribute_value(row.get_ref(0)?), row.get(1)?)))
                 .unwrap_or_else(|error| panic!("ticket {uid}: {error}"));
             let expected_type = match (&expected.value, ATTRIBUTES[expected.position].kind) {
                 (AttributeValue::Null, _) => "null",
@@ -73,13 +73,11 @@ fn every_attribute_of_a_recorded_page_reaches_the_database() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 
-    let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!(count("SELECT COUNT(*) FROM tickets"), 5);
-    assert_eq!(count("SELECT COUNT(*) FROM changes WHERE op = 'c'"), 5);
-    assert_eq!(count("SELECT COUNT(*) FROM rejects"), 0, "every value of the page is valid");
-    assert_eq!(count("SELECT COUNT(*) FROM runs WHERE outcome = 'complete'"), 1);
-    let covered: String =
-        database.query_row("SELECT covered_until FROM watermarks", [], |row| row.get(0)).unwrap();
+    assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 5);
+    assert_eq!(env.number("SELECT COUNT(*) FROM changes WHERE op = 'c'"), 5);
+    assert_eq!(env.number("SELECT COUNT(*) FROM rejects"), 0, "every value of the page is valid");
+    assert_eq!(env.number("SELECT COUNT(*) FROM runs WHERE outcome = 'complete'"), 1);
+    let covered = env.watermark();
     assert!(
         ("2026-02-26T16:00"..="2026-02-26T16:29:59.000Z").contains(&covered.as_str()),
         "the watermark comes from the `Date` of the responses, not from the local clock: {covered}"
@@ -89,11 +87,11 @@ fn every_attribute_of_a_recorded_page_reaches_the_database() {
 #[test]
 fn every_attribute_of_a_recorded_page_reaches_the_export() {
     let server = server();
-    let agent = Agent::of(&server.url(), "");
-    agent.run(&["sync"]).success();
-    agent.run(&["export", "delta", "--format", "csv"]).success();
+    let env = TestEnv::for_server(&server.url(), "");
+    env.run(&["sync"]).success();
+    env.run(&["export", "delta", "--format", "csv"]).success();
 
-    let file = agent.path("export/deltas/default/000000000000-000000000005.csv");
+    let file = env.path("export/deltas/default/000000000000-000000000005.csv");
     let text = fs::read_to_string(&file).unwrap();
     let raw = fields(&text);
     let records: Vec<csv::StringRecord> =
@@ -135,18 +133,24 @@ fn every_attribute_of_a_recorded_page_reaches_the_export() {
 #[test]
 fn complete_single_page_needs_one_list_request_and_one_token() {
     let server = server();
-    let agent = Agent::of(&server.url(), "");
-    agent.run(&["sync"]).success();
+    let env = TestEnv::for_server(&server.url(), "");
+    env.run(&["sync"]).success();
 
     let token: serde_json::Value = serde_json::from_slice(&support::page("token-ok.json")).unwrap();
     let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
-    for seen in &server.seen() {
-        let authorization = seen.authorization.as_deref();
-        let is_token_request = seen.path == "/auth/token";
-        assert_eq!(authorization, (!is_token_request).then_some(&*bearer), "{} {}", seen.method, seen.path);
-        assert!(!seen.query.contains(CLIENT_SECRET), "the secret is in a URL");
+    for request in &server.requests() {
+        let authorization = request.authorization.as_deref();
+        let is_token_request = request.path == "/auth/token";
+        assert_eq!(
+            authorization,
+            (!is_token_request).then_some(&*bearer),
+            "{} {}",
+            request.method,
+            request.path
+        );
+        assert!(!request.query.contains(CLIENT_SECRET), "the secret is in a URL");
     }
-    let tokens = server.asked("/auth/token");
+    let tokens = server.requests_for("/auth/token");
     assert_eq!(tokens.len(), 1, "one token is enough");
     let form: BTreeMap<_, _> = url::form_urlencoded::parse(&tokens[0].body).into_owned().collect();
     let expected_form = [
@@ -159,32 +163,21 @@ fn complete_single_page_needs_one_list_request_and_one_token() {
 
     // The others are probes: of open and closed tickets, and of the date filter.
     let has_any = |names: &[&str], query: &str| names.iter().any(|name| query.contains(name));
-    let mut lists = server.asked("/api/tickets");
+    let mut lists = server.requests_for("/api/tickets");
     assert!(lists.len() <= 6, "{lists:#?}");
-    lists.retain(|seen| !has_any(&["open_only", "closed_only", "lastupdatefromdate"], &seen.query));
+    lists.retain(|request| !has_any(&["open_only", "closed_only", "lastupdatefromdate"], &request.query));
     assert_eq!(lists.len(), 1, "{lists:#?}");
     let query: BTreeMap<_, _> = url::form_urlencoded::parse(lists[0].query.as_bytes()).into_owned().collect();
     for (name, value) in [("pageinate", "true"), ("page_no", "1"), ("page_size", "100"), ("order", "id")] {
         assert_eq!(query.get(name).map(String::as_str), Some(value), "{name}");
     }
     assert_eq!(query.get("lastupdatefromdate"), None, "the initial load has no date filter");
-    assert!(server.asked("/api/authinfo").is_empty(), "auth_url is set, so it is not requested");
+    assert!(server.requests_for("/api/authinfo").is_empty(), "auth_url is set, so it is not requested");
 }
 
 fn header() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/exports/header.csv");
     fs::read_to_string(path).expect("fixtures/exports/header.csv")
-}
-
-/// Converts a value from the database.
-fn stored(value: ValueRef<'_>) -> AttributeValue {
-    match value {
-        ValueRef::Null => AttributeValue::Null,
-        ValueRef::Integer(number) => AttributeValue::Integer(number),
-        ValueRef::Real(number) => AttributeValue::Real(number),
-        ValueRef::Text(text) => AttributeValue::Text(std::str::from_utf8(text).expect("UTF-8").to_owned()),
-        ValueRef::Blob(_) => panic!("a blob"),
-    }
 }
 
 /// Compares to the last bit: `-0.0` is not `0.0`.

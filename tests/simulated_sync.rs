@@ -13,8 +13,8 @@ use chrono::{TimeDelta, Utc};
 use halo_simulator::{ApiEndpoint, DeletedGet, Edit};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
-use sha2::{Digest as _, Sha256};
 use support::test_env::{CommandResult, TestEnv};
+use support::{file_names, sha256};
 
 /// How long any event of these tests may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,15 +24,14 @@ fn assert_intact(env: &TestEnv) {
     assert_eq!(env.texts("PRAGMA integrity_check"), ["ok"]);
     let gaps = "SELECT COUNT(*) FROM changes WHERE seq > 1 AND seq - 1 NOT IN (SELECT seq FROM changes)";
     assert_eq!(env.number(gaps), 0, "the change log has gaps");
-    assert_eq!(env.database().change_count(), env.number("SELECT COUNT(*) FROM tickets"));
+    assert_eq!(env.change_count(), env.number("SELECT COUNT(*) FROM tickets"));
 }
 
 /// Starts an initial load whose 18th list request gets no response, and waits until its first rows are committed.
 async fn start_stuck_initial_load(env: &TestEnv) -> Child {
     env.inject("list@18:delay=600000");
     let child = env.command(&["--json", "sync"]).spawn().expect("a process");
-    let committed =
-        || env.database().try_value::<i64>("SELECT COUNT(*) FROM tickets").is_some_and(|rows| 0 < rows);
+    let committed = || env.try_value::<i64>("SELECT COUNT(*) FROM tickets").is_some_and(|rows| 0 < rows);
     wait_until("the first rows", || committed() && 18 <= env.list_request_count()).await;
     child
 }
@@ -70,12 +69,12 @@ async fn initial_load_stores_every_ticket_with_parallel_requests() {
 async fn quiet_sync_makes_one_list_request_and_25_changes_at_most_two() {
     let env = TestEnv::new(2_500).await;
     env.run_ok(&["sync"]);
-    let filled = env.database().change_count();
+    let initial = env.change_count();
 
     env.reset_request_log();
     let quiet = env.run_ok(&["sync"]);
     assert_eq!(env.list_request_count(), 1);
-    assert_eq!((env.database().change_count(), &quiet["scan"]["kind"]), (filled, &"incremental".into()));
+    assert_eq!((env.change_count(), &quiet["scan"]["kind"]), (initial, &"incremental".into()));
 
     env.reset_request_log();
     let edited = env.with_server(|server| server.edit_some(25, Utc::now()));
@@ -83,7 +82,7 @@ async fn quiet_sync_makes_one_list_request_and_25_changes_at_most_two() {
     let lists = env.list_request_count();
     assert!(lists <= 2, "{lists} list requests for 25 changes");
     let recorded = env.texts(&format!(
-        "SELECT op || ' ' || UID || COALESCE(reason, '') FROM changes WHERE seq > {filled} ORDER BY UID"
+        "SELECT op || ' ' || UID || COALESCE(reason, '') FROM changes WHERE seq > {initial} ORDER BY UID"
     ));
     let expected: Vec<_> = edited.iter().map(|id| format!("u {id}")).collect();
     assert_eq!(recorded, expected);
@@ -133,8 +132,8 @@ async fn count_mismatch_is_incomplete_and_keeps_watermark() {
     env.run_ok(&["sync"]);
     let (watermark, journal) = (env.watermark(), "SELECT COUNT(*) FROM watermark_journal");
     let moves = env.number(journal);
-    let (following, full): (&[&str], &[&str]) = (&["sync"], &["sync", "--full"]);
-    for (lie, command) in [("count=+7", full), ("count=-7", full), ("count=+7", following)] {
+    let (incremental, full): (&[&str], &[&str]) = (&["sync"], &["sync", "--full"]);
+    for (lie, command) in [("count=+7", full), ("count=-7", full), ("count=+7", incremental)] {
         let edited = env.with_server(|server| server.edit_some(3, Utc::now()));
         env.inject(&format!("list:{lie}"));
         let result = env.run_json(command);
@@ -193,11 +192,11 @@ async fn delete_guard_deletes_nothing_until_accepted() {
     env.run_ok(&["sync"]);
     let gone: Vec<i64> = env.with_server(|server| server.ids().into_iter().skip(100).take(21).collect());
     env.with_server(|server| gone.iter().for_each(|id| server.delete(*id, Utc::now())));
-    let (watermark, changes) = (env.watermark(), env.database().change_count());
+    let (watermark, changes) = (env.watermark(), env.change_count());
 
     let result = env.run_json(&["sync", "--full"]);
     assert_eq!(result.status, Some(3), "{} {}", result.stdout, result.stderr);
-    assert_eq!((env.watermark(), env.database().change_count()), (watermark.clone(), changes));
+    assert_eq!((env.watermark(), env.change_count()), (watermark.clone(), changes));
     env.assert_matches_server_and(&gone, "after the last sync");
     assert_eq!(env.number("SELECT COUNT(*) FROM unlisted_tickets WHERE status = 'not_asked'"), 21);
     let stdout = env.run(&["sync", "--full"]).stdout;
@@ -215,14 +214,14 @@ async fn delete_guard_deletes_nothing_until_accepted() {
 
 /// Every row of every table but `runs`, as text.
 fn dump(env: &TestEnv) -> BTreeMap<String, Vec<String>> {
-    let database = env.database().connection();
+    let database = env.connection();
     let tables =
         env.texts("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
     let rows_of = |table: &String| {
         let mut statement = database.prepare(&format!("SELECT * FROM \"{table}\"")).expect("a table");
         let width = statement.column_count();
         let rows = statement.query_map([], |row| {
-            let cells = (0..width).map(|place| Ok(format!("{:?}", row.get_ref(place)?)));
+            let cells = (0..width).map(|column| Ok(format!("{:?}", row.get_ref(column)?)));
             Ok(cells.collect::<rusqlite::Result<Vec<_>>>()?.join("|"))
         });
         rows.expect("rows").collect::<Result<_, _>>().expect("rows")
@@ -235,12 +234,12 @@ async fn dry_run_writes_only_its_own_run() {
     let env = TestEnv::new(1_500).await;
     let report = env.run_ok(&["sync", "--dry-run"]);
     assert_eq!((&report["dry_run"], &report["changes"]["created"]), (&true.into(), &1_500.into()));
-    let filled: usize = dump(&env)
+    let stored: usize = dump(&env)
         .iter()
         .filter(|(table, _)| !["lineage", "refinery_schema_history"].contains(&table.as_str()))
         .map(|(_, rows)| rows.len())
         .sum();
-    assert_eq!(filled, 0, "a dry run wrote into an empty database");
+    assert_eq!(stored, 0, "a dry run wrote into an empty database");
 
     env.run_ok(&["sync"]);
     env.with_server(|server| {
@@ -311,11 +310,7 @@ struct Package {
 /// wrote them.
 fn packages(env: &TestEnv) -> Vec<Package> {
     let folder = env.path("export/deltas/default");
-    let mut names: Vec<String> = fs::read_dir(&folder)
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
-        .collect();
-    names.sort();
+    let names = file_names(&folder);
     let (mut previous, mut from) = (Json::Null, 0);
     let mut packages = Vec::new();
     for name in names.iter().filter(|name| name.ends_with(".manifest.json")) {
@@ -355,20 +350,12 @@ fn packages(env: &TestEnv) -> Vec<Package> {
     packages
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
-        .collect()
-}
-
 /// The ticket id and the operation of each row of a CSV file.
 fn rows(file: &Path) -> Vec<(i64, String)> {
     let mut reader = csv::Reader::from_path(file).expect("a file");
     let header = reader.headers().expect("a header").clone();
-    let place = |name: &str| header.iter().position(|column| column == name).expect("a column");
-    let (id, op) = (place("UID"), place("_op"));
+    let position = |name: &str| header.iter().position(|column| column == name).expect("a column");
+    let (id, op) = (position("UID"), position("_op"));
     let records = reader.records().map(|record| record.expect("a record"));
     records.map(|record| (record[id].parse().expect("a number"), record[op].to_owned())).collect()
 }
@@ -427,7 +414,7 @@ async fn killed_export_is_finished_and_not_repeated() {
         if !manifest_is_there {
             fs::remove_file(&manifest).expect("a manifest");
         }
-        fs::write(env.path("export/deltas/default/.halosync-litter.tmp"), "half").expect("litter");
+        fs::write(env.path("export/deltas/default/.halosync-leftover.tmp"), "half").expect("a leftover file");
         let inode = fs::metadata(&made.data).expect("data").ino();
 
         // Later changes go into the next package.
@@ -527,8 +514,8 @@ async fn custom_fields_are_in_database_change_log_and_every_package_format() {
             "csv" => {
                 let mut rows = csv::Reader::from_reader(text.as_bytes());
                 let header = rows.headers().expect("a header").clone();
-                let place = |name| header.iter().position(|it| it == name).expect(name);
-                let (id, fields) = (place("UID"), place("_custom_fields"));
+                let position = |name| header.iter().position(|it| it == name).expect(name);
+                let (id, fields) = (position("UID"), position("_custom_fields"));
                 let row = |row: csv::StringRecord| (row[id].parse().expect("a number"), parsed(&row[fields]));
                 rows.records().map(|it| row(it.expect("a row"))).collect()
             }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
-use sha2::{Digest as _, Sha256};
+use support::sha256;
 use support::test_env::TestEnv;
 
 async fn start_env(tickets: u32, latency_ms: u32) -> TestEnv {
@@ -43,7 +43,7 @@ async fn snapshot_holds_every_table_with_checksums() {
     for file in manifest["files"].as_array().unwrap() {
         let name = file["name"].as_str().unwrap();
         let bytes = fs::read(folder.join(name)).unwrap();
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = sha256(&bytes);
         assert_eq!(
             (file["sha256"].as_str(), file["bytes"].as_u64()),
             (Some(hash.as_str()), Some(bytes.len() as u64))
@@ -66,7 +66,7 @@ async fn snapshot_during_sync_is_consistent_at_one_change() {
     let mut sync =
         env.command(&["--json", "sync"]).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
     // Wait for the first commit of the run: the event, not a time.
-    let stored = || env.database().try_value::<i64>("SELECT COUNT(*) FROM tickets");
+    let stored = || env.try_value::<i64>("SELECT COUNT(*) FROM tickets");
     while stored().unwrap_or(0) == 0 {
         assert!(sync.try_wait().unwrap().is_none(), "the sync ended before its first commit");
         tokio::task::yield_now().await;
@@ -82,9 +82,8 @@ async fn snapshot_during_sync_is_consistent_at_one_change() {
     let to = taken["manifest"]["to_seq"].as_i64().unwrap();
     let folder = PathBuf::from(taken["folder"].as_str().unwrap());
     let exported: Vec<i64> = rows(&folder.join("tickets.csv"), "UID").into_keys().collect();
-    let recorded: Vec<i64> = env
-        .database()
-        .query(&format!("SELECT UID FROM changes WHERE seq <= {to} ORDER BY UID"), |row| row.get(0));
+    let recorded: Vec<i64> =
+        env.query(&format!("SELECT UID FROM changes WHERE seq <= {to} ORDER BY UID"), |row| row.get(0));
     assert_eq!(exported, recorded, "the tickets are not those of the first {to} changes");
     env.server.stop().await;
 }

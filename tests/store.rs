@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,10 +13,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use halosync::store::{
-    CustomFieldsState, Health, MoveReason, ObservedTicket, Removal, RemovalReason, RunEnd, RunKind,
-    ScanOutcome, ScanStats, Store, StoreError, StoreOptions, TxEnd, UpsertOutcome,
+    Health, MoveReason, ObservedTicket, Removal, RemovalReason, RunEnd, RunKind, ScanOutcome, ScanStats,
+    Store, StoreError, StoreOptions, TxEnd, UpsertOutcome,
 };
-use halosync::ticket::parse::{ParsedPage, ReferenceDetails, ReferenceItem};
+use halosync::ticket::parse::{ReferenceDetails, ReferenceItem};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, Op, Timestamp};
 use halosync::watermark::{ScanKind, Watermark};
 use proptest::prelude::*;
@@ -35,20 +37,9 @@ fn version(id: i64, minute: Option<u32>, summary: &str) -> serde_json::Value {
     json!({ "id": id, "summary": summary, "status_id": 2, "last_update": last_update, "ticketage": 1.5 })
 }
 
-/// The tickets of a page that was received by request `request_no`.
+/// Rows as a run without custom fields observes them.
 fn observed_tickets(request_no: i64, rows: &[serde_json::Value]) -> Vec<ObservedTicket> {
-    let page = json!({ "record_count": rows.len(), "tickets": rows }).to_string();
-    let tickets = ParsedPage::parse(page.as_bytes()).unwrap().tickets;
-    let observed = tickets.into_iter().map(|mut ticket| {
-        ticket.resolve_status_name(|_| Some("In Progress".into()));
-        ObservedTicket {
-            hash: ticket.hash(),
-            ticket,
-            custom_fields: CustomFieldsState::NotSynced,
-            request_no,
-        }
-    });
-    observed.collect()
+    support::database::observed_tickets(request_no, rows, false)
 }
 
 fn apply(store: &mut Store, request_no: i64, rows: &[serde_json::Value]) -> UpsertOutcome {

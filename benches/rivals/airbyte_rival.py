@@ -9,7 +9,7 @@ import sqlite3
 
 import airbyte
 
-from job import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, PAGE_SIZE, TOKEN_URL, URL, schema
+from common import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, PAGE_SIZE, TOKEN_URL, URL, schema
 
 ROWS_PER_TRANSACTION = 1_000
 

@@ -9,7 +9,7 @@ import sys
 import dlt
 from dlt.sources.rest_api import rest_api_source
 
-from job import CLIENT_ID, CLIENT_SECRET, DATABASE, FOLDER, QUERY, SCOPE, TOKEN_URL, URL
+from common import CLIENT_ID, CLIENT_SECRET, DATABASE, FOLDER, QUERY, SCOPE, TOKEN_URL, URL
 
 source = rest_api_source(
     {

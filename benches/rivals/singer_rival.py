@@ -13,8 +13,8 @@ from singer_sdk.pagination import BasePageNumberPaginator
 from singer_sdk.sql import SQLConnector, SQLSink, SQLTarget
 from singer_sdk.streams import RESTStream
 
-from job import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, PAGE_SIZE, TOKEN_URL, URL
-from job import schema as ticket_schema
+from common import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, PAGE_SIZE, TOKEN_URL, URL
+from common import schema as ticket_schema
 
 
 class TicketAuthenticator(OAuthAuthenticator):
@@ -28,12 +28,12 @@ class TicketAuthenticator(OAuthAuthenticator):
         }
 
 
-class Pages(BasePageNumberPaginator):
+class TicketPaginator(BasePageNumberPaginator):
     def has_more(self, response):
         return response.status_code == HTTPStatus.OK and len(response.json()["tickets"]) == PAGE_SIZE
 
 
-class Tickets(RESTStream):
+class TicketStream(RESTStream):
     name = "tickets"
     path = "/api/tickets"
     url_base = URL
@@ -48,7 +48,7 @@ class Tickets(RESTStream):
         return self._authenticator
 
     def get_new_paginator(self):
-        return Pages(start_value=1)
+        return TicketPaginator(start_value=1)
 
     def get_url_params(self, context, next_page_token):
         return {**QUERY, "page_no": next_page_token}
@@ -59,18 +59,18 @@ class TapTickets(Tap):
     config_jsonschema = th.PropertiesList().to_dict()
 
     def discover_streams(self):
-        return [Tickets(self)]
+        return [TicketStream(self)]
 
 
-class Connector(SQLConnector):
+class SqliteConnector(SQLConnector):
     allow_merge_upsert = False
 
     def get_sqlalchemy_url(self, config):
         return f"sqlite:///{DATABASE}"
 
 
-class Sink(SQLSink):
-    connector_class = Connector
+class SqliteSink(SQLSink):
+    connector_class = SqliteConnector
     max_size = 1_000
 
 
@@ -80,15 +80,15 @@ sqlite3.register_adapter(Decimal, float)
 
 class TargetSqlite(SQLTarget):
     name = "target-sqlite"
-    default_sink_class = Sink
+    default_sink_class = SqliteSink
     config_jsonschema = th.PropertiesList().to_dict()
 
 
 def main():
-    half = sys.argv.pop() if len(sys.argv) > 5 else None
-    if half == "tap":
+    role = sys.argv.pop() if len(sys.argv) > 5 else None
+    if role == "tap":
         TapTickets(config={}).sync_all()
-    elif half == "target":
+    elif role == "target":
         TargetSqlite(config={}).listen()
     else:
         command = [sys.executable, *sys.argv]

@@ -5,8 +5,9 @@ use std::fs;
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 
-use crate::export_env::{ExportEnv, file_names, ticket_row};
+use crate::export_env::{ExportEnv, ticket_row};
 use crate::readers::{assert_equal, fold, manifests, snapshot};
+use crate::support::file_names;
 
 fn export_delta(env: &ExportEnv, consumer: &str) -> Json {
     env.run_ok(&["export", "delta", "--consumer", consumer])
@@ -83,7 +84,7 @@ fn consumers_progress_independently_and_keep_what_they_need() {
     let known: Vec<_> = listed["consumers"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert_eq!(known, ["fast", "late", "slow"]);
     assert_eq!(env.run_ok(&["export", "list", "--consumer", "late"])["consumers"][0]["waiting"], 0);
-    assert_eq!(env.run_err(&["export", "list", "--consumer", "nobody"]).0, 66);
+    assert_eq!(env.run_err(&["export", "list", "--consumer", "unknown"]).0, 66);
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn restored_database_starts_a_new_lineage_for_each_consumer() {
         export_delta(&env, "one");
         let old = manifests(&env.deltas("one")).remove(1);
         env.restore_database(&backup);
-        // Packages and later change records are told apart by milliseconds.
+        // Packages and later change records are distinguished by milliseconds.
         std::thread::sleep(std::time::Duration::from_millis(2));
         for edit in 0..edits_since {
             env.store_rows(&[ticket_row(1, &format!("after {edit}"))]);

@@ -8,20 +8,17 @@ use std::time::Duration;
 
 use chrono::Utc;
 use halosync::scope::{MAPPING_VERSION, Scope};
-use halosync::store::{
-    CustomFieldsState, MoveReason, ObservedTicket, Removal, RemovalReason, RunKind, Store, StoreOptions,
-    TxEnd,
-};
-use halosync::ticket::parse::ParsedPage;
+use halosync::store::{MoveReason, Removal, RemovalReason, RunKind, Store, StoreOptions, TxEnd};
 use halosync::ticket::{AttributeValue, Timestamp};
 use halosync::watermark::{Watermark, WatermarkState};
 use serde_json::{Map, Value as Json, json};
 
-use crate::support::database::attribute_value;
+use crate::support::database::{attribute_value, observed_tickets};
+use crate::support::file_names;
 use crate::support::test_env::{NO_SERVER, TestEnv};
 
 /// Tickets by id, each with its attributes in the order of their names.
-pub(crate) type Tickets = BTreeMap<i64, Vec<AttributeValue>>;
+pub(crate) type StoredTickets = BTreeMap<i64, Vec<AttributeValue>>;
 
 /// Texts that have broken exports elsewhere.
 pub(crate) const HOSTILE_TEXTS: [&str; 16] = [
@@ -119,23 +116,9 @@ impl ExportEnv {
 
     /// Stores rows of the ticket list, as a run would.
     pub(crate) fn store_rows(&self, rows: &[Json]) {
-        let page = json!({ "record_count": rows.len(), "tickets": rows }).to_string();
-        let tickets = ParsedPage::parse(page.as_bytes()).unwrap().tickets;
         let mut store = self.store();
         let request_no = store.read(|tx| tx.greatest_seq()).unwrap() + 1;
-        let observed: Vec<_> = tickets
-            .into_iter()
-            .map(|mut ticket| {
-                ticket.resolve_status_name(|_| Some("In Progress".into()));
-                let provided = ticket.take_custom_fields();
-                let custom_fields = if self.custom_fields {
-                    CustomFieldsState::Provided(provided.unwrap_or_default())
-                } else {
-                    CustomFieldsState::NotSynced
-                };
-                ObservedTicket { hash: ticket.hash(), ticket, custom_fields, request_no }
-            })
-            .collect();
+        let observed = observed_tickets(request_no, rows, self.custom_fields);
         store.write(TxEnd::Commit, |tx| tx.upsert(&observed, 1, now())).unwrap();
         store.close().unwrap();
     }
@@ -159,14 +142,14 @@ impl ExportEnv {
         self.number("SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)")
     }
 
-    pub(crate) fn tickets(&self) -> Tickets {
-        let connection = self.database().connection();
+    pub(crate) fn tickets(&self) -> StoredTickets {
+        let connection = self.connection();
         let mut statement = connection.prepare("SELECT * FROM tickets").unwrap();
         let id = statement.column_names().position(|name| name == "UID").unwrap();
         let mut columns: Vec<_> = statement.column_names().map(ToOwned::to_owned).enumerate().collect();
         columns.sort_by(|left, right| left.1.cmp(&right.1));
         let mut rows = statement.query([]).unwrap();
-        let mut tickets = Tickets::new();
+        let mut tickets = StoredTickets::new();
         while let Some(row) = rows.next().unwrap() {
             let value = |column| attribute_value(row.get_ref(column).unwrap());
             tickets.insert(row.get(id).unwrap(), columns.iter().map(|(column, _)| value(*column)).collect());
@@ -184,7 +167,7 @@ impl ExportEnv {
 
     /// The custom fields by ticket, in the form that packages have, see `docs/loading.md`.
     fn custom_fields_by_ticket(&self) -> BTreeMap<i64, Map<String, Json>> {
-        let connection = self.database().connection();
+        let connection = self.connection();
         let sql = "SELECT UID, FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY FROM custom_fields";
         let mut statement = connection.prepare(sql).unwrap();
         let mut rows = statement.query([]).unwrap();
@@ -216,14 +199,6 @@ impl ExportEnv {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The names of the entries of a directory, sorted.
-pub(crate) fn file_names(directory: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// All files below a directory, by their relative paths.

@@ -6,8 +6,9 @@ use std::fs;
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
-use crate::export_env::{ExportEnv, HOSTILE_TEXTS, file_names};
+use crate::export_env::{ExportEnv, HOSTILE_TEXTS};
 use crate::readers::{assert_equal, fold, snapshot};
+use crate::support::{env_number, file_names};
 
 /// The number of random histories, unless `HALOSYNC_EXPORTS` sets it.
 const HISTORIES: u64 = 6;
@@ -16,10 +17,9 @@ const STEPS: u32 = 18;
 
 #[test]
 fn applied_packages_equal_the_database() {
-    let number = |name: &str| std::env::var(name).ok().map(|it| it.parse::<u64>().unwrap());
-    let seeds = match number("HALOSYNC_EXPORTS_SEED") {
+    let seeds = match env_number("HALOSYNC_EXPORTS_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("HALOSYNC_EXPORTS").unwrap_or(HISTORIES),
+        None => 0..env_number("HALOSYNC_EXPORTS").unwrap_or(HISTORIES),
     };
     for seed in seeds {
         eprintln!("HALOSYNC_EXPORTS_SEED={seed}");
@@ -93,8 +93,8 @@ fn take_snapshot(env: &ExportEnv, rng: &mut Rng, context: &str) {
 
 fn random_options(rng: &mut Rng) -> Vec<&'static str> {
     let mut options = vec!["--format", ["csv", "jsonl", "json"][rng.usize(0..3)]];
-    for (chance, option) in [(2, &["--gzip"][..]), (3, &["--excel-safe"]), (3, &["--newlines", "escape"])] {
-        if rng.u32(0..chance) == 0 {
+    for (one_in, option) in [(2, &["--gzip"][..]), (3, &["--excel-safe"]), (3, &["--newlines", "escape"])] {
+        if rng.u32(0..one_in) == 0 {
             options.extend(option);
         }
     }

@@ -14,8 +14,9 @@ use std::sync::LazyLock;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::export_env::{ExportEnv, file_names, read_files, ticket_row};
+use crate::export_env::{ExportEnv, read_files, ticket_row};
 use crate::readers::{assert_equal, fold, snapshot};
+use crate::support::file_names;
 use crate::support::test_env::CommandResult;
 
 /// No space left on device, input/output error, read-only file system.

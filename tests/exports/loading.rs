@@ -65,7 +65,7 @@ impl Package {
     fn tickets(&self) -> Loaded {
         let sql =
             "SELECT UID, CAST(UID AS TEXT), NAME, DESCRIPTION, COST, CAST(FLAGGED AS TEXT) FROM tickets";
-        let connection = self.env.database().connection();
+        let connection = self.env.connection();
         let mut statement = connection.prepare(sql).unwrap();
         let rows = statement.query_map([], |row| {
             let cost: Option<f64> = row.get(4)?;
@@ -146,7 +146,7 @@ fn sqlite3_loads_a_package() {
         let mut rows = statement.query([]).unwrap();
         let mut found = Loaded::new();
         while let Some(row) = rows.next().unwrap() {
-            let cell = |place| match row.get_ref(place).unwrap() {
+            let cell = |column| match row.get_ref(column).unwrap() {
                 rusqlite::types::ValueRef::Null => None,
                 rusqlite::types::ValueRef::Integer(number) => Some(number.to_string()),
                 rusqlite::types::ValueRef::Real(number) => Some(format!("{number:?}")),

@@ -4,8 +4,9 @@ use std::fs;
 
 use serde_json::{Value as Json, json};
 
-use crate::export_env::{ExportEnv, file_names, ticket_row};
+use crate::export_env::{ExportEnv, ticket_row};
 use crate::readers::manifests;
+use crate::support::file_names;
 
 fn schema() -> jsonschema::Validator {
     let text = include_str!("../../docs/manifest.schema.json");

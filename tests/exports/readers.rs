@@ -9,7 +9,8 @@ use flate2::read::MultiGzDecoder;
 use halosync::ticket::AttributeValue;
 use serde_json::{Map, Value as Json};
 
-use crate::export_env::{Tickets, file_names};
+use crate::export_env::StoredTickets;
+use crate::support::file_names;
 
 /// A value as a file holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,14 +55,14 @@ fn object(row: Json) -> Row {
 fn csv_rows(text: &str, options: &Json) -> Vec<Row> {
     let records = fields(text);
     // Another parser, which does not distinguish NULL from an empty text, must agree.
-    let theirs = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes()).into_records();
-    let theirs: Vec<Vec<String>> =
-        theirs.map(|row| row.unwrap().iter().map(ToOwned::to_owned).collect()).collect();
-    let ours: Vec<Vec<String>> = records
+    let by_crate = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes()).into_records();
+    let by_crate: Vec<Vec<String>> =
+        by_crate.map(|row| row.unwrap().iter().map(ToOwned::to_owned).collect()).collect();
+    let by_test: Vec<Vec<String>> = records
         .iter()
         .map(|row| row.iter().map(|field| field.clone().unwrap_or_default()).collect())
         .collect();
-    assert_eq!(ours, theirs, "two parsers read different things");
+    assert_eq!(by_test, by_crate, "two parsers read different things");
     let (header, records) = records.split_first().unwrap();
     let named = records.iter().map(|record| {
         assert_eq!(record.len(), header.len());
@@ -194,8 +195,9 @@ pub(crate) fn fold(folder: &Path) -> BTreeMap<i64, Vec<Field>> {
             let (id, op, seq) = (integer(&row, "UID"), text_of(&row, "_op"), integer(&row, "_seq"));
             assert!(from < seq && seq <= to, "ticket {id} of change {seq} in {from}-{to}");
             // The custom fields come last, because capital letters sort before the underscore.
-            let ours = ["_seq", "_op", "_observed_at"];
-            let cells = row.into_iter().filter(|(name, _)| !ours.contains(&&**name)).map(|it| it.1).collect();
+            let added = ["_seq", "_op", "_observed_at"];
+            let cells =
+                row.into_iter().filter(|(name, _)| !added.contains(&&**name)).map(|it| it.1).collect();
             let had = if op == "d" { have.remove(&id) } else { have.insert(id, cells) };
             assert_eq!(had.is_some(), op != "c", "ticket {id} is {op} in {from}-{to}");
             *counts.get_mut(op.as_str()).unwrap() += 1;
@@ -247,14 +249,14 @@ pub(crate) fn snapshot(folder: &Path, custom_fields: bool) -> BTreeMap<i64, Vec<
 }
 
 /// Asserts that a consumer has exactly the stored tickets.
-pub(crate) fn assert_equal(have: &BTreeMap<i64, Vec<Field>>, tickets: &Tickets, context: &str) {
+pub(crate) fn assert_equal(have: &BTreeMap<i64, Vec<Field>>, tickets: &StoredTickets, context: &str) {
     let (ids, expected): (Vec<_>, Vec<_>) = (have.keys().collect(), tickets.keys().collect());
     assert_eq!(ids, expected, "{context}: the ids of the tickets");
     for (id, cells) in have {
         assert_eq!(cells.len(), tickets[id].len(), "{context}: ticket {id}");
-        for (place, (field, value)) in cells.iter().zip(&tickets[id]).enumerate() {
+        for (position, (field, value)) in cells.iter().zip(&tickets[id]).enumerate() {
             let differ = || format!("{field:?} is not {value:?}").chars().take(300).collect::<String>();
-            assert!(is(field, value), "{context}: ticket {id}, attribute {place}: {}", differ());
+            assert!(is(field, value), "{context}: ticket {id}, attribute {position}: {}", differ());
         }
     }
 }

@@ -132,8 +132,8 @@ fn every_missing_or_renamed_file_is_detected() {
 fn every_swap_of_files_is_detected() {
     let (_env, files) = export_files();
     let paths: Vec<_> = files.keys().collect();
-    for (place, one) in paths.iter().enumerate() {
-        for other in paths.iter().skip(place + 1).filter(|other| files[**other] != files[*one]) {
+    for (position, one) in paths.iter().enumerate() {
+        for other in paths.iter().skip(position + 1).filter(|other| files[**other] != files[*one]) {
             let report = verify_changed(&files, |files| {
                 let (left, right) = (files[*one].clone(), files[*other].clone());
                 files.insert((*one).clone(), right);

@@ -94,16 +94,16 @@ fn inc_04_watermark_is_server_time_at_start_minus_uncertainty() {
             // Tickets change during the scan and get later timestamps.
             env.reset_request_log();
             env.before_list_request(2, |server, now| drop(server.edit_some(3, now)));
-            let began = env.world.now();
+            let started_at = env.server.now();
             env.run_ok().await;
             let covered = env.covered_until().unwrap().instant();
             // Two requests of latency: the token and the first page.
             assert!(
-                covered <= began + chrono::TimeDelta::seconds(6),
+                covered <= started_at + chrono::TimeDelta::seconds(6),
                 "INC-04: run {run}: {covered} is too late"
             );
             advance_minutes(5).await;
-            assert!(covered < began + chrono::TimeDelta::seconds(6));
+            assert!(covered < started_at + chrono::TimeDelta::seconds(6));
         }
         env.run_ok().await;
         env.assert_matches_server("INC-04");

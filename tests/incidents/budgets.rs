@@ -121,11 +121,11 @@ fn incremental_scan_ends_despite_an_edit_every_two_seconds() {
         let due = env.with_server(|server, now| server.edit_some(2_000, now));
         advance_minutes(1).await;
         env.reset_request_log();
-        let world = Arc::clone(&env.world);
+        let server = Arc::clone(&env.server);
         let editor = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                world.with(|server, now| drop(server.edit_some(1, now)));
+                server.with(|server, now| drop(server.edit_some(1, now)));
             }
         });
         assert!(is_incremental(&env.run_ok().await), "it was not incremental");
@@ -154,8 +154,8 @@ fn one_deletion_costs_a_full_scan_at_most_fifteen_requests() {
                     env.reset_request_log();
                 }
                 let ids = env.server_ids();
-                if let Some((number, place)) = deletion {
-                    let id = ids[place];
+                if let Some((number, position)) = deletion {
+                    let id = ids[position];
                     env.before_list_request(number, move |server, now| server.delete(id, now));
                 }
                 env.run_full_ok().await;
@@ -167,8 +167,8 @@ fn one_deletion_costs_a_full_scan_at_most_fifteen_requests() {
         };
         let (still, _) = cost(None);
         for number in 1..=still {
-            let place = if (number + u64::from(parallel)).is_multiple_of(2) { 3 } else { 55 };
-            let (lists, context) = cost(Some((number, place)));
+            let position = if (number + u64::from(parallel)).is_multiple_of(2) { 3 } else { 55 };
+            let (lists, context) = cost(Some((number, position)));
             assert!(lists <= still + 15, "{context}: {lists} list requests, and {still} without");
         }
     }

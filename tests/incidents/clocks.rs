@@ -65,7 +65,7 @@ fn wrong_local_clock_loses_nothing(#[case] hours: i64, #[values(false, true)] ju
             let context = format!("INC-39, INC-40: {hours} h ahead, jumps: {jumps}, run {run}");
             env.assert_matches_server(&context);
             let covered = env.covered_until().unwrap().instant();
-            let age = env.world.now() - covered;
+            let age = env.server.now() - covered;
             assert!(
                 age <= TimeDelta::seconds(3) && TimeDelta::zero() < age,
                 "{context}: the watermark is {covered}"
@@ -98,7 +98,7 @@ fn inc_44_ticket_dated_next_year_does_not_move_watermark() {
             env.run_ok().await;
             let context = format!("INC-44: run {run}");
             env.assert_matches_server(&context);
-            let (watermark, now) = (env.watermark().unwrap(), env.world.now());
+            let (watermark, now) = (env.watermark().unwrap(), env.server.now());
             assert!(
                 watermark.covered_until.unwrap().instant() <= now,
                 "{context}: the watermark is in the future"
@@ -274,7 +274,7 @@ fn server_clock_step_back_moves_watermark_and_forces_full_scan() {
         let report = env.run_ok().await;
         assert!(!report.warnings.is_empty(), "the clock step is not reported");
         assert_eq!(journal(&env).last().unwrap(), "clock_stepped");
-        let date = env.world.now() - TimeDelta::hours(1);
+        let date = env.server.now() - TimeDelta::hours(1);
         let watermark = env.covered_until().unwrap();
         assert!(watermark < before, "the watermark did not move back");
         assert!(
@@ -354,7 +354,7 @@ fn full_scan_lets_due_incremental_scans_run() {
             server.edit(id, Edit::Summary("during the scan".into()), now);
         });
         let meanwhile = Arc::new(Mutex::new(Vec::new()));
-        let (database, seen) = (env.database(), Arc::clone(&meanwhile));
+        let (database, seen) = (env.database.clone(), Arc::clone(&meanwhile));
         env.before_list_request(35, move |_, _| {
             let name = format!("SELECT NAME FROM tickets WHERE UID = {id}");
             let watermark = "SELECT covered_until FROM watermarks";

@@ -28,8 +28,8 @@ fn interrupted_initial_load_resumes_and_is_confirmed() {
         env.reset_request_log();
         env.with_server(|server, now| {
             // Twenty tickets that were received and ten that were not.
-            let gone = (0..20).map(|place| place * 97).chain((0..10).map(|place| 2_700 + place * 211));
-            gone.for_each(|place| server.delete(ids[place], now));
+            let gone = (0..20).map(|number| number * 97).chain((0..10).map(|number| 2_700 + number * 211));
+            gone.for_each(|position| server.delete(ids[position], now));
             server.create(60, now);
         });
         advance_minutes(3).await;

@@ -200,7 +200,7 @@ fn inc_87_reader_sees_all_deletions_of_a_scan_or_none() {
         env.reset_request_log();
         let counts = Arc::new(Mutex::new(Vec::new()));
         for number in 1..30 {
-            let (counts, database) = (Arc::clone(&counts), env.database());
+            let (counts, database) = (Arc::clone(&counts), env.database.clone());
             env.before_list_request(number, move |_, _| {
                 let tickets = database.texts("SELECT CAST(COUNT(*) AS TEXT) FROM tickets");
                 counts.lock().unwrap().extend(tickets);

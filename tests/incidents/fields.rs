@@ -360,9 +360,9 @@ fn interrupted_custom_fields_fetch_leaves_the_rest_pending() {
     with_paused_time(async {
         let env = custom_fields_env(60, &["include_custom_fields=ignored", "latency_ms=1000"]);
         // During the second batch: 15 tickets are compared, twice because they differ, and a batch has 16.
-        let world = std::sync::Arc::clone(&env.world);
+        let server = std::sync::Arc::clone(&env.server);
         let stop = async move {
-            while world.with(|server, _| server.log().count(ApiEndpoint::Ticket)) < 2 * 15 + 16 + 5 {
+            while server.with(|server, _| server.log().count(ApiEndpoint::Ticket)) < 2 * 15 + 16 + 5 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };

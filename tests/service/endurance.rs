@@ -6,6 +6,7 @@ use chrono::Utc;
 
 use super::daemon::Daemon;
 use super::serve;
+use super::support::env_number;
 use super::support::test_env::TestEnv;
 
 /// Resource usage of a process.
@@ -31,8 +32,7 @@ fn resource_usage(daemon: &Daemon) -> ResourceUsage {
 /// `HALOSYNC_ENDURANCE_RUNS` sets another number of runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_descriptors_and_threads_do_not_grow_over_thousands_of_runs() {
-    let runs: u32 =
-        std::env::var("HALOSYNC_ENDURANCE_RUNS").ok().and_then(|it| it.parse().ok()).unwrap_or(2_000);
+    let runs = env_number("HALOSYNC_ENDURANCE_RUNS").map_or(2_000, |runs| u32::try_from(runs).unwrap());
     let simulator = serve(500).await;
     let settings =
         "rate_limit = \"1000000/1s\"\n\n[sync]\ninterval = \"1ms\"\n\n[export]\nschedule = \"after-sync\"\n";

@@ -10,6 +10,7 @@ use halo_simulator::{Application, Simulator, SimulatorSettings};
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, free_address, get};
+use super::support::env_number;
 use super::support::test_env::TestEnv;
 use super::{serve, settings};
 
@@ -165,8 +166,8 @@ fn invalid_settings_end_the_service_before_it_is_ready() {
 /// `HALOSYNC_TERMS` sets the number of rounds, `HALOSYNC_TERMS_SEED` the seed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_at_any_moment_exits_0_and_leaves_an_intact_database() {
-    let seed = std::env::var("HALOSYNC_TERMS_SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(7);
-    let rounds = std::env::var("HALOSYNC_TERMS").ok().and_then(|it| it.parse().ok()).unwrap_or(15);
+    let seed = env_number("HALOSYNC_TERMS_SEED").unwrap_or(7);
+    let rounds = env_number("HALOSYNC_TERMS").unwrap_or(15);
     let mut random = fastrand::Rng::with_seed(seed);
     let simulator = serve(2_000).await;
     simulator.with(|server| server.knobs().latency_ms = 5);
@@ -263,7 +264,7 @@ async fn integrity_check_reports_damage_until_a_backup_is_restored() {
     env.run(&["sync"]).success();
     let path = env.path("halosync.db");
     let intact = fs::read(&path).unwrap();
-    env.database().damage("rejects_by_ticket");
+    env.damage("rejects_by_ticket");
 
     let mut daemon = Daemon::start(&env);
     let line = daemon.logged("integrity check failed");

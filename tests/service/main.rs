@@ -15,20 +15,4 @@ mod reload;
 mod secrets;
 mod watchdog;
 
-use halo_simulator::{Simulator, SimulatorSettings};
-use support::test_env::{CLIENT_ID, CLIENT_SECRET};
-
-/// Returns the settings of a simulated server that accepts the credentials of these tests.
-fn settings(tickets: u32) -> SimulatorSettings {
-    SimulatorSettings {
-        tickets,
-        client_id: CLIENT_ID.into(),
-        client_secret: CLIENT_SECRET.into(),
-        ..SimulatorSettings::default()
-    }
-}
-
-/// Starts a simulated server with this many tickets.
-async fn serve(tickets: u32) -> Simulator {
-    Simulator::start(settings(tickets)).await.unwrap()
-}
+use support::server::{serve, settings};

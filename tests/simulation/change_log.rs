@@ -6,7 +6,7 @@ use halosync::ticket::AttributeValue;
 use serde_json::{Map, Value as Json};
 
 use crate::db_reader::DbReader;
-use crate::mapping::{self, Fields};
+use crate::support::mapping::{self, Fields};
 
 /// Goes back from the present tickets to the empty database. `c` records hold no row, so this is the direction in which
 /// every part of the log is needed and checked.

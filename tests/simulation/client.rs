@@ -6,18 +6,18 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
-use halosync::config::{RateLimit, ServerUrl};
-use halosync::halo::{ClientOptions, HaloClient, RateLimiter};
-use halosync::retry::RetryPolicy;
-use halosync::scope::{MAPPING_VERSION, Scope};
+use halosync::config::RateLimit;
+use halosync::halo::{HaloClient, RateLimiter};
+use halosync::scope::Scope;
 use halosync::store::{Store, StoreOptions};
-use halosync::sync::{self, Clock, RunReport, RunSettings, SharedStore, SyncError};
+use halosync::sync::{self, RunReport, RunSettings, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::ScanSchedule;
 use tokio::time::sleep;
 
 use crate::fault_transport::FaultTransport;
 use crate::scenario::{PlannedEnd, RunScenario, Scenario, stream};
+use crate::support::virtual_env::{client_options, run_settings};
 
 /// No run takes that long, however slow the server and however low the limits.
 const RUN_TIMEOUT: Duration = Duration::from_hours(72);
@@ -66,17 +66,10 @@ impl<'s> Client<'s> {
         &self.path
     }
 
-    fn local_clock(&self, offset_seconds: i64) -> Clock {
-        let simulated = Arc::clone(&self.transport.simulated);
-        Arc::new(move || {
-            Timestamp::new(simulated.now() + TimeDelta::seconds(offset_seconds)).expect("a timestamp")
-        })
-    }
-
     /// Executes one run over the database, which is opened unless the previous run left it open. Afterwards closes the
     /// database, keeps it open, or abandons it if the client was killed.
     pub(crate) async fn run(&self, number: u64, scenario: &RunScenario) -> RunEnd {
-        let clock = self.local_clock(scenario.clock_offset);
+        let clock = self.transport.simulated.local_clock(TimeDelta::seconds(scenario.clock_offset));
         let open_store = self.open_store.take();
         let open =
             || SharedStore::new_inline(Store::open(&self.path, &options(clock())).expect("a database"));
@@ -120,33 +113,16 @@ impl<'s> Client<'s> {
     }
 
     fn halo_client(&self, number: u64, rate_limiter: RateLimiter) -> HaloClient {
-        let options = ClientOptions {
-            server: ServerUrl::parse("http://127.0.0.1").expect("an address"),
-            tenant: None,
-            auth_url: None,
-            client_id: "halosync-demo".into(),
-            client_secret: "demo-secret".to_owned().into(),
-            scope: "read:tickets".into(),
-            retry: RetryPolicy {
-                max_retries: self.scenario.max_retries,
-                rate_limit_wait: Duration::from_mins(1),
-                max_wait: Duration::MAX,
-            },
-        };
+        let options = client_options(self.scenario.max_retries);
         let rng = Mutex::new(stream(self.scenario.seed, 1_000, number));
         let random = move || rng.lock().expect("no earlier panic").f64();
         HaloClient::new(Arc::clone(&self.transport) as _, rate_limiter, options, random)
     }
 
     fn run_settings(&self, scenario: &RunScenario) -> RunSettings {
+        let default = run_settings();
         RunSettings {
-            scope: Scope {
-                server: "http://127.0.0.1".into(),
-                tenant: String::new(),
-                ticket_types: Vec::new(),
-                custom_fields: scenario.scope.custom_fields,
-                mapping: MAPPING_VERSION,
-            },
+            scope: Scope { custom_fields: scenario.scope.custom_fields, ..default.scope },
             ticket_types: scenario.scope.types.iter().map(|name| (*name).to_owned()).collect(),
             page_size: self.scenario.page_size,
             parallel_requests: self.scenario.parallel_requests,
@@ -159,11 +135,8 @@ impl<'s> Client<'s> {
                 overlap: TimeDelta::from_std(self.scenario.overlap).expect("an overlap"),
                 incremental_every: self.scenario.incremental_every,
             },
-            accept_shortfall: 0,
-            delete_guard: 0.05,
             accept_deletes: scenario.accept_deletes,
-            dry_run: false,
-            keep_runs: TimeDelta::days(400),
+            ..default
         }
     }
 }

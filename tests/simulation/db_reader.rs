@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use halosync::ticket::{AttributeValue, Timestamp};
-use rusqlite::types::ValueRef;
+use halosync::ticket::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value as Json;
 
 use crate::coverage::CoverageEvent;
-use crate::mapping::{self, Fields};
+use crate::support::database::attribute_value;
+use crate::support::mapping::{self, Fields, Tickets};
 
 /// A read-only connection.
 pub(crate) struct DbReader(Connection);
@@ -195,10 +195,10 @@ impl DbReader {
         queries.into_iter().filter(|(_, sql)| is_true(sql)).map(|(event, _)| event).collect()
     }
 
-    pub(crate) fn tickets(&self) -> BTreeMap<i64, Vec<AttributeValue>> {
+    pub(crate) fn tickets(&self) -> Tickets {
         let columns = *COLUMNS;
         let row = |row: &rusqlite::Row<'_>| {
-            let values = (1..=columns).map(|column| value(row.get_ref(column).expect("a column")));
+            let values = (1..=columns).map(|column| attribute_value(row.get_ref(column).expect("a column")));
             (row.get(0).expect("an id"), values.collect())
         };
         self.query(&TICKETS, row).into_iter().collect()
@@ -248,15 +248,5 @@ impl DbReader {
         let mut statement = self.0.prepare_cached(sql).expect(sql);
         let rows = statement.query_map(parameters, |row| Ok(read(row))).expect(sql);
         rows.map(|row| row.expect(sql)).collect()
-    }
-}
-
-fn value(cell: ValueRef<'_>) -> AttributeValue {
-    match cell {
-        ValueRef::Null => AttributeValue::Null,
-        ValueRef::Integer(number) => AttributeValue::Integer(number),
-        ValueRef::Real(number) => AttributeValue::Real(number),
-        ValueRef::Text(text) => AttributeValue::Text(String::from_utf8(text.to_vec()).expect("UTF-8")),
-        ValueRef::Blob(_) => panic!("no column holds a blob"),
     }
 }

@@ -19,7 +19,7 @@ use crate::scenario::{
     Condition, PlannedEnd, RunScenario, Scenario, ScopeChoice, is_enabled, percent, stream,
 };
 use crate::server_activity::{self, Timing};
-use crate::simulated::World;
+use crate::support::virtual_server::VirtualServer;
 
 /// More requests than a run of a small scenario can need.
 const REQUESTS_MAX: u32 = 20_000;
@@ -44,7 +44,7 @@ pub(crate) struct RunTrace {
 
 /// A transport that injects faults, with the server at its other end.
 pub(crate) struct FaultTransport {
-    pub(crate) simulated: Arc<World>,
+    pub(crate) simulated: Arc<VirtualServer>,
     seed: u64,
     latency_ms: u64,
     admin_activity: bool,
@@ -55,7 +55,7 @@ pub(crate) struct FaultTransport {
 
 impl FaultTransport {
     pub(crate) fn new(
-        simulated: Arc<World>,
+        simulated: Arc<VirtualServer>,
         model: ReferenceModel,
         scenario: &Scenario,
     ) -> Arc<FaultTransport> {

@@ -10,8 +10,8 @@ use crate::change_log;
 use crate::coverage::CoverageEvent;
 use crate::db_reader::{DbReader, ScanRecord, WatermarkMove};
 use crate::fault_transport::RunTrace;
-use crate::mapping::{self, Fields};
 use crate::reference_model::{ModelTicket, ReferenceModel, Seq, last_update, ticket_type};
+use crate::support::mapping::{self, Fields};
 
 /// Why the watermark may move.
 const REASONS: &[&str] = &["created", "verified", "clock_stepped", "reset", "scope_changed"];

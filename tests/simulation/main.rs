@@ -34,12 +34,8 @@
 
 #![allow(clippy::print_stdout, reason = "a campaign reports its progress")]
 
-#[path = "../support/mapping.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod mapping;
-#[path = "../support/simulated.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod simulated;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod change_log;
 mod client;
@@ -56,7 +52,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -65,7 +61,8 @@ use std::time::{Duration, Instant};
 use coverage::{Coverage, CoverageEvent};
 use scenario::Scenario;
 use simulation::SimulationResult;
-use tempfile::TempDir;
+use support::database::temporary_directory_in_memory;
+use support::env_number;
 
 /// Enough for every kind of event to meet every other, and less than a minute on two busy cores.
 const DEFAULT_RUNS: u64 = 2_000;
@@ -73,19 +70,8 @@ const DEFAULT_RUNS: u64 = 2_000;
 /// How many seeds are played twice.
 const REPEATED_RUNS: u64 = 60;
 
-fn env_number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.replace('_', "").parse().expect(name))
-}
-
-/// A directory for databases: in memory, if the system has a directory for that.
-fn temp_dir() -> TempDir {
-    let memory = PathBuf::from("/dev/shm");
-    let created = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    created.expect("a directory")
-}
-
 fn play(seed: u64, verbose: bool) -> SimulationResult {
-    let folder = temp_dir();
+    let folder = temporary_directory_in_memory();
     let result = catch_unwind(AssertUnwindSafe(|| simulation::play(seed, folder.path(), verbose)));
     result.unwrap_or_else(|_| SimulationResult {
         coverage: Coverage::default(),

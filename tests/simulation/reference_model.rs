@@ -10,7 +10,7 @@ use halo_simulator::{PlainList, Server};
 use halosync::ticket::{AttributeValue, Timestamp};
 
 use crate::coverage::Coverage;
-use crate::mapping::{self, Names};
+use crate::support::mapping::{self, Names};
 
 /// The sequence number of a server event; 0 is the initial state.
 pub(crate) type Seq = u64;

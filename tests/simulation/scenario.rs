@@ -278,7 +278,7 @@ fn draw_knobs(seed: u64, overlap: Duration, page_size: u32, admin_activity: bool
     let mut rng = stream(seed, 6, 0);
     for (share, settings) in CUSTOM_FIELD_KNOBS.iter().filter(|_| admin_activity) {
         let setting = settings[rng.usize(..settings.len())];
-        // Without a timestamp a cached response cannot be told from a fresh one.
+        // Without a timestamp a cached response cannot be distinguished from a fresh one.
         let distinguishable =
             !setting.starts_with("detail_cache") || knobs.iter().all(|it| !it.starts_with("undated"));
         if percent(&mut rng, *share) && distinguishable {

@@ -18,11 +18,13 @@ use crate::coverage::{Coverage, CoverageEvent};
 use crate::db_reader::DbReader;
 use crate::fault_transport::FaultTransport;
 use crate::invariants::{Before, CheckResult, ForbiddenTickets, InvariantChecker};
-use crate::mapping::{self, Names};
 use crate::reference_model::ReferenceModel;
 use crate::scenario::{RunScenario, Scenario, percent, stream};
 use crate::server_activity::{self, Timing};
-use crate::simulated::World;
+use crate::support::mapping::Names;
+use crate::support::server::STATUS_NAMES;
+use crate::support::virtual_env::with_paused_time;
+use crate::support::virtual_server::VirtualServer;
 
 /// How many full scans may be needed at the end: one that resumes an earlier one, one that confirms it, one to spare.
 const FINAL_SCANS_MAX: u64 = 3;
@@ -59,8 +61,7 @@ fn start_time() -> DateTime<Utc> {
 /// Plays the simulation run of a seed in an existing empty directory.
 pub(crate) fn play(seed: u64, folder: &Path, verbose: bool) -> SimulationResult {
     let scenario = Scenario::from_seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(async {
+    with_paused_time(async {
         let simulation = Simulation::new(&scenario, folder, verbose);
         simulation.play().await
     })
@@ -86,7 +87,7 @@ impl<'s> Simulation<'s> {
             knobs,
             ..SimulatorSettings::default()
         };
-        let simulated = World::new(settings, start_time());
+        let simulated = VirtualServer::new(settings, start_time());
         let model = simulated.with(|server, _| ReferenceModel::of(server, status_names, verbose));
         let transport = FaultTransport::new(simulated, model, scenario);
         let client = Client::new(scenario, Arc::clone(&transport), folder);
@@ -201,8 +202,6 @@ impl<'s> Simulation<'s> {
         digest.digest()
     }
 }
-
-static STATUS_NAMES: std::sync::LazyLock<Names> = std::sync::LazyLock::new(mapping::status_names);
 
 fn is_complete(result: &Result<RunReport, SyncError>) -> bool {
     matches!(result, Ok(RunReport { outcome: RunOutcome::Complete, .. }))

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use halosync::store::{CustomFieldsState, ObservedTicket};
 use halosync::ticket::AttributeValue;
+use halosync::ticket::parse::ParsedPage;
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OpenFlags};
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use super::mapping::{self, Fields, Tickets};
@@ -43,7 +46,12 @@ impl Database {
             .unwrap_or_else(|error| panic!("{error}: {sql}"))
     }
 
-    /// The same, or nothing where there is no database, table or row yet.
+    /// The same, where it is a number.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        self.value(sql)
+    }
+
+    /// The same as [`Database::value`], or nothing where there is no database, table or row yet.
     pub(crate) fn try_value<T: FromSql>(&self, sql: &str) -> Option<T> {
         self.try_connection().and_then(|it| it.query_row(sql, [], |row| row.get(0))).ok()
     }
@@ -118,8 +126,26 @@ pub(crate) fn attribute_value(value: ValueRef<'_>) -> AttributeValue {
     }
 }
 
-/// A temporary directory in memory where the machine has one: a slow disk would only add waiting.
+/// Rows of the ticket list, as a run observes them in the response to request `request_no`.
+pub(crate) fn observed_tickets(request_no: i64, rows: &[Json], custom_fields: bool) -> Vec<ObservedTicket> {
+    let page = json!({ "record_count": rows.len(), "tickets": rows }).to_string();
+    let tickets = ParsedPage::parse(page.as_bytes()).unwrap().tickets;
+    let observed = tickets.into_iter().map(|mut ticket| {
+        ticket.resolve_status_name(|_| Some("In Progress".into()));
+        let provided = ticket.take_custom_fields();
+        let custom_fields = if custom_fields {
+            CustomFieldsState::Provided(provided.unwrap_or_default())
+        } else {
+            CustomFieldsState::NotSynced
+        };
+        ObservedTicket { hash: ticket.hash(), ticket, custom_fields, request_no }
+    });
+    observed.collect()
+}
+
+/// A temporary directory in memory where the machine has room for one: a slow disk would only add waiting.
 pub(crate) fn temporary_directory_in_memory() -> TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+    let free = rustix::fs::statvfs(memory).map_or(0, |it| it.f_bavail * it.f_frsize);
+    if 1 << 30 <= free { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }

@@ -1,6 +1,7 @@
 //! An HTTP server on loopback that returns prepared responses byte for byte and records the requests.
 
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -14,35 +15,35 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 /// The `Date` header of all responses.
-pub(crate) const DATE_OF_ANSWERS: &str = "Thu, 26 Feb 2026 16:30:00 GMT";
+pub(crate) const RESPONSE_DATE: &str = "Thu, 26 Feb 2026 16:30:00 GMT";
 
 /// One response.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct PreparedResponse {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl PreparedResponse {
     /// A recorded response with status 200; the file extension determines the content type.
-    pub(crate) fn page(name: &str) -> Answer {
+    pub(crate) fn page(name: &str) -> PreparedResponse {
         let kind = match name.rsplit('.').next() {
             Some("json") => "application/json; charset=utf-8",
             Some("html") => "text/html; charset=utf-8",
             _ => "text/plain; charset=utf-8",
         };
         let headers = vec![(CONTENT_TYPE.to_string(), kind.to_owned())];
-        Answer { status: 200, headers, body: super::page(name) }
+        PreparedResponse { status: 200, headers, body: super::page(name) }
     }
 
     /// The same with another status.
-    pub(crate) fn with_status(self, status: u16) -> Answer {
-        Answer { status, ..self }
+    pub(crate) fn with_status(self, status: u16) -> PreparedResponse {
+        PreparedResponse { status, ..self }
     }
 
     /// The same with one more header; `date` replaces the usual one.
-    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Answer {
+    pub(crate) fn with_header(mut self, name: &str, value: &str) -> PreparedResponse {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -50,7 +51,7 @@ impl Answer {
 
 /// One request as it was received.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: String,
@@ -59,19 +60,19 @@ pub(crate) struct Seen {
 }
 
 struct Script {
-    answers: HashMap<String, Vec<Answer>>,
-    log: Mutex<Vec<Seen>>,
+    responses: HashMap<String, Vec<PreparedResponse>>,
+    log: Mutex<Vec<ReceivedRequest>>,
 }
 
 impl Script {
     /// Records the request and returns the next response of its path.
-    fn answer(&self, seen: Seen) -> Answer {
+    fn respond(&self, request: ReceivedRequest) -> PreparedResponse {
         let mut log = self.log.lock().expect("the log");
-        let before = log.iter().filter(|it| it.path == seen.path).count();
-        let answers = self.answers.get(&seen.path);
-        let answer = answers.and_then(|answers| answers.get(before).or(answers.last())).cloned();
-        log.push(seen);
-        answer.unwrap_or(Answer { status: 404, headers: Vec::new(), body: Vec::new() })
+        let earlier = log.iter().filter(|it| it.path == request.path).count();
+        let responses = self.responses.get(&request.path);
+        let response = responses.and_then(|responses| responses.get(earlier).or(responses.last())).cloned();
+        log.push(request);
+        response.unwrap_or(PreparedResponse { status: 404, headers: Vec::new(), body: Vec::new() })
     }
 }
 
@@ -86,14 +87,16 @@ pub(crate) struct FixtureServer {
 impl FixtureServer {
     /// Serves the responses of each path one after another, and the last one for all further requests. Other paths get
     /// 404.
-    pub(crate) fn serve(answers: impl IntoIterator<Item = (&'static str, Vec<Answer>)>) -> FixtureServer {
-        let answers = answers.into_iter().map(|(path, answers)| (path.to_owned(), answers)).collect();
-        let script = Arc::new(Script { answers, log: Mutex::default() });
+    pub(crate) fn serve(
+        responses: impl IntoIterator<Item = (&'static str, Vec<PreparedResponse>)>,
+    ) -> FixtureServer {
+        let responses = responses.into_iter().map(|(path, responses)| (path.to_owned(), responses)).collect();
+        let script = Arc::new(Script { responses, log: Mutex::default() });
         let (stop, stopped) = oneshot::channel();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         listener.set_nonblocking(true).expect("a listener that does not block");
         let address = listener.local_addr().expect("an address");
-        let app = Router::new().fallback(give).with_state(Arc::clone(&script));
+        let app = Router::new().fallback(respond).with_state(Arc::clone(&script));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
@@ -113,13 +116,13 @@ impl FixtureServer {
     }
 
     /// All requests so far, in order.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
         self.script.log.lock().expect("the log").clone()
     }
 
     /// The requests for one path.
-    pub(crate) fn asked(&self, path: &str) -> Vec<Seen> {
-        self.seen().into_iter().filter(|seen| seen.path == path).collect()
+    pub(crate) fn requests_for(&self, path: &str) -> Vec<ReceivedRequest> {
+        self.requests().into_iter().filter(|request| request.path == path).collect()
     }
 }
 
@@ -135,23 +138,38 @@ impl Drop for FixtureServer {
     }
 }
 
-async fn give(State(script): State<Arc<Script>>, request: Request) -> Response {
+/// Starts a server with the same response to every request; returns its address. `head` is the status line without its
+/// version, and further headers.
+pub(crate) fn serve_response(head: &str, body: &str) -> String {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let length = body.len();
+    let response = format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(response.as_bytes()));
+        }
+    });
+    url
+}
+
+async fn respond(State(script): State<Arc<Script>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
     let authorization = head.headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok());
-    let answer = script.answer(Seen {
+    let prepared = script.respond(ReceivedRequest {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
         authorization: authorization.map(ToOwned::to_owned),
         body: body.into(),
     });
-    let mut response = Response::builder().status(answer.status);
-    if !answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(DATE.as_str())) {
-        response = response.header(DATE, DATE_OF_ANSWERS);
+    let mut response = Response::builder().status(prepared.status);
+    if !prepared.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(DATE.as_str())) {
+        response = response.header(DATE, RESPONSE_DATE);
     }
-    for (name, value) in &answer.headers {
+    for (name, value) in &prepared.headers {
         response = response.header(name, value);
     }
-    response.body(Body::from(answer.body)).expect("an answer")
+    response.body(Body::from(prepared.body)).expect("a response")
 }

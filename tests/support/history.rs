@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use super::database::attribute_value;
 
-type Row = BTreeMap<String, AttributeValue>;
+type TicketRow = BTreeMap<String, AttributeValue>;
 
 /// The contradictions between the change log and the tickets, and gaps in the log; empty where there are none.
 pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
@@ -21,14 +21,15 @@ pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
     let mut records = statement.query([]).expect("the log");
     let mut next = None;
     while let Some(record) = records.next().expect("a record") {
-        let get = |place| record.get::<_, Option<String>>(place).expect("text");
+        let get = |column| record.get::<_, Option<String>>(column).expect("text");
         let (seq, id): (i64, i64) = (record.get(0).expect("a number"), record.get(1).expect("a number"));
         if next.is_some_and(|next| next != seq + 1) {
             wrong.push(format!("change {} is missing", seq + 1));
         }
         next = Some(seq);
-        let object =
-            |place| get(place).map_or_else(Map::new, |text| serde_json::from_str(&text).expect("an object"));
+        let object = |column| {
+            get(column).map_or_else(Map::new, |text| serde_json::from_str(&text).expect("an object"))
+        };
         let op = get(2).expect("an operation");
         let done = match op.as_str() {
             "c" => rows.remove(&id).map(|_| ()).ok_or("created a ticket that does not exist"),
@@ -55,11 +56,13 @@ pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
 }
 
 /// The rows of `tickets`. Tickets that were never changed after their creation need no values.
-fn current_rows(database: &Connection) -> BTreeMap<i64, Row> {
-    let mut rows: BTreeMap<i64, Row> = BTreeMap::new();
+fn current_rows(database: &Connection) -> BTreeMap<i64, TicketRow> {
+    let mut rows: BTreeMap<i64, TicketRow> = BTreeMap::new();
     let mut all = database.prepare("SELECT UID FROM tickets").expect("the tickets");
     rows.extend(
-        all.query_map([], |row| Ok((row.get(0)?, Row::new()))).expect("rows").map(|row| row.expect("a row")),
+        all.query_map([], |row| Ok((row.get(0)?, TicketRow::new())))
+            .expect("rows")
+            .map(|row| row.expect("a row")),
     );
     let mut moved = database
         .prepare("SELECT * FROM tickets WHERE UID IN (SELECT UID FROM changes WHERE op <> 'c')")
@@ -67,17 +70,17 @@ fn current_rows(database: &Connection) -> BTreeMap<i64, Row> {
     let names: Vec<String> = moved.column_names().map(ToOwned::to_owned).collect();
     let mut found = moved.query([]).expect("rows");
     while let Some(row) = found.next().expect("a row") {
-        let values = names.iter().enumerate().map(|(place, name)| {
-            let value = attribute_value(row.get_ref(place).expect("a value"));
+        let values = names.iter().enumerate().map(|(column, name)| {
+            let value = attribute_value(row.get_ref(column).expect("a value"));
             (name.clone(), value)
         });
-        let values: Row = values.collect();
+        let values: TicketRow = values.collect();
         rows.insert(row.get("UID").expect("a number"), values);
     }
     rows
 }
 
-fn undo(row: &mut Row, changed: &Map<String, Json>) -> Result<(), &'static str> {
+fn undo(row: &mut TicketRow, changed: &Map<String, Json>) -> Result<(), &'static str> {
     if changed.is_empty() {
         return Err("changed nothing");
     }

@@ -15,13 +15,13 @@ impl Schema {
     }
 
     /// Asserts that an output matches the schema.
-    pub(crate) fn holds(&self, output: &Json) {
+    pub(crate) fn assert_valid(&self, output: &Json) {
         let wrong: Vec<_> = self.0.iter_errors(output).map(|error| error.to_string()).collect();
         assert!(wrong.is_empty(), "{wrong:?} in {output:#}");
     }
 
     /// Asserts that the schema requires every member of an output and allows no other, in every object.
-    pub(crate) fn is_closed_around(&self, output: &Json) {
+    pub(crate) fn assert_is_exact(&self, output: &Json) {
         for pointer in objects(output, "") {
             let object = output.pointer(&pointer).and_then(Json::as_object).expect("an object");
             for member in object.keys() {
@@ -38,7 +38,7 @@ impl Schema {
         }
     }
 
-    /// Whether the schema allows the output with another object at one place.
+    /// Whether the schema allows the output with another object at this pointer.
     fn allows(&self, output: &Json, pointer: &str, object: serde_json::Map<String, Json>) -> bool {
         let mut changed = output.clone();
         *changed.pointer_mut(pointer).expect("a pointer") = Json::Object(object);

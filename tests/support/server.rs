@@ -1,4 +1,4 @@
-//! The simulated server in its three forms: in virtual time ([`World`]), in this process over real sockets
+//! The simulated server in its three forms: in virtual time ([`VirtualServer`]), in this process over real sockets
 //! ([`Simulator`]), and as a process of its own ([`ServerProcess`]).
 
 use std::collections::BTreeMap;
@@ -7,29 +7,29 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use halo_simulator::{PlainList, Server, Simulator, SimulatorSettings};
 use serde_json::Value as Json;
 
 use super::mapping::{self, Fields, Names, Tickets};
-use super::simulated::World;
+use super::test_env::{CLIENT_ID, CLIENT_SECRET};
+use super::virtual_server::VirtualServer;
 
-/// The names of the statuses on a server that nobody renamed one on.
-static STATUS_NAMES: LazyLock<Names> = LazyLock::new(mapping::status_names);
+/// The names of the statuses of a new server.
+pub(crate) static STATUS_NAMES: LazyLock<Names> = LazyLock::new(mapping::status_names);
 
-/// The settings of a simulated server.
-pub(crate) fn simulator_settings<'k>(
-    tickets: u32,
-    knobs: impl IntoIterator<Item = &'k str>,
-) -> SimulatorSettings {
-    let mut settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
-    for knob in knobs {
-        settings.knobs.set(knob).unwrap();
-    }
-    settings
+/// The settings of a simulated server that accepts [`CLIENT_ID`] and [`CLIENT_SECRET`].
+pub(crate) fn settings(tickets: u32) -> SimulatorSettings {
+    let (client_id, client_secret) = (CLIENT_ID.into(), CLIENT_SECRET.into());
+    SimulatorSettings { tickets, client_id, client_secret, ..SimulatorSettings::default() }
 }
 
-/// A server that tells which tickets should be stored locally.
+/// Starts a simulated server that accepts [`CLIENT_ID`] and [`CLIENT_SECRET`].
+pub(crate) async fn serve(tickets: u32) -> Simulator {
+    Simulator::start(settings(tickets)).await.unwrap()
+}
+
+/// A server that determines which tickets should be stored locally.
 pub(crate) trait ServerTickets {
     /// The tickets of the server as rows of `tickets`.
     fn expected_tickets(&self) -> Tickets;
@@ -37,24 +37,13 @@ pub(crate) trait ServerTickets {
 
 impl ServerTickets for Simulator {
     fn expected_tickets(&self) -> Tickets {
-        self.with(|server| {
-            let ids = server.ids();
-            let ticket = |id: i64| {
-                let row = server.row(id, Utc::now()).expect("a listed ticket");
-                (id, mapping::expected(&row, &STATUS_NAMES))
-            };
-            ids.into_iter().map(ticket).collect()
-        })
+        self.with(|server| expected_tickets(server, Utc::now(), &STATUS_NAMES))
     }
 }
 
-impl ServerTickets for World {
+impl ServerTickets for VirtualServer {
     fn expected_tickets(&self) -> Tickets {
-        self.with(|server, now| {
-            let ids = visible_ids(server);
-            let ticket = |id: i64| (id, mapping::expected(&server.row(id, now).unwrap(), &STATUS_NAMES));
-            ids.into_iter().map(ticket).collect()
-        })
+        self.with(|server, now| expected_tickets(server, now, &STATUS_NAMES))
     }
 }
 
@@ -74,6 +63,13 @@ pub(crate) fn visible_ids(server: &mut Server) -> Vec<i64> {
     let ids = server.ids();
     server.knobs().plain_list = plain_list;
     ids
+}
+
+/// All visible tickets as rows of `tickets`.
+pub(crate) fn expected_tickets(server: &mut Server, now: DateTime<Utc>, names: &Names) -> Tickets {
+    let ids = visible_ids(server);
+    let ticket = |id: i64| (id, mapping::expected(&server.row(id, now).unwrap(), names));
+    ids.into_iter().map(ticket).collect()
 }
 
 /// The custom fields of all visible tickets as rows of `custom_fields`.

@@ -1,20 +1,22 @@
 //! A directory with settings and a database, and the real binary run in it over real sockets.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fs;
 use std::io::Write as _;
+use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use halo_simulator::{Server, ServerFault, Simulator, SimulatorSettings};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use super::comparison;
 use super::database::{Database, temporary_directory_in_memory};
-use super::server::{self, ServerProcess, ServerTickets};
+use super::server::{ServerProcess, ServerTickets};
+use super::virtual_env::VirtualEnv;
 
 /// The credentials in the settings of an environment whose server is not its own.
 pub(crate) const CLIENT_ID: &str = "fixture-client";
@@ -24,23 +26,27 @@ pub(crate) const CLIENT_SECRET: &str = "fixture-secret-of-nobody";
 pub(crate) const NO_SERVER: &str = "http://127.0.0.1:9";
 
 /// A directory with `agent.toml`, the client secret and the database, and the server `S` that they belong to. It is
-/// `()` where the test has the server elsewhere, or needs none.
+/// `()` where the test has the server elsewhere, or needs none. Queries are those of [`Database`].
 pub(crate) struct TestEnv<S = Simulator> {
     pub(crate) server: S,
     directory: TempDir,
-    database: RefCell<PathBuf>,
+    pub(crate) database: Database,
     run_in_directory: bool,
     server_clock_minutes: Cell<i64>,
 }
 
-/// What a [`TestEnv`] is made of.
+/// What a [`TestEnv`] or a [`VirtualEnv`] is made of.
 pub(crate) struct TestEnvBuilder {
     tickets: u32,
+    seed: u64,
+    tenant: Option<String>,
     knobs: Vec<String>,
     faults: Vec<String>,
     settings: String,
     in_memory: bool,
     run_in_directory: bool,
+    started_at: DateTime<Utc>,
+    inline_store: bool,
 }
 
 impl TestEnv {
@@ -52,11 +58,15 @@ impl TestEnv {
     pub(crate) fn builder() -> TestEnvBuilder {
         TestEnvBuilder {
             tickets: 0,
+            seed: SimulatorSettings::default().seed,
+            tenant: None,
             knobs: Vec::new(),
             faults: Vec::new(),
             settings: String::new(),
             in_memory: false,
             run_in_directory: false,
+            started_at: "2026-11-22T12:00:00Z".parse().unwrap(),
+            inline_store: false,
         }
     }
 }
@@ -67,9 +77,23 @@ impl TestEnvBuilder {
         TestEnvBuilder { tickets, ..self }
     }
 
+    /// The seed of the server's tickets.
+    pub(crate) fn seed(self, seed: u64) -> TestEnvBuilder {
+        TestEnvBuilder { seed, ..self }
+    }
+
+    /// The server is hosted and has this tenant.
+    pub(crate) fn tenant(self, tenant: Option<&str>) -> TestEnvBuilder {
+        TestEnvBuilder { tenant: tenant.map(ToOwned::to_owned), ..self }
+    }
+
     /// A setting of the server, `name=value`.
-    pub(crate) fn knob(mut self, knob: impl Into<String>) -> TestEnvBuilder {
-        self.knobs.push(knob.into());
+    pub(crate) fn knob(self, knob: impl Into<String>) -> TestEnvBuilder {
+        self.knobs([knob])
+    }
+
+    pub(crate) fn knobs(mut self, knobs: impl IntoIterator<Item = impl Into<String>>) -> TestEnvBuilder {
+        self.knobs.extend(knobs.into_iter().map(Into::into));
         self
     }
 
@@ -94,9 +118,37 @@ impl TestEnvBuilder {
         TestEnvBuilder { run_in_directory: true, ..self }
     }
 
+    /// The first moment of a [`VirtualEnv`].
+    pub(crate) fn started_at(self, started_at: DateTime<Utc>) -> TestEnvBuilder {
+        TestEnvBuilder { started_at, ..self }
+    }
+
+    /// Lets the database of a [`VirtualEnv`] work on the thread of its runs, so that they can be repeated exactly.
+    pub(crate) fn inline_store(self) -> TestEnvBuilder {
+        TestEnvBuilder { inline_store: true, ..self }
+    }
+
+    fn simulator_settings(&self) -> SimulatorSettings {
+        let mut settings = SimulatorSettings {
+            tickets: self.tickets,
+            seed: self.seed,
+            tenant: self.tenant.clone(),
+            ..SimulatorSettings::default()
+        };
+        self.knobs.iter().for_each(|knob| settings.knobs.set(knob).unwrap());
+        settings
+    }
+
+    /// Starts the server without sockets, in virtual time. Must be called in a runtime whose clock is paused.
+    pub(crate) fn start_virtual(self) -> VirtualEnv {
+        let env = VirtualEnv::start(self.simulator_settings(), self.started_at, self.inline_store);
+        self.faults.iter().for_each(|fault| env.inject(fault));
+        env
+    }
+
     /// Starts the server in this process.
     pub(crate) async fn start(self) -> TestEnv {
-        let settings = server::simulator_settings(self.tickets, self.knobs.iter().map(String::as_str));
+        let settings = self.simulator_settings();
         let (client_id, client_secret) = (settings.client_id.clone(), settings.client_secret.clone());
         let server = Simulator::start(settings).await.unwrap();
         let halo = halo_section(&server.url(), &client_id, "rate_limit = \"100000/5m\"\n");
@@ -130,7 +182,7 @@ impl TestEnvBuilder {
         writeln!(secret, "{client_secret}").unwrap();
         TestEnv {
             server,
-            database: RefCell::new(directory.path().join("halosync.db")),
+            database: Database::new(directory.path().join("halosync.db")),
             directory,
             run_in_directory: self.run_in_directory,
             server_clock_minutes: Cell::new(0),
@@ -152,6 +204,14 @@ impl TestEnv<()> {
     }
 }
 
+impl<S> Deref for TestEnv<S> {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.database
+    }
+}
+
 impl<S> TestEnv<S> {
     // ---- Files ----
 
@@ -163,30 +223,11 @@ impl<S> TestEnv<S> {
         self.directory.path().join(name)
     }
 
-    pub(crate) fn database(&self) -> Database {
-        Database::new(&*self.database.borrow())
-    }
-
     /// Lets commands use another, new database, so that there can be another initial load.
-    pub(crate) fn use_new_database(&self) {
+    pub(crate) fn use_new_database(&mut self) {
         let next =
             (2..1_000).map(|number| self.path(format!("halosync-{number}.db"))).find(|it| !it.exists());
-        self.database.replace(next.expect("a free name"));
-    }
-
-    /// The first column of the first row of a query.
-    pub(crate) fn value<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
-        self.database().value(sql)
-    }
-
-    /// The same, where it is a number.
-    pub(crate) fn number(&self, sql: &str) -> i64 {
-        self.value(sql)
-    }
-
-    /// The first column of a query, as text.
-    pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
-        self.database().texts(sql)
+        self.database = Database::new(next.expect("a free name"));
     }
 
     /// The watermark, empty where there is none.
@@ -204,9 +245,8 @@ impl<S> TestEnv<S> {
         if self.run_in_directory {
             command.current_dir(self.directory());
         }
-        let database = self.database.borrow();
-        if *database != self.path("halosync.db") {
-            command.env("HALOSYNC_STORE__PATH", &*database);
+        if self.database.path() != self.path("halosync.db") {
+            command.env("HALOSYNC_STORE__PATH", self.database.path());
         }
         command
     }
@@ -267,7 +307,7 @@ impl<S: ServerTickets> TestEnv<S> {
 
     /// The same where tickets are still stored that the server does not list (any more).
     pub(crate) fn assert_matches_server_and(&self, also_stored: &[i64], context: &str) {
-        let (local, server) = (self.database().tickets(), self.server.expected_tickets());
+        let (local, server) = (self.tickets(), self.server.expected_tickets());
         comparison::assert_tickets_match(&local, &server, also_stored, context);
     }
 }

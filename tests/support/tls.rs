@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// The contents of the certificate.
-pub(crate) struct Wanted {
+pub(crate) struct CertificateOptions {
     /// The host name.
     pub(crate) name: &'static str,
     /// Valid from and until, in days from now.
@@ -18,20 +18,20 @@ pub(crate) struct Wanted {
 }
 
 /// A TLS proxy, and the certificate (PEM) of the authority that signed its certificate.
-pub(crate) struct Front {
+pub(crate) struct TlsProxy {
     pub(crate) address: SocketAddr,
     pub(crate) authority: String,
 }
 
-impl Front {
+impl TlsProxy {
     /// Starts a proxy in front of a server, until the test ends.
-    pub(crate) fn before(server: &str, wanted: &Wanted) -> Front {
+    pub(crate) fn start(server: &str, certificate: &CertificateOptions) -> TlsProxy {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "An authority of its own");
+        params.distinguished_name.push(DnType::CommonName, "Test authority");
         let authority =
             CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
-        let mut params = CertificateParams::new(vec![wanted.name.to_owned()]).expect("a name");
+        let mut params = CertificateParams::new(vec![certificate.name.to_owned()]).expect("a name");
         let day = |days: i64| {
             let at = chrono::Utc::now() + chrono::TimeDelta::days(days);
             let date = |part: &str| at.format(part).to_string().parse().expect("a number");
@@ -41,10 +41,10 @@ impl Front {
                 u8::try_from(date("%d")).expect("a day"),
             )
         };
-        (params.not_before, params.not_after) = (day(wanted.days.0), day(wanted.days.1));
+        (params.not_before, params.not_after) = (day(certificate.days.0), day(certificate.days.1));
         let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &authority).expect("a certificate");
-        let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
+        let signed = params.signed_by(&key, &authority).expect("a certificate");
+        let chain: Vec<CertificateDer<'static>> = vec![signed.der().clone()];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -63,7 +63,7 @@ impl Front {
                 thread::spawn(move || stream.and_then(|stream| forward(stream, config, &server)));
             }
         });
-        Front { address, authority: authority.pem() }
+        TlsProxy { address, authority: authority.pem() }
     }
 }
 
@@ -88,10 +88,10 @@ fn forward(stream: TcpStream, config: Arc<ServerConfig>, server: &str) -> std::i
     let mut inner = TcpStream::connect(server)?;
     write!(inner, "{head}connection: close\r\n\r\n")?;
     inner.write_all(&body)?;
-    let mut answer = Vec::new();
-    inner.read_to_end(&mut answer)?;
+    let mut response = Vec::new();
+    inner.read_to_end(&mut response)?;
     let outer = outer.get_mut();
-    outer.write_all(&answer)?;
+    outer.write_all(&response)?;
     outer.conn.send_close_notify();
     outer.flush()
 }

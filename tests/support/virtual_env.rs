@@ -1,19 +1,20 @@
 //! The library run in virtual time against the simulated server, without a socket. Waiting costs nothing, and tests
 //! change the server between two requests.
 
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halo_simulator::{ApiEndpoint, Server, ServerFault};
+use halo_simulator::{ApiEndpoint, Server, ServerFault, SimulatorSettings};
 use halosync::config::{RateLimit, ServerUrl};
 use halosync::halo::{
     ClientOptions, HaloClient, HttpRequest, HttpResponse, RateLimiter, Transport, TransportError,
 };
 use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
-use halosync::store::{Store, StoreError, StoreOptions, TxEnd, WriteTx};
+use halosync::store::{ReadTx, Store, StoreError, StoreOptions, TxEnd, WriteTx};
 use halosync::sync::{self, RunOutcome, RunReport, RunSettings, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::{ScanKind, ScanSchedule, Watermark};
@@ -24,10 +25,17 @@ use url::Url;
 use super::comparison;
 use super::database::{Database, temporary_directory_in_memory};
 use super::server::{self, ServerTickets as _};
-use super::simulated::World;
+use super::test_env::TestEnv;
+use super::virtual_server::VirtualServer;
 
 /// A change of the server just before it answers.
-type ServerChange = Box<dyn FnOnce(&mut Server, DateTime<Utc>) + Send>;
+type ServerEdit = Box<dyn FnOnce(&mut Server, DateTime<Utc>) + Send>;
+
+/// The knob of short texts, which save time.
+pub(crate) const SHORT_DETAILS: &str = "details_bytes=60";
+
+/// The default of `rate_limit_wait`.
+pub(crate) const RATE_LIMIT_WAIT: Duration = Duration::from_mins(1);
 
 /// Changes the URL of a list request on its way.
 type UrlRewrite = fn(&mut Url);
@@ -35,14 +43,17 @@ type UrlRewrite = fn(&mut Url);
 /// Changes the body of a response on its way; `None` leaves it as it is.
 type BodyRewrite = fn(&Url, &[u8]) -> Option<Vec<u8>>;
 
+/// Higher than the request rate of any run.
+pub(crate) const UNLIMITED: RateLimit = RateLimit { requests: 1_000_000, window: Duration::from_secs(1) };
+
 /// Selects requests by their URL.
 type UrlPredicate = fn(&Url) -> bool;
 
 /// The transport to the server: counts list requests, changes the server between them, and alters traffic.
 struct HookedTransport {
-    world: Arc<World>,
+    server: Arc<VirtualServer>,
     list_requests: Mutex<u64>,
-    server_changes: Mutex<Vec<(u64, ServerChange)>>,
+    server_changes: Mutex<Vec<(u64, ServerEdit)>>,
     url_rewrite: Mutex<Option<UrlRewrite>>,
     body_rewrite: Mutex<Option<BodyRewrite>>,
     bad_request: Mutex<Option<UrlPredicate>>,
@@ -60,14 +71,14 @@ impl HookedTransport {
             let due: Vec<_> =
                 self.server_changes.lock().unwrap().extract_if(.., |change| change.0 == number).collect();
             for (_, change) in due {
-                self.world.with(change);
+                self.server.with(change);
             }
             if let Some(rewrite) = *self.url_rewrite.lock().unwrap() {
                 rewrite(&mut request.url);
             }
         }
         let url = request.url.clone();
-        let mut response = self.world.send(request).await?;
+        let mut response = self.server.send(request).await?;
         if self.bad_request.lock().unwrap().is_some_and(|selects| selects(&url)) {
             (response.status, response.body) = (400, Vec::new().into());
         }
@@ -93,33 +104,54 @@ impl Transport for HookedTransport {
     }
 }
 
-/// A server, a local copy of it, and the settings of runs.
+/// A server, a local copy of it, and the settings of runs. Queries are those of [`Database`].
 pub(crate) struct VirtualEnv {
-    pub(crate) world: Arc<World>,
+    pub(crate) server: Arc<VirtualServer>,
     pub(crate) settings: RunSettings,
+    pub(crate) rate_limit: RateLimit,
+    /// How many requests a killed run may have made without recording them.
+    pub(crate) unrecorded_requests: u64,
+    pub(crate) max_retries: u32,
     /// How far the local clock is ahead of the server's.
     pub(crate) local_clock_offset: TimeDelta,
-    directory: TempDir,
+    _directory: TempDir,
+    pub(crate) database: Database,
     store: SharedStore,
     transport: Arc<HookedTransport>,
 }
 
+impl Deref for VirtualEnv {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.database
+    }
+}
+
 impl VirtualEnv {
-    /// Must be called in a runtime whose clock is paused, see [`with_paused_time`].
+    /// An environment with short tickets. Must be called in a runtime whose clock is paused, see [`with_paused_time`].
     pub(crate) fn new(tickets: u32, knobs: &[&str]) -> VirtualEnv {
-        let knobs = ["details_bytes=60"].iter().chain(knobs).copied();
-        let started_at: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
-        let world = World::new(server::simulator_settings(tickets, knobs), started_at);
+        TestEnv::builder().tickets(tickets).knob(SHORT_DETAILS).knobs(knobs.iter().copied()).start_virtual()
+    }
+
+    pub(super) fn start(
+        server: SimulatorSettings,
+        started_at: DateTime<Utc>,
+        inline_store: bool,
+    ) -> VirtualEnv {
+        let server = VirtualServer::new(server, started_at);
         let directory = temporary_directory_in_memory();
+        let database = Database::new(directory.path().join("halosync.db"));
         let options = StoreOptions {
             busy_timeout: Duration::from_secs(5),
             full_text: false,
             index_last_modified: false,
             now: Timestamp::new(started_at).unwrap(),
         };
-        let store = SharedStore::new(Store::open(&directory.path().join("halosync.db"), &options).unwrap());
+        let store = Store::open(database.path(), &options).unwrap();
+        let store = if inline_store { SharedStore::new_inline(store) } else { SharedStore::new(store) };
         let transport = HookedTransport {
-            world: Arc::clone(&world),
+            server: Arc::clone(&server),
             list_requests: Mutex::default(),
             server_changes: Mutex::default(),
             url_rewrite: Mutex::default(),
@@ -128,10 +160,14 @@ impl VirtualEnv {
             body_max: Mutex::new(64 << 20),
         };
         VirtualEnv {
-            world,
+            server,
             settings: run_settings(),
+            rate_limit: UNLIMITED,
+            unrecorded_requests: 0,
+            max_retries: 5,
             local_clock_offset: TimeDelta::zero(),
-            directory,
+            _directory: directory,
+            database,
             store,
             transport: Arc::new(transport),
         }
@@ -141,7 +177,7 @@ impl VirtualEnv {
 
     /// Reads or changes the server.
     pub(crate) fn with_server<R>(&self, change: impl FnOnce(&mut Server, DateTime<Utc>) -> R) -> R {
-        self.world.with(change)
+        self.server.with(change)
     }
 
     pub(crate) fn set_knob(&self, knob: &str) {
@@ -231,17 +267,19 @@ impl VirtualEnv {
 
     // ---- Runs ----
 
-    /// One run with a client of its own, which `stop` interrupts.
+    /// One run with a client of its own, which `stop` interrupts. As in a new process, only the requests that earlier
+    /// runs recorded are known.
     pub(crate) async fn run_until(
         &self,
         settings: RunSettings,
         stop: impl Future<Output = ()>,
     ) -> Result<RunReport, SyncError> {
-        let limit = RateLimit { requests: 1_000_000, window: Duration::from_secs(1) };
-        let transport = Arc::clone(&self.transport);
-        let halo = HaloClient::new(transport, RateLimiter::new(limit, 0), client_options(), || 0.5);
-        let (world, offset) = (Arc::clone(&self.world), self.local_clock_offset);
-        let clock: sync::Clock = Arc::new(move || Timestamp::new(world.now() + offset).unwrap());
+        let clock = self.server.local_clock(self.local_clock_offset);
+        let since = clock().minus(TimeDelta::from_std(self.rate_limit.window).unwrap());
+        let prior_requests = self.read(|tx| tx.requests_since(since, self.unrecorded_requests));
+        let rate_limiter = RateLimiter::new(self.rate_limit, prior_requests);
+        let (transport, options) = (Arc::clone(&self.transport), client_options(self.max_retries));
+        let halo = HaloClient::new(transport, rate_limiter, options, || 0.5);
         sync::run(Arc::new(halo), self.store.clone(), settings, clock, Arc::new(()), stop).await
     }
 
@@ -286,40 +324,22 @@ impl VirtualEnv {
 
     // ---- The database ----
 
-    pub(crate) fn database(&self) -> Database {
-        Database::new(self.directory.path().join("halosync.db"))
-    }
-
-    /// The first column of the first row of a query.
-    pub(crate) fn value<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
-        self.database().value(sql)
-    }
-
-    /// The same, where it is a number.
-    pub(crate) fn number(&self, sql: &str) -> i64 {
-        self.value(sql)
-    }
-
-    /// The first column of a query, as text.
-    pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
-        self.database().texts(sql)
-    }
-
-    pub(crate) fn change_count(&self) -> i64 {
-        self.database().change_count()
-    }
-
     /// The result of a probe, empty where there is none.
     pub(crate) fn probe_result(&self, probe: &str) -> String {
         self.texts(&format!("SELECT result FROM server_probes WHERE probe = '{probe}'")).concat()
     }
 
     pub(crate) fn watermark(&self) -> Option<Watermark> {
-        self.store.lock().read(|tx| tx.watermark()).unwrap()
+        self.read(|tx| tx.watermark())
     }
 
     pub(crate) fn covered_until(&self) -> Option<Timestamp> {
         self.watermark().and_then(|watermark| watermark.covered_until)
+    }
+
+    /// Reads with the code of the program.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTx<'_>) -> Result<T, StoreError>) -> T {
+        self.store.lock().read(work).unwrap()
     }
 
     /// Writes to the database, as no run would.
@@ -330,7 +350,7 @@ impl VirtualEnv {
     /// Asserts that exactly the tickets of the server are stored, with all their attributes, and with their custom
     /// fields where those are synchronized.
     pub(crate) fn assert_matches_server(&self, context: &str) {
-        let (local, server) = (self.database().tickets(), self.world.expected_tickets());
+        let (local, server) = (self.tickets(), self.server.expected_tickets());
         comparison::assert_tickets_match(&local, &server, &[], context);
         if self.settings.scope.custom_fields {
             self.assert_custom_fields_match(context);
@@ -339,14 +359,14 @@ impl VirtualEnv {
 
     /// Asserts that every ticket of the server is stored and up to date. More tickets may be stored.
     pub(crate) fn assert_nothing_missing(&self, context: &str) {
-        let (local, server) = (self.database().tickets(), self.world.expected_tickets());
+        let (local, server) = (self.tickets(), self.server.expected_tickets());
         comparison::assert_nothing_missing(&local, &server, context);
     }
 
     /// Asserts that the custom fields of every ticket are the server's.
     pub(crate) fn assert_custom_fields_match(&self, context: &str) {
         let server = self.with_server(|server, _| server::expected_custom_fields(server));
-        comparison::assert_custom_fields_match(&self.database().custom_fields(), &server, context);
+        comparison::assert_custom_fields_match(&self.custom_fields(), &server, context);
     }
 }
 
@@ -379,8 +399,8 @@ pub(crate) fn run_settings() -> RunSettings {
     }
 }
 
-/// How to authenticate with a [`World`], and when to retry.
-pub(crate) fn client_options() -> ClientOptions {
+/// How to authenticate with a [`VirtualServer`], and when to retry.
+pub(crate) fn client_options(max_retries: u32) -> ClientOptions {
     ClientOptions {
         server: ServerUrl::parse("http://127.0.0.1").unwrap(),
         tenant: None,
@@ -388,11 +408,7 @@ pub(crate) fn client_options() -> ClientOptions {
         client_id: "halosync-demo".into(),
         client_secret: "demo-secret".to_owned().into(),
         scope: "read:tickets".into(),
-        retry: RetryPolicy {
-            max_retries: 5,
-            rate_limit_wait: Duration::from_mins(1),
-            max_wait: Duration::MAX,
-        },
+        retry: RetryPolicy { max_retries, rate_limit_wait: RATE_LIMIT_WAIT, max_wait: Duration::MAX },
     }
 }
 
@@ -409,7 +425,7 @@ pub(crate) fn is_incremental(report: &RunReport) -> bool {
 
 /// Runs a future on a single-threaded runtime whose clock is paused and moves only when all tasks wait.
 pub(crate) fn with_paused_time<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(work)
 }
 

@@ -1,4 +1,4 @@
-"""The task of every rival: the server, a folder of its own, and the attributes of a ticket."""
+"""What every rival is given: the server, a folder of its own, and the attributes of a ticket."""
 
 import csv
 import pathlib

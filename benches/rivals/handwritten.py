@@ -1,4 +1,4 @@
-"""What a good programmer writes in an afternoon: httpx, orjson, `executemany`, four threads.
+"""A script written by hand for this task: httpx, orjson, `executemany`, four threads.
 
 No retries, no change log, no watermark; values as the server sends them.
 """
@@ -10,7 +10,7 @@ import threading
 import httpx
 import orjson
 
-from job import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, PAGE_SIZE, TOKEN_URL, URL, attributes
+from common import CLIENT_ID, CLIENT_SECRET, DATABASE, QUERY, SCOPE, PAGE_SIZE, TOKEN_URL, URL, attributes
 
 THREADS = 4
 ROWS_PER_TRANSACTION = 1_000
@@ -69,13 +69,13 @@ def main():
         ", ".join("?" * len(mapping)),
         ", ".join(f'"{name}" = excluded."{name}"' for name, _, _ in mapping if name != "UID"),
     )
-    for left in range(pages - 1, -1, -1):
-        if len(rows) >= ROWS_PER_TRANSACTION or left == 0:
+    for remaining in range(pages - 1, -1, -1):
+        if len(rows) >= ROWS_PER_TRANSACTION or remaining == 0:
             connection.execute("BEGIN")
             connection.executemany(upsert, rows)
             connection.execute("COMMIT")
             rows = []
-        if left:
+        if remaining:
             rows += received.get()
     connection.close()
 
