@@ -29,11 +29,9 @@ const PEM_HEADER: &[u8] = b"-----BEGIN CERTIFICATE-----";
 pub fn load(path: Option<&Path>) -> Result<LoadedConfig, AppError> {
     let path = path.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from));
     let default_path = || DEFAULT_PATHS.into_iter().map(PathBuf::from).find(|path| path.exists());
-    let file =
-        path.or_else(default_path).ok_or_else(|| AppError::NoSettings { tried: DEFAULT_PATHS.to_vec() })?;
-    let unreadable = |source| AppError::Unreadable { what: "the settings", path: file.clone(), source };
-    let text = fs::read_to_string(&file).map_err(unreadable)?;
-    let folder = std::path::absolute(&file).map_err(unreadable)?;
+    let file = path.or_else(default_path).ok_or(AppError::NoSettings(&DEFAULT_PATHS))?;
+    let text = fs::read_to_string(&file).map_err(unreadable("the settings", &file))?;
+    let folder = std::path::absolute(&file).map_err(unreadable("the settings", &file))?;
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
@@ -96,10 +94,15 @@ fn missing_secret(loaded: &LoadedConfig) -> AppError {
     }
 }
 
+/// Makes the error of a file that cannot be read.
+fn unreadable(what: &'static str, path: &Path) -> impl Fn(io::Error) -> AppError {
+    move |source| AppError::Unreadable { what, path: path.to_owned(), source }
+}
+
 /// Reads `ca_file` and checks that it contains a certificate.
 pub(super) fn read_ca_file(file: &Path) -> Result<Vec<u8>, AppError> {
-    let unreadable = |source| AppError::Unreadable { what: "the certificate", path: file.to_owned(), source };
-    let pem = fs::read(file).map_err(unreadable)?;
+    let unreadable = unreadable("the certificate", file);
+    let pem = fs::read(file).map_err(&unreadable)?;
     // The PEM parser skips everything else, so that a wrong file would silently add no certificate.
     if !pem.windows(PEM_HEADER.len()).any(|bytes| bytes == PEM_HEADER) {
         let why = "it contains no `-----BEGIN CERTIFICATE-----`";
@@ -109,11 +112,7 @@ pub(super) fn read_ca_file(file: &Path) -> Result<Vec<u8>, AppError> {
 }
 
 fn read_secret_file(file: &Path, location: &SecretLocation) -> Result<SecretString, AppError> {
-    let text = fs::read_to_string(file).map_err(|source| AppError::Unreadable {
-        what: "the client secret",
-        path: file.to_owned(),
-        source,
-    })?;
+    let text = fs::read_to_string(file).map_err(unreadable("the client secret", file))?;
     // Every editor ends a file with a line break; nothing else is removed.
     let text = text.strip_suffix('\n').unwrap_or(&text);
     validate_secret(text.strip_suffix('\r').unwrap_or(text), location)
@@ -134,11 +133,7 @@ fn validate_secret(secret: &str, location: &SecretLocation) -> Result<SecretStri
 
 /// Returns `location` if nobody but its owner can read the file; does not open it.
 fn check_private(file: &Path, location: SecretLocation) -> Result<SecretLocation, AppError> {
-    let metadata = fs::metadata(file).map_err(|source| AppError::Unreadable {
-        what: "the client secret",
-        path: file.to_owned(),
-        source,
-    })?;
+    let metadata = fs::metadata(file).map_err(unreadable("the client secret", file))?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
         return Ok(location);

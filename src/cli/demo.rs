@@ -6,10 +6,9 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::args::{CliArgs, DemoArgs};
-use super::export::DeltaJson;
 use super::sync::RunReportJson;
 use super::{CommandError, CommandResult, block_on, export, print, print_json, progress, stop_signal, sync};
-use crate::app::{AppError, ExitStatus, count};
+use crate::app::{AppError, DeltaSummary, ExitStatus, count};
 use crate::demo::{Demo, DemoOptions, DemoStep};
 use crate::sync::RunOutcome;
 
@@ -72,7 +71,7 @@ impl StepPrinter {
                 title(text) + &body + "\n"
             }
             DemoStep::Export { title: text, summary, elapsed } => {
-                let rows = summary.packages.iter().map(|(package, _)| package.rows).sum();
+                let rows = summary.packages.iter().map(|package| package.record.rows).sum();
                 let elapsed_line = format!("     took       {}\n", format_throughput(rows, *elapsed));
                 title(text) + &indented(&export::to_text(summary)) + &elapsed_line + "\n"
             }
@@ -99,7 +98,7 @@ fn format_throughput(rows: u64, elapsed: Duration) -> String {
 enum DemoStepJson<'a> {
     Serving { url: &'a str, tickets: u32 },
     Sync { title: &'a str, seconds: f64, report: RunReportJson<'a> },
-    Export { title: &'a str, seconds: f64, report: DeltaJson<'a> },
+    Export { title: &'a str, seconds: f64, report: &'a DeltaSummary },
 }
 
 impl<'a> DemoStepJson<'a> {
@@ -111,11 +110,9 @@ impl<'a> DemoStepJson<'a> {
                 seconds: elapsed.as_secs_f64(),
                 report: RunReportJson::new(report),
             },
-            DemoStep::Export { title, summary, elapsed } => DemoStepJson::Export {
-                title,
-                seconds: elapsed.as_secs_f64(),
-                report: DeltaJson::new(summary),
-            },
+            DemoStep::Export { title, summary, elapsed } => {
+                DemoStepJson::Export { title, seconds: elapsed.as_secs_f64(), report: summary }
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::Service;
 use super::cycle::MaintenanceResult;
 use super::failure_policy::{FailureStreak, LogDecision};
 use super::state::CyclePhase;
-use crate::app::{AppError, DeltaSummary};
+use crate::app::{AppError, DeltaSummary, WrittenPackage};
 use crate::store::WalCheckpoint;
 use crate::sync::RunReport;
 
@@ -185,8 +185,8 @@ fn count_failures(failures: u32) -> String {
 
 fn log_delta(summary: &DeltaSummary) {
     let consumer = summary.consumer.as_str();
-    for (package, _) in &summary.packages {
-        let (from_seq, to_seq, rows) = (package.from_seq, package.to_seq, package.rows);
+    for WrittenPackage { record, .. } in &summary.packages {
+        let (from_seq, to_seq, rows) = (record.from_seq, record.to_seq, record.rows);
         tracing::info!(
             consumer,
             from_seq,

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -174,7 +175,8 @@ impl Service {
         let config = &loaded.config;
         let listener = match config.metrics.listen {
             Some(address) => {
-                Some(http::bind(address).await.map_err(|source| AppError::CannotListen { address, source })?)
+                let bound = TcpListener::bind(address).await;
+                Some(bound.map_err(|source| AppError::CannotListen(address, source))?)
             }
             None => None,
         };
