@@ -21,15 +21,6 @@ use crate::sync::{Progress, RunReport};
 /// File that marks a folder as created by the demo.
 const MARKER: &str = ".halosync-demo";
 
-/// Options of the demo.
-#[derive(Clone, Debug)]
-pub struct DemoOptions {
-    /// Folder for settings, database and exports.
-    pub dir: PathBuf,
-    /// Number of tickets on the server.
-    pub tickets: u32,
-}
-
 /// A step that was done, with its figures.
 #[derive(Debug)]
 pub enum DemoStep {
@@ -67,20 +58,21 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Creates the folder and starts the server.
+    /// Creates the folder for settings, database and exports, and starts a server with so many tickets.
     ///
     /// # Errors
     /// [`AppError::NotADemo`] if the folder was not created by a demo; it is left unchanged.
     pub async fn prepare(
-        options: &DemoOptions,
+        dir: &Path,
+        tickets: u32,
         on_step: &mut impl FnMut(DemoStep),
     ) -> Result<Demo, AppError> {
-        recreate_dir(&options.dir)?;
-        let settings = SimulatorSettings { tickets: options.tickets, ..SimulatorSettings::default() };
+        recreate_dir(dir)?;
+        let settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
         let (client_id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
         let simulator = Simulator::start(settings).await.map_err(AppError::Serve)?;
-        let file = write_config(&options.dir, &simulator.url(), &client_id, &secret)?;
-        on_step(DemoStep::Serving { url: simulator.url(), tickets: options.tickets });
+        let file = write_config(dir, &simulator.url(), &client_id, &secret)?;
+        on_step(DemoStep::Serving { url: simulator.url(), tickets });
         Ok(Demo { simulator, loaded: app::load(Some(&file))? })
     }
 
@@ -124,12 +116,6 @@ impl Demo {
         on_step(self.export("next package for `warehouse`: only what changed", "warehouse", Format::Csv)?);
         on_step(self.export("another consumer, in JSON, from the beginning", "lake", Format::Json)?);
         Ok(())
-    }
-
-    /// Returns the settings that the demo wrote.
-    #[must_use]
-    pub fn loaded(&self) -> &LoadedConfig {
-        &self.loaded
     }
 
     /// Stops the server.

@@ -92,7 +92,7 @@ pub async fn sync(
     let stop = pin!(stop);
     let stopped = async { signal = Some(stop.await) };
     let settings = run_settings(config, options);
-    let done = sync::run(halo, locked_store.store().clone(), settings, clock(), progress, stopped).await;
+    let done = sync::run(halo, locked_store.store.clone(), settings, clock(), progress, stopped).await;
     locked_store.close()?;
     match (done, signal) {
         (Ok(report), _) => Ok(report),

@@ -22,6 +22,9 @@ pub struct LoadedConfig {
 /// Where the settings file is looked for if no path is given.
 const DEFAULT_PATHS: [&str; 2] = ["agent.toml", "/etc/halosync/agent.toml"];
 
+/// The name of the systemd credential.
+const CREDENTIAL: &str = "halo-client-secret";
+
 /// The first line of a certificate in PEM.
 const PEM_HEADER: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
@@ -35,8 +38,8 @@ pub fn load(path: Option<&Path>) -> Result<LoadedConfig, AppError> {
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
-    let config = Config::read(&file.display().to_string(), &text, &folder, environment)
-        .map_err(|problems| AppError::Settings { file: file.clone(), problems })?;
+    let config = Config::read(&file.display().to_string(), &text, &folder, environment);
+    let config = config.map_err(AppError::Settings)?;
     Ok(LoadedConfig { config, file })
 }
 
@@ -60,9 +63,9 @@ pub fn init(file: &Path) -> Result<(), AppError> {
 /// the settings file. Fails if others can read the file that it is in.
 pub(crate) fn find_secret(loaded: &LoadedConfig) -> Result<SecretLocation, AppError> {
     if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
-        let credential = SecretLocation::credential(Path::new(&folder));
-        if credential.secret_file().is_some_and(Path::exists) {
-            return Ok(credential);
+        let file = Path::new(&folder).join(CREDENTIAL);
+        if file.exists() {
+            return Ok(SecretLocation::Credential(file));
         }
     }
     match &loaded.config.halo.secret {
@@ -76,14 +79,14 @@ pub(crate) fn find_secret(loaded: &LoadedConfig) -> Result<SecretLocation, AppEr
 /// Finds and reads the client secret.
 pub(crate) fn read_secret(loaded: &LoadedConfig) -> Result<SecretString, AppError> {
     let location = find_secret(loaded)?;
-    if let Some(file) = location.secret_file() {
-        return read_secret_file(file, &location);
-    }
-    match &loaded.config.halo.secret {
-        SecretSource::Environment(secret) | SecretSource::Inline(secret) => {
+    match (&location, &loaded.config.halo.secret) {
+        (SecretLocation::Credential(file) | SecretLocation::File(file), _) => {
+            read_secret_file(file, &location)
+        }
+        (_, SecretSource::Environment(secret) | SecretSource::Inline(secret)) => {
             validate_secret(secret.expose_secret(), &location)
         }
-        SecretSource::File(_) | SecretSource::Absent => Err(missing_secret(loaded)),
+        (_, SecretSource::File(_) | SecretSource::Absent) => Err(missing_secret(loaded)),
     }
 }
 

@@ -74,10 +74,8 @@ fn summary(report: &CheckReport, offline: bool) -> String {
 }
 
 fn count_outcomes(report: &CheckReport) -> (usize, usize) {
-    let count = |predicate: fn(&CheckOutcome) -> bool| {
-        report.findings.iter().filter(|finding| predicate(&finding.outcome)).count()
-    };
-    (count(|it| matches!(it, CheckOutcome::Warning { .. })), count(|it| matches!(it, CheckOutcome::Fail(_))))
+    let count = |outcome| report.findings.iter().filter(|it| it.outcome.as_str() == outcome).count();
+    (count("warning"), count("failure"))
 }
 
 /// The report of `docs/check.schema.json`.

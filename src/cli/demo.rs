@@ -9,15 +9,14 @@ use super::args::{CliArgs, DemoArgs};
 use super::sync::RunReportJson;
 use super::{CommandError, CommandResult, block_on, export, print, print_json, progress, stop_signal, sync};
 use crate::app::{AppError, DeltaSummary, ExitStatus, count};
-use crate::demo::{Demo, DemoOptions, DemoStep};
+use crate::demo::{Demo, DemoStep};
 use crate::sync::RunOutcome;
 
 pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
-    let options = DemoOptions { dir: args.dir.clone(), tickets: args.tickets };
     block_on(async {
         let mut printer = StepPrinter { as_json: arguments.json, number: 0, output_error: None };
         let mut on_step = |step| printer.print_step(&step);
-        let prepared = Demo::prepare(&options, &mut on_step).await?;
+        let prepared = Demo::prepare(&args.dir, args.tickets, &mut on_step).await?;
         let outcome = tokio::select! {
             outcome = prepared.run(|| progress::progress(arguments), &mut on_step) => outcome,
             signal = stop_signal() => Err(AppError::Stopped(signal)),
@@ -27,7 +26,7 @@ pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
             return Err(failure);
         }
         if !arguments.json {
-            print(&next_steps(&options, args.keep_serving))?;
+            print(&next_steps(args))?;
         }
         if args.keep_serving {
             stop_signal().await;
@@ -117,9 +116,9 @@ impl<'a> DemoStepJson<'a> {
     }
 }
 
-fn next_steps(options: &DemoOptions, serving: bool) -> String {
-    let dir = options.dir.display();
-    let serving = if serving {
+fn next_steps(args: &DemoArgs) -> String {
+    let dir = args.dir.display();
+    let serving = if args.keep_serving {
         format!(
             "The simulated server runs until Ctrl-C. Sync again in another terminal:\n  \
              halosync -c {dir}/agent.toml sync\n\n"

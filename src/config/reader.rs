@@ -86,6 +86,10 @@ impl<'a> ConfigReader<'a> {
 
     fn unknown_keys(&self) -> Vec<ConfigProblem> {
         let mut unknown = Vec::new();
+        let belongs_under = |wrong: &str| {
+            let section = self.requested_keys.iter().find(|(_, key)| *key == wrong);
+            section.map(|(section, _)| format!("; it belongs under [{section}]"))
+        };
         let mut report = |key: &Spanned<_>, message: String| {
             let location = format!("{}:{}", self.file, line_of(self.text, key.span().start));
             unknown.push(ConfigProblem { location, message });
@@ -93,9 +97,7 @@ impl<'a> ConfigReader<'a> {
         for (section, value) in &self.table {
             let name = section.get_ref().as_ref();
             let Some(keys) = value.get_ref().as_table() else {
-                let hint =
-                    self.requested_keys.iter().find(|(_, key)| *key == name).map(|(section, _)| *section);
-                let hint = hint.map_or(String::new(), |section| format!("; it belongs under [{section}]"));
+                let hint = belongs_under(name).unwrap_or_default();
                 report(section, format!("`{name}` is outside any section{hint}"));
                 continue;
             };
@@ -108,11 +110,7 @@ impl<'a> ConfigReader<'a> {
             }
             for key in keys.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
                 let wrong = key.get_ref().as_ref();
-                let elsewhere = self.requested_keys.iter().find(|(_, key)| *key == wrong);
-                let hint = elsewhere.map_or_else(
-                    || did_you_mean(wrong, known.iter().copied()),
-                    |(section, _)| format!("; it belongs under [{section}]"),
-                );
+                let hint = belongs_under(wrong).unwrap_or_else(|| did_you_mean(wrong, known.iter().copied()));
                 report(key, format!("unknown key `{wrong}` in [{name}]{hint}"));
             }
         }
@@ -127,15 +125,11 @@ impl<'a> ConfigReader<'a> {
         let is_setting =
             |name: &str| name.contains("__") || known.iter().any(|it| it.replacen("__", "_", 1) == name);
         let unknown = self.environment.keys().filter(|name| !known.contains(name) && is_setting(name));
-        unknown
-            .map(|name| ConfigProblem {
-                location: name.clone(),
-                message: format!(
-                    "unknown environment variable{}",
-                    did_you_mean(name, known.iter().map(String::as_str))
-                ),
-            })
-            .collect()
+        let problem = |name: &String| {
+            let hint = did_you_mean(name, known.iter().map(String::as_str));
+            ConfigProblem { location: name.clone(), message: format!("unknown environment variable{hint}") }
+        };
+        unknown.map(problem).collect()
     }
 }
 

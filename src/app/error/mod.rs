@@ -39,12 +39,7 @@ pub enum AppError {
     NoSettings(&'static [&'static str]),
     /// The settings are wrong.
     #[error("the settings cannot be used")]
-    Settings {
-        /// The file.
-        file: PathBuf,
-        /// Everything that is wrong.
-        problems: Vec<ConfigProblem>,
-    },
+    Settings(Vec<ConfigProblem>),
     /// A required file cannot be read.
     #[error("cannot read {what} in {path}")]
     Unreadable {
@@ -127,7 +122,7 @@ impl AppError {
     /// The causes, the nearest first; for wrong settings, every problem.
     #[must_use]
     pub fn causes(&self) -> Vec<String> {
-        if let AppError::Settings { problems, .. } = self {
+        if let AppError::Settings(problems) = self {
             return problems.iter().map(ToString::to_string).collect();
         }
         let mut causes: Vec<String> = Vec::new();

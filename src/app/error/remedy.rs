@@ -8,6 +8,11 @@ use crate::halo::HaloError;
 use crate::store::{LockError, StoreError};
 use crate::sync::SyncError;
 
+use ExitStatus::{
+    CannotCreate, Config, DataError, Interrupted, Io, NoInput, Refused, Terminated, TryLater, Unavailable,
+    Unexpected,
+};
+
 type Remedy = (ExitStatus, String);
 
 impl AppError {
@@ -26,10 +31,10 @@ impl AppError {
     fn remedy(&self) -> Remedy {
         match self {
             AppError::NoSettings(_) => {
-                (ExitStatus::Config, "create one with `halosync init`, or name one with --config".into())
+                (Config, "create one with `halosync init`, or name one with --config".into())
             }
             AppError::Settings { .. } => {
-                (ExitStatus::Config, "see the commented example that `halosync init FILE` writes".into())
+                (Config, "see the commented example that `halosync init FILE` writes".into())
             }
             AppError::Unreadable { what, path, source } => {
                 let path = path.display();
@@ -38,10 +43,10 @@ impl AppError {
                     io::ErrorKind::IsADirectory => format!("name the file itself: {path} is a folder"),
                     _ => format!("check that {path} exists and that this user may read it"),
                 };
-                (ExitStatus::Config, help)
+                (Config, help)
             }
             AppError::CannotCreate { source, .. } if is_disk_full(source) => {
-                (ExitStatus::Io, "free up disk space".into())
+                (Io, "free up disk space".into())
             }
             AppError::CannotCreate { path, source } => {
                 let path = path.display();
@@ -50,33 +55,30 @@ impl AppError {
                 } else {
                     format!("check that the folder of {path} exists and that this user may write to it")
                 };
-                (ExitStatus::CannotCreate, help)
+                (CannotCreate, help)
             }
-            AppError::NotADemo(_) => (ExitStatus::CannotCreate, "name another folder with --dir".into()),
-            AppError::Secret { location, problem } => (ExitStatus::Config, problem.help(location)),
-            AppError::HttpOptions(_) => (ExitStatus::Config, "check ca_file (PEM) and proxy".into()),
+            AppError::NotADemo(_) => (CannotCreate, "name another folder with --dir".into()),
+            AppError::Secret { location, problem } => (Config, problem.help(location)),
+            AppError::HttpOptions(_) => (Config, "check ca_file (PEM) and proxy".into()),
             AppError::Sync(error) => sync_remedy(error),
             AppError::Store(error) => store_remedy(error),
             AppError::Lock(error) => lock_remedy(error),
             AppError::Export(error) => export_remedy(error),
-            AppError::Consumer(error) => (ExitStatus::NoInput, error.help()),
+            AppError::Consumer(error) => (NoInput, error.help()),
             AppError::Reset(error) => (error.exit_status(), error.help().into()),
             AppError::CannotListen(_, source) if source.kind() == io::ErrorKind::AddrInUse => (
-                ExitStatus::TryLater,
+                TryLater,
                 "another program uses that address: stop it, or choose another port in metrics.listen".into(),
             ),
-            AppError::CannotListen(..) => (
-                ExitStatus::Config,
-                "choose an address of this machine and a port above 1023 in metrics.listen".into(),
-            ),
-            AppError::Serve(_) => {
-                (ExitStatus::Unexpected, "choose another --listen address on this machine".into())
+            AppError::CannotListen(..) => {
+                (Config, "choose an address of this machine and a port above 1023 in metrics.listen".into())
             }
-            AppError::System(..) => (ExitStatus::Unexpected, "try again".into()),
+            AppError::Serve(_) => (Unexpected, "choose another --listen address on this machine".into()),
+            AppError::System(..) => (Unexpected, "try again".into()),
             AppError::Stopped(signal) => {
                 let status = match signal {
-                    Signal::Interrupt => ExitStatus::Interrupted,
-                    Signal::Terminate => ExitStatus::Terminated,
+                    Signal::Interrupt => Interrupted,
+                    Signal::Terminate => Terminated,
                 };
                 (status, "run the command again to continue".into())
             }
@@ -90,81 +92,71 @@ fn sync_remedy(error: &SyncError) -> Remedy {
         SyncError::Halo(error) => (halo_exit_status(error), error.advice().into()),
         SyncError::Store(error) => store_remedy(error),
         SyncError::AnotherServer { .. } => (
-            ExitStatus::Config,
+            Config,
             "set server_url and tenant back, or use another database (store.path) for this server".into(),
         ),
         SyncError::UnknownType { known, .. } => {
             let known: Vec<_> = known.iter().map(|name| format!("{name:?}")).collect();
-            (ExitStatus::Config, format!("ticket_type can be any of {}", known.join(", ")))
+            (Config, format!("ticket_type can be any of {}", known.join(", ")))
         }
-        SyncError::Stopped => (ExitStatus::Terminated, TRY_AGAIN.into()),
-        SyncError::TaskFailed(_) => (ExitStatus::Unexpected, TRY_AGAIN.into()),
+        SyncError::Stopped => (Terminated, TRY_AGAIN.into()),
+        SyncError::TaskFailed(_) => (Unexpected, TRY_AGAIN.into()),
     }
 }
 
 fn halo_exit_status(error: &HaloError) -> ExitStatus {
     match error {
-        HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => ExitStatus::Unavailable,
-        HaloError::RateLimited { .. } => ExitStatus::TryLater,
-        HaloError::Refused { status: 401 | 403, .. } | HaloError::Credentials { .. } => ExitStatus::Refused,
-        HaloError::UnsafeAuthUrl { .. } => ExitStatus::Config,
-        HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::TooLarge { .. } => {
-            ExitStatus::DataError
-        }
+        HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => Unavailable,
+        HaloError::RateLimited { .. } => TryLater,
+        HaloError::Refused { status: 401 | 403, .. } | HaloError::Credentials { .. } => Refused,
+        HaloError::UnsafeAuthUrl { .. } => Config,
+        HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::TooLarge { .. } => DataError,
     }
 }
 
 fn store_remedy(error: &StoreError) -> Remedy {
     match error {
-        StoreError::Missing(_) => {
-            (ExitStatus::NoInput, "`halosync sync` creates it; check store.path".into())
-        }
+        StoreError::Missing(_) => (NoInput, "`halosync sync` creates it; check store.path".into()),
         StoreError::CannotCreate { path, .. } => {
             let folder = path.parent().unwrap_or(path).display();
-            (ExitStatus::CannotCreate, format!("create the folder first: mkdir -m 0750 {folder}"))
+            (CannotCreate, format!("create the folder first: mkdir -m 0750 {folder}"))
         }
         StoreError::OwnedByAnother { owner, .. } => {
-            (ExitStatus::Config, format!("run it as the owner of the folder: sudo -u '#{owner}' halosync …"))
+            (Config, format!("run it as the owner of the folder: sudo -u '#{owner}' halosync …"))
         }
-        StoreError::Damaged { path, .. } | StoreError::IntegrityCheckFailed { path, .. } => (
-            ExitStatus::DataError,
-            format!("move {} away or restore a backup, then sync again", path.display()),
-        ),
+        StoreError::Damaged { path, .. } | StoreError::IntegrityCheckFailed { path, .. } => {
+            (DataError, format!("move {} away or restore a backup, then sync again", path.display()))
+        }
         StoreError::Foreign { .. } => {
-            (ExitStatus::Config, "name another file in store.path; this one was left unchanged".into())
+            (Config, "name another file in store.path; this one was left unchanged".into())
         }
         StoreError::Newer { .. } => {
-            (ExitStatus::Config, "install the newer version again; the database was left unchanged".into())
+            (Config, "install the newer version again; the database was left unchanged".into())
         }
         StoreError::Full(_) => {
-            (ExitStatus::Io, "free up disk space; the next run continues after the last commit".into())
+            (Io, "free up disk space; the next run continues after the last commit".into())
         }
-        StoreError::Io(_) => (
-            ExitStatus::Io,
-            "check the disk and the owner of the database and its -wal and -shm files".into(),
-        ),
+        StoreError::Io(_) => {
+            (Io, "check the disk and the owner of the database and its -wal and -shm files".into())
+        }
         StoreError::Busy(_) => {
-            (ExitStatus::TryLater, "end the other program's transaction, or raise store.busy_timeout".into())
+            (TryLater, "end the other program's transaction, or raise store.busy_timeout".into())
         }
-        StoreError::InvalidData { .. } => {
-            (ExitStatus::DataError, "restore a backup, or load a new database".into())
-        }
+        StoreError::InvalidData { .. } => (DataError, "restore a backup, or load a new database".into()),
         StoreError::Migration(_) | StoreError::Sqlite(_) => {
-            (ExitStatus::Unexpected, "this is a bug: please report it".into())
+            (Unexpected, "this is a bug: please report it".into())
         }
     }
 }
 
 fn lock_remedy(error: &LockError) -> Remedy {
     match error {
-        LockError::Held { .. } => {
-            (ExitStatus::TryLater, "wait until it has finished; nothing was changed".into())
-        }
+        LockError::Held { .. } => (TryLater, "wait until it has finished; nothing was changed".into()),
         LockError::Io { source, .. } if is_disk_full(source) => {
-            (ExitStatus::Io, "free up disk space; nothing was changed".into())
+            (Io, "free up disk space; nothing was changed".into())
         }
         LockError::Io { .. } => (
-            ExitStatus::CannotCreate,
+            CannotCreate,
             "check that the folder of the database exists and that this user may write to it".into(),
         ),
     }
@@ -176,29 +168,29 @@ fn export_remedy(error: &ExportError) -> Remedy {
             if is_disk_full(source) =>
         {
             (
-                ExitStatus::Io,
+                Io,
                 "free up disk space; nothing was recorded as exported, and the next export writes the same package"
                     .into(),
             )
         }
         ExportError::CannotCreate { .. } => (
-            ExitStatus::CannotCreate,
+            CannotCreate,
             "check that the folder exists and that this user may write to it; nothing was recorded as exported"
                 .into(),
         ),
         ExportError::CannotWrite { .. } => (
-            ExitStatus::Io,
+            Io,
             "check the disk; nothing was recorded as exported, and the next export writes the same package".into(),
         ),
         ExportError::CannotRead { .. } => {
-            (ExitStatus::Io, "check that this user may read it; nothing was changed".into())
+            (Io, "check that this user may read it; nothing was changed".into())
         }
         ExportError::Contradiction { .. } => (
-            ExitStatus::DataError,
+            DataError,
             "move the file away; the next export continues after the last recorded package".into(),
         ),
         ExportError::NoPackage { .. } => (
-            ExitStatus::NoInput,
+            NoInput,
             "name an export folder, the folder of a consumer in its `deltas`, or a snapshot".into(),
         ),
     }

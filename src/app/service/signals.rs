@@ -15,7 +15,6 @@ pub(super) enum SignalCommand {
     SyncNow,
 }
 
-/// The stream of signals.
 pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
