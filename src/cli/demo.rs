@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::{CliArgs, DemoArgs};
 use super::sync::RunReportJson;
 use super::{CommandError, CommandResult, block_on, export, print, print_json, progress, stop_signal, sync};
-use crate::app::{AppError, DeltaSummary, ExitStatus, count};
+use crate::app::{AppError, ExitStatus, count};
 use crate::demo::{Demo, DemoStep};
 use crate::sync::RunOutcome;
 
@@ -45,8 +45,7 @@ struct StepPrinter {
 impl StepPrinter {
     fn print_step(&mut self, step: &DemoStep) {
         self.number += 1;
-        let result =
-            if self.as_json { print_json(&DemoStepJson::new(step)) } else { print(&self.to_text(step)) };
+        let result = if self.as_json { print_step_json(step) } else { print(&self.to_text(step)) };
         if let Err(failure) = result {
             self.output_error.get_or_insert(failure);
         }
@@ -93,25 +92,31 @@ fn format_throughput(rows: u64, elapsed: Duration) -> String {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "step", rename_all = "snake_case")]
-enum DemoStepJson<'a> {
-    Serving { url: &'a str, tickets: u32 },
-    Sync { title: &'a str, seconds: f64, report: RunReportJson<'a> },
-    Export { title: &'a str, seconds: f64, report: &'a DeltaSummary },
+struct ServingJson<'a> {
+    step: &'static str,
+    url: &'a str,
+    tickets: u32,
 }
 
-impl<'a> DemoStepJson<'a> {
-    fn new(step: &'a DemoStep) -> DemoStepJson<'a> {
-        match step {
-            DemoStep::Serving { url, tickets } => DemoStepJson::Serving { url, tickets: *tickets },
-            DemoStep::Sync { title, report, elapsed } => DemoStepJson::Sync {
-                title,
-                seconds: elapsed.as_secs_f64(),
-                report: RunReportJson::new(report),
-            },
-            DemoStep::Export { title, summary, elapsed } => {
-                DemoStepJson::Export { title, seconds: elapsed.as_secs_f64(), report: summary }
-            }
+#[derive(Serialize)]
+struct DemoStepJson<'a, R> {
+    step: &'static str,
+    title: &'a str,
+    seconds: f64,
+    report: R,
+}
+
+fn print_step_json(step: &DemoStep) -> Result<(), CommandError> {
+    match step {
+        DemoStep::Serving { url, tickets } => {
+            print_json(&ServingJson { step: "serving", url, tickets: *tickets })
+        }
+        DemoStep::Sync { title, report, elapsed } => {
+            let (report, seconds) = (RunReportJson::new(report), elapsed.as_secs_f64());
+            print_json(&DemoStepJson { step: "sync", title, seconds, report })
+        }
+        DemoStep::Export { title, summary: report, elapsed } => {
+            print_json(&DemoStepJson { step: "export", title, seconds: elapsed.as_secs_f64(), report })
         }
     }
 }
