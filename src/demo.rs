@@ -21,15 +21,6 @@ use crate::sync::{Progress, RunReport};
 /// File that marks a folder as created by the demo.
 const MARKER: &str = ".halosync-demo";
 
-/// Options of the demo.
-#[derive(Clone, Debug)]
-pub struct DemoOptions {
-    /// Folder for settings, database and exports.
-    pub dir: PathBuf,
-    /// Number of tickets on the server.
-    pub tickets: u32,
-}
-
 /// A step that was done, with its figures.
 #[derive(Debug)]
 pub enum DemoStep {
@@ -67,20 +58,21 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Creates the folder and starts the server.
+    /// Creates the folder for settings, database and exports, and starts a server with so many tickets.
     ///
     /// # Errors
     /// [`AppError::NotADemo`] if the folder was not created by a demo; it is left unchanged.
     pub async fn prepare(
-        options: &DemoOptions,
+        dir: &Path,
+        tickets: u32,
         on_step: &mut impl FnMut(DemoStep),
     ) -> Result<Demo, AppError> {
-        recreate_dir(&options.dir)?;
-        let settings = SimulatorSettings { tickets: options.tickets, ..SimulatorSettings::default() };
+        recreate_dir(dir)?;
+        let settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
         let (client_id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
         let simulator = Simulator::start(settings).await.map_err(AppError::Serve)?;
-        let file = write_config(&options.dir, &simulator.url(), &client_id, &secret)?;
-        on_step(DemoStep::Serving { url: simulator.url(), tickets: options.tickets });
+        let file = write_config(dir, &simulator.url(), &client_id, &secret)?;
+        on_step(DemoStep::Serving { url: simulator.url(), tickets });
         Ok(Demo { simulator, loaded: app::load(Some(&file))? })
     }
 
@@ -92,25 +84,23 @@ impl Demo {
     ) -> Result<(), AppError> {
         let incremental = SyncOptions::default();
         let full = SyncOptions { full: true, ..SyncOptions::default() };
-        on_step(self.run_sync("first sync: everything", incremental, &progress).await?);
-        on_step(self.run_sync("nothing changed: one list request", incremental, &progress).await?);
+        self.sync("first sync: everything", incremental, &progress, on_step).await?;
+        self.sync("nothing changed: one list request", incremental, &progress, on_step).await?;
         on_step(self.export("first package for `warehouse`", "warehouse", Format::Csv)?);
 
         self.simulator.with(|server| {
             server.edit_some(25, Utc::now());
             server.create(5, Utc::now());
         });
-        on_step(self.run_sync("25 tickets edited, 5 opened", incremental, &progress).await?);
+        self.sync("25 tickets edited, 5 opened", incremental, &progress, on_step).await?;
 
         let rate_limited = Effect::Throttle(RetryAfter::Seconds, 1);
         self.simulator.with(|server| {
             server.edit_some(3, Utc::now());
             server.inject(ServerFault::at(ApiEndpoint::List, rate_limited).at_most(1));
         });
-        on_step(
-            self.run_sync("3 edited, and the server answers 429: wait one second", incremental, &progress)
-                .await?,
-        );
+        let title = "3 edited, and the server answers 429: wait one second";
+        self.sync(title, incremental, &progress, on_step).await?;
 
         self.simulator.with(|server| {
             let ids = server.ids();
@@ -118,28 +108,14 @@ impl Demo {
                 server.delete(*id, Utc::now());
             }
         });
-        on_step(
-            self.run_sync(
-                "3 deleted on the server: an incremental scan cannot show that",
-                incremental,
-                &progress,
-            )
-            .await?,
-        );
-        on_step(
-            self.run_sync("a full scan finds them unlisted and confirms each deletion", full, &progress)
-                .await?,
-        );
+        let title = "3 deleted on the server: an incremental scan cannot show that";
+        self.sync(title, incremental, &progress, on_step).await?;
+        let title = "a full scan finds them unlisted and confirms each deletion";
+        self.sync(title, full, &progress, on_step).await?;
 
         on_step(self.export("next package for `warehouse`: only what changed", "warehouse", Format::Csv)?);
         on_step(self.export("another consumer, in JSON, from the beginning", "lake", Format::Json)?);
         Ok(())
-    }
-
-    /// Returns the settings that the demo wrote.
-    #[must_use]
-    pub fn loaded(&self) -> &LoadedConfig {
-        &self.loaded
     }
 
     /// Stops the server.
@@ -147,15 +123,17 @@ impl Demo {
         self.simulator.stop().await;
     }
 
-    async fn run_sync(
+    async fn sync(
         &self,
         title: &'static str,
         options: SyncOptions,
         progress: &impl Fn() -> Arc<dyn Progress>,
-    ) -> Result<DemoStep, AppError> {
+        on_step: &mut impl FnMut(DemoStep),
+    ) -> Result<(), AppError> {
         let started = Instant::now();
         let report = app::sync(&self.loaded, options, progress(), pending()).await?;
-        Ok(DemoStep::Sync { title, report: Box::new(report), elapsed: started.elapsed() })
+        on_step(DemoStep::Sync { title, report: Box::new(report), elapsed: started.elapsed() });
+        Ok(())
     }
 
     fn export(&self, title: &'static str, consumer: &str, format: Format) -> Result<DemoStep, AppError> {
@@ -170,19 +148,17 @@ impl Demo {
 /// Creates the folder; replaces one that an earlier demo left.
 fn recreate_dir(dir: &Path) -> Result<(), AppError> {
     let failed = |source| AppError::CannotCreate { path: dir.to_owned(), source };
-    let empty = fs::read_dir(dir).map(|mut entries| entries.next().is_none());
-    match empty {
-        Ok(true) => fs::write(dir.join(MARKER), "").map_err(failed),
+    let create = || fs::DirBuilder::new().mode(0o750).create(dir).map_err(failed);
+    match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => {}
         Ok(false) if dir.join(MARKER).is_file() => {
             fs::remove_dir_all(dir).map_err(failed)?;
-            recreate_dir(dir)
+            create()?;
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs::DirBuilder::new().mode(0o750).create(dir).map_err(failed)?;
-            fs::write(dir.join(MARKER), "").map_err(failed)
-        }
-        Ok(false) | Err(_) => Err(AppError::NotADemo { path: dir.to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => create()?,
+        Ok(false) | Err(_) => return Err(AppError::NotADemo(dir.to_owned())),
     }
+    fs::write(dir.join(MARKER), "").map_err(failed)
 }
 
 /// Writes settings and secret as a person would, and returns the settings file.

@@ -82,6 +82,13 @@ pub enum ScanKind {
     },
 }
 
+/// Its word; the lower bound is left out.
+impl serde::Serialize for ScanKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl ScanKind {
     /// The word in `scans.kind`.
     #[must_use]

@@ -1,10 +1,13 @@
 //! Consumers: acknowledge packages, list, forget.
 
+use serde::Serialize;
+
 use super::export_session::{ExportSession, NewLineage};
 use super::{AppError, ConsumerError, LoadedConfig};
 use crate::config::ConsumerName;
 use crate::export::ConsumerFolder;
 use crate::store::{ConsumerPosition, PackageRecord, Store, TxEnd};
+use crate::ticket::Timestamp;
 
 /// Records that a consumer has loaded all its packages up to change `seq`, at which a package must end.
 pub fn acknowledge(
@@ -18,22 +21,18 @@ pub fn acknowledge(
         let consumer = consumer.as_str().to_owned();
         return Err(ConsumerError::BackupRestored { consumer, seq, evidence, lineage }.into());
     }
-    let position = session.store.write(TxEnd::Commit, |tx| {
-        let read_tx = tx.as_read_tx();
-        let Some(position) = read_tx.consumer_position(consumer)? else {
-            return Ok(Err(no_such_consumer(consumer)));
-        };
-        let ends: Vec<_> = read_tx.packages(consumer.as_str())?.iter().map(|it| it.to_seq).collect();
-        // Its package may have expired since it was acknowledged.
-        let is_repeat = 0 < seq && seq == position.acked_seq;
-        if !is_repeat && !ends.contains(&seq) {
-            return Ok(Err(ConsumerError::NoPackage { consumer: consumer.as_str().to_owned(), seq, ends }));
-        }
-        tx.acknowledge(consumer, seq)?;
-        Ok(Ok(ConsumerPosition { acked_seq: position.acked_seq.max(seq), ..position }))
-    })?;
+    let position = session.store.read(|tx| tx.consumer_position(consumer))?;
+    let position = position.ok_or_else(|| no_such_consumer(consumer))?;
+    let packages = session.store.read(|tx| tx.packages(consumer.as_str()))?;
+    let ends: Vec<_> = packages.iter().map(|it| it.to_seq).collect();
+    // Its package may have expired since it was acknowledged.
+    let is_repeat = 0 < seq && seq == position.acked_seq;
+    if !is_repeat && !ends.contains(&seq) {
+        return Err(ConsumerError::NoPackage { consumer: consumer.as_str().to_owned(), seq, ends }.into());
+    }
+    session.store.write(TxEnd::Commit, |tx| tx.acknowledge(consumer, seq))?;
     session.close()?;
-    Ok(position?)
+    Ok(ConsumerPosition { acked_seq: position.acked_seq.max(seq), ..position })
 }
 
 /// Forgets a consumer and returns how many packages were removed; change records are no longer kept for it.
@@ -55,11 +54,11 @@ pub fn forget_consumer(loaded: &LoadedConfig, consumer: &ConsumerName) -> Result
 }
 
 fn no_such_consumer(consumer: &ConsumerName) -> ConsumerError {
-    ConsumerError::NoConsumer { consumer: consumer.as_str().to_owned() }
+    ConsumerError::NoConsumer(consumer.as_str().to_owned())
 }
 
 /// Consumers as the database records them.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct ConsumerList {
     /// The present lineage.
     pub lineage: String,
@@ -70,16 +69,46 @@ pub struct ConsumerList {
 }
 
 /// A consumer with its packages.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct ConsumerEntry {
     /// Its name.
     pub name: String,
     /// How far it has got.
+    #[serde(flatten)]
     pub position: ConsumerPosition,
     /// Changes that no package of it contains yet.
     pub waiting: i64,
-    /// Its packages, and whether both files of each still exist.
-    pub packages: Vec<(PackageRecord, bool)>,
+    /// Its packages.
+    pub packages: Vec<ListedPackage>,
+}
+
+/// A package of a consumer.
+#[derive(Debug, Serialize)]
+pub struct ListedPackage {
+    /// Its record.
+    #[serde(flatten)]
+    pub record: PackageRecord,
+    /// Its folder, as it is shown.
+    pub folder: String,
+    /// When it was recorded, by the local clock.
+    pub created_at: Timestamp,
+    /// Whether the consumer has acknowledged it.
+    pub acked: bool,
+    /// Whether both of its files still exist.
+    pub present: bool,
+}
+
+impl ListedPackage {
+    fn new(record: PackageRecord, position: &ConsumerPosition) -> ListedPackage {
+        let exists = |name: &String| record.folder.join(name).is_file();
+        ListedPackage {
+            folder: record.folder.display().to_string(),
+            created_at: record.created_at,
+            acked: record.to_seq <= position.acked_seq,
+            present: exists(&record.data_file) && exists(&record.manifest_file),
+            record,
+        }
+    }
 }
 
 /// Lists all consumers, or one, with their packages. Takes no lock and reads no secret.
@@ -95,12 +124,8 @@ pub fn list_consumers(
             if consumer.is_some_and(|wanted| wanted.as_str() != name) {
                 continue;
             }
-            let with_presence = |it: PackageRecord| {
-                let exists =
-                    [&it.data_file, &it.manifest_file].iter().all(|name| it.folder.join(name).is_file());
-                (it, exists)
-            };
-            let packages = tx.packages(&name)?.into_iter().map(with_presence).collect();
+            let packages = tx.packages(&name)?.into_iter();
+            let packages = packages.map(|record| ListedPackage::new(record, &position)).collect();
             consumers.push(ConsumerEntry { name, position, waiting, packages });
         }
         if let Some(wanted) = consumer.filter(|_| consumers.is_empty()) {

@@ -8,32 +8,45 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use serde::Serialize;
 
 use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, now};
 use crate::config::{AckMode, ConsumerName, ExportSchedule, FormatOptions};
 use crate::export::{
-    ConsumerFolder, ExportError, Manifest, ManifestOptions, PackageKind, PackageMetadata, SeqRange,
-    UnregisteredPackage,
+    ConsumerFolder, ExportError, Manifest, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata,
+    SeqRange, UnregisteredPackage, serialize_path,
 };
 use crate::store::{ConsumerPosition, LockError, PackageRecord, ReadTx, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp, delta_columns};
 
-/// What an export wrote.
-#[derive(Debug)]
+/// What an export wrote, as `export delta`, `sync` and `demo` report it.
+#[derive(Debug, Serialize)]
 pub struct DeltaSummary {
     /// The consumer.
     pub consumer: ConsumerName,
     /// The folder of the packages.
+    #[serde(serialize_with = "serialize_path")]
     pub folder: PathBuf,
-    /// The packages with their counts; more than one if an earlier export was killed.
-    pub packages: Vec<(PackageRecord, ChangeCounts)>,
     /// The last change that the consumer's packages contain.
     pub exported_seq: i64,
+    /// The packages; more than one if an earlier export was killed.
+    pub packages: Vec<WrittenPackage>,
     /// The lineage that begins because a backup of the database was restored.
+    #[serde(rename = "restart")]
     pub new_lineage: Option<NewLineage>,
-    /// The folder that packages of earlier lineages were moved to.
-    pub superseded: Option<PathBuf>,
+    /// The folder that packages of earlier lineages were moved to, as it is shown.
+    pub superseded: Option<String>,
+}
+
+/// A package that an export wrote or finished.
+#[derive(Debug, Serialize)]
+pub struct WrittenPackage {
+    /// Its record.
+    #[serde(flatten)]
+    pub record: PackageRecord,
+    /// Its rows by what happened.
+    pub counts: ManifestCounts,
 }
 
 /// Writes the next package of a consumer, if anything changed.
@@ -107,120 +120,107 @@ impl ExportSession<'_> {
             unregistered = self.unregistered_packages(&folder, consumer)?;
         }
         let superseded = self.move_superseded(&folder, &mut unregistered, new_lineage.as_ref())?;
+        let mut export = DeltaExport { session: self, folder, consumer, format_options };
         let mut packages = Vec::new();
         for package in &unregistered {
-            packages.extend(self.finish_package(&folder, consumer, format_options, package)?);
+            packages.extend(export.finish_package(package)?);
         }
-        packages.extend(self.write_next_package(&folder, consumer, format_options)?);
-        let exported_seq = self.position(consumer)?.exported_seq;
-        let folder = folder.path().to_owned();
+        packages.extend(export.write_next_package()?);
         Ok(DeltaSummary {
             consumer: consumer.clone(),
-            folder,
+            folder: export.folder.path().to_owned(),
+            exported_seq: self.position(consumer)?.exported_seq,
             packages,
-            exported_seq,
             new_lineage,
-            superseded,
+            superseded: superseded.map(|it| it.display().to_string()),
         })
     }
+}
 
+/// An export for one consumer into its folder.
+struct DeltaExport<'s, 'a> {
+    session: &'s mut ExportSession<'a>,
+    folder: ConsumerFolder,
+    consumer: &'s ConsumerName,
+    format_options: FormatOptions,
+}
+
+impl DeltaExport<'_, '_> {
     /// Writes the package from the consumer's position to the newest change. Range, rows and manifest are
     /// read in one transaction.
-    fn write_next_package(
-        &mut self,
-        folder: &ConsumerFolder,
-        consumer: &ConsumerName,
-        format_options: FormatOptions,
-    ) -> Result<Option<(PackageRecord, ChangeCounts)>, AppError> {
-        let position = self.position(consumer)?;
+    fn write_next_package(&mut self) -> Result<Option<WrittenPackage>, AppError> {
+        let position = self.session.position(self.consumer)?;
         let from = position.exported_seq;
-        let written = self.store.read(|tx| {
+        let written = self.session.store.read(|tx| {
             let to = tx.greatest_seq()?;
             if to == from {
                 return Ok::<_, AppError>(None);
             }
-            let name = SeqRange { from, to }.data_file(format_options);
+            let name = SeqRange { from, to }.data_file(self.format_options);
             let columns = delta_columns(tx.has_custom_fields()?);
-            let failed = |source| ExportError::CannotWrite { path: folder.path().join(&name), source };
-            let (counts, data) = folder.write_data(&name, format_options, &columns, |rows| {
+            let failed = |source| ExportError::CannotWrite { path: self.folder.path().join(&name), source };
+            let (counts, data) = self.folder.write_data(&name, self.format_options, &columns, |rows| {
                 tx.delta(from, |row| Ok::<_, AppError>(rows.write_row(row.all_cells()).map_err(failed)?))
             })?;
-            let package = delta_package(tx, (from, to), consumer, &position, counts, format_options)?;
+            let package = self.metadata(tx, (from, to), &position, counts, self.format_options)?;
             Ok(Some((counts, data, package)))
         })?;
         let Some((counts, data, package)) = written else { return Ok(None) };
-        let manifest = folder.commit(data, format_options, counts.total(), package)?;
-        self.record_package(folder, consumer, &manifest).map(|package| Some((package, counts)))
+        let manifest = self.folder.commit(data, self.format_options, counts.total(), package)?;
+        self.record_package(&manifest).map(Some)
     }
 
     /// Finishes a package that a killed process left behind; its data file is kept.
     fn finish_package(
         &mut self,
-        folder: &ConsumerFolder,
-        consumer: &ConsumerName,
-        format_options: FormatOptions,
         unregistered: &UnregisteredPackage,
-    ) -> Result<Option<(PackageRecord, ChangeCounts)>, AppError> {
-        let position = self.position(consumer)?;
+    ) -> Result<Option<WrittenPackage>, AppError> {
+        let position = self.session.position(self.consumer)?;
         let SeqRange { from, to } = unregistered.range;
         if to <= position.exported_seq {
             // An expired package that someone put back: everything in it is exported already.
             return Ok(None);
         }
-        let path = || folder.path().join(unregistered.file_name());
-        let contradiction =
-            |why: &str| AppError::from(ExportError::Contradiction { path: path(), why: why.to_owned() });
+        let contradiction = |why| self.contradiction(&unregistered.file_name(), why);
         if from != position.exported_seq {
             return Err(contradiction("it does not start where the previous package ends"));
         }
         let manifest = match (&unregistered.manifest, unregistered.data.as_slice()) {
             (Some(manifest), _) => {
                 if manifest.previous_manifest_sha256 != position.last_manifest
-                    || !folder.data_matches(manifest)?
+                    || !self.folder.data_matches(manifest)?
                 {
-                    return Err(contradiction(
-                        "its manifest describes another data file than the one beside it",
-                    ));
+                    let why = "its manifest describes another data file than the one beside it";
+                    return Err(contradiction(why));
                 }
                 manifest.clone()
             }
             (None, [(name, written)]) => {
                 // The name gives format and compression; the other options are those of this call.
                 let format_options =
-                    FormatOptions { format: written.format, gzip: written.gzip, ..format_options };
-                let (counts, package) = self.store.read(|tx| {
+                    FormatOptions { format: written.format, gzip: written.gzip, ..self.format_options };
+                let (counts, package) = self.session.store.read(|tx| {
                     if from + 1 < tx.oldest_seq()? {
                         return Err(contradiction(
                             "its change records have expired, so its manifest can no longer be written",
                         ));
                     }
                     let counts = tx.count_changes(from, to)?;
-                    Ok((counts, delta_package(tx, (from, to), consumer, &position, counts, format_options)?))
+                    Ok((counts, self.metadata(tx, (from, to), &position, counts, format_options)?))
                 })?;
-                folder.add_manifest(name, format_options, counts.total(), package)?
+                self.folder.add_manifest(name, format_options, counts.total(), package)?
             }
             (None, _) => return Err(contradiction("there is another data file for the same changes")),
         };
-        let counts = ChangeCounts {
-            created: manifest.counts.c,
-            updated: manifest.counts.u,
-            deleted: manifest.counts.d,
-        };
-        self.record_package(folder, consumer, &manifest).map(|package| Some((package, counts)))
+        self.record_package(&manifest).map(Some)
     }
 
-    fn record_package(
-        &mut self,
-        folder: &ConsumerFolder,
-        consumer: &ConsumerName,
-        manifest: &Manifest,
-    ) -> Result<PackageRecord, AppError> {
+    fn record_package(&mut self, manifest: &Manifest) -> Result<WrittenPackage, AppError> {
         let range = manifest.range();
         let Some(file) = manifest.files.first() else {
-            let path = folder.path().join(range.manifest_file());
-            return Err(ExportError::Contradiction { path, why: "its manifest lists no file".into() }.into());
+            return Err(self.contradiction(&range.manifest_file(), "its manifest lists no file"));
         };
-        let folder = folder.path();
+        let folder = self.folder.path();
         let record = PackageRecord {
             from_seq: range.from,
             to_seq: range.to,
@@ -233,26 +233,31 @@ impl ExportSession<'_> {
             manifest_sha256: manifest.manifest_sha256.clone(),
             created_at: now(),
         };
-        let acknowledged = self.config.export.ack == AckMode::Auto;
-        self.store.write(TxEnd::Commit, |tx| tx.record_package(consumer, &record, acknowledged))?;
-        Ok(record)
+        let acknowledged = self.session.config.export.ack == AckMode::Auto;
+        let store = &mut self.session.store;
+        store.write(TxEnd::Commit, |tx| tx.record_package(self.consumer, &record, acknowledged))?;
+        Ok(WrittenPackage { record, counts: manifest.counts })
     }
-}
 
-fn delta_package(
-    tx: &ReadTx<'_>,
-    range: (i64, i64),
-    consumer: &ConsumerName,
-    position: &ConsumerPosition,
-    counts: ChangeCounts,
-    format_options: FormatOptions,
-) -> Result<PackageMetadata, StoreError> {
-    Ok(PackageMetadata {
-        kind: PackageKind::Delta,
-        consumer: Some(consumer.as_str().to_owned()),
-        previous_manifest_sha256: position.last_manifest.clone(),
-        ..package_metadata(tx, range, counts, ManifestOptions::new(format_options), now())?
-    })
+    fn contradiction(&self, file: &str, why: &str) -> AppError {
+        ExportError::Contradiction { path: self.folder.path().join(file), why: why.to_owned() }.into()
+    }
+
+    fn metadata(
+        &self,
+        tx: &ReadTx<'_>,
+        range: (i64, i64),
+        position: &ConsumerPosition,
+        counts: ChangeCounts,
+        format_options: FormatOptions,
+    ) -> Result<PackageMetadata, StoreError> {
+        Ok(PackageMetadata {
+            kind: PackageKind::Delta,
+            consumer: Some(self.consumer.as_str().to_owned()),
+            previous_manifest_sha256: position.last_manifest.clone(),
+            ..package_metadata(tx, range, counts, ManifestOptions::new(format_options), now())?
+        })
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{AppError, ago, now, store_options};
 use crate::config::Config;
 use crate::export::{
-    ConsumerFolder, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata, newer_than,
+    ConsumerFolder, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata, newer_than, serialize_path,
 };
 use crate::store::{Lock, ReadTx, SCHEMA_VERSION, Store, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp};
@@ -22,13 +22,15 @@ pub(super) struct ExportSession<'a> {
 }
 
 /// A lineage that begins because a backup of the database was restored; every consumer starts again at 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct NewLineage {
     /// The new lineage.
     pub lineage: String,
     /// The lineage of the packages so far.
+    #[serde(skip)]
     pub superseded: String,
     /// The file or folder that is newer than the database.
+    #[serde(serialize_with = "serialize_path")]
     pub evidence: PathBuf,
 }
 

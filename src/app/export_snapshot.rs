@@ -59,10 +59,10 @@ pub fn export_snapshot(
         let at = now();
         let to = tx.greatest_seq()?;
         let counts = ChangeCounts { created: tx.ticket_count()?, ..ChangeCounts::default() };
-        let metadata =
-            package_metadata(tx, (0, to), counts, ManifestOptions::new(options.format_options), at)?;
-        let package =
-            PackageMetadata { consumer: options.consumer.map(|it| it.as_str().to_owned()), ..metadata };
+        let package = PackageMetadata {
+            consumer: options.consumer.map(|it| it.as_str().to_owned()),
+            ..package_metadata(tx, (0, to), counts, ManifestOptions::new(options.format_options), at)?
+        };
         if !package.complete && !options.allow_incomplete {
             return Ok::<_, AppError>(SnapshotOutcome::Incomplete);
         }

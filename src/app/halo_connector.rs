@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::settings::{self, LoadedConfig};
 use super::{AppError, ago};
@@ -14,7 +14,7 @@ use crate::sync;
 /// A connection to the server that is set up, but has sent no request yet.
 pub(super) struct HaloConnector {
     http: HttpTransport,
-    secret: SecretString,
+    pub(super) secret: SecretString,
 }
 
 impl HaloConnector {
@@ -23,16 +23,6 @@ impl HaloConnector {
         let secret = settings::read_secret(loaded)?;
         let http = HttpTransport::new(&http_options(&loaded.config)?).map_err(AppError::HttpOptions)?;
         Ok(HaloConnector { http, secret })
-    }
-
-    /// Whether the secret differs from `than`.
-    pub(super) fn has_another_secret(&self, than: &SecretString) -> bool {
-        self.secret.expose_secret() != than.expose_secret()
-    }
-
-    /// The secret.
-    pub(super) fn secret(&self) -> SecretString {
-        self.secret.clone()
     }
 
     /// Builds the client; `used_requests` of the rate limit's window are used up already.
@@ -60,7 +50,6 @@ fn unrecorded_requests(halo: &config::HaloConfig) -> u64 {
     pages + PREFETCHED_PER_FETCHER * u64::from(halo.parallel_requests) + BEFORE_FIRST_PAGE + sample_requests
 }
 
-/// The client options of the settings.
 pub(crate) fn client_options(config: &Config, secret: SecretString) -> ClientOptions {
     ClientOptions {
         server: config.halo.server.clone(),
@@ -73,7 +62,6 @@ pub(crate) fn client_options(config: &Config, secret: SecretString) -> ClientOpt
     }
 }
 
-/// The HTTP options of the settings.
 pub(crate) fn http_options(config: &Config) -> Result<HttpOptions, AppError> {
     let halo = &config.halo;
     let ca = halo.ca_file.as_deref().map(settings::read_ca_file).transpose()?;

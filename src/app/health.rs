@@ -15,21 +15,6 @@ use crate::watermark::WatermarkState;
 /// After that many intervals without a complete run the data is stale.
 const STALE_AFTER_INTERVALS: u32 = 3;
 
-/// The limits beyond which health needs attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthLimits {
-    /// The greatest age of the last complete run.
-    pub max_age: Duration,
-}
-
-impl HealthLimits {
-    /// The limits for an installation that syncs every `interval`.
-    #[must_use]
-    pub const fn for_interval(interval: Duration) -> HealthLimits {
-        HealthLimits { max_age: interval.saturating_mul(STALE_AFTER_INTERVALS) }
-    }
-}
-
 /// Whether an administrator has to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,14 +61,8 @@ impl HealthReason {
     /// Whether the data must not be relied on.
     #[must_use]
     pub const fn prevents_readiness(&self) -> bool {
-        match self {
-            HealthReason::DatabaseDamaged
-            | HealthReason::InitialLoadIncomplete
-            | HealthReason::Stale { .. } => true,
-            HealthReason::LastRunNotComplete { .. }
-            | HealthReason::RejectedValues(_)
-            | HealthReason::UnreadableCustomFields(_) => false,
-        }
+        use HealthReason::{DatabaseDamaged, InitialLoadIncomplete, Stale};
+        matches!(self, DatabaseDamaged | InitialLoadIncomplete | Stale { .. })
     }
 }
 
@@ -100,17 +79,13 @@ impl fmt::Display for HealthReason {
                 out.write_str(if *failed { "the last run failed" } else { "the last run was incomplete" })?;
                 error.as_ref().map_or(Ok(()), |error| write!(out, ": {error}"))
             }
-            HealthReason::RejectedValues(1) => {
-                out.write_str("1 value could not be stored as received (see the table `rejects`)")
-            }
             HealthReason::RejectedValues(count) => {
-                write!(out, "{count} values could not be stored as received (see the table `rejects`)")
-            }
-            HealthReason::UnreadableCustomFields(1) => {
-                out.write_str("the server refuses the custom fields of 1 ticket")
+                let plural = if *count == 1 { "" } else { "s" };
+                write!(out, "{count} value{plural} could not be stored as received (see the table `rejects`)")
             }
             HealthReason::UnreadableCustomFields(count) => {
-                write!(out, "the server refuses the custom fields of {count} tickets")
+                let plural = if *count == 1 { "" } else { "s" };
+                write!(out, "the server refuses the custom fields of {count} ticket{plural}")
             }
         }
     }
@@ -146,9 +121,10 @@ impl Assessment {
     }
 }
 
-/// Assesses the facts. `database_ok` is the result of the last integrity check, if there was one.
+/// Assesses the facts of an installation that syncs every `interval`. `database_ok` is the result of the last integrity
+/// check, if there was one.
 #[must_use]
-pub fn assess(facts: &Health, limits: HealthLimits, now: Timestamp, database_ok: Option<bool>) -> Assessment {
+pub fn assess(facts: &Health, interval: Duration, now: Timestamp, database_ok: Option<bool>) -> Assessment {
     let mut reasons = Vec::new();
     if database_ok == Some(false) {
         reasons.push(HealthReason::DatabaseDamaged);
@@ -156,7 +132,7 @@ pub fn assess(facts: &Health, limits: HealthLimits, now: Timestamp, database_ok:
     let state = facts.watermark.as_ref().map(|watermark| watermark.state);
     if state != Some(WatermarkState::Incremental) {
         reasons.push(HealthReason::InitialLoadIncomplete);
-    } else if is_stale(facts.last_complete_at, limits, now) {
+    } else if is_stale(facts.last_complete_at, interval, now) {
         reasons.push(HealthReason::Stale { last_complete_at: facts.last_complete_at });
     }
     // A run without an outcome is still running or was killed.
@@ -174,10 +150,10 @@ pub fn assess(facts: &Health, limits: HealthLimits, now: Timestamp, database_ok:
     Assessment { reasons }
 }
 
-fn is_stale(last_complete_at: Option<Timestamp>, limits: HealthLimits, now: Timestamp) -> bool {
+fn is_stale(last_complete_at: Option<Timestamp>, interval: Duration, now: Timestamp) -> bool {
     last_complete_at.is_none_or(|at| {
         let age = now.instant() - at.instant();
-        TimeDelta::from_std(limits.max_age).is_ok_and(|max_age| max_age < age)
+        TimeDelta::from_std(interval.saturating_mul(STALE_AFTER_INTERVALS)).is_ok_and(|max_age| max_age < age)
     })
 }
 
@@ -189,19 +165,21 @@ mod tests {
     use crate::ticket::ChangeCounts;
     use crate::watermark::Watermark;
 
+    use RunKind::{DryRun, Sync};
+    use RunStatus::{Complete, Failed, Incomplete};
+
     const NOW: &str = "2026-11-22T12:00:00.000Z";
-    const LIMITS: HealthLimits = HealthLimits::for_interval(Duration::from_mins(5));
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
 
-    fn run(kind: RunKind, outcome: Option<RunStatus>) -> LastRun {
+    fn run((kind, outcome): (RunKind, Option<RunStatus>)) -> LastRun {
         LastRun {
             run_id: 1,
             kind,
             outcome,
-            error: outcome.filter(|it| *it != RunStatus::Complete).map(|_| "why".to_owned()),
+            error: outcome.filter(|it| *it != Complete).map(|_| "why".to_owned()),
             started_at: NOW.into(),
             ended_at: None,
             requests: 1,
@@ -230,136 +208,60 @@ mod tests {
             last_full_scan: None,
             last_scan: None,
             interrupted_scan: None,
-            runs: vec![run(RunKind::Sync, Some(RunStatus::Complete))],
+            runs: vec![run((Sync, Some(Complete)))],
             probes: vec![],
         }
     }
 
     #[test]
-    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn health_is_ok_or_names_every_reason() {
-        let initial = || {
-            let watermark = healthy().watermark.unwrap();
-            Some(Watermark { state: WatermarkState::Initial, ..watermark })
-        };
-        let runs = |runs: &[(RunKind, Option<RunStatus>)]| Health {
-            runs: runs.iter().map(|(kind, outcome)| run(*kind, *outcome)).collect(),
-            ..healthy()
-        };
+        let initial = || healthy().watermark.map(|mark| Watermark { state: WatermarkState::Initial, ..mark });
+        let runs = |runs: &[_]| Health { runs: runs.iter().copied().map(run).collect(), ..healthy() };
         let ended_at = |at| Health { last_complete_at: at, ..healthy() };
-        let edge = at("2026-11-22T11:45:00.000Z");
-        let old = at("2026-11-22T11:44:59.999Z");
+        let (edge, old) = (Some(at("2026-11-22T11:45:00.000Z")), Some(at("2026-11-22T11:44:59.999Z")));
+        let failed = (Sync, Some(Failed));
+        let complete = (Sync, Some(Complete));
+        let rejects = Health { rejects: 1, ..healthy() };
+        let unreadable = Health { unreadable: 2, ..healthy() };
+        let pending = Health { pending_fetches: 9, unlisted_tickets: 9, ..healthy() };
+        let old_and_failed = Health { rejects: 3, unreadable: 1, last_complete_at: old, ..runs(&[failed]) };
+        let all = "database_damaged stale last_run_not_complete rejected_values unreadable_custom_fields";
         for (name, facts, database_ok, reasons, ready) in [
-            ("healthy", healthy(), Some(true), vec![], true),
-            ("never checked", healthy(), None, vec![], true),
-            ("damaged", healthy(), Some(false), vec!["database_damaged"], false),
-            (
-                "no watermark",
-                Health { watermark: None, ..healthy() },
-                None,
-                vec!["initial_load_incomplete"],
-                false,
-            ),
-            (
-                "initial",
-                Health { watermark: initial(), ..healthy() },
-                None,
-                vec!["initial_load_incomplete"],
-                false,
-            ),
+            ("healthy", healthy(), Some(true), "", true),
+            ("never checked", healthy(), None, "", true),
+            ("damaged", healthy(), Some(false), "database_damaged", false),
+            ("no watermark", Health { watermark: None, ..healthy() }, None, "initial_load_incomplete", false),
+            ("initial", Health { watermark: initial(), ..healthy() }, None, "initial_load_incomplete", false),
             (
                 "initial, and old",
-                Health { watermark: initial(), ..ended_at(Some(old)) },
+                Health { watermark: initial(), ..ended_at(old) },
                 None,
-                vec!["initial_load_incomplete"],
+                "initial_load_incomplete",
                 false,
             ),
-            ("three intervals old", ended_at(Some(edge)), None, vec![], true),
-            ("older", ended_at(Some(old)), None, vec!["stale"], false),
-            ("no complete run on record", ended_at(None), None, vec!["stale"], false),
-            (
-                "failed",
-                runs(&[(RunKind::Sync, Some(RunStatus::Failed))]),
-                None,
-                vec!["last_run_not_complete"],
-                true,
-            ),
-            (
-                "incomplete",
-                runs(&[(RunKind::Sync, Some(RunStatus::Incomplete))]),
-                None,
-                vec!["last_run_not_complete"],
-                true,
-            ),
+            ("three intervals old", ended_at(edge), None, "", true),
+            ("older", ended_at(old), None, "stale", false),
+            ("no complete run on record", ended_at(None), None, "stale", false),
+            ("failed", runs(&[failed]), None, "last_run_not_complete", true),
+            ("incomplete", runs(&[(Sync, Some(Incomplete))]), None, "last_run_not_complete", true),
             (
                 "running after a failure",
-                runs(&[
-                    (RunKind::Sync, None),
-                    (RunKind::Sync, Some(RunStatus::Failed)),
-                    (RunKind::Sync, Some(RunStatus::Complete)),
-                ]),
+                runs(&[(Sync, None), failed, complete]),
                 None,
-                vec!["last_run_not_complete"],
+                "last_run_not_complete",
                 true,
             ),
-            (
-                "running after a complete run",
-                runs(&[
-                    (RunKind::Sync, None),
-                    (RunKind::Sync, Some(RunStatus::Complete)),
-                    (RunKind::Sync, Some(RunStatus::Failed)),
-                ]),
-                None,
-                vec![],
-                true,
-            ),
-            (
-                "a dry run is no evidence",
-                runs(&[
-                    (RunKind::DryRun, Some(RunStatus::Failed)),
-                    (RunKind::Sync, Some(RunStatus::Complete)),
-                ]),
-                None,
-                vec![],
-                true,
-            ),
-            ("no runs", runs(&[]), None, vec![], true),
-            ("rejects", Health { rejects: 1, ..healthy() }, None, vec!["rejected_values"], true),
-            (
-                "unreadable",
-                Health { unreadable: 2, ..healthy() },
-                None,
-                vec!["unreadable_custom_fields"],
-                true,
-            ),
-            (
-                "pending and unlisted",
-                Health { pending_fetches: 9, unlisted_tickets: 9, ..healthy() },
-                None,
-                vec![],
-                true,
-            ),
-            (
-                "everything",
-                Health {
-                    rejects: 3,
-                    unreadable: 1,
-                    last_complete_at: Some(old),
-                    ..runs(&[(RunKind::Sync, Some(RunStatus::Failed))])
-                },
-                Some(false),
-                vec![
-                    "database_damaged",
-                    "stale",
-                    "last_run_not_complete",
-                    "rejected_values",
-                    "unreadable_custom_fields",
-                ],
-                false,
-            ),
+            ("running after a complete run", runs(&[(Sync, None), complete, failed]), None, "", true),
+            ("a dry run is no evidence", runs(&[(DryRun, Some(Failed)), complete]), None, "", true),
+            ("no runs", runs(&[]), None, "", true),
+            ("rejects", rejects, None, "rejected_values", true),
+            ("unreadable", unreadable, None, "unreadable_custom_fields", true),
+            ("pending and unlisted", pending, None, "", true),
+            ("everything", old_and_failed, Some(false), all, false),
         ] {
-            let found = assess(&facts, LIMITS, at(NOW), database_ok);
-            assert_eq!(found.reasons.iter().map(HealthReason::as_str).collect::<Vec<_>>(), reasons, "{name}");
+            let found = assess(&facts, Duration::from_mins(5), at(NOW), database_ok);
+            let names: Vec<_> = found.reasons.iter().map(HealthReason::as_str).collect();
+            assert_eq!(names.join(" "), reasons, "{name}");
             assert_eq!(found.level() == HealthLevel::Ok, reasons.is_empty(), "{name}");
             assert_eq!(found.why_not_ready().is_none(), ready, "{name}");
         }

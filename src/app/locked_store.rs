@@ -7,7 +7,7 @@ use crate::sync::{self, SharedStore};
 
 /// The database with the writer's lock; no other process writes meanwhile.
 pub(super) struct LockedStore {
-    store: SharedStore,
+    pub(super) store: SharedStore,
     /// The identity of the file that was opened.
     file: Option<FileId>,
     _lock: Lock,
@@ -20,10 +20,6 @@ impl LockedStore {
         let lock = Lock::acquire_writer(&config.store.path)?;
         let (store, file) = open_store(config)?;
         Ok(LockedStore { store, file, _lock: lock })
-    }
-
-    pub(super) fn store(&self) -> &SharedStore {
-        &self.store
     }
 
     /// The greatest number of requests that runs can have made in the rate limit's window before now.

@@ -23,12 +23,14 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 
-pub use consumers::{ConsumerEntry, ConsumerList, acknowledge, forget_consumer, list_consumers};
+pub use consumers::{
+    ConsumerEntry, ConsumerList, ListedPackage, acknowledge, forget_consumer, list_consumers,
+};
 pub use error::{AppError, ConsumerError, ExitStatus, ResetError, SecretError, SecretLocation, Signal};
-pub use export_delta::{DeltaSummary, export_delta, export_delta_if_due};
+pub use export_delta::{DeltaSummary, WrittenPackage, export_delta, export_delta_if_due};
 pub use export_session::NewLineage;
 pub use export_snapshot::{SnapshotOptions, SnapshotOutcome, export_snapshot};
-pub use health::{Assessment, HealthLevel, HealthLimits, HealthReason, assess};
+pub use health::{Assessment, HealthLevel, HealthReason, assess};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
 pub use settings::{LoadedConfig, init, load};
@@ -36,7 +38,7 @@ pub use settings::{LoadedConfig, init, load};
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyProblem, VerifyReport, verify,
 };
-pub use crate::store::{PackageRecord, RunStatus};
+pub use crate::store::{LastRun, LastScan, ReaderProcess, RunStatus, ServerProbe};
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{find_secret, read_secret};
 
@@ -90,7 +92,7 @@ pub async fn sync(
     let stop = pin!(stop);
     let stopped = async { signal = Some(stop.await) };
     let settings = run_settings(config, options);
-    let done = sync::run(halo, locked_store.store().clone(), settings, clock(), progress, stopped).await;
+    let done = sync::run(halo, locked_store.store.clone(), settings, clock(), progress, stopped).await;
     locked_store.close()?;
     match (done, signal) {
         (Ok(report), _) => Ok(report),
@@ -119,8 +121,8 @@ pub struct StatusReport {
     pub wal_bytes: u64,
     /// The processes that have it open.
     pub holders: LockHolders,
-    /// The limits for [`StatusReport::assess`].
-    pub limits: HealthLimits,
+    /// The interval between runs of the service.
+    pub interval: Duration,
     /// When the report was made, by the local clock.
     pub now: Timestamp,
 }
@@ -129,7 +131,7 @@ impl StatusReport {
     /// Assesses the health; `database_ok` is the result of the last integrity check, if there was one.
     #[must_use]
     pub fn assess(&self, database_ok: Option<bool>) -> Assessment {
-        assess(&self.health, self.limits, self.now, database_ok)
+        assess(&self.health, self.interval, self.now, database_ok)
     }
 }
 
@@ -148,7 +150,7 @@ pub fn status(loaded: &LoadedConfig) -> Result<StatusReport, AppError> {
             holders,
             health: tx.health(5)?,
             consumers: tx.consumers()?,
-            limits: HealthLimits::for_interval(config.sync.interval),
+            interval: config.sync.interval,
             now: now(),
         })
     })

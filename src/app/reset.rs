@@ -29,15 +29,9 @@ fn check_reset(
     if now < to {
         return Err(ResetError::Future(to));
     }
-    match watermark {
-        Some(Watermark {
-            state: WatermarkState::Incremental, covered_until: Some(covered_until), ..
-        }) if to <= *covered_until => Ok(*covered_until),
-        Some(Watermark {
-            state: WatermarkState::Incremental, covered_until: Some(covered_until), ..
-        }) => Err(ResetError::Forward { to, watermark: *covered_until }),
-        _ => Err(ResetError::NoWatermark),
-    }
+    let incremental = watermark.filter(|it| it.state == WatermarkState::Incremental);
+    let watermark = incremental.and_then(|it| it.covered_until).ok_or(ResetError::NoWatermark)?;
+    if watermark < to { Err(ResetError::Forward { to, watermark }) } else { Ok(watermark) }
 }
 
 /// Moves the watermark back to `to`; the journal gets the reason as `reset: <reason>`.

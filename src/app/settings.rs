@@ -22,6 +22,9 @@ pub struct LoadedConfig {
 /// Where the settings file is looked for if no path is given.
 const DEFAULT_PATHS: [&str; 2] = ["agent.toml", "/etc/halosync/agent.toml"];
 
+/// The name of the systemd credential.
+const CREDENTIAL: &str = "halo-client-secret";
+
 /// The first line of a certificate in PEM.
 const PEM_HEADER: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
@@ -29,16 +32,14 @@ const PEM_HEADER: &[u8] = b"-----BEGIN CERTIFICATE-----";
 pub fn load(path: Option<&Path>) -> Result<LoadedConfig, AppError> {
     let path = path.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from));
     let default_path = || DEFAULT_PATHS.into_iter().map(PathBuf::from).find(|path| path.exists());
-    let file =
-        path.or_else(default_path).ok_or_else(|| AppError::NoSettings { tried: DEFAULT_PATHS.to_vec() })?;
-    let unreadable = |source| AppError::Unreadable { what: "the settings", path: file.clone(), source };
-    let text = fs::read_to_string(&file).map_err(unreadable)?;
-    let folder = std::path::absolute(&file).map_err(unreadable)?;
+    let file = path.or_else(default_path).ok_or(AppError::NoSettings(&DEFAULT_PATHS))?;
+    let text = fs::read_to_string(&file).map_err(unreadable("the settings", &file))?;
+    let folder = std::path::absolute(&file).map_err(unreadable("the settings", &file))?;
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
-    let config = Config::read(&file.display().to_string(), &text, &folder, environment)
-        .map_err(|problems| AppError::Settings { file: file.clone(), problems })?;
+    let config = Config::read(&file.display().to_string(), &text, &folder, environment);
+    let config = config.map_err(AppError::Settings)?;
     Ok(LoadedConfig { config, file })
 }
 
@@ -62,9 +63,9 @@ pub fn init(file: &Path) -> Result<(), AppError> {
 /// the settings file. Fails if others can read the file that it is in.
 pub(crate) fn find_secret(loaded: &LoadedConfig) -> Result<SecretLocation, AppError> {
     if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
-        let credential = SecretLocation::credential(Path::new(&folder));
-        if credential.secret_file().is_some_and(Path::exists) {
-            return Ok(credential);
+        let file = Path::new(&folder).join(CREDENTIAL);
+        if file.exists() {
+            return Ok(SecretLocation::Credential(file));
         }
     }
     match &loaded.config.halo.secret {
@@ -78,14 +79,14 @@ pub(crate) fn find_secret(loaded: &LoadedConfig) -> Result<SecretLocation, AppEr
 /// Finds and reads the client secret.
 pub(crate) fn read_secret(loaded: &LoadedConfig) -> Result<SecretString, AppError> {
     let location = find_secret(loaded)?;
-    if let Some(file) = location.secret_file() {
-        return read_secret_file(file, &location);
-    }
-    match &loaded.config.halo.secret {
-        SecretSource::Environment(secret) | SecretSource::Inline(secret) => {
+    match (&location, &loaded.config.halo.secret) {
+        (SecretLocation::Credential(file) | SecretLocation::File(file), _) => {
+            read_secret_file(file, &location)
+        }
+        (_, SecretSource::Environment(secret) | SecretSource::Inline(secret)) => {
             validate_secret(secret.expose_secret(), &location)
         }
-        SecretSource::File(_) | SecretSource::Absent => Err(missing_secret(loaded)),
+        (_, SecretSource::File(_) | SecretSource::Absent) => Err(missing_secret(loaded)),
     }
 }
 
@@ -96,10 +97,15 @@ fn missing_secret(loaded: &LoadedConfig) -> AppError {
     }
 }
 
+/// Makes the error of a file that cannot be read.
+fn unreadable(what: &'static str, path: &Path) -> impl Fn(io::Error) -> AppError {
+    move |source| AppError::Unreadable { what, path: path.to_owned(), source }
+}
+
 /// Reads `ca_file` and checks that it contains a certificate.
 pub(super) fn read_ca_file(file: &Path) -> Result<Vec<u8>, AppError> {
-    let unreadable = |source| AppError::Unreadable { what: "the certificate", path: file.to_owned(), source };
-    let pem = fs::read(file).map_err(unreadable)?;
+    let unreadable = unreadable("the certificate", file);
+    let pem = fs::read(file).map_err(&unreadable)?;
     // The PEM parser skips everything else, so that a wrong file would silently add no certificate.
     if !pem.windows(PEM_HEADER.len()).any(|bytes| bytes == PEM_HEADER) {
         let why = "it contains no `-----BEGIN CERTIFICATE-----`";
@@ -109,11 +115,7 @@ pub(super) fn read_ca_file(file: &Path) -> Result<Vec<u8>, AppError> {
 }
 
 fn read_secret_file(file: &Path, location: &SecretLocation) -> Result<SecretString, AppError> {
-    let text = fs::read_to_string(file).map_err(|source| AppError::Unreadable {
-        what: "the client secret",
-        path: file.to_owned(),
-        source,
-    })?;
+    let text = fs::read_to_string(file).map_err(unreadable("the client secret", file))?;
     // Every editor ends a file with a line break; nothing else is removed.
     let text = text.strip_suffix('\n').unwrap_or(&text);
     validate_secret(text.strip_suffix('\r').unwrap_or(text), location)
@@ -134,11 +136,7 @@ fn validate_secret(secret: &str, location: &SecretLocation) -> Result<SecretStri
 
 /// Returns `location` if nobody but its owner can read the file; does not open it.
 fn check_private(file: &Path, location: SecretLocation) -> Result<SecretLocation, AppError> {
-    let metadata = fs::metadata(file).map_err(|source| AppError::Unreadable {
-        what: "the client secret",
-        path: file.to_owned(),
-        source,
-    })?;
+    let metadata = fs::metadata(file).map_err(unreadable("the client secret", file))?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
         return Ok(location);

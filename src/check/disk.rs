@@ -70,24 +70,16 @@ fn assess(database_disk: &Disk, export_disk: Option<&Disk>, needed: u64, package
         .map(|export_disk| (export_disk, MIN_FREE_BYTES.max(package_bytes)));
     for (disk, needed) in [(database_disk, needed)].into_iter().chain(separate_export_disk) {
         if disk.free < needed {
+            let (folder, free) = (disk.folder.display(), format_size(disk.free));
             return CheckOutcome::warning(
-                format!(
-                    "{} has {} free, but {} may be needed",
-                    disk.folder.display(),
-                    format_size(disk.free),
-                    format_size(needed)
-                ),
+                format!("{folder} has {free} free, but {} may be needed", format_size(needed)),
                 "free some space, or put store.path or export.dir on a larger disk; a full disk loses no data, but \
                  stops runs and exports",
             );
         }
     }
-    let free = format_size(database_disk.free);
-    CheckOutcome::Ok(format!(
-        "{} has {free} free; {} may be needed",
-        database_disk.folder.display(),
-        format_size(needed)
-    ))
+    let (folder, free) = (database_disk.folder.display(), format_size(database_disk.free));
+    CheckOutcome::Ok(format!("{folder} has {free} free; {} may be needed", format_size(needed)))
 }
 
 /// Returns the disk of a folder, or of its nearest existing parent.
@@ -133,30 +125,17 @@ mod tests {
         };
         let (small, large) = (disk(1, 0), disk(1, 9));
         let nfs = Disk { remote: Some("NFS"), ..large.clone() };
-        for (name, database_disk, export_disk, needed, package_bytes, fragment) in [
-            ("enough for all", &large, Some(&large), 2 << 30, 1 << 30, "has 9,216 MB free; 3,072 MB may"),
-            (
-                "too small for both",
-                &large,
-                Some(&large),
-                8 << 30,
-                4 << 30,
-                "/disk1 has 9,216 MB free, but 12 GB",
-            ),
-            ("separate disks", &large, Some(&disk(2, 5)), 8 << 30, 4 << 30, "8,192 MB may"),
-            (
-                "too small for packages",
-                &large,
-                Some(&disk(2, 3)),
-                8 << 30,
-                4 << 30,
-                "/disk2 has 3,072 MB free, but",
-            ),
+        let (five, three) = (disk(2, 5), disk(2, 3));
+        for (name, database_disk, export_disk, needed, package, fragment) in [
+            ("enough for all", &large, Some(&large), 2, 1, "has 9,216 MB free; 3,072 MB may"),
+            ("too small for both", &large, Some(&large), 8, 4, "/disk1 has 9,216 MB free, but 12 GB"),
+            ("separate disks", &large, Some(&five), 8, 4, "8,192 MB may"),
+            ("too small for packages", &large, Some(&three), 8, 4, "/disk2 has 3,072 MB free, but"),
             ("expected size unknown", &large, None, 0, 0, "free; 256 MB may be needed"),
             ("full disk", &small, None, 0, 0, "has 0 MB free, but 256 MB"),
             ("network disk", &nfs, None, 0, 0, "network file system (NFS)"),
         ] {
-            let outcome = assess(database_disk, export_disk, needed, package_bytes);
+            let outcome = assess(database_disk, export_disk, needed << 30, package << 30);
             assert!(outcome.message().contains(fragment), "{name}: {}", outcome.message());
             let is_ok = matches!(outcome, CheckOutcome::Ok(_));
             assert_eq!(is_ok, fragment.contains("may"), "{name}");

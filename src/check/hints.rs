@@ -64,7 +64,7 @@ mod tests {
     use crate::halo::Resource;
 
     fn hint_for(hints: &Hints, error: HaloError) -> String {
-        hints.hint_for(&CheckOutcome::from_error(error)).unwrap_or_default()
+        hints.hint_for(&CheckOutcome::Fail(error.into())).unwrap_or_default()
     }
 
     fn refused(status: u16) -> HaloError {

@@ -1,32 +1,36 @@
 //! Checks every precondition of a run, step by step, and says what to do where one fails.
 //!
-//! `local` and `server` gather facts through the same code as a run; `rules`, `files`, `disk`, `certificate`
-//! and `hints` interpret them. A step whose precondition failed is skipped. Nothing is written: the dozen requests of a
-//! check are not recorded in `runs`, because the reserve of the rate limiter covers them.
+//! `local` and `server` gather facts through the same code as a run; the other modules interpret them. A step whose
+//! precondition failed is skipped. Nothing is written: the dozen requests of a check are not recorded in `runs`, because
+//! the reserve of the rate limiter covers them.
 
 mod certificate;
+mod connection;
 mod disk;
 mod files;
 mod hints;
+mod initial_load;
+mod lists;
 mod local;
-mod rules;
 mod server;
 mod step;
 
 use std::path::Path;
-use std::time::Duration;
 
-use chrono::TimeDelta;
 use secrecy::SecretString;
+use serde::Serialize;
 
 use hints::Hints;
+pub use initial_load::InitialLoadEstimate;
+pub use lists::ListCounts;
 pub use step::CheckStep;
 
 use crate::app::{self, AppError, ExitStatus, LoadedConfig, SecretLocation};
 use crate::store::ServerProbe;
 
 /// Outcome of a step.
-#[derive(Debug)]
+#[derive(Debug, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum CheckOutcome {
     /// Passed, with what was found.
     Ok(String),
@@ -38,10 +42,30 @@ pub enum CheckOutcome {
         help: String,
     },
     /// A run would fail with this error.
+    #[strum(serialize = "failure")]
     Fail(AppError),
 }
 
 impl CheckOutcome {
+    fn warning(message: impl Into<String>, help: impl Into<String>) -> CheckOutcome {
+        CheckOutcome::Warning { message: message.into(), help: help.into() }
+    }
+
+    /// Returns its name for programs.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns the exit status of a run with this outcome.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        match self {
+            CheckOutcome::Ok(_) | CheckOutcome::Warning { .. } => ExitStatus::Ok,
+            CheckOutcome::Fail(error) => error.exit_status(),
+        }
+    }
+
     /// Returns what was found.
     #[must_use]
     pub fn message(&self) -> String {
@@ -79,41 +103,14 @@ impl CheckFinding {
     }
 }
 
-/// The server's ticket counts (`record_count`); `None` where it gives none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ListCounts {
-    /// Count of the plain list.
-    pub default_list: Option<u64>,
-    /// Count of the list of open tickets.
-    pub open: Option<u64>,
-    /// Count of the list of closed tickets.
-    pub closed: Option<u64>,
-}
-
-impl ListCounts {
-    /// Returns the number of tickets; the plain list may leave some out.
-    fn total(self) -> Option<u64> {
-        let open_and_closed = self.open.unwrap_or(0).saturating_add(self.closed.unwrap_or(0));
-        self.default_list.map(|default_list| default_list.max(open_and_closed))
-    }
-}
-
-/// Cost of the initial load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InitialLoadEstimate {
-    /// Number of requests.
-    pub requests: u64,
-    /// Time at the configured rate limit.
-    pub duration: Duration,
-}
-
 /// The result of a check.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct CheckReport {
     /// The steps that ran, in order.
+    #[serde(skip)]
     pub findings: Vec<CheckFinding>,
-    /// How far the server's clock is ahead of this machine's; negative if it is behind.
-    pub clock_ahead: Option<TimeDelta>,
+    /// By how many seconds the server's clock is ahead of this machine's; negative if it is behind.
+    pub clock_ahead_seconds: Option<i64>,
     /// The server's ticket counts.
     pub counts: Option<ListCounts>,
     /// Rows received for a page of 100.
@@ -130,11 +127,8 @@ impl CheckReport {
     /// Returns the exit status: that of the first failure, else 0.
     #[must_use]
     pub fn exit_status(&self) -> ExitStatus {
-        let failures = self.findings.iter().filter_map(|finding| match &finding.outcome {
-            CheckOutcome::Fail(error) => Some(error.exit_status()),
-            CheckOutcome::Ok(_) | CheckOutcome::Warning { .. } => None,
-        });
-        failures.into_iter().next().unwrap_or(ExitStatus::Ok)
+        let mut statuses = self.findings.iter().map(|finding| finding.outcome.exit_status());
+        statuses.find(|status| *status != ExitStatus::Ok).unwrap_or(ExitStatus::Ok)
     }
 
     /// Returns the steps that were skipped: an earlier one failed, or the check is offline.
@@ -163,10 +157,8 @@ pub async fn check(
         let secret = builder.check_secret(&loaded, offline);
         let requests_made = builder.check_local(&loaded.config, offline);
         if !offline {
-            builder.record(
-                CheckStep::RateLimit,
-                rules::rate_limit(requests_made, loaded.config.halo.rate_limit),
-            );
+            let rate_limit = connection::rate_limit(requests_made, loaded.config.halo.rate_limit);
+            builder.record(CheckStep::RateLimit, rate_limit);
             // An early end is recorded as a finding.
             let _ = builder.check_server(&loaded.config, secret, requests_made).await;
         }
@@ -190,23 +182,21 @@ impl ReportBuilder<'_> {
         self.report.findings.push(finding);
     }
 
+    /// Returns the value of a result; an error is recorded as a finding.
+    fn value_or_failure<T>(&mut self, step: CheckStep, found: Result<T, impl Into<AppError>>) -> Option<T> {
+        found.map_err(|error| self.record(step, CheckOutcome::Fail(error.into()))).ok()
+    }
+
     /// Records a result as a finding and returns its value, if any.
-    fn record_result<T, E: Into<AppError>>(
+    fn record_result<T>(
         &mut self,
         step: CheckStep,
-        found: Result<T, E>,
+        found: Result<T, impl Into<AppError>>,
         message: impl FnOnce(&T) -> String,
     ) -> Option<T> {
-        match found {
-            Ok(found) => {
-                self.record(step, CheckOutcome::Ok(message(&found)));
-                Some(found)
-            }
-            Err(error) => {
-                self.record(step, CheckOutcome::Fail(error.into()));
-                None
-            }
-        }
+        let found = self.value_or_failure(step, found)?;
+        self.record(step, CheckOutcome::Ok(message(&found)));
+        Some(found)
     }
 
     fn check_secret(&mut self, loaded: &LoadedConfig, offline: bool) -> Option<SecretString> {

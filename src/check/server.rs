@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{CheckOutcome, CheckStep, ListCounts, ReportBuilder, certificate, rules};
+use super::initial_load::{CustomFieldsReadMode, custom_fields_mode, estimate_initial_load, initial_load};
+use super::{CheckOutcome, CheckStep, ListCounts, ReportBuilder, certificate, connection, lists};
 use crate::app::{self, AppError, now};
 use crate::config::Config;
 use crate::halo::{Coverage, Filter, HaloClient, HttpOptions, HttpTransport, RateLimiter};
@@ -31,13 +32,7 @@ impl ReportBuilder<'_> {
             app::http_options(config).map(|options| HttpOptions { keeps_certificate: true, ..options });
         let http =
             http_options.and_then(|options| HttpTransport::new(&options).map_err(AppError::HttpOptions));
-        let http = match http {
-            Ok(http) => Arc::new(http),
-            Err(error) => {
-                self.record(CheckStep::Server, CheckOutcome::Fail(error));
-                return None;
-            }
-        };
+        let http = Arc::new(self.value_or_failure(CheckStep::Server, http)?);
         let limit = config.halo.rate_limit;
         // The steps before the token need no secret.
         let has_secret = secret.is_some();
@@ -53,49 +48,29 @@ impl ReportBuilder<'_> {
             fastrand::f64,
         );
 
-        let ping = match halo.ping().await {
-            Ok(ping) => ping,
-            Err(error) => {
-                self.record(CheckStep::Server, CheckOutcome::from_error(error));
-                return None;
-            }
-        };
-        self.record(CheckStep::Server, rules::server(ping, &config.halo.server));
+        let ping = self.value_or_failure(CheckStep::Server, halo.ping().await)?;
+        self.record(CheckStep::Server, connection::server(ping, &config.halo.server));
         let outcome = if config.halo.server.is_encrypted() {
             certificate::check(http.certificate().as_deref(), now())
         } else {
-            CheckOutcome::Ok(
-                "none: the server is on this machine, and the connection is not encrypted".into(),
-            )
+            let message = "none: the server is on this machine, and the connection is not encrypted";
+            CheckOutcome::Ok(message.into())
         };
         self.record(CheckStep::Certificate, outcome);
-        let (clock_ahead, outcome) = rules::clock(ping, now());
-        self.report.clock_ahead = clock_ahead;
+        let (seconds_ahead, outcome) = connection::clock(ping, now());
+        self.report.clock_ahead_seconds = seconds_ahead;
         self.record(CheckStep::Clock, outcome);
-        match halo.authorization_server().await {
-            Ok(endpoint) => {
-                let (auth, tenant) = (config.halo.auth_url.is_some(), config.halo.tenant.is_some());
-                self.record(CheckStep::Authorization, rules::authorization(&endpoint, auth, tenant));
-            }
-            Err(error) => {
-                self.record(CheckStep::Authorization, CheckOutcome::from_error(error));
-                return None;
-            }
-        }
+        let endpoint = halo.authorization_server().await;
+        let endpoint = self.value_or_failure(CheckStep::Authorization, endpoint)?;
+        let (auth, tenant) = (config.halo.auth_url.is_some(), config.halo.tenant.is_some());
+        self.record(CheckStep::Authorization, connection::authorization(&endpoint, auth, tenant));
         if !has_secret {
             return None;
         }
-        match halo.authenticate().await {
-            Ok(granted_scope) => {
-                self.record(CheckStep::Token, rules::token(&config.halo.scope, granted_scope));
-            }
-            Err(error) => {
-                self.record(CheckStep::Token, CheckOutcome::from_error(error));
-                return None;
-            }
-        }
+        let granted_scope = self.value_or_failure(CheckStep::Token, halo.authenticate().await)?;
+        self.record(CheckStep::Token, connection::token(&config.halo.scope, granted_scope));
         let (types, outcome) =
-            rules::ticket_types(&config.halo.ticket_types, halo.fetch_ticket_types().await);
+            lists::ticket_types(&config.halo.ticket_types, halo.fetch_ticket_types().await);
         let failed = matches!(outcome, CheckOutcome::Fail(_));
         self.record(CheckStep::TicketTypes, outcome);
         // Without the ids of the types the counts would be those of other tickets.
@@ -107,54 +82,38 @@ impl ReportBuilder<'_> {
         let filter_for = |coverage| Filter::All { types: types.clone(), coverage };
         let mut counts = ListCounts::default();
         for (coverage, count) in [
-            (Coverage::Plain, &mut counts.default_list),
+            (Coverage::Plain, &mut counts.plain_list),
             (Coverage::Open, &mut counts.open),
             (Coverage::Closed, &mut counts.closed),
         ] {
-            match halo.fetch_page(&filter_for(coverage).into(), 1, 10).await {
-                Ok(page) => *count = page.list.record_count,
-                Err(error) => {
-                    self.record(CheckStep::Coverage, CheckOutcome::from_error(error));
-                    return None;
-                }
-            }
+            let page = halo.fetch_page(&filter_for(coverage).into(), 1, 10).await;
+            *count = self.value_or_failure(CheckStep::Coverage, page)?.list.record_count;
         }
         self.report.counts = Some(counts);
-        self.record(CheckStep::Coverage, rules::coverage(counts));
+        self.record(CheckStep::Coverage, lists::coverage(counts));
 
-        let page = match halo.fetch_list(&filter_for(Coverage::Plain), 1, PAGE_MAX).await {
-            Ok(page) => page,
-            Err(error) => {
-                self.record(CheckStep::PageCap, CheckOutcome::from_error(error));
-                return None;
-            }
-        };
+        let page = halo.fetch_list(&filter_for(Coverage::Plain), 1, PAGE_MAX).await;
+        let page = self.value_or_failure(CheckStep::PageCap, page)?;
         let rows = page.list.rows_received as u64;
         self.report.page_rows = Some(rows);
         self.report.ticket_bytes = (page.meta.bytes as u64).checked_div(rows);
-        self.record(CheckStep::PageCap, rules::page_cap(rows, PAGE_MAX.into(), page.list.record_count));
+        self.record(CheckStep::PageCap, lists::page_cap(rows, PAGE_MAX.into(), page.list.record_count));
 
-        let (default_count, count) = (counts.default_list?, counts.total()?);
+        let (default_count, count) = (counts.plain_list?, counts.total()?);
         // A list shorter than a page says nothing about the page cap.
         let page_cap = if rows < default_count { rows } else { PAGE_MAX.into() };
         let (page_rows, parallel_requests) =
             (page_cap.min(config.halo.page_size.into()), config.halo.parallel_requests);
         let limit = config.halo.rate_limit;
-        let mode = rules::custom_fields_mode(config.halo.include_custom_fields, &self.report.probes);
+        let mode = custom_fields_mode(config.halo.include_custom_fields, &self.report.probes);
+        let took = page.meta.took;
         let estimate = |single_requests| {
-            rules::estimate_initial_load(
-                count,
-                page_rows,
-                single_requests,
-                parallel_requests,
-                page.meta.took,
-                limit,
-            )
+            estimate_initial_load(count, page_rows, single_requests, parallel_requests, took, limit)
         };
         let (with_list, per_ticket) = (estimate(0), estimate(count));
         self.report.initial_load =
-            Some(if mode == rules::CustomFieldsReadMode::PerTicket { per_ticket } else { with_list });
-        self.record(CheckStep::InitialLoad, rules::initial_load(with_list, per_ticket, mode, limit));
+            Some(if mode == CustomFieldsReadMode::PerTicket { per_ticket } else { with_list });
+        self.record(CheckStep::InitialLoad, initial_load(with_list, per_ticket, mode, limit));
         Some(())
     }
 }

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::args::CliArgs;
 use super::error_output::causes;
-use super::status::ProbeJson;
-use super::{CommandError, CommandResult, block_on, format_time, print, print_json, printable, stop_signal};
+use super::{
+    CommandError, CommandResult, block_on, format_time, print, print_report, printable, stop_signal,
+};
 use crate::app::{AppError, ExitStatus, count};
 use crate::check::{self, CheckFinding, CheckOutcome, CheckReport, CheckStep};
 
@@ -25,30 +26,26 @@ pub(super) fn check(arguments: &CliArgs, offline: bool) -> CommandResult {
     if let Some(failure) = output_error {
         return Err(failure);
     }
-    if arguments.json {
-        print_json(&CheckJson::new(&report, offline))?;
-    } else {
-        print(&summary(&report, offline))?;
-    }
+    print_report(arguments, &CheckJson::new(&report, offline), &summary(&report, offline))?;
     Ok(report.exit_status())
 }
 
 /// Formats a finding as one line, with its causes and what to do in further lines.
 fn to_text(finding: &CheckFinding) -> String {
-    let (symbol, causes) = match &finding.outcome {
-        CheckOutcome::Ok(_) => ("\x1b[32m✓\x1b[0m", Vec::new()),
-        CheckOutcome::Warning { .. } => ("\x1b[33m!\x1b[0m", Vec::new()),
-        CheckOutcome::Fail(error) => ("\x1b[31m✗\x1b[0m", causes(error)),
+    let symbol = match &finding.outcome {
+        CheckOutcome::Ok(_) => "\x1b[32m✓\x1b[0m",
+        CheckOutcome::Warning { .. } => "\x1b[33m!\x1b[0m",
+        CheckOutcome::Fail(_) => "\x1b[31m✗\x1b[0m",
     };
-    let mut text =
-        format!("{symbol} {:<14} {}\n", finding.step.as_str(), printable(&finding.outcome.message()));
-    for cause in causes {
-        text.push_str(&format!("    cause: {cause}\n"));
-    }
-    if let Some(help) = finding.help() {
-        text.push_str(&format!("    help: {}\n", printable(&help)));
-    }
-    text
+    let message = printable(&finding.outcome.message());
+    let causes: String =
+        finding_causes(finding).iter().map(|cause| format!("    cause: {cause}\n")).collect();
+    let help = finding.help().map_or(String::new(), |help| format!("    help: {}\n", printable(&help)));
+    format!("{symbol} {:<14} {message}\n{causes}{help}", finding.step.as_str())
+}
+
+fn finding_causes(finding: &CheckFinding) -> Vec<String> {
+    if let CheckOutcome::Fail(error) = &finding.outcome { causes(error) } else { Vec::new() }
 }
 
 /// Lists the server probes and sums up the findings.
@@ -77,10 +74,8 @@ fn summary(report: &CheckReport, offline: bool) -> String {
 }
 
 fn count_outcomes(report: &CheckReport) -> (usize, usize) {
-    let count = |predicate: fn(&CheckOutcome) -> bool| {
-        report.findings.iter().filter(|finding| predicate(&finding.outcome)).count()
-    };
-    (count(|it| matches!(it, CheckOutcome::Warning { .. })), count(|it| matches!(it, CheckOutcome::Fail(_))))
+    let count = |outcome| report.findings.iter().filter(|it| it.outcome.as_str() == outcome).count();
+    (count("warning"), count("failure"))
 }
 
 /// The report of `docs/check.schema.json`.
@@ -92,12 +87,8 @@ struct CheckJson<'a> {
     failures: usize,
     steps: Vec<CheckStepJson>,
     skipped: Vec<&'static str>,
-    clock_ahead_seconds: Option<i64>,
-    counts: Option<ListCountsJson>,
-    page_rows: Option<u64>,
-    ticket_bytes: Option<u64>,
-    initial_load: Option<InitialLoadJson>,
-    probes: Vec<ProbeJson<'a>>,
+    #[serde(flatten)]
+    report: &'a CheckReport,
 }
 
 #[derive(Serialize)]
@@ -110,23 +101,9 @@ struct CheckStepJson {
     exit_status: ExitStatus,
 }
 
-#[derive(Serialize)]
-struct ListCountsJson {
-    plain: Option<u64>,
-    open: Option<u64>,
-    closed: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct InitialLoadJson {
-    requests: u64,
-    seconds: u64,
-}
-
 impl<'a> CheckJson<'a> {
     fn new(report: &'a CheckReport, offline: bool) -> CheckJson<'a> {
         let (warnings, failures) = count_outcomes(report);
-        let probes = report.probes.iter();
         CheckJson {
             offline,
             exit_status: report.exit_status(),
@@ -134,39 +111,20 @@ impl<'a> CheckJson<'a> {
             failures,
             steps: report.findings.iter().map(CheckStepJson::new).collect(),
             skipped: report.skipped_steps().map(CheckStep::as_str).collect(),
-            clock_ahead_seconds: report.clock_ahead.map(|offset| offset.num_seconds()),
-            counts: report.counts.map(|counts| ListCountsJson {
-                plain: counts.default_list,
-                open: counts.open,
-                closed: counts.closed,
-            }),
-            page_rows: report.page_rows,
-            ticket_bytes: report.ticket_bytes,
-            initial_load: report.initial_load.map(|estimate| InitialLoadJson {
-                requests: estimate.requests,
-                seconds: estimate.duration.as_secs(),
-            }),
-            probes: probes
-                .map(|it| ProbeJson::new(it.probe.as_str(), &it.result, it.details.as_deref(), it.probed_at))
-                .collect(),
+            report,
         }
     }
 }
 
 impl CheckStepJson {
     fn new(finding: &CheckFinding) -> CheckStepJson {
-        let (outcome, cause, exit_status) = match &finding.outcome {
-            CheckOutcome::Ok(_) => ("ok", Vec::new(), ExitStatus::Ok),
-            CheckOutcome::Warning { .. } => ("warning", Vec::new(), ExitStatus::Ok),
-            CheckOutcome::Fail(error) => ("failure", causes(error), error.exit_status()),
-        };
         CheckStepJson {
             step: finding.step.as_str(),
-            outcome,
+            outcome: finding.outcome.as_str(),
             message: printable(&finding.outcome.message()),
-            cause,
+            cause: finding_causes(finding),
             help: finding.help().map(|help| printable(&help)),
-            exit_status,
+            exit_status: finding.outcome.exit_status(),
         }
     }
 }

@@ -6,19 +6,17 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::args::{CliArgs, DemoArgs};
-use super::export::DeltaJson;
 use super::sync::RunReportJson;
 use super::{CommandError, CommandResult, block_on, export, print, print_json, progress, stop_signal, sync};
 use crate::app::{AppError, ExitStatus, count};
-use crate::demo::{Demo, DemoOptions, DemoStep};
+use crate::demo::{Demo, DemoStep};
 use crate::sync::RunOutcome;
 
 pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
-    let options = DemoOptions { dir: args.dir.clone(), tickets: args.tickets };
     block_on(async {
         let mut printer = StepPrinter { as_json: arguments.json, number: 0, output_error: None };
         let mut on_step = |step| printer.print_step(&step);
-        let prepared = Demo::prepare(&options, &mut on_step).await?;
+        let prepared = Demo::prepare(&args.dir, args.tickets, &mut on_step).await?;
         let outcome = tokio::select! {
             outcome = prepared.run(|| progress::progress(arguments), &mut on_step) => outcome,
             signal = stop_signal() => Err(AppError::Stopped(signal)),
@@ -28,7 +26,7 @@ pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
             return Err(failure);
         }
         if !arguments.json {
-            print(&next_steps(&options, args.keep_serving))?;
+            print(&next_steps(args))?;
         }
         if args.keep_serving {
             stop_signal().await;
@@ -47,8 +45,7 @@ struct StepPrinter {
 impl StepPrinter {
     fn print_step(&mut self, step: &DemoStep) {
         self.number += 1;
-        let result =
-            if self.as_json { print_json(&DemoStepJson::new(step)) } else { print(&self.to_text(step)) };
+        let result = if self.as_json { print_step_json(step) } else { print(&self.to_text(step)) };
         if let Err(failure) = result {
             self.output_error.get_or_insert(failure);
         }
@@ -72,7 +69,7 @@ impl StepPrinter {
                 title(text) + &body + "\n"
             }
             DemoStep::Export { title: text, summary, elapsed } => {
-                let rows = summary.packages.iter().map(|(package, _)| package.rows).sum();
+                let rows = summary.packages.iter().map(|package| package.record.rows).sum();
                 let elapsed_line = format!("     took       {}\n", format_throughput(rows, *elapsed));
                 title(text) + &indented(&export::to_text(summary)) + &elapsed_line + "\n"
             }
@@ -95,34 +92,38 @@ fn format_throughput(rows: u64, elapsed: Duration) -> String {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "step", rename_all = "snake_case")]
-enum DemoStepJson<'a> {
-    Serving { url: &'a str, tickets: u32 },
-    Sync { title: &'a str, seconds: f64, report: RunReportJson<'a> },
-    Export { title: &'a str, seconds: f64, report: DeltaJson<'a> },
+struct ServingJson<'a> {
+    step: &'static str,
+    url: &'a str,
+    tickets: u32,
 }
 
-impl<'a> DemoStepJson<'a> {
-    fn new(step: &'a DemoStep) -> DemoStepJson<'a> {
-        match step {
-            DemoStep::Serving { url, tickets } => DemoStepJson::Serving { url, tickets: *tickets },
-            DemoStep::Sync { title, report, elapsed } => DemoStepJson::Sync {
-                title,
-                seconds: elapsed.as_secs_f64(),
-                report: RunReportJson::new(report),
-            },
-            DemoStep::Export { title, summary, elapsed } => DemoStepJson::Export {
-                title,
-                seconds: elapsed.as_secs_f64(),
-                report: DeltaJson::new(summary),
-            },
+#[derive(Serialize)]
+struct DemoStepJson<'a, R> {
+    step: &'static str,
+    title: &'a str,
+    seconds: f64,
+    report: R,
+}
+
+fn print_step_json(step: &DemoStep) -> Result<(), CommandError> {
+    match step {
+        DemoStep::Serving { url, tickets } => {
+            print_json(&ServingJson { step: "serving", url, tickets: *tickets })
+        }
+        DemoStep::Sync { title, report, elapsed } => {
+            let (report, seconds) = (RunReportJson::new(report), elapsed.as_secs_f64());
+            print_json(&DemoStepJson { step: "sync", title, seconds, report })
+        }
+        DemoStep::Export { title, summary: report, elapsed } => {
+            print_json(&DemoStepJson { step: "export", title, seconds: elapsed.as_secs_f64(), report })
         }
     }
 }
 
-fn next_steps(options: &DemoOptions, serving: bool) -> String {
-    let dir = options.dir.display();
-    let serving = if serving {
+fn next_steps(args: &DemoArgs) -> String {
+    let dir = args.dir.display();
+    let serving = if args.keep_serving {
         format!(
             "The simulated server runs until Ctrl-C. Sync again in another terminal:\n  \
              halosync -c {dir}/agent.toml sync\n\n"

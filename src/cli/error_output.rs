@@ -16,7 +16,6 @@ struct ErrorJson<'a> {
     help: &'a str,
 }
 
-/// Writes an error to stderr.
 pub(super) fn print_error(error: &AppError, as_json: bool) {
     let message = printable(&error.to_string());
     let causes = causes(error);

@@ -41,7 +41,10 @@ pub(super) fn init_for_service(
     let (filter, handle) = reload::Layer::new(filter(flag_level.unwrap_or(settings.level.as_str())));
     let log = Registry::default().with(filter);
     match settings.format {
-        LogFormat::Journald => log.with(journald_layer().map_err(journald_error)?).init(),
+        LogFormat::Journald => {
+            let failed = |source| AppError::System("a connection to the journal", source);
+            log.with(journald_layer().map_err(failed)?).init();
+        }
         LogFormat::Auto if !arguments.json && is_stderr_journald() => match journald_layer() {
             Ok(journal) => log.with(journal).init(),
             Err(_) => log.with(text_layer()).init(),
@@ -97,10 +100,6 @@ fn is_stderr_journald() -> bool {
 fn journald_layer() -> io::Result<tracing_journald::Layer> {
     let layer = tracing_journald::layer()?;
     Ok(layer.with_syslog_identifier(IDENTIFIER.into()).with_field_prefix(Some(FIELD_PREFIX.into())))
-}
-
-fn journald_error(source: io::Error) -> AppError {
-    AppError::System { what: "a connection to the journal", source }
 }
 
 // `log_internal_errors(false)`: with a closed stderr the library would panic when it reports its own error there.

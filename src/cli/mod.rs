@@ -134,6 +134,11 @@ fn print_json(report: &impl Serialize) -> Result<(), CommandError> {
     print(&(text + "\n"))
 }
 
+/// Writes a report to stdout, in the form that was asked for.
+fn print_report(arguments: &CliArgs, report: &impl Serialize, text: &str) -> Result<(), CommandError> {
+    if arguments.json { print_json(report) } else { print(text) }
+}
+
 /// A time for people: UTC, to the second.
 fn format_time(at: Timestamp) -> String {
     at.instant().format("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -172,7 +177,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T,
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
-        .map_err(|source| AppError::System { what: "threads", source })?;
+        .map_err(|source| AppError::System("threads", source))?;
     let done = runtime.block_on(work);
     // Dropping the runtime would wait without limit for a thread that waits for the database.
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::args::{CliArgs, SimulateArgs};
 use super::error_output::print_usage_error;
-use super::{CommandResult, block_on, print, print_json, stop_signal};
+use super::{CommandResult, block_on, print, print_report, stop_signal};
 use crate::app::{AppError, ExitStatus, count};
 use halo_simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
 
@@ -36,15 +36,13 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
         let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
         let simulator = Simulator::start(settings).await.map_err(AppError::Serve)?;
         let url = simulator.url();
-        if arguments.json {
-            print_json(&SimulatorJson { url: &url, client_id: &id, client_secret: &secret })?;
-        } else {
-            print(&format!(
-                "a simulated HaloITSM with {} at {url}\n  client id {id}, secret {secret}\n  \
-                 control interface: curl {url}/_sim\n",
-                count(u64::from(args.tickets), "ticket")
-            ))?;
-        }
+        let text = format!(
+            "a simulated HaloITSM with {} at {url}\n  client id {id}, secret {secret}\n  \
+             control interface: curl {url}/_sim\n",
+            count(u64::from(args.tickets), "ticket")
+        );
+        let report = SimulatorJson { url: &url, client_id: &id, client_secret: &secret };
+        print_report(arguments, &report, &text)?;
         stop_signal().await;
         simulator.stop().await;
         Ok(ExitStatus::Ok)

@@ -1,6 +1,5 @@
 //! `halosync status`.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -8,18 +7,18 @@ use indicatif::{HumanCount, HumanDuration};
 use serde::Serialize;
 
 use super::args::CliArgs;
-use super::{CommandResult, format_time, print, print_json, printable};
-use crate::app::{self, ExitStatus, HealthLevel, HealthReason, LoadedConfig, RunStatus, StatusReport, count};
+use super::export::consumer_to_text;
+use super::{CommandResult, format_time, print_report, printable};
+use crate::app::{
+    self, ExitStatus, HealthLevel, HealthReason, LastRun, LastScan, LoadedConfig, ReaderProcess, RunStatus,
+    ServerProbe, StatusReport, count,
+};
 use crate::ticket::{ChangeCounts, Timestamp};
 
 pub(super) fn status(arguments: &CliArgs, loaded: &LoadedConfig, max_age: Option<Duration>) -> CommandResult {
     let status = app::status(loaded)?;
     let fresh = max_age.is_none_or(|max| is_fresh(&status, max));
-    if arguments.json {
-        print_json(&StatusJson::new(&status, fresh))?;
-    } else {
-        print(&to_text(&status))?;
-    }
+    print_report(arguments, &StatusJson::new(&status, fresh), &to_text(&status))?;
     Ok(if fresh { ExitStatus::Ok } else { ExitStatus::NotFresh })
 }
 
@@ -63,10 +62,7 @@ fn to_text(status: &StatusReport) -> String {
         None => "empty: nothing was synced yet",
     };
     let mut text = health_line(status);
-    let mut line = |name: &str, value: String| {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "{name:<17} {value}");
-    };
+    let mut line = |name: &str, value: String| text += &format!("{name:<17} {value}\n");
     line("database", status.database.display().to_string());
     let holders = &status.holders;
     let service = holders.writer.map_or("not running".to_owned(), |pid| format!("running, pid {pid}"));
@@ -78,19 +74,14 @@ fn to_text(status: &StatusReport) -> String {
     let full = health.last_full_scan.as_ref();
     let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome.as_str()));
     line("last full scan", format_time_with_age(status, full.map(|scan| scan.ended_at)) + &full_outcome);
-    if let Some(last_scan) = format_last_scan(status) {
-        line("last scan", last_scan);
+    if let Some(last_scan) = &health.last_scan {
+        line("last scan", format_last_scan(last_scan));
     }
     if let Some(scan) = &health.interrupted_scan {
-        let received = scan.checkpoint.ids.len() + scan.earlier_list_ids.len();
+        let received = count(scan.received(), "ticket");
         let since = format_time_with_age(status, Some(scan.started_at));
-        line(
-            "interrupted scan",
-            format!(
-                "{} received since {since}; run `halosync sync` again to continue",
-                count(received, "ticket")
-            ),
-        );
+        let help = "run `halosync sync` again to continue";
+        line("interrupted scan", format!("{received} received since {since}; {help}"));
     }
     for it in &health.probes {
         let details = it.details.as_deref().map_or(String::new(), |it| format!(": {}", printable(it)));
@@ -117,49 +108,34 @@ fn to_text(status: &StatusReport) -> String {
         }
     }
     for (consumer, position, waiting) in &status.consumers {
-        line(
-            "consumer",
-            format!(
-                "{consumer}: {} not exported yet, exported up to change {}, acknowledged up to change {}",
-                count(waiting.unsigned_abs(), "change"),
-                position.exported_seq,
-                position.acked_seq,
-            ),
-        );
+        line("consumer", consumer_to_text(consumer, *waiting, position.exported_seq, position.acked_seq));
     }
-    for run in format_runs(status) {
-        line("run", run);
+    for run in &health.runs {
+        line("run", format_run(run));
     }
     text
 }
 
-fn format_last_scan(status: &StatusReport) -> Option<String> {
-    let scan = status.health.last_scan.as_ref()?;
+fn format_last_scan(scan: &LastScan) -> String {
     let read = &scan.stats;
     let server_count = read.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
     let reads_note = if 1 < read.reads { format!("; read {} times", read.reads) } else { String::new() };
     let received = count(read.unique_ids, "ticket");
-    Some(format!(
-        "{}, {}: {received} received, the server reports {server_count}{reads_note}",
-        scan.kind.as_str(),
-        scan.outcome.as_str()
-    ))
+    let (kind, outcome) = (scan.kind.as_str(), scan.outcome.as_str());
+    format!("{kind}, {outcome}: {received} received, the server reports {server_count}{reads_note}")
 }
 
-fn format_runs(status: &StatusReport) -> Vec<String> {
-    let runs = status.health.runs.iter().map(|run| {
-        let started_at = run.started_at.get(..19).unwrap_or(&run.started_at);
-        let outcome = run.outcome.map_or("running, or killed", RunStatus::as_str);
-        let requests = count(run.requests.unsigned_abs(), "request");
-        let ChangeCounts { created, updated, deleted } = run.changes;
-        let [created, updated, deleted] = [created, updated, deleted].map(HumanCount);
-        let error = run.error.as_deref().map_or(String::new(), |error| format!(": {}", printable(error)));
-        format!(
-            "{started_at}Z {} {outcome}, {requests}, {created} created, {updated} updated, {deleted} deleted{error}",
-            run.kind.as_str()
-        )
-    });
-    runs.collect()
+fn format_run(run: &LastRun) -> String {
+    let started_at = run.started_at.get(..19).unwrap_or(&run.started_at);
+    let outcome = run.outcome.map_or("running, or killed", RunStatus::as_str);
+    let requests = count(run.requests.unsigned_abs(), "request");
+    let ChangeCounts { created, updated, deleted } = run.changes;
+    let [created, updated, deleted] = [created, updated, deleted].map(HumanCount);
+    let error = run.error.as_deref().map_or(String::new(), |error| format!(": {}", printable(error)));
+    format!(
+        "{started_at}Z {} {outcome}, {requests}, {created} created, {updated} updated, {deleted} deleted{error}",
+        run.kind.as_str()
+    )
 }
 
 /// The report of `docs/status.schema.json`.
@@ -172,17 +148,17 @@ struct StatusJson<'a> {
     service_pid: Option<u32>,
     database_bytes: u64,
     wal_bytes: u64,
-    readers: Vec<ReaderJson<'a>>,
+    readers: &'a [ReaderProcess],
     state: &'static str,
     server: Option<&'a str>,
-    covered_until: Option<String>,
+    covered_until: Option<Timestamp>,
     covered_age_seconds: Option<i64>,
-    newest_seen: Option<String>,
-    last_complete_at: Option<String>,
+    newest_seen: Option<Timestamp>,
+    last_complete_at: Option<Timestamp>,
     last_complete_age_seconds: Option<i64>,
-    last_full_at: Option<String>,
-    last_full_outcome: Option<&'a str>,
-    last_scan: Option<LastScanJson<'a>>,
+    last_full_at: Option<Timestamp>,
+    last_full_outcome: Option<&'static str>,
+    last_scan: Option<&'a LastScan>,
     interrupted_scan: Option<InterruptedScanJson>,
     tickets: u64,
     last_seq: i64,
@@ -190,41 +166,15 @@ struct StatusJson<'a> {
     unreadable: u64,
     unlisted_tickets: u64,
     rejects: u64,
-    probes: Vec<ProbeJson<'a>>,
+    probes: &'a [ServerProbe],
     consumers: Vec<ConsumerPositionJson<'a>>,
-    runs: Vec<RunJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct ReaderJson<'a> {
-    pid: u32,
-    program: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct LastScanJson<'a> {
-    kind: &'a str,
-    outcome: &'a str,
-    pages: u64,
-    unique_ids: u64,
-    record_count: Option<u64>,
-    count_fell: bool,
-    reads: u32,
+    runs: &'a [LastRun],
 }
 
 #[derive(Serialize)]
 struct InterruptedScanJson {
-    started_at: String,
+    started_at: Timestamp,
     received: u64,
-}
-
-/// A server probe, in `status` and in `check`.
-#[derive(Serialize)]
-pub(super) struct ProbeJson<'a> {
-    probe: &'a str,
-    result: &'a str,
-    details: Option<&'a str>,
-    probed_at: String,
 }
 
 #[derive(Serialize)]
@@ -235,41 +185,21 @@ struct ConsumerPositionJson<'a> {
     waiting: i64,
 }
 
-#[derive(Serialize)]
-struct RunJson<'a> {
-    run_id: i64,
-    kind: &'a str,
-    outcome: Option<&'a str>,
-    error: Option<&'a str>,
-    started_at: &'a str,
-    ended_at: Option<&'a str>,
-    requests: i64,
-    created: u64,
-    updated: u64,
-    deleted: u64,
-}
-
-impl<'a> ProbeJson<'a> {
-    pub(super) fn new(
-        probe: &'a str,
-        result: &'a str,
-        details: Option<&'a str>,
-        probed_at: Timestamp,
-    ) -> ProbeJson<'a> {
-        ProbeJson { probe, result, details, probed_at: probed_at.to_string() }
-    }
-}
-
 impl<'a> StatusJson<'a> {
     fn new(status: &'a StatusReport, fresh: bool) -> StatusJson<'a> {
         let assessment = status.assess(None);
         let health = &status.health;
         let watermark = health.watermark.as_ref();
         let full = health.last_full_scan.as_ref();
+        let interrupted = health.interrupted_scan.as_ref();
         let covered_until = watermark.and_then(|mark| mark.covered_until);
-        let to_text = |at: Option<Timestamp>| at.map(|at| at.to_string());
         let age_seconds = |at| age(status, at).map(|age| age.num_seconds());
-        let readers = status.holders.readers.iter();
+        let consumers = status.consumers.iter().map(|(name, position, waiting)| ConsumerPositionJson {
+            name,
+            exported_seq: position.exported_seq,
+            acked_seq: position.acked_seq,
+            waiting: *waiting,
+        });
         StatusJson {
             database: status.database.display().to_string(),
             health: assessment.level(),
@@ -278,68 +208,28 @@ impl<'a> StatusJson<'a> {
             service_pid: status.holders.writer,
             database_bytes: status.database_bytes,
             wal_bytes: status.wal_bytes,
-            readers: readers
-                .map(|reader| ReaderJson { pid: reader.pid, program: reader.program.as_deref() })
-                .collect(),
+            readers: &status.holders.readers,
             state: watermark.map_or("empty", |mark| mark.state.as_str()),
             server: watermark.map(|mark| mark.scope.server.as_str()),
-            covered_until: to_text(covered_until),
+            covered_until,
             covered_age_seconds: age_seconds(covered_until),
-            newest_seen: to_text(watermark.and_then(|mark| mark.newest_seen)),
-            last_complete_at: to_text(health.last_complete_at),
+            newest_seen: watermark.and_then(|mark| mark.newest_seen),
+            last_complete_at: health.last_complete_at,
             last_complete_age_seconds: age_seconds(health.last_complete_at),
-            last_full_at: to_text(full.map(|scan| scan.ended_at)),
+            last_full_at: full.map(|scan| scan.ended_at),
             last_full_outcome: full.map(|scan| scan.outcome.as_str()),
-            last_scan: health.last_scan.as_ref().map(|scan| LastScanJson {
-                kind: scan.kind.as_str(),
-                outcome: scan.outcome.as_str(),
-                pages: scan.stats.pages,
-                unique_ids: scan.stats.unique_ids,
-                record_count: scan.stats.record_count,
-                count_fell: scan.stats.count_fell,
-                reads: scan.stats.reads,
-            }),
-            interrupted_scan: health.interrupted_scan.as_ref().map(|scan| InterruptedScanJson {
-                started_at: scan.started_at.to_string(),
-                received: scan.checkpoint.ids.len() + scan.earlier_list_ids.len(),
-            }),
+            last_scan: health.last_scan.as_ref(),
+            interrupted_scan: interrupted
+                .map(|it| InterruptedScanJson { started_at: it.started_at, received: it.received() }),
             tickets: health.tickets,
             last_seq: health.last_seq,
             pending_fetches: health.pending_fetches,
             unreadable: health.unreadable,
             unlisted_tickets: health.unlisted_tickets,
             rejects: health.rejects,
-            probes: health
-                .probes
-                .iter()
-                .map(|it| ProbeJson::new(it.probe.as_str(), &it.result, it.details.as_deref(), it.probed_at))
-                .collect(),
-            consumers: status
-                .consumers
-                .iter()
-                .map(|(name, position, waiting)| ConsumerPositionJson {
-                    name,
-                    exported_seq: position.exported_seq,
-                    acked_seq: position.acked_seq,
-                    waiting: *waiting,
-                })
-                .collect(),
-            runs: health
-                .runs
-                .iter()
-                .map(|run| RunJson {
-                    run_id: run.run_id,
-                    kind: run.kind.as_str(),
-                    outcome: run.outcome.map(RunStatus::as_str),
-                    error: run.error.as_deref(),
-                    started_at: &run.started_at,
-                    ended_at: run.ended_at.as_deref(),
-                    requests: run.requests,
-                    created: run.changes.created,
-                    updated: run.changes.updated,
-                    deleted: run.changes.deleted,
-                })
-                .collect(),
+            probes: &health.probes,
+            consumers: consumers.collect(),
+            runs: &health.runs,
         }
     }
 }

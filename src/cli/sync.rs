@@ -1,6 +1,5 @@
 //! `halosync sync`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,12 +8,12 @@ use serde::Serialize;
 
 use super::args::{CliArgs, SyncArgs};
 use super::error_output::print_interruption;
-use super::export::DeltaJson;
 use super::{
-    CommandError, CommandResult, block_on, export, format_time, print, print_json, progress, stop_signal,
+    CommandError, CommandResult, block_on, export, format_time, print_report, progress, stop_signal,
 };
-use crate::app::{self, AppError, ExitStatus, LoadedConfig, SyncOptions, count};
+use crate::app::{self, AppError, DeltaSummary, ExitStatus, LoadedConfig, SyncOptions, count};
 use crate::sync::{Progress, RunOutcome, RunReport};
+use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::ScanKind;
 
 pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) -> CommandResult {
@@ -37,11 +36,8 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
     // The run is reported even if the export fails.
     let export_result = if report.dry_run { Ok(None) } else { app::export_delta_if_due(loaded) };
     let delta = export_result.as_ref().ok().and_then(Option::as_ref);
-    if arguments.json {
-        print_json(&SyncJson { run: RunReportJson::new(&report), export: delta.map(DeltaJson::new) })?;
-    } else {
-        print(&(to_text(&report) + &delta.map_or(String::new(), export::to_text)))?;
-    }
+    let text = to_text(&report) + &delta.map_or(String::new(), export::to_text);
+    print_report(arguments, &SyncJson { run: RunReportJson::new(&report), export: delta }, &text)?;
     export_result?;
     Ok(if report.outcome == RunOutcome::Complete { ExitStatus::Ok } else { ExitStatus::Incomplete })
 }
@@ -64,7 +60,7 @@ impl Progress for LastTotal {
 /// What an interrupted run leaves in the database; `total` is the server's count of the list, 0 if unknown.
 fn saved_so_far(loaded: &LoadedConfig, total: u64) -> String {
     let scan = app::status(loaded).ok().and_then(|status| status.health.interrupted_scan);
-    let received = scan.map_or(0, |scan| scan.checkpoint.ids.len() + scan.earlier_list_ids.len());
+    let received = scan.map_or(0, |scan| scan.received());
     match received {
         0 => "The changes received so far are saved".to_owned(),
         received if received < total => {
@@ -78,53 +74,40 @@ fn saved_so_far(loaded: &LoadedConfig, total: u64) -> String {
 /// Formats a run as a few lines.
 pub(super) fn to_text(report: &RunReport) -> String {
     let RunReport { run_stats: run, scan_stats, .. } = report;
-    let mut text = String::new();
     let verb = if report.dry_run { "would be stored" } else { "stored" };
-    let headline = match &report.outcome {
-        RunOutcome::Complete => format!("complete: {} {verb}", count(report.tickets, "ticket")),
-        RunOutcome::Incomplete(why) => format!("incomplete: {why}"),
-        outcome @ RunOutcome::DeleteGuard { .. } => {
-            format!("incomplete, nothing deleted: {}", outcome.reason().unwrap_or_default())
+    let (headline, advice) = match &report.outcome {
+        RunOutcome::Complete => {
+            (format!("complete: {} {verb}", count(report.tickets, "ticket")), String::new())
         }
+        RunOutcome::Incomplete(why) => (
+            format!("incomplete: {why}"),
+            "  Everything received is stored; the watermark did not move. The next run tries again.\n".into(),
+        ),
+        outcome @ RunOutcome::DeleteGuard { .. } => (
+            format!("incomplete, nothing deleted: {}", outcome.reason().unwrap_or_default()),
+            format!("  {}\n", outcome.help().unwrap_or_default()),
+        ),
     };
-    // Writing to a `String` cannot fail.
-    let _ = writeln!(text, "{headline}");
-    let [created, updated, deleted] =
-        [run.changes.created, run.changes.updated, run.changes.deleted].map(HumanCount);
-    let _ = writeln!(text, "  changes    {created} created, {updated} updated, {deleted} deleted");
+    let ChangeCounts { created, updated, deleted } = run.changes;
+    let [created, updated, deleted] = [created, updated, deleted].map(HumanCount);
+    let kind = report.scan_kind.as_str();
     let from = match report.scan_kind {
         ScanKind::Full => "every ticket".to_owned(),
         ScanKind::Incremental { from } => format!("updated since {}", format_time(from)),
     };
+    let (received, pages) = (count(scan_stats.unique_ids, "ticket"), count(scan_stats.pages, "page"));
     let server_count =
         scan_stats.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
-    let _ = writeln!(
-        text,
-        "  scan       {} ({from}): {} on {}, the server reports {server_count}",
-        report.scan_kind.as_str(),
-        count(scan_stats.unique_ids, "ticket"),
-        count(scan_stats.pages, "page"),
-    );
     let [requests, list_requests, retries] = [run.requests, run.list_requests, run.retries].map(HumanCount);
-    let _ = writeln!(text, "  requests   {requests}: {list_requests} for the list, {retries} retried");
     let complete_until = report.covered_until.map_or("not yet".to_owned(), format_time);
-    let _ = writeln!(text, "  complete until {complete_until} (the server's clock)");
-    for warning in &report.warnings {
-        let _ = writeln!(text, "  warning: {warning}");
-    }
-    match &report.outcome {
-        outcome @ RunOutcome::DeleteGuard { .. } => {
-            let _ = writeln!(text, "  {}", outcome.help().unwrap_or_default());
-        }
-        RunOutcome::Incomplete(_) => {
-            let _ = writeln!(
-                text,
-                "  Everything received is stored; the watermark did not move. The next run tries again."
-            );
-        }
-        RunOutcome::Complete => {}
-    }
-    text
+    let warnings: String = report.warnings.iter().map(|it| format!("  warning: {it}\n")).collect();
+    format!(
+        "{headline}\n  \
+         changes    {created} created, {updated} updated, {deleted} deleted\n  \
+         scan       {kind} ({from}): {received} on {pages}, the server reports {server_count}\n  \
+         requests   {requests}: {list_requests} for the list, {retries} retried\n  \
+         complete until {complete_until} (the server's clock)\n{warnings}{advice}"
+    )
 }
 
 /// The document of `sync`: the run, and the export that followed it.
@@ -132,7 +115,7 @@ pub(super) fn to_text(report: &RunReport) -> String {
 struct SyncJson<'a> {
     #[serde(flatten)]
     run: RunReportJson<'a>,
-    export: Option<DeltaJson<'a>>,
+    export: Option<&'a DeltaSummary>,
 }
 
 /// A run, in `sync` and in `demo`.
@@ -144,29 +127,22 @@ pub(super) struct RunReportJson<'a> {
     help: Option<&'static str>,
     dry_run: bool,
     scan: ScanJson,
-    changes: ChangesJson,
+    changes: ChangeCounts,
     requests: RequestsJson,
     received: u64,
     tickets: u64,
-    covered_until: Option<String>,
+    covered_until: Option<Timestamp>,
     warnings: &'a [String],
 }
 
 #[derive(Serialize)]
 struct ScanJson {
-    kind: &'static str,
-    from: Option<String>,
+    kind: ScanKind,
+    from: Option<Timestamp>,
     pages: u64,
     unique_ids: u64,
     record_count: Option<u64>,
     count_fell: bool,
-}
-
-#[derive(Serialize)]
-struct ChangesJson {
-    created: u64,
-    updated: u64,
-    deleted: u64,
 }
 
 #[derive(Serialize)]
@@ -186,25 +162,21 @@ impl<'a> RunReportJson<'a> {
             help: report.outcome.help(),
             dry_run: report.dry_run,
             scan: ScanJson {
-                kind: report.scan_kind.as_str(),
+                kind: report.scan_kind,
                 from: match report.scan_kind {
                     ScanKind::Full => None,
-                    ScanKind::Incremental { from } => Some(from.to_string()),
+                    ScanKind::Incremental { from } => Some(from),
                 },
                 pages: scan_stats.pages,
                 unique_ids: scan_stats.unique_ids,
                 record_count: scan_stats.record_count,
                 count_fell: scan_stats.count_fell,
             },
-            changes: ChangesJson {
-                created: run.changes.created,
-                updated: run.changes.updated,
-                deleted: run.changes.deleted,
-            },
+            changes: run.changes,
             requests: RequestsJson { all: run.requests, list: run.list_requests, repeated: run.retries },
             received: run.received,
             tickets: report.tickets,
-            covered_until: report.covered_until.map(|at| at.to_string()),
+            covered_until: report.covered_until,
             warnings: &report.warnings,
         }
     }

@@ -1,8 +1,11 @@
-//! Values of settings: rate limits, percentages, schedules.
+//! Quantities in settings: durations, rate limits, percentages.
 
 use std::time::Duration;
 
-use super::reader::duration;
+/// Parses a duration with a unit; never zero.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero())
+}
 
 /// At most `requests` requests in any rolling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ impl RateLimit {
         // `300/m` means 300 in one minute.
         let window = window.trim();
         let unit_alone = window.starts_with(|first: char| first.is_ascii_alphabetic());
-        let window = if unit_alone { duration(&format!("1{window}")) } else { duration(window) }?;
+        let window = if unit_alone { parse_duration(&format!("1{window}")) } else { parse_duration(window) }?;
         Some(RateLimit { requests, window })
     }
 }
@@ -30,27 +33,6 @@ impl RateLimit {
 pub(super) fn parse_percentage(text: &str) -> Option<f64> {
     let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
     (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
-}
-
-/// When the service exports packages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportSchedule {
-    /// Never.
-    Off,
-    /// After each run.
-    AfterSync,
-    /// At this interval.
-    Every(Duration),
-}
-
-impl ExportSchedule {
-    pub(super) fn parse(text: &str) -> Option<ExportSchedule> {
-        match text {
-            "off" => Some(ExportSchedule::Off),
-            "after-sync" => Some(ExportSchedule::AfterSync),
-            every => duration(every).map(ExportSchedule::Every),
-        }
-    }
 }
 
 #[cfg(test)]

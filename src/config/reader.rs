@@ -4,27 +4,17 @@
 //! collected, so that they are shown together.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
+use strum::VariantNames;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A problem with a setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigProblem {
-    /// Location: `agent.toml:3`, or the name of an environment variable.
-    pub location: String,
-    /// What is wrong.
-    pub message: String,
-}
-
-impl fmt::Display for ConfigProblem {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.location, self.message)
-    }
-}
+use super::problem::ConfigProblem;
+use super::quantity::{parse_duration, parse_percentage};
 
 /// A value and its source.
 enum RawSetting<'a> {
@@ -35,6 +25,7 @@ enum RawSetting<'a> {
 pub(super) struct ConfigReader<'a> {
     file: &'a str,
     text: &'a str,
+    folder: &'a Path,
     table: DeTable<'a>,
     environment: &'a BTreeMap<String, String>,
     requested_keys: Vec<(&'static str, &'static str)>,
@@ -42,31 +33,25 @@ pub(super) struct ConfigReader<'a> {
 }
 
 impl<'a> ConfigReader<'a> {
-    /// Parses the file. `file` is its name in problems, `environment` the variables that begin with
-    /// `HALOSYNC_`.
+    /// Parses the file. `file` is its name in problems, `folder` the base of relative paths, `environment` the
+    /// variables that begin with `HALOSYNC_`.
     pub(super) fn new(
         file: &'a str,
         text: &'a str,
+        folder: &'a Path,
         environment: &'a BTreeMap<String, String>,
     ) -> Result<ConfigReader<'a>, Vec<ConfigProblem>> {
-        match DeTable::parse(text) {
-            Ok(table) => {
-                let table = table.into_inner();
-                Ok(ConfigReader {
-                    file,
-                    text,
-                    table,
-                    environment,
-                    requested_keys: Vec::new(),
-                    problems: Vec::new(),
-                })
-            }
-            Err(error) => {
-                let line = error.span().map_or(1, |span| line_of(text, span.start));
-                let message = format!("invalid TOML: {}", error.message());
-                Err(vec![ConfigProblem { location: format!("{file}:{line}"), message }])
-            }
-        }
+        let table = DeTable::parse(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            let message = format!("invalid TOML: {}", error.message());
+            vec![ConfigProblem { location: format!("{file}:{line}"), message }]
+        })?;
+        let table = table.into_inner();
+        Ok(ConfigReader { file, text, folder, table, environment, requested_keys: vec![], problems: vec![] })
+    }
+
+    pub(super) fn section(&mut self, name: &'static str) -> Section<'_, 'a> {
+        Section { reader: self, name }
     }
 
     /// Returns all problems, including unknown keys and variables.
@@ -81,126 +66,6 @@ impl<'a> ConfigReader<'a> {
             None => usize::MAX,
         });
         self.problems
-    }
-
-    pub(super) fn add_problem(&mut self, section: &str, key: &str, message: impl Into<String>) {
-        let location = self.location(section, key);
-        self.problems
-            .push(ConfigProblem { location, message: format!("`{section}.{key}` {}", message.into()) });
-    }
-
-    /// Whether the key has a value, valid or not.
-    pub(super) fn is_set(&self, section: &str, key: &str) -> bool {
-        let in_file = self.table.get(section).and_then(|it| it.get_ref().as_table()?.get(key));
-        self.environment.contains_key(&variable_name(section, key)) || in_file.is_some()
-    }
-
-    pub(super) fn text(&mut self, section: &'static str, key: &'static str, default: &str) -> String {
-        self.optional_text(section, key).unwrap_or_else(|| default.to_owned())
-    }
-
-    pub(super) fn optional_text(&mut self, section: &'static str, key: &'static str) -> Option<String> {
-        self.read(section, key, "a string", |raw| match raw {
-            RawSetting::File(DeValue::String(text)) => Some(text.to_string()),
-            RawSetting::Environment(text) => Some((*text).to_owned()),
-            RawSetting::File(_) => None,
-        })
-    }
-
-    /// Reads a string or an array of strings; empty ones are left out.
-    pub(super) fn texts(&mut self, section: &'static str, key: &'static str) -> Vec<String> {
-        let strings = |value: &DeValue<'_>| match value {
-            DeValue::String(text) => Some(vec![text.to_string()]),
-            DeValue::Array(items) => {
-                items.iter().map(|item| item.get_ref().as_str().map(ToOwned::to_owned)).collect()
-            }
-            _ => None,
-        };
-        let read = self.read(section, key, "a string or a list of strings", |raw| match raw {
-            RawSetting::File(value) => strings(value),
-            RawSetting::Environment(text) if text.trim_start().starts_with('[') => {
-                strings(DeValue::parse(text.trim()).ok()?.get_ref())
-            }
-            RawSetting::Environment(text) => Some(vec![(*text).to_owned()]),
-        });
-        read.unwrap_or_default().into_iter().filter(|text| !text.trim().is_empty()).collect()
-    }
-
-    pub(super) fn boolean(&mut self, section: &'static str, key: &'static str, default: bool) -> bool {
-        let read = self.read(section, key, "`true` or `false`", |raw| match raw {
-            RawSetting::File(value) => value.as_bool(),
-            RawSetting::Environment(text) => text.trim().parse().ok(),
-        });
-        read.unwrap_or(default)
-    }
-
-    pub(super) fn integer(
-        &mut self,
-        section: &'static str,
-        key: &'static str,
-        range: RangeInclusive<u32>,
-        default: u32,
-    ) -> u32 {
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        let read = self.read(section, key, &expected, |raw| {
-            let text = match raw {
-                RawSetting::File(DeValue::Integer(number)) => number.as_str(),
-                RawSetting::Environment(text) => text.trim(),
-                RawSetting::File(_) => return None,
-            };
-            text.parse().ok().filter(|number| range.contains(number))
-        });
-        read.unwrap_or(default)
-    }
-
-    /// Reads a duration with a unit, such as `"5m"`; never zero.
-    pub(super) fn duration(
-        &mut self,
-        section: &'static str,
-        key: &'static str,
-        default: Duration,
-    ) -> Duration {
-        self.parsed(section, key, "a duration with a unit, such as \"30s\", \"5m\" or \"24h\"", duration)
-            .unwrap_or(default)
-    }
-
-    /// Reads a string that `parse` accepts; `expected` completes "must be …".
-    pub(super) fn parsed<T>(
-        &mut self,
-        section: &'static str,
-        key: &'static str,
-        expected: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<T> {
-        self.read(section, key, expected, |raw| match raw {
-            RawSetting::File(DeValue::String(text)) => parse(text),
-            RawSetting::Environment(text) => parse(text.trim()),
-            RawSetting::File(_) => None,
-        })
-    }
-
-    fn read<T>(
-        &mut self,
-        section: &'static str,
-        key: &'static str,
-        expected: &str,
-        read: impl Fn(&RawSetting<'_>) -> Option<T>,
-    ) -> Option<T> {
-        self.requested_keys.push((section, key));
-        let name = variable_name(section, key);
-        let (value, written) = if let Some(text) = self.environment.get(&name) {
-            (read(&RawSetting::Environment(text)), format!("{text:?}"))
-        } else {
-            let value = self.table.get(section)?.get_ref().as_table()?.get(key)?;
-            let written = self.text.get(value.span()).unwrap_or_default();
-            (read(&RawSetting::File(value.get_ref())), written.to_owned())
-        };
-        if value.is_none() {
-            // A secret is never shown, not even an invalid one.
-            let displayed = if key.contains("secret") { "the value given".to_owned() } else { written };
-            self.add_problem(section, key, format!("must be {expected}, not {displayed}"));
-        }
-        value
     }
 
     fn location(&self, section: &str, key: &str) -> String {
@@ -221,6 +86,10 @@ impl<'a> ConfigReader<'a> {
 
     fn unknown_keys(&self) -> Vec<ConfigProblem> {
         let mut unknown = Vec::new();
+        let belongs_under = |wrong: &str| {
+            let section = self.requested_keys.iter().find(|(_, key)| *key == wrong);
+            section.map(|(section, _)| format!("; it belongs under [{section}]"))
+        };
         let mut report = |key: &Spanned<_>, message: String| {
             let location = format!("{}:{}", self.file, line_of(self.text, key.span().start));
             unknown.push(ConfigProblem { location, message });
@@ -228,9 +97,7 @@ impl<'a> ConfigReader<'a> {
         for (section, value) in &self.table {
             let name = section.get_ref().as_ref();
             let Some(keys) = value.get_ref().as_table() else {
-                let hint =
-                    self.requested_keys.iter().find(|(_, key)| *key == name).map(|(section, _)| *section);
-                let hint = hint.map_or(String::new(), |section| format!("; it belongs under [{section}]"));
+                let hint = belongs_under(name).unwrap_or_default();
                 report(section, format!("`{name}` is outside any section{hint}"));
                 continue;
             };
@@ -243,11 +110,7 @@ impl<'a> ConfigReader<'a> {
             }
             for key in keys.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
                 let wrong = key.get_ref().as_ref();
-                let elsewhere = self.requested_keys.iter().find(|(_, key)| *key == wrong);
-                let hint = elsewhere.map_or_else(
-                    || did_you_mean(wrong, known.iter().copied()),
-                    |(section, _)| format!("; it belongs under [{section}]"),
-                );
+                let hint = belongs_under(wrong).unwrap_or_else(|| did_you_mean(wrong, known.iter().copied()));
                 report(key, format!("unknown key `{wrong}` in [{name}]{hint}"));
             }
         }
@@ -262,26 +125,166 @@ impl<'a> ConfigReader<'a> {
         let is_setting =
             |name: &str| name.contains("__") || known.iter().any(|it| it.replacen("__", "_", 1) == name);
         let unknown = self.environment.keys().filter(|name| !known.contains(name) && is_setting(name));
-        unknown
-            .map(|name| ConfigProblem {
-                location: name.clone(),
-                message: format!(
-                    "unknown environment variable{}",
-                    did_you_mean(name, known.iter().map(String::as_str))
-                ),
-            })
-            .collect()
+        let problem = |name: &String| {
+            let hint = did_you_mean(name, known.iter().map(String::as_str));
+            ConfigProblem { location: name.clone(), message: format!("unknown environment variable{hint}") }
+        };
+        unknown.map(problem).collect()
+    }
+}
+
+/// Reads the keys of one section.
+pub(super) struct Section<'r, 'a> {
+    reader: &'r mut ConfigReader<'a>,
+    name: &'static str,
+}
+
+impl Section<'_, '_> {
+    pub(super) fn add_problem(&mut self, key: &str, message: impl Into<String>) {
+        let location = self.reader.location(self.name, key);
+        let message = format!("`{}.{key}` {}", self.name, message.into());
+        self.reader.problems.push(ConfigProblem { location, message });
+    }
+
+    /// Whether the key has a value, valid or not.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        let in_file = self.reader.table.get(self.name).and_then(|it| it.get_ref().as_table()?.get(key));
+        self.is_from_environment(key) || in_file.is_some()
+    }
+
+    /// Whether the value comes from the environment.
+    pub(super) fn is_from_environment(&self, key: &str) -> bool {
+        self.reader.environment.contains_key(&variable_name(self.name, key))
+    }
+
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        self.read(key, "a string", |raw| match raw {
+            RawSetting::File(DeValue::String(text)) => Some(text.to_string()),
+            RawSetting::Environment(text) => Some((*text).to_owned()),
+            RawSetting::File(_) => None,
+        })
+    }
+
+    /// Reads a string; `None` if empty.
+    pub(super) fn filled_text(&mut self, key: &'static str) -> Option<String> {
+        self.text(key).filter(|text| !text.is_empty())
+    }
+
+    /// Reads a path, relative to the folder of the file; `None` if empty.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.filled_text(key).map(|path| self.reader.folder.join(path))
+    }
+
+    /// Reads a string or an array of strings; empty ones are left out.
+    pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
+        let strings = |value: &DeValue<'_>| match value {
+            DeValue::String(text) => Some(vec![text.to_string()]),
+            DeValue::Array(items) => {
+                items.iter().map(|item| item.get_ref().as_str().map(ToOwned::to_owned)).collect()
+            }
+            _ => None,
+        };
+        let read = self.read(key, "a string or a list of strings", |raw| match raw {
+            RawSetting::File(value) => strings(value),
+            RawSetting::Environment(text) if text.trim_start().starts_with('[') => {
+                strings(DeValue::parse(text.trim()).ok()?.get_ref())
+            }
+            RawSetting::Environment(text) => Some(vec![(*text).to_owned()]),
+        });
+        read.unwrap_or_default().into_iter().filter(|text| !text.trim().is_empty()).collect()
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        let read = self.read(key, "`true` or `false`", |raw| match raw {
+            RawSetting::File(value) => value.as_bool(),
+            RawSetting::Environment(text) => text.trim().parse().ok(),
+        });
+        read.unwrap_or(default)
+    }
+
+    pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<u32>, default: u32) -> u32 {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let read = self.read(key, &expected, |raw| {
+            let text = match raw {
+                RawSetting::File(DeValue::Integer(number)) => number.as_str(),
+                RawSetting::Environment(text) => text.trim(),
+                RawSetting::File(_) => return None,
+            };
+            text.parse().ok().filter(|number| range.contains(number))
+        });
+        read.unwrap_or(default)
+    }
+
+    /// Reads a percentage as a fraction from 0 to 1.
+    pub(super) fn percentage(&mut self, key: &'static str, default: f64) -> f64 {
+        self.parsed(key, "a percentage such as \"5%\"", parse_percentage).unwrap_or(default)
+    }
+
+    /// Reads a duration with a unit, such as `"5m"`; never zero.
+    pub(super) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        let expected = "a duration with a unit, such as \"30s\", \"5m\" or \"24h\"";
+        self.parsed(key, expected, parse_duration).unwrap_or(default)
+    }
+
+    /// Reads a duration, or `none`: the word for no duration at all.
+    pub(super) fn duration_or(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        none: &str,
+        default: Option<Duration>,
+    ) -> Option<Duration> {
+        let parse = |text: &str| if text == none { Some(None) } else { parse_duration(text).map(Some) };
+        self.parsed(key, &format!("a duration such as {example:?}, or {none:?}"), parse).unwrap_or(default)
+    }
+
+    /// Reads one of the names of an enum.
+    pub(super) fn choice<T: Default + FromStr + VariantNames>(&mut self, key: &'static str) -> T {
+        let expected = format!("one of {}", T::VARIANTS.join(", "));
+        self.parsed(key, &expected, |text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// Reads a string that `parse` accepts; `expected` completes "must be …".
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.read(key, expected, |raw| match raw {
+            RawSetting::File(DeValue::String(text)) => parse(text),
+            RawSetting::Environment(text) => parse(text.trim()),
+            RawSetting::File(_) => None,
+        })
+    }
+
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        read: impl Fn(&RawSetting<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let reader = &mut *self.reader;
+        reader.requested_keys.push((self.name, key));
+        let (value, written) = if let Some(text) = reader.environment.get(&variable_name(self.name, key)) {
+            (read(&RawSetting::Environment(text)), format!("{text:?}"))
+        } else {
+            let value = reader.table.get(self.name)?.get_ref().as_table()?.get(key)?;
+            let written = reader.text.get(value.span()).unwrap_or_default();
+            (read(&RawSetting::File(value.get_ref())), written.to_owned())
+        };
+        if value.is_none() {
+            // A secret is never shown, not even an invalid one.
+            let displayed = if key.contains("secret") { "the value given".to_owned() } else { written };
+            self.add_problem(key, format!("must be {expected}, not {displayed}"));
+        }
+        value
     }
 }
 
 /// Returns the name of the environment variable that overrides a key.
 fn variable_name(section: &str, key: &str) -> String {
     format!("HALOSYNC_{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase())
-}
-
-/// Parses a duration with a unit; never zero.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero())
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

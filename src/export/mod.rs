@@ -28,6 +28,7 @@ pub use name::{SeqRange, snapshot_names};
 pub use package_writer::{PackageWriter, Sink, UnnamedFile};
 pub use snapshot::SnapshotWriter;
 pub use unregistered::{UnregisteredPackage, newer_than};
+pub(crate) use verify::serialize_path;
 pub use verify::{Chain, VerifyFinding, VerifyProblem, VerifyReport, verify};
 
 use crate::config::{Format, FormatOptions};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::ExportError;
@@ -14,8 +15,9 @@ use super::snapshot::{CHECKSUMS, checksums};
 use super::unregistered::SUPERSEDED;
 
 /// Kind of a problem with a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, Serialize)]
 #[strum(serialize_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum VerifyProblem {
     /// Changes are in no package.
     Gap,
@@ -38,20 +40,23 @@ impl VerifyProblem {
 }
 
 /// A problem with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyFinding {
-    /// File or folder.
-    pub path: PathBuf,
     /// Kind of the problem.
     pub problem: VerifyProblem,
+    /// File or folder.
+    #[serde(serialize_with = "serialize_path")]
+    pub path: PathBuf,
     /// Details, for people.
+    #[serde(rename = "what")]
     pub message: String,
 }
 
 /// A chain of packages in one folder, or one snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Chain {
     /// Folder.
+    #[serde(serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// Packages of changes, or a snapshot.
     pub kind: PackageKind,
@@ -69,12 +74,18 @@ pub struct Chain {
     pub rows: u64,
 }
 
+/// Writes a path as it is shown, even if it is not UTF-8.
+pub(crate) fn serialize_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
 /// Result of a verification.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct VerifyReport {
     /// Chains and snapshots that were verified.
     pub chains: Vec<Chain>,
     /// Problems.
+    #[serde(rename = "problems")]
     pub findings: Vec<VerifyFinding>,
 }
 

@@ -18,7 +18,7 @@ use super::open::sibling_path;
 const READ_MARKS: RangeInclusive<u64> = 123..=127;
 
 /// A process that is reading the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ReaderProcess {
     /// Its process id.
     pub pid: u32,

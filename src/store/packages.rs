@@ -11,7 +11,7 @@ use crate::config::ConsumerName;
 use crate::ticket::Timestamp;
 
 /// The position of a consumer in the change records.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ConsumerPosition {
     /// The last change record in its packages.
     pub exported_seq: i64,
@@ -20,21 +20,25 @@ pub struct ConsumerPosition {
     /// When its last package was written, by the local clock.
     pub exported_at: Option<Timestamp>,
     /// The `manifest_sha256` of its last package.
+    #[serde(skip)]
     pub last_manifest: Option<String>,
 }
 
 /// A package that is complete on disk: a row of `packages`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PackageRecord {
     /// The change record before the first one in it.
     pub from_seq: i64,
     /// The last change record in it.
     pub to_seq: i64,
     /// The absolute path of its folder.
+    #[serde(skip)]
     pub folder: PathBuf,
     /// The name of the data file.
+    #[serde(rename = "file")]
     pub data_file: String,
     /// The name of the manifest.
+    #[serde(rename = "manifest")]
     pub manifest_file: String,
     /// The number of rows in the data file.
     pub rows: u64,
@@ -45,6 +49,7 @@ pub struct PackageRecord {
     /// The `manifest_sha256` of the manifest.
     pub manifest_sha256: String,
     /// When it was recorded, by the local clock.
+    #[serde(skip)]
     pub created_at: Timestamp,
 }
 

@@ -8,8 +8,9 @@ use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::{ChangeCounts, Timestamp};
 
 /// Whether a run writes (`runs.kind`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum RunKind {
     /// It stores what it receives.
     Sync,
@@ -26,8 +27,9 @@ impl RunKind {
 }
 
 /// How a run ended, without the reason (`runs.outcome`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     /// See [`RunEnd::Complete`].
     Complete,
@@ -82,7 +84,7 @@ pub struct RunStats {
 }
 
 /// A row of `runs`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct LastRun {
     /// Its number.
     pub run_id: i64,
@@ -99,6 +101,7 @@ pub struct LastRun {
     /// HTTP requests, those for tokens included.
     pub requests: i64,
     /// Tickets created, updated and deleted.
+    #[serde(flatten)]
     pub changes: ChangeCounts,
 }
 

@@ -10,8 +10,9 @@ use crate::ticket::Timestamp;
 use crate::watermark::ScanKind;
 
 /// How a scan ended (`scans.outcome`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum ScanOutcome {
     /// It is proved that no ticket that was listed throughout the scan is missing.
     Verified,
@@ -34,7 +35,7 @@ impl ScanOutcome {
 }
 
 /// What a scan has read so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ScanStats {
     /// Pages, those that were read again included.
     pub pages: u64,
@@ -49,13 +50,14 @@ pub struct ScanStats {
 }
 
 /// The last scan that ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LastScan {
     /// Full or incremental.
     pub kind: ScanKind,
     /// How it ended.
     pub outcome: ScanOutcome,
     /// What it read.
+    #[serde(flatten)]
     pub stats: ScanStats,
 }
 
@@ -94,6 +96,14 @@ pub struct InterruptedScan {
     pub checkpoint: ScanCheckpoint,
     /// The ids of the lists that it had read before.
     pub earlier_list_ids: RoaringTreemap,
+}
+
+impl InterruptedScan {
+    /// The number of tickets received so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.checkpoint.ids.len() + self.earlier_list_ids.len()
+    }
 }
 
 impl ReadTx<'_> {

@@ -9,8 +9,9 @@ use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::Timestamp;
 
 /// What is known about the server, or refreshed from it (`server_probes.probe`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Probe {
     /// How the server applies the lower bound of `last_update`.
     DateFilter,
@@ -37,7 +38,7 @@ impl Probe {
 }
 
 /// A row of `server_probes`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ServerProbe {
     /// What it is about.
     pub probe: Probe,

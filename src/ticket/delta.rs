@@ -33,7 +33,7 @@ impl<'a> DeltaRow<'a> {
 }
 
 /// Number of tickets that a range creates, updates and deletes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ChangeCounts {
     /// Absent before, present after.
     pub created: u64,

@@ -6,11 +6,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
     /// No package was ever exported for a consumer of that name.
-    #[error("there is no consumer {consumer}")]
-    NoConsumer {
-        /// The name asked for.
-        consumer: String,
-    },
+    #[error("there is no consumer {0}")]
+    NoConsumer(String),
     /// No package ends at that change.
     #[error("no package of {consumer} ends at change {seq}")]
     NoPackage {
@@ -40,7 +37,7 @@ pub enum ConsumerError {
 impl ConsumerError {
     pub(super) fn help(&self) -> String {
         match self {
-            ConsumerError::NoConsumer { .. } => "`halosync export list` shows the consumers".into(),
+            ConsumerError::NoConsumer(_) => "`halosync export list` shows the consumers".into(),
             ConsumerError::NoPackage { consumer, ends, .. } if ends.is_empty() => {
                 format!("no package is waiting; see `halosync export list --consumer {consumer}`")
             }

@@ -2,7 +2,7 @@
 
 mod consumer;
 mod exit_status;
-mod help;
+mod remedy;
 mod reset;
 mod secret;
 
@@ -35,19 +35,11 @@ pub enum Signal {
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// No settings file was found.
-    #[error("there is no settings file: neither {}", tried.join(" nor "))]
-    NoSettings {
-        /// The paths that were tried.
-        tried: Vec<&'static str>,
-    },
+    #[error("there is no settings file: neither {}", .0.join(" nor "))]
+    NoSettings(&'static [&'static str]),
     /// The settings are wrong.
     #[error("the settings cannot be used")]
-    Settings {
-        /// The file.
-        file: PathBuf,
-        /// Everything that is wrong.
-        problems: Vec<ConfigProblem>,
-    },
+    Settings(Vec<ConfigProblem>),
     /// A required file cannot be read.
     #[error("cannot read {what} in {path}")]
     Unreadable {
@@ -69,11 +61,8 @@ pub enum AppError {
         source: io::Error,
     },
     /// The demo does not touch a folder that it did not create.
-    #[error("{path} already exists and was not created by the demo")]
-    NotADemo {
-        /// The folder.
-        path: PathBuf,
-    },
+    #[error("{0} already exists and was not created by the demo")]
+    NotADemo(PathBuf),
     /// The secret cannot be used.
     #[error("{problem}")]
     Secret {
@@ -104,29 +93,23 @@ pub enum AppError {
     #[error(transparent)]
     Reset(#[from] ResetError),
     /// The address for metrics cannot be bound.
-    #[error("cannot listen on {address}")]
-    CannotListen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error("cannot listen on {0}")]
+    CannotListen(SocketAddr, #[source] io::Error),
     /// The simulator cannot start.
     #[error("cannot serve the simulated HaloITSM")]
     Serve(#[source] io::Error),
     /// The operating system refused something basic.
-    #[error("the operating system refused {what}")]
-    System {
-        /// What it was asked for.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error("the operating system refused {0}")]
+    System(&'static str, #[source] io::Error),
     /// A signal ended the command.
     #[error("interrupted by a signal; everything committed so far is saved")]
     Stopped(Signal),
+}
+
+impl From<HaloError> for AppError {
+    fn from(error: HaloError) -> Self {
+        AppError::Sync(error.into())
+    }
 }
 
 impl AppError {
@@ -136,47 +119,10 @@ impl AppError {
         matches!(self, AppError::Store(StoreError::Damaged { .. } | StoreError::IntegrityCheckFailed { .. }))
     }
 
-    /// The status that the command ends with.
-    #[must_use]
-    pub fn exit_status(&self) -> ExitStatus {
-        match self {
-            AppError::NoSettings { .. }
-            | AppError::Settings { .. }
-            | AppError::Unreadable { .. }
-            | AppError::Secret { .. }
-            | AppError::HttpOptions(_) => ExitStatus::Config,
-            AppError::CannotCreate { source, .. } if is_disk_full(source) => ExitStatus::Io,
-            AppError::CannotCreate { .. } | AppError::NotADemo { .. } => ExitStatus::CannotCreate,
-            AppError::Sync(error) => sync_exit_status(error),
-            AppError::Store(error) => store_exit_status(error),
-            AppError::Lock(LockError::Held { .. }) => ExitStatus::TryLater,
-            AppError::Lock(LockError::Io { source, .. }) if is_disk_full(source) => ExitStatus::Io,
-            AppError::Lock(LockError::Io { .. }) => ExitStatus::CannotCreate,
-            AppError::Export(ExportError::CannotCreate { source, .. }) if is_disk_full(source) => {
-                ExitStatus::Io
-            }
-            AppError::Export(ExportError::CannotCreate { .. }) => ExitStatus::CannotCreate,
-            AppError::Export(ExportError::CannotWrite { .. } | ExportError::CannotRead { .. }) => {
-                ExitStatus::Io
-            }
-            AppError::Export(ExportError::NoPackage { .. }) | AppError::Consumer(_) => ExitStatus::NoInput,
-            AppError::Export(ExportError::Contradiction { .. }) => ExitStatus::DataError,
-            AppError::Reset(ResetError::NoWatermark) => ExitStatus::Incomplete,
-            AppError::Reset(ResetError::Future(_) | ResetError::Forward { .. }) => ExitStatus::Usage,
-            AppError::CannotListen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                ExitStatus::TryLater
-            }
-            AppError::CannotListen { .. } => ExitStatus::Config,
-            AppError::Serve(_) | AppError::System { .. } => ExitStatus::Unexpected,
-            AppError::Stopped(Signal::Interrupt) => ExitStatus::Interrupted,
-            AppError::Stopped(Signal::Terminate) => ExitStatus::Terminated,
-        }
-    }
-
     /// The causes, the nearest first; for wrong settings, every problem.
     #[must_use]
     pub fn causes(&self) -> Vec<String> {
-        if let AppError::Settings { problems, .. } = self {
+        if let AppError::Settings(problems) = self {
             return problems.iter().map(ToString::to_string).collect();
         }
         let mut causes: Vec<String> = Vec::new();
@@ -203,44 +149,4 @@ impl AppError {
         let causes = self.causes();
         std::iter::once(self.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
     }
-}
-
-fn sync_exit_status(error: &SyncError) -> ExitStatus {
-    match error {
-        SyncError::Halo(error) => match error {
-            HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => ExitStatus::Unavailable,
-            HaloError::RateLimited { .. } => ExitStatus::TryLater,
-            HaloError::Refused { status: 401 | 403, .. } | HaloError::Credentials { .. } => {
-                ExitStatus::Refused
-            }
-            HaloError::UnsafeAuthUrl { .. } => ExitStatus::Config,
-            HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::TooLarge { .. } => {
-                ExitStatus::DataError
-            }
-        },
-        SyncError::Store(error) => store_exit_status(error),
-        SyncError::AnotherServer { .. } | SyncError::UnknownType { .. } => ExitStatus::Config,
-        SyncError::Stopped => ExitStatus::Terminated,
-        SyncError::TaskFailed(_) => ExitStatus::Unexpected,
-    }
-}
-
-fn store_exit_status(error: &StoreError) -> ExitStatus {
-    match error {
-        StoreError::Missing(_) => ExitStatus::NoInput,
-        StoreError::CannotCreate { .. } => ExitStatus::CannotCreate,
-        StoreError::OwnedByAnother { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } => {
-            ExitStatus::Config
-        }
-        StoreError::Damaged { .. }
-        | StoreError::IntegrityCheckFailed { .. }
-        | StoreError::InvalidData { .. } => ExitStatus::DataError,
-        StoreError::Full(_) | StoreError::Io(_) => ExitStatus::Io,
-        StoreError::Busy(_) => ExitStatus::TryLater,
-        StoreError::Migration(_) | StoreError::Sqlite(_) => ExitStatus::Unexpected,
-    }
-}
-
-fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

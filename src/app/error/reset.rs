@@ -1,5 +1,6 @@
 //! Errors of `halosync reset`.
 
+use super::ExitStatus;
 use crate::ticket::Timestamp;
 
 /// Why the watermark cannot be moved to the time asked for.
@@ -22,6 +23,13 @@ pub enum ResetError {
 }
 
 impl ResetError {
+    pub(super) const fn exit_status(self) -> ExitStatus {
+        match self {
+            ResetError::NoWatermark => ExitStatus::Incomplete,
+            ResetError::Future(_) | ResetError::Forward { .. } => ExitStatus::Usage,
+        }
+    }
+
     pub(super) const fn help(self) -> &'static str {
         match self {
             ResetError::NoWatermark => "the next `halosync sync` reads every ticket anyway",

@@ -1,10 +1,7 @@
 //! Where the client secret is, and what can be wrong with it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-
-/// The name of the systemd credential.
-const CREDENTIAL: &str = "halo-client-secret";
+use std::path::PathBuf;
 
 /// The environment variable that may hold the secret.
 const VARIABLE: &str = "HALOSYNC_HALO__CLIENT_SECRET";
@@ -20,21 +17,6 @@ pub enum SecretLocation {
     File(PathBuf),
     /// The settings file itself.
     Settings(PathBuf),
-}
-
-impl SecretLocation {
-    /// The credential in the folder that systemd passes in `$CREDENTIALS_DIRECTORY`.
-    pub(in crate::app) fn credential(folder: &Path) -> SecretLocation {
-        SecretLocation::Credential(folder.join(CREDENTIAL))
-    }
-
-    /// The file that holds nothing but the secret.
-    pub(in crate::app) fn secret_file(&self) -> Option<&Path> {
-        match self {
-            SecretLocation::Credential(file) | SecretLocation::File(file) => Some(file),
-            SecretLocation::Environment | SecretLocation::Settings(_) => None,
-        }
-    }
 }
 
 /// The path or the name of the variable.

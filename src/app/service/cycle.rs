@@ -22,30 +22,21 @@ pub(super) struct ServiceCycle {
     pub(super) store: SharedStore,
     pub(super) state: Arc<ServiceState>,
     pub(super) stop: CancellationToken,
-    /// Whether an integrity check is due.
     pub(super) checks_integrity: bool,
 }
 
-/// The result of a cycle.
 pub(super) struct CycleResult {
     pub(super) run: Result<RunReport, SyncError>,
     pub(super) took: Duration,
     pub(super) maintenance: MaintenanceResult,
 }
 
-/// The result of the maintenance after a run.
 pub(super) struct MaintenanceResult {
     pub(super) wal_checkpoint: Option<WalCheckpoint>,
     /// The export, if one was due.
     pub(super) export: Result<Option<DeltaSummary>, AppError>,
     /// The integrity check, if one was due.
     pub(super) integrity_check: Option<Result<(), AppError>>,
-}
-
-impl MaintenanceResult {
-    fn skipped() -> MaintenanceResult {
-        MaintenanceResult { wal_checkpoint: None, export: Ok(None), integrity_check: None }
-    }
 }
 
 impl ServiceCycle {
@@ -60,7 +51,7 @@ impl ServiceCycle {
         let took = started.elapsed();
         self.state.begin_phase(CyclePhase::Maintenance);
         let maintenance = if self.stop.is_cancelled() {
-            MaintenanceResult::skipped()
+            MaintenanceResult { wal_checkpoint: None, export: Ok(None), integrity_check: None }
         } else {
             self.run_maintenance().await
         };

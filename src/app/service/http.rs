@@ -1,7 +1,5 @@
 //! The HTTP endpoints of the service: `/metrics`, `/healthz`, `/readyz`.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,11 +23,6 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The HTTP server; dropping it closes the address.
 pub(super) struct MonitoringServer {
     task: JoinHandle<()>,
-}
-
-/// Binds the address without serving it yet.
-pub(super) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
 }
 
 /// Requests that may read the database at a time; the others wait, so that the writer finds a free thread.

@@ -91,41 +91,25 @@ mod tests {
         };
         let busy = Heartbeats { stall_timeout: Some(Duration::from_mins(1)), ..idle };
         let stuck = Heartbeats { writer_answered: false, ..busy };
+        let progress = |progress| Heartbeats { progress, ..busy };
+        let waiting = |until| Heartbeats { wait_until: at(until), ..busy };
+        let computing = |db_activity| Heartbeats { db_activity, ..stuck };
+        let stuck_idle = Heartbeats { stall_timeout: None, ..stuck };
         for (name, checks) in [
             ("idle for hours is alive", vec![(0, idle, true), (9_999, idle, true)]),
-            (
-                "a run that gets responses is alive",
-                vec![
-                    (50, Heartbeats { progress: 1, ..busy }, true),
-                    (100, Heartbeats { progress: 2, ..busy }, true),
-                ],
-            ),
+            ("a run that gets responses is alive", vec![(50, progress(1), true), (100, progress(2), true)]),
             ("a run without progress is stuck", vec![(1, busy, true), (59, busy, true), (60, busy, false)]),
-            (
-                "a run that makes progress again is alive",
-                vec![(61, busy, false), (62, Heartbeats { progress: 1, ..busy }, true)],
-            ),
+            ("a run that makes progress again is alive", vec![(61, busy, false), (62, progress(1), true)]),
             (
                 "a run that must wait is alive until then, and the timeout starts after that",
-                vec![
-                    (299, Heartbeats { wait_until: at(300), ..busy }, true),
-                    (358, Heartbeats { wait_until: at(300), ..busy }, true),
-                    (359, Heartbeats { wait_until: at(300), ..busy }, false),
-                ],
+                vec![(299, waiting(300), true), (358, waiting(300), true), (359, waiting(300), false)],
             ),
             ("a writer that does not answer is stuck", vec![(1, stuck, false)]),
             (
                 "a writer that computes is alive, even for hours",
-                vec![
-                    (3_000, Heartbeats { db_activity: 5, ..stuck }, true),
-                    (6_000, Heartbeats { db_activity: 6, ..stuck }, true),
-                    (6_001, Heartbeats { db_activity: 6, ..stuck }, false),
-                ],
+                vec![(3_000, computing(5), true), (6_000, computing(6), true), (6_001, computing(6), false)],
             ),
-            (
-                "a writer is stuck even while idle",
-                vec![(1, Heartbeats { stall_timeout: None, ..stuck }, false)],
-            ),
+            ("a writer is stuck even while idle", vec![(1, stuck_idle, false)]),
         ] {
             let mut monitor = LivenessMonitor::new(start);
             for (second, heartbeats, alive) in checks {

@@ -11,7 +11,7 @@ use super::Service;
 use super::cycle::MaintenanceResult;
 use super::failure_policy::{FailureStreak, LogDecision};
 use super::state::CyclePhase;
-use crate::app::{AppError, DeltaSummary};
+use crate::app::{AppError, DeltaSummary, WrittenPackage};
 use crate::store::WalCheckpoint;
 use crate::sync::RunReport;
 
@@ -27,7 +27,6 @@ pub(super) struct LogState {
     reported_warnings: Vec<String>,
     /// Exports in a row that failed.
     export_failures: FailureStreak,
-    /// Whether the large write-ahead log was logged.
     large_wal_reported: bool,
 }
 
@@ -73,7 +72,7 @@ impl Service {
 
     /// Logs that runs are complete again.
     pub(super) fn record_recovery(&mut self) {
-        self.state.lock().failures = 0;
+        self.state.lock().process.failures = 0;
         if let Some(failures) = self.failure_streak.end() {
             tracing::info!(failures, "recovered after {}", count_failures(failures));
         }
@@ -83,7 +82,7 @@ impl Service {
     pub(super) fn record_failure(&mut self, cause: &str, help: Option<&str>) {
         let decision = self.failure_streak.record(cause);
         let failures = self.failure_streak.failures();
-        self.state.lock().failures = failures;
+        self.state.lock().process.failures = failures;
         match decision {
             LogDecision::Report => {
                 let help = help.map_or(String::new(), |help| format!(" ({help})"));
@@ -96,7 +95,6 @@ impl Service {
         }
     }
 
-    /// Logs the maintenance after a run.
     pub(super) fn log_maintenance(&mut self, maintenance: &MaintenanceResult) {
         if let Some(wal_checkpoint) = maintenance.wal_checkpoint {
             self.log_wal_checkpoint(wal_checkpoint);
@@ -153,7 +151,7 @@ impl Service {
                 return;
             }
         }
-        self.state.lock().database_ok = Some(integrity_check.is_ok());
+        self.state.lock().process.database_ok = Some(integrity_check.is_ok());
         self.integrity_checked_at = Some(Instant::now());
     }
 
@@ -185,8 +183,8 @@ fn count_failures(failures: u32) -> String {
 
 fn log_delta(summary: &DeltaSummary) {
     let consumer = summary.consumer.as_str();
-    for (package, _) in &summary.packages {
-        let (from_seq, to_seq, rows) = (package.from_seq, package.to_seq, package.rows);
+    for WrittenPackage { record, .. } in &summary.packages {
+        let (from_seq, to_seq, rows) = (record.from_seq, record.to_seq, record.rows);
         tracing::info!(
             consumer,
             from_seq,

@@ -19,19 +19,25 @@ pub(super) struct RunOutcomeCounts {
     pub(super) failed: u64,
 }
 
+/// What happened since the process started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ProcessStats {
+    pub(super) run_counts: RunOutcomeCounts,
+    /// Runs in a row that failed or were incomplete.
+    pub(super) failures: u32,
+    pub(super) last_duration: Option<Duration>,
+    /// The result of the last integrity check, if there was one.
+    pub(super) database_ok: Option<bool>,
+}
+
 /// The values of all metrics.
 #[derive(Debug)]
 pub(super) struct MetricsSnapshot {
     /// The state of the database; `None` if it cannot be read.
     pub(super) status: Option<StatusReport>,
-    pub(super) run_counts: RunOutcomeCounts,
-    /// Runs in a row that failed or were incomplete.
-    pub(super) failures: u32,
-    pub(super) last_duration: Option<Duration>,
+    pub(super) process: ProcessStats,
     pub(super) interval: Duration,
     pub(super) request_stats: RequestStats,
-    /// The result of the last integrity check, if there was one.
-    pub(super) database_ok: Option<bool>,
 }
 
 /// The gauges with their HELP texts.
@@ -106,11 +112,12 @@ pub(super) fn render_metrics(snapshot: &MetricsSnapshot) -> String {
 
 fn set_process_metrics(snapshot: &MetricsSnapshot) {
     gauge!("halosync_interval_seconds").set(snapshot.interval);
-    gauge!("halosync_consecutive_failures").set(snapshot.failures);
-    if let Some(took) = snapshot.last_duration {
+    let ProcessStats { run_counts, failures, last_duration, database_ok } = snapshot.process;
+    gauge!("halosync_consecutive_failures").set(failures);
+    if let Some(took) = last_duration {
         gauge!("halosync_last_run_duration_seconds").set(took);
     }
-    let RunOutcomeCounts { complete, incomplete, failed } = snapshot.run_counts;
+    let RunOutcomeCounts { complete, incomplete, failed } = run_counts;
     for (outcome, runs) in [("complete", complete), ("incomplete", incomplete), ("failed", failed)] {
         counter!("halosync_runs_total", "outcome" => outcome).absolute(runs);
     }
@@ -120,11 +127,11 @@ fn set_process_metrics(snapshot: &MetricsSnapshot) {
     }
     counter!("halosync_retries_total").absolute(snapshot.request_stats.counts.retries);
     counter!("halosync_rate_limited_seconds_total").absolute(snapshot.request_stats.total_pause.as_secs());
-    if let Some(ok) = snapshot.database_ok {
+    if let Some(ok) = database_ok {
         gauge!("halosync_database_ok").set(u8::from(ok));
     }
     // A database that cannot be read needs attention, too.
-    let health = snapshot.status.as_ref().map(|status| status.assess(snapshot.database_ok).level());
+    let health = snapshot.status.as_ref().map(|status| status.assess(database_ok).level());
     gauge!("halosync_healthy").set(u8::from(health == Some(HealthLevel::Ok)));
 }
 

@@ -25,7 +25,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use secrecy::SecretString;
+use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -143,7 +145,6 @@ struct Service {
     watchdog_interval: Duration,
     stop: CancellationToken,
     running_cycle: Option<JoinHandle<CycleResult>>,
-    /// When the last cycle started.
     cycle_started: Instant,
     /// The task that writes the metrics file, and when it started.
     textfile_write: Option<(JoinHandle<()>, Instant)>,
@@ -174,7 +175,8 @@ impl Service {
         let config = &loaded.config;
         let listener = match config.metrics.listen {
             Some(address) => {
-                Some(http::bind(address).await.map_err(|source| AppError::CannotListen { address, source })?)
+                let bound = TcpListener::bind(address).await;
+                Some(bound.map_err(|source| AppError::CannotListen(address, source))?)
             }
             None => None,
         };
@@ -183,7 +185,7 @@ impl Service {
         let loaded_for_open = Arc::clone(&loaded);
         let locked_store = tokio::task::spawn_blocking(move || LockedStore::open(&loaded_for_open.config));
         let locked_store = locked_store.await.map_err(SyncError::TaskFailed)??;
-        let secret = connector.secret();
+        let secret = connector.secret.clone();
         let used_requests = locked_store.requests_in_window(&loaded.config)?;
         let halo = Arc::new(connector.into_client(&loaded.config, used_requests));
         let state = Arc::new(ServiceState::new(Arc::clone(&loaded), halo));
@@ -228,7 +230,7 @@ impl Service {
             server,
             "halosync {version} started: server {server}, database {database}, settings {settings}"
         );
-        SystemdNotifier::notify_ready();
+        systemd::notify(&[NotifyState::Ready]);
         service.systemd.set_status("started".into());
         service.write_textfile();
         Ok(service)
@@ -240,7 +242,7 @@ impl Service {
 
     /// Stops: a transaction that is being committed is committed, everything else is cancelled.
     async fn stop(mut self, signal: Signal) -> Result<(), AppError> {
-        SystemdNotifier::notify_stopping();
+        systemd::notify(&[NotifyState::Stopping]);
         self.systemd.set_status("stopping".into());
         tracing::info!("stopping");
         self.stop.cancel();

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
+use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use super::Service;
-use super::systemd::SystemdNotifier;
+use super::systemd::{self, SystemdNotifier};
 use crate::app::halo_connector::HaloConnector;
 use crate::app::{AppError, ExitStatus, LoadedConfig, configured_scope, load};
 use crate::config::{Config, ConfigProblem};
@@ -24,7 +26,7 @@ impl Service {
     pub(super) fn reload(&mut self, apply_config: &impl Fn(&Config)) {
         SystemdNotifier::notify_reloading();
         let candidate = self.read_new_config();
-        SystemdNotifier::notify_ready();
+        systemd::notify(&[NotifyState::Ready]);
         match candidate {
             Ok(accepted) if self.running_cycle.is_some() => {
                 tracing::info!("settings reloaded; they take effect when the current run ends");
@@ -66,7 +68,7 @@ impl Service {
         });
         let problems: Vec<_> = changed.collect();
         if !problems.is_empty() {
-            return Err(AppError::Settings { file: loaded.file, problems });
+            return Err(AppError::Settings(problems));
         }
         let connector = HaloConnector::from_config(&loaded)?;
         let store = Store::open_read_only(&new.store.path, new.store.busy_timeout)?;
@@ -110,7 +112,7 @@ impl Service {
     /// Reads the secret again and uses it if it has changed; returns whether it has.
     pub(super) fn reload_secret(&mut self) -> bool {
         let connector = HaloConnector::from_config(&self.loaded).ok();
-        match connector.filter(|connector| connector.has_another_secret(&self.secret)) {
+        match connector.filter(|it| it.secret.expose_secret() != self.secret.expose_secret()) {
             Some(connector) => {
                 tracing::info!("the client secret has changed: using the new one");
                 self.replace_client(connector);
@@ -124,7 +126,7 @@ impl Service {
     fn replace_client(&mut self, connector: HaloConnector) {
         // If that cannot be read, the whole window counts as used up.
         let used_requests = self.locked_store.requests_in_window(self.config()).unwrap_or(u64::MAX);
-        self.secret = connector.secret();
+        self.secret = connector.secret.clone();
         let halo = Arc::new(connector.into_client(self.config(), used_requests));
         let mut inner = self.state.lock();
         halo.pause_for(inner.halo.remaining_pause());

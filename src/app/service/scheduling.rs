@@ -38,7 +38,7 @@ impl Service {
         let cycle = ServiceCycle {
             loaded: Arc::clone(&self.loaded),
             halo,
-            store: self.locked_store.store().clone(),
+            store: self.locked_store.store.clone(),
             state: Arc::clone(&self.state),
             stop: self.stop.clone(),
             checks_integrity: self
@@ -57,7 +57,7 @@ impl Service {
             Ok(()) => {
                 // A new file has not been checked for damage.
                 self.integrity_checked_at = None;
-                self.state.lock().database_ok = None;
+                self.state.lock().process.database_ok = None;
                 Ok(true)
             }
             Err(error) if error.exit_status() == ExitStatus::Config => Err(error),
@@ -102,7 +102,7 @@ impl Service {
             Err(error) => run_immediately |= self.handle_run_failure(error.into(), apply_config)?,
         }
         self.log_maintenance(&maintenance);
-        self.state.lock().last_duration = Some(took);
+        self.state.lock().process.last_duration = Some(took);
         self.write_textfile();
         if let Some(accepted) = self.pending_config.take() {
             self.activate_config(accepted, apply_config);
@@ -123,11 +123,11 @@ impl Service {
         self.log_run(report, took);
         match report.outcome.reason() {
             None => {
-                self.state.lock().run_counts.complete += 1;
+                self.state.lock().process.run_counts.complete += 1;
                 self.record_recovery();
             }
             Some(why) => {
-                self.state.lock().run_counts.incomplete += 1;
+                self.state.lock().process.run_counts.incomplete += 1;
                 self.record_failure(&why, report.outcome.help());
             }
         }
@@ -139,7 +139,7 @@ impl Service {
         error: AppError,
         apply_config: &impl Fn(&Config),
     ) -> Result<bool, AppError> {
-        self.state.lock().run_counts.failed += 1;
+        self.state.lock().process.run_counts.failed += 1;
         self.failed_runs = self.failed_runs.saturating_add(1);
         let action = failure_action(&error, self.has_authenticated, self.disk_failed);
         self.disk_failed = action == FailureAction::ReopenDatabase;

@@ -15,7 +15,6 @@ pub(super) enum SignalCommand {
     SyncNow,
 }
 
-/// The stream of signals.
 pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
@@ -26,8 +25,7 @@ pub(super) struct Signals {
 impl Signals {
     /// Installs the handlers; from then on signals do not end the process by themselves.
     pub(super) fn listen() -> Result<Signals, AppError> {
-        let handled =
-            |kind| signal(kind).map_err(|source| AppError::System { what: "signal handlers", source });
+        let handled = |kind| signal(kind).map_err(|source| AppError::System("signal handlers", source));
         Ok(Signals {
             terminate: handled(SignalKind::terminate())?,
             interrupt: handled(SignalKind::interrupt())?,

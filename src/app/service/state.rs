@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::metrics::{MetricsSnapshot, RunOutcomeCounts};
+use super::metrics::{MetricsSnapshot, ProcessStats};
 use crate::app::{AppError, LoadedConfig, StatusReport, status};
 use crate::halo::{HaloClient, RequestStats};
 use crate::sync::Progress;
@@ -23,7 +23,6 @@ pub(super) enum CyclePhase {
     Maintenance,
 }
 
-/// The shared state.
 pub(super) struct ServiceState {
     inner: Mutex<ServiceStateInner>,
     rows: AtomicU64,
@@ -37,12 +36,7 @@ pub(super) struct ServiceStateInner {
     /// The requests of the clients before this one.
     pub(super) earlier_request_stats: RequestStats,
     pub(super) phase: CyclePhase,
-    pub(super) run_counts: RunOutcomeCounts,
-    /// Runs in a row that failed or were incomplete.
-    pub(super) failures: u32,
-    pub(super) last_duration: Option<Duration>,
-    /// The result of the last integrity check, if there was one.
-    pub(super) database_ok: Option<bool>,
+    pub(super) process: ProcessStats,
     /// Whether the metrics file could not be written.
     pub(super) textfile_failed: bool,
     /// Whether the service was alive at the last check, and when that was.
@@ -56,10 +50,7 @@ impl ServiceState {
             halo,
             earlier_request_stats: RequestStats::default(),
             phase: CyclePhase::Idle,
-            run_counts: RunOutcomeCounts::default(),
-            failures: 0,
-            last_duration: None,
-            database_ok: None,
+            process: ProcessStats::default(),
             textfile_failed: false,
             last_check: (true, Instant::now()),
         };
@@ -71,7 +62,6 @@ impl ServiceState {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a phase.
     pub(super) fn begin_phase(&self, phase: CyclePhase) {
         self.lock().phase = phase;
         self.rows.store(0, Ordering::Relaxed);
@@ -100,12 +90,9 @@ impl ServiceState {
         let inner = self.lock();
         MetricsSnapshot {
             status: report.ok(),
-            run_counts: inner.run_counts,
-            failures: inner.failures,
-            last_duration: inner.last_duration,
+            process: inner.process,
             interval: loaded.config.sync.interval,
             request_stats: inner.earlier_request_stats.plus(&inner.halo.request_stats()),
-            database_ok: inner.database_ok,
         }
     }
 
@@ -113,7 +100,7 @@ impl ServiceState {
     pub(super) fn readiness(&self) -> Result<StatusReport, String> {
         let (loaded, database_ok) = {
             let inner = self.lock();
-            (Arc::clone(&inner.loaded), inner.database_ok)
+            (Arc::clone(&inner.loaded), inner.process.database_ok)
         };
         let report = status(&loaded).map_err(|error: AppError| error.to_string())?;
         match report.assess(database_ok).why_not_ready() {

@@ -16,27 +16,12 @@ impl SystemdNotifier {
         sd_notify::watchdog_enabled().filter(|it| !it.is_zero())
     }
 
-    /// The service has started, or a reload has ended.
-    pub(super) fn notify_ready() {
-        notify(&[NotifyState::Ready]);
-    }
-
     /// A reload has begun; the time tells systemd which READY ends it.
     pub(super) fn notify_reloading() {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => notify(&[NotifyState::Reloading, now]),
             Err(_) => notify(&[NotifyState::Reloading]),
         }
-    }
-
-    /// The service is stopping.
-    pub(super) fn notify_stopping() {
-        notify(&[NotifyState::Stopping]);
-    }
-
-    /// The service is alive.
-    pub(super) fn notify_watchdog() {
-        notify(&[NotifyState::Watchdog]);
     }
 
     /// Sets the line of `systemctl status`.
@@ -49,7 +34,7 @@ impl SystemdNotifier {
     }
 }
 
-fn notify(states: &[NotifyState<'_>]) {
+pub(super) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "cannot notify systemd");
     }

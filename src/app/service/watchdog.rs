@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Service;
 use super::liveness::{Heartbeats, StuckTask};
 use super::state::CyclePhase;
-use super::systemd::SystemdNotifier;
+use super::systemd;
 use crate::store::write_activity;
 
 /// How long a run may make no progress, beyond the longest request and the longest wait for the database.
@@ -19,17 +20,16 @@ const RUN_STALL_TIMEOUT: Duration = Duration::from_mins(1);
 const MAINTENANCE_STALL_TIMEOUT: Duration = Duration::from_mins(30);
 
 impl Service {
-    /// Makes one check.
     pub(super) fn check_liveness(&mut self) {
         let writer_answered = self.writer_ping.as_ref().is_none_or(JoinHandle::is_finished);
         if writer_answered {
-            self.writer_ping = Some(self.locked_store.store().wait_until_idle());
+            self.writer_ping = Some(self.locked_store.store.wait_until_idle());
         }
         let (phase, halo) = {
             let inner = self.state.lock();
             (inner.phase, Arc::clone(&inner.halo))
         };
-        let (config, store, request_stats) = (self.config(), self.locked_store.store(), halo.request_stats());
+        let (config, store, request_stats) = (self.config(), &self.locked_store.store, halo.request_stats());
         let heartbeats = Heartbeats {
             progress: request_stats.counts.requests
                 + request_stats.by_status.values().sum::<u64>()
@@ -51,7 +51,7 @@ impl Service {
         let stuck = self.liveness.check(heartbeats, now);
         self.state.lock().last_check = (stuck.is_none(), now);
         match stuck {
-            None => SystemdNotifier::notify_watchdog(),
+            None => systemd::notify(&[NotifyState::Watchdog]),
             Some(stuck) if was_stuck.is_none() => {
                 let what = match (stuck, phase) {
                     (StuckTask::Writer, _) => {

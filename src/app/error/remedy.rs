@@ -1,0 +1,201 @@
+//! The exit status of each error, and what an administrator can do about it.
+
+use std::io;
+
+use super::{AppError, ExitStatus, Signal};
+use crate::export::ExportError;
+use crate::halo::HaloError;
+use crate::store::{LockError, StoreError};
+use crate::sync::SyncError;
+
+use ExitStatus::{
+    CannotCreate, Config, DataError, Interrupted, Io, NoInput, Refused, Terminated, TryLater, Unavailable,
+    Unexpected,
+};
+
+type Remedy = (ExitStatus, String);
+
+impl AppError {
+    /// The status that the command ends with.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        self.remedy().0
+    }
+
+    /// What an administrator can do about it, in one line.
+    #[must_use]
+    pub fn help(&self) -> String {
+        self.remedy().1
+    }
+
+    fn remedy(&self) -> Remedy {
+        match self {
+            AppError::NoSettings(_) => {
+                (Config, "create one with `halosync init`, or name one with --config".into())
+            }
+            AppError::Settings { .. } => {
+                (Config, "see the commented example that `halosync init FILE` writes".into())
+            }
+            AppError::Unreadable { what, path, source } => {
+                let path = path.display();
+                let help = match source.kind() {
+                    io::ErrorKind::InvalidData => format!("check that {path} contains {what} as plain text"),
+                    io::ErrorKind::IsADirectory => format!("name the file itself: {path} is a folder"),
+                    _ => format!("check that {path} exists and that this user may read it"),
+                };
+                (Config, help)
+            }
+            AppError::CannotCreate { source, .. } if is_disk_full(source) => {
+                (Io, "free up disk space".into())
+            }
+            AppError::CannotCreate { path, source } => {
+                let path = path.display();
+                let help = if source.kind() == io::ErrorKind::AlreadyExists {
+                    format!("{path} was left unchanged; name another file, or remove it first")
+                } else {
+                    format!("check that the folder of {path} exists and that this user may write to it")
+                };
+                (CannotCreate, help)
+            }
+            AppError::NotADemo(_) => (CannotCreate, "name another folder with --dir".into()),
+            AppError::Secret { location, problem } => (Config, problem.help(location)),
+            AppError::HttpOptions(_) => (Config, "check ca_file (PEM) and proxy".into()),
+            AppError::Sync(error) => sync_remedy(error),
+            AppError::Store(error) => store_remedy(error),
+            AppError::Lock(error) => lock_remedy(error),
+            AppError::Export(error) => export_remedy(error),
+            AppError::Consumer(error) => (NoInput, error.help()),
+            AppError::Reset(error) => (error.exit_status(), error.help().into()),
+            AppError::CannotListen(_, source) if source.kind() == io::ErrorKind::AddrInUse => (
+                TryLater,
+                "another program uses that address: stop it, or choose another port in metrics.listen".into(),
+            ),
+            AppError::CannotListen(..) => {
+                (Config, "choose an address of this machine and a port above 1023 in metrics.listen".into())
+            }
+            AppError::Serve(_) => (Unexpected, "choose another --listen address on this machine".into()),
+            AppError::System(..) => (Unexpected, "try again".into()),
+            AppError::Stopped(signal) => {
+                let status = match signal {
+                    Signal::Interrupt => Interrupted,
+                    Signal::Terminate => Terminated,
+                };
+                (status, "run the command again to continue".into())
+            }
+        }
+    }
+}
+
+fn sync_remedy(error: &SyncError) -> Remedy {
+    const TRY_AGAIN: &str = "try again; everything committed so far is saved";
+    match error {
+        SyncError::Halo(error) => (halo_exit_status(error), error.advice().into()),
+        SyncError::Store(error) => store_remedy(error),
+        SyncError::AnotherServer { .. } => (
+            Config,
+            "set server_url and tenant back, or use another database (store.path) for this server".into(),
+        ),
+        SyncError::UnknownType { known, .. } => {
+            let known: Vec<_> = known.iter().map(|name| format!("{name:?}")).collect();
+            (Config, format!("ticket_type can be any of {}", known.join(", ")))
+        }
+        SyncError::Stopped => (Terminated, TRY_AGAIN.into()),
+        SyncError::TaskFailed(_) => (Unexpected, TRY_AGAIN.into()),
+    }
+}
+
+fn halo_exit_status(error: &HaloError) -> ExitStatus {
+    match error {
+        HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => Unavailable,
+        HaloError::RateLimited { .. } => TryLater,
+        HaloError::Refused { status: 401 | 403, .. } | HaloError::Credentials { .. } => Refused,
+        HaloError::UnsafeAuthUrl { .. } => Config,
+        HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::TooLarge { .. } => DataError,
+    }
+}
+
+fn store_remedy(error: &StoreError) -> Remedy {
+    match error {
+        StoreError::Missing(_) => (NoInput, "`halosync sync` creates it; check store.path".into()),
+        StoreError::CannotCreate { path, .. } => {
+            let folder = path.parent().unwrap_or(path).display();
+            (CannotCreate, format!("create the folder first: mkdir -m 0750 {folder}"))
+        }
+        StoreError::OwnedByAnother { owner, .. } => {
+            (Config, format!("run it as the owner of the folder: sudo -u '#{owner}' halosync …"))
+        }
+        StoreError::Damaged { path, .. } | StoreError::IntegrityCheckFailed { path, .. } => {
+            (DataError, format!("move {} away or restore a backup, then sync again", path.display()))
+        }
+        StoreError::Foreign { .. } => {
+            (Config, "name another file in store.path; this one was left unchanged".into())
+        }
+        StoreError::Newer { .. } => {
+            (Config, "install the newer version again; the database was left unchanged".into())
+        }
+        StoreError::Full(_) => {
+            (Io, "free up disk space; the next run continues after the last commit".into())
+        }
+        StoreError::Io(_) => {
+            (Io, "check the disk and the owner of the database and its -wal and -shm files".into())
+        }
+        StoreError::Busy(_) => {
+            (TryLater, "end the other program's transaction, or raise store.busy_timeout".into())
+        }
+        StoreError::InvalidData { .. } => (DataError, "restore a backup, or load a new database".into()),
+        StoreError::Migration(_) | StoreError::Sqlite(_) => {
+            (Unexpected, "this is a bug: please report it".into())
+        }
+    }
+}
+
+fn lock_remedy(error: &LockError) -> Remedy {
+    match error {
+        LockError::Held { .. } => (TryLater, "wait until it has finished; nothing was changed".into()),
+        LockError::Io { source, .. } if is_disk_full(source) => {
+            (Io, "free up disk space; nothing was changed".into())
+        }
+        LockError::Io { .. } => (
+            CannotCreate,
+            "check that the folder of the database exists and that this user may write to it".into(),
+        ),
+    }
+}
+
+fn export_remedy(error: &ExportError) -> Remedy {
+    match error {
+        ExportError::CannotWrite { source, .. } | ExportError::CannotCreate { source, .. }
+            if is_disk_full(source) =>
+        {
+            (
+                Io,
+                "free up disk space; nothing was recorded as exported, and the next export writes the same package"
+                    .into(),
+            )
+        }
+        ExportError::CannotCreate { .. } => (
+            CannotCreate,
+            "check that the folder exists and that this user may write to it; nothing was recorded as exported"
+                .into(),
+        ),
+        ExportError::CannotWrite { .. } => (
+            Io,
+            "check the disk; nothing was recorded as exported, and the next export writes the same package".into(),
+        ),
+        ExportError::CannotRead { .. } => {
+            (Io, "check that this user may read it; nothing was changed".into())
+        }
+        ExportError::Contradiction { .. } => (
+            DataError,
+            "move the file away; the next export continues after the last recorded package".into(),
+        ),
+        ExportError::NoPackage { .. } => (
+            NoInput,
+            "name an export folder, the folder of a consumer in its `deltas`, or a snapshot".into(),
+        ),
+    }
+}
+
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
