@@ -151,3 +151,22 @@ impl WriteTx<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The view `sync_health` counts the word of a refusal; readers of the database know the others.
+    #[test]
+    fn fetch_failures_have_the_words_of_the_schema() {
+        for (failure, word) in [
+            (FetchFailure::Stale, "stale"),
+            (FetchFailure::Forbidden, "unreadable"),
+            (FetchFailure::Unreadable, "not_understood"),
+            (FetchFailure::TooLarge, "too_large"),
+            (FetchFailure::Unavailable, "unavailable"),
+        ] {
+            assert_eq!(failure.as_str(), word);
+        }
+    }
+}

@@ -41,8 +41,10 @@ fn inc_32_33_and_35_full_scan_finds_and_reports_late_arrivals() {
             (7, 11),
             "INC-35: missing and stale"
         );
-        let is_reported =
-            report.warnings.iter().any(|warning| warning.starts_with("18 changes are older than"));
+        let is_reported = report
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("18 changes are dated before the watermark"));
         assert!(is_reported, "INC-33: late arrivals are not reported: {:?}", report.warnings);
         env.assert_matches_server("INC-32");
     });

@@ -53,6 +53,27 @@ fn interrupted_initial_load_resumes_and_is_confirmed() {
     });
 }
 
+/// A resumed scan knows the ids that the run before it received; they are not rows of this run.
+#[test]
+fn interrupted_run_counts_only_the_rows_that_it_received() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(1_000, &["latency_ms=10"]);
+        env.settings.batch_rows = 3 * PAGE;
+        for list_requests in [50, 30] {
+            env.reset_request_log();
+            env.run_interrupted_at(env.settings.clone(), list_requests).await;
+            let received = env.number("SELECT received FROM runs ORDER BY run_id DESC LIMIT 1");
+            let most = env.list_request_count() * PAGE as u64;
+            assert!(
+                0 < received && received.cast_unsigned() <= most,
+                "{received} rows in a run that requested {most} at most"
+            );
+            advance_minutes(1).await;
+        }
+        assert_eq!(env.number("SELECT MAX(resumed) FROM scans"), 1, "the scan was not resumed");
+    });
+}
+
 /// Between pages 1 and 2 of ten, in an initial load and in a later full scan.
 #[rstest]
 fn deletion_between_two_pages_hides_nothing(
