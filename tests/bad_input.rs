@@ -635,7 +635,10 @@ fn invalid_command_lines(golden: &mut GoldenFile) {
         ("a knob with a wrong value", &["simulate", "--knob", "gzip=maybe"]),
         ("a fault at an unknown endpoint", &["simulate", "--fault", "tickets:cut"]),
         ("an unknown fault", &["simulate", "--fault", "list:explode"]),
+        ("an unknown defect", &["simulate", "--fault", "list:row=texts.id"]),
         ("a simulator on a public address", &["simulate", "--listen", "0.0.0.0:8180"]),
+        ("a replay without a path", &["simulate", "--replay", "rows.json"]),
+        ("a replay with an impossible status", &["simulate", "--replay", "/api/tickets=999:rows.json"]),
         ("an unknown command", &["snyc"]),
         ("an unknown option", &["sync", "--ful"]),
         ("a secret as an option", &["sync", "--client-secret=wrong-7f3a91"]),
@@ -649,6 +652,12 @@ fn invalid_command_lines(golden: &mut GoldenFile) {
         ("reset to an invalid time", &["reset", "--to", "yesterday", "--reason", "x"]),
     ] {
         golden.case(name).fails(arguments, 2, After::Unchanged);
+    }
+    for (name, replay) in [
+        ("a file to replay that does not exist", "/api/tickets=rows.json"),
+        ("a file to replay that is a folder", "/api/tickets=."),
+    ] {
+        golden.case(name).fails(&["simulate", "--replay", replay], 66, After::Unchanged);
     }
 }
 

@@ -14,6 +14,7 @@ use halo_simulator::{ApiEndpoint, DeletedGet, Edit};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
+use support::server::ServerProcess;
 use support::test_env::{CommandResult, TestEnv};
 
 /// How long any event of these tests may take.
@@ -44,6 +45,32 @@ async fn wait_until(event: &str, mut happened: impl FnMut() -> bool) {
         assert!(since.elapsed() < TIMEOUT, "{event} did not happen");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+// ---- The simulator ----
+
+#[test]
+fn simulator_replays_files_in_order_and_serves_the_rest_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = |path: &str, file: &str, body: &str| {
+        fs::write(folder.path().join(file), body).unwrap();
+        let argument = format!("{path}{}", folder.path().join(file).display());
+        ["--replay".into(), argument.into()]
+    };
+    let arguments = [
+        replay("/api/tickets=", "before.json", r#"{"record_count":1,"tickets":[{"id":"1001"}]}"#),
+        replay("/api/tickets=", "after.json", r#"{"record_count":0,"tickets":[]}"#),
+        replay("/auth/token=400:", "token.json", r#"{"error":"invalid_client"}"#),
+    ];
+    let server = ServerProcess::start_with(5, arguments.into_iter().flatten());
+    let list = || server.request("GET", "/api/tickets?pageinate=true&page_no=1");
+    assert_eq!(list(), (200, r#"{"record_count":1,"tickets":[{"id":"1001"}]}"#.into()));
+    for _ in 0..2 {
+        assert_eq!(list(), (200, r#"{"record_count":0,"tickets":[]}"#.into()));
+    }
+    assert_eq!(server.request("POST", "/auth/token"), (400, r#"{"error":"invalid_client"}"#.into()));
+    assert_eq!(server.request("GET", "/api/tickets/1001").0, 401);
+    assert_eq!(server.control("GET", "ids").as_array().unwrap().len(), 5);
 }
 
 // ---- Scans ----

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The limit of the real transport.
-const BODY_MAX: usize = 64 << 20;
+const BODY_MAX: u64 = 64 << 20;
 
 /// A simulated server whose clock starts at a given time and advances with the runtime's.
 pub(crate) struct World {
@@ -75,7 +75,7 @@ impl World {
                 return Err(TransportError::Simulated("the connection broke"));
             }
         }
-        if BODY_MAX < answer.body.len() {
+        if BODY_MAX < answer.body_length() {
             return Err(TransportError::TooLarge);
         }
         Ok(read(answer.encoded(), since.elapsed()))

@@ -73,6 +73,12 @@ impl AppError {
             AppError::CannotListen { .. } => {
                 "choose an address of this machine and a port above 1023 in metrics.listen".into()
             }
+            AppError::Replay { path, source } if source.kind() == io::ErrorKind::IsADirectory => {
+                format!("name the file itself: {} is a folder", path.display())
+            }
+            AppError::Replay { path, .. } => {
+                format!("check that {} exists and that this user may read it", path.display())
+            }
             AppError::Serve(_) => "choose another --listen address on this machine".into(),
             AppError::System { .. } => "try again".into(),
             AppError::Stopped(_) => "run the command again to continue".into(),

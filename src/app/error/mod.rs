@@ -115,6 +115,15 @@ pub enum AppError {
     /// The simulator cannot start.
     #[error("cannot serve the simulated HaloITSM")]
     Serve(#[source] io::Error),
+    /// A response to replay cannot be read.
+    #[error("cannot read the response to replay in {path}")]
+    Replay {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The operating system refused something basic.
     #[error("the operating system refused {what}")]
     System {
@@ -159,7 +168,9 @@ impl AppError {
             AppError::Export(ExportError::CannotWrite { .. } | ExportError::CannotRead { .. }) => {
                 ExitStatus::Io
             }
-            AppError::Export(ExportError::NoPackage { .. }) | AppError::Consumer(_) => ExitStatus::NoInput,
+            AppError::Export(ExportError::NoPackage { .. })
+            | AppError::Consumer(_)
+            | AppError::Replay { .. } => ExitStatus::NoInput,
             AppError::Export(ExportError::Contradiction { .. }) => ExitStatus::DataError,
             AppError::Reset(ResetError::NoWatermark) => ExitStatus::Incomplete,
             AppError::Reset(ResetError::Future(_) | ResetError::Forward { .. }) => ExitStatus::Usage,
