@@ -115,7 +115,9 @@ CREATE TABLE ticket_state (
     fields_no       INTEGER,           -- number of the request whose custom fields were stored
     first_seen_at   TEXT NOT NULL,     -- by the local clock
     last_seen_at    TEXT NOT NULL,     -- when it was last written; later full scans have seen it too
-    last_seq        INTEGER NOT NULL   -- its newest change record
+    last_seq        INTEGER NOT NULL,  -- its newest change record
+    rejected        TEXT,              -- what could not be read of it: names as in `rejects`, separated by commas
+    received_hash   INTEGER            -- XXH3 of the row as received, where attributes were rejected
 );
 
 CREATE TABLE custom_fields (
@@ -260,16 +262,21 @@ CREATE TABLE unlisted_tickets (
     ask_again_at     TEXT NOT NULL
 );
 
--- Values and rows that could not be stored as received.
+-- Values and rows that could not be stored as received, until they can be read again. Of a rejected value the last
+-- good one stays in its table. More than 1,000 of one attribute are one row without `UID`.
 CREATE TABLE rejects (
     reject_id  INTEGER PRIMARY KEY,
-    UID        INTEGER,  -- NULL: a row without a usable id
-    attribute  TEXT,     -- NULL: the whole row
+    UID        INTEGER,  -- NULL: rows without a usable id, many values of one attribute, or a reference table
+    attribute  TEXT,     -- as in `changes.changed`; 'customfields': elements without a usable id; the name of a
+                         -- reference table: elements of it. NULL: a whole row, as the last full scan showed it
     reason     TEXT NOT NULL,
-    raw        TEXT NOT NULL,
+    raw        TEXT NOT NULL,               -- the value as JSON, cut off after 1,000 characters
+    after_id   INTEGER,                     -- of a whole row: the ticket before it on its page
+    count      INTEGER NOT NULL DEFAULT 1,  -- values or rows that this row stands for
     seen_at    TEXT NOT NULL
 );
-CREATE INDEX rejects_by_ticket ON rejects (UID);
+CREATE UNIQUE INDEX rejects_by_ticket ON rejects (UID, attribute);
+CREATE INDEX rejects_by_attribute ON rejects (attribute);
 
 CREATE TABLE consumers (
     name          TEXT PRIMARY KEY,
@@ -410,4 +417,4 @@ SELECT
     (SELECT COUNT(*) FROM pending_fetches WHERE reason <> 'unreadable') AS pending_fetches,
     (SELECT COUNT(*) FROM pending_fetches WHERE reason = 'unreadable') AS unreadable,
     (SELECT COUNT(*) FROM unlisted_tickets) AS unlisted_tickets,
-    (SELECT COUNT(*) FROM rejects) AS rejects;
+    (SELECT COALESCE(SUM(count), 0) FROM rejects) AS rejects;

@@ -172,8 +172,8 @@ impl HaloClient {
         url: &Url,
     ) -> Result<Vec<ReferenceItem>, HaloError> {
         let spec = RequestSpec { resource, url, accepted_statuses: &[] };
-        let (items, _) = self.get(&spec, |response| parse::parse_reference_items(&response.body)).await?;
-        Ok(items)
+        let (list, _) = self.get(&spec, |response| parse::parse_reference_items(&response.body)).await?;
+        Ok(list.items)
     }
 
     fn list_url(&self, filter: &Filter, fields: &[i64], page: u32, page_size: u32) -> Url {

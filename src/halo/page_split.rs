@@ -5,8 +5,8 @@ use std::pin::Pin;
 
 use super::list::{Filter, ListPage, ListQuery};
 use super::{HaloClient, HaloError, ResponseMeta};
-use crate::ticket::RejectedValue;
 use crate::ticket::parse::{ParsedPage, RejectedRow};
+use crate::ticket::{RejectedValue, Ticket};
 
 /// The most unreadable rows in one page. With more, something other than the rows is the cause, and the page fails.
 const UNREADABLE_ROWS_MAX: usize = 5;
@@ -99,11 +99,7 @@ impl HaloClient {
 impl PageParts {
     fn add(&mut self, list: ParsedPage, meta: ResponseMeta) {
         self.meta.get_or_insert(meta);
-        self.list.record_count = list.record_count;
-        self.list.tickets.extend(list.tickets);
-        self.list.rejected_rows.extend(list.rejected_rows);
-        self.list.rows_received += list.rows_received;
-        self.list.repaired += list.repaired;
+        self.list.append(list);
     }
 
     fn add_unreadable_row(&mut self, row: u32, error: HaloError) -> Result<(), HaloError> {
@@ -117,7 +113,8 @@ impl PageParts {
         };
         let rejected =
             RejectedValue { reason: "the row cannot be read", raw: format!("{position}: {error}") };
-        self.list.rejected_rows.push(RejectedRow { rejected });
+        let after_id = self.list.tickets.last().map(Ticket::id);
+        self.list.rejected_rows.push(RejectedRow { rejected, after_id });
         self.list.rows_received += 1;
         Ok(())
     }

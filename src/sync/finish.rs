@@ -193,7 +193,9 @@ async fn commit(
             }
             let changes = &mut totals.changes;
             let listed = tx.upsert(&unstored.tickets, run_id, now)?;
-            tx.record_rejected_rows(&unstored.rejected_rows, now)?;
+            if is_full {
+                tx.replace_rejected_rows(&unstored.rejected_rows, now)?;
+            }
             let present = tx.upsert(&unlisted.present, run_id, now)?;
             *changes += listed.changes;
             *changes += present.changes;

@@ -57,17 +57,17 @@ pub fn classify_answer(
     answer: Result<(TicketLookup, ResponseMeta), HaloError>,
 ) -> Result<FetchOutcome, HaloError> {
     Ok(match answer {
-        // The server leaves out what is null (`halo-api.md` §2.7): a ticket without custom fields in it has none.
-        Ok((TicketLookup::Found(ticket), _)) if ticket.has_unreadable_custom_fields() => {
-            FetchOutcome::Failed(FetchFailure::NotUnderstood)
-        }
         Ok((TicketLookup::Found(mut ticket), ResponseMeta { request_no, .. })) => {
-            FetchOutcome::Fetched(FetchedCustomFields {
-                id,
-                last_update: ticket.last_update(),
-                fields: ticket.take_custom_fields().unwrap_or_default(),
-                request_no,
-            })
+            match ticket.take_custom_fields() {
+                Some(fields) => FetchOutcome::Fetched(FetchedCustomFields {
+                    id,
+                    last_update: ticket.last_update(),
+                    fields,
+                    request_no,
+                }),
+                // Absent, null or no array tells nothing: not that the ticket has none.
+                None => FetchOutcome::Failed(FetchFailure::NotUnderstood),
+            }
         }
         Ok((TicketLookup::Missing, _)) => FetchOutcome::Missing,
         Ok((TicketLookup::Forbidden, _)) => FetchOutcome::Refused,
@@ -254,6 +254,11 @@ fn store_answers(
             FetchOutcome::Fetched(read) => match tx.store_custom_fields(read, run_id, now)? {
                 StoreOutcome::TicketRemoved => {}
                 StoreOutcome::Stale => tx.reschedule_fetch(*id, FetchFailure::Stale, next_attempt)?,
+                StoreOutcome::Incomplete { changed } => {
+                    tx.reschedule_fetch(*id, FetchFailure::NotUnderstood, next_attempt)?;
+                    counts.changed += u64::from(changed);
+                    counts.failed += 1;
+                }
                 outcome => {
                     counts.fetched += 1;
                     counts.changed += u64::from(outcome == StoreOutcome::Changed);

@@ -288,7 +288,9 @@ impl ScanReader<'_, '_> {
 
     /// Hands the rows to the writer.
     async fn flush(&mut self) -> Result<(), SyncError> {
-        let batch = std::mem::take(&mut self.end.unstored);
+        let mut batch = std::mem::take(&mut self.end.unstored);
+        // They are stored as one set at the end of the scan.
+        self.end.unstored.rejected_rows = std::mem::take(&mut batch.rejected_rows);
         let ids = std::mem::take(&mut self.unstored_ids);
         // Where the order is ignored, or the list is read again, there is no position to resume from.
         let is_kept = self.plan.kind == ScanKind::Full && !self.context.settings.dry_run;

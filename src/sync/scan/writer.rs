@@ -81,7 +81,6 @@ impl<'c> BatchWriter<'c> {
             store.write(tx_end, |tx| {
                 tx.apply_status_names(&mut batch.tickets)?;
                 let upserted = tx.upsert(&batch.tickets, run_id, now)?;
-                tx.record_rejected_rows(&batch.rejected_rows, now)?;
                 tx.record_scan(scan_id, &scan_stats, None, now)?;
                 tx.record_run_stats(run_id, &run_stats)?;
                 let checkpoint = checkpoint.map(|checkpoint| ScanCheckpoint {
