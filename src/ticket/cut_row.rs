@@ -48,7 +48,7 @@ impl<'a> TokenScanner<'a> {
         loop {
             let name = self.string()?;
             self.expect(b':')?;
-            if let Some(found) = names.iter().find(|it| [b"\"", **it, b"\""].concat() == name) {
+            if let Some(found) = names.iter().find(|it| **it == &name[1..name.len() - 1]) {
                 return Some(found);
             }
             self.skip_value()?;

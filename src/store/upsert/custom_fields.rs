@@ -75,7 +75,7 @@ impl WriteTx<'_> {
             statements.record_change_only(record, context)?;
         }
         statements.write_custom_fields(*id, &stored, fields)?;
-        statements.replace_custom_field_rejects(*id, fields, state.rejected.is_some(), context.now)?;
+        statements.rejects().replace_of_custom_fields(*id, fields, state.rejected.is_some(), context.now)?;
         statements.complete_fetch(*id, fields, *request_no, context.now)?;
         Ok(match changed {
             changed if !fields.is_complete() => StoreOutcome::Incomplete { changed },
@@ -104,7 +104,7 @@ impl WriteTx<'_> {
             };
             statements.record_change_only(record, context)?;
         }
-        statements.clear_custom_field_rejects()?;
+        statements.rejects().clear_custom_fields()?;
         self.connection.execute_batch(
             "DELETE FROM custom_fields; DELETE FROM pending_fetches; DELETE FROM field_definitions;
              UPDATE ticket_state SET fields_hash = NULL, fields_no = NULL WHERE fields_no IS NOT NULL;",

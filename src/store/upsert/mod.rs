@@ -189,7 +189,7 @@ impl WriteTx<'_> {
             let Some(state) = statements.stored_state(*id)? else { continue };
             if state.rejected.is_some() {
                 // Many rejects of one attribute are one row, which counts one less.
-                statements.delete_rejects(*id)?;
+                statements.rejects().delete(*id)?;
             }
             let row = statements.stored_row(*id)?;
             let last_row =

@@ -3,10 +3,9 @@
 //! `ticket_state.rejected` names what is rejected of a ticket. So a ticket without rejects costs nothing, and a value
 //! that is read again is known to have been rejected, also where many rejects of its attribute are one row.
 
-use rusqlite::OptionalExtension as _;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::ObservedTicket;
-use super::statements::UpsertStatements;
 use crate::store::{StoreError, WriteTx};
 use crate::ticket::parse::{ParsedItems, RejectedRow};
 use crate::ticket::{
@@ -45,11 +44,17 @@ fn stored_count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-impl UpsertStatements<'_> {
+/// The rejects of stored tickets.
+#[derive(Clone, Copy)]
+pub(super) struct TicketRejects<'c> {
+    pub(super) connection: &'c Connection,
+}
+
+impl TicketRejects<'_> {
     /// Replaces the rejects of the attributes of a stored ticket by those of a response. `had_any` is whether it has
     /// rejects of any kind.
-    pub(super) fn replace_attribute_rejects(
-        &self,
+    pub(super) fn replace_of_attributes(
+        self,
         observed: &ObservedTicket,
         had_any: bool,
         now: &str,
@@ -64,7 +69,7 @@ impl UpsertStatements<'_> {
             return Ok(());
         }
         let received_hash = (!rejected.is_empty()).then(|| ticket.received_hash().cast_signed());
-        self.replace_rejects(ticket.id(), RejectGroup::Attributes, &rejected, now)?;
+        self.replace(ticket.id(), RejectGroup::Attributes, &rejected, now)?;
         self.connection
             .prepare_cached(
                 "UPDATE ticket_state SET received_hash = ?2 WHERE UID = ?1 AND received_hash IS NOT ?2",
@@ -74,8 +79,8 @@ impl UpsertStatements<'_> {
     }
 
     /// Replaces the rejects of the custom fields of a stored ticket by those of a response.
-    pub(super) fn replace_custom_field_rejects(
-        &self,
+    pub(super) fn replace_of_custom_fields(
+        self,
         id: i64,
         fields: &CustomFields,
         had_any: bool,
@@ -84,19 +89,19 @@ impl UpsertStatements<'_> {
         if !fields.has_rejected_values() && !had_any {
             return Ok(());
         }
-        self.replace_rejects(id, RejectGroup::CustomFields, &fields.rejected_values(), now)
+        self.replace(id, RejectGroup::CustomFields, &fields.rejected_values(), now)
     }
 
     /// Deletes all rejects of a ticket.
-    pub(super) fn delete_rejects(&self, id: i64) -> Result<(), StoreError> {
+    pub(super) fn delete(self, id: i64) -> Result<(), StoreError> {
         for group in [RejectGroup::Attributes, RejectGroup::CustomFields] {
-            self.replace_rejects(id, group, &[], "")?;
+            self.replace(id, group, &[], "")?;
         }
         Ok(())
     }
 
-    fn replace_rejects(
-        &self,
+    fn replace(
+        self,
         id: i64,
         group: RejectGroup,
         rejected: &[(String, &RejectedValue)],
@@ -112,14 +117,14 @@ impl UpsertStatements<'_> {
         let mut names: Vec<&str> = split(&stored).filter(|name| !group.includes(name)).collect();
         for name in split(&stored).filter(|name| group.includes(name)) {
             if rejected.iter().all(|(rejected, _)| rejected != name) {
-                self.remove_reject(id, name)?;
+                self.remove(id, name)?;
             }
         }
         for (name, rejected) in rejected {
             if split(&stored).any(|stored| stored == name) {
-                self.refresh_reject(id, name, rejected, now)?;
+                self.refresh(id, name, rejected, now)?;
             } else {
-                self.add_reject(id, name, rejected, now)?;
+                self.add(id, name, rejected, now)?;
             }
             names.push(name);
         }
@@ -133,7 +138,7 @@ impl UpsertStatements<'_> {
         Ok(())
     }
 
-    fn add_reject(&self, id: i64, name: &str, rejected: &RejectedValue, now: &str) -> Result<(), StoreError> {
+    fn add(self, id: i64, name: &str, rejected: &RejectedValue, now: &str) -> Result<(), StoreError> {
         let RejectedValue { reason, raw } = rejected;
         let counted = self
             .connection
@@ -165,13 +170,7 @@ impl UpsertStatements<'_> {
 
     /// Notes that a value is rejected with another text than before. The text of a volatile attribute may differ in
     /// every response.
-    fn refresh_reject(
-        &self,
-        id: i64,
-        name: &str,
-        rejected: &RejectedValue,
-        now: &str,
-    ) -> Result<(), StoreError> {
+    fn refresh(self, id: i64, name: &str, rejected: &RejectedValue, now: &str) -> Result<(), StoreError> {
         if attribute::VOLATILE.iter().any(|position| ATTRIBUTES[*position].name == name) {
             return Ok(());
         }
@@ -185,7 +184,7 @@ impl UpsertStatements<'_> {
         Ok(())
     }
 
-    fn remove_reject(&self, id: i64, name: &str) -> Result<(), StoreError> {
+    fn remove(self, id: i64, name: &str) -> Result<(), StoreError> {
         let deleted = self
             .connection
             .prepare_cached("DELETE FROM rejects WHERE UID = ?1 AND attribute = ?2")?
@@ -202,12 +201,12 @@ impl UpsertStatements<'_> {
     }
 
     /// Deletes the rejects of all custom fields.
-    pub(super) fn clear_custom_field_rejects(&self) -> Result<(), StoreError> {
+    pub(super) fn clear_custom_fields(self) -> Result<(), StoreError> {
         let mut select =
             self.connection.prepare("SELECT UID FROM ticket_state WHERE rejected IS NOT NULL")?;
         let ids: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
         for id in ids {
-            self.replace_rejects(id, RejectGroup::CustomFields, &[], "")?;
+            self.replace(id, RejectGroup::CustomFields, &[], "")?;
         }
         Ok(())
     }

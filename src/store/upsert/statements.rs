@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, ToSql};
 
-use super::rejects::RejectGroup;
+use super::rejects::{RejectGroup, TicketRejects};
 use super::{CustomFieldsState, ObservedTicket};
 use crate::store::StoreError;
 use crate::ticket::attribute::{ATTRIBUTE_COUNT, SOURCE_LAST_MODIFIED, UID};
@@ -112,6 +112,10 @@ impl<'c> UpsertStatements<'c> {
         })
     }
 
+    pub(super) fn rejects(&self) -> TicketRejects<'c> {
+        TicketRejects { connection: self.connection }
+    }
+
     pub(super) fn stored_state(&mut self, id: i64) -> Result<Option<TicketState>, StoreError> {
         let state = self.select_state.query_row([id], |row| {
             Ok(TicketState {
@@ -148,7 +152,7 @@ impl<'c> UpsertStatements<'c> {
         };
         let seq = self.record_change(record, context)?;
         self.insert_state.execute((ticket.id(), stored_hash(*hash), request_no, context.now, seq))?;
-        self.replace_attribute_rejects(observed, false, context.now)?;
+        self.rejects().replace_of_attributes(observed, false, context.now)?;
         match custom_fields {
             CustomFieldsState::NotSynced => Ok(()),
             CustomFieldsState::NotProvided => self.enqueue_fetch(ticket.id(), context.now),
@@ -156,7 +160,7 @@ impl<'c> UpsertStatements<'c> {
                 let none = CustomFields::default();
                 let fields = fields.with_last_good(&none);
                 self.write_custom_fields(ticket.id(), &none, &fields)?;
-                self.replace_custom_field_rejects(ticket.id(), &fields, false, context.now)?;
+                self.rejects().replace_of_custom_fields(ticket.id(), &fields, false, context.now)?;
                 self.complete_fetch(ticket.id(), &fields, *request_no, context.now)
             }
         }
@@ -234,11 +238,11 @@ impl<'c> UpsertStatements<'c> {
             self.update_state.execute((id, stored_hash(*hash), request_no, context.now, seq))?;
         }
         let had_rejects = state.rejected.is_some();
-        self.replace_attribute_rejects(observed, had_rejects, context.now)?;
+        self.rejects().replace_of_attributes(observed, had_rejects, context.now)?;
         match (fields, custom_fields) {
             (Some((stored, received)), _) => {
                 self.write_custom_fields(id, stored, received)?;
-                self.replace_custom_field_rejects(id, received, had_rejects, context.now)?;
+                self.rejects().replace_of_custom_fields(id, received, had_rejects, context.now)?;
                 self.complete_fetch(id, received, *request_no, context.now)?;
             }
             (None, CustomFieldsState::NotProvided) if changed => self.requeue_fetch(id, context.now)?,
