@@ -208,7 +208,9 @@ impl CustomFields {
         let (mut fields, rejected_element) = self.clone().into_parsed();
         for (field, rejected) in &mut fields {
             if let Some(stored) = stored.get(field.id) {
-                rejected.iter().for_each(|it| (MEMBERS[it.member].keep)(field, stored));
+                for RejectedMember { member, .. } in rejected.iter() {
+                    (MEMBERS[*member].keep)(field, stored);
+                }
             }
         }
         if rejected_element.is_some() {

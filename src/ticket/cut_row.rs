@@ -12,15 +12,12 @@ use super::value::{AttributeValue, convert_raw, is_ticket_id};
 pub fn id_of_cut_row(bytes: &[u8]) -> Option<i64> {
     let mut scanner = TokenScanner { rest: bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) };
     scanner.expect(b'{')?;
-    let raw = match scanner.find_member(&[b"id", b"tickets"])? {
-        b"id" => scanner.scalar()?,
-        _ => {
-            scanner.expect(b'[')?;
-            scanner.expect(b'{')?;
-            scanner.find_member(&[b"id"])?;
-            scanner.scalar()?
-        }
-    };
+    if scanner.find_member(&[b"id", b"tickets"])? == b"tickets" {
+        scanner.expect(b'[')?;
+        scanner.expect(b'{')?;
+        scanner.find_member(&[b"id"])?;
+    }
+    let raw = scanner.scalar()?;
     match convert_raw(ValueKind::Integer, std::str::from_utf8(raw).ok()?, &mut 0) {
         Ok(AttributeValue::Integer(id)) if is_ticket_id(id) => Some(id),
         _ => None,

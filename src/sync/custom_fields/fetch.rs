@@ -287,4 +287,31 @@ mod tests {
         assert_eq!(pauses, [0, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
         assert_eq!(minutes(u32::MAX), 1440);
     }
+
+    #[test]
+    fn answer_without_custom_fields_tells_nothing() {
+        let outcome = |json: &str| {
+            let ticket = crate::ticket::parse::parse_ticket(json.as_bytes()).unwrap();
+            let meta = ResponseMeta {
+                request_no: 1,
+                arrival_no: 1,
+                date: None,
+                took: std::time::Duration::ZERO,
+                bytes: json.len(),
+            };
+            classify_answer(7, Ok((TicketLookup::Found(Box::new(ticket)), meta))).unwrap()
+        };
+        for json in [r#"{"id":7}"#, r#"{"id":7,"customfields":null}"#, r#"{"id":7,"customfields":{}}"#] {
+            let outcome = outcome(json);
+            assert!(
+                matches!(outcome, FetchOutcome::Failed(FetchFailure::NotUnderstood)),
+                "{json}: {outcome:?}"
+            );
+        }
+        let outcome = outcome(r#"{"id":7,"customfields":[]}"#);
+        assert!(
+            matches!(&outcome, FetchOutcome::Fetched(it) if it.fields.fields().is_empty()),
+            "{outcome:?}"
+        );
+    }
 }
