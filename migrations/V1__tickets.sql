@@ -297,9 +297,10 @@ CREATE TABLE packages (
 -- The identity of this sequence of change records: the newest row is the present lineage, the others are
 -- earlier ones. A restored backup starts a new one.
 CREATE TABLE lineage (
-    lineage  TEXT PRIMARY KEY,
-    since    TEXT NOT NULL,
-    reason   TEXT NOT NULL
+    lineage         TEXT PRIMARY KEY,
+    since           TEXT NOT NULL,
+    reason          TEXT NOT NULL,
+    complete_after  INTEGER NOT NULL DEFAULT 0  -- earlier change records aged out or were lost, no later one is missing
 );
 
 -- Every attribute, the most used first, and the name of the ticket type.

@@ -128,6 +128,8 @@ pub struct StoreConfig {
     pub index_last_modified: bool,
     /// How long to wait for a lock held by another process.
     pub busy_timeout: Duration,
+    /// Free disk space in bytes below which a run ends before it writes; 0 means that it is not watched.
+    pub min_free_disk: u64,
     /// How long change records are kept; `None` means forever.
     pub keep_changes: Option<Duration>,
     /// How long records of runs are kept.
@@ -392,6 +394,14 @@ fn store(reader: &mut ConfigReader<'_>, folder: &Path) -> StoreConfig {
         full_text: reader.boolean(STORE, "full_text", false),
         index_last_modified: reader.boolean(STORE, "index_last_modified", false),
         busy_timeout: reader.duration(STORE, "busy_timeout", Duration::from_secs(10)),
+        min_free_disk: reader
+            .parsed_number(
+                STORE,
+                "min_free_disk",
+                "a size with a unit, such as \"256MB\" or \"2GB\", or 0",
+                quantity::parse_size,
+            )
+            .unwrap_or(256 << 20),
         keep_changes: reader
             .parsed(STORE, "keep_changes", "a duration such as \"400d\", or \"forever\"", |text| match text {
                 "forever" => Some(None),

@@ -179,6 +179,22 @@ impl<'a> ConfigReader<'a> {
         })
     }
 
+    /// The same for a quantity, which may be a bare number where `parse` accepts it without a unit.
+    pub(super) fn parsed_number<T>(
+        &mut self,
+        section: &'static str,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.read(section, key, expected, |raw| match raw {
+            RawSetting::File(DeValue::String(text)) => parse(text),
+            RawSetting::File(DeValue::Integer(number)) => parse(number.as_str()),
+            RawSetting::Environment(text) => parse(text.trim()),
+            RawSetting::File(_) => None,
+        })
+    }
+
     fn read<T>(
         &mut self,
         section: &'static str,

@@ -27,7 +27,7 @@ impl AppError {
             AppError::CannotCreate { path, source } if source.kind() == io::ErrorKind::AlreadyExists => {
                 format!("{} was left unchanged; name another file, or remove it first", path.display())
             }
-            AppError::CannotCreate { source, .. } if is_disk_full(source) => "free up disk space".into(),
+            AppError::CannotCreate { source, .. } if is_disk_full(source) => make_room(),
             AppError::CannotCreate { path, .. } => {
                 format!("check that the folder of {} exists and that this user may write to it", path.display())
             }
@@ -37,8 +37,11 @@ impl AppError {
             AppError::Sync(error) => help_for_sync(error),
             AppError::Store(error) => help_for_store(error),
             AppError::Lock(LockError::Held { .. }) => "wait until it has finished; nothing was changed".into(),
+            AppError::Lock(LockError::NotAFile { path }) => {
+                format!("remove {}; nothing was changed", path.display())
+            }
             AppError::Lock(LockError::Io { source, .. }) if is_disk_full(source) => {
-                "free up disk space; nothing was changed".into()
+                format!("{}; nothing was changed", make_room())
             }
             AppError::Lock(LockError::Io { .. }) => {
                 "check that the folder of the database exists and that this user may write to it".into()
@@ -46,8 +49,10 @@ impl AppError {
             AppError::Export(ExportError::CannotWrite { source, .. } | ExportError::CannotCreate { source, .. })
                 if is_disk_full(source) =>
             {
-                "free up disk space; nothing was recorded as exported, and the next export writes the same package"
-                    .into()
+                format!(
+                    "{}; nothing was recorded as exported, and the next export writes the same package",
+                    make_room()
+                )
             }
             AppError::Export(ExportError::CannotCreate { .. }) => {
                 "check that the folder exists and that this user may write to it; nothing was recorded as exported"
@@ -74,6 +79,9 @@ impl AppError {
                 "choose an address of this machine and a port above 1023 in metrics.listen".into()
             }
             AppError::Serve(_) => "choose another --listen address on this machine".into(),
+            AppError::DescriptorLimit(_) => {
+                "raise the limit of open files (`ulimit -n`, LimitNOFILE= of the unit); nothing was changed".into()
+            }
             AppError::System { .. } => "try again".into(),
             AppError::Stopped(_) => "run the command again to continue".into(),
         }
@@ -112,7 +120,25 @@ fn help_for_store(error: &StoreError) -> String {
         }
         StoreError::Foreign { .. } => "name another file in store.path; this one was left unchanged".into(),
         StoreError::Newer { .. } => "install the newer version again; the database was left unchanged".into(),
-        StoreError::Full(_) => "free up disk space; the next run continues after the last commit".into(),
+        StoreError::Unreleased { path } => {
+            format!("move {} away and run `halosync sync`, which loads every ticket again", path.display())
+        }
+        StoreError::IncompleteSchema { path, .. } => {
+            format!("restore a backup, or move {} away and run `halosync sync` again", path.display())
+        }
+        StoreError::RestoredBesideWal { path, .. } => format!(
+            "if a backup was put back, put it back again and remove {0}-wal and {0}-shm before you start; else restore \
+             a backup, or move all three files away and sync again",
+            path.display()
+        ),
+        StoreError::DiskLow { .. } => {
+            "free up disk space, or lower store.min_free_disk; everything committed so far is saved".into()
+        }
+        StoreError::Full(_) => format!("{}; the next run continues after the last commit", make_room()),
+        // SQLite does not say which error of the system it met.
+        StoreError::Io(_) if file_size_limit().is_some() => {
+            format!("{}, or check the disk; everything committed so far is saved", make_room())
+        }
         StoreError::Io(_) => {
             "check the disk and the owner of the database and its -wal and -shm files".into()
         }
@@ -120,4 +146,19 @@ fn help_for_store(error: &StoreError) -> String {
         StoreError::InvalidData { .. } => "restore a backup, or load a new database".into(),
         StoreError::Migration(_) | StoreError::Sqlite(_) => "this is a bug: please report it".into(),
     }
+}
+
+/// What to do where a file cannot grow.
+fn make_room() -> String {
+    match file_size_limit() {
+        Some(bytes) => format!(
+            "raise the file size limit of {bytes} bytes (`ulimit -f`, LimitFSIZE= of the unit), if the disk is not full"
+        ),
+        None => "free up disk space".to_owned(),
+    }
+}
+
+/// The greatest size of a file that this process may write, in bytes, if there is a limit.
+fn file_size_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
 }

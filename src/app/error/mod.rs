@@ -124,6 +124,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// The process may open too few files.
+    #[error("the process may open too few files")]
+    DescriptorLimit(#[source] io::Error),
     /// A signal ended the command.
     #[error("interrupted by a signal; everything committed so far is saved")]
     Stopped(Signal),
@@ -133,7 +136,14 @@ impl AppError {
     /// Whether the error means that the database is damaged.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self, AppError::Store(StoreError::Damaged { .. } | StoreError::IntegrityCheckFailed { .. }))
+        let AppError::Store(error) = self else { return false };
+        matches!(
+            error,
+            StoreError::Damaged { .. }
+                | StoreError::IntegrityCheckFailed { .. }
+                | StoreError::RestoredBesideWal { .. }
+                | StoreError::IncompleteSchema { .. }
+        )
     }
 
     /// The status that the command ends with.
@@ -151,7 +161,7 @@ impl AppError {
             AppError::Store(error) => store_exit_status(error),
             AppError::Lock(LockError::Held { .. }) => ExitStatus::TryLater,
             AppError::Lock(LockError::Io { source, .. }) if is_disk_full(source) => ExitStatus::Io,
-            AppError::Lock(LockError::Io { .. }) => ExitStatus::CannotCreate,
+            AppError::Lock(LockError::Io { .. } | LockError::NotAFile { .. }) => ExitStatus::CannotCreate,
             AppError::Export(ExportError::CannotCreate { source, .. }) if is_disk_full(source) => {
                 ExitStatus::Io
             }
@@ -167,6 +177,7 @@ impl AppError {
                 ExitStatus::TryLater
             }
             AppError::CannotListen { .. } => ExitStatus::Config,
+            AppError::DescriptorLimit(_) => ExitStatus::Config,
             AppError::Serve(_) | AppError::System { .. } => ExitStatus::Unexpected,
             AppError::Stopped(Signal::Interrupt) => ExitStatus::Interrupted,
             AppError::Stopped(Signal::Terminate) => ExitStatus::Terminated,
@@ -229,18 +240,25 @@ fn store_exit_status(error: &StoreError) -> ExitStatus {
     match error {
         StoreError::Missing(_) => ExitStatus::NoInput,
         StoreError::CannotCreate { .. } => ExitStatus::CannotCreate,
-        StoreError::OwnedByAnother { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } => {
-            ExitStatus::Config
-        }
+        StoreError::OwnedByAnother { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::Newer { .. }
+        | StoreError::Unreleased { .. } => ExitStatus::Config,
         StoreError::Damaged { .. }
         | StoreError::IntegrityCheckFailed { .. }
+        | StoreError::IncompleteSchema { .. }
+        | StoreError::RestoredBesideWal { .. }
         | StoreError::InvalidData { .. } => ExitStatus::DataError,
-        StoreError::Full(_) | StoreError::Io(_) => ExitStatus::Io,
+        StoreError::Full(_) | StoreError::Io(_) | StoreError::DiskLow { .. } => ExitStatus::Io,
         StoreError::Busy(_) => ExitStatus::TryLater,
         StoreError::Migration(_) | StoreError::Sqlite(_) => ExitStatus::Unexpected,
     }
 }
 
+/// Whether there is no room for more: the disk, the quota, or the file size limit of the process (`ulimit -f`).
 fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
