@@ -448,13 +448,28 @@ fn locked_databases(golden: &mut GoldenFile) {
     drop(other);
 }
 
+/// The settings for a database on a disk whose free space is not watched.
+fn unwatched(disk: &SmallDisk) -> String {
+    format!("path = {:?}\nmin_free_disk = 0", disk.file("halosync.db"))
+}
+
 fn full_disks(golden: &mut GoldenFile) {
+    let case = golden.case("a disk with less free space than the settings demand");
+    match &SmallDisk::mount("64k") {
+        Some(disk) => {
+            let case = case.hide_path(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
+            case.fails(&["sync"], 74, After::Unchanged);
+            assert!(files(disk.path()).is_empty(), "something was created");
+        }
+        None => case.skip(NO_SMALL_DISK),
+    }
+
     let mut case = golden.case("a disk that fills up during the first run");
     case.simulate(&[]);
     let disk = SmallDisk::mount("768k");
     match &disk {
         Some(disk) => {
-            let case = case.hide_path(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
+            let case = case.hide_path(disk).add("store", &unwatched(disk));
             case.fails(&["sync"], 74, After::Unchanged);
             check_database(&disk.path().join("halosync.db"), "a full disk");
         }
@@ -465,7 +480,7 @@ fn full_disks(golden: &mut GoldenFile) {
     match &SmallDisk::mount("64k") {
         Some(disk) => {
             disk.fill();
-            let case = case.hide_path(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
+            let case = case.hide_path(disk).add("store", &unwatched(disk));
             case.fails(&["sync"], 74, After::Unchanged);
         }
         None => case.skip(NO_SMALL_DISK),

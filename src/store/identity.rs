@@ -69,7 +69,6 @@ enum History {
 impl DatabaseFacts {
     /// Reads the facts. Also of a foreign database: a damaged schema is found here, where the error can name the file.
     pub(super) fn read(connection: &Connection) -> Result<DatabaseFacts, StoreError> {
-        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         let tables = table_names(connection)?;
         let is_empty = !connection.query_row(
             "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\')",
@@ -77,8 +76,8 @@ impl DatabaseFacts {
             |row| row.get::<_, bool>(0),
         )?;
         let mut facts = DatabaseFacts {
-            application_id: pragma("application_id")?,
-            user_version: pragma("user_version")?,
+            application_id: application_id(connection)?,
+            user_version: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
             is_empty,
             tables,
             history: Vec::new(),
@@ -93,7 +92,9 @@ impl DatabaseFacts {
         }
         for table in ["tickets", "changes", "runs"] {
             if facts.tables.contains(table) {
-                let row = connection.query_row(&format!("SELECT 1 FROM {table} LIMIT 1"), [], |_| Ok(()));
+                // An index may be damaged, which is for the integrity check to report.
+                let sql = format!("SELECT 1 FROM {table} NOT INDEXED LIMIT 1");
+                let row = connection.query_row(&sql, [], |_| Ok(()));
                 facts.has_rows |= row.optional()?.is_some();
             }
         }
@@ -147,6 +148,11 @@ impl DatabaseFacts {
             _ => Err(StoreError::IncompleteSchema { path: path(), missing }),
         }
     }
+}
+
+/// The number that a database file bears as the mark of its program, 0 if none.
+pub(super) fn application_id(connection: &Connection) -> Result<i32, StoreError> {
+    Ok(connection.pragma_query_value(None, "application_id", |row| row.get(0))?)
 }
 
 /// Applies the migrations that are still to be applied, and records them in the same transaction: a kill leaves all of

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::change_log::{ChangeLogExtent, LineageReason};
 use super::disk::free_disk;
-use super::identity::{APPLICATION_ID, DatabaseFacts, DatabaseKind, SCHEMA_VERSION, migrate};
+use super::identity::{APPLICATION_ID, DatabaseFacts, DatabaseKind, SCHEMA_VERSION, application_id, migrate};
 use super::paths::parent_folder;
 use super::{ReadTx, Store, StoreError, TxEnd};
 use crate::ticket::Timestamp;
@@ -195,11 +195,16 @@ impl Store {
 
     /// Identifies the database before anything is changed in it.
     fn identify(&self) -> Result<(DatabaseFacts, DatabaseKind), StoreError> {
+        let keep_wal =
+            || self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop);
+        if application_id(&self.connection)? == APPLICATION_ID {
+            // First: closing after an error would remove the -wal and -shm files that readers need.
+            keep_wal()?;
+        }
         let facts = DatabaseFacts::read(&self.connection)?;
         let kind = facts.classify(&self.path)?;
-        if kind != DatabaseKind::Empty {
-            // Before anything else: closing after an error would remove the -wal and -shm files that readers need.
-            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        if kind == DatabaseKind::Restored {
+            keep_wal()?;
         }
         Ok((facts, kind))
     }
