@@ -115,7 +115,9 @@ CREATE TABLE ticket_state (
     fields_no       INTEGER,           -- number of the request whose custom fields were stored
     first_seen_at   TEXT NOT NULL,     -- by the local clock
     last_seen_at    TEXT NOT NULL,     -- when it was last written; later full scans have seen it too
-    last_seq        INTEGER NOT NULL   -- its newest change record
+    last_seq        INTEGER NOT NULL,  -- its newest change record
+    rejected        TEXT,              -- what could not be read of it: names as in `rejects`, separated by commas
+    received_hash   INTEGER            -- XXH3 of the row as received, where attributes were rejected
 );
 
 CREATE TABLE custom_fields (
@@ -143,14 +145,16 @@ CREATE TABLE statuses (
     TYPE      INTEGER,  -- 0 is a ticket status
     SEQUENCE  INTEGER,
     COLOUR    TEXT,
-    CLOSED    INTEGER CHECK (CLOSED IN (0, 1))  -- NULL: the server does not say
+    CLOSED    INTEGER CHECK (CLOSED IN (0, 1)),  -- NULL: the server does not say
+    PRESENT   INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed; tickets may still name it
 );
 
 CREATE TABLE ticket_types (
     ID        INTEGER PRIMARY KEY,
     NAME      TEXT NOT NULL,
     "USE"     TEXT,
-    SEQUENCE  INTEGER
+    SEQUENCE  INTEGER,
+    PRESENT   INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed; tickets may still name it
 );
 
 -- Every change of `tickets`, in order and without gaps. Append-only; old records may be pruned.
@@ -228,6 +232,7 @@ CREATE TABLE scans (
     reads         INTEGER NOT NULL DEFAULT 1,  -- how many times the list was read
     updated_from  TEXT,                        -- the lower bound of an incremental scan
     is_initial    INTEGER NOT NULL DEFAULT 0,  -- the initial load of its scope
+    accepted      INTEGER NOT NULL DEFAULT 0,  -- it moved the watermark although the counts did not agree
     resumed       INTEGER NOT NULL DEFAULT 0,
     last_move_id  INTEGER NOT NULL,            -- the newest `watermark_journal.move_id` when it began
     started_at    TEXT NOT NULL,
@@ -244,15 +249,17 @@ CREATE TABLE scan_checkpoints (
     older              BLOB NOT NULL      -- the same: ids received in an older version than the stored one
 );
 
--- Tickets whose custom fields must still be fetched one by one.
+-- What must still be requested ticket by ticket: tickets that are listed but could not be read, and custom fields.
 CREATE TABLE pending_fetches (
-    UID       INTEGER PRIMARY KEY,
+    UID       INTEGER NOT NULL,
+    kind      TEXT NOT NULL CHECK (kind IN ('ticket', 'custom_fields')),
     -- 'unread' before the first attempt, then why the last one failed: 'unreadable': the server refuses to show the
     -- ticket; 'not_understood': the answer could not be read; 'too_large'; 'unavailable'; 'stale': older than the row
     reason    TEXT NOT NULL,
     attempts  INTEGER NOT NULL DEFAULT 0,
-    due_at    TEXT NOT NULL
-);
+    due_at    TEXT NOT NULL,
+    PRIMARY KEY (UID, kind)
+) WITHOUT ROWID;
 
 -- Tickets that the server no longer lists and that are not confirmed as deleted.
 CREATE TABLE unlisted_tickets (
@@ -262,16 +269,21 @@ CREATE TABLE unlisted_tickets (
     ask_again_at     TEXT NOT NULL
 );
 
--- Values and rows that could not be stored as received.
+-- Values and rows that could not be stored as received, until they can be read again. Of a rejected value the last
+-- good one stays in its table. More than 1,000 of one attribute are one row without `UID`.
 CREATE TABLE rejects (
     reject_id  INTEGER PRIMARY KEY,
-    UID        INTEGER,  -- NULL: a row without a usable id
-    attribute  TEXT,     -- NULL: the whole row
+    UID        INTEGER,  -- NULL: rows without a usable id, many values of one attribute, or a reference table
+    attribute  TEXT,     -- as in `changes.changed`; 'customfields': elements without a usable id; the name of a
+                         -- reference table: elements of it. NULL: a whole row, as the last full scan showed it
     reason     TEXT NOT NULL,
-    raw        TEXT NOT NULL,
+    raw        TEXT NOT NULL,               -- the value as JSON, cut off after 1,000 characters
+    after_id   INTEGER,                     -- of a whole row: the ticket before it on its page
+    count      INTEGER NOT NULL DEFAULT 1,  -- values or rows that this row stands for
     seen_at    TEXT NOT NULL
 );
-CREATE INDEX rejects_by_ticket ON rejects (UID);
+CREATE UNIQUE INDEX rejects_by_ticket ON rejects (UID, attribute);
+CREATE INDEX rejects_by_attribute ON rejects (attribute);
 
 CREATE TABLE consumers (
     name          TEXT PRIMARY KEY,
@@ -299,9 +311,10 @@ CREATE TABLE packages (
 -- The identity of this sequence of change records: the newest row is the present lineage, the others are
 -- earlier ones. A restored backup starts a new one.
 CREATE TABLE lineage (
-    lineage  TEXT PRIMARY KEY,
-    since    TEXT NOT NULL,
-    reason   TEXT NOT NULL
+    lineage         TEXT PRIMARY KEY,
+    since           TEXT NOT NULL,
+    reason          TEXT NOT NULL,
+    complete_after  INTEGER NOT NULL DEFAULT 0  -- earlier change records aged out or were lost, no later one is missing
 );
 
 -- Every attribute, the most used first, and the name of the ticket type.
@@ -403,13 +416,14 @@ SELECT
         UNION ALL
         SELECT ended_at FROM scans WHERE kind = 'incremental' AND outcome = 'verified'
     )) AS last_complete_at,  -- a verified incremental scan counts also inside a full scan that takes hours
-    (SELECT ended_at FROM scans WHERE kind = 'full' AND outcome IN ('verified', 'confirmed')
+    (SELECT ended_at FROM scans WHERE kind = 'full' AND (outcome IN ('verified', 'confirmed') OR accepted)
      ORDER BY scan_id DESC LIMIT 1) AS last_full_at,
     (SELECT outcome FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_outcome,
     (SELECT error FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_error,
     (SELECT COUNT(*) FROM ticket_state) AS tickets,  -- much smaller than `tickets`
     COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0) AS last_seq,  -- `changes` may be pruned
-    (SELECT COUNT(*) FROM pending_fetches WHERE reason <> 'unreadable') AS pending_fetches,
-    (SELECT COUNT(*) FROM pending_fetches WHERE reason = 'unreadable') AS unreadable,
+    (SELECT COUNT(*) FROM pending_fetches WHERE kind = 'ticket') AS pending_tickets,
+    (SELECT COUNT(*) FROM pending_fetches WHERE kind = 'ticket' OR reason <> 'unreadable') AS pending_fetches,
+    (SELECT COUNT(*) FROM pending_fetches WHERE kind = 'custom_fields' AND reason = 'unreadable') AS unreadable,
     (SELECT COUNT(*) FROM unlisted_tickets) AS unlisted_tickets,
-    (SELECT COUNT(*) FROM rejects) AS rejects;
+    (SELECT COALESCE(SUM(count), 0) FROM rejects) AS rejects;

@@ -16,11 +16,11 @@ pub enum RequestFailure {
     },
     /// No response, a broken one, or 5xx.
     Unavailable,
-    /// A response with status 200 that cannot be read, or is too large.
+    /// A response with status 200 that cannot be read.
     Unreadable,
     /// 401: the token is invalid or has expired.
     Unauthorized,
-    /// 400, 403, 404 and the rest: a retry would get the same response.
+    /// 400, 403, 404 and the rest, and a response that is too large: a retry would get the same.
     Refused,
 }
 

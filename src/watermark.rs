@@ -154,57 +154,112 @@ pub struct ScanSchedule {
 /// What is known from earlier scans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanHistory {
-    /// When the last verified full scan ended, by the local clock.
-    pub last_full: Option<Timestamp>,
-    /// Whether the server's clock has stepped back since.
+    /// The last full scan that was verified.
+    pub last_full: Option<VerifiedFullScan>,
+    /// The full scans since then that reached their end without being verified.
+    pub unverified: Option<UnverifiedFullScans>,
+    /// Whether a full scan was interrupted and can be resumed.
+    pub is_interrupted: bool,
+    /// Whether the server's clock has stepped back since the last full scan.
     pub clock_stepped: bool,
-    /// Whether that scan was an initial load that was interrupted, or during which tickets disappeared: only
-    /// another full scan shows that it missed nothing.
-    pub needs_confirmation: bool,
     /// Whether custom fields are known that no full scan has requested.
     pub has_new_fields: bool,
     /// How the server applies the date filter.
     pub date_filter: DateFilterBehavior,
+    /// By how much the clocks of the server's nodes differ.
+    pub clock_difference: TimeDelta,
 }
 
-/// Chooses the next scan. `now` is the present by the local clock, which decides only whether a full scan is
-/// due.
+/// A full scan that was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedFullScan {
+    /// When it ended, by the local clock.
+    pub ended_at: Timestamp,
+    /// Whether it was resumed, or was an initial load during which tickets disappeared: a ticket that appeared in its
+    /// first part without a new `last_update` is found only by another full scan.
+    pub needs_confirmation: bool,
+}
+
+/// Full scans that reached their end without being verified, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnverifiedFullScans {
+    /// How many, at least 1.
+    pub count: u32,
+    /// When the last one ended, by the local clock.
+    pub ended_at: Timestamp,
+}
+
+/// A full scan that needs confirmation is confirmed after this time, also where no full scans are scheduled.
+const CONFIRM_AFTER: Duration = Duration::from_hours(24);
+
+/// A full scan that was not verified is tried again after this time, after twice this, and so on.
+const FULL_SCAN_RETRY: Duration = Duration::from_hours(1);
+
+impl UnverifiedFullScans {
+    /// When a full scan is tried again unless one is requested: after 1, 2, 4 … hours, at most `full_every`.
+    #[must_use]
+    pub fn retry_at(&self, full_every: Option<Duration>) -> Timestamp {
+        let doublings = self.count.saturating_sub(1).min(10);
+        let pause = FULL_SCAN_RETRY * 2u32.pow(doublings);
+        let pause = pause.min(full_every.unwrap_or(CONFIRM_AFTER).max(FULL_SCAN_RETRY));
+        self.ended_at.plus(TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX))
+    }
+}
+
+/// Chooses the next scan. `now` is the present by the local clock, which decides only whether a full scan is due. `None`:
+/// a full scan is needed, but the last one was not verified, and it is not yet time to try again.
 #[must_use]
 pub fn next_scan(
     watermark: &Watermark,
     schedule: &ScanSchedule,
     history: &ScanHistory,
     now: Timestamp,
-) -> ScanKind {
-    let due = schedule.full_every.is_some_and(|every| {
-        let age = history.last_full.map(|at| (now.instant() - at.instant()).abs());
-        age.is_none_or(|age| TimeDelta::from_std(every).is_ok_and(|every| every <= age))
-    });
-    let ScanHistory { clock_stepped, needs_confirmation, has_new_fields, .. } = *history;
-    if watermark.state == WatermarkState::Initial
-        || schedule.full_requested
-        || clock_stepped
-        || needs_confirmation
-        || has_new_fields
-        || due
-    {
-        return ScanKind::Full;
+) -> Option<ScanKind> {
+    let is_older = |at: Timestamp, age: Duration| {
+        TimeDelta::from_std(age).is_ok_and(|age| age <= (now.instant() - at.instant()).abs())
+    };
+    let is_due = match history.last_full {
+        None => schedule.full_every.is_some(),
+        Some(last) => {
+            let confirm_after = last.needs_confirmation.then_some(CONFIRM_AFTER);
+            let every = schedule.full_every.into_iter().chain(confirm_after).min();
+            every.is_some_and(|every| is_older(last.ended_at, every))
+        }
+    };
+    let is_wanted = watermark.state == WatermarkState::Initial
+        || history.clock_stepped
+        || history.has_new_fields
+        || is_due;
+    let may_try = history.is_interrupted
+        || history.unverified.is_none_or(|unverified| {
+            // A time before the end of that scan means that the local clock was set back.
+            unverified.retry_at(schedule.full_every) <= now || now < unverified.ended_at
+        });
+    if schedule.full_requested || (is_wanted && may_try) {
+        return Some(ScanKind::Full);
     }
-    incremental_start(watermark, schedule, history.date_filter)
-        .map_or(ScanKind::Full, |from| ScanKind::Incremental { from })
+    match incremental_start(watermark, schedule, history) {
+        Some(from) => Some(ScanKind::Incremental { from }),
+        None => may_try.then_some(ScanKind::Full),
+    }
 }
 
-/// The lower bound of an incremental scan: `overlap` before the watermark, or at the canary if that is
-/// earlier. `None` if an incremental scan is not possible.
+/// The lower bound of an incremental scan: `overlap` before the watermark, or at the canary if that is earlier. `None` if
+/// an incremental scan is not possible.
+///
+/// Where an initial load came to its end but was not verified, there is no watermark yet: then what changed since its
+/// start is read, so that the copy stays as new as it can be.
 #[must_use]
 pub fn incremental_start(
     watermark: &Watermark,
     schedule: &ScanSchedule,
-    date_filter: DateFilterBehavior,
+    history: &ScanHistory,
 ) -> Option<Timestamp> {
-    let from = watermark.covered_until?.minus(schedule.overlap);
+    let load_ended = history.unverified.is_some() && !history.is_interrupted;
+    let covered_until = watermark.covered_until.or(watermark.initial_started_at.filter(|_| load_ended))?;
+    let from = covered_until.minus(schedule.overlap).minus(history.clock_difference);
     let canary = watermark.newest_seen.filter(|_| watermark.canary.is_some());
-    Some(canary.map_or(from, |newest| from.min(newest)).minus(date_filter.safety_margin()?))
+    Some(canary.map_or(from, |newest| from.min(newest)).minus(history.date_filter.safety_margin()?))
 }
 
 /// The start of a run by the server's clock: the `Date` of its first list response, less the duration of
@@ -215,10 +270,61 @@ pub fn run_start(date: DateTime<Utc>, took: Duration) -> Option<Timestamp> {
     Timestamp::new(date.checked_sub_signed(took)?.checked_sub_signed(TimeDelta::seconds(1))?)
 }
 
+/// How far the server's clock may be ahead of both the local clock and the newest update.
+const CLOCK_LEAD_MAX: TimeDelta = TimeDelta::days(1);
+
+/// Whether the start of a scan can be the true time. It is not believed where it is more than a day ahead of both the
+/// local clock and the newest `last_update` received: either of them alone may be wrong.
+#[must_use]
+pub fn is_start_believable(start: Timestamp, local: Timestamp, newest_update: Option<Timestamp>) -> bool {
+    let is_ahead_of = |other: Timestamp| other.plus(CLOCK_LEAD_MAX) < start;
+    !(is_ahead_of(local) && newest_update.is_none_or(is_ahead_of))
+}
+
+/// When a scan started, by the server's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanStart {
+    /// The start of the scan; `None` if the server sent no readable `Date`.
+    pub first: Option<Timestamp>,
+    /// The start of this session of a resumed scan, otherwise the same.
+    pub session: Option<Timestamp>,
+}
+
+impl ScanStart {
+    /// The instant up to which a verified scan has seen every update: a resumed scan may have begun before the server's
+    /// clock stepped back.
+    #[must_use]
+    pub fn covers(&self) -> Option<Timestamp> {
+        self.first.min(self.session).or(self.session)
+    }
+}
+
+/// A step of the server's clock, as the journal of the watermark has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStep {
+    /// The watermark before it.
+    pub covered_before: Timestamp,
+    /// When the run began that had set it, by the local clock.
+    pub set_at: Timestamp,
+    /// The server's time at the step.
+    pub stepped_to: Timestamp,
+    /// When the step was found, by the local clock.
+    pub found_at: Timestamp,
+}
+
+/// By how much two clocks of the server differ, if a step of its clock shows two nodes: so far the second is behind what
+/// the first one says by now. The local clock only measures the time in between; at most a day of it counts.
+#[must_use]
+pub fn clock_difference(step: &ClockStep) -> TimeDelta {
+    let between = step.found_at.instant() - step.set_at.instant();
+    let between = between.clamp(TimeDelta::zero(), CLOCK_LEAD_MAX);
+    (step.covered_before.instant() - step.stepped_to.instant() + between).max(TimeDelta::zero())
+}
+
 /// How the watermark moves after a verified scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatermarkMove {
-    /// Forward to the start of the run.
+    /// Forward to the start of the scan.
     Advance(Timestamp),
     /// Back to the server's time, which is before the watermark; a full scan is due.
     ClockStepped(Timestamp),
@@ -226,19 +332,20 @@ pub enum WatermarkMove {
     Stay,
 }
 
-/// Decides how the watermark moves. `start` is [`run_start`], `None` if the server sent no readable `Date`.
+/// Decides how the watermark moves. Only the time of this session shows a step of the clock: a resumed scan that began
+/// long ago may end after incremental scans moved the watermark past its start. `tolerance` is the overlap and the
+/// difference of the clocks of the server's nodes, by which scans ask further back.
 #[must_use]
 pub fn after_verified_scan(
     covered_until: Option<Timestamp>,
-    start: Option<Timestamp>,
-    overlap: TimeDelta,
+    start: ScanStart,
+    tolerance: TimeDelta,
 ) -> WatermarkMove {
-    match (start, covered_until) {
-        (None, _) => WatermarkMove::Stay,
-        (Some(start), None) => WatermarkMove::Advance(start),
-        (Some(start), Some(covered)) if covered <= start => WatermarkMove::Advance(start),
-        (Some(start), Some(covered)) if start < covered.minus(overlap) => WatermarkMove::ClockStepped(start),
-        (Some(_), Some(_)) => WatermarkMove::Stay,
+    let (Some(session), Some(covers)) = (start.session, start.covers()) else { return WatermarkMove::Stay };
+    match covered_until {
+        Some(covered) if session < covered.minus(tolerance) => WatermarkMove::ClockStepped(session),
+        Some(covered) if covers < covered => WatermarkMove::Stay,
+        _ => WatermarkMove::Advance(covers),
     }
 }
 
@@ -271,11 +378,13 @@ mod tests {
 
     fn history() -> ScanHistory {
         ScanHistory {
-            last_full: Some(at(0)),
+            last_full: Some(VerifiedFullScan { ended_at: at(0), needs_confirmation: false }),
+            unverified: None,
+            is_interrupted: false,
             clock_stepped: false,
-            needs_confirmation: false,
             has_new_fields: false,
             date_filter: DateFilterBehavior::Inclusive,
+            clock_difference: TimeDelta::zero(),
         }
     }
 
@@ -291,52 +400,80 @@ mod tests {
             ("exclusive bound", with_canary(at(-9_000)), DateFilterBehavior::Exclusive, at(-9_001)),
             ("another time zone", watermark(), DateFilterBehavior::Late, at(-600 - 26 * 3_600)),
         ] {
-            let scan =
-                next_scan(&watermark, &SCHEDULE, &ScanHistory { date_filter: filter, ..history() }, at(300));
-            assert_eq!(scan, ScanKind::Incremental { from }, "{name}");
+            let history = ScanHistory { date_filter: filter, ..history() };
+            let scan = next_scan(&watermark, &SCHEDULE, &history, at(300));
+            assert_eq!(scan, Some(ScanKind::Incremental { from }), "{name}");
         }
+        let history = ScanHistory { clock_difference: TimeDelta::minutes(15), ..history() };
+        let scan = next_scan(&watermark(), &SCHEDULE, &history, at(300));
+        assert_eq!(scan, Some(ScanKind::Incremental { from: at(-1_500) }), "nodes with different clocks");
     }
 
     #[test]
     fn full_scan_is_due_first_on_request_by_time_or_without_date_filter() {
-        let initial = Watermark { state: WatermarkState::Initial, ..watermark() };
+        let initial = Watermark { state: WatermarkState::Initial, covered_until: None, ..watermark() };
         let by_hand = ScanSchedule { full_requested: true, ..SCHEDULE };
+        let no_full = ScanSchedule { full_every: None, ..SCHEDULE };
+        let never = ScanHistory { last_full: None, ..history() };
         let ignored = ScanHistory { date_filter: DateFilterBehavior::Ignored, ..history() };
         let unknown = ScanHistory { date_filter: DateFilterBehavior::Unknown, ..history() };
+        let stepped = ScanHistory { clock_stepped: true, ..history() };
+        let new_fields = ScanHistory { has_new_fields: true, ..history() };
+        let resumed = ScanHistory {
+            last_full: Some(VerifiedFullScan { ended_at: at(0), needs_confirmation: true }),
+            ..history()
+        };
+        let day = 86_400;
         for (name, scan) in [
-            (
-                "initial load",
-                next_scan(&initial, &SCHEDULE, &ScanHistory { last_full: None, ..history() }, at(0)),
-            ),
+            ("initial load", next_scan(&initial, &SCHEDULE, &never, at(0))),
             ("on request", next_scan(&watermark(), &by_hand, &history(), at(1))),
-            ("full_every", next_scan(&watermark(), &SCHEDULE, &history(), at(86_400))),
-            (
-                "no earlier full scan",
-                next_scan(&watermark(), &SCHEDULE, &ScanHistory { last_full: None, ..history() }, at(1)),
-            ),
-            (
-                "clock stepped back",
-                next_scan(&watermark(), &SCHEDULE, &ScanHistory { clock_stepped: true, ..history() }, at(1)),
-            ),
-            (
-                "needs confirmation",
-                next_scan(
-                    &watermark(),
-                    &SCHEDULE,
-                    &ScanHistory { needs_confirmation: true, ..history() },
-                    at(1),
-                ),
-            ),
-            (
-                "new custom fields",
-                next_scan(&watermark(), &SCHEDULE, &ScanHistory { has_new_fields: true, ..history() }, at(1)),
-            ),
+            ("full_every", next_scan(&watermark(), &SCHEDULE, &history(), at(day))),
+            ("no earlier full scan", next_scan(&watermark(), &SCHEDULE, &never, at(1))),
+            ("clock stepped back", next_scan(&watermark(), &SCHEDULE, &stepped, at(1))),
+            ("resumed, a day later", next_scan(&watermark(), &no_full, &resumed, at(day))),
+            ("new custom fields", next_scan(&watermark(), &SCHEDULE, &new_fields, at(1))),
             ("date filter ignored", next_scan(&watermark(), &SCHEDULE, &ignored, at(1))),
             ("date filter unknown", next_scan(&watermark(), &SCHEDULE, &unknown, at(1))),
-            ("local clock set back", next_scan(&watermark(), &SCHEDULE, &history(), at(-86_400))),
+            ("local clock set back", next_scan(&watermark(), &SCHEDULE, &history(), at(-day))),
         ] {
-            assert_eq!(scan, ScanKind::Full, "{name}");
+            assert_eq!(scan, Some(ScanKind::Full), "{name}");
         }
+        for (name, scan) in [
+            ("resumed, within the day", next_scan(&watermark(), &SCHEDULE, &resumed, at(day - 1))),
+            ("full scans off", next_scan(&watermark(), &no_full, &history(), at(30 * day))),
+        ] {
+            assert!(matches!(scan, Some(ScanKind::Incremental { .. })), "{name}: {scan:?}");
+        }
+    }
+
+    #[test]
+    fn unverified_full_scan_is_tried_again_after_growing_pauses() {
+        let hours = |count, every: Option<u64>| {
+            let unverified = UnverifiedFullScans { count, ended_at: at(0) };
+            let retry_at = unverified.retry_at(every.map(Duration::from_hours));
+            (retry_at.instant() - at(0).instant()).num_hours()
+        };
+        assert_eq!([1, 2, 3, 4, 5, 6, 99].map(|count| hours(count, Some(24))), [1, 2, 4, 8, 16, 24, 24]);
+        assert_eq!([1, 5, 9].map(|count| hours(count, None)), [1, 16, 24]);
+        assert_eq!(hours(3, Some(1)), 1);
+
+        let initial = Watermark {
+            state: WatermarkState::Initial,
+            covered_until: None,
+            initial_started_at: Some(at(-7_200)),
+            ..watermark()
+        };
+        let unverified = Some(UnverifiedFullScans { count: 1, ended_at: at(0) });
+        let history = ScanHistory { last_full: None, unverified, ..history() };
+        let by_hand = ScanSchedule { full_requested: true, ..SCHEDULE };
+        let since_load = Some(ScanKind::Incremental { from: at(-7_200 - 600) });
+        assert_eq!(next_scan(&initial, &SCHEDULE, &history, at(3_599)), since_load);
+        assert_eq!(next_scan(&initial, &SCHEDULE, &history, at(3_600)), Some(ScanKind::Full));
+        assert_eq!(next_scan(&initial, &by_hand, &history, at(1)), Some(ScanKind::Full));
+        let interrupted = ScanHistory { is_interrupted: true, ..history };
+        assert_eq!(next_scan(&initial, &SCHEDULE, &interrupted, at(1)), Some(ScanKind::Full));
+        let no_filter = ScanHistory { date_filter: DateFilterBehavior::Ignored, ..history };
+        assert_eq!(next_scan(&initial, &SCHEDULE, &no_filter, at(1)), None);
     }
 
     #[test]
@@ -348,15 +485,46 @@ mod tests {
     #[test]
     fn watermark_moves_back_only_when_the_server_clock_did() {
         let overlap = TimeDelta::minutes(10);
+        let once = |start| ScanStart { first: Some(start), session: Some(start) };
+        let resumed = |first, session| ScanStart { first: Some(first), session: Some(session) };
         for (name, start, expected) in [
-            ("later start", Some(at(5)), WatermarkMove::Advance(at(5))),
-            ("earlier within the overlap", Some(at(-599)), WatermarkMove::Stay),
-            ("earlier by the overlap", Some(at(-600)), WatermarkMove::Stay),
-            ("earlier by more than the overlap", Some(at(-601)), WatermarkMove::ClockStepped(at(-601))),
-            ("no `Date`", None, WatermarkMove::Stay),
+            ("later start", once(at(5)), WatermarkMove::Advance(at(5))),
+            ("earlier within the overlap", once(at(-599)), WatermarkMove::Stay),
+            ("earlier by the overlap", once(at(-600)), WatermarkMove::Stay),
+            ("earlier by more than the overlap", once(at(-601)), WatermarkMove::ClockStepped(at(-601))),
+            ("no `Date`", ScanStart::default(), WatermarkMove::Stay),
+            ("resumed after incremental scans", resumed(at(-1_200), at(30)), WatermarkMove::Stay),
+            ("resumed", resumed(at(10), at(30)), WatermarkMove::Advance(at(10))),
+            ("stepped while interrupted", resumed(at(10), at(-601)), WatermarkMove::ClockStepped(at(-601))),
         ] {
             assert_eq!(after_verified_scan(Some(at(0)), start, overlap), expected, "{name}");
         }
+        let started = resumed(at(10), at(-5_000));
+        assert_eq!(after_verified_scan(None, started, overlap), WatermarkMove::Advance(at(-5_000)));
+    }
+
+    #[test]
+    fn start_far_ahead_of_both_clocks_is_not_believed() {
+        let day = 86_400;
+        for (name, start, newest, believed) in [
+            ("a day ahead", at(day), Some(at(0)), true),
+            ("two days ahead of both", at(2 * day), Some(at(0)), false),
+            ("two days ahead, nothing received", at(2 * day), None, false),
+            ("local clock behind", at(2 * day), Some(at(2 * day - 60)), true),
+            ("server behind", at(-90 * day), Some(at(0)), true),
+        ] {
+            assert_eq!(is_start_believable(start, at(0), newest), believed, "{name}");
+        }
+    }
+
+    #[test]
+    fn clock_difference_of_two_nodes_counts_the_time_between_the_runs() {
+        // The first node was at 1000 when the local clock said 50; five minutes later the second one is at 400.
+        let step =
+            ClockStep { covered_before: at(1_000), set_at: at(50), stepped_to: at(400), found_at: at(350) };
+        assert_eq!(clock_difference(&step), TimeDelta::seconds(900));
+        let local_clock_set_back = ClockStep { found_at: at(-90_000), ..step };
+        assert_eq!(clock_difference(&local_clock_set_back), TimeDelta::seconds(600));
     }
 
     proptest! {
@@ -364,10 +532,19 @@ mod tests {
         fn consecutive_scans_leave_no_instant_uncovered(starts in proptest::collection::vec(-100_000i64..100_000, 1..50)) {
             let mut watermark = watermark();
             for start in starts {
-                let ScanKind::Incremental { from } = next_scan(&watermark, &SCHEDULE, &history(), at(0)) else { unreachable!() };
-                match after_verified_scan(watermark.covered_until, Some(at(start)), SCHEDULE.overlap) {
-                    WatermarkMove::Advance(to) => { prop_assert!(from <= watermark.covered_until.unwrap()); watermark.covered_until = Some(to) }
-                    WatermarkMove::ClockStepped(to) => { prop_assert!(to < watermark.covered_until.unwrap()); watermark.covered_until = Some(to) }
+                let Some(ScanKind::Incremental { from }) = next_scan(&watermark, &SCHEDULE, &history(), at(0)) else {
+                    unreachable!()
+                };
+                let start = ScanStart { first: Some(at(start)), session: Some(at(start)) };
+                match after_verified_scan(watermark.covered_until, start, SCHEDULE.overlap) {
+                    WatermarkMove::Advance(to) => {
+                        prop_assert!(from <= watermark.covered_until.unwrap());
+                        watermark.covered_until = Some(to);
+                    }
+                    WatermarkMove::ClockStepped(to) => {
+                        prop_assert!(to < watermark.covered_until.unwrap());
+                        watermark.covered_until = Some(to);
+                    }
                     WatermarkMove::Stay => {}
                 }
             }

@@ -455,13 +455,28 @@ fn locked_databases(golden: &mut GoldenFile) {
     drop(other);
 }
 
+/// The settings for a database on a disk whose free space is not watched.
+fn unwatched(disk: &SmallDisk) -> String {
+    format!("path = {:?}\nmin_free_disk = 0", disk.file("halosync.db"))
+}
+
 fn full_disks(golden: &mut GoldenFile) {
+    let case = golden.case("a disk with less free space than the settings demand");
+    match &SmallDisk::mount("64k") {
+        Some(disk) => {
+            let case = case.hide_path(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
+            case.fails(&["sync"], 74, After::Unchanged);
+            assert!(files(disk.path()).is_empty(), "something was created");
+        }
+        None => case.skip(NO_SMALL_DISK),
+    }
+
     let mut case = golden.case("a disk that fills up during the first run");
     case.simulate(&[]);
     let disk = SmallDisk::mount("768k");
     match &disk {
         Some(disk) => {
-            let case = case.hide_path(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
+            let case = case.hide_path(disk).add("store", &unwatched(disk));
             case.fails(&["sync"], 74, After::Unchanged);
             check_database(&disk.path().join("halosync.db"), "a full disk");
         }
@@ -472,7 +487,7 @@ fn full_disks(golden: &mut GoldenFile) {
     match &SmallDisk::mount("64k") {
         Some(disk) => {
             disk.fill();
-            let case = case.hide_path(disk).add("store", &format!("path = {:?}", disk.file("halosync.db")));
+            let case = case.hide_path(disk).add("store", &unwatched(disk));
             case.fails(&["sync"], 74, After::Unchanged);
         }
         None => case.skip(NO_SMALL_DISK),
@@ -642,7 +657,10 @@ fn invalid_command_lines(golden: &mut GoldenFile) {
         ("a knob with a wrong value", &["simulate", "--knob", "gzip=maybe"]),
         ("a fault at an unknown endpoint", &["simulate", "--fault", "tickets:cut"]),
         ("an unknown fault", &["simulate", "--fault", "list:explode"]),
+        ("an unknown defect", &["simulate", "--fault", "list:row=texts.id"]),
         ("a simulator on a public address", &["simulate", "--listen", "0.0.0.0:8180"]),
+        ("a replay without a path", &["simulate", "--replay", "rows.json"]),
+        ("a replay with an impossible status", &["simulate", "--replay", "/api/tickets=999:rows.json"]),
         ("an unknown command", &["snyc"]),
         ("an unknown option", &["sync", "--ful"]),
         ("a secret as an option", &["sync", "--client-secret=wrong-7f3a91"]),
@@ -656,6 +674,12 @@ fn invalid_command_lines(golden: &mut GoldenFile) {
         ("reset to an invalid time", &["reset", "--to", "yesterday", "--reason", "x"]),
     ] {
         golden.case(name).fails(arguments, 2, After::Unchanged);
+    }
+    for (name, replay) in [
+        ("a file to replay that does not exist", "/api/tickets=rows.json"),
+        ("a file to replay that is a folder", "/api/tickets=."),
+    ] {
+        golden.case(name).fails(&["simulate", "--replay", replay], 66, After::Unchanged);
     }
 }
 

@@ -119,7 +119,7 @@ const FILES: &[(&str, FixtureKind)] = &[
     ("list-with-bom.json", list(Some(2), &[551, 552], ScanState::Verified)),
     ("list-wrong-kinds.json", list(Some(7), &[561, 562, 563, 564, 565, 566, 567], ScanState::Verified)),
     ("list-wrong-kinds.expected.tsv", FixtureKind::ExpectedOf("list-wrong-kinds")),
-    ("list-row-without-id.json", FixtureKind::List(ExpectedList { count: Some(12), received: 12, ids: &[571, 574, 575], rejected_rows: 9, repaired: 0, result: ScanState::Verified })),
+    ("list-row-without-id.json", FixtureKind::List(ExpectedList { count: Some(12), received: 12, ids: &[571, 574, 575], rejected_rows: 9, repaired: 0, result: ScanState::Incomplete })),
     ("list-duplicate-ids.json", FixtureKind::List(ExpectedList { count: Some(7), received: 7, ids: &[581, 582, 583, 584], rejected_rows: 0, repaired: 0, result: ScanState::Incomplete })),
     ("list-ids-descending.json", list(Some(2), &[594, 591], ScanState::Verified)),
     ("list-deep-nesting.json", list(Some(3), &[601, 602, 603], ScanState::Verified)),
@@ -220,7 +220,7 @@ fn read(name: &str) -> ParsedPage {
 
 /// Returns the tickets of a page, with status names from the recorded status list.
 fn tickets(name: &str) -> BTreeMap<i64, Ticket> {
-    let statuses = parse::parse_reference_items(&page("status-bare-array.json")).expect("statuses");
+    let statuses = parse::parse_reference_items(&page("status-bare-array.json")).expect("statuses").items;
     let mut tickets = read(name).tickets;
     for ticket in &mut tickets {
         ticket.resolve_status_name(|id| statuses.iter().find(|it| it.id == id).map(|it| it.name.clone()));
@@ -344,20 +344,20 @@ fn rejected_value_is_kept_as_received() {
     assert!(raw(562, "COST").contains("1e400"), "{}", raw(562, "COST"));
     assert_eq!(raw(563, "IS_IMPORTANT_CONTACT"), "2");
     assert_eq!(raw(564, "SOURCE_CREATED_DATE"), "\"31/12/2025\"");
-    assert_eq!(raw(565, "USER_NAME"), "12");
+    assert_eq!(raw(565, "DESCRIPTION"), r#"["a","b"]"#);
 }
 
 #[test]
 fn row_without_a_valid_id_is_kept_whole() {
     let rejected_rows: Vec<_> = read("list-row-without-id.json").rejected_rows;
     let begins = [
-        "{\"summary\": \"No id at all\"",
-        "{\"id\": null,",
-        "{\"id\": \"abc\",",
-        "{\"id\": 1.5,",
-        "{\"id\": 9223372036854775808,",
-        "{\"id\": {\"value\": 572},",
-        "{\"id\": true,",
+        "{\"summary\":\"No id at all\"",
+        "{\"id\":null,",
+        "{\"id\":\"abc\",",
+        "{\"id\":1.5,",
+        "{\"id\":9223372036854775808,",
+        "{\"id\":{\"value\":572},",
+        "{\"id\":true,",
         "{}",
         "573",
     ];
@@ -375,7 +375,7 @@ fn row_without_a_valid_id_is_kept_whole() {
 }
 
 #[test]
-fn duplicate_id_keeps_the_latest_update_then_the_last_row() {
+fn duplicate_id_keeps_the_latest_update() {
     let tickets = tickets("list-duplicate-ids.json");
     for (uid, name, status) in [
         (581, "Once", 1),
@@ -478,6 +478,7 @@ impl Transport for RecordedServer {
             date: None,
             retry_after: None,
             location: None,
+            age: None,
             body: page(name).into(),
             took: Duration::ZERO,
         };
@@ -642,15 +643,16 @@ fn reference_items_are_read_bare_or_in_an_envelope() {
         let FixtureKind::ReferenceItems(names) = expectation else { continue };
         let read =
             parse::parse_reference_items(&page(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let read: Vec<_> = read.iter().map(|it| (it.id, it.name.as_str())).collect();
+        assert_eq!(read.unreadable, 0, "{name}");
+        let read: Vec<_> = read.items.iter().map(|it| (it.id, it.name.as_str())).collect();
         assert_eq!(read, *names, "{name}");
     }
-    let statuses = parse::parse_reference_items(&page("status-bare-array.json")).unwrap();
+    let statuses = parse::parse_reference_items(&page("status-bare-array.json")).unwrap().items;
     let kinds: Vec<_> = statuses.iter().map(|it| it.details.kind).collect();
     assert_eq!(kinds, [Some(0), Some(0), Some(0), Some(0), Some(1)], "status 40 belongs to orders");
     assert_eq!(statuses[3].details.sequence, Some(900));
     assert_eq!(statuses[3].details.color.as_deref(), Some("#000000"));
-    let types = parse::parse_reference_items(&page("tickettype-bare-array.json")).unwrap();
+    let types = parse::parse_reference_items(&page("tickettype-bare-array.json")).unwrap().items;
     let usages: Vec<_> = types.iter().map(|it| it.details.usage.as_deref()).collect();
     assert_eq!(
         usages,
@@ -833,5 +835,5 @@ fn custom_fields_of_every_type_match_the_expected_file() {
         }
     });
     assert_eq!(custom_fields.fields(), expected.collect::<Vec<_>>());
-    assert_eq!(custom_fields.rejected_values(), []);
+    assert!(!custom_fields.has_rejected_values(), "{:?}", custom_fields.rejected_values());
 }

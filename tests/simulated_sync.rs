@@ -13,6 +13,7 @@ use chrono::{TimeDelta, Utc};
 use halo_simulator::{ApiEndpoint, DeletedGet, Edit};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
+use support::server::ServerProcess;
 use support::test_env::{CommandResult, TestEnv};
 use support::{file_names, sha256};
 
@@ -43,6 +44,32 @@ async fn wait_until(event: &str, mut happened: impl FnMut() -> bool) {
         assert!(since.elapsed() < TIMEOUT, "{event} did not happen");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+// ---- The simulator ----
+
+#[test]
+fn simulator_replays_files_in_order_and_serves_the_rest_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = |path: &str, file: &str, body: &str| {
+        fs::write(folder.path().join(file), body).unwrap();
+        let argument = format!("{path}{}", folder.path().join(file).display());
+        ["--replay".into(), argument.into()]
+    };
+    let arguments = [
+        replay("/api/tickets=", "before.json", r#"{"record_count":1,"tickets":[{"id":"1001"}]}"#),
+        replay("/api/tickets=", "after.json", r#"{"record_count":0,"tickets":[]}"#),
+        replay("/auth/token=400:", "token.json", r#"{"error":"invalid_client"}"#),
+    ];
+    let server = ServerProcess::start_with(5, arguments.into_iter().flatten());
+    let list = || server.request("GET", "/api/tickets?pageinate=true&page_no=1");
+    assert_eq!(list(), (200, r#"{"record_count":1,"tickets":[{"id":"1001"}]}"#.into()));
+    for _ in 0..2 {
+        assert_eq!(list(), (200, r#"{"record_count":0,"tickets":[]}"#.into()));
+    }
+    assert_eq!(server.request("POST", "/auth/token"), (400, r#"{"error":"invalid_client"}"#.into()));
+    assert_eq!(server.request("GET", "/api/tickets/1001").0, 401);
+    assert_eq!(server.control("GET", "ids").as_array().unwrap().len(), 5);
 }
 
 // ---- Scans ----
@@ -198,7 +225,7 @@ async fn delete_guard_deletes_nothing_until_accepted() {
     assert_eq!(result.status, Some(3), "{} {}", result.stdout, result.stderr);
     assert_eq!((env.watermark(), env.change_count()), (watermark.clone(), changes));
     env.assert_matches_server_and(&gone, "after the last sync");
-    assert_eq!(env.number("SELECT COUNT(*) FROM unlisted_tickets WHERE status = 'not_asked'"), 21);
+    assert_eq!(env.number("SELECT COUNT(*) FROM unlisted_tickets WHERE status = 'guarded'"), 21);
     let stdout = env.run(&["sync", "--full"]).stdout;
     assert!(stdout.contains("halosync sync --full --accept-deletes"), "{stdout}");
 

@@ -90,8 +90,8 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
         ("reasons", json!([])),
         ("fresh", json!(true)),
         ("tickets", json!(TICKETS)),
-        // The resumed scan found again everything received before.
-        ("last_full_outcome", json!("confirmed")),
+        // The scan was resumed; another full scan confirms its first part.
+        ("last_full_outcome", json!("verified")),
         ("service_pid", Json::Null),
     ] {
         assert_eq!(full[member], value, "{full:#}");
@@ -149,7 +149,7 @@ async fn health_names_an_incomplete_run_rejected_values_and_stale_data() {
     let (simulator, env) = serve("max_retries = 0\n\n[sync]\ninterval = \"5m\"").await;
     simulator.with(|server| {
         let id = server.ids()[0];
-        server.set_raw_row(id, format!("{{\"id\":{id},\"summary\":7}}"));
+        server.set_raw_row(id, format!("{{\"id\":{id},\"summary\":[7]}}"));
     });
     env.run(&["sync"]).success();
     let line = first_line(&env);

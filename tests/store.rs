@@ -16,7 +16,7 @@ use halosync::store::{
     Health, MoveReason, ObservedTicket, Removal, RemovalReason, RunEnd, RunKind, ScanOutcome, ScanStats,
     Store, StoreError, StoreOptions, TxEnd, UpsertOutcome,
 };
-use halosync::ticket::parse::{ReferenceDetails, ReferenceItem};
+use halosync::ticket::parse::{ParsedItems, ReferenceDetails, ReferenceItem};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, Op, Timestamp};
 use halosync::watermark::{ScanKind, Watermark};
 use proptest::prelude::*;
@@ -139,14 +139,17 @@ fn removed_ticket_is_recorded_with_its_last_row_and_may_return() {
 #[test]
 fn renamed_status_renames_its_tickets() {
     let mut store = store();
-    let named =
-        |name: &str| vec![ReferenceItem { id: 2, name: name.into(), details: ReferenceDetails::default() }];
-    store.write(TxEnd::Commit, |tx| tx.replace_statuses(&named("In Progress"), None, 1, now())).unwrap();
-    apply(&mut store, 1, &[version(7, Some(1), "a"), version(8, Some(1), "b")]);
-    let rename = |store: &mut Store| {
-        store.write(TxEnd::Commit, |tx| tx.replace_statuses(&named("Working"), None, 1, now())).unwrap()
+    let named = |name: &str| ParsedItems {
+        items: vec![ReferenceItem { id: 2, name: name.into(), details: ReferenceDetails::default() }],
+        unreadable: 0,
+        first_unreadable: None,
     };
-    assert_eq!((rename(&mut store), rename(&mut store)), (2, 0));
+    let update = |store: &mut Store, name: &str| {
+        store.write(TxEnd::Commit, |tx| tx.update_statuses(&named(name), None, 1, now())).unwrap()
+    };
+    update(&mut store, "In Progress");
+    apply(&mut store, 1, &[version(7, Some(1), "a"), version(8, Some(1), "b")]);
+    assert_eq!((update(&mut store, "Working"), update(&mut store, "Working")), (2, 0));
     let changed = delta(&store, 2);
     assert_eq!(changed.keys().copied().collect::<Vec<_>>(), [7, 8]);
     // The hash does not contain the name: the same page is still no change.

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::locked_store::report_finding;
 use super::{AppError, ago, now, store_options};
 use crate::config::Config;
 use crate::export::{
     ConsumerFolder, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata, newer_than, serialize_path,
 };
-use crate::store::{Lock, ReadTx, SCHEMA_VERSION, Store, StoreError, TxEnd};
+use crate::store::{LineageReason, Lock, LockHolders, ReadTx, SCHEMA_VERSION, Store, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::WatermarkState;
 
@@ -43,11 +44,13 @@ impl<'a> ExportSession<'a> {
             return Err(StoreError::Missing(database.clone()).into());
         }
         let lock = Lock::acquire_exporter(database, lock_timeout)?;
-        Ok(ExportSession {
-            config,
-            store: Store::open_existing(database, &store_options(config))?,
-            _lock: lock,
-        })
+        // A process that is writing has checked that when it opened the database.
+        let may_be_restored = LockHolders::detect(database).writer.is_none();
+        let store = Store::open_existing(database, &store_options(config), |tx| {
+            if may_be_restored { tx.check_wal_fits(database) } else { Ok(()) }
+        })?;
+        report_finding(&store);
+        Ok(ExportSession { config, store, _lock: lock })
     }
 
     /// Removes expired packages and change records and closes the session.
@@ -70,7 +73,9 @@ impl<'a> ExportSession<'a> {
         evidence: PathBuf,
         superseded: &str,
     ) -> Result<NewLineage, AppError> {
-        let lineage = self.store.write(TxEnd::Commit, |tx| tx.begin_lineage(superseded, now()))?;
+        let lineage = self
+            .store
+            .write(TxEnd::Commit, |tx| tx.begin_lineage(Some(superseded), LineageReason::OlderCopy, now()))?;
         let file = evidence.display();
         tracing::warn!(
             lineage,

@@ -200,6 +200,7 @@ mod tests {
             watermark: Some(Watermark { state: WatermarkState::Incremental, ..Watermark::new(scope) }),
             tickets: 250,
             last_seq: 250,
+            pending_tickets: 0,
             pending_fetches: 0,
             unreadable: 0,
             unlisted_tickets: 0,

@@ -46,6 +46,18 @@ impl LockedStore {
 fn open_store(config: &Config) -> Result<(SharedStore, Option<FileId>), AppError> {
     let path = &config.store.path;
     let scope = configured_scope(config);
-    let store = Store::open_checked(path, &store_options(config), |tx| sync::check_same_server(tx, &scope))?;
+    let mut store = Store::open_checked(path, &store_options(config), |tx| {
+        sync::check_same_server(tx, &scope)?;
+        Ok::<_, AppError>(tx.check_wal_fits(path)?)
+    })?;
+    report_finding(&store);
+    store.set_min_free_disk(config.store.min_free_disk);
     Ok((SharedStore::new(store), FileId::from_path(path)))
+}
+
+/// Reports what opening the database put right.
+pub(super) fn report_finding(store: &Store) {
+    if let Some(finding) = store.finding() {
+        tracing::warn!("{finding}");
+    }
 }

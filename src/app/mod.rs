@@ -47,7 +47,7 @@ use locked_store::LockedStore;
 
 use crate::config::Config;
 use crate::scope::{MAPPING_VERSION, Scope};
-use crate::store::{ConsumerPosition, Health, LockHolders, Store, StoreOptions, wal_size};
+use crate::store::{ConsumerPosition, Health, LockHolders, Store, StoreOptions, ensure_free_disk, wal_size};
 use crate::sync::{self, Clock, Progress, RunReport, RunSettings};
 use crate::ticket::Timestamp;
 use crate::watermark::ScanSchedule;
@@ -86,6 +86,7 @@ pub async fn sync(
 ) -> Result<RunReport, AppError> {
     let config = &loaded.config;
     let connector = HaloConnector::from_config(loaded)?;
+    ensure_free_disk(&config.store.path, config.store.min_free_disk)?;
     let locked_store = LockedStore::open(config)?;
     let halo = Arc::new(connector.into_client(config, locked_store.requests_in_window(config)?));
     let mut signal = None;

@@ -3,6 +3,7 @@
 //! Only a complete run moves it forward. No row is touched, and rows that are received again unchanged leave
 //! no change records.
 
+use super::locked_store::report_finding;
 use super::{AppError, LoadedConfig, ResetError, configured_scope, now, store_options};
 use crate::store::{Lock, Store, StoreError, TxEnd};
 use crate::sync;
@@ -49,9 +50,11 @@ pub fn reset(loaded: &LoadedConfig, to: Timestamp, reason: &str) -> Result<Water
     let mut previous = None;
     let mut store = Store::open_checked(path, &store_options(config), |tx| {
         sync::check_same_server(tx, &configured_scope(config))?;
+        tx.check_wal_fits(path)?;
         previous = Some(check_reset(tx.watermark()?.as_ref(), to, at)?);
         Ok::<_, AppError>(())
     })?;
+    report_finding(&store);
     let from = previous.ok_or(ResetError::NoWatermark)?;
     store.write(TxEnd::Commit, |tx| tx.reset_watermark(to, reason, at))?;
     store.close()?;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use indicatif::HumanCount;
 
 use super::CheckOutcome;
+use crate::store::ensure_free_disk;
 
-/// Free space that is always required, in bytes.
-const MIN_FREE_BYTES: u64 = 256 << 20;
+/// Free space for packages that is always required, in bytes.
+const MIN_EXPORT_BYTES: u64 = 256 << 20;
 
 /// Size of a ticket in the database, write-ahead log and change record, relative to its size in a page.
 const DATABASE_FACTOR: u64 = 2;
@@ -41,9 +42,12 @@ struct Disk {
     remote: Option<&'static str>,
 }
 
-/// Checks the disks of database and exports. `expected` is the size of all tickets as the server sends them,
-/// in bytes, if known.
-pub(super) fn check(database: &Path, exports: &Path, expected: Option<u64>) -> CheckOutcome {
+/// Checks the disks of database and exports. `min_free` is `[store] min_free_disk`; `expected` is the size of all
+/// tickets as the server sends them, in bytes, if known.
+pub(super) fn check(database: &Path, exports: &Path, min_free: u64, expected: Option<u64>) -> CheckOutcome {
+    if let Err(error) = ensure_free_disk(database, min_free) {
+        return CheckOutcome::Fail(error.into());
+    }
     let database_bytes = fs::metadata(database).map_or(0, |it| it.len());
     let (Some(database_disk), export_disk) = (disk_of(database), disk_of(exports)) else {
         return CheckOutcome::warning(
@@ -52,7 +56,8 @@ pub(super) fn check(database: &Path, exports: &Path, expected: Option<u64>) -> C
         );
     };
     let expected = expected.unwrap_or(0);
-    let needed = expected.saturating_mul(DATABASE_FACTOR).saturating_sub(database_bytes);
+    let growth = expected.saturating_mul(DATABASE_FACTOR).saturating_sub(database_bytes);
+    let needed = growth.saturating_add(min_free);
     assess(&database_disk, export_disk.as_ref(), needed, expected.saturating_mul(PACKAGE_FACTOR))
 }
 
@@ -64,10 +69,10 @@ fn assess(database_disk: &Disk, export_disk: Option<&Disk>, needed: u64, package
         );
     }
     let is_same_disk = export_disk.is_none_or(|export_disk| export_disk.device == database_disk.device);
-    let needed = MIN_FREE_BYTES.max(if is_same_disk { needed.saturating_add(package_bytes) } else { needed });
+    let needed = if is_same_disk { needed.saturating_add(package_bytes) } else { needed };
     let separate_export_disk = export_disk
         .filter(|_| !is_same_disk)
-        .map(|export_disk| (export_disk, MIN_FREE_BYTES.max(package_bytes)));
+        .map(|export_disk| (export_disk, MIN_EXPORT_BYTES.max(package_bytes)));
     for (disk, needed) in [(database_disk, needed)].into_iter().chain(separate_export_disk) {
         if disk.free < needed {
             let (folder, free) = (disk.folder.display(), format_size(disk.free));
@@ -131,8 +136,8 @@ mod tests {
             ("too small for both", &large, Some(&large), 8, 4, "/disk1 has 9,216 MB free, but 12 GB"),
             ("separate disks", &large, Some(&five), 8, 4, "8,192 MB may"),
             ("too small for packages", &large, Some(&three), 8, 4, "/disk2 has 3,072 MB free, but"),
-            ("expected size unknown", &large, None, 0, 0, "free; 256 MB may be needed"),
-            ("full disk", &small, None, 0, 0, "has 0 MB free, but 256 MB"),
+            ("expected size unknown", &large, None, 1, 0, "free; 1,024 MB may be needed"),
+            ("full disk", &small, None, 1, 0, "has 0 MB free, but 1,024 MB"),
             ("network disk", &nfs, None, 0, 0, "network file system (NFS)"),
         ] {
             let outcome = assess(database_disk, export_disk, needed << 30, package << 30);

@@ -85,7 +85,7 @@ mod tests {
             (&path, refused(403), ""),
             (&path, unreachable(TransportError::Timeout), ""),
             (&proxy, unreachable(TransportError::Timeout), "the proxy set by HTTPS_PROXY"),
-            (&proxy, unreachable(TransportError::TooLarge), ""),
+            (&proxy, unreachable(TransportError::MemoryBusy), ""),
             (&proxy, refused(404), ""),
             (&none, refused(404), ""),
             (&none, refused(407), "requires a login"),

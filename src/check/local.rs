@@ -3,7 +3,7 @@
 use super::{CheckOutcome, CheckStep, ReportBuilder, disk, files};
 use crate::app::{self, AppError, count};
 use crate::config::Config;
-use crate::store::{Lock, LockError, Store, StoreError};
+use crate::store::{Lock, LockError, LockHolders, Store, StoreError};
 use crate::sync;
 
 impl ReportBuilder<'_> {
@@ -38,7 +38,10 @@ impl ReportBuilder<'_> {
     pub(super) fn check_disk_space(&mut self, config: &Config) {
         let count = self.report.counts.and_then(|counts| counts.total());
         let expected = count.zip(self.report.ticket_bytes).map(|(count, bytes)| count.saturating_mul(bytes));
-        self.record(CheckStep::Disk, disk::check(&config.store.path, &config.export.dir, expected));
+        self.record(
+            CheckStep::Disk,
+            disk::check(&config.store.path, &config.export.dir, config.store.min_free_disk, expected),
+        );
     }
 
     fn check_database(&mut self, config: &Config) -> Option<u64> {
@@ -67,9 +70,23 @@ impl ReportBuilder<'_> {
                 })
                 .map(|facts| (facts, store))
         });
-        let ((_, probes, requests_made), store) =
-            self.record_result(CheckStep::Database, result, |((message, ..), _)| message.clone())?;
-        self.record_result(CheckStep::Integrity, store.check_integrity(), |()| {
+        // A database that is damaged elsewhere is reported with the next step.
+        let finding = result.as_ref().ok().and_then(|(_, store)| store.pending_finding().ok().flatten());
+        let result = match (result, finding) {
+            (Ok(((message, probes, requests_made), store)), Some(finding)) => {
+                let help = "the next `halosync sync` does that, and brings the tickets up to date";
+                self.record(
+                    CheckStep::Database,
+                    CheckOutcome::warning(format!("{message}; {finding}"), help),
+                );
+                Some(((message, probes, requests_made), store))
+            }
+            (result, _) => {
+                self.record_result(CheckStep::Database, result, |((message, ..), _)| message.clone())
+            }
+        };
+        let ((_, probes, requests_made), store) = result?;
+        self.record_result(CheckStep::Integrity, check_integrity(&store), |()| {
             "the database is not damaged".into()
         });
         let oldest = probes.iter().map(|it| it.probed_at).min();
@@ -80,4 +97,12 @@ impl ReportBuilder<'_> {
         self.report.probes = probes;
         Some(requests_made)
     }
+}
+
+fn check_integrity(store: &Store) -> Result<(), StoreError> {
+    // A process that is writing has checked that when it opened the database.
+    if LockHolders::detect(store.path()).writer.is_none() {
+        store.read(|tx| tx.check_wal_fits(store.path()))?;
+    }
+    store.check_integrity()
 }

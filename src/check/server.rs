@@ -69,8 +69,10 @@ impl ReportBuilder<'_> {
         }
         let granted_scope = self.value_or_failure(CheckStep::Token, halo.authenticate().await)?;
         self.record(CheckStep::Token, connection::token(&config.halo.scope, granted_scope));
-        let (types, outcome) =
-            lists::ticket_types(&config.halo.ticket_types, halo.fetch_ticket_types().await);
+        let (types, outcome) = lists::ticket_types(
+            &config.halo.ticket_types,
+            halo.fetch_ticket_types().await.map(|it| it.items),
+        );
         let failed = matches!(outcome, CheckOutcome::Fail(_));
         self.record(CheckStep::TicketTypes, outcome);
         // Without the ids of the types the counts would be those of other tickets.

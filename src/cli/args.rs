@@ -236,10 +236,39 @@ pub(super) struct SimulateArgs {
     /// Inject a fault; `--fault help` lists them
     #[arg(long, value_name = "SPEC")]
     pub(super) fault: Vec<String>,
+    /// Serve a file as the response to requests for a path, with status 200 or as in PATH=400:FILE; files of one path are
+    /// served one after another, and the last one stays
+    #[arg(long, value_name = "PATH=FILE", value_parser = parse_replay)]
+    pub(super) replay: Vec<ReplayArg>,
+}
+
+/// A file to serve as the response to requests for a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ReplayArg {
+    pub(super) path: String,
+    pub(super) status: u16,
+    pub(super) file: PathBuf,
 }
 
 fn parse_consumer(name: &str) -> Result<ConsumerName, String> {
     ConsumerName::parse(name).ok_or_else(|| format!("must be {}", ConsumerName::RULE))
+}
+
+fn parse_replay(text: &str) -> Result<ReplayArg, String> {
+    let rule =
+        "must be PATH=FILE or PATH=STATUS:FILE, such as /api/tickets=rows.json or /auth/token=400:error.json";
+    let (path, response) = text.split_once('=').ok_or(rule)?;
+    // A file name may contain a colon, so only a number of three digits before it is a status.
+    let status = response.split_once(':').filter(|(status, _)| status.len() == 3);
+    let status = status.and_then(|(status, file)| Some((status.parse::<u16>().ok()?, file)));
+    let (status, file) = status.unwrap_or((200, response));
+    if !path.starts_with('/') || path.contains('?') || file.is_empty() {
+        return Err(rule.to_owned());
+    }
+    if !(200..=599).contains(&status) {
+        return Err(format!("the status must be 200 to 599, not {status}"));
+    }
+    Ok(ReplayArg { path: path.to_owned(), status, file: file.into() })
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, String> {
@@ -281,6 +310,31 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_time(text).ok().map(|at| at.to_string()).as_deref(), at, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn replay_names_a_path_a_status_and_a_file() {
+        for (text, expected) in [
+            ("/api/tickets=rows.json", Some(("/api/tickets", 200, "rows.json"))),
+            ("/auth/token=400:error.json", Some(("/auth/token", 400, "error.json"))),
+            ("/api/tickets/7=a=b:c.json", Some(("/api/tickets/7", 200, "a=b:c.json"))),
+            ("/api/status=99:a.json", Some(("/api/status", 200, "99:a.json"))),
+            ("/api/status=600:a.json", None),
+            ("/api/status=100:a.json", None),
+            ("/api/status=200:", None),
+            ("/api/status=", None),
+            ("/api/status", None),
+            ("/api/status?a=b", None),
+            ("api/status=a.json", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|(path, status, file): (&str, u16, &str)| ReplayArg {
+                path: path.into(),
+                status,
+                file: file.into(),
+            });
+            assert_eq!(parse_replay(text).ok(), expected, "{text:?}");
         }
     }
 

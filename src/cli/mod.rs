@@ -9,6 +9,7 @@ mod error_output;
 mod export;
 mod log;
 mod manual;
+mod process;
 mod progress;
 mod reset;
 mod service;
@@ -28,11 +29,11 @@ use crate::ticket::Timestamp;
 use args::{CliArgs, Color, Command};
 use clap::Parser as _;
 use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde::Serialize;
 
 /// Runs a command line and returns the exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    process::ignore_signals();
     let arguments: Vec<_> = arguments.into_iter().collect();
     // Parsing may fail, and its error must already be in the wanted form.
     let as_json = arguments.iter().take_while(|it| *it != "--").any(|it| it == "--json");
@@ -49,7 +50,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // Members of the group may read the files that halosync writes, others may not.
     rustix::process::umask(Mode::from_raw_mode(0o027));
-    keep_memory_private();
+    process::keep_memory_private();
     match arguments.color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::Always.write_global(),
@@ -149,13 +150,6 @@ fn printable(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { '\u{FFFD}' } else { it }).collect()
 }
 
-/// Forbids core dumps and access by other processes of the same user: secret and token are in memory.
-fn keep_memory_private() {
-    // A refusal by the kernel is no reason to stop.
-    let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-}
-
 /// Most worker threads, which parse pages; more would only take memory.
 const THREADS_MAX: usize = 4;
 
@@ -170,6 +164,7 @@ const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs asynchronous work to its end on a runtime of its own.
 fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+    process::check_descriptor_limit()?;
     let threads = std::thread::available_parallelism().map_or(THREADS_MAX, NonZero::get);
     let threads = threads.clamp(THREADS_MIN, THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,12 +1,14 @@
 //! `halosync simulate`: serves the simulated server until a signal arrives.
 
+use std::fs;
+
 use serde::Serialize;
 
-use super::args::{CliArgs, SimulateArgs};
+use super::args::{CliArgs, ReplayArg, SimulateArgs};
 use super::error_output::print_usage_error;
 use super::{CommandResult, block_on, print, print_report, stop_signal};
 use crate::app::{AppError, ExitStatus, count};
-use halo_simulator::{Knobs, ServerFault, Simulator, SimulatorSettings};
+use halo_simulator::{Knobs, ReplayedResponse, RowDefect, ServerFault, Simulator, SimulatorSettings};
 
 #[derive(Serialize)]
 struct SimulatorJson<'a> {
@@ -21,10 +23,10 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
         return Ok(ExitStatus::Ok);
     }
     if args.fault.iter().any(|fault| fault == "help") {
-        print(&ServerFault::markdown())?;
+        print(&format!("{}\n{}", ServerFault::markdown(), RowDefect::markdown()))?;
         return Ok(ExitStatus::Ok);
     }
-    let settings = match settings_from_args(args) {
+    let mut settings = match settings_from_args(args) {
         Ok(settings) => settings,
         Err(message) => {
             // Reported like every other error of the command line.
@@ -32,6 +34,7 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
             return Ok(print_usage_error(&error, arguments.json));
         }
     };
+    settings.replays = args.replay.iter().map(read_replay).collect::<Result<_, _>>()?;
     block_on(async {
         let (id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
         let simulator = Simulator::start(settings).await.map_err(AppError::Serve)?;
@@ -47,6 +50,12 @@ pub(super) fn simulate(arguments: &CliArgs, args: &SimulateArgs) -> CommandResul
         simulator.stop().await;
         Ok(ExitStatus::Ok)
     })
+}
+
+fn read_replay(replay: &ReplayArg) -> Result<ReplayedResponse, AppError> {
+    let ReplayArg { path, status, file } = replay;
+    let body = fs::read(file).map_err(|source| AppError::Replay { path: file.clone(), source })?;
+    Ok(ReplayedResponse { path: path.clone(), status: *status, body })
 }
 
 fn settings_from_args(args: &SimulateArgs) -> Result<SimulatorSettings, String> {

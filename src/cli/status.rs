@@ -72,7 +72,11 @@ fn to_text(status: &StatusReport) -> String {
     line("complete until", format_time_with_age(status, watermark.and_then(|mark| mark.covered_until)));
     line("last complete run", format_time_with_age(status, health.last_complete_at));
     let full = health.last_full_scan.as_ref();
-    let full_outcome = full.map_or(String::new(), |scan| format!(", {}", scan.outcome.as_str()));
+    let full_outcome = full.map_or(String::new(), |scan| {
+        let accepted = if scan.is_accepted() { ", accepted" } else { "" };
+        let unconfirmed = if scan.needs_confirmation { "; its first part is not yet confirmed" } else { "" };
+        format!(", {}{accepted}{unconfirmed}", scan.outcome.as_str())
+    });
     line("last full scan", format_time_with_age(status, full.map(|scan| scan.ended_at)) + &full_outcome);
     if let Some(last_scan) = &health.last_scan {
         line("last scan", format_last_scan(last_scan));
@@ -91,6 +95,7 @@ fn to_text(status: &StatusReport) -> String {
     line("newest update", format_time_with_age(status, watermark.and_then(|mark| mark.newest_seen)));
     line("tickets", HumanCount(health.tickets).to_string());
     line("newest change", health.last_seq.to_string());
+    line("pending tickets", HumanCount(health.pending_tickets).to_string());
     line("pending fetches", HumanCount(health.pending_fetches).to_string());
     line("unlisted tickets", HumanCount(health.unlisted_tickets).to_string());
     line("rejects", HumanCount(health.rejects).to_string());
@@ -162,6 +167,7 @@ struct StatusJson<'a> {
     interrupted_scan: Option<InterruptedScanJson>,
     tickets: u64,
     last_seq: i64,
+    pending_tickets: u64,
     pending_fetches: u64,
     unreadable: u64,
     unlisted_tickets: u64,
@@ -223,6 +229,7 @@ impl<'a> StatusJson<'a> {
                 .map(|it| InterruptedScanJson { started_at: it.started_at, received: it.received() }),
             tickets: health.tickets,
             last_seq: health.last_seq,
+            pending_tickets: health.pending_tickets,
             pending_fetches: health.pending_fetches,
             unreadable: health.unreadable,
             unlisted_tickets: health.unlisted_tickets,

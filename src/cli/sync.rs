@@ -79,9 +79,18 @@ pub(super) fn to_text(report: &RunReport) -> String {
         RunOutcome::Complete => {
             (format!("complete: {} {verb}", count(report.tickets, "ticket")), String::new())
         }
-        RunOutcome::Incomplete(why) => (
-            format!("incomplete: {why}"),
-            "  Everything received is stored; the watermark did not move. The next run tries again.\n".into(),
+        RunOutcome::Incomplete(why) => {
+            let watermark = if report.moved_watermark { "moved" } else { "did not move" };
+            (
+                format!("incomplete: {why}"),
+                format!(
+                    "  Everything received is stored; the watermark {watermark}. The next run tries again.\n"
+                ),
+            )
+        }
+        outcome @ RunOutcome::ScopeGuard { .. } => (
+            format!("incomplete, nothing changed: {}", outcome.reason().unwrap_or_default()),
+            format!("  {}\n", outcome.help().unwrap_or_default()),
         ),
         outcome @ RunOutcome::DeleteGuard { .. } => (
             format!("incomplete, nothing deleted: {}", outcome.reason().unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! Quantities in settings: durations, rate limits, percentages.
+//! Quantities in settings: durations, rate limits, percentages, sizes.
 
 use std::time::Duration;
 
@@ -35,9 +35,50 @@ pub(super) fn parse_percentage(text: &str) -> Option<f64> {
     (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
 }
 
+/// Parses a size such as `256MB` into bytes; `0` needs no unit. A unit is 1,024 times the one before.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let unit_at = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().ok()?;
+    let shift = match unit.trim().to_ascii_uppercase().as_str() {
+        "" if number == 0 => 0,
+        "B" => 0,
+        "KB" => 10,
+        "MB" => 20,
+        "GB" => 30,
+        "TB" => 40,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn size_needs_a_unit_unless_it_is_0() {
+        for (text, expected) in [
+            ("256MB", Some(256 << 20)),
+            (" 2 gb ", Some(2 << 30)),
+            ("1KB", Some(1_024)),
+            ("7B", Some(7)),
+            ("1TB", Some(1 << 40)),
+            ("0", Some(0)),
+            ("0MB", Some(0)),
+            ("256", None),
+            ("MB", None),
+            ("", None),
+            ("-1MB", None),
+            ("1.5GB", None),
+            ("1PB", None),
+            ("99999999TB", None),
+            ("99999999999999999999B", None),
+        ] {
+            assert_eq!(parse_size(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn rate_limit_is_requests_per_window() {

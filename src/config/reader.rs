@@ -258,6 +258,21 @@ impl Section<'_, '_> {
         })
     }
 
+    /// The same for a quantity, which may be a bare number where `parse` accepts it without a unit.
+    pub(super) fn parsed_number<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.read(key, expected, |raw| match raw {
+            RawSetting::File(DeValue::String(text)) => parse(text),
+            RawSetting::File(DeValue::Integer(number)) => parse(number.as_str()),
+            RawSetting::Environment(text) => parse(text.trim()),
+            RawSetting::File(_) => None,
+        })
+    }
+
     fn read<T>(
         &mut self,
         key: &'static str,

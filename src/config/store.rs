@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::quantity;
 use super::reader::Section;
 
 /// `[store]`: the database.
@@ -16,6 +17,8 @@ pub struct StoreConfig {
     pub index_last_modified: bool,
     /// How long to wait for a lock held by another process.
     pub busy_timeout: Duration,
+    /// Free disk space in bytes below which a run ends before it writes; 0 means that it is not watched.
+    pub min_free_disk: u64,
     /// How long change records are kept; `None` means forever.
     pub keep_changes: Option<Duration>,
     /// How long records of runs are kept.
@@ -29,6 +32,13 @@ impl StoreConfig {
             full_text: section.boolean("full_text", false),
             index_last_modified: section.boolean("index_last_modified", false),
             busy_timeout: section.duration("busy_timeout", Duration::from_secs(10)),
+            min_free_disk: section
+                .parsed_number(
+                    "min_free_disk",
+                    "a size with a unit, such as \"256MB\" or \"2GB\", or 0",
+                    quantity::parse_size,
+                )
+                .unwrap_or(256 << 20),
             keep_changes: section.duration_or("keep_changes", "400d", "forever", None),
             keep_runs: section.duration("keep_runs", Duration::from_hours(24 * 400)),
         }

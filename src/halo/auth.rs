@@ -1,15 +1,18 @@
 //! Gets tokens (OAuth 2.0 client credentials): one request at a time, renewed before they expire or when
 //! the server refuses them.
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use url::Url;
 
+use super::request::RequestSpec;
 use super::token::{Token, TokenCache};
-use super::{HaloClient, HaloError, HttpResponse, RequestSpec, Resource};
+use super::{HaloClient, HaloError, HttpResponse, Resource};
 use crate::config;
 use crate::ticket::parse::ParseError;
 
@@ -83,11 +86,7 @@ impl HaloClient {
     /// path is tried then.
     async fn fetch_auth_info(&self) -> Result<AuthInfo, HaloError> {
         let url = self.options.server.endpoint("/api/authinfo");
-        let spec = RequestSpec {
-            resource: Resource::AuthInfo,
-            url: &url,
-            accepted_statuses: &[400, 401, 403, 404, 500],
-        };
+        let spec = RequestSpec::new(Resource::AuthInfo, &url, &[400, 401, 403, 404, 500]);
         let read = |response: &HttpResponse| Ok(serde_json::from_slice(&response.body).unwrap_or_default());
         match self.send_unauthenticated(&spec, None, read).await {
             Err(HaloError::Refused { .. } | HaloError::Unavailable { .. }) => Ok(AuthInfo::default()),
@@ -103,8 +102,7 @@ impl HaloClient {
             ("client_secret", self.options.client_secret.clone()),
             ("scope", secret(scope)),
         ];
-        let spec =
-            RequestSpec { resource: Resource::Token, url: endpoint, accepted_statuses: &[400, 401, 403] };
+        let spec = RequestSpec::new(Resource::Token, endpoint, &[400, 401, 403]);
         let outcome = self.send_unauthenticated(&spec, Some(&form), parse_token_response).await?;
         outcome.map_err(|refusal| match refusal {
             TokenRefusal::OAuth(refusal) => HaloError::Credentials {
@@ -157,7 +155,64 @@ struct OAuthError {
 struct TokenResponse {
     access_token: String,
     token_type: Option<String>,
-    expires_in: Option<serde_json::Value>,
+    #[serde(default)]
+    expires_in: ExpiresIn,
+}
+
+/// Seconds, as a number or as text; `None` for anything else.
+#[derive(Debug, Default)]
+struct ExpiresIn(Option<f64>);
+
+impl<'de> Deserialize<'de> for ExpiresIn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ExpiresIn, D::Error> {
+        deserializer.deserialize_any(ExpiresInVisitor)
+    }
+}
+
+struct ExpiresInVisitor;
+
+impl<'de> Visitor<'de> for ExpiresInVisitor {
+    type Value = ExpiresIn;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("any JSON value")
+    }
+
+    fn visit_f64<E>(self, seconds: f64) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn(Some(seconds)))
+    }
+
+    // Rounding matters only to lifetimes of more than 2^53 seconds.
+    #[expect(clippy::cast_precision_loss)]
+    fn visit_u64<E>(self, seconds: u64) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn(Some(seconds as f64)))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn(None))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn(text.trim().parse().ok()))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<ExpiresIn, E> {
+        Ok(ExpiresIn(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<ExpiresIn, A::Error> {
+        while array.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(ExpiresIn(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<ExpiresIn, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(ExpiresIn(None))
+    }
 }
 
 fn parse_token_response(response: &HttpResponse) -> Result<Result<TokenGrant, TokenRefusal>, ParseError> {
@@ -182,21 +237,19 @@ fn parse_token_response(response: &HttpResponse) -> Result<Result<TokenGrant, To
     let mut header = HeaderValue::try_from(format!("Bearer {token}"))
         .map_err(|_| ParseError::UnexpectedShape { expected })?;
     header.set_sensitive(true);
-    Ok(Ok(TokenGrant { header, lifetime: parse_lifetime(token_response.expires_in.as_ref()) }))
+    Ok(Ok(TokenGrant { header, lifetime: token_response.expires_in.lifetime() }))
 }
 
-/// Returns the lifetime of a token. The default is short; a token that lives longer is renewed early, and
-/// one that expires sooner is renewed after a 401.
-fn parse_lifetime(expires_in: Option<&serde_json::Value>) -> Duration {
-    let seconds = expires_in.and_then(|value| match value {
-        serde_json::Value::String(text) => text.trim().parse().ok(),
-        value => value.as_f64(),
-    });
-    match seconds {
-        Some(seconds) if seconds.is_finite() && 0.0 < seconds => {
-            Duration::from_secs_f64(seconds.min(LIFETIME_MAX.as_secs_f64()))
+impl ExpiresIn {
+    /// Returns the lifetime of a token. The default is short; a token that lives longer is renewed early, and one
+    /// that expires sooner is renewed after a 401.
+    fn lifetime(&self) -> Duration {
+        match self.0 {
+            Some(seconds) if seconds.is_finite() && 0.0 < seconds => {
+                Duration::from_secs_f64(seconds.min(LIFETIME_MAX.as_secs_f64()))
+            }
+            _ => DEFAULT_LIFETIME,
         }
-        _ => DEFAULT_LIFETIME,
     }
 }
 
@@ -208,16 +261,23 @@ mod tests {
     #[test]
     fn token_lifetime_follows_expires_in_within_limits() {
         for (expires_in, seconds) in [
-            (Some(json!(3600)), 3600),
-            (Some(json!("1200")), 1200),
-            (Some(json!(0)), 300),
-            (Some(json!(-5)), 300),
-            (Some(json!("soon")), 300),
-            (Some(json!(1e12)), 86_400),
-            (None, 300),
+            ("3600", 3600),
+            ("3600.0", 3600),
+            ("\"1200\"", 1200),
+            ("0", 300),
+            ("-5", 300),
+            ("\"soon\"", 300),
+            ("1e12", 86_400),
+            ("null", 300),
+            ("true", 300),
+            ("[[1],[2]]", 300),
+            ("{\"a\":{}}", 300),
         ] {
-            assert_eq!(parse_lifetime(expires_in.as_ref()), Duration::from_secs(seconds), "{expires_in:?}");
+            let parsed: ExpiresIn = serde_json::from_str(expires_in).unwrap();
+            assert_eq!(parsed.lifetime(), Duration::from_secs(seconds), "{expires_in}");
         }
+        let without: TokenResponse = serde_json::from_str(r#"{"access_token":"x"}"#).unwrap();
+        assert_eq!(without.expires_in.lifetime(), DEFAULT_LIFETIME);
     }
 
     #[test]
@@ -229,6 +289,7 @@ mod tests {
                 date: None,
                 retry_after: None,
                 location: None,
+                age: None,
                 body: body.into(),
                 took: Duration::ZERO,
             };

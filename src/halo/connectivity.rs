@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use url::Url;
 
 use super::error::is_html;
-use super::{HaloClient, HaloError, HttpResponse, RequestSpec, Resource};
+use super::request::{RequestSpec, parse_age};
+use super::{HaloClient, HaloError, HttpResponse, Resource};
 
 /// A server that responds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +25,15 @@ impl HaloClient {
     /// counts as a response.
     pub async fn ping(&self) -> Result<PingResponse, HaloError> {
         let url = self.options.server.endpoint("/api/authinfo");
-        let spec = RequestSpec {
-            resource: Resource::AuthInfo,
-            url: &url,
-            accepted_statuses: &[400, 401, 403, 404, 500],
-        };
+        let spec = RequestSpec::new(Resource::AuthInfo, &url, &[400, 401, 403, 404, 500]);
         let read = |response: &HttpResponse| {
             // Old servers respond with 404, possibly as a web page; with status 200, HTML is unexpected.
             let is_html = response.status == 200 && is_html(&response.body);
-            Ok(PingResponse { date: response.date, took: response.took, is_html })
+            // A cache keeps the `Date` of the time when the server responded.
+            let age = response.age.as_deref().and_then(parse_age).unwrap_or(0);
+            let age = i64::try_from(age).ok().and_then(TimeDelta::try_seconds);
+            let date = response.date.zip(age).and_then(|(date, age)| date.checked_add_signed(age));
+            Ok(PingResponse { date, took: response.took, is_html })
         };
         self.send_unauthenticated(&spec, None, read).await
     }

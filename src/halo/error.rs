@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::error_message::{error_message, printable};
+use super::memory::ROWS_LEFT;
 use super::resource::Resource;
-use super::transport::{HttpResponse, RESPONSE_MEMORY_MAX, TransportError};
+use super::transport::{HttpResponse, TransportError};
 use crate::retry::{self, RequestFailure};
 use crate::ticket::parse::ParseError;
 
@@ -63,11 +65,15 @@ pub enum HaloError {
         /// The id of the client.
         client_id: String,
     },
-    /// The response exceeds the memory limit for responses.
-    #[error("the response for {resource} exceeds the limit of {} MiB", RESPONSE_MEMORY_MAX >> 20)]
+    /// The response is longer than what is accepted.
+    #[error("the response for {resource} exceeds the limit of {} MiB", limit >> 20)]
     TooLarge {
         /// What was requested.
         resource: Resource,
+        /// The limit in bytes. It is lower than usual where rows that wait to be stored take the memory.
+        limit: usize,
+        /// The id of the row that was requested alone, if it was received.
+        row_id: Option<i64>,
     },
     /// The response is not what was requested.
     #[error(transparent)]
@@ -92,6 +98,8 @@ pub struct UnreadableResponse {
     pub bytes: usize,
     /// Whether it looks like a web page.
     pub html: bool,
+    /// The id of the row that was requested alone, if it can be told.
+    pub row_id: Option<i64>,
     /// What is wrong with it.
     pub source: ParseError,
 }
@@ -122,9 +130,12 @@ impl HaloError {
         match response.status {
             429 => HaloError::RateLimited { resource, retry_after, retries: 0 },
             503 if retry_after.is_some() => HaloError::RateLimited { resource, retry_after, retries: 0 },
-            status @ 500.. => {
-                HaloError::Unavailable { resource, status, message: message(&response.body), retries: 0 }
-            }
+            status @ 500.. => HaloError::Unavailable {
+                resource,
+                status,
+                message: error_message(&response.body),
+                retries: 0,
+            },
             status @ 300..400 => {
                 let message =
                     response.location.as_deref().and_then(|it| url::Url::parse(it).ok()).map(|url| {
@@ -132,17 +143,22 @@ impl HaloError {
                     });
                 HaloError::Refused { resource, status, message }
             }
-            status => HaloError::Refused { resource, status, message: message(&response.body) },
+            status => HaloError::Refused { resource, status, message: error_message(&response.body) },
         }
     }
 
-    pub(super) fn unreadable(resource: Resource, response: &HttpResponse, source: ParseError) -> HaloError {
-        let html = is_html(&response.body);
+    pub(super) fn unreadable(
+        resource: Resource,
+        response: &HttpResponse,
+        source: ParseError,
+        row_id: Option<i64>,
+    ) -> HaloError {
         HaloError::Unreadable(UnreadableResponse {
             resource,
             status: response.status,
             bytes: response.body.len(),
-            html,
+            html: is_html(&response.body),
+            row_id,
             source,
         })
     }
@@ -168,7 +184,7 @@ impl HaloError {
             HaloError::Unavailable { resource, .. }
             | HaloError::RateLimited { resource, .. }
             | HaloError::Refused { resource, .. }
-            | HaloError::TooLarge { resource }
+            | HaloError::TooLarge { resource, .. }
             | HaloError::Unreadable(UnreadableResponse { resource, .. }) => *resource == Resource::Token,
             HaloError::Credentials { .. } | HaloError::UnsafeAuthUrl { .. } => true,
             HaloError::Unreachable { .. } => false,
@@ -191,12 +207,29 @@ impl HaloError {
 
     /// Whether the content of the page causes the failure, so that a smaller page may succeed.
     pub(super) fn should_split_page(&self) -> bool {
-        let is_unusable = match self {
-            HaloError::TooLarge { .. } => true,
-            HaloError::Unreadable(response) => matches!(response.source, ParseError::NotJson(_)),
+        match self {
+            HaloError::TooLarge { resource, .. } => *resource == Resource::TicketList,
+            HaloError::Unreadable(response) => {
+                matches!(response.source, ParseError::NotJson(_))
+                    && self.failure() == RequestFailure::Unreadable
+            }
             _ => false,
-        };
-        is_unusable && self.failure() == RequestFailure::Unreadable
+        }
+    }
+
+    /// The id of the row that was requested alone, if it can be told from what was received.
+    pub(super) fn row_id(&self) -> Option<i64> {
+        match self {
+            HaloError::TooLarge { row_id, .. } | HaloError::Unreadable(UnreadableResponse { row_id, .. }) => {
+                *row_id
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether what was requested is too large even while nothing else uses the memory.
+    pub(super) fn is_too_large_alone(&self) -> bool {
+        matches!(self, HaloError::TooLarge { resource, limit, .. } if resource.body_max() <= limit + ROWS_LEFT)
     }
 
     /// Returns what an administrator can do.
@@ -253,8 +286,11 @@ impl HaloError {
                 "try again later; if the error persists, the format of the server's responses has changed: please \
                  report it"
             }
+            HaloError::TooLarge { resource: Resource::TicketList | Resource::Ticket, .. } => {
+                "a single ticket of that size cannot be stored: shorten it in HaloITSM"
+            }
             HaloError::TooLarge { .. } => {
-                "lower page_size and parallel_requests; a single ticket of that size cannot be stored"
+                "no server sends so much: check server_url and what lies between it and this machine"
             }
             HaloError::UnsafeAuthUrl { .. } => "set auth_url to the authorization server that you trust",
         }
@@ -272,58 +308,12 @@ impl HaloError {
             HaloError::Unreadable(response) if 400 <= response.status => RequestFailure::Refused,
             // A web page instead of JSON means trouble with the server, not with the requested page.
             HaloError::Unreadable(response) if response.html => RequestFailure::Unavailable,
-            HaloError::Unreadable(_) | HaloError::TooLarge { .. } => RequestFailure::Unreadable,
+            HaloError::Unreadable(_) => RequestFailure::Unreadable,
             HaloError::Refused { status: 401, .. } => RequestFailure::Unauthorized,
-            HaloError::Refused { .. } | HaloError::Credentials { .. } | HaloError::UnsafeAuthUrl { .. } => {
-                RequestFailure::Refused
-            }
+            HaloError::Refused { .. }
+            | HaloError::TooLarge { .. }
+            | HaloError::Credentials { .. }
+            | HaloError::UnsafeAuthUrl { .. } => RequestFailure::Refused,
         }
     }
-}
-
-/// Extracts the message from an error body, whatever its shape (`halo-api.md` §7); never a whole page, and
-/// never a fragment of truncated JSON.
-fn message(body: &[u8]) -> Option<String> {
-    let text = if let Ok(value) = serde_json::from_slice(body) {
-        extract_text(&value)?
-    } else {
-        let text = std::str::from_utf8(body).ok()?;
-        if text.trim_start().starts_with(['<', '{', '[', '"']) {
-            return None;
-        }
-        text.to_owned()
-    };
-    let text = printable(text.trim());
-    (!text.is_empty()).then_some(text)
-}
-
-/// The members of an error object that may hold the message, in order of preference.
-const MESSAGE_MEMBERS: [&str; 5] = ["error_description", "Message", "message", "error", "errors"];
-
-fn extract_text(value: &serde_json::Value) -> Option<String> {
-    use serde_json::Value;
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(items) => {
-            let messages: Vec<_> = items.iter().filter_map(extract_text).collect();
-            (!messages.is_empty()).then(|| messages.join("; "))
-        }
-        Value::Object(object) => {
-            let text_of = |name: &str| object.get(name).and_then(extract_text);
-            // OAuth errors have a code and a description (RFC 6749 §5.2).
-            if let (Some(code), Some(description)) = (text_of("error"), text_of("error_description")) {
-                return Some(format!("{code}: {description}"));
-            }
-            MESSAGE_MEMBERS
-                .iter()
-                .find_map(|name| text_of(name))
-                .or_else(|| object.values().find_map(extract_text))
-        }
-        _ => None,
-    }
-}
-
-/// Limits a text to one line of at most 200 characters, without control characters.
-fn printable(text: &str) -> String {
-    text.chars().take(200).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }

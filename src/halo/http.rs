@@ -2,24 +2,22 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    AGE, AUTHORIZATION, CACHE_CONTROL, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use reqwest::tls::TlsInfo;
 use reqwest::{Certificate, Client, Proxy, Response};
 use secrecy::ExposeSecret as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::tls_error::TlsError;
 use super::transport::{
-    Body, HttpRequest, HttpResponse, RESPONSE_MEMORY_MAX, RootCause, Transport, TransportError,
+    Body, HttpRequest, HttpResponse, RootCause, SHORT_BODY_MAX, Transport, TransportError,
 };
-
-/// Memory for response bodies is reserved in units of this many bytes.
-const PERMIT_BYTES: usize = 1 << 10;
 
 /// How long a connection may be silent in the middle of a response.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -44,7 +42,6 @@ pub struct HttpOptions {
 /// Sends requests over HTTP.
 pub struct HttpTransport {
     client: Client,
-    memory: Arc<Semaphore>,
     certificate: Mutex<Option<Vec<u8>>>,
 }
 
@@ -55,8 +52,7 @@ impl HttpTransport {
     /// A certificate or a proxy that cannot be used.
     pub fn new(options: &HttpOptions) -> Result<HttpTransport, RootCause> {
         let client = HttpTransport::build_client(options).map_err(|error| RootCause::of(&error))?;
-        let memory = Arc::new(Semaphore::new(RESPONSE_MEMORY_MAX / PERMIT_BYTES));
-        Ok(HttpTransport { client, memory, certificate: Mutex::default() })
+        Ok(HttpTransport { client, certificate: Mutex::default() })
     }
 
     /// Returns the last certificate (DER) of the server, if it is kept and the connection was encrypted.
@@ -66,7 +62,10 @@ impl HttpTransport {
     }
 
     fn build_client(options: &HttpOptions) -> Result<Client, reqwest::Error> {
+        // A cached answer is the truth of another time.
+        let headers = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-cache"))]);
         let mut builder = Client::builder()
+            .default_headers(headers)
             .user_agent(concat!("halosync/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -111,34 +110,43 @@ impl HttpTransport {
         let date = header(headers, &DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
         let retry_after = header(headers, &RETRY_AFTER);
         let location = header(headers, &LOCATION);
-        let body = self.read_body(response).await?;
+        let ages: Vec<&str> = headers.get_all(AGE).iter().filter_map(|age| age.to_str().ok()).collect();
+        let age = (!ages.is_empty()).then(|| ages.join(", "));
+        let body = match http_request.memory.filter(|_| response.status().is_success()) {
+            Some(memory) => read_body(response, Body::with_memory(memory)).await?,
+            None => read_start(response).await?,
+        };
         Ok(HttpResponse {
             status,
             date: date.map(DateTime::<Utc>::from),
             retry_after,
             location,
+            age,
             body,
             took: since.elapsed(),
         })
     }
+}
 
-    /// Reads a body chunk by chunk while there is memory left. It never waits for memory: bodies that wait
-    /// for each other would deadlock, and a retry finds the memory free.
-    async fn read_body(&self, mut response: Response) -> Result<Body, TransportError> {
-        let mut bytes = Vec::new();
-        let mut permit = self.reserve_memory(0)?;
-        while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
-            let needed = (bytes.len() + chunk.len()).div_ceil(PERMIT_BYTES);
-            permit.merge(self.reserve_memory(needed - permit.num_permits())?);
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(Body::new(bytes, permit))
+/// Reads a whole body chunk by chunk, as far as there is memory. It never waits for memory: bodies that wait for each
+/// other would deadlock.
+async fn read_body(mut response: Response, mut body: Body) -> Result<Body, TransportError> {
+    while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
+        body = body.push(&chunk)?;
     }
+    Ok(body.complete())
+}
 
-    fn reserve_memory(&self, permits: usize) -> Result<OwnedSemaphorePermit, TransportError> {
-        let permits = u32::try_from(permits).map_err(|_| TransportError::TooLarge)?;
-        Arc::clone(&self.memory).try_acquire_many_owned(permits).map_err(|_| TransportError::TooLarge)
+/// Reads the start of a body; the rest is not received.
+async fn read_start(mut response: Response) -> Result<Body, TransportError> {
+    let mut bytes = Vec::new();
+    while bytes.len() < SHORT_BODY_MAX
+        && let Some(chunk) = response.chunk().await.map_err(transport_error)?
+    {
+        let wanted = chunk.len().min(SHORT_BODY_MAX - bytes.len());
+        bytes.extend_from_slice(&chunk[..wanted]);
     }
+    Ok(bytes.into())
 }
 
 impl Transport for HttpTransport {

@@ -2,8 +2,10 @@
 
 use url::Url;
 
-use super::{HaloClient, HaloError, RequestSpec, Resource, ResponseMeta};
-use crate::ticket::parse::{self, ParsedPage, ReferenceItem};
+use super::memory::BudgetPermit;
+use super::request::{RequestPart, RequestSpec};
+use super::{HaloClient, HaloError, HttpResponse, Resource, ResponseMeta};
+use crate::ticket::parse::{self, ParsedItems, ParsedPage, ReferenceItem};
 use crate::ticket::{CustomField, Ticket, Timestamp};
 
 /// Which tickets to list.
@@ -67,7 +69,12 @@ pub struct ListPage {
     pub list: ParsedPage,
     /// The response that brought it.
     pub meta: ResponseMeta,
+    /// The memory that the tickets take; to be dropped with them.
+    pub memory: BudgetPermit,
 }
+
+/// What a ticket takes beside its texts, in bytes: a page of rows without content would otherwise cost nothing.
+const TICKET_BYTES: usize = 4 << 10;
 
 /// The result of fetching a single ticket.
 #[derive(Debug)]
@@ -89,22 +96,25 @@ impl HaloClient {
         page: u32,
         page_size: u32,
     ) -> Result<ListPage, HaloError> {
-        self.fetch_list_with_fields(filter, &[], page, page_size).await
+        self.fetch_rows(filter, &[], page, page_size, RequestPart::default()).await
     }
 
     /// Fetches one page with some custom fields in its rows, if the server supports that
     /// (`halo-api.md` §2.6).
-    pub(super) async fn fetch_list_with_fields(
+    pub(super) async fn fetch_rows(
         &self,
         filter: &Filter,
         fields: &[i64],
         page: u32,
         page_size: u32,
+        part: RequestPart,
     ) -> Result<ListPage, HaloError> {
         let url = self.list_url(filter, fields, page, page_size);
-        let spec = RequestSpec { resource: Resource::TicketList, url: &url, accepted_statuses: &[] };
-        let (list, meta) = self.get(&spec, |response| ParsedPage::parse(&response.body)).await?;
-        Ok(ListPage { list, meta })
+        let spec = RequestSpec { part, ..RequestSpec::new(Resource::TicketList, &url, &[]) };
+        let read = self.get(&spec, |response| ParsedPage::parse(&response.body)).await?;
+        let (list, meta) = (read.value, read.meta);
+        let memory = read.memory.into_rows(meta.bytes + list.tickets.len() * TICKET_BYTES);
+        Ok(ListPage { list, meta, memory })
     }
 
     /// Fetches one ticket. 403, 404 and 410 are results, not errors.
@@ -122,18 +132,19 @@ impl HaloClient {
     }
 
     async fn lookup_ticket(&self, url: Url) -> Result<(TicketLookup, ResponseMeta), HaloError> {
-        let spec = RequestSpec { resource: Resource::Ticket, url: &url, accepted_statuses: &[403, 404, 410] };
-        self.get(&spec, |response| match response.status {
+        let spec = RequestSpec::new(Resource::Ticket, &url, &[403, 404, 410]);
+        let read = |response: &HttpResponse| match response.status {
             404 | 410 => Ok(TicketLookup::Missing),
             403 => Ok(TicketLookup::Forbidden),
             _ => parse::parse_ticket(&response.body).map(|ticket| TicketLookup::Found(Box::new(ticket))),
-        })
-        .await
+        };
+        let read = self.get(&spec, read).await?;
+        Ok((read.value, read.meta))
     }
 
     /// Fetches the statuses. `open_only` requests only those of open tickets, which a server may ignore
     /// (`halo-api.md` §4.1).
-    pub async fn fetch_statuses(&self, open_only: bool) -> Result<Vec<ReferenceItem>, HaloError> {
+    pub async fn fetch_statuses(&self, open_only: bool) -> Result<ParsedItems<ReferenceItem>, HaloError> {
         let mut url = self.options.server.endpoint("/api/status");
         url.query_pairs_mut().append_pair("showall", "true");
         if open_only {
@@ -143,7 +154,7 @@ impl HaloClient {
     }
 
     /// Fetches the ticket types, including inactive ones.
-    pub async fn fetch_ticket_types(&self) -> Result<Vec<ReferenceItem>, HaloError> {
+    pub async fn fetch_ticket_types(&self) -> Result<ParsedItems<ReferenceItem>, HaloError> {
         let mut url = self.options.server.endpoint("/api/tickettype");
         url.query_pairs_mut().append_pair("showall", "true").append_pair("showinactive", "true");
         self.fetch_reference_items(Resource::TicketTypes, &url).await
@@ -152,10 +163,9 @@ impl HaloClient {
     /// Fetches the definitions of the custom fields of tickets.
     pub async fn fetch_field_definitions(&self) -> Result<Vec<CustomField>, HaloError> {
         let url = self.options.server.endpoint("/api/FieldInfo");
-        let spec = RequestSpec { resource: Resource::FieldDefinitions, url: &url, accepted_statuses: &[] };
-        let (definitions, _) =
-            self.get(&spec, |response| parse::parse_field_definitions(&response.body)).await?;
-        Ok(definitions)
+        let spec = RequestSpec::new(Resource::FieldDefinitions, &url, &[]);
+        let read = self.get(&spec, |response| parse::parse_field_definitions(&response.body)).await?;
+        Ok(read.value)
     }
 
     /// Splits the custom fields of a query into lists that fit one request each; one empty list if there are
@@ -170,10 +180,10 @@ impl HaloClient {
         &self,
         resource: Resource,
         url: &Url,
-    ) -> Result<Vec<ReferenceItem>, HaloError> {
-        let spec = RequestSpec { resource, url, accepted_statuses: &[] };
-        let (items, _) = self.get(&spec, |response| parse::parse_reference_items(&response.body)).await?;
-        Ok(items)
+    ) -> Result<ParsedItems<ReferenceItem>, HaloError> {
+        let spec = RequestSpec::new(resource, url, &[]);
+        let read = self.get(&spec, |response| parse::parse_reference_items(&response.body)).await?;
+        Ok(read.value)
     }
 
     fn list_url(&self, filter: &Filter, fields: &[i64], page: u32, page_size: u32) -> Url {

@@ -1,5 +1,8 @@
 //! What a request is for.
 
+use super::memory::MEMORY_MAX;
+use super::transport::SHORT_BODY_MAX;
+
 /// What a request is for. Its text appears in messages: `request for a token was refused`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr)]
 pub enum Resource {
@@ -31,5 +34,14 @@ impl Resource {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
+    }
+
+    /// Returns the longest body that is accepted; a longer one of at most `SHORT_BODY_MAX` is cut.
+    pub(super) fn body_max(self) -> usize {
+        match self {
+            Resource::AuthInfo | Resource::Token => SHORT_BODY_MAX,
+            Resource::TicketList | Resource::Ticket => MEMORY_MAX,
+            Resource::Statuses | Resource::TicketTypes | Resource::FieldDefinitions => 32 << 20,
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! and needs no sockets.
 
 use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
@@ -11,15 +12,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
+use super::memory::{BudgetPermit, MemoryShortage};
 use super::tls_error::TlsError;
 use super::token::Token;
 
-/// The most memory that all response bodies in flight may take together, in bytes after decompression: a
-/// small compressed response can be a thousand times its size.
-pub(super) const RESPONSE_MEMORY_MAX: usize = 64 << 20;
+/// How much of a body is received where it needs no more: tokens, the address of the authorization server, and
+/// every response without success.
+pub(super) const SHORT_BODY_MAX: usize = 64 << 10;
 
 /// A request.
 pub struct HttpRequest {
@@ -29,6 +30,9 @@ pub struct HttpRequest {
     pub form: Option<Vec<(&'static str, SecretString)>>,
     /// The token to send.
     pub bearer: Option<Token>,
+    /// The memory for a whole body. Without it the body is cut after 64 KiB, as is that of every response without
+    /// success.
+    pub memory: Option<BudgetPermit>,
 }
 
 /// A response, whatever its status.
@@ -42,28 +46,68 @@ pub struct HttpResponse {
     pub retry_after: Option<String>,
     /// The `Location` header as received.
     pub location: Option<String>,
+    /// The `Age` header as received, if a cache stored the response.
+    pub age: Option<String>,
     /// The body, decompressed.
     pub body: Body,
     /// The time from sending the request to receiving the last byte.
     pub took: Duration,
 }
 
-/// A response body, and its share of the memory reserved for all bodies.
-#[derive(Debug, Default)]
+/// A response body, and its share of the memory for all responses.
+#[derive(Default)]
 pub struct Body {
     bytes: Vec<u8>,
-    _permit: Option<OwnedSemaphorePermit>,
+    memory: BudgetPermit,
 }
 
 impl Body {
-    pub(super) fn new(bytes: Vec<u8>, permit: OwnedSemaphorePermit) -> Body {
-        Body { bytes, _permit: Some(permit) }
+    /// An empty body that may grow as far as the memory goes.
+    pub(super) fn with_memory(memory: BudgetPermit) -> Body {
+        Body { bytes: Vec::new(), memory }
+    }
+
+    /// Appends what was received.
+    ///
+    /// # Errors
+    /// There is no memory for it. What was received before is part of the error where it would not fit alone either.
+    pub(super) fn push(mut self, chunk: &[u8]) -> Result<Body, TransportError> {
+        match self.memory.grow(self.bytes.len() + chunk.len()) {
+            Ok(()) => {
+                self.bytes.extend_from_slice(chunk);
+                Ok(self)
+            }
+            Err(MemoryShortage::Busy) => Err(TransportError::MemoryBusy),
+            Err(MemoryShortage::TooLarge) => Err(TransportError::TooLarge { received: self }),
+        }
+    }
+
+    /// Ends the body: memory that it does not need goes back.
+    pub(super) fn complete(mut self) -> Body {
+        self.memory.complete_body(self.bytes.len());
+        self
+    }
+
+    /// The longest body that the memory allows, if it is limited.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.memory.limit()
+    }
+
+    /// Drops the bytes and returns their memory.
+    pub(super) fn into_memory(self) -> BudgetPermit {
+        self.memory
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Body({} bytes)", self.bytes.len())
     }
 }
 
 impl From<Vec<u8>> for Body {
     fn from(bytes: Vec<u8>) -> Self {
-        Body { bytes, _permit: None }
+        Body { bytes, memory: BudgetPermit::default() }
     }
 }
 
@@ -107,9 +151,15 @@ pub enum TransportError {
     /// The connection was lost, or the response is not HTTP.
     #[error("the connection was lost")]
     ConnectionLost(#[source] RootCause),
-    /// The responses in flight exceed `RESPONSE_MEMORY_MAX`.
-    #[error("the responses in flight exceed {} MiB", RESPONSE_MEMORY_MAX >> 20)]
-    TooLarge,
+    /// The response is longer than what is accepted.
+    #[error("the response is too large")]
+    TooLarge {
+        /// What was received of it.
+        received: Body,
+    },
+    /// The response does not fit beside others; alone it may.
+    #[error("other responses use the memory")]
+    MemoryBusy,
     /// A simulated failure.
     #[error("{0}")]
     Simulated(&'static str),

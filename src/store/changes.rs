@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use super::tx::parse_optional_timestamp;
 use super::upsert::{cell, columns, read_custom_fields};
-use super::{ReadTx, StoreError, WriteTx};
+use super::{ReadTx, StoreError};
 use crate::ticket::attribute::{ATTRIBUTE_COUNT, UID};
 use crate::ticket::{
     ATTRIBUTES, AttributeValue, CUSTOM_FIELDS_KEY, CellValue, ChangeCounts, DeltaRow, Op, SnapshotTable,
@@ -169,21 +169,6 @@ impl ReadTx<'_> {
             }
         }
         Ok(counts)
-    }
-}
-
-impl WriteTx<'_> {
-    /// Deletes the records older than `since` that every consumer has in a package, and returns how many.
-    /// A consumer at position 0 needs none: its first package is written from the tickets.
-    pub fn prune_changes(&self, since: Timestamp) -> Result<usize, StoreError> {
-        // Only a prefix is deleted, whatever the clock said: the kept records have no gap.
-        Ok(self.connection.execute(
-            "DELETE FROM changes WHERE seq <= COALESCE(
-                 (SELECT MIN(exported_seq) FROM consumers WHERE 0 < exported_seq), 9223372036854775807)
-             AND seq < COALESCE((SELECT seq FROM changes WHERE ?1 <= observed_at ORDER BY seq LIMIT 1),
-                 9223372036854775807)",
-            [since.to_string()],
-        )?)
     }
 }
 

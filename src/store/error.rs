@@ -59,9 +59,41 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
         /// Its schema version.
-        found: i32,
+        found: i64,
         /// The newest schema version that this version knows.
         known: i32,
+    },
+    /// The database was made by a version before the first release, whose schema was another one.
+    #[error("{path} was made by an unreleased version")]
+    Unreleased {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Tables of the database are lost, or it was half created and then written to by another program.
+    #[error("{path} is incomplete: {}", missing_parts(missing))]
+    IncompleteSchema {
+        /// The database.
+        path: PathBuf,
+        /// The tables that are missing; if none is, the record of the schema version is.
+        missing: Vec<String>,
+    },
+    /// The database was put back beside the -wal file of another state, and the two do not fit together.
+    #[error("{path} does not fit the file {}-wal beside it: {}", path.display(), faults.join("; "))]
+    RestoredBesideWal {
+        /// The database.
+        path: PathBuf,
+        /// What contradicts what.
+        faults: Vec<String>,
+    },
+    /// Less disk space is free than the settings demand.
+    #[error("the disk of {folder} has only {} free; store.min_free_disk is {}", megabytes(*free), megabytes(*minimum))]
+    DiskLow {
+        /// The folder of the database.
+        folder: PathBuf,
+        /// The free space in bytes.
+        free: u64,
+        /// The least free space in bytes.
+        minimum: u64,
     },
     /// A migration failed.
     #[error("cannot migrate the database to the current schema")]
@@ -86,6 +118,18 @@ pub enum StoreError {
     Sqlite(#[source] rusqlite::Error),
 }
 
+fn missing_parts(missing: &[String]) -> String {
+    match missing {
+        [] => "the record of its schema is missing".to_owned(),
+        [one] => format!("{one} is missing"),
+        more => format!("{} are missing", more.join(", ")),
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes >> 20)
+}
+
 /// The part of the message about the application id, which most programs do not set.
 fn id_of(application_id: i32) -> String {
     if application_id == 0 { String::new() } else { format!(" (application id {application_id:#010x})") }
@@ -104,5 +148,20 @@ impl From<rusqlite::Error> for StoreError {
             }
             _ => StoreError::Sqlite(error),
         }
+    }
+}
+
+impl From<refinery::Error> for StoreError {
+    fn from(error: refinery::Error) -> Self {
+        // A full disk or a lock is no fault of the migration.
+        if let refinery::error::Kind::Connection(_, source) = error.kind()
+            && let Some(rusqlite::Error::SqliteFailure(code, message)) = source.downcast_ref()
+        {
+            let cause = StoreError::from(rusqlite::Error::SqliteFailure(*code, message.clone()));
+            if !matches!(cause, StoreError::Sqlite(_)) {
+                return cause;
+            }
+        }
+        StoreError::Migration(Box::new(error))
     }
 }

@@ -28,7 +28,7 @@ impl ReadTx<'_> {
             "SELECT UID, TICKET_TYPE_ID FROM (
                  SELECT t.UID, TICKET_TYPE_ID, p.UID IS NOT NULL AS pending, ROW_NUMBER() OVER (
                      PARTITION BY TICKET_TYPE_ID, p.UID IS NOT NULL ORDER BY t.UID DESC) AS position
-                 FROM tickets t LEFT JOIN pending_fetches p ON p.UID = t.UID
+                 FROM tickets t LEFT JOIN pending_fetches p ON p.UID = t.UID AND p.kind = 'custom_fields'
                  WHERE t.UID NOT IN (SELECT UID FROM unlisted_tickets))
              WHERE position <= ?1 ORDER BY position, pending, TICKET_TYPE_ID LIMIT ?2",
         )?;

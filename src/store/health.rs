@@ -15,7 +15,9 @@ pub struct Health {
     pub tickets: u64,
     /// The newest change record, 0 before the first; records that aged out do not lower it.
     pub last_seq: i64,
-    /// Tickets whose custom fields are still to be fetched.
+    /// Tickets that are listed but could not be read.
+    pub pending_tickets: u64,
+    /// Single tickets that are still to be fetched, for themselves or for their custom fields.
     pub pending_fetches: u64,
     /// Tickets whose custom fields the server refuses to show.
     pub unreadable: u64,
@@ -41,18 +43,19 @@ pub struct Health {
 impl ReadTx<'_> {
     /// The state of the database, with the last `runs` runs.
     pub fn health(&self, runs: u32) -> Result<Health, StoreError> {
-        let sql = "SELECT tickets, pending_fetches, unreadable, unlisted_tickets, rejects, last_seq,
-                   last_complete_at FROM sync_health";
+        let sql = "SELECT tickets, pending_tickets, pending_fetches, unreadable, unlisted_tickets, rejects,
+                   last_seq, last_complete_at FROM sync_health";
         let (counts, last_seq, last_complete_at) = self.connection.query_row(sql, [], |row| {
             let count = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-            let counts = [count(0)?, count(1)?, count(2)?, count(3)?, count(4)?];
-            Ok((counts, row.get(5)?, row.get(6)?))
+            let counts = [count(0)?, count(1)?, count(2)?, count(3)?, count(4)?, count(5)?];
+            Ok((counts, row.get(6)?, row.get(7)?))
         })?;
-        let [tickets, pending_fetches, unreadable, unlisted_tickets, rejects] = counts;
+        let [tickets, pending_tickets, pending_fetches, unreadable, unlisted_tickets, rejects] = counts;
         Ok(Health {
             watermark: self.watermark()?,
             tickets,
             last_seq,
+            pending_tickets,
             pending_fetches,
             unreadable,
             unlisted_tickets,

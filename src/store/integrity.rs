@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::fs::Access;
 
-use super::open::parent_folder;
+use super::paths::parent_folder;
 use super::{ReadTx, Store, StoreError};
 
 impl ReadTx<'_> {

@@ -5,10 +5,14 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::open::sibling_path;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::paths::sibling_path;
 
 /// A held lock, released on drop.
 #[derive(Debug)]
@@ -27,6 +31,12 @@ pub enum LockError {
         /// The process id, if the file contains it.
         pid: Option<u32>,
     },
+    /// A symbolic link or something else is in the place of the lock file.
+    #[error("{path} is no regular file")]
+    NotAFile {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// The lock file cannot be created.
     #[error("cannot create the lock file {path}")]
     Io {
@@ -39,6 +49,8 @@ pub enum LockError {
 }
 
 impl Lock {
+    // Whichever symbolic links lead to the database, its locks are the same files beside it (`sibling_path`).
+
     /// Acquires the lock of the commands that write tickets (`run`, `sync`, `reset`), without waiting.
     pub fn acquire_writer(database: &Path) -> Result<Lock, LockError> {
         Lock::acquire(database, ".lock", Duration::ZERO)
@@ -52,13 +64,24 @@ impl Lock {
     fn acquire(database: &Path, suffix: &str, timeout: Duration) -> Result<Lock, LockError> {
         let path = sibling_path(database, suffix);
         let io_error = |source| LockError::Io { path: path.clone(), source };
-        let mut file = OpenOptions::new()
+        // A link here could make halosync, as its own user, create or overwrite any file; a pipe could make it wait.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(&path)
-            .map_err(io_error)?;
+            .custom_flags(flags.bits().cast_signed())
+            .open(&path);
+        let mut file = match opened {
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                return Err(LockError::NotAFile { path });
+            }
+            opened => opened.map_err(io_error)?,
+        };
+        if !file.metadata().map_err(io_error)?.is_file() {
+            return Err(LockError::NotAFile { path });
+        }
         let started = Instant::now();
         loop {
             match file.try_lock() {

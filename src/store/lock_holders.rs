@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
-use super::open::sibling_path;
+use super::paths::sibling_path;
 
 /// The bytes of the -shm file that readers lock: `WAL_READ_LOCK(i)` is byte 120 + 3 + i, of five
 /// (<https://www.sqlite.org/walformat.html>, 2.3.1).

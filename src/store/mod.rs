@@ -7,16 +7,21 @@
 //! transaction; the file is opened only through SQLite, because closing any other handle of it would drop
 //! the locks of SQLite (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
 
+mod change_log;
 mod changes;
+mod disk;
 mod error;
 mod field_definitions;
 mod health;
+mod identity;
 mod integrity;
 mod lock;
 mod lock_holders;
 mod open;
 mod packages;
+mod paths;
 mod pending_fetches;
+mod pending_tickets;
 mod reference;
 mod runs;
 mod scans;
@@ -35,13 +40,20 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+pub use change_log::{ChangeLogExtent, LineageReason};
+pub use disk::ensure_free_disk;
 pub use error::StoreError;
 pub use health::Health;
+pub use identity::SCHEMA_VERSION;
 pub use lock::{Lock, LockError};
 pub use lock_holders::{LockHolders, ReaderProcess};
-pub use open::{FileId, SCHEMA_VERSION, StoreOptions, parent_folder, sibling_path};
+pub use open::{OpenFinding, StoreOptions};
 pub use packages::{ConsumerPosition, PackageRecord};
+pub use paths::{FileId, parent_folder, sibling_path};
 pub use pending_fetches::{DueFetchFilter, FetchFailure, PendingFetch};
+pub use pending_tickets::{
+    DueTicket, PENDING_TICKET_PAUSE_MAX, PendingTicketReason, PendingTickets, pending_ticket_due_at,
+};
 pub use runs::{LastRun, RunEnd, RunKind, RunStats, RunStatus};
 pub use scans::{InterruptedScan, LastFullScan, LastScan, ScanCheckpoint, ScanOutcome, ScanStats};
 pub use server_probes::{Probe, ServerProbe};
@@ -62,6 +74,9 @@ pub struct Store {
     busy_timeout: Duration,
     /// Counted by the progress handler of SQLite.
     progress_steps: Arc<AtomicU64>,
+    /// Free space in bytes below which rows are no longer written; 0: always.
+    min_free_disk: u64,
+    finding: Option<OpenFinding>,
 }
 
 impl Store {

@@ -1,47 +1,25 @@
 //! Opens a database: identifies it, configures SQLite and applies migrations.
 
+use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use uuid::Uuid;
 
-use super::{ReadTx, Store, StoreError};
+use super::change_log::{ChangeLogExtent, LineageReason};
+use super::disk::free_disk;
+use super::identity::{APPLICATION_ID, DatabaseFacts, DatabaseKind, SCHEMA_VERSION, application_id, migrate};
+use super::paths::parent_folder;
+use super::{ReadTx, Store, StoreError, TxEnd};
 use crate::ticket::Timestamp;
-
-mod embedded {
-    refinery::embed_migrations!("migrations");
-}
-
-/// `"HALO"`, which `file` and SQLite tools display.
-const APPLICATION_ID: i32 = 0x4841_4C4F;
-
-/// The newest schema version that this version knows, stored in `user_version`.
-pub const SCHEMA_VERSION: i32 = 1;
 
 /// SQLite virtual machine instructions between two steps of [`Store::progress_steps`]: some tens of
 /// milliseconds.
 const PROGRESS_INTERVAL: i32 = 1_000_000;
-
-/// The identity of a file whatever its name is (stat(2)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    /// Identifies the file that has this name now.
-    #[must_use]
-    pub fn from_path(path: &Path) -> Option<FileId> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(FileId { device: metadata.dev(), inode: metadata.ino() })
-    }
-}
 
 /// How to open a database for writing.
 #[derive(Clone, Copy, Debug)]
@@ -80,25 +58,38 @@ impl Store {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let existed = path.exists();
-        let connection = Connection::open_with_flags(path, flags).map_err(|error| match error {
-            error if existed => StoreError::from(error),
-            error => StoreError::CannotCreate {
-                path: path.to_owned(),
-                source: std::io::Error::other(error.to_string()),
-            },
+        let connection = Connection::open_with_flags(path, flags).map_err(|error| {
+            if existed { StoreError::from(error) } else { explain_failed_creation(path, error) }
         })?;
         let store = Store::from_connection(connection, path, options.busy_timeout)?;
-        let kind = store.identify().map_err(|error| error.with_path(path))?;
-        if kind == DatabaseKind::Ours {
+        let (facts, kind) = store.identify().map_err(|error| error.with_path(path))?;
+        if matches!(kind, DatabaseKind::Ours | DatabaseKind::Restored) {
             store.read(precondition)?;
         }
-        Ok(store.prepare(options, kind).map_err(|error| error.with_path(path))?)
+        Ok(store.prepare(options, &facts, kind).map_err(|error| error.with_path(path))?)
     }
 
-    /// Opens an existing database for writing. One that another process is still creating counts as missing.
-    pub fn open_existing(path: &Path, options: &StoreOptions) -> Result<Store, StoreError> {
+    /// Opens an existing database for writing, as [`Store::open_checked`] does. One that another process is still
+    /// creating counts as missing.
+    pub fn open_existing(
+        path: &Path,
+        options: &StoreOptions,
+        precondition: impl FnOnce(&ReadTx<'_>) -> Result<(), StoreError>,
+    ) -> Result<Store, StoreError> {
         drop(Store::open_read_only(path, options.busy_timeout)?);
-        Store::open(path, options)
+        Store::open_checked(path, options, precondition)
+    }
+
+    /// What opening the database for writing found and put right, for a person to know.
+    #[must_use]
+    pub fn finding(&self) -> Option<OpenFinding> {
+        self.finding
+    }
+
+    /// What the next opening for writing will find and put right; counts the change records.
+    pub fn pending_finding(&self) -> Result<Option<OpenFinding>, StoreError> {
+        let (_, kind) = self.identify()?;
+        self.read(|tx| Ok(OpenFinding::of(kind, tx.change_log_extent()?)))
     }
 
     /// Checks the folder of a database without touching anything in it.
@@ -122,7 +113,8 @@ impl Store {
             StoreOptions { busy_timeout: Duration::ZERO, full_text: false, index_last_modified: false, now };
         let store =
             Store::from_connection(Connection::open_in_memory()?, Path::new(":memory:"), Duration::ZERO)?;
-        store.prepare(&options, DatabaseKind::Empty)
+        let (facts, kind) = store.identify()?;
+        store.prepare(&options, &facts, kind)
     }
 
     /// Opens a database for reading, without a lock file and without changing anything.
@@ -133,11 +125,10 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         let store = Store::from_connection(connection, path, busy_timeout)?;
-        let kind = store.identify().map_err(|error| error.with_path(path))?;
-        if kind != DatabaseKind::Ours {
-            return Err(StoreError::Missing(path.to_owned()));
+        match store.identify().map_err(|error| error.with_path(path))? {
+            (_, DatabaseKind::Ours | DatabaseKind::Restored) => Ok(store),
+            (_, DatabaseKind::Empty | DatabaseKind::HalfCreated) => Err(StoreError::Missing(path.to_owned())),
         }
-        Ok(store)
     }
 
     fn from_connection(
@@ -155,10 +146,22 @@ impl Store {
                 false
             }),
         )?;
-        Ok(Store { connection, path: path.to_owned(), busy_timeout, progress_steps })
+        Ok(Store {
+            connection,
+            path: path.to_owned(),
+            busy_timeout,
+            progress_steps,
+            min_free_disk: 0,
+            finding: None,
+        })
     }
 
-    fn prepare(mut self, options: &StoreOptions, kind: DatabaseKind) -> Result<Store, StoreError> {
+    fn prepare(
+        mut self,
+        options: &StoreOptions,
+        facts: &DatabaseFacts,
+        kind: DatabaseKind,
+    ) -> Result<Store, StoreError> {
         let connection = &self.connection;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -170,58 +173,73 @@ impl Store {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // A kill between any two of these steps leaves what the next opening continues or clears.
         if kind == DatabaseKind::Empty {
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
-        embedded::migrations::runner()
-            .run(&mut self.connection)
-            .map_err(|error| StoreError::Migration(Box::new(error)))?;
-        if self.user_version()? != SCHEMA_VERSION {
-            // Setting it to the same value would be a write, too.
-            self.connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        if kind == DatabaseKind::HalfCreated {
+            self.clear()?;
         }
-        self.ensure_lineage(options.now)?;
+        if kind != DatabaseKind::Ours || facts.needs_migration() {
+            migrate(&mut self.connection)?;
+        }
+        self.complete_opening(kind, options.now)?;
+        if kind == DatabaseKind::Restored {
+            // A dump holds the content of the index table by table, and a recovery may lose some of it.
+            self.apply_full_text(false)?;
+        }
         self.apply_full_text(options.full_text)?;
         self.apply_date_index(options.index_last_modified)?;
         Ok(self)
     }
 
     /// Identifies the database before anything is changed in it.
-    fn identify(&self) -> Result<DatabaseKind, StoreError> {
-        let application_id =
-            self.connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
-        if application_id == APPLICATION_ID {
-            // Set first: closing after an error would remove the -wal and -shm files that readers need.
-            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    fn identify(&self) -> Result<(DatabaseFacts, DatabaseKind), StoreError> {
+        let keep_wal =
+            || self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop);
+        if application_id(&self.connection)? == APPLICATION_ID {
+            // First: closing after an error would remove the -wal and -shm files that readers need.
+            keep_wal()?;
         }
-        // Read for every database: a damaged schema is found here, where the error can name the file.
-        let tables: i64 =
-            self.connection.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
-        if application_id != APPLICATION_ID {
-            return if application_id == 0 && tables == 0 {
-                Ok(DatabaseKind::Empty)
-            } else {
-                Err(StoreError::Foreign { path: self.path.clone(), application_id })
-            };
+        let facts = DatabaseFacts::read(&self.connection)?;
+        let kind = facts.classify(&self.path)?;
+        if kind == DatabaseKind::Restored {
+            keep_wal()?;
         }
-        let found = self.user_version()?;
-        if SCHEMA_VERSION < found {
-            return Err(StoreError::Newer { path: self.path.clone(), found, known: SCHEMA_VERSION });
-        }
-        // The version is written last: without it, creating the tables was interrupted.
-        Ok(if found == 0 { DatabaseKind::HalfCreated } else { DatabaseKind::Ours })
+        Ok((facts, kind))
     }
 
-    fn user_version(&self) -> Result<i32, StoreError> {
-        Ok(self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+    /// Removes everything from a database whose creation was interrupted, in one transaction.
+    fn clear(&mut self) -> Result<(), StoreError> {
+        self.write(TxEnd::Commit, |tx| {
+            let sql = "SELECT 'DROP ' || type || ' IF EXISTS \"' || name || '\"' FROM sqlite_master
+                       WHERE type IN ('view', 'table') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+                       ORDER BY type = 'table', sql NOT LIKE 'CREATE VIRTUAL%'";
+            let mut statement = tx.connection.prepare(sql)?;
+            let drops: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            drop(statement);
+            drops.iter().try_for_each(|sql| Ok(tx.connection.execute_batch(sql)?))
+        })
     }
 
-    fn ensure_lineage(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.connection.execute(
-            "INSERT INTO lineage (lineage, since, reason)
-             SELECT ?1, ?2, 'created' WHERE NOT EXISTS (SELECT 1 FROM lineage)",
-            (Uuid::new_v4().to_string(), now.to_string()),
-        )?;
+    /// Marks the database as ours and begins its lineage, or another one if change records may be missing.
+    fn complete_opening(&mut self, kind: DatabaseKind, now: Timestamp) -> Result<(), StoreError> {
+        let (extent, version) =
+            self.read(|tx| Ok::<_, StoreError>((tx.change_log_extent()?, tx.schema_version()?)))?;
+        let finding = OpenFinding::of(kind, extent);
+        // Writing the same values again would be a write, too.
+        let is_marked = kind == DatabaseKind::Ours && version == SCHEMA_VERSION;
+        self.write(TxEnd::Commit, |tx| {
+            if !is_marked {
+                tx.connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+                tx.connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            }
+            if let Some(finding) = finding {
+                tx.begin_lineage(None, finding.lineage_reason(), now)?;
+            }
+            tx.ensure_lineage(now)
+        })?;
+        self.finding = finding;
         Ok(())
     }
 
@@ -249,11 +267,60 @@ impl Store {
     }
 }
 
+/// What was found and put right when a database was opened, and what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DatabaseKind {
-    Empty,
-    HalfCreated,
-    Ours,
+pub enum OpenFinding {
+    /// The database was restored from a text dump.
+    RestoredFromDump,
+    /// Change records are missing.
+    ChangesMissing {
+        /// How many; 0 if only their numbering is lost.
+        missing: i64,
+    },
+}
+
+impl OpenFinding {
+    fn of(kind: DatabaseKind, extent: ChangeLogExtent) -> Option<OpenFinding> {
+        match kind {
+            DatabaseKind::Restored => Some(OpenFinding::RestoredFromDump),
+            _ if extent.is_complete() => None,
+            _ => Some(OpenFinding::ChangesMissing { missing: extent.missing }),
+        }
+    }
+
+    const fn lineage_reason(self) -> LineageReason {
+        match self {
+            OpenFinding::RestoredFromDump => LineageReason::Dump,
+            OpenFinding::ChangesMissing { .. } => LineageReason::MissingChanges,
+        }
+    }
+}
+
+impl fmt::Display for OpenFinding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenFinding::RestoredFromDump => out.write_str("the database was restored from a text dump")?,
+            OpenFinding::ChangesMissing { missing: 0 } => {
+                out.write_str("the database has lost the numbering of its change records")?;
+            }
+            OpenFinding::ChangesMissing { missing: 1 } => {
+                out.write_str("1 change record is missing in the database")?;
+            }
+            OpenFinding::ChangesMissing { missing } => {
+                write!(out, "{missing} change records are missing in the database")?;
+            }
+        }
+        out.write_str(": a new lineage begins, and every consumer starts again at 0")
+    }
+}
+
+/// Says why a database could not be created, for which SQLite has one code (`SQLITE_CANTOPEN`).
+fn explain_failed_creation(path: &Path, error: rusqlite::Error) -> StoreError {
+    match Store::check_writable(path) {
+        Err(error) => error,
+        Ok(()) if free_disk(path) == Some(0) => StoreError::Full(error),
+        Ok(()) => StoreError::Io(error),
+    }
 }
 
 impl StoreError {
@@ -263,23 +330,6 @@ impl StoreError {
             StoreError::Damaged { source, .. } => StoreError::Damaged { path: path.to_owned(), source },
             other => other,
         }
-    }
-}
-
-/// The file beside a database whose name has a suffix, such as `-wal` or `.lock`.
-#[must_use]
-pub fn sibling_path(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// The folder of a file, `.` if the path names none.
-#[must_use]
-pub fn parent_folder(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
     }
 }
 

@@ -1,9 +1,8 @@
-//! Consumers, their packages, and the lineage. Nothing else writes these tables.
+//! Consumers and their packages.
 
 use std::path::PathBuf;
 
 use rusqlite::{OptionalExtension as _, Row};
-use uuid::Uuid;
 
 use super::tx::{parse_optional_timestamp, parse_timestamp};
 use super::{ReadTx, StoreError, WriteTx};
@@ -91,18 +90,6 @@ impl ReadTx<'_> {
         }
         Ok(packages)
     }
-
-    /// The lineage of this database.
-    pub fn lineage(&self) -> Result<String, StoreError> {
-        let sql = "SELECT lineage FROM lineage ORDER BY rowid DESC LIMIT 1";
-        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
-    }
-
-    /// Whether this lineage is the present or an earlier one of this database.
-    pub fn has_lineage(&self, lineage: &str) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM lineage WHERE lineage = ?1)";
-        Ok(self.connection.query_row(sql, [lineage], |row| row.get(0))?)
-    }
 }
 
 impl WriteTx<'_> {
@@ -172,24 +159,6 @@ impl WriteTx<'_> {
         let sql = "DELETE FROM packages WHERE consumer = ?1 AND to_seq = ?2";
         self.connection.execute(sql, (consumer, to_seq))?;
         Ok(())
-    }
-
-    /// Starts a new lineage, in which every consumer starts again at 0, and returns it. `superseded` is the
-    /// lineage of the packages on disk.
-    pub fn begin_lineage(&self, superseded: &str, now: Timestamp) -> Result<String, StoreError> {
-        let lineage = Uuid::new_v4().to_string();
-        for (lineage, reason) in [(superseded, "superseded"), (&lineage, "an older copy was restored")] {
-            self.connection.execute(
-                "INSERT OR IGNORE INTO lineage (lineage, since, reason) VALUES (?1, ?2, ?3)",
-                (lineage, now.to_string(), reason),
-            )?;
-        }
-        self.connection.execute("DELETE FROM packages", [])?;
-        self.connection.execute(
-            "UPDATE consumers SET exported_seq = 0, acked_seq = 0, exported_at = NULL, last_manifest = NULL",
-            [],
-        )?;
-        Ok(lineage)
     }
 }
 

@@ -65,7 +65,7 @@ impl ReadTx<'_> {
     /// The pending fetches that were never attempted, with ids greater than `after`, ascending by id.
     pub fn unattempted_fetches(&self, after: i64, limit: u32) -> Result<Vec<PendingFetch>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT UID FROM pending_fetches WHERE attempts = 0 AND ?1 < UID ORDER BY UID LIMIT ?2",
+            "SELECT UID FROM pending_fetches WHERE kind = 'custom_fields' AND attempts = 0 AND ?1 < UID ORDER BY UID LIMIT ?2",
         )?;
         let fetches =
             statement.query_map((after, limit), |row| Ok(PendingFetch { id: row.get(0)?, attempts: 0 }))?;
@@ -76,7 +76,7 @@ impl ReadTx<'_> {
     pub fn due_fetches(&self, filter: &DueFetchFilter) -> Result<Vec<PendingFetch>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT UID, attempts FROM pending_fetches
-             WHERE 0 < attempts AND (due_at < ?1 OR ?2 < due_at) AND (?3 OR reason <> 'unreadable')
+             WHERE kind = 'custom_fields' AND 0 < attempts AND (due_at < ?1 OR ?2 < due_at) AND (?3 OR reason <> 'unreadable')
              ORDER BY due_at, UID LIMIT ?4",
         )?;
         let DueFetchFilter { due_before, latest_due, include_forbidden, limit } = filter;
@@ -98,7 +98,8 @@ impl WriteTx<'_> {
     ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "UPDATE pending_fetches SET reason = ?2, attempts = attempts + 1, due_at = ?3 WHERE UID = ?1",
+                "UPDATE pending_fetches SET reason = ?2, attempts = attempts + 1, due_at = ?3
+                 WHERE UID = ?1 AND kind = 'custom_fields'",
             )?
             .execute((id, reason.as_str(), due_at.to_string()))?;
         Ok(())
@@ -107,7 +108,9 @@ impl WriteTx<'_> {
     /// Makes a pending fetch an unlisted ticket, because the server no longer finds the ticket: the next
     /// full scan decides about it. Should the ticket be listed again, the fetch is enqueued again.
     pub fn move_to_unlisted(&self, id: i64, now: Timestamp) -> Result<(), StoreError> {
-        self.connection.prepare_cached("DELETE FROM pending_fetches WHERE UID = ?1")?.execute([id])?;
+        self.connection
+            .prepare_cached("DELETE FROM pending_fetches WHERE UID = ?1 AND kind = 'custom_fields'")?
+            .execute([id])?;
         self.record_unlisted(id, UnlistedStatus::Missing, now, now)
     }
 
@@ -115,7 +118,7 @@ impl WriteTx<'_> {
     pub(super) fn enqueue_fetch_if_unknown(&self, id: i64, now: Timestamp) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO pending_fetches (UID, reason, due_at) SELECT UID, 'unread', ?2 FROM ticket_state
+                "INSERT INTO pending_fetches (UID, kind, reason, due_at) SELECT UID, 'custom_fields', 'unread', ?2 FROM ticket_state
                  WHERE UID = ?1 AND fields_hash IS NULL ON CONFLICT DO NOTHING",
             )?
             .execute((id, now.to_string()))?;
@@ -126,7 +129,7 @@ impl WriteTx<'_> {
     pub fn enqueue_all_fetches(&self, now: Timestamp) -> Result<(), StoreError> {
         self.connection.execute("UPDATE ticket_state SET fields_hash = NULL", [])?;
         self.connection.execute(
-            "INSERT INTO pending_fetches (UID, reason, due_at) SELECT UID, 'unread', ?1 FROM ticket_state WHERE true
+            "INSERT INTO pending_fetches (UID, kind, reason, due_at) SELECT UID, 'custom_fields', 'unread', ?1 FROM ticket_state WHERE true
              ON CONFLICT DO NOTHING",
             [now.to_string()],
         )?;
@@ -139,15 +142,34 @@ impl WriteTx<'_> {
         let empty = CustomFields::default().hash().cast_signed();
         self.connection.execute(
             "UPDATE ticket_state SET fields_hash = ?1, fields_no = request_no
-             WHERE UID IN (SELECT UID FROM pending_fetches WHERE attempts = 0)
+             WHERE UID IN (SELECT UID FROM pending_fetches WHERE kind = 'custom_fields' AND attempts = 0)
                  AND UID NOT IN (SELECT UID FROM custom_fields)",
             [empty],
         )?;
         self.connection.execute(
-            "DELETE FROM pending_fetches WHERE attempts = 0
+            "DELETE FROM pending_fetches WHERE kind = 'custom_fields' AND attempts = 0
                  AND UID IN (SELECT UID FROM ticket_state WHERE fields_hash IS NOT NULL)",
             [],
         )?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The view `sync_health` counts the word of a refusal; readers of the database know the others.
+    #[test]
+    fn fetch_failures_have_the_words_of_the_schema() {
+        for (failure, word) in [
+            (FetchFailure::Stale, "stale"),
+            (FetchFailure::Forbidden, "unreadable"),
+            (FetchFailure::Unreadable, "not_understood"),
+            (FetchFailure::TooLarge, "too_large"),
+            (FetchFailure::Unavailable, "unavailable"),
+        ] {
+            assert_eq!(failure.as_str(), word);
+        }
     }
 }

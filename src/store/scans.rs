@@ -7,7 +7,7 @@ use strum::{EnumString, IntoStaticStr};
 use super::tx::{parse_optional_timestamp, parse_timestamp, parse_word};
 use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::Timestamp;
-use crate::watermark::ScanKind;
+use crate::watermark::{ScanKind, UnverifiedFullScans};
 
 /// How a scan ended (`scans.outcome`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize)]
@@ -61,14 +61,29 @@ pub struct LastScan {
     pub stats: ScanStats,
 }
 
-/// The last full scan that was verified or confirmed.
+/// The last full scan that moved the watermark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastFullScan {
     /// When it ended, by the local clock.
     pub ended_at: Timestamp,
-    /// Verified or confirmed.
+    /// Verified, confirmed, or a count mismatch that was accepted.
     pub outcome: ScanOutcome,
+    /// Whether it was resumed, or was an initial load during which tickets disappeared: another full scan must confirm
+    /// its first part.
+    pub needs_confirmation: bool,
 }
+
+impl LastFullScan {
+    /// Whether it moved the watermark although the counts did not agree.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.outcome == ScanOutcome::CountMismatch
+    }
+}
+
+/// The condition for full scans that moved the watermark.
+pub(super) const SETTLED_FULL_SCAN: &str =
+    "kind = 'full' AND (outcome IN ('verified', 'confirmed') OR accepted)";
 
 /// What one commit of a full scan received, and where the scan continues behind it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -107,35 +122,43 @@ impl InterruptedScan {
 }
 
 impl ReadTx<'_> {
-    /// The last full scan that was verified or confirmed.
+    /// The last full scan that moved the watermark.
     pub fn last_full_scan(&self) -> Result<Option<LastFullScan>, StoreError> {
-        let scan: Option<(Option<String>, String)> = self
+        let scan: Option<(Option<String>, String, bool)> = self
             .connection
             .query_row(
                 // By number and not by time: the local clock may have been set back.
-                "SELECT ended_at, outcome FROM scans
-                 WHERE kind = 'full' AND outcome IN ('verified', 'confirmed') ORDER BY scan_id DESC LIMIT 1",
+                &format!(
+                    "SELECT ended_at, outcome, resumed OR (is_initial AND count_fell) FROM scans
+                     WHERE {SETTLED_FULL_SCAN} ORDER BY scan_id DESC LIMIT 1"
+                ),
                 [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
             )
             .optional()?;
-        let Some((Some(ended_at), outcome)) = scan else { return Ok(None) };
+        let Some((Some(ended_at), outcome, needs_confirmation)) = scan else { return Ok(None) };
         Ok(Some(LastFullScan {
             ended_at: parse_timestamp(&ended_at)?,
             outcome: parse_word("scans.outcome", &outcome)?,
+            needs_confirmation,
         }))
     }
 
-    /// Whether the last verified full scan was an initial load that was interrupted, or during which
-    /// tickets disappeared.
-    pub fn should_confirm_initial_load(&self) -> Result<bool, StoreError> {
-        let last = self.connection.query_row(
-            "SELECT is_initial AND (resumed OR count_fell) FROM scans
-             WHERE kind = 'full' AND outcome IN ('verified', 'confirmed') ORDER BY scan_id DESC LIMIT 1",
+    /// The full scans after the last verified one that reached their end without being verified.
+    pub fn unverified_full_scans(&self) -> Result<Option<UnverifiedFullScans>, StoreError> {
+        let (count, ended_at): (u32, Option<String>) = self.connection.query_row(
+            &format!(
+                "SELECT COUNT(*), MAX(ended_at) FROM scans
+                 WHERE kind = 'full' AND outcome IN ('incomplete', 'count_mismatch') AND NOT accepted
+                     AND scan_id > (SELECT COALESCE(MAX(scan_id), 0) FROM scans WHERE {SETTLED_FULL_SCAN})"
+            ),
             [],
-            |row| row.get(0),
-        );
-        Ok(last.optional()?.unwrap_or(false))
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        match parse_optional_timestamp(ended_at)? {
+            Some(ended_at) if 0 < count => Ok(Some(UnverifiedFullScans { count, ended_at })),
+            _ => Ok(None),
+        }
     }
 
     /// The last scan that ended.
@@ -246,6 +269,23 @@ impl WriteTx<'_> {
     pub fn resume_scan(&self, scan_id: i64, run_id: i64) -> Result<(), StoreError> {
         let sql = "UPDATE scans SET run_id = ?2, resumed = 1 WHERE scan_id = ?1";
         self.connection.execute(sql, (scan_id, run_id))?;
+        Ok(())
+    }
+
+    /// Records that a scan moved the watermark although the counts did not agree.
+    pub fn accept_scan(&self, scan_id: i64) -> Result<(), StoreError> {
+        self.connection.execute("UPDATE scans SET accepted = 1 WHERE scan_id = ?1", [scan_id])?;
+        Ok(())
+    }
+
+    /// Records that a full scan has answered every move of the watermark so far: it began by the server's clock after
+    /// that clock stepped back.
+    pub fn answer_moves(&self, scan_id: i64) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE scans SET last_move_id = (SELECT COALESCE(MAX(move_id), 0) FROM watermark_journal)
+             WHERE scan_id = ?1",
+            [scan_id],
+        )?;
         Ok(())
     }
 

@@ -27,6 +27,12 @@ pub enum Probe {
     FieldList,
     /// A flag: whether a full scan has requested every known custom field (`done`), or still has to (`due`).
     FieldScan,
+    /// Numbers of statuses that were looked up in vain since the last refresh, separated by commas.
+    UnknownStatuses,
+    /// The same of ticket types.
+    UnknownTypes,
+    /// By how many seconds the clocks of the server's nodes differ, as far as a step backwards showed it.
+    ClockDifference,
 }
 
 impl Probe {

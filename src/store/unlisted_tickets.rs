@@ -11,7 +11,9 @@ use crate::ticket::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum UnlistedStatus {
-    /// It has not been requested: the delete guard stopped that, or too many requests failed.
+    /// The delete guard holds: it has not been requested, or is not deleted although the server no longer has it.
+    Guarded,
+    /// It has not been requested, because too many requests failed.
     NotAsked,
     /// It was not found when its custom fields were requested. The next full scan that does not list it
     /// requests it again.
@@ -61,6 +63,14 @@ impl ReadTx<'_> {
             });
         }
         Ok(unlisted)
+    }
+
+    /// How many tickets the delete guard keeps.
+    pub fn guarded_ticket_count(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM unlisted_tickets WHERE status = ?1";
+        let count: i64 =
+            self.connection.query_row(sql, [UnlistedStatus::Guarded.as_str()], |row| row.get(0))?;
+        Ok(count.cast_unsigned())
     }
 }
 

@@ -1,11 +1,12 @@
 //! The write-ahead log (WAL) beside the database, which readers can keep from shrinking
 //! (<https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files>).
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::open::sibling_path;
-use super::{Store, StoreError};
+use super::paths::sibling_path;
+use super::{ReadTx, Store, StoreError};
 
 /// The result of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,78 @@ impl Store {
         connection.busy_timeout(self.busy_timeout)?;
         Ok(blocked?)
     }
+}
+
+/// The greatest number of faults of one kind that are reported.
+const FAULTS_MAX: u32 = 3;
+
+/// What cannot be where every page is of one state, each as a query for the number of violations.
+const CONTRADICTIONS: [(&str, &str); 3] = [
+    (
+        "tickets without state",
+        "SELECT COUNT(*) FROM tickets t WHERE NOT EXISTS (SELECT 1 FROM ticket_state s WHERE s.UID = t.UID)",
+    ),
+    (
+        "states without ticket",
+        "SELECT COUNT(*) FROM ticket_state s WHERE NOT EXISTS (SELECT 1 FROM tickets t WHERE t.UID = s.UID)",
+    ),
+    (
+        "tickets whose newest change record is another one",
+        "SELECT COUNT(*) FROM ticket_state s
+         WHERE s.last_seq < (SELECT MAX(c.seq) FROM changes c WHERE c.UID = s.UID)
+         OR s.last_seq > (SELECT seq FROM sqlite_sequence WHERE name = 'changes')",
+    ),
+];
+
+impl ReadTx<'_> {
+    /// Checks that the pages in the -wal file fit the database if its file changed after them, as it does when somebody
+    /// puts a backup back and leaves the -wal file of the killed process that used the database before. SQLite applies
+    /// any -wal file to any database. Nobody else may have the database open for writing, or it is checked for nothing.
+    ///
+    /// A checkpoint that a kill interrupted leaves the same signs, and passes. What is found is pages that contradict
+    /// each other, which is nearly every case; an old row in an otherwise fitting page is found by the next full scan.
+    ///
+    /// # Errors
+    /// [`StoreError::RestoredBesideWal`] with what contradicts what.
+    pub fn check_wal_fits(&self, database: &Path) -> Result<(), StoreError> {
+        if !is_newer_than_wal(database) {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
+        let faults = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect);
+        let mut faults: Vec<String> = match faults.map_err(StoreError::from) {
+            Ok(faults) => faults,
+            Err(StoreError::Damaged { source, .. }) => vec![source.to_string()],
+            Err(error) => return Err(error),
+        };
+        faults.retain(|fault| fault != "ok");
+        if faults.is_empty() {
+            for (what, sql) in CONTRADICTIONS {
+                let number: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
+                if number != 0 {
+                    faults.push(format!("{what}: {number}"));
+                }
+            }
+            let missing = self.change_log_extent()?.missing;
+            if missing != 0 {
+                faults.push(format!("missing change records: {missing}"));
+            }
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(StoreError::RestoredBesideWal { path: database.to_owned(), faults })
+        }
+    }
+}
+
+/// Whether the -wal file has content that was written before the database file changed. For the database it is the time
+/// of the last change of the inode (`ctime`), which neither `cp -p` nor `mv` can carry over from elsewhere; for the -wal
+/// file that of its content, because SQLite sets its owner when root opens it.
+fn is_newer_than_wal(database: &Path) -> bool {
+    let files = (std::fs::metadata(database), std::fs::metadata(sibling_path(database, "-wal")));
+    let (Ok(file), Ok(wal)) = files else { return false };
+    wal.len() != 0 && (wal.mtime(), wal.mtime_nsec()) < (file.ctime(), file.ctime_nsec())
 }
 
 /// A number that changes while the files of a database are written, also during a checkpoint, which does

@@ -3,11 +3,12 @@
 use rusqlite::OptionalExtension as _;
 use strum::IntoStaticStr;
 
-use super::tx::{parse_optional_timestamp, parse_word};
+use super::scans::SETTLED_FULL_SCAN;
+use super::tx::{parse_optional_timestamp, parse_timestamp, parse_word};
 use super::{ReadTx, StoreError, WriteTx};
 use crate::scope::Scope;
 use crate::ticket::Timestamp;
-use crate::watermark::Watermark;
+use crate::watermark::{ClockStep, Watermark};
 
 /// Why the watermark moved (`watermark_journal.reason`). For a move by hand it is `reset: ` and
 /// the reason that the user gave.
@@ -20,6 +21,10 @@ pub enum MoveReason {
     ScopeChanged,
     /// A scan was verified or confirmed.
     Verified,
+    /// A full scan was complete except for rows without an id.
+    UnidentifiedRows,
+    /// What a scan did not show is accepted (`[sync] accept_shortfall`).
+    AcceptedShortfall,
     /// The clock of the server stepped back.
     ClockStepped,
 }
@@ -81,13 +86,39 @@ impl ReadTx<'_> {
         parse_optional_timestamp(covered_until.optional()?.flatten())
     }
 
+    /// The last step of the server's clock.
+    pub fn last_clock_step(&self) -> Result<Option<ClockStep>, StoreError> {
+        type StepRow = (Option<String>, Option<String>, String, Option<String>);
+        let row: Option<StepRow> = self
+            .connection
+            .query_row(
+                "SELECT step.covered_from, step.covered_until, step.moved_at, COALESCE(
+                     (SELECT runs.started_at FROM watermark_journal before JOIN runs ON runs.run_id = before.run_id
+                      WHERE before.move_id < step.move_id ORDER BY before.move_id DESC LIMIT 1), step.moved_at)
+                 FROM watermark_journal step WHERE step.reason = 'clock_stepped' ORDER BY step.move_id DESC LIMIT 1",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .optional()?;
+        let Some((Some(covered_before), Some(stepped_to), found_at, Some(set_at))) = row else {
+            return Ok(None);
+        };
+        Ok(Some(ClockStep {
+            covered_before: parse_timestamp(&covered_before)?,
+            set_at: parse_timestamp(&set_at)?,
+            stepped_to: parse_timestamp(&stepped_to)?,
+            found_at: parse_timestamp(&found_at)?,
+        }))
+    }
+
     /// Whether the clock of the server stepped back since the last verified full scan began.
     pub fn has_clock_stepped_since_full_scan(&self) -> Result<bool, StoreError> {
         Ok(self.connection.query_row(
-            "SELECT EXISTS (SELECT 1 FROM watermark_journal
-             WHERE reason = 'clock_stepped' AND move_id > COALESCE((SELECT last_move_id FROM scans
-                 WHERE kind = 'full' AND outcome IN ('verified', 'confirmed')
-                 ORDER BY scan_id DESC LIMIT 1), 0))",
+            &format!(
+                "SELECT EXISTS (SELECT 1 FROM watermark_journal
+                 WHERE reason = 'clock_stepped' AND move_id > COALESCE((SELECT last_move_id FROM scans
+                     WHERE {SETTLED_FULL_SCAN} ORDER BY scan_id DESC LIMIT 1), 0))"
+            ),
             [],
             |row| row.get(0),
         )?)

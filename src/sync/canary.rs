@@ -22,14 +22,17 @@ pub(super) async fn is_ok(
     }
     let should_be_listed = |ticket: &Ticket| {
         let updated = ticket.last_update();
-        ticket.id() == id && updated.is_some_and(|at| scan.start.is_none_or(|start| at <= start))
+        ticket.id() == id && updated.is_some_and(|at| scan.start.covers().is_none_or(|start| at <= start))
     };
     if let Some(ticket) = listed_ticket(context, id).await? {
         return Ok(!should_be_listed(&ticket));
     }
     // An empty list may be as wrong as the one of the scan, and a server that does not know `ticketids` returns anything:
     // a request for the ticket alone decides.
-    let lookup = context.halo.fetch_ticket(id).await?.0;
+    let (lookup, meta) = context.halo.fetch_ticket(id).await?;
+    if meta.is_aged() {
+        return Ok(false);
+    }
     // Deleted, merged, out of scope, or no longer visible to this agent.
     let is_excused = decide::decide_removal(&lookup, &context.settings.scope)
         != RemovalDecision::Keep(UnlistedStatus::NotListed);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use super::report::RunTotals;
+use super::totals::RunTotals;
 use super::{SharedStore, SyncError};
 use crate::halo::HaloClient;
 use crate::retry::RequestCounts;

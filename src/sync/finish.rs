@@ -5,16 +5,17 @@
 
 use chrono::TimeDelta;
 
+use super::completeness::Lacks;
 use super::context::RunContext;
 use super::custom_fields::source::FieldSource;
-use super::report::{RunOutcome, RunReport, RunTotals, end_run};
-use super::row_intake::MissingNames;
-use super::scan::list::{NewestTicket, ReadVerdict};
-use super::scan::{ScanEnd, ScanPlan, scan_stats};
+use super::report::{RunReport, end_run};
+use super::scan::list::NewestTicket;
+use super::scan::{Evaluation, ScanEnd, ScanPlan, evaluate, scan_stats};
 use super::unlisted::confirm_deletion::{UnconfirmedRemoval, UnlistedWrites, check_unlisted};
 use super::{SyncError, older_versions, probes, reference};
 use crate::store::{
-    MoveReason, ObservedTicket, Probe, RunStats, ScanOutcome, Store, StoreError, TxEnd, WriteTx,
+    MoveReason, ObservedTicket, PENDING_TICKET_PAUSE_MAX, Probe, ScanOutcome, Store, StoreError, TxEnd,
+    WriteTx, pending_ticket_due_at,
 };
 use crate::ticket::Timestamp;
 use crate::watermark::{self, ScanKind, Watermark, WatermarkMove, WatermarkState};
@@ -24,10 +25,12 @@ use crate::watermark::{self, ScanKind, Watermark, WatermarkMove, WatermarkState}
 pub(super) enum FinishMode {
     /// The run, unless something is still to be fetched.
     Run,
-    /// The run, unless the scan is complete: then the run continues.
-    RunUnlessComplete,
+    /// The run, unless the scan moved the watermark: then the run continues.
+    RunUnlessSettled,
     /// Only the scan: the run continues.
     Scan,
+    /// Only the scan, because another one replaces it in the same run.
+    Replaced,
     /// Only the scan, which is incomplete because the canary is missing.
     CanaryMissing,
 }
@@ -35,8 +38,8 @@ pub(super) enum FinishMode {
 /// What the end of a scan comes to, before it is stored.
 struct Conclusion {
     mode: FinishMode,
-    scan_outcome: ScanOutcome,
-    report: RunReport,
+    evaluation: Evaluation,
+    warnings: Vec<String>,
     movement: WatermarkMove,
     /// The canary of the next scan: the newest ticket of this one that is not newer than its start.
     canary: Option<NewestTicket>,
@@ -52,89 +55,49 @@ pub(super) async fn finish_scan(
     mut scan: ScanEnd,
     mode: FinishMode,
 ) -> Result<RunReport, SyncError> {
-    if scan.missing_names != MissingNames::default() {
-        reference::look_up(context, scan.missing_names).await?;
+    reference::look_up(context, &scan.missing_names).await?;
+    if plan.is_initial && scan.is_settled() {
+        reference::refresh_before_load_ends(context).await?;
     }
-    let (scan_outcome, mut outcome) = evaluate(&scan, mode);
+    let is_full = plan.kind == ScanKind::Full;
+    let canary_missing = mode == FinishMode::CanaryMissing;
+    let accept_shortfall = context.settings.accept_shortfall;
+    let mut evaluation = evaluate(&scan, plan, canary_missing, accept_shortfall, context.now());
     let older_before = plan.resumed_from.as_ref().map(|scan| scan.checkpoint.older.clone());
     let confirmed_older =
         older_versions::confirm(context, &plan.mapping, &mut scan, &older_before.unwrap_or_default()).await?;
     let mut unlisted = UnlistedWrites::default();
-    if plan.kind == ScanKind::Full
-        && scan_outcome == ScanOutcome::Verified
-        && let Some(guard) = check_unlisted(context, &plan.mapping, &scan, &mut unlisted).await?
-    {
-        outcome = guard;
+    if is_full && evaluation.is_settled {
+        let guard = check_unlisted(context, &plan.mapping, &scan, &mut unlisted).await?;
+        evaluation.moves_watermark &= guard.is_none();
     }
     let mut warnings = Vec::new();
-    if scan.start.is_none() {
+    if scan.start.covers().is_none() {
         warnings.push("the server sent no readable `Date`: the rows are stored, the watermark stays".into());
     }
     // A resumed scan tracked only the tickets of this session, whose newest may not be the newest: the table decides
     // (`choose_canary`).
     let canary = scan.newest().filter(|_| plan.resumed_from.is_none());
-    if outcome == RunOutcome::Complete && plan.kind == ScanKind::Full {
-        probe_date_filter(context, canary).await?;
+    if is_full && evaluation.scan_outcome != ScanOutcome::Failed {
+        probe_date_filter(context, scan.newest()).await?;
     }
-    let movement = match outcome {
-        RunOutcome::Complete => {
-            // A resumed scan may have begun before the server's clock stepped back.
-            let start = scan.start.min(scan.session_start).or(scan.session_start);
-            let overlap = context.settings.schedule.overlap;
-            watermark::after_verified_scan(plan.watermark.covered_until, start, overlap)
-        }
-        _ => WatermarkMove::Stay,
+    let movement = if evaluation.moves_watermark {
+        let tolerance = context.settings.schedule.overlap + probes::recent_clock_difference(context)?;
+        watermark::after_verified_scan(plan.watermark.covered_until, scan.start, tolerance)
+    } else {
+        WatermarkMove::Stay
     };
-    if let WatermarkMove::ClockStepped(_) = movement {
-        warnings.push("the server's clock stepped back: the next scan is a full scan".into());
+    if let WatermarkMove::ClockStepped(to) = movement {
+        warnings.push(format!("the server's clock stepped back to {to}: a full scan reads everything again"));
     }
-    let report = RunReport {
-        run_id: context.run_id,
-        scan_kind: plan.kind,
-        outcome,
-        run_stats: RunStats::default(),
-        scan_stats: scan_stats(&scan.list_scans),
-        covered_until: None,
-        tickets: 0,
-        warnings,
-        dry_run: context.settings.dry_run,
-        totals: RunTotals::default(),
-    };
-    let conclusion = Conclusion { mode, scan_outcome, report, movement, canary, confirmed_older, unlisted };
+    let conclusion = Conclusion { mode, evaluation, warnings, movement, canary, confirmed_older, unlisted };
     commit(context, plan, scan, conclusion).await
-}
-
-fn evaluate(scan: &ScanEnd, mode: FinishMode) -> (ScanOutcome, RunOutcome) {
-    let incomplete = |outcome, reason: String| (outcome, RunOutcome::Incomplete(reason));
-    if mode == FinishMode::CanaryMissing {
-        let reason =
-            "a ticket that the date filter must return is missing: the filter no longer works as probed";
-        return incomplete(ScanOutcome::Incomplete, reason.into());
-    }
-    if let Some(fault) = scan.fault {
-        return incomplete(ScanOutcome::Incomplete, fault.to_string());
-    }
-    match scan.verdict {
-        ReadVerdict::Verified => (ScanOutcome::Verified, RunOutcome::Complete),
-        ReadVerdict::CountMismatch { unique, count } => incomplete(
-            ScanOutcome::CountMismatch,
-            format!("{unique} different tickets were received, but the server counts {count}"),
-        ),
-        ReadVerdict::ReadAgain | ReadVerdict::Unstable => incomplete(
-            ScanOutcome::Incomplete,
-            "the list changes so quickly that every read shows tickets that the earlier ones missed".into(),
-        ),
-        ReadVerdict::NoCount => incomplete(
-            ScanOutcome::CountMismatch,
-            "the server does not report how many tickets there are".into(),
-        ),
-    }
 }
 
 /// Finds out how the date filter works before it is relied on. If that fails, it is tried again later; the scan is
 /// complete all the same.
-async fn probe_date_filter(context: &RunContext, canary: Option<NewestTicket>) -> Result<(), SyncError> {
-    let Some(NewestTicket { last_update, id, .. }) = canary else { return Ok(()) };
+async fn probe_date_filter(context: &RunContext, newest: Option<NewestTicket>) -> Result<(), SyncError> {
+    let Some(NewestTicket { last_update, id, .. }) = newest else { return Ok(()) };
     if context.settings.dry_run || !probes::is_due(context, Probe::DateFilter)? {
         return Ok(());
     }
@@ -148,6 +111,7 @@ async fn probe_date_filter(context: &RunContext, canary: Option<NewestTicket>) -
 }
 
 /// The one transaction at the end.
+#[expect(clippy::too_many_lines, reason = "one transaction, whose order matters")]
 async fn commit(
     context: &RunContext,
     plan: &ScanPlan,
@@ -157,44 +121,28 @@ async fn commit(
     let (run_id, scan_id, now) = (context.run_id, plan.scan_id, context.now());
     let (tx_end, requests) = (context.tx_end(), context.requests());
     let (previous, seq_at_start) = (plan.watermark.clone(), plan.seq_at_start);
-    let overlap = context.settings.schedule.overlap;
-    let max_canary_tickets = u64::from(context.settings.page_size);
-    let is_full = plan.kind == ScanKind::Full;
-    let Conclusion {
-        mode,
-        mut scan_outcome,
-        mut report,
-        movement,
-        canary,
-        mut confirmed_older,
-        mut unlisted,
-    } = conclusion;
-    let is_complete = report.outcome == RunOutcome::Complete;
-    let may_confirm = is_full
-        && !plan.is_initial
-        && plan.resumed_from.is_none()
-        && is_complete
-        && scan_outcome == ScanOutcome::Verified;
+    let (settings, kind) = (context.settings.clone(), plan.kind);
+    let is_full = kind == ScanKind::Full;
+    let is_initial = plan.is_initial;
+    let was_resumed = plan.resumed_from.is_some();
     // A full scan requests every known field, if it requests any from the list.
     let all_fields_requested = is_full && matches!(plan.mapping.fields, FieldSource::List { .. });
-    let ends_run = match mode {
-        FinishMode::Run => true,
-        FinishMode::RunUnlessComplete => !is_complete,
-        FinishMode::Scan | FinishMode::CanaryMissing => false,
-    };
-    // With custom fields the run ends after the pending fetches.
-    let ends_run = ends_run && !context.fetches_custom_fields();
+    let fetches_custom_fields = context.fetches_custom_fields();
+    let Conclusion { mode, mut evaluation, warnings, movement, canary, mut confirmed_older, mut unlisted } =
+        conclusion;
+    let mut report = RunReport::new(context, kind, scan_stats(&scan.list_scans));
+    report.warnings = warnings;
     let mut seen_ids = scan.seen_ids();
     seen_ids.extend(unlisted.present.iter().map(|observed| observed.ticket.id().cast_unsigned()));
-    let ScanEnd { mut unstored, mut totals, start, .. } = scan;
+    let ScanEnd { mut unstored, mut totals, start, rejected_rows, .. } = scan;
     let job = move |store: &mut Store| {
-        report.tickets = store.write(tx_end, |tx| {
+        store.write(tx_end, |tx| {
             for observed in [&mut unstored.tickets, &mut unlisted.present, &mut confirmed_older] {
                 tx.apply_status_names(observed)?;
             }
             let changes = &mut totals.changes;
             let listed = tx.upsert(&unstored.tickets, run_id, now)?;
-            tx.record_rejected_rows(&unstored.rejected_rows, now)?;
+            tx.enqueue_ticket_fetches(&unstored.unreadable, now, pending_ticket_due_at(0, now))?;
             let present = tx.upsert(&unlisted.present, run_id, now)?;
             *changes += listed.changes;
             *changes += present.changes;
@@ -204,46 +152,93 @@ async fn commit(
             for UnconfirmedRemoval { id, status, ask_again_at } in &unlisted.unconfirmed {
                 tx.record_unlisted(*id, *status, now, *ask_again_at)?;
             }
+            if is_full && evaluation.is_settled {
+                let rejected: Vec<_> = rejected_rows.iter().map(|(_, row)| row.clone()).collect();
+                tx.replace_rejected_rows(&rejected, now)?;
+            }
+            let may_confirm = is_full
+                && !is_initial
+                && !was_resumed
+                && evaluation.moves_watermark
+                && evaluation.scan_outcome == ScanOutcome::Verified;
             if may_confirm {
-                match count_late_arrivals(tx, &previous, seq_at_start, overlap)? {
-                    0 => scan_outcome = ScanOutcome::Confirmed,
+                match count_late_arrivals(tx, &previous, seq_at_start, settings.schedule.overlap)? {
+                    0 => evaluation.scan_outcome = ScanOutcome::Confirmed,
                     late => report.warnings.push(format!(
                         "{late} changes are dated before the watermark, but only this full scan found them: the server \
                          shows changes later than `overlap` allows for, or an earlier scan missed them"
                     )),
                 }
             }
+            let had_stepped = is_full && tx.as_read_tx().has_clock_stepped_since_full_scan()?;
             if let Some(mut watermark) = tx.as_read_tx().watermark()? {
                 // An incremental scan inside a full scan moved it further than the full scan can.
                 let is_current = watermark.covered_until == previous.covered_until;
-                let movement = if is_current { movement } else { WatermarkMove::Stay };
-                let reason = move_watermark(&mut watermark, movement);
-                if movement != WatermarkMove::Stay {
-                    choose_canary(tx, &mut watermark, canary, start, max_canary_tickets)?;
+                let is_movable = is_current && (is_full || watermark.state == WatermarkState::Incremental);
+                let movement = if is_movable { movement } else { WatermarkMove::Stay };
+                let reason = move_watermark(&mut watermark, movement, evaluation.move_reason());
+                if is_initial && movement == WatermarkMove::Stay {
+                    watermark.initial_started_at = start.covers();
+                }
+                if movement != WatermarkMove::Stay || (is_initial && canary.is_some()) {
+                    let max_tickets = u64::from(settings.page_size);
+                    choose_canary(tx, &mut watermark, canary, start.covers(), max_tickets)?;
                 }
                 report.covered_until = watermark.covered_until;
+                report.moved_watermark = movement != WatermarkMove::Stay;
+                report.clock_stepped = matches!(movement, WatermarkMove::ClockStepped(_));
                 tx.set_watermark(&watermark, reason, Some(run_id), now)?;
             }
-            tx.record_scan(scan_id, &report.scan_stats, Some(scan_outcome), now)?;
-            if is_complete && all_fields_requested {
-                tx.update_probe_result(Probe::FieldScan, "done", now)?;
+            tx.record_scan(scan_id, &report.scan_stats, Some(evaluation.scan_outcome), now)?;
+            if evaluation.moves_watermark && evaluation.scan_outcome == ScanOutcome::CountMismatch {
+                tx.accept_scan(scan_id)?;
             }
+            if is_full && evaluation.moves_watermark {
+                if had_stepped || report.clock_stepped {
+                    answer_clock_step(tx, scan_id, now)?;
+                }
+                if all_fields_requested {
+                    tx.update_probe_result(Probe::FieldScan, "done", now)?;
+                }
+            }
+            let first_rejected = rejected_rows.first().map(|(page, row)| (*page, row.after_id));
+            let Evaluation { lack, shortfall, moves_watermark, .. } = evaluation;
+            report.lacks = Lacks { scan: lack, shortfall, first_rejected, ..Lacks::default() };
+            report.is_settled = moves_watermark;
+            report.totals = totals;
             report.run_stats = totals.run_stats(requests);
-            if ends_run {
-                end_run(tx, run_id, &report.run_stats, &report.outcome, now)?;
+            report.assess(&tx.as_read_tx(), &settings)?;
+            let is_scan_last = match mode {
+                FinishMode::Run => is_full || !report.clock_stepped,
+                FinishMode::RunUnlessSettled => !moves_watermark,
+                FinishMode::Scan | FinishMode::Replaced | FinishMode::CanaryMissing => false,
+            };
+            report.is_ended = is_scan_last
+                && !fetches_custom_fields
+                && tx.as_read_tx().due_tickets(now, now.plus(PENDING_TICKET_PAUSE_MAX))?.is_empty();
+            if report.is_ended {
+                report.note_accepted(&settings);
+                end_run(tx, run_id, &report.run_stats, &report.outcome, now)
             } else {
-                tx.record_run_stats(run_id, &report.run_stats)?;
+                tx.record_run_stats(run_id, &report.run_stats)
             }
-            tx.as_read_tx().ticket_count()
         })?;
         // A dry run rolled everything back; only the record of the run is kept. A later scan of the run replaces it.
         if tx_end == TxEnd::Rollback {
             store.write(TxEnd::Commit, |tx| end_run(tx, run_id, &report.run_stats, &report.outcome, now))?;
+            report.is_ended = true;
         }
-        report.totals = totals;
         Ok(report)
     };
     context.store.call(job).await
+}
+
+/// Records that a full scan has read everything since the server's clock stepped back, and how far it did.
+fn answer_clock_step(tx: &WriteTx<'_>, scan_id: i64, now: Timestamp) -> Result<(), StoreError> {
+    tx.answer_moves(scan_id)?;
+    let Some(step) = tx.as_read_tx().last_clock_step()? else { return Ok(()) };
+    let seconds = watermark::clock_difference(&step).num_seconds();
+    tx.record_probe(Probe::ClockDifference, &seconds.to_string(), Some("in seconds"), now)
 }
 
 /// How many changes since `seq` earlier scans should have brought.
@@ -261,13 +256,17 @@ fn count_late_arrivals(
 }
 
 /// Moves the watermark; returns the reason for the journal if it moved.
-fn move_watermark(watermark: &mut Watermark, movement: WatermarkMove) -> Option<MoveReason> {
+fn move_watermark(
+    watermark: &mut Watermark,
+    movement: WatermarkMove,
+    reason: MoveReason,
+) -> Option<MoveReason> {
     match movement {
         WatermarkMove::Advance(to) => {
             watermark.covered_until = Some(to);
             watermark.state = WatermarkState::Incremental;
             (watermark.initial_started_at, watermark.initial_last_id) = (None, None);
-            Some(MoveReason::Verified)
+            Some(reason)
         }
         WatermarkMove::ClockStepped(to) => {
             watermark.covered_until = Some(to);

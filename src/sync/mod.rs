@@ -10,11 +10,13 @@
 //! and chance included, so that a test can repeat it.
 
 mod canary;
+mod completeness;
 mod context;
 pub mod custom_fields;
 mod finish;
 mod lookup;
 mod older_versions;
+mod pending_tickets;
 mod probe_results;
 pub mod probes;
 mod reference;
@@ -24,12 +26,14 @@ mod run;
 pub mod scan;
 mod scope_change;
 mod shared_store;
+mod totals;
 pub mod unlisted;
 
+pub use completeness::RunOutcome;
 pub use context::{Clock, Progress, RunContext, RunSettings};
 pub use custom_fields::SAMPLES_MAX;
 pub use reference::resolve_ticket_types;
-pub use report::{RunOutcome, RunReport};
+pub use report::RunReport;
 pub use run::run;
 pub use scope_change::check_same_server;
 pub use shared_store::SharedStore;

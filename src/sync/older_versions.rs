@@ -23,7 +23,7 @@ pub(super) async fn confirm(
     observed.append(&mut scan.older);
     let ids: Vec<i64> = before_interruption.iter().map(u64::cast_signed).collect();
     for ids in ids.chunks(IDS_PER_REQUEST) {
-        observed.extend(listed_tickets(context, mapping, ids).await?);
+        observed.extend(listed_tickets(context, mapping, ids).await?.observed);
     }
     let (observed, older_ids) = context
         .store
@@ -51,6 +51,7 @@ pub(super) async fn confirm(
 /// The ticket as a request for it alone shows it, otherwise as the list does.
 async fn current_version(context: &RunContext, id: i64) -> Result<Option<Ticket>, SyncError> {
     match context.halo.fetch_ticket(id).await {
+        Ok((_, meta)) if meta.is_aged() => Ok(None),
         Ok((TicketLookup::Found(ticket), _)) => Ok(Some(*ticket)),
         Ok((TicketLookup::Missing | TicketLookup::Forbidden, _)) => listed_ticket(context, id).await,
         Err(error) if error.can_be_ticket_specific() => listed_ticket(context, id).await,

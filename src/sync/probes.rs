@@ -4,6 +4,8 @@
 //! list holds closed tickets (`halo-api.md` §2.4, §2.5). The decisions are pure; the probes are few, run before their
 //! results are relied on, weekly, and when the canary is missing.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 
 use super::SyncError;
@@ -16,6 +18,9 @@ use crate::watermark::{DateFilterBehavior, MAX_ZONE_DIFFERENCE};
 
 /// How long a result is relied on.
 pub(super) const VALID_FOR: TimeDelta = TimeDelta::days(7);
+
+/// A step of the server's clock that a full scan answered is not answered by another one for so long.
+const CLOCK_STEP_VALID_FOR: Duration = Duration::from_hours(24);
 
 /// Rows requested from a list that is only counted: more than one, so that a row that cannot be read does not hide the
 /// count.
@@ -179,6 +184,33 @@ pub(super) fn list_coverage(context: &RunContext) -> Result<ListCoverage, StoreE
     stored.map_or(Ok(ListCoverage::Plain), |it| it.parse_result())
 }
 
+/// By how much the clocks of the server's nodes differ, as far as is known: incremental scans ask that much further back.
+pub(super) fn clock_difference(context: &RunContext) -> Result<TimeDelta, StoreError> {
+    let stored = context.store.lock().read(|tx| tx.probe(Probe::ClockDifference))?;
+    stored.map_or(Ok(TimeDelta::zero()), |it| it.parse_result().map(TimeDelta::seconds))
+}
+
+/// The same, where a full scan has answered such a step within the last day: then it is no step of the clock.
+pub(super) fn recent_clock_difference(context: &RunContext) -> Result<TimeDelta, SyncError> {
+    let is_old = probe_results::is_older_than(context, Probe::ClockDifference, CLOCK_STEP_VALID_FOR)?;
+    Ok(if is_old { TimeDelta::zero() } else { clock_difference(context)? })
+}
+
+/// Whether the plain, the open and the closed list are all empty, twice each. An empty list is the most likely wrong answer
+/// of all: one is not believed.
+pub(super) async fn is_list_empty(context: &RunContext) -> Result<bool, SyncError> {
+    for _ in 0..2 {
+        for coverage in [Coverage::Plain, Coverage::Open, Coverage::Closed] {
+            let page =
+                context.halo.fetch_page(&whole_list(context, coverage).into(), 1, COUNT_PAGE_SIZE).await?;
+            if page.list.record_count != Some(0) || page.list.rows_received != 0 || page.meta.is_aged() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// Whether a probe is due: it has no result, an unknown one, or an old one.
 pub(super) fn is_due(context: &RunContext, probe: Probe) -> Result<bool, StoreError> {
     let stored = context.store.lock().read(|tx| tx.probe(probe))?;
@@ -221,7 +253,11 @@ async fn probe_with_bound(
     let lists = list_coverage(context)?.filters(&context.settings.scope.ticket_types, Some(from));
     for query in &lists.into_iter().map(ListQuery::from).collect::<Vec<_>>() {
         for number in 1..=PAGES_MAX {
-            let list = context.halo.fetch_page(query, number, size).await?.list;
+            let page = context.halo.fetch_page(query, number, size).await?;
+            if page.meta.is_aged() {
+                return Ok(ProbeAnswer::Inconclusive);
+            }
+            let list = page.list;
             if let Some(ticket) = list.tickets.iter().find(|ticket| ticket.id() == id) {
                 let same = ticket.last_update() == Some(last_update);
                 return Ok(if same { ProbeAnswer::Listed } else { ProbeAnswer::Inconclusive });

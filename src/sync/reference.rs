@@ -1,6 +1,8 @@
-//! Reference tables: the names of statuses and ticket types. They are refreshed daily, and at most hourly when a number
-//! without a name turns up. A server that forbids them does not stop the tickets.
+//! Reference tables: the names of statuses and ticket types. They are refreshed daily and with `--full`, and at most hourly
+//! when a number without a name turns up. An answer that cannot be read, is empty, or lost more than half of its rows is
+//! no result: what is known stays, and the next run asks again. A server that forbids the lists does not stop the tickets.
 
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::SyncError;
@@ -8,30 +10,80 @@ use super::context::RunContext;
 use super::custom_fields::source::FieldSource;
 use super::probe_results::{self, is_older_than, record_unavailable};
 use super::row_intake::{MissingNames, RowMapping};
-use crate::store::Probe;
-use crate::ticket::parse::ReferenceItem;
+use crate::store::{Probe, StoreError};
+use crate::ticket::parse::{ParsedItems, ReferenceItem};
 
 const DAILY: Duration = Duration::from_hours(24);
 const HOURLY: Duration = Duration::from_hours(1);
 
-/// The result for a list that is available and empty.
-const EMPTY: &str = "empty";
+/// The result for a list that was stored.
+const LISTED: &str = "listed";
 
-/// Refreshes the tables that are older than a day.
+/// The results that are none: the list is requested again in the next run.
+const NO_RESULTS: [&str; 3] = ["empty", "shrunk", "unreadable"];
+
+/// Refreshes the tables that are older than a day, or that have no result.
 pub(super) async fn refresh(context: &RunContext) -> Result<(), SyncError> {
+    let max_age = if context.settings.schedule.full_requested { Duration::ZERO } else { DAILY };
+    refresh_statuses(context, max_age).await?;
+    refresh_types(context, max_age).await
+}
+
+/// Asks again before an initial load ends for what had no result when it began.
+pub(super) async fn refresh_before_load_ends(context: &RunContext) -> Result<(), SyncError> {
     refresh_statuses(context, DAILY).await?;
     refresh_types(context, DAILY).await
 }
 
-/// Looks up names for numbers that have none, at most hourly.
-pub(super) async fn look_up(context: &RunContext, missing_names: MissingNames) -> Result<(), SyncError> {
-    if missing_names.status {
+/// Looks up names for numbers that have none, at most hourly. A number that an answer did not show is not looked up again
+/// before the daily refresh.
+pub(super) async fn look_up(context: &RunContext, missing: &MissingNames) -> Result<(), SyncError> {
+    let unknown = new_numbers(context, Probe::UnknownStatuses, &missing.statuses)?;
+    if !unknown.is_empty() && is_older_than(context, Probe::StatusNames, HOURLY)? {
         refresh_statuses(context, HOURLY).await?;
+        remember_unknown(context, Probe::UnknownStatuses, unknown).await?;
     }
-    if missing_names.ticket_type {
+    let unknown = new_numbers(context, Probe::UnknownTypes, &missing.types)?;
+    if !unknown.is_empty() && is_older_than(context, Probe::TypeNames, HOURLY)? {
         refresh_types(context, HOURLY).await?;
+        remember_unknown(context, Probe::UnknownTypes, unknown).await?;
     }
     Ok(())
+}
+
+/// The numbers that were not looked up in vain since the last daily refresh.
+fn new_numbers(
+    context: &RunContext,
+    probe: Probe,
+    numbers: &BTreeSet<i64>,
+) -> Result<BTreeSet<i64>, StoreError> {
+    let stored = context.store.lock().read(|tx| tx.probe(probe))?;
+    let remembered: HashSet<i64> = stored
+        .iter()
+        .flat_map(|probe| probe.result.split(','))
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    Ok(numbers.iter().copied().filter(|number| !remembered.contains(number)).collect())
+}
+
+/// Remembers that numbers were looked up.
+async fn remember_unknown(
+    context: &RunContext,
+    probe: Probe,
+    numbers: BTreeSet<i64>,
+) -> Result<(), SyncError> {
+    let (now, tx_end) = (context.now(), context.tx_end());
+    context
+        .store
+        .call(move |store| {
+            store.write(tx_end, |tx| {
+                let earlier = tx.as_read_tx().probe(probe)?.map(|probe| probe.result);
+                let numbers = numbers.iter().map(ToString::to_string);
+                let all: Vec<_> = earlier.into_iter().chain(numbers).collect();
+                tx.record_probe(probe, &all.join(","), None, now)
+            })
+        })
+        .await
 }
 
 /// What rows are mapped with, from the stored tables.
@@ -43,54 +95,89 @@ pub(super) fn load_mapping(context: &RunContext, field_source: FieldSource) -> R
     })
 }
 
-async fn refresh_types(context: &RunContext, max_age: Duration) -> Result<(), SyncError> {
-    if !is_older_than(context, Probe::TypeNames, max_age)? {
-        return Ok(());
-    }
-    match context.halo.fetch_ticket_types().await {
-        Ok(types) if types.is_empty() => probe_results::record(context, Probe::TypeNames, EMPTY, None).await,
-        Ok(types) => store_types(context, types).await,
-        Err(error) => record_unavailable(context, Probe::TypeNames, "ticket type names", error).await,
+/// Whether a list is to be requested: it has no result, or one older than `max_age`.
+fn is_due(context: &RunContext, probe: Probe, max_age: Duration) -> Result<bool, SyncError> {
+    let stored = context.store.lock().read(|tx| tx.probe(probe))?;
+    let has_result = stored.is_some_and(|probe| !NO_RESULTS.contains(&probe.result.as_str()));
+    Ok(!has_result || is_older_than(context, probe, max_age)?)
+}
+
+/// Why a list cannot be the whole of it: it is empty, or shows fewer than half of the `stored` rows.
+fn why_doubtful(list: &ParsedItems<ReferenceItem>, stored: u64) -> Option<&'static str> {
+    match list.items.len() as u64 {
+        0 => Some("empty"),
+        shown if shown + (list.unreadable as u64) < stored.div_ceil(2) => Some("shrunk"),
+        _ => None,
     }
 }
 
+async fn record_doubtful(
+    context: &RunContext,
+    probe: Probe,
+    result: &'static str,
+    what: &str,
+) -> Result<(), SyncError> {
+    tracing::warn!(result, "the list of {what} is {result}; continuing with those already stored");
+    probe_results::record(context, probe, result, None).await
+}
+
+async fn refresh_types(context: &RunContext, max_age: Duration) -> Result<(), SyncError> {
+    if !is_due(context, Probe::TypeNames, max_age)? {
+        return Ok(());
+    }
+    let types = match context.halo.fetch_ticket_types().await {
+        Ok(types) => types,
+        Err(error) => {
+            return record_unavailable(context, Probe::TypeNames, "names of ticket types", error).await;
+        }
+    };
+    let stored = context.store.lock().read(|tx| tx.present_ticket_types())?;
+    if let Some(result) = why_doubtful(&types, stored) {
+        return record_doubtful(context, Probe::TypeNames, result, "ticket types").await;
+    }
+    let (now, tx_end) = (context.now(), context.tx_end());
+    context
+        .store
+        .call(move |store| {
+            store.write(tx_end, |tx| {
+                tx.update_ticket_types(&types, now)?;
+                tx.delete_probe(Probe::UnknownTypes)?;
+                tx.record_probe(Probe::TypeNames, LISTED, None, now)
+            })
+        })
+        .await
+}
+
 async fn refresh_statuses(context: &RunContext, max_age: Duration) -> Result<(), SyncError> {
-    if !is_older_than(context, Probe::StatusNames, max_age)? {
+    if !is_due(context, Probe::StatusNames, max_age)? {
         return Ok(());
     }
     let statuses = match context.halo.fetch_statuses(false).await {
-        // Known names do not become numbers because a permission was taken away.
-        Ok(statuses) if statuses.is_empty() => {
-            return probe_results::record(context, Probe::StatusNames, EMPTY, None).await;
-        }
         Ok(statuses) => statuses,
-        Err(error) => return record_unavailable(context, Probe::StatusNames, "status names", error).await,
+        Err(error) => {
+            return record_unavailable(context, Probe::StatusNames, "names of statuses", error).await;
+        }
     };
+    let stored = context.store.lock().read(|tx| tx.present_statuses())?;
+    if let Some(result) = why_doubtful(&statuses, stored) {
+        return record_doubtful(context, Probe::StatusNames, result, "statuses").await;
+    }
     // A server that does not know `excludeclosed` returns the same list; then nobody knows which are closed.
-    let open = context.halo.fetch_statuses(true).await.unwrap_or_default();
-    let closed: Vec<i64> =
-        statuses.iter().map(|it| it.id).filter(|id| !open.iter().any(|open| open.id == *id)).collect();
+    let open: HashSet<i64> = match context.halo.fetch_statuses(true).await {
+        Ok(open) => open.items.iter().map(|status| status.id).collect(),
+        Err(_) => HashSet::new(),
+    };
+    let closed: HashSet<i64> =
+        statuses.items.iter().map(|it| it.id).filter(|id| !open.contains(id)).collect();
     let closed_known = !open.is_empty() && !closed.is_empty();
     let (run_id, now, tx_end) = (context.run_id, context.now(), context.tx_end());
     context
         .store
         .call(move |store| {
             store.write(tx_end, |tx| {
-                tx.replace_statuses(&statuses, closed_known.then_some(&closed), run_id, now)?;
-                tx.record_probe(Probe::StatusNames, "listed", None, now)
-            })
-        })
-        .await
-}
-
-async fn store_types(context: &RunContext, types: Vec<ReferenceItem>) -> Result<(), SyncError> {
-    let (now, tx_end) = (context.now(), context.tx_end());
-    context
-        .store
-        .call(move |store| {
-            store.write(tx_end, |tx| {
-                tx.replace_ticket_types(&types)?;
-                tx.record_probe(Probe::TypeNames, "listed", None, now)
+                tx.update_statuses(&statuses, closed_known.then_some(&closed), run_id, now)?;
+                tx.delete_probe(Probe::UnknownStatuses)?;
+                tx.record_probe(Probe::StatusNames, LISTED, None, now)
             })
         })
         .await

@@ -1,63 +1,16 @@
 //! How a run ended, and what it did.
 
-use crate::retry::RequestCounts;
-use crate::store::{RunEnd, RunStats, ScanStats, StoreError, WriteTx};
-use crate::ticket::{ChangeCounts, Timestamp};
-use crate::watermark::ScanKind;
-
-/// How a run ended that came to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunOutcome {
-    /// Every ticket of the server is stored.
-    Complete,
-    /// What was received is stored, but something may be missing; the watermark stays.
-    Incomplete(String),
-    /// So many tickets would be deleted that a person has to confirm it; the watermark stays.
-    DeleteGuard {
-        /// How many would be deleted.
-        removals: u64,
-        /// How many may be deleted without confirmation.
-        allowed: u64,
-    },
-}
-
-impl RunOutcome {
-    /// Its text in `runs.outcome`.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            RunOutcome::Complete => "complete",
-            RunOutcome::Incomplete(_) | RunOutcome::DeleteGuard { .. } => "incomplete",
-        }
-    }
-
-    /// Why it is not complete.
-    #[must_use]
-    pub fn reason(&self) -> Option<String> {
-        match self {
-            RunOutcome::Complete => None,
-            RunOutcome::Incomplete(reason) => Some(reason.clone()),
-            RunOutcome::DeleteGuard { removals, allowed } => Some(format!(
-                "{removals} tickets would be deleted at once; the delete guard allows {allowed}"
-            )),
-        }
-    }
-
-    /// What a person can do.
-    #[must_use]
-    pub const fn help(&self) -> Option<&'static str> {
-        match self {
-            RunOutcome::DeleteGuard { .. } => Some(
-                "The agent that the API application logs in as may have lost permissions: check that it can see all \
-                 tickets. If the tickets are really gone: halosync sync --full --accept-deletes",
-            ),
-            RunOutcome::Complete | RunOutcome::Incomplete(_) => None,
-        }
-    }
-}
+use super::SyncError;
+use super::completeness::{GuardedDeletions, Lacks, RunOutcome, allowed_deletions};
+use super::context::{RunContext, RunSettings};
+use super::totals::RunTotals;
+use crate::store::{ReadTx, RunEnd, RunStats, ScanStats, StoreError, TxEnd, WriteTx};
+use crate::ticket::Timestamp;
+use crate::watermark::{ScanKind, WatermarkState};
 
 /// What a run did.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct RunReport {
     /// Its number in `runs`.
     pub run_id: i64,
@@ -78,26 +31,80 @@ pub struct RunReport {
     /// Whether nothing of it was kept.
     pub dry_run: bool,
     pub(super) totals: RunTotals,
+    pub(super) lacks: Lacks,
+    /// Whether its last scan moved the watermark.
+    pub moved_watermark: bool,
+    /// Whether that scan proved enough for it.
+    pub(super) is_settled: bool,
+    /// Whether it found that the server's clock stepped back.
+    pub(super) clock_stepped: bool,
+    /// Whether the end of the run is recorded.
+    pub(super) is_ended: bool,
 }
 
-/// What a run did so far, over all its scans.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RunTotals {
-    pub(super) changes: ChangeCounts,
-    /// Rows received by scans that ended, repetitions included.
-    pub(super) received: u64,
-}
-
-impl RunTotals {
-    /// The totals with the requests, as `runs` has them.
-    pub(super) fn run_stats(&self, requests: RequestCounts) -> RunStats {
-        RunStats {
-            requests: requests.requests,
-            list_requests: requests.list_requests,
-            retries: requests.retries,
-            received: self.received,
-            changes: self.changes,
+impl RunReport {
+    pub(super) fn new(context: &RunContext, scan_kind: ScanKind, scan_stats: ScanStats) -> RunReport {
+        RunReport {
+            run_id: context.run_id,
+            scan_kind,
+            outcome: RunOutcome::Complete,
+            run_stats: RunStats::default(),
+            scan_stats,
+            covered_until: None,
+            tickets: 0,
+            warnings: Vec::new(),
+            dry_run: context.settings.dry_run,
+            totals: RunTotals::default(),
+            lacks: Lacks::default(),
+            moved_watermark: false,
+            is_settled: false,
+            clock_stepped: false,
+            is_ended: false,
         }
+    }
+
+    /// Finds out what the run lacks by what the database holds now, and how it would end.
+    pub(super) fn assess(&mut self, tx: &ReadTx<'_>, settings: &RunSettings) -> Result<(), StoreError> {
+        let watermark = tx.watermark()?;
+        self.tickets = tx.ticket_count()?;
+        self.covered_until = watermark.as_ref().and_then(|watermark| watermark.covered_until);
+        let lacks = &mut self.lacks;
+        lacks.is_initial =
+            !self.is_settled && watermark.is_some_and(|watermark| watermark.state == WatermarkState::Initial);
+        lacks.pending = tx.pending_tickets()?;
+        lacks.unidentified = tx.rejected_row_count()?;
+        lacks.clock_stepped = tx.has_clock_stepped_since_full_scan()?;
+        let removals = tx.guarded_ticket_count()?;
+        let allowed = allowed_deletions(self.tickets, settings.delete_guard);
+        lacks.guard = (removals != 0).then_some(GuardedDeletions { removals, allowed });
+        self.outcome = lacks.outcome(settings.accept_shortfall);
+        Ok(())
+    }
+
+    /// Adds what is missing and accepted to the warnings.
+    pub(super) fn note_accepted(&mut self, settings: &RunSettings) {
+        self.warnings.extend(self.lacks.accepted(settings.accept_shortfall));
+    }
+
+    /// Ends a run that is not ended yet.
+    pub(super) async fn end(mut self, context: &RunContext) -> Result<RunReport, SyncError> {
+        if self.is_ended {
+            return Ok(self);
+        }
+        let (run_id, now, settings) = (context.run_id, context.now(), context.settings.clone());
+        self.run_stats = self.totals.run_stats(context.requests());
+        context
+            .store
+            .call(move |store| {
+                store.write(TxEnd::Commit, |tx| {
+                    self.assess(&tx.as_read_tx(), &settings)?;
+                    self.note_accepted(&settings);
+                    end_run(tx, run_id, &self.run_stats, &self.outcome, now)
+                })?;
+                self.is_ended = true;
+                Ok(self)
+            })
+            .await
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Pure: the facts about the server that it needs are loaded before the scan.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::custom_fields::source::FieldSource;
 use crate::scope::Scope;
@@ -20,17 +20,26 @@ pub(super) struct RowMapping {
     pub(super) fields: FieldSource,
 }
 
-/// Whether rows have numbers that the reference tables do not name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Numbers in rows that the reference tables do not name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct MissingNames {
-    pub(super) status: bool,
-    pub(super) ticket_type: bool,
+    pub(super) statuses: BTreeSet<i64>,
+    pub(super) types: BTreeSet<i64>,
 }
+
+/// So many numbers without a name are looked up at most.
+const MISSING_NAMES_MAX: usize = 1_000;
 
 impl MissingNames {
     pub(super) fn add(&mut self, more: MissingNames) {
-        self.status |= more.status;
-        self.ticket_type |= more.ticket_type;
+        self.statuses.extend(more.statuses);
+        self.types.extend(more.types);
+        // A server that invents numbers must not cost memory.
+        for numbers in [&mut self.statuses, &mut self.types] {
+            while MISSING_NAMES_MAX < numbers.len() {
+                numbers.pop_last();
+            }
+        }
     }
 }
 
@@ -45,14 +54,18 @@ impl RowMapping {
         Some(ObservedTicket { ticket, hash, custom_fields, request_no })
     }
 
-    /// Whether the reference tables lack names for the numbers of a row.
-    pub(super) fn missing_names(&self, ticket: &Ticket) -> MissingNames {
-        let is_unknown = |position, known: &dyn Fn(i64) -> bool| {
-            ticket.integer(position).is_some_and(|number| !known(number))
+    /// Whether it cannot be told that a ticket is in the scope, because its type cannot be read.
+    pub(super) fn is_type_unreadable(&self, ticket: &Ticket) -> bool {
+        !self.scope.includes(None)
+            && ticket.rejected_values().iter().any(|(position, _)| *position == TICKET_TYPE_ID)
+    }
+
+    /// Adds the numbers of a row that the reference tables do not name.
+    pub(super) fn add_missing_names(&self, ticket: &Ticket, missing: &mut MissingNames) {
+        let unknown = |position, known: &HashSet<i64>| {
+            ticket.integer(position).filter(|number| !known.contains(number))
         };
-        MissingNames {
-            status: is_unknown(STATUS_ID, &|status| self.statuses.contains(&status)),
-            ticket_type: is_unknown(TICKET_TYPE_ID, &|id| self.types.contains(&id)),
-        }
+        missing.statuses.extend(unknown(STATUS_ID, &self.statuses));
+        missing.types.extend(unknown(TICKET_TYPE_ID, &self.types));
     }
 }

@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
+use super::completeness::RunOutcome;
 use super::context::{Clock, Interleave, InterleavedScan, Progress, RunContext, RunSettings};
 use super::custom_fields::{discover, fetch};
 use super::finish::{FinishMode, finish_scan};
-use super::report::{RunOutcome, RunReport, RunTotals};
+use super::report::{RunReport, end_run};
 use super::row_intake::RowMapping;
-use super::scan::list::ListScan;
-use super::scan::{self, ScanPlan};
-use super::scope_change::{apply_scope, check_same_server, resolve_scope_types};
-use super::{SharedStore, SyncError, canary, probes, reference};
+use super::scan::{self, ChangesMax, ListReadError, ScanPlan};
+use super::scope_change::{ScopeStep, apply_scope, check_same_server, resolve_scope_types};
+use super::totals::RunTotals;
+use super::{SharedStore, SyncError, canary, pending_tickets, probes, reference};
 use crate::halo::HaloClient;
-use crate::store::{InterruptedScan, Probe, RunEnd, RunKind, StoreError, TxEnd, WriteTx};
+use crate::store::{InterruptedScan, Probe, RunEnd, RunKind, ScanStats, StoreError, TxEnd, WriteTx};
 use crate::ticket::Timestamp;
-use crate::watermark::{self, MAX_ZONE_DIFFERENCE, ScanHistory, ScanKind, Watermark, WatermarkState};
+use crate::watermark::{
+    self, DateFilterBehavior, MAX_ZONE_DIFFERENCE, ScanHistory, ScanKind, VerifiedFullScan, Watermark,
+    WatermarkState,
+};
 
 /// An interrupted full scan that began longer ago is not resumed.
 const RESUME_MAX_AGE: TimeDelta = TimeDelta::days(7);
@@ -67,36 +71,98 @@ pub async fn run(
 async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
     context.settings.scope.ticket_types = resolve_scope_types(context).await?;
     let context = &*context;
-    let watermark = apply_scope(context).await?;
+    let watermark = match apply_scope(context).await? {
+        ScopeStep::Ready(watermark) => watermark,
+        ScopeStep::Guarded { removals, allowed } => {
+            return end_without_scan(context, RunOutcome::ScopeGuard { removals, allowed }).await;
+        }
+    };
     reference::refresh(context).await?;
     let field_source = discover::field_source_for_scan(context).await?;
     let mapping = Arc::new(reference::load_mapping(context, field_source)?);
-    let report = match choose_scan(context, &watermark, &mapping).await? {
-        ScanKind::Full => full_scan(context, watermark, &mapping, RunTotals::default()).await?,
-        ScanKind::Incremental { from } => {
-            incremental_scan(context, watermark, from, &mapping, RunTotals::default()).await?
+    let mut report = match choose_scan(context, &watermark, &mapping).await? {
+        Some(ScanKind::Full) => full_scan(context, watermark, &mapping, RunTotals::default()).await?,
+        Some(ScanKind::Incremental { from }) => {
+            let changes_max =
+                if may_read_everything(context)? { ChangesMax::HalfOfStored } else { ChangesMax::Any };
+            incremental_scan(context, watermark, from, &mapping, RunTotals::default(), changes_max).await?
         }
+        None => return end_without_scan(context, wait_for_full_scan(context)?).await,
     };
-    if !context.fetches_custom_fields() {
-        return Ok(report);
+    report = pending_tickets::fetch_due(context, &mapping, report).await?;
+    if context.fetches_custom_fields() {
+        let interleave = |totals| -> InterleavedScan<'_> {
+            Box::pin(async move {
+                // What the scan assumed about the custom fields in the list may have been found wrong since.
+                let source = discover::field_source(context)?;
+                let mapping = Arc::new(reference::load_mapping(context, source)?);
+                interleaved_scan(context, &mapping, totals).await
+            })
+        };
+        report = fetch::fetch_pending_fields(context, &mapping.fields, report, &interleave).await?;
     }
-    let interleave = |totals| -> InterleavedScan<'_> {
-        Box::pin(async move {
-            // What the scan assumed about the custom fields in the list may have been found wrong since.
-            let source = discover::field_source(context)?;
-            let mapping = Arc::new(reference::load_mapping(context, source)?);
-            interleaved_scan(context, &mapping, totals).await
-        })
-    };
-    fetch::fetch_pending_fields(context, &mapping.fields, report, &interleave).await
+    report.end(context).await
 }
 
-/// Which scan is due.
+/// Ends a run that must not read the list.
+async fn end_without_scan(context: &RunContext, outcome: RunOutcome) -> Result<RunReport, SyncError> {
+    let mut report = RunReport::new(context, ScanKind::Full, ScanStats::default());
+    let (run_id, now, settings) = (context.run_id, context.now(), context.settings.clone());
+    report.run_stats = report.totals.run_stats(context.requests());
+    context
+        .store
+        .call(move |store| {
+            store.write(TxEnd::Commit, |tx| {
+                report.assess(&tx.as_read_tx(), &settings)?;
+                report.outcome = outcome;
+                end_run(tx, run_id, &report.run_stats, &report.outcome, now)
+            })?;
+            Ok(report)
+        })
+        .await
+}
+
+/// Why a run reads nothing: a full scan is needed, and it is not yet time to try again.
+fn wait_for_full_scan(context: &RunContext) -> Result<RunOutcome, SyncError> {
+    let unverified = context.store.lock().read(|tx| tx.unverified_full_scans())?;
+    let every = context.settings.schedule.full_every;
+    let due = unverified.map_or(String::new(), |it| format!(" at {}", it.retry_at(every)));
+    Ok(RunOutcome::Incomplete(format!(
+        "the last full scan was not verified, and without a date filter nothing else can be read; the next one is due{due}, \
+         `halosync sync --full` reads at once"
+    )))
+}
+
+/// What earlier scans left behind for the choice of the next one.
+fn scan_history(
+    context: &RunContext,
+    has_new_fields: bool,
+    date_filter: DateFilterBehavior,
+) -> Result<ScanHistory, SyncError> {
+    let clock_difference = probes::clock_difference(context)?;
+    let history = context.store.lock().read(|tx| {
+        Ok::<_, StoreError>(ScanHistory {
+            last_full: tx.last_full_scan()?.map(|scan| VerifiedFullScan {
+                ended_at: scan.ended_at,
+                needs_confirmation: scan.needs_confirmation,
+            }),
+            unverified: tx.unverified_full_scans()?,
+            is_interrupted: tx.interrupted_scan()?.is_some(),
+            clock_stepped: tx.has_clock_stepped_since_full_scan()?,
+            has_new_fields,
+            date_filter,
+            clock_difference,
+        })
+    })?;
+    Ok(history)
+}
+
+/// Which scan is due; `None` if the run must not read the list.
 async fn choose_scan(
     context: &RunContext,
     watermark: &Watermark,
     mapping: &RowMapping,
-) -> Result<ScanKind, SyncError> {
+) -> Result<Option<ScanKind>, SyncError> {
     let settings = &context.settings;
     let date_filter = match (watermark.canary, watermark.newest_seen) {
         (Some(id), Some(last_update))
@@ -110,16 +176,21 @@ async fn choose_scan(
         _ => probes::date_filter(context)?,
     };
     let has_new_fields = discover::has_unscanned_fields(context, &mapping.fields)?;
-    let history = context.store.lock().read(|tx| {
-        Ok::<_, StoreError>(ScanHistory {
-            last_full: tx.last_full_scan()?.map(|scan| scan.ended_at),
-            clock_stepped: tx.has_clock_stepped_since_full_scan()?,
-            needs_confirmation: tx.should_confirm_initial_load()?,
-            has_new_fields,
-            date_filter,
-        })
-    })?;
+    let history = scan_history(context, has_new_fields, date_filter)?;
     Ok(watermark::next_scan(watermark, &settings.schedule, &history, context.now()))
+}
+
+/// Whether it is time for a full scan, should one be needed.
+fn may_read_everything(context: &RunContext) -> Result<bool, SyncError> {
+    let unverified = context.store.lock().read(|tx| tx.unverified_full_scans())?;
+    let every = context.settings.schedule.full_every;
+    Ok(unverified.is_none_or(|unverified| unverified.retry_at(every) <= context.now()))
+}
+
+/// Where an incremental scan would begin now.
+fn incremental_start(context: &RunContext, watermark: &Watermark) -> Result<Option<Timestamp>, SyncError> {
+    let history = scan_history(context, false, probes::date_filter(context)?)?;
+    Ok(watermark::incremental_start(watermark, &context.settings.schedule, &history))
 }
 
 /// Reads everything, from where an interrupted full scan ended if there is one.
@@ -131,9 +202,9 @@ async fn full_scan(
 ) -> Result<RunReport, SyncError> {
     let dry_run = context.settings.dry_run;
     let resumed_from = interrupted_scan(context).await?;
-    let is_resumed = resumed_from.is_some();
+    let read_before = resumed_from.as_ref().map(InterruptedScan::received);
     let mut first_page = None;
-    if !is_resumed && !dry_run && probes::is_due(context, Probe::ListCoverage)? {
+    if read_before.is_none() && !dry_run && probes::is_due(context, Probe::ListCoverage)? {
         first_page = probes::probe_list_coverage(context, mapping.fields.requested_ids()).await?;
     }
     let plan = ScanPlan::new(context, ScanKind::Full, watermark, mapping, resumed_from).await?;
@@ -141,41 +212,63 @@ async fn full_scan(
     let interleaves = plan.watermark.state == WatermarkState::Incremental && !clock_stepped && !dry_run;
     let interleave = |totals| -> InterleavedScan<'_> { Box::pin(interleaved_scan(context, mapping, totals)) };
     let interleave: Option<&Interleave<'_>> = if interleaves { Some(&interleave) } else { None };
-    let scan = scan::read(context, &plan, first_page, totals, interleave).await?;
-    if !is_resumed {
+    let mut scan = scan::read(context, &plan, first_page, totals, interleave).await?;
+    if scan.is_verified() && scan.seen_ids().is_empty() && !probes::is_list_empty(context).await? {
+        scan.fault = Some(ListReadError::FalselyEmpty);
+    }
+    let Some(read_before) = read_before else {
         return finish_scan(context, &plan, scan, FinishMode::Run).await;
-    }
-    // What was received before the interruption may have changed or disappeared since.
-    let nothing_disappeared = scan.list_scans.iter().all(ListScan::matches_latest_count);
-    let report = finish_scan(context, &plan, scan, FinishMode::RunUnlessComplete).await?;
-    let watermark = context.store.lock().read(|tx| tx.watermark())?;
-    let Some(watermark) = watermark.filter(|_| report.outcome == RunOutcome::Complete) else {
-        return Ok(report);
     };
-    let date_filter = probes::date_filter(context)?;
-    let from = watermark::incremental_start(&watermark, &context.settings.schedule, date_filter);
-    match from.filter(|_| nothing_disappeared && watermark.state == WatermarkState::Incremental) {
-        Some(from) => Box::pin(incremental_scan(context, watermark, from, mapping, report.totals)).await,
-        None => Box::pin(full_scan(context, watermark, mapping, report.totals)).await,
+    let mut report = finish_scan(context, &plan, scan, FinishMode::RunUnlessSettled).await?;
+    if !report.is_settled {
+        return Ok(report);
     }
+    // The scan proved what is behind its cursor. What was edited before it since its first start, an incremental scan
+    // brings; where that is not possible, everything is read again.
+    let Some(watermark) = context.store.lock().read(|tx| tx.watermark())? else { return Ok(report) };
+    let totals = report.totals;
+    let from = incremental_start(context, &watermark)?;
+    let earlier = std::mem::take(&mut report.warnings);
+    let mut report = match from.filter(|_| watermark.state == WatermarkState::Incremental) {
+        Some(from) => {
+            let changes_max = ChangesMax::Tickets(read_before);
+            Box::pin(incremental_scan(context, watermark, from, mapping, totals, changes_max)).await?
+        }
+        None => Box::pin(full_scan(context, watermark, mapping, totals)).await?,
+    };
+    report.warnings.splice(0..0, earlier);
+    Ok(report)
 }
 
 /// Reads what changed. Where the canary does not come back, the date filter no longer means what it did: then it is asked
-/// further back, and if that does not help, everything is read.
+/// further back, and if that does not help, everything is read. Everything is read also where so much changed that it
+/// costs no more, and where the server's clock stepped back.
 async fn incremental_scan(
     context: &RunContext,
     watermark: Watermark,
     from: Timestamp,
     mapping: &Arc<RowMapping>,
     mut totals: RunTotals,
+    changes_max: ChangesMax,
 ) -> Result<RunReport, SyncError> {
     let earlier = from.minus(MAX_ZONE_DIFFERENCE);
+    let mut warnings = Vec::new();
     for (from, next_step) in [(from, "asking further back"), (earlier, "reading everything")] {
         let kind = ScanKind::Incremental { from };
         let plan = ScanPlan::new(context, kind, watermark.clone(), mapping, None).await?;
+        let plan = plan.with_changes_max(changes_max);
         let scan = scan::read(context, &plan, None, totals, None).await?;
-        if !scan.is_verified() || canary::is_ok(context, &watermark, &scan).await? {
-            return finish_scan(context, &plan, scan, FinishMode::Run).await;
+        if matches!(scan.fault, Some(ListReadError::TooManyChanges(_))) {
+            totals = finish_scan(context, &plan, scan, FinishMode::Replaced).await?.totals;
+            break;
+        }
+        if !scan.is_settled() || canary::is_ok(context, &watermark, &scan).await? {
+            let report = finish_scan(context, &plan, scan, FinishMode::Run).await?;
+            if !report.clock_stepped {
+                return Ok(report);
+            }
+            (totals, warnings) = (report.totals, report.warnings);
+            break;
         }
         tracing::warn!(
             canary = watermark.canary,
@@ -186,7 +279,10 @@ async fn incremental_scan(
             probes::probe_date_filter(context, id, last_update).await?;
         }
     }
-    full_scan(context, watermark, mapping, totals).await
+    let watermark = context.store.lock().read(|tx| tx.watermark())?.unwrap_or(watermark);
+    let mut report = full_scan(context, watermark, mapping, totals).await?;
+    report.warnings.splice(0..0, warnings);
+    Ok(report)
 }
 
 /// An incremental scan between two batches of a full scan or of the pending fetches, so that changes do not wait for
@@ -196,12 +292,10 @@ async fn interleaved_scan(
     mapping: &Arc<RowMapping>,
     totals: RunTotals,
 ) -> Result<RunTotals, SyncError> {
-    let date_filter = probes::date_filter(context)?;
     let watermark = context.store.lock().read(|tx| tx.watermark())?;
     let watermark = watermark.filter(|watermark| watermark.state == WatermarkState::Incremental);
     let Some(watermark) = watermark else { return Ok(totals) };
-    let from = watermark::incremental_start(&watermark, &context.settings.schedule, date_filter);
-    let Some(from) = from else { return Ok(totals) };
+    let Some(from) = incremental_start(context, &watermark)? else { return Ok(totals) };
     let kind = ScanKind::Incremental { from };
     let plan = ScanPlan::new(context, kind, watermark, mapping, None).await?;
     let scan = scan::read(context, &plan, None, totals, None).await?;

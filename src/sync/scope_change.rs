@@ -5,6 +5,7 @@
 //! transaction.
 
 use super::SyncError;
+use super::completeness::allowed_deletions;
 use super::context::RunContext;
 use super::custom_fields::discover::FIELD_PROBES;
 use super::reference;
@@ -21,27 +22,46 @@ pub(super) async fn resolve_scope_types(context: &RunContext) -> Result<Vec<i64>
     let stored = context.store.lock().read(|tx| tx.ticket_types())?;
     match reference::resolve_ticket_types(wanted, &stored) {
         Ok(ids) => Ok(ids),
-        Err(_) => reference::resolve_ticket_types(wanted, &context.halo.fetch_ticket_types().await?),
+        Err(_) => reference::resolve_ticket_types(wanted, &context.halo.fetch_ticket_types().await?.items),
     }
 }
 
-/// Brings the database to the scope of the settings and returns its watermark.
-pub(super) async fn apply_scope(context: &RunContext) -> Result<Watermark, SyncError> {
+/// What came of bringing the database to the scope of the settings.
+pub(super) enum ScopeStep {
+    /// It has that scope, and this watermark.
+    Ready(Watermark),
+    /// It keeps its scope: more tickets would leave than the delete guard allows.
+    Guarded {
+        /// How many would leave.
+        removals: u64,
+        /// How many may leave without confirmation.
+        allowed: u64,
+    },
+}
+
+/// Brings the database to the scope of the settings.
+pub(super) async fn apply_scope(context: &RunContext) -> Result<ScopeStep, SyncError> {
     let wanted = Scope { mapping: MAPPING_VERSION, ..context.settings.scope.clone() };
     let stored = context.store.lock().read(|tx| tx.watermark())?;
     let drops_custom_fields =
         stored.as_ref().is_some_and(|watermark| watermark.scope.custom_fields && !wanted.custom_fields);
     let change = stored.as_ref().map(|watermark| watermark.scope.change_to(&wanted));
     let (watermark, reason, removals) = match (stored, change) {
-        (Some(watermark), Some(ScopeChange::Unchanged)) => return Ok(watermark),
+        (Some(watermark), Some(ScopeChange::Unchanged)) => return Ok(ScopeStep::Ready(watermark)),
         (Some(watermark), Some(ScopeChange::CustomFieldsDisabled)) => {
             (Watermark { scope: wanted, ..watermark }, MoveReason::ScopeChanged, Vec::new())
         }
         (Some(_), _) => {
             let rows = context.store.lock().read(|tx| tx.stored_tickets())?;
+            let stored = rows.len() as u64;
             let out_of_scope = rows.into_iter().filter(|row| !wanted.includes(row.ticket_type));
             let reason = RemovalReason::OutOfScope;
-            let removals = out_of_scope.map(|row| Removal { id: row.id, reason }).collect();
+            let removals: Vec<_> = out_of_scope.map(|row| Removal { id: row.id, reason }).collect();
+            let removed = removals.len() as u64;
+            let allowed = allowed_deletions(stored, context.settings.delete_guard);
+            if allowed < removed && !context.settings.accept_deletes {
+                return Ok(ScopeStep::Guarded { removals: removed, allowed });
+            }
             (Watermark::new(wanted), MoveReason::ScopeChanged, removals)
         }
         (None, _) => (Watermark::new(wanted), MoveReason::Created, Vec::new()),
@@ -61,7 +81,7 @@ pub(super) async fn apply_scope(context: &RunContext) -> Result<Watermark, SyncE
                     tx.abandon_scans(now)?;
                 }
                 tx.set_watermark(&watermark, Some(reason), Some(run_id), now)?;
-                Ok(watermark)
+                Ok(ScopeStep::Ready(watermark))
             })
         })
         .await

@@ -1,13 +1,16 @@
 //! Tickets: the type, the parser for the server's JSON, and changes.
 //!
-//! No files, sockets, clocks or databases here: bytes come in, values go out. Tickets are parsed without
-//! a tree of JSON values, except for rejected values.
+//! No files, sockets, clocks or databases here: bytes come in, values go out. Nothing is parsed into a tree of
+//! JSON values, so that memory is bounded by the size of a response whatever it holds.
 
 pub mod attribute;
 mod change;
 mod custom_field;
+mod cut_row;
 mod delta;
+mod document;
 pub mod parse;
+mod reference_list;
 mod repair;
 mod row;
 mod table;
@@ -19,6 +22,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub use attribute::{ATTRIBUTES, Attribute, ValueKind};
 pub(crate) use change::{CUSTOM_FIELDS_KEY, row_to_json};
 pub use change::{Op, TicketDiff};
+pub(crate) use custom_field::{CUSTOM_FIELDS_PROPERTY, CUSTOM_PREFIX};
 pub use custom_field::{CustomField, CustomFields};
 pub use delta::{ChangeCounts, DeltaRow};
 pub use table::{Column, SnapshotTable, delta_columns};
@@ -67,7 +71,28 @@ impl Ticket {
         self.custom_fields.as_ref()
     }
 
-    /// Whether the custom fields in the response cannot be read. Their absence then proves nothing.
+    /// Whether an attribute has a rejected value.
+    #[must_use]
+    pub fn is_rejected(&self, position: usize) -> bool {
+        self.rejected_values.iter().any(|(rejected, _)| *rejected == position)
+    }
+
+    /// Returns the ticket with the stored value of every attribute whose value is rejected: one that cannot be
+    /// read is not empty. `stored` are the values of the stored version; without one, NULL stays.
+    #[must_use]
+    pub fn with_last_good(&self, stored: &[AttributeValue]) -> Ticket {
+        let mut ticket = self.clone();
+        for (position, _) in &self.rejected_values {
+            ticket.values[*position].clone_from(&stored[*position]);
+        }
+        if self.is_rejected(attribute::STATUS_ID) {
+            // The name follows from the number.
+            ticket.values[attribute::STATUS].clone_from(&stored[attribute::STATUS]);
+        }
+        ticket
+    }
+
+    /// Whether the response has custom fields that tell nothing: they are null, no array, or cannot be read.
     #[must_use]
     pub fn has_unreadable_custom_fields(&self) -> bool {
         self.custom_fields_unreadable
@@ -104,7 +129,7 @@ impl Ticket {
         }
     }
 
-    /// Returns a hash of the row.
+    /// Returns a hash of the values, which is that of the row as stored.
     ///
     /// Volatile attributes are left out because they differ in every response, and the status name
     /// because it follows from the status number and the status list. XXH3 is stable across releases, so
@@ -112,6 +137,27 @@ impl Ticket {
     #[must_use]
     pub fn hash(&self) -> u64 {
         let mut hash = Xxh3::new();
+        self.hash_values(&mut hash);
+        hash.digest()
+    }
+
+    /// Returns a hash of the row as received, rejected values included, by which the same row is recognized
+    /// without reading the stored one. The text of volatile attributes is left out of it, too.
+    #[must_use]
+    pub fn received_hash(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        self.hash_values(&mut hash);
+        for (position, rejected) in &self.rejected_values {
+            hash.update(&position.to_le_bytes());
+            if !attribute::VOLATILE.contains(position) {
+                hash.update(&rejected.raw.len().to_le_bytes());
+                hash.update(rejected.raw.as_bytes());
+            }
+        }
+        hash.digest()
+    }
+
+    fn hash_values(&self, hash: &mut Xxh3) {
         for (position, value) in self.values.iter().enumerate() {
             if attribute::VOLATILE.contains(&position) || position == attribute::STATUS {
                 continue;
@@ -133,10 +179,5 @@ impl Ticket {
                 }
             }
         }
-        for (position, rejected) in &self.rejected_values {
-            hash.update(&position.to_le_bytes());
-            hash.update(rejected.raw.as_bytes());
-        }
-        hash.digest()
     }
 }

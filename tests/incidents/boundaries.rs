@@ -221,7 +221,8 @@ fn inc_12_13_and_14_timestamp_group_larger_than_page_is_complete(
         edit_at_once(&env, &env.server_ids()[..group]);
         advance_minutes(wait).await;
         env.reset_request_log();
-        assert!(is_incremental(&env.run_ok().await));
+        // Where more than half of the tickets changed, everything is read.
+        assert_eq!(is_incremental(&env.run_ok().await), group <= 150);
         env.assert_matches_server(&format!("INC-12, INC-13, INC-14: {group} tickets of one timestamp"));
         let most = 2 * (group as u64 / 10 + 2);
         assert!(

@@ -25,7 +25,7 @@ fn quiet_incremental_scan_costs_one_list_request() {
 fn incremental_scan_costs_one_request_more_than_its_pages() {
     for changed in [1, 9, 10, 11, 19, 20, 99, 100, 101, 199, 200] {
         with_paused_time(async {
-            let env = VirtualEnv::new(250, &[]);
+            let env = VirtualEnv::new(450, &[]);
             env.run_ok().await;
             advance_minutes(30).await;
             let ids = env.server_ids();
@@ -114,7 +114,7 @@ fn busy_incremental_scan_costs_at_most_three_times_its_pages() {
 #[test]
 fn incremental_scan_ends_despite_an_edit_every_two_seconds() {
     with_paused_time(async {
-        let mut env = VirtualEnv::new(3_000, &["latency_ms=1000"]);
+        let mut env = VirtualEnv::new(4_500, &["latency_ms=1000"]);
         (env.settings.page_size, env.settings.parallel_requests) = (100, 1);
         env.run_ok().await;
         advance_minutes(30).await;

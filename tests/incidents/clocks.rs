@@ -41,8 +41,10 @@ fn inc_32_33_and_35_full_scan_finds_and_reports_late_arrivals() {
             (7, 11),
             "INC-35: missing and stale"
         );
-        let is_reported =
-            report.warnings.iter().any(|warning| warning.starts_with("18 changes are older than"));
+        let is_reported = report
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("18 changes are dated before the watermark"));
         assert!(is_reported, "INC-33: late arrivals are not reported: {:?}", report.warnings);
         env.assert_matches_server("INC-32");
     });
@@ -273,7 +275,9 @@ fn server_clock_step_back_moves_watermark_and_forces_full_scan() {
         });
         let report = env.run_ok().await;
         assert!(!report.warnings.is_empty(), "the clock step is not reported");
-        assert_eq!(journal(&env).last().unwrap(), "clock_stepped");
+        assert!(!is_incremental(&report), "no full scan followed in the same run");
+        assert!(journal(&env).contains(&"clock_stepped".to_owned()));
+        env.assert_matches_server("after the step");
         let date = env.server.now() - TimeDelta::hours(1);
         let watermark = env.covered_until().unwrap();
         assert!(watermark < before, "the watermark did not move back");
@@ -282,9 +286,6 @@ fn server_clock_step_back_moves_watermark_and_forces_full_scan() {
             "the watermark is {watermark}, the server says {date}"
         );
         env.with_server(|server, now| drop(server.edit_some(3, now)));
-        advance_minutes(5).await;
-        assert!(!is_incremental(&env.run_ok().await), "the next scan was not full");
-        env.assert_matches_server("after the full scan");
         advance_minutes(5).await;
         assert!(is_incremental(&env.run_ok().await), "the scans after it are still full");
     });
@@ -453,7 +454,13 @@ fn inc_53_and_66_empty_response_deletes_nothing(
         assert_eq!(env.covered_until(), watermark, "{context}: the watermark moved");
         env.clear_faults();
         advance_minutes(1).await;
-        env.run_ok().await;
+        if both {
+            // Every list was empty each time: only a full scan shows that the tickets are there.
+            assert!(matches!(report.outcome, RunOutcome::DeleteGuard { .. }), "{context}");
+            env.run_full_ok().await;
+        } else {
+            env.run_ok().await;
+        }
         env.assert_matches_server(&context);
     });
 }

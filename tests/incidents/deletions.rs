@@ -136,7 +136,7 @@ fn inc_53_and_85_lost_permissions_trigger_delete_guard(#[values("403", "404")] h
             let report = run_full(&env).await.unwrap();
             assert_eq!(report.outcome, RunOutcome::DeleteGuard { removals: 50, allowed: 20 });
             assert_eq!(tombstones(&env), [""; 0]);
-            let expected: Vec<_> = half.iter().map(|id| format!("{id} not_asked")).collect();
+            let expected: Vec<_> = half.iter().map(|id| format!("{id} guarded")).collect();
             assert_eq!(unlisted_tickets(&env), expected);
             assert_eq!(env.covered_until(), watermark, "the watermark moved");
         }

@@ -30,6 +30,7 @@ mod paging;
 mod poison;
 mod scope;
 mod state;
+mod truth;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -37,7 +37,10 @@ fn inc_19_20b_and_37_list_in_another_order_hides_nothing(
         }
         let context = format!("INC-19: order {order}, {parallel} parallel requests, busy: {busy}");
         let mut runs = 1;
-        while env.run().await.unwrap().outcome != RunOutcome::Complete {
+        let full = env.full_scan_settings();
+        while env.run_until(full.clone(), std::future::pending()).await.unwrap().outcome
+            != RunOutcome::Complete
+        {
             assert_eq!(env.covered_until(), None, "{context}: the watermark moved after run {runs}");
             runs += 1;
             advance_minutes(1).await;
@@ -218,7 +221,8 @@ fn truncated_list_is_never_complete_and_deletes_nothing(#[case] fault: &str) {
                 env.texts("SELECT COALESCE(error, '') FROM runs ORDER BY run_id DESC LIMIT 1").concat();
             assert!(!error.is_empty(), "INC-58: {context}: no reason is recorded");
             env.clear_faults();
-            advance_minutes(1).await;
+            // A full scan that reached its end is tried again after an hour.
+            advance_minutes(61).await;
             env.run_ok().await;
             env.assert_matches_server(&context);
         });

@@ -24,6 +24,7 @@ fn changed_type_filter_loses_nothing() {
     with_paused_time(async {
         let mut env = VirtualEnv::new(150, &[]);
         env.settings.scope.custom_fields = true;
+        env.settings.accept_deletes = true;
         let steps: [(&[&str], &[i64]); 6] = [
             (&["Incident"], &[1]),
             (&["service request"], &[3]),
@@ -64,8 +65,8 @@ fn changed_type_filter_loses_nothing() {
     });
 }
 
-/// Tickets outside of a new scope are removed in the transaction that drops the watermark, without the delete guard and
-/// without requests.
+/// Tickets outside of a new scope are removed in the transaction that drops the watermark, without requests, and
+/// only if the delete guard allows it or a person does.
 #[test]
 fn narrower_type_filter_removes_tickets_without_requests() {
     with_paused_time(async {
@@ -73,7 +74,13 @@ fn narrower_type_filter_removes_tickets_without_requests() {
         env.run_ok().await;
         advance_minutes(30).await;
         env.settings.ticket_types = vec!["Problem".to_owned()];
+        let (changes, covered_until) = (env.change_count(), env.covered_until());
         env.reset_request_log();
+        let outcome = env.run().await.unwrap().outcome;
+        let removals = u64::try_from(200 - count_of_types(&env, &[4])).unwrap();
+        assert_eq!(outcome, RunOutcome::ScopeGuard { removals, allowed: 20 });
+        assert_eq!((env.change_count(), env.covered_until()), (changes, covered_until), "something changed");
+        env.settings.accept_deletes = true;
         env.run_ok().await;
         assert_eq!(env.ticket_request_count(), 0);
         let left = "SELECT COUNT(*) || ' in ' || COUNT(DISTINCT observed_at) FROM changes WHERE op = 'd'";

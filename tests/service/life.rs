@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use halo_simulator::{Application, Simulator, SimulatorSettings};
+use rstest::rstest;
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, free_address, get};
@@ -264,7 +265,7 @@ async fn integrity_check_reports_damage_until_a_backup_is_restored() {
     env.run(&["sync"]).success();
     let path = env.path("halosync.db");
     let intact = fs::read(&path).unwrap();
-    env.damage("rejects_by_ticket");
+    env.damage("rejects_by_attribute");
 
     let mut daemon = Daemon::start(&env);
     let line = daemon.logged("integrity check failed");
@@ -286,13 +287,17 @@ async fn integrity_check_reports_damage_until_a_backup_is_restored() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// The database is on a disk of its own, which is full before the initial load is complete.
+/// The database is on a disk of its own, which is full before the initial load is complete, or has too little space left
+/// to begin it.
+#[rstest]
+#[case::full("0", "the disk is full")]
+#[case::nearly_full("8MB", "the disk of")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn full_disk_is_an_outage_that_ends_when_space_is_freed() {
+async fn full_disk_is_an_outage_that_ends_when_space_is_freed(#[case] minimum: &str, #[case] cause: &str) {
     let simulator = serve(3_000).await;
     let env = TestEnv::for_server(
         &simulator.url(),
-        &format!("{EVERY_200_MS}\n[store]\npath = \"disk/halosync.db\"\n"),
+        &format!("{EVERY_200_MS}\n[store]\npath = \"disk/halosync.db\"\nmin_free_disk = \"{minimum}\"\n"),
     );
     let disk = env.path("disk");
     fs::create_dir(&disk).unwrap();
@@ -307,8 +312,8 @@ async fn full_disk_is_an_outage_that_ends_when_space_is_freed() {
     }
     let _mounted = Mounted(&disk);
     let mut daemon = Daemon::start(&env);
-    daemon.logged("run incomplete: the disk is full");
-    daemon.notified("STATUS=the disk is full");
+    daemon.logged(&format!("run incomplete: {cause}"));
+    daemon.notified(&format!("STATUS={cause}"));
     assert!(mount("remount,size=64m"));
     daemon.logged("recovered after");
     let database = rusqlite::Connection::open(disk.join("halosync.db")).unwrap();

@@ -221,7 +221,7 @@ fn describe(end: &RunEnd, scanning: bool) -> (CoverageEvent, String) {
             let kind = if *scan_kind == ScanKind::Full { "full" } else { "incremental" };
             let event = match outcome {
                 RunOutcome::Complete => CoverageEvent::RunComplete,
-                RunOutcome::Incomplete(_) => CoverageEvent::RunIncomplete,
+                RunOutcome::Incomplete(_) | RunOutcome::ScopeGuard { .. } => CoverageEvent::RunIncomplete,
                 RunOutcome::DeleteGuard { .. } => CoverageEvent::DeleteGuardTriggered,
             };
             let watermark = covered_until.map_or("nothing".into(), |watermark| watermark.to_string());

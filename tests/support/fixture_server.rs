@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, DATE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE};
 use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -56,6 +56,7 @@ pub(crate) struct ReceivedRequest {
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) authorization: Option<String>,
+    pub(crate) cache_control: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -156,12 +157,13 @@ pub(crate) fn serve_response(head: &str, body: &str) -> String {
 async fn respond(State(script): State<Arc<Script>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
-    let authorization = head.headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let header = |name| head.headers.get(name).and_then(|it| it.to_str().ok()).map(ToOwned::to_owned);
     let prepared = script.respond(ReceivedRequest {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
-        authorization: authorization.map(ToOwned::to_owned),
+        authorization: header(AUTHORIZATION),
+        cache_control: header(CACHE_CONTROL),
         body: body.into(),
     });
     let mut response = Response::builder().status(prepared.status);

@@ -2,6 +2,7 @@
 //! ([`Simulator`]), and as a process of its own ([`ServerProcess`]).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -87,11 +88,16 @@ pub(crate) struct ServerProcess {
 
 impl ServerProcess {
     pub(crate) fn start<'k>(tickets: u32, knobs: impl IntoIterator<Item = &'k str>) -> ServerProcess {
-        let knobs = knobs.into_iter().flat_map(|knob| ["--knob", knob]);
+        let knobs = knobs.into_iter().flat_map(|knob| ["--knob".into(), knob.into()]);
+        ServerProcess::start_with(tickets, knobs)
+    }
+
+    /// Starts it with more arguments.
+    pub(crate) fn start_with(tickets: u32, arguments: impl IntoIterator<Item = OsString>) -> ServerProcess {
         let mut process = Command::new(env!("CARGO_BIN_EXE_halosync"))
             .env_clear()
             .args(["--json", "simulate", "--listen", "127.0.0.1:0", "--tickets", &tickets.to_string()])
-            .args(knobs)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -112,18 +118,25 @@ impl ServerProcess {
 
     /// Calls a control endpoint.
     pub(crate) fn control(&self, method: &str, path: &str) -> Json {
+        let (status, body) = self.request(method, &format!("/_sim/{path}"));
+        assert_eq!(status, 200, "{method} {path}: {body}");
+        serde_json::from_str(&body).unwrap_or(Json::Null)
+    }
+
+    /// Makes a request without a token or body, and returns status and body of the response.
+    pub(crate) fn request(&self, method: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let host = &self.address;
         write!(
             stream,
-            "{method} /_sim/{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         )
         .unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {response}");
-        serde_json::from_str(body).unwrap_or(Json::Null)
+        let status = head.strip_prefix("HTTP/1.1 ").and_then(|head| head.get(..3)?.parse().ok());
+        (status.unwrap(), body.to_owned())
     }
 
     pub(crate) fn reset_request_log(&self) {

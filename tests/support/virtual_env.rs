@@ -87,10 +87,11 @@ impl HookedTransport {
         {
             response.body = body.into();
         }
-        if *self.body_max.lock().unwrap() < response.body.len() {
-            Err(TransportError::TooLarge)
-        } else {
-            Ok(response)
+        match response.body.get(..*self.body_max.lock().unwrap()) {
+            Some(start) if start.len() < response.body.len() => {
+                Err(TransportError::TooLarge { received: start.to_vec().into() })
+            }
+            _ => Ok(response),
         }
     }
 }

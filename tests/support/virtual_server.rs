@@ -20,7 +20,7 @@ use tokio::time::Instant;
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The limit of the real transport.
-const BODY_MAX: usize = 64 << 20;
+const BODY_MAX: u64 = 64 << 20;
 
 /// A simulated server whose clock starts at a given time and advances with the runtime's.
 pub(crate) struct VirtualServer {
@@ -75,8 +75,10 @@ impl VirtualServer {
                 return Err(TransportError::Simulated("the connection broke"));
             }
         }
-        if BODY_MAX < response.body.len() {
-            return Err(TransportError::TooLarge);
+        if BODY_MAX < response.body_length() {
+            let mut received = response.complete_body();
+            received.truncate(usize::try_from(BODY_MAX).unwrap_or(usize::MAX));
+            return Err(TransportError::TooLarge { received: received.into() });
         }
         Ok(from_simulator(response.encoded(), since.elapsed()))
     }
@@ -110,7 +112,7 @@ fn to_simulator(request: &HttpRequest) -> ApiRequest {
 fn from_simulator(response: ApiResponse, took: Duration) -> HttpResponse {
     let header = |name: &str| response.header(name).map(ToOwned::to_owned);
     let date = header("date").and_then(|date| httpdate::parse_http_date(&date).ok());
-    let (retry_after, location) = (header("retry-after"), header("location"));
+    let (retry_after, location, age) = (header("retry-after"), header("location"), header("age"));
     let compressed = header("content-encoding").is_some();
     let mut body = response.body;
     if compressed {
@@ -118,5 +120,5 @@ fn from_simulator(response: ApiResponse, took: Duration) -> HttpResponse {
         GzDecoder::new(&bytes[..]).read_to_end(&mut body).expect("a complete gzip body");
     }
     let date = date.map(DateTime::<Utc>::from);
-    HttpResponse { status: response.status, date, retry_after, location, body: body.into(), took }
+    HttpResponse { status: response.status, date, retry_after, location, age, body: body.into(), took }
 }

@@ -120,6 +120,17 @@ impl AuthServer {
         self.issue(scope.join(" "), knobs, now)
     }
 
+    /// Accepts the token in a response that was not made here.
+    pub(crate) fn accept_replayed(&mut self, response: &ApiResponse, now: DateTime<Utc>) {
+        let body = response.json_body().unwrap_or_default();
+        if let (200, Some(token)) = (response.status, body["access_token"].as_str()) {
+            let seconds = body["expires_in"].as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+            let lifetime = TimeDelta::seconds(seconds.unwrap_or(3_600).into());
+            let issued = IssuedToken { scope: "all".to_owned(), expires_at: now + lifetime };
+            self.tokens.insert(token.to_owned(), issued);
+        }
+    }
+
     /// Returns the valid token of an `Authorization` header.
     pub(crate) fn verify(&self, authorization: Option<&str>, now: DateTime<Utc>) -> Option<&IssuedToken> {
         let (scheme, token) = authorization?.split_once(' ')?;

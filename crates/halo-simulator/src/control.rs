@@ -11,6 +11,8 @@ use crate::faults::ServerFault;
 use crate::knobs::Knobs;
 use crate::message::{ApiRequest, ApiResponse};
 use crate::query::{InvalidParameter, Query};
+use crate::replay::ReplayedResponse;
+use crate::row_defect::RowDefect;
 use crate::server::Server;
 use crate::ticket::Edit;
 
@@ -29,6 +31,7 @@ POST /_sim/delete?id=N | ?count=N            delete tickets; undo with restore?i
 POST /_sim/merge?id=N&into=N                 merge a ticket; undo with unmerge?id=N
 POST /_sim/recount?id=N                      recalculate the SLA
 POST /_sim/hide?ids=N,N | ?count=N           hide tickets from the agent; undo with reveal?ids=N,N
+POST /_sim/defect?id=N        (body: words)  serve the ticket's row with defects; no words repair it
 POST /_sim/rename?status=N&name=T            rename a status; client=N renames a client
 POST /_sim/define?field=N&name=T[&label=T]   define a custom field
 POST /_sim/backup                            back up all data
@@ -37,7 +40,8 @@ POST /_sim/raw?id=N           (body: text)   serve this text as the ticket's lis
 GET  /_sim/knobs                             show the knobs and their values
 POST /_sim/knobs?NAME=VALUE                  set knobs
 POST /_sim/fault              (body: spec)   inject a fault
-POST /_sim/heal                              remove all faults
+POST /_sim/heal                              remove all faults and replayed responses
+POST /_sim/replay?path=P[&status=N]  (body)  serve this body to requests for a path
 POST /_sim/revoke                            revoke all tokens
 POST /_sim/clock?offset=SECONDS              set the offset of the server's clock
 ";
@@ -100,6 +104,22 @@ fn handle_post(
             json!(for_each_ticket(server, query, |server, id| server.merge(id, into, now))?)
         }
         "raw" => json!(for_each_ticket(server, query, |server, id| server.set_raw_row(id, body.to_owned()))?),
+        "defect" => {
+            let defects = body.split_whitespace().map(str::parse::<RowDefect>);
+            let defects: Vec<_> =
+                defects.collect::<Result<_, _>>().map_err(|error| InvalidParameter(error.to_string()))?;
+            json!(for_each_ticket(server, query, |server, id| server.set_row_defects(id, defects.clone()))?)
+        }
+        "replay" => {
+            let path = query.text("path").filter(|path| path.starts_with('/'));
+            let path = path.ok_or_else(|| InvalidParameter("the parameter `path` is missing".to_owned()))?;
+            let status = query.number("status")?.unwrap_or(200);
+            if !(200..=599).contains(&status) {
+                return Err(InvalidParameter("the parameter `status` must be 200 to 599".to_owned()));
+            }
+            let response = ReplayedResponse { path: path.to_owned(), status, body: body.as_bytes().to_vec() };
+            confirm(|| server.replay(response))
+        }
         "rename" => rename(server, query)?,
         "define" => {
             let (id, name) = (required_number(query, "field")?, query.text("name"));
@@ -125,10 +145,15 @@ fn handle_post(
             json!("ok\n")
         }
         "log" => confirm(|| server.log_mut().reset()),
-        "heal" => confirm(|| server.clear_faults()),
+        "heal" => confirm(|| {
+            server.clear_faults();
+            server.clear_replays();
+        }),
         "revoke" => confirm(|| server.revoke_tokens()),
         "clock" => {
-            let offset = TimeDelta::seconds(required_number(query, "offset")?);
+            let offset = TimeDelta::try_seconds(required_number(query, "offset")?);
+            let offset = offset
+                .ok_or_else(|| InvalidParameter("the parameter `offset` is out of range".to_owned()))?;
             confirm(|| server.set_clock_offset(offset))
         }
         _ => return Ok(None),

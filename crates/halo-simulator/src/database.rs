@@ -13,6 +13,7 @@ use crate::fixtures::{self, Client, TicketStatus};
 use crate::json;
 use crate::phrases::Phrases;
 use crate::rng::SeededRng;
+use crate::row_defect::RowDefect;
 use crate::seed::{self, InitialTickets};
 use crate::ticket::{Edit, Lifecycle, MergeRecord, TicketOverrides, TicketRecord, saturating_i32};
 use crate::timestamp::SqlDateTime;
@@ -97,6 +98,11 @@ impl HaloDatabase {
     pub(crate) fn overrides(&self, index: TicketIndex) -> Option<&TicketOverrides> {
         // Usually there are no overrides; then a page need not compute 100 hashes.
         if self.overrides.is_empty() { None } else { self.overrides.get(&index) }
+    }
+
+    /// Returns whether any ticket has overrides.
+    pub(crate) fn has_overrides(&self) -> bool {
+        !self.overrides.is_empty()
     }
 
     pub(crate) fn merge_of(&self, index: TicketIndex) -> Option<&MergeRecord> {
@@ -214,6 +220,16 @@ impl HaloDatabase {
 
     pub(crate) fn set_raw_row(&mut self, index: TicketIndex, row: String) {
         self.overrides.entry(index).or_default().raw_row = Some(row);
+        self.generation += 1;
+    }
+
+    pub(crate) fn clear_raw_row(&mut self, index: TicketIndex) {
+        self.overrides.entry(index).or_default().raw_row = None;
+        self.generation += 1;
+    }
+
+    pub(crate) fn set_row_defects(&mut self, index: TicketIndex, defects: Vec<RowDefect>) {
+        self.overrides.entry(index).or_default().defects = defects;
         self.generation += 1;
     }
 

@@ -34,6 +34,8 @@ pub enum Trigger {
     Every(u32),
     /// Requests for this page.
     Page(u32),
+    /// Requests over every n-th connection.
+    Connection(u32),
     /// Each request with this probability in percent, drawn from the seed.
     Probability(u32),
 }
@@ -110,7 +112,7 @@ fn parse_endpoint(text: &str) -> Result<Option<ApiEndpoint>, FaultSpecError> {
 fn parse_trigger(text: &str) -> Result<(Trigger, Option<u32>), FaultSpecError> {
     let invalid = || {
         FaultSpecError(format!(
-            "invalid condition `{text}`; use N, N..M, N.., ..M, everyN, pageN or chanceN, and xN for at most N times"
+            "invalid condition `{text}`; use N, N..M, N.., ..M, everyN, pageN, connN or chanceN, and xN for at most N times"
         ))
     };
     let number = |digits: &str| digits.parse::<u32>().ok().filter(|&number| number > 0).ok_or_else(invalid);
@@ -124,6 +126,8 @@ fn parse_trigger(text: &str) -> Result<(Trigger, Option<u32>), FaultSpecError> {
         Trigger::Every(number(every)?)
     } else if let Some(page) = condition.strip_prefix("page") {
         Trigger::Page(number(page)?)
+    } else if let Some(every) = condition.strip_prefix("conn") {
+        Trigger::Connection(number(every)?)
     } else if let Some(chance) = condition.strip_prefix("chance") {
         Trigger::Probability(number(chance.trim_end_matches('%'))?)
     } else if let Some((from, to)) = condition.split_once("..") {
@@ -183,8 +187,14 @@ impl FaultInjector {
         self.active.clear();
     }
 
-    /// Counts a request and returns the effects of the faults that affect it.
-    pub(crate) fn matching(&mut self, endpoint: ApiEndpoint, page: Option<u32>) -> Vec<Effect> {
+    /// Counts a request and returns the effects of the faults that affect it. The number of the connection is 0 without
+    /// one.
+    pub(crate) fn matching(
+        &mut self,
+        endpoint: ApiEndpoint,
+        page: Option<u32>,
+        connection: u64,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         for active in &mut self.active {
             let ActiveFault { fault, requests_seen, times_applied } = active;
@@ -197,6 +207,7 @@ impl FaultInjector {
                 Trigger::Requests(from, to) => (from..=to).contains(requests_seen),
                 Trigger::Every(step) => *requests_seen % step == 0,
                 Trigger::Page(wanted) => page == Some(wanted),
+                Trigger::Connection(step) => connection > 0 && connection.is_multiple_of(u64::from(step)),
                 Trigger::Probability(percent) => self.chance.per_mille(u64::from(percent) * 10),
             };
             if affected && fault.times.is_none_or(|times| *times_applied < times) {

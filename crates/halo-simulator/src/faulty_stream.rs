@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use crate::generated::BodyStream;
 use crate::message::{ApiResponse, Delivery};
 
 /// Maximum size of a request body: a token form has a few hundred bytes, a raw row for `/_sim` may be large.
@@ -21,7 +23,9 @@ const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Delay between a truncated body and the end of the connection, so that the part before the cut is really sent.
 const CUT_DELAY: Duration = Duration::from_millis(10);
 /// Number of chunks of a slow body.
-const SLOW_CHUNKS: usize = 50;
+const SLOW_CHUNKS: u64 = 50;
+/// Size of the chunks of a body that is generated while it is sent.
+const STREAM_CHUNK: usize = 64 * 1024;
 
 /// A connection that its [`ResetHandle`] can reset.
 #[derive(Debug)]
@@ -103,10 +107,31 @@ impl AsyncWrite for FaultyStream {
 /// A response body in transit.
 pub(crate) struct FaultyBody {
     remaining: Bytes,
-    /// Bytes of the announced length that are not sent.
-    withheld: u64,
+    /// What follows `remaining`, generated when it is needed.
+    rest: Option<BodyStream>,
+    /// Bytes that are sent before the body is cut.
+    limit: u64,
+    /// Bytes of the announced length that were not sent yet; `None` if no length was announced.
+    unsent: Option<u64>,
     chunk_size: usize,
     pause: Option<(Duration, Pin<Box<Sleep>>)>,
+}
+
+impl FaultyBody {
+    /// Generates the next bytes if there are none.
+    fn refill(&mut self) {
+        if self.limit == 0 {
+            self.remaining.clear();
+            self.rest = None;
+        } else if self.remaining.is_empty()
+            && let Some(rest) = &mut self.rest
+        {
+            self.remaining = Bytes::from(rest.next_chunk(self.chunk_size));
+            if self.remaining.is_empty() {
+                self.rest = None;
+            }
+        }
+    }
 }
 
 impl Body for FaultyBody {
@@ -117,8 +142,9 @@ impl Body for FaultyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.refill();
         if self.remaining.is_empty() {
-            if self.withheld == 0 {
+            if self.unsent.is_none_or(|unsent| unsent == 0) {
                 return Poll::Ready(None);
             }
             let (_, pause) = self.pause.get_or_insert_with(|| (CUT_DELAY, Box::pin(sleep(CUT_DELAY))));
@@ -131,48 +157,55 @@ impl Body for FaultyBody {
             let interval = *interval;
             *pause = Box::pin(sleep(interval));
         }
-        let size = self.chunk_size.min(self.remaining.len());
-        let frame = Frame::data(self.remaining.split_to(size));
-        Poll::Ready(Some(Ok(frame)))
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let size = self.chunk_size.min(self.remaining.len()).min(limit);
+        let frame = self.remaining.split_to(size);
+        let sent = length_of(frame.len());
+        self.limit = self.limit.saturating_sub(sent);
+        self.unsent = self.unsent.map(|unsent| unsent.saturating_sub(sent));
+        Poll::Ready(Some(Ok(Frame::data(frame))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.remaining.is_empty() && self.withheld == 0
+        self.remaining.is_empty() && self.unsent.map_or(self.rest.is_none(), |unsent| unsent == 0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(
-            u64::try_from(self.remaining.len()).unwrap_or(u64::MAX).saturating_add(self.withheld),
-        )
+        self.unsent.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
+fn length_of(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 /// Converts to an HTTP response.
-pub(crate) fn http_response(api_response: ApiResponse) -> Response<FaultyBody> {
-    let length = api_response.body.len();
-    let mut remaining = Bytes::from(api_response.body);
-    let mut body = match api_response.delivery {
-        Delivery::Complete | Delivery::Reset => {
-            FaultyBody { remaining, withheld: 0, chunk_size: length, pause: None }
-        }
-        Delivery::Cut(after) => {
-            remaining.truncate(after);
-            let withheld = u64::try_from(length - remaining.len()).unwrap_or(0);
-            FaultyBody { remaining, withheld, chunk_size: length, pause: None }
-        }
-        Delivery::Slow(duration) => {
-            let chunk_size = length.div_ceil(SLOW_CHUNKS);
-            let chunks = u32::try_from(length.div_ceil(chunk_size.max(1))).unwrap_or(1);
-            let interval = duration / chunks.max(1);
-            FaultyBody {
-                remaining,
-                withheld: 0,
-                chunk_size,
-                pause: Some((interval, Box::pin(sleep(interval)))),
-            }
-        }
+pub(crate) fn http_response(mut api_response: ApiResponse) -> Response<FaultyBody> {
+    let length = api_response.body_length();
+    let (remaining, rest) = match api_response.take_stream() {
+        Some(stream) => (Bytes::new(), Some(stream)),
+        None => (Bytes::from(mem::take(&mut api_response.body)), None),
     };
-    body.chunk_size = body.chunk_size.max(1);
+    let is_compressed = rest.as_ref().is_some_and(BodyStream::is_compressed);
+    let mut body = FaultyBody {
+        chunk_size: if rest.is_some() { STREAM_CHUNK } else { remaining.len().max(1) },
+        remaining,
+        rest,
+        limit: u64::MAX,
+        unsent: (!is_compressed).then_some(length),
+        pause: None,
+    };
+    match api_response.delivery {
+        Delivery::Complete | Delivery::Reset => {}
+        Delivery::Cut(after) => body.limit = length_of(after),
+        Delivery::Slow(duration) => {
+            let chunk_size = length.div_ceil(SLOW_CHUNKS).max(1);
+            let chunks = u32::try_from(length.div_ceil(chunk_size)).unwrap_or(1);
+            let interval = duration / chunks.max(1);
+            body.chunk_size = usize::try_from(chunk_size).unwrap_or(usize::MAX);
+            body.pause = Some((interval, Box::pin(sleep(interval))));
+        }
+    }
     let mut response = Response::new(body);
     *response.status_mut() =
         StatusCode::from_u16(api_response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

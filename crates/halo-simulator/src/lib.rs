@@ -10,10 +10,12 @@
 //!
 //! A list request passes through these modules: `request_handler` finds the endpoint, applies matching faults and
 //! checks the token; `list` takes a page of a `selection`; `row` writes each ticket, mostly from prepared text;
-//! `message` holds the response and how it is delivered; `serve` and `faulty_stream` deliver it.
+//! `row_defect` spoils it on request; `message` holds the response and how it is delivered; `serve` and `faulty_stream`
+//! deliver it, and `generated` makes what would not fit into memory on the way.
 //!
 //! - Server behavior that is not established is a [`Knob`]; all knobs are in one table.
-//! - A failure is a [`ServerFault`]; all effects are in one table.
+//! - A failure is a [`ServerFault`]; all effects are in one table. A row that is served wrongly has a [`RowDefect`].
+//! - A recorded body is served as it is by a [`ReplayedResponse`].
 //! - What users do on the server (edit, delete, merge, …) is a method of [`Server`].
 //!
 //! ```
@@ -29,6 +31,8 @@
 //! `docs/simulator.md` shows how to run it by hand.
 
 mod auth;
+mod bomb;
+mod cache;
 mod columns;
 mod control;
 mod custom_fields;
@@ -42,6 +46,7 @@ mod faults;
 mod faulty_stream;
 mod field_definitions;
 mod fixtures;
+mod generated;
 mod json;
 mod knob_values;
 mod knobs;
@@ -53,9 +58,11 @@ mod phrases;
 mod query;
 mod rate_limit;
 mod reference;
+mod replay;
 mod request_handler;
 mod rng;
 mod row;
+mod row_defect;
 mod seed;
 mod selection;
 mod serve;
@@ -64,6 +71,7 @@ mod settings;
 mod ticket;
 mod timestamp;
 
+pub use bomb::{Bomb, BombItems};
 pub use effect::{Effect, WrongCount, WrongTickets};
 pub use endpoint::ApiEndpoint;
 pub use faults::{FaultSpecError, ServerFault, Trigger};
@@ -75,6 +83,8 @@ pub use knob_values::{
 pub use knobs::{Knob, KnobError, Knobs};
 pub use log::{RequestLog, RequestLogEntry};
 pub use message::{ApiRequest, ApiResponse, Delivery};
+pub use replay::ReplayedResponse;
+pub use row_defect::{Places, RowDefect, RowDefectError, TextDefect, ValueForm};
 pub use serve::Simulator;
 pub use server::Server;
 pub use settings::SimulatorSettings;

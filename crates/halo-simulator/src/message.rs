@@ -1,11 +1,14 @@
 //! Requests, and responses with the way they are delivered.
 
 use std::io::Write;
+use std::mem;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+
+use crate::generated::{BodyStream, GeneratedText};
 
 /// The parts of a request that the server uses.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,8 @@ pub struct ApiRequest {
     pub accept_encoding: Option<String>,
     /// The body; a form at the token endpoint.
     pub body: Vec<u8>,
+    /// The number of the connection, counted from 1; 0 without one.
+    pub connection: u64,
 }
 
 impl ApiRequest {
@@ -58,12 +63,15 @@ pub struct ApiResponse {
     pub status: u16,
     /// Header names in lower case, with their values.
     pub headers: Vec<(&'static str, String)>,
-    /// The complete body, before compression or truncation.
+    /// The body before compression or truncation, without the parts that are generated while it is sent; see
+    /// [`ApiResponse::complete_body`].
     pub body: Vec<u8>,
     /// How the body is delivered.
     pub delivery: Delivery,
     /// The delay before the response is sent; other requests are served meanwhile.
     pub delay: Duration,
+    /// Parts to generate and where they begin in `body`.
+    generated: Vec<(usize, GeneratedText)>,
     compress: bool,
 }
 
@@ -109,6 +117,7 @@ impl ApiResponse {
             body: Vec::new(),
             delivery: Delivery::Complete,
             delay: Duration::ZERO,
+            generated: Vec::new(),
             compress: false,
         }
     }
@@ -134,7 +143,51 @@ impl ApiResponse {
     /// Returns the body as JSON; `None` if it is not valid JSON.
     #[must_use]
     pub fn json_body(&self) -> Option<serde_json::Value> {
-        serde_json::from_slice(&self.body).ok()
+        serde_json::from_slice(&self.complete_body()).ok()
+    }
+
+    /// Adds text that is generated at a position of the body while that is sent.
+    pub(crate) fn with_generated(mut self, at: usize, text: GeneratedText) -> ApiResponse {
+        self.generated.push((at, text));
+        self
+    }
+
+    /// Returns the length of the complete body, before compression or truncation.
+    #[must_use]
+    pub fn body_length(&self) -> u64 {
+        let generated = self.generated.iter().map(|(_, text)| text.byte_length());
+        generated.fold(u64::try_from(self.body.len()).unwrap_or(u64::MAX), u64::saturating_add)
+    }
+
+    /// Returns the complete body, before compression or truncation. It may be very long: see
+    /// [`ApiResponse::body_length`].
+    #[must_use]
+    pub fn complete_body(&self) -> Vec<u8> {
+        // One chunk of any length is all of it.
+        BodyStream::new(self.body.clone(), self.generated.clone(), false).next_chunk(usize::MAX)
+    }
+
+    /// Takes the body as a stream, if parts of it are generated. Only a complete body is compressed: the length of
+    /// another must be known.
+    pub(crate) fn take_stream(&mut self) -> Option<BodyStream> {
+        if self.generated.is_empty() {
+            return None;
+        }
+        let compress = self.compress && self.delivery == Delivery::Complete;
+        if compress {
+            self.add_compression_headers();
+        }
+        Some(BodyStream::new(mem::take(&mut self.body), mem::take(&mut self.generated), compress))
+    }
+
+    /// Returns whether parts of the body are generated while it is sent.
+    pub(crate) fn is_streamed(&self) -> bool {
+        !self.generated.is_empty()
+    }
+
+    fn add_compression_headers(&mut self) {
+        self.headers.push(("content-encoding", "gzip".to_owned()));
+        self.headers.push(("vary", "accept-encoding".to_owned()));
     }
 
     /// Allows [`ApiResponse::encoded`] to compress the body.
@@ -142,16 +195,20 @@ impl ApiResponse {
         self.compress = true;
     }
 
-    /// Returns the response as it is sent. Separate from building it, because compression is slow and does not need the
-    /// server's lock.
+    /// Returns the response as it is sent, with its complete body. Separate from building it, because compression is slow
+    /// and does not need the server's lock.
     #[must_use]
     pub fn encoded(mut self) -> ApiResponse {
+        if self.is_streamed() {
+            self.body = self.complete_body();
+            self.generated.clear();
+        }
         if self.compress && self.body.len() > 1_000 {
             let mut encoder = GzEncoder::new(Vec::with_capacity(self.body.len() / 4), Compression::fast());
             let compressed = encoder.write_all(&self.body).and_then(|()| encoder.finish());
             if let Ok(compressed) = compressed {
                 self.body = compressed;
-                self = self.with_header("content-encoding", "gzip").with_header("vary", "accept-encoding");
+                self.add_compression_headers();
             }
         }
         if let Delivery::Cut(after) = self.delivery {

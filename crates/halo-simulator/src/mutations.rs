@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::custom_fields;
 use crate::database::TicketIndex;
+use crate::effect;
 use crate::faults::ServerFault;
 use crate::field_definitions::CustomFieldDef;
 use crate::knob_values::Switch;
@@ -15,9 +16,11 @@ use crate::knobs::Knobs;
 use crate::list;
 use crate::log::RequestLog;
 use crate::message::millis;
+use crate::replay::ReplayedResponse;
+use crate::row_defect::RowDefect;
 use crate::selection::Selection;
 use crate::server::Server;
-use crate::ticket::Edit;
+use crate::ticket::{Edit, Lifecycle, TicketRecord};
 use crate::timestamp::SqlDateTime;
 
 impl Server {
@@ -27,8 +30,8 @@ impl Server {
         self.listed().into_iter().map(|index| self.database.ticket(index).id).collect()
     }
 
-    /// Returns the list row of a ticket exactly as it is served at `now`; `None` for an unknown id or a row that is not
-    /// valid JSON.
+    /// Returns the list row of a ticket exactly as it is served at `now`, but without defects; `None` for an unknown id
+    /// or a row that is not valid JSON.
     #[must_use]
     pub fn row(&self, id: i64, now: DateTime<Utc>) -> Option<serde_json::Value> {
         let index = self.database.find(id)?;
@@ -157,6 +160,54 @@ impl Server {
         }
     }
 
+    /// Serves the row of a ticket as it is again.
+    pub fn clear_raw_row(&mut self, id: i64) {
+        if let Some(index) = self.database.find(id) {
+            self.database.clear_raw_row(index);
+        }
+    }
+
+    /// Serves the row and the single-ticket response of a ticket with these defects, in place of earlier ones; none
+    /// repairs it. An unknown id changes nothing.
+    pub fn set_row_defects(&mut self, id: i64, defects: Vec<RowDefect>) {
+        if let Some(index) = self.database.find(id) {
+            self.database.set_row_defects(index, defects);
+        }
+    }
+
+    /// Returns the defects of a ticket that [`Server::set_row_defects`] set.
+    #[must_use]
+    pub fn row_defects(&self, id: i64) -> &[RowDefect] {
+        let overrides = self.database.find(id).and_then(|index| self.database.overrides(index));
+        overrides.map_or(&[], |overrides| &overrides.defects)
+    }
+
+    /// Reveals this many hidden tickets, those with the lowest ids, and returns their ids; no timestamp changes.
+    pub fn reveal_some(&mut self, count: u32) -> Vec<i64> {
+        let ids = self.first_ids(count, |ticket| ticket.hidden);
+        self.unhide(&ids);
+        ids
+    }
+
+    /// Restores this many deleted tickets, those with the lowest ids, and returns their ids.
+    pub fn restore_some(&mut self, count: u32, now: DateTime<Utc>) -> Vec<i64> {
+        let ids = self.first_ids(count, |ticket| ticket.lifecycle == Lifecycle::Deleted);
+        for &id in &ids {
+            self.restore(id, now);
+        }
+        ids
+    }
+
+    /// Replays a response after the others of its path.
+    pub fn replay(&mut self, response: ReplayedResponse) {
+        self.replays.add(response);
+    }
+
+    /// Ends all replays.
+    pub fn clear_replays(&mut self) {
+        self.replays.clear();
+    }
+
     /// Returns the request log.
     #[must_use]
     pub fn log(&self) -> &RequestLog {
@@ -191,7 +242,7 @@ impl Server {
 
     /// Sets the offset of the server's clock from the time given to it.
     pub fn set_clock_offset(&mut self, offset: TimeDelta) {
-        self.clock_offset = offset;
+        self.clock_offset = effect::shifted(TimeDelta::zero(), offset);
     }
 
     /// Draws distinct listed tickets from the seed and returns their ids, ascending.
@@ -205,6 +256,12 @@ impl Server {
         let mut chosen = listed[..count].to_vec();
         chosen.sort_unstable();
         chosen.into_iter().map(|index| self.database.ticket(index).id).collect()
+    }
+
+    /// Returns the lowest ids of such tickets.
+    fn first_ids(&self, count: u32, is_wanted: impl Fn(&TicketRecord) -> bool) -> Vec<i64> {
+        let wanted = self.database.tickets().filter(|(_, ticket)| is_wanted(ticket));
+        wanted.map(|(_, ticket)| ticket.id).take(usize::try_from(count).unwrap_or(usize::MAX)).collect()
     }
 
     fn listed(&self) -> Vec<TicketIndex> {

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::control;
 use crate::custom_fields;
 use crate::detail;
-use crate::effect::{Effect, ListFault};
+use crate::effect::{self, Effect, ListFault};
 use crate::endpoint::{ApiEndpoint, route};
 use crate::error_response::{error_response, html_page, portal_page};
 use crate::knob_values::Application;
@@ -17,6 +17,7 @@ use crate::message::{ApiRequest, ApiResponse, Delivery, http_date};
 use crate::query::{InvalidParameter, Query};
 use crate::rate_limit::too_many_requests;
 use crate::reference;
+use crate::row_defect;
 use crate::server::Server;
 use crate::timestamp::SqlDateTime;
 
@@ -29,29 +30,40 @@ impl Server {
         let (endpoint, id) = route(&request.path);
         let query = Query::parse(request.query.as_bytes());
         let page_no = query.number("page_no").ok().flatten();
-        let effects = self.faults.matching(endpoint, page_no);
+        let effects = self.faults.matching(endpoint, page_no, request.connection);
         for effect in &effects {
             self.apply(effect, now);
         }
 
-        let server_time = now + self.clock_offset;
-        let overridden = effects.iter().find_map(|effect| self.override_response(effect, server_time));
-        let mut response = match self.rate_limit.admit(&self.knobs, server_time) {
-            Err(rejection) => rejection,
-            Ok(()) => overridden.unwrap_or_else(|| {
-                let routed = RoutedRequest {
-                    request,
-                    query: &query,
-                    endpoint,
-                    id,
-                    list_fault: ListFault::from_effects(&effects),
-                };
-                self.dispatch(&routed, server_time)
-            }),
+        let log_time = now + self.clock_offset;
+        // Another node may handle the request.
+        let server_time = now + effects.iter().fold(self.clock_offset, node_clock);
+        let list_fault = self.list_fault(&effects, &query);
+        let overridden = effects
+            .iter()
+            .find_map(|effect| self.override_response(effect, page_no.unwrap_or(1), server_time));
+        let routed = RoutedRequest { request, query: &query, endpoint, id, list_fault };
+        let (generated_at, mut response) = match self.rate_limit.admit(&self.knobs, log_time) {
+            Err(rejection) => (server_time, rejection),
+            Ok(()) => match overridden {
+                Some(response) => (server_time, response),
+                None => self.cached_or_dispatched(&routed, &effects, server_time),
+            },
         };
 
+        let mut date = generated_at;
+        for effect in &effects {
+            match *effect {
+                Effect::Age(seconds) => {
+                    response = response.with_header("age", seconds.to_string());
+                    date -= TimeDelta::seconds(seconds.into());
+                }
+                Effect::Date(time) => date = time,
+                _ => {}
+            }
+        }
         if self.knobs.date_header.is_on() {
-            response = response.with_header("date", http_date(server_time));
+            response = response.with_header("date", http_date(date));
         }
         let accepts_gzip = request.accept_encoding.as_deref().is_some_and(|it| it.contains("gzip"));
         if accepts_gzip && self.knobs.gzip.is_on() {
@@ -67,12 +79,49 @@ impl Server {
             path: request.path.clone(),
             query: request.query.clone(),
             status: response.status,
-            at: server_time,
+            at: log_time,
         });
         response
     }
 
+    /// Returns what the faults alter in a list.
+    fn list_fault(&mut self, effects: &[Effect], query: &Query) -> ListFault {
+        if effects.iter().any(|effect| matches!(effect, Effect::Endless(_))) {
+            let page = query.number("page_no").ok().flatten().unwrap_or(1);
+            self.endless_pages = self.endless_pages.max(page);
+        }
+        ListFault::from_effects(effects, self.endless_pages)
+    }
+
+    /// Responds from the cache in front of the server, if a fault put one there, or else as the server does; also returns
+    /// when the response was generated.
+    fn cached_or_dispatched(
+        &mut self,
+        routed: &RoutedRequest<'_>,
+        effects: &[Effect],
+        server_time: DateTime<Utc>,
+    ) -> (DateTime<Utc>, ApiResponse) {
+        let seconds = effects.iter().find_map(|effect| match *effect {
+            Effect::Cache(seconds) => Some(seconds),
+            _ => None,
+        });
+        let cached = seconds.and_then(|seconds| self.cache.get(routed.request, seconds, server_time));
+        cached.unwrap_or_else(|| {
+            let response = self.dispatch(routed, server_time);
+            if seconds.is_some() {
+                self.cache.put(routed.request, &response, server_time);
+            }
+            (server_time, response)
+        })
+    }
+
     fn dispatch(&mut self, routed: &RoutedRequest<'_>, server_time: DateTime<Utc>) -> ApiResponse {
+        if let Some(response) = self.replays.next(&routed.request.path) {
+            if routed.endpoint == ApiEndpoint::Token {
+                self.auth.accept_replayed(&response, server_time);
+            }
+            return response;
+        }
         match routed.endpoint {
             ApiEndpoint::Token => {
                 return self.auth.token(routed.request, routed.query, &self.knobs, server_time);
@@ -121,7 +170,7 @@ impl Server {
         now: SqlDateTime,
     ) -> Result<ApiResponse, InvalidParameter> {
         let (database, knobs) = (&self.database, &self.knobs);
-        Ok(match (routed.endpoint, routed.id) {
+        let mut response = match (routed.endpoint, routed.id) {
             (ApiEndpoint::List, _) => {
                 return list::respond(
                     database,
@@ -132,7 +181,10 @@ impl Server {
                     now,
                 );
             }
-            (ApiEndpoint::Ticket, Some(id)) => return Ok(self.ticket_response(id, now)),
+            (ApiEndpoint::Ticket, Some(id)) => {
+                let response = self.ticket_response(id, now);
+                return Ok(self.with_defects(response, id, &routed.list_fault));
+            }
             (ApiEndpoint::Status, _) => reference::statuses(database, knobs, routed.query),
             (ApiEndpoint::TicketType, _) => reference::ticket_types(database, routed.query),
             (ApiEndpoint::FieldInfo, id) => {
@@ -146,7 +198,19 @@ impl Server {
                 }
             }
             _ => self.error_response(404, "No such endpoint."),
-        })
+        };
+        if response.status == 200 {
+            routed.list_fault.alter_elements(&mut response.body);
+        }
+        Ok(response)
+    }
+
+    /// Applies the defects of a ticket to the response for it.
+    fn with_defects(&self, mut response: ApiResponse, id: i64, list_fault: &ListFault) -> ApiResponse {
+        let index = self.database.find(id).filter(|_| response.status == 200);
+        let defects = index.map(|index| list::defects_of(&self.database, list_fault, index));
+        let generated = row_defect::apply(&defects.unwrap_or_default(), &mut response.body);
+        generated.into_iter().fold(response, |response, (at, text)| response.with_generated(at, text))
     }
 
     /// Responds to a request for one ticket, from the cache if the knob `detail_cache_s` allows.
@@ -185,13 +249,22 @@ impl Server {
                 let ids = self.pick_listed(u32::try_from(share).unwrap_or(u32::MAX));
                 self.hide(&ids);
             }
-            Effect::Skew(seconds) => self.clock_offset += TimeDelta::seconds(seconds),
+            Effect::Reveal(count) => drop(self.reveal_some(count)),
+            Effect::Restore(count) => drop(self.restore_some(count, now)),
+            Effect::Skew(seconds) => {
+                self.clock_offset = effect::shifted(self.clock_offset, TimeDelta::seconds(seconds));
+            }
             _ => {}
         }
     }
 
     /// Returns the response of a fault that replaces the server's own.
-    fn override_response(&self, effect: &Effect, server_time: DateTime<Utc>) -> Option<ApiResponse> {
+    fn override_response(
+        &self,
+        effect: &Effect,
+        page_no: u32,
+        server_time: DateTime<Utc>,
+    ) -> Option<ApiResponse> {
         match *effect {
             Effect::Status(status) if status < 500 => {
                 Some(self.error_response(status, "The request was refused."))
@@ -212,6 +285,7 @@ impl Server {
                     .with_header("location", "http://elsewhere.example.com/api/tickets"),
             ),
             Effect::Blank => Some(ApiResponse::json(200, "")),
+            Effect::Bomb(bomb) => Some(bomb.response(page_no)),
             _ => None,
         }
     }
@@ -226,6 +300,14 @@ struct RoutedRequest<'r> {
     list_fault: ListFault,
 }
 
+/// Adds what a fault sets the clock of this node ahead by.
+fn node_clock(offset: TimeDelta, effect: &Effect) -> TimeDelta {
+    match *effect {
+        Effect::Clock(seconds) => effect::shifted(offset, TimeDelta::seconds(seconds)),
+        _ => offset,
+    }
+}
+
 fn is_under_api(path: &str) -> bool {
     let path = path.trim_start_matches('/').to_ascii_lowercase();
     path == "api" || path.starts_with("api/")
@@ -234,7 +316,10 @@ fn is_under_api(path: &str) -> bool {
 /// Applies the effect of a fault on the delivery of a response.
 fn apply_delivery(effect: &Effect, response: &mut ApiResponse) {
     match *effect {
-        Effect::Cut(after) => response.delivery = Delivery::Cut(after.unwrap_or(response.body.len() / 2)),
+        Effect::Cut(after) => {
+            let half = usize::try_from(response.body_length() / 2).unwrap_or(usize::MAX);
+            response.delivery = Delivery::Cut(after.unwrap_or(half));
+        }
         Effect::Reset => response.delivery = Delivery::Reset,
         Effect::Slow(millis) => response.delivery = Delivery::Slow(Duration::from_millis(millis.into())),
         Effect::Delay(millis) => response.delay += Duration::from_millis(millis.into()),

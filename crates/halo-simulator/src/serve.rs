@@ -84,18 +84,20 @@ fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
 }
 
 async fn accept(listener: TcpListener, server: Arc<Mutex<Server>>, stopping: CancellationToken) {
+    let mut connections = 0_u64;
     while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
         // A client that disconnects before it is accepted must not stop the server.
         let Ok((stream, _)) = accepted else { continue };
-        let (server, stopping) = (Arc::clone(&server), stopping.clone());
+        connections += 1;
+        let (number, server, stopping) = (connections, Arc::clone(&server), stopping.clone());
         tokio::spawn(async move {
-            stopping.run_until_cancelled(serve_connection(stream, server)).await;
+            stopping.run_until_cancelled(serve_connection(stream, number, server)).await;
         });
     }
 }
 
 /// Serves one connection until it ends.
-async fn serve_connection(stream: TcpStream, server: Arc<Mutex<Server>>) {
+async fn serve_connection(stream: TcpStream, number: u64, server: Arc<Mutex<Server>>) {
     // Pages are larger than a segment; waiting for acknowledgments would slow down every response.
     let _ = stream.set_nodelay(true);
     let faulty_stream = FaultyStream::new(stream);
@@ -103,7 +105,7 @@ async fn serve_connection(stream: TcpStream, server: Arc<Mutex<Server>>) {
     let service = service_fn(|request| {
         let (server, reset_handle) = (Arc::clone(&server), reset_handle.clone());
         async move {
-            let response = respond(request, &server).await;
+            let response = respond(request, number, &server).await;
             if response.delivery == Delivery::Reset {
                 reset_handle.reset();
             }
@@ -116,7 +118,7 @@ async fn serve_connection(stream: TcpStream, server: Arc<Mutex<Server>>) {
     let _ = connection.await;
 }
 
-async fn respond(request: hyper::Request<Incoming>, server: &Mutex<Server>) -> ApiResponse {
+async fn respond(request: hyper::Request<Incoming>, connection: u64, server: &Mutex<Server>) -> ApiResponse {
     let (head, body) = request.into_parts();
     let header = |name: HeaderName| head.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
     let request = ApiRequest {
@@ -126,13 +128,14 @@ async fn respond(request: hyper::Request<Incoming>, server: &Mutex<Server>) -> A
         authorization: header(AUTHORIZATION),
         accept_encoding: header(ACCEPT_ENCODING),
         body: read_body(body).await,
+        connection,
     };
     let response = {
         let mut server = lock(server);
         server.log.begin_request();
         server.respond(&request, Utc::now())
     };
-    let response = response.encoded();
+    let response = if response.is_streamed() { response } else { response.encoded() };
     if !response.delay.is_zero() {
         tokio::time::sleep(response.delay).await;
     }

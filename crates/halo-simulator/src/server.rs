@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::auth::AuthServer;
+use crate::cache::ResponseCache;
 use crate::database::HaloDatabase;
 use crate::faults::FaultInjector;
 use crate::knobs::Knobs;
 use crate::log::RequestLog;
 use crate::message::ApiResponse;
 use crate::rate_limit::RollingWindow;
+use crate::replay::Replays;
 use crate::rng::SeededRng;
 use crate::selection::SelectionCache;
 use crate::settings::SimulatorSettings;
@@ -35,14 +37,27 @@ pub struct Server {
     pub(crate) backup: Option<Box<HaloDatabase>>,
     /// Responses for single tickets, and when they were generated.
     pub(crate) ticket_cache: HashMap<i64, (SqlDateTime, ApiResponse)>,
+    pub(crate) replays: Replays,
+    pub(crate) cache: ResponseCache,
+    /// The greatest page that was requested while the list had no end.
+    pub(crate) endless_pages: u64,
 }
 
 impl Server {
     /// Creates a server with initial tickets as of `now`. The `listen` address only determines the URLs in responses.
     #[must_use]
     pub fn new(settings: SimulatorSettings, now: DateTime<Utc>) -> Server {
-        let SimulatorSettings { listen, seed, tickets, client_id, client_secret, tenant, knobs, faults } =
-            settings;
+        let SimulatorSettings {
+            listen,
+            seed,
+            tickets,
+            client_id,
+            client_secret,
+            tenant,
+            knobs,
+            faults,
+            replays,
+        } = settings;
         Server {
             database: HaloDatabase::new(seed, tickets, knobs.undated, knobs.details_bytes, now),
             selections: SelectionCache::default(),
@@ -55,6 +70,9 @@ impl Server {
             origin: format!("http://{listen}"),
             backup: None,
             ticket_cache: HashMap::new(),
+            replays: Replays::new(replays),
+            cache: ResponseCache::default(),
+            endless_pages: 0,
             knobs,
         }
     }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::faults::ServerFault;
 use crate::knobs::Knobs;
+use crate::replay::ReplayedResponse;
 
 /// Settings of a simulated server.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct SimulatorSettings {
     pub knobs: Knobs,
     /// Faults to inject from the start.
     pub faults: Vec<ServerFault>,
+    /// Responses to serve in place of the server's own, in this order for each path; the last one of a path stays.
+    pub replays: Vec<ReplayedResponse>,
 }
 
 impl Default for SimulatorSettings {
@@ -37,6 +40,7 @@ impl Default for SimulatorSettings {
             tenant: None,
             knobs: Knobs::default(),
             faults: Vec::new(),
+            replays: Vec::new(),
         }
     }
 }

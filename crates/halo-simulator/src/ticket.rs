@@ -1,5 +1,6 @@
 //! The stored part of a ticket: what cannot be derived from the seed and its id.
 
+use crate::row_defect::RowDefect;
 use crate::timestamp::SqlDateTime;
 
 /// One ticket in at most 64 bytes; its texts, people and sites are derived from the seed and the id.
@@ -67,6 +68,8 @@ pub(crate) struct TicketOverrides {
     pub(crate) custom_values: Vec<(i64, serde_json::Value, String)>,
     /// Raw text to serve in place of the list row.
     pub(crate) raw_row: Option<String>,
+    /// What is wrong with the row as it is served.
+    pub(crate) defects: Vec<RowDefect>,
 }
 
 /// The target of a merge and the state before it, so that the merge can be undone (halo-api.md §2.5).

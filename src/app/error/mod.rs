@@ -98,9 +98,21 @@ pub enum AppError {
     /// The simulator cannot start.
     #[error("cannot serve the simulated HaloITSM")]
     Serve(#[source] io::Error),
+    /// A response to replay cannot be read.
+    #[error("cannot read the response to replay in {path}")]
+    Replay {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The operating system refused something basic.
     #[error("the operating system refused {0}")]
     System(&'static str, #[source] io::Error),
+    /// The process may open too few files.
+    #[error("the process may open too few files")]
+    DescriptorLimit(#[source] io::Error),
     /// A signal ended the command.
     #[error("interrupted by a signal; everything committed so far is saved")]
     Stopped(Signal),
@@ -116,7 +128,14 @@ impl AppError {
     /// Whether the error means that the database is damaged.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self, AppError::Store(StoreError::Damaged { .. } | StoreError::IntegrityCheckFailed { .. }))
+        let AppError::Store(error) = self else { return false };
+        matches!(
+            error,
+            StoreError::Damaged { .. }
+                | StoreError::IntegrityCheckFailed { .. }
+                | StoreError::RestoredBesideWal { .. }
+                | StoreError::IncompleteSchema { .. }
+        )
     }
 
     /// The causes, the nearest first; for wrong settings, every problem.

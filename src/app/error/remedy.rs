@@ -45,9 +45,7 @@ impl AppError {
                 };
                 (Config, help)
             }
-            AppError::CannotCreate { source, .. } if is_disk_full(source) => {
-                (Io, "free up disk space".into())
-            }
+            AppError::CannotCreate { source, .. } if is_disk_full(source) => (Io, make_room()),
             AppError::CannotCreate { path, source } => {
                 let path = path.display();
                 let help = if source.kind() == io::ErrorKind::AlreadyExists {
@@ -73,8 +71,21 @@ impl AppError {
             AppError::CannotListen(..) => {
                 (Config, "choose an address of this machine and a port above 1023 in metrics.listen".into())
             }
+            AppError::Replay { path, source } => {
+                let path = path.display();
+                let help = match source.kind() {
+                    io::ErrorKind::IsADirectory => format!("name the file itself: {path} is a folder"),
+                    _ => format!("check that {path} exists and that this user may read it"),
+                };
+                (NoInput, help)
+            }
             AppError::Serve(_) => (Unexpected, "choose another --listen address on this machine".into()),
             AppError::System(..) => (Unexpected, "try again".into()),
+            AppError::DescriptorLimit(_) => (
+                Config,
+                "raise the limit of open files (`ulimit -n`, LimitNOFILE= of the unit); nothing was changed"
+                    .into(),
+            ),
             AppError::Stopped(signal) => {
                 let status = match signal {
                     Signal::Interrupt => Interrupted,
@@ -133,8 +144,30 @@ fn store_remedy(error: &StoreError) -> Remedy {
         StoreError::Newer { .. } => {
             (Config, "install the newer version again; the database was left unchanged".into())
         }
-        StoreError::Full(_) => {
-            (Io, "free up disk space; the next run continues after the last commit".into())
+        StoreError::Unreleased { path } => (
+            Config,
+            format!("move {} away and run `halosync sync`, which loads every ticket again", path.display()),
+        ),
+        StoreError::IncompleteSchema { path, .. } => (
+            DataError,
+            format!("restore a backup, or move {} away and run `halosync sync` again", path.display()),
+        ),
+        StoreError::RestoredBesideWal { path, .. } => (
+            DataError,
+            format!(
+                "if a backup was put back, put it back again and remove {0}-wal and {0}-shm before you start; else \
+                 restore a backup, or move all three files away and sync again",
+                path.display()
+            ),
+        ),
+        StoreError::DiskLow { .. } => (
+            Io,
+            "free up disk space, or lower store.min_free_disk; everything committed so far is saved".into(),
+        ),
+        StoreError::Full(_) => (Io, format!("{}; the next run continues after the last commit", make_room())),
+        // SQLite does not say which error of the system it met.
+        StoreError::Io(_) if file_size_limit().is_some() => {
+            (Io, format!("{}, or check the disk; everything committed so far is saved", make_room()))
         }
         StoreError::Io(_) => {
             (Io, "check the disk and the owner of the database and its -wal and -shm files".into())
@@ -153,7 +186,10 @@ fn lock_remedy(error: &LockError) -> Remedy {
     match error {
         LockError::Held { .. } => (TryLater, "wait until it has finished; nothing was changed".into()),
         LockError::Io { source, .. } if is_disk_full(source) => {
-            (Io, "free up disk space; nothing was changed".into())
+            (Io, format!("{}; nothing was changed", make_room()))
+        }
+        LockError::NotAFile { path } => {
+            (CannotCreate, format!("remove {}; nothing was changed", path.display()))
         }
         LockError::Io { .. } => (
             CannotCreate,
@@ -169,8 +205,10 @@ fn export_remedy(error: &ExportError) -> Remedy {
         {
             (
                 Io,
-                "free up disk space; nothing was recorded as exported, and the next export writes the same package"
-                    .into(),
+                format!(
+                    "{}; nothing was recorded as exported, and the next export writes the same package",
+                    make_room()
+                ),
             )
         }
         ExportError::CannotCreate { .. } => (
@@ -196,6 +234,25 @@ fn export_remedy(error: &ExportError) -> Remedy {
     }
 }
 
+/// Whether there is no room for more: the disk, the quota, or the file size limit of the process (`ulimit -f`).
 fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// What to do where a file cannot grow.
+fn make_room() -> String {
+    match file_size_limit() {
+        Some(bytes) => format!(
+            "raise the file size limit of {bytes} bytes (`ulimit -f`, LimitFSIZE= of the unit), if the disk is not full"
+        ),
+        None => "free up disk space".to_owned(),
+    }
+}
+
+/// The greatest size of a file that this process may write, in bytes, if there is a limit.
+fn file_size_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
 }

@@ -12,7 +12,7 @@ use crate::app::{
     AppError, DeltaSummary, LoadedConfig, SyncOptions, clock, export_delta_if_due, run_settings,
 };
 use crate::halo::HaloClient;
-use crate::store::{Store, WalCheckpoint};
+use crate::store::{Store, StoreError, WalCheckpoint};
 use crate::sync::{self, RunReport, SharedStore, SyncError};
 
 /// A cycle and everything that it needs.
@@ -47,7 +47,10 @@ impl ServiceCycle {
         let settings = run_settings(&self.loaded.config, SyncOptions::default());
         let (halo, store) = (Arc::clone(&self.halo), self.store.clone());
         let (progress, stopped) = (Arc::clone(&self.state), self.stop.cancelled());
-        let run = sync::run(halo, store, settings, clock(), progress, stopped).await;
+        let run = match self.ensure_free_disk() {
+            Ok(()) => sync::run(halo, store, settings, clock(), progress, stopped).await,
+            Err(error) => Err(error.into()),
+        };
         let took = started.elapsed();
         self.state.begin_phase(CyclePhase::Maintenance);
         let maintenance = if self.stop.is_cancelled() {
@@ -57,6 +60,14 @@ impl ServiceCycle {
         };
         self.state.begin_phase(CyclePhase::Idle);
         CycleResult { run, took, maintenance }
+    }
+
+    /// Fails before anything is written if the disk is nearly full.
+    fn ensure_free_disk(&self) -> Result<(), StoreError> {
+        let mut store = self.store.lock();
+        // The setting may have changed with a reload.
+        store.set_min_free_disk(self.loaded.config.store.min_free_disk);
+        store.ensure_free_disk()
     }
 
     async fn run_maintenance(&self) -> MaintenanceResult {

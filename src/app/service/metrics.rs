@@ -41,7 +41,7 @@ pub(super) struct MetricsSnapshot {
 }
 
 /// The gauges with their HELP texts.
-const GAUGES: [(&str, &str); 20] = [
+const GAUGES: [(&str, &str); 21] = [
     ("halosync_build_info", "Always 1; the label has the version"),
     ("halosync_interval_seconds", "The interval at which runs start"),
     (
@@ -58,6 +58,7 @@ const GAUGES: [(&str, &str); 20] = [
     ),
     ("halosync_watermark_lag_seconds", "The age of the watermark, by the local clock"),
     ("halosync_tickets", "Tickets in the database"),
+    ("halosync_pending_tickets", "Tickets that the server lists and that could not be read"),
     ("halosync_pending_fetches", "Single-ticket requests that are still to be made"),
     ("halosync_unreadable_tickets", "Tickets whose custom fields the server refuses"),
     (
@@ -149,6 +150,7 @@ fn set_store_metrics(status: &StatusReport) {
     gauge!("halosync_database_bytes").set(to_f64(status.database_bytes));
     gauge!("halosync_wal_bytes").set(to_f64(status.wal_bytes));
     gauge!("halosync_tickets").set(to_f64(health.tickets));
+    gauge!("halosync_pending_tickets").set(to_f64(health.pending_tickets));
     gauge!("halosync_pending_fetches").set(to_f64(health.pending_fetches));
     gauge!("halosync_unreadable_tickets").set(to_f64(health.unreadable));
     gauge!("halosync_unlisted_tickets").set(to_f64(health.unlisted_tickets));

@@ -30,6 +30,12 @@ pub enum StoreOutcome {
     Changed,
     /// They did not differ from the stored ones.
     Unchanged,
+    /// They are not all custom fields of the ticket, because the id of some cannot be told. What they show is stored
+    /// where it differed, nothing is removed, and they must be fetched again.
+    Incomplete {
+        /// Whether they differed from the stored ones.
+        changed: bool,
+    },
     /// They are older than what is stored, and must be fetched again.
     Stale,
     /// The ticket is no longer stored.
@@ -56,6 +62,7 @@ impl WriteTx<'_> {
             return Ok(StoreOutcome::Stale);
         }
         let stored = statements.stored_custom_fields(*id)?;
+        let fields = &fields.with_last_good(&stored);
         let changed = stored.fields() != fields.fields();
         if changed {
             let change = TicketDiff::default().with_custom_fields(&stored, fields).to_json();
@@ -67,9 +74,14 @@ impl WriteTx<'_> {
             };
             statements.record_change_only(record, context)?;
         }
-        statements.write_custom_fields(*id, &stored, fields, context.now)?;
-        statements.complete_fetch(*id, fields, *request_no)?;
-        Ok(if changed { StoreOutcome::Changed } else { StoreOutcome::Unchanged })
+        statements.write_custom_fields(*id, &stored, fields)?;
+        statements.replace_custom_field_rejects(*id, fields, state.rejected.is_some(), context.now)?;
+        statements.complete_fetch(*id, fields, *request_no, context.now)?;
+        Ok(match changed {
+            changed if !fields.is_complete() => StoreOutcome::Incomplete { changed },
+            true => StoreOutcome::Changed,
+            false => StoreOutcome::Unchanged,
+        })
     }
 
     /// Deletes all custom fields, because they are no longer synchronized. Each ticket that had any gets a
@@ -92,9 +104,9 @@ impl WriteTx<'_> {
             };
             statements.record_change_only(record, context)?;
         }
+        statements.clear_custom_field_rejects()?;
         self.connection.execute_batch(
-            "DELETE FROM custom_fields; DELETE FROM pending_fetches; DELETE FROM field_definitions;
-             DELETE FROM rejects WHERE attribute = 'customfields';
+            "DELETE FROM custom_fields; DELETE FROM pending_fetches WHERE kind = 'custom_fields'; DELETE FROM field_definitions;
              UPDATE ticket_state SET fields_hash = NULL, fields_no = NULL WHERE fields_no IS NOT NULL;",
         )?;
         Ok(())
@@ -113,7 +125,6 @@ impl UpsertStatements<'_> {
         id: i64,
         stored: &CustomFields,
         received: &CustomFields,
-        now: &str,
     ) -> Result<(), StoreError> {
         for field in stored.fields().iter().filter(|field| received.get(field.id).is_none()) {
             self.connection
@@ -130,26 +141,32 @@ impl UpsertStatements<'_> {
             let CustomField { id: field_id, name, label, kind, value, display } = field;
             upsert.execute((id, field_id, name, label, kind, value, display))?;
         }
-        self.connection
-            .prepare_cached("DELETE FROM rejects WHERE UID = ?1 AND attribute = 'customfields'")?
-            .execute([id])?;
-        for rejected in received.rejected_values() {
-            self.insert_reject(id, "customfields", rejected, now)?;
-        }
         Ok(())
     }
 
-    /// Records that the custom fields of the stored version are known, and deletes the pending fetch.
+    /// Records that the custom fields of the stored version are known, and deletes the pending fetch; if they are not
+    /// complete, they stay pending.
     pub(super) fn complete_fetch(
         &self,
         id: i64,
         fields: &CustomFields,
         request_no: i64,
+        now: &str,
     ) -> Result<(), StoreError> {
+        let hash = fields.is_complete().then(|| stored_hash(fields.hash()));
+        // The same custom fields again write nothing.
         self.connection
-            .prepare_cached("UPDATE ticket_state SET fields_hash = ?2, fields_no = ?3 WHERE UID = ?1")?
-            .execute((id, stored_hash(fields.hash()), request_no))?;
-        self.connection.prepare_cached("DELETE FROM pending_fetches WHERE UID = ?1")?.execute([id])?;
+            .prepare_cached(
+                "UPDATE ticket_state SET fields_hash = ?2, fields_no = ?3
+                 WHERE UID = ?1 AND (fields_hash IS NOT ?2 OR COALESCE(fields_no, 0) = 0)",
+            )?
+            .execute((id, hash, request_no))?;
+        if hash.is_none() {
+            return self.enqueue_fetch(id, now);
+        }
+        self.connection
+            .prepare_cached("DELETE FROM pending_fetches WHERE UID = ?1 AND kind = 'custom_fields'")?
+            .execute([id])?;
         Ok(())
     }
 
@@ -157,7 +174,8 @@ impl UpsertStatements<'_> {
     pub(super) fn enqueue_fetch(&self, id: i64, now: &str) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO pending_fetches (UID, reason, due_at) VALUES (?1, 'unread', ?2) ON CONFLICT DO NOTHING",
+                "INSERT INTO pending_fetches (UID, kind, reason, due_at) VALUES (?1, 'custom_fields', 'unread', ?2)
+                 ON CONFLICT DO NOTHING",
             )?
             .execute((id, now))?;
         Ok(())
@@ -170,8 +188,8 @@ impl UpsertStatements<'_> {
             .execute([id])?;
         self.connection
             .prepare_cached(
-                "INSERT INTO pending_fetches (UID, reason, due_at) VALUES (?1, 'unread', ?2)
-                 ON CONFLICT (UID) DO UPDATE SET reason = excluded.reason, attempts = 0, due_at = excluded.due_at",
+                "INSERT INTO pending_fetches (UID, kind, reason, due_at) VALUES (?1, 'custom_fields', 'unread', ?2)
+                 ON CONFLICT (UID, kind) DO UPDATE SET reason = excluded.reason, attempts = 0, due_at = excluded.due_at",
             )?
             .execute((id, now))?;
         Ok(())

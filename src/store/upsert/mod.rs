@@ -2,9 +2,11 @@
 //! differs, and records every difference.
 
 mod custom_fields;
+mod reject_group;
+mod rejects;
 mod statements;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 pub(super) use custom_fields::read_custom_fields;
 pub use custom_fields::{FetchedCustomFields, StoreOutcome};
@@ -14,7 +16,6 @@ use strum::IntoStaticStr;
 
 use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::attribute::STATUS;
-use crate::ticket::parse::{ReferenceItem, RejectedRow};
 use crate::ticket::{
     AttributeValue, CellValue, ChangeCounts, CustomFields, Op, Ticket, TicketDiff, Timestamp, row_to_json,
 };
@@ -98,7 +99,13 @@ impl WriteTx<'_> {
     /// Stores received tickets.
     ///
     /// Storing the same tickets again, or in another order, gives the same rows and no further change
-    /// record: the later `last_update` wins; if they are equal or one is missing, the later request wins.
+    /// record: the later `last_update` wins; if they are equal or one is missing, the later request wins. Of two rows
+    /// of one id in one batch with equal or no `last_update`, the one with the greater hash wins, so that a list that
+    /// shows a ticket twice does not record a change with every scan. Two such rows in different batches of one read
+    /// are told apart by their requests only.
+    ///
+    /// A value that cannot be read leaves the last good one: the row is merged with the stored row first, then hashed
+    /// and compared.
     pub fn upsert<'s>(
         &self,
         observed_tickets: impl IntoIterator<Item = &'s ObservedTicket>,
@@ -108,6 +115,8 @@ impl WriteTx<'_> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut outcome = UpsertOutcome::default();
+        let mut observed_tickets: Vec<_> = observed_tickets.into_iter().collect();
+        outcome.unchanged += drop_doubles(&mut observed_tickets);
         for observed in observed_tickets {
             let ticket = &observed.ticket;
             let Some(state) = statements.stored_state(ticket.id())? else {
@@ -121,11 +130,17 @@ impl WriteTx<'_> {
             }
             let old = statements.stored_row(ticket.id())?;
             match compare_versions(&old, &state, observed) {
-                VersionOrder::Newer if statements.update((&state, &old), observed, None, context)? => {
-                    outcome.changes.updated += 1;
+                VersionOrder::Newer => {
+                    let merged = statements.with_last_good(observed, &old)?;
+                    let observed = merged.as_ref().unwrap_or(observed);
+                    if statements.update((&state, &old), observed, None, context)? {
+                        outcome.changes.updated += 1;
+                    } else {
+                        outcome.unchanged += 1;
+                    }
                 }
                 VersionOrder::Older => outcome.older.push(ticket.id()),
-                VersionOrder::Newer | VersionOrder::EarlierRequest => outcome.unchanged += 1,
+                VersionOrder::EarlierRequest => outcome.unchanged += 1,
             }
         }
         Ok(outcome)
@@ -158,6 +173,8 @@ impl WriteTx<'_> {
             let id = observed.ticket.id();
             let Some(state) = statements.stored_state(id)? else { continue };
             let old = statements.stored_row(id)?;
+            let merged = statements.with_last_good(observed, &old)?;
+            let observed = merged.as_ref().unwrap_or(observed);
             applied += u64::from(statements.update((&state, &old), observed, Some("went_back"), context)?);
         }
         Ok(applied)
@@ -169,8 +186,10 @@ impl WriteTx<'_> {
         let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut removed = 0;
         for Removal { id, reason } in removals {
-            if statements.stored_state(*id)?.is_none() {
-                continue;
+            let Some(state) = statements.stored_state(*id)? else { continue };
+            if state.rejected.is_some() {
+                // Many rejects of one attribute are one row, which counts one less.
+                statements.delete_rejects(*id)?;
             }
             let row = statements.stored_row(*id)?;
             let last_row =
@@ -194,40 +213,15 @@ impl WriteTx<'_> {
         Ok(removed)
     }
 
-    /// Replaces the statuses, and the status names of the tickets whose status was renamed, each with a
-    /// change record. `closed` lists the ids that count as closed, if the server says so. Returns how many
-    /// tickets changed.
-    pub fn replace_statuses(
+    /// Sets the name of a status in its tickets, each with a change record. Returns how many tickets
+    /// changed.
+    pub(super) fn rename_status(
         &self,
-        statuses: &[ReferenceItem],
-        closed: Option<&[i64]>,
+        status: i64,
+        name: &str,
         run_id: i64,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let old = self.as_read_tx().status_names()?;
-        self.connection.execute("DELETE FROM statuses", [])?;
-        let mut insert = self.connection.prepare_cached(
-            "INSERT OR REPLACE INTO statuses (ID, NAME, TYPE, SEQUENCE, COLOUR, CLOSED) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?;
-        let mut names = BTreeMap::new();
-        for status in statuses {
-            let ReferenceItem { id, name, details } = status;
-            let closed = closed.map(|closed| closed.contains(id));
-            insert.execute((id, name, details.kind, details.sequence, &details.color, closed))?;
-            names.insert(*id, name.clone());
-        }
-        let mut renamed = 0;
-        let ids: std::collections::BTreeSet<_> = old.keys().chain(names.keys()).copied().collect();
-        for id in ids {
-            if old.get(&id) != names.get(&id) {
-                let name = names.get(&id).cloned().unwrap_or_else(|| id.to_string());
-                renamed += self.rename_status(id, &name, run_id, now)?;
-            }
-        }
-        Ok(renamed)
-    }
-
-    fn rename_status(&self, status: i64, name: &str, run_id: i64, now: Timestamp) -> Result<u64, StoreError> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut select = self.connection.prepare_cached(
@@ -250,23 +244,6 @@ impl WriteTx<'_> {
                 .execute((id, name))?;
         }
         Ok(tickets.len() as u64)
-    }
-
-    /// Records rows that could not be read as tickets, each different one once.
-    pub fn record_rejected_rows(
-        &self,
-        rejected_rows: &[RejectedRow],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut insert = self.connection.prepare_cached(
-            "INSERT INTO rejects (UID, attribute, reason, raw, seen_at)
-             SELECT NULL, NULL, ?1, ?2, ?3
-             WHERE NOT EXISTS (SELECT 1 FROM rejects WHERE UID IS NULL AND raw = ?2)",
-        )?;
-        for RejectedRow { rejected } in rejected_rows {
-            insert.execute((rejected.reason, &rejected.raw, now.to_string()))?;
-        }
-        Ok(())
     }
 }
 
@@ -305,4 +282,31 @@ fn compare_versions(old: &[AttributeValue], state: &TicketState, observed: &Obse
         _ if state.request_no <= observed.request_no => VersionOrder::Newer,
         _ => VersionOrder::EarlierRequest,
     }
+}
+
+/// Keeps one row for each id and returns how many were dropped: the later `last_update`, of equal ones the greater hash.
+/// Where one is missing, the later request.
+fn drop_doubles(observed_tickets: &mut Vec<&ObservedTicket>) -> u64 {
+    if observed_tickets.is_sorted_by(|left, right| left.ticket.id() < right.ticket.id()) {
+        return 0;
+    }
+    let mut best: HashMap<i64, &ObservedTicket> = HashMap::with_capacity(observed_tickets.len());
+    for observed in observed_tickets.iter().copied() {
+        best.entry(observed.ticket.id())
+            .and_modify(|kept| {
+                let (ours, theirs) = (kept.ticket.last_update(), observed.ticket.last_update());
+                let is_better = match (ours, theirs) {
+                    (Some(ours), Some(theirs)) if ours != theirs => ours < theirs,
+                    (Some(_), None) | (None, Some(_)) => kept.request_no < observed.request_no,
+                    _ => kept.hash < observed.hash,
+                };
+                if is_better {
+                    *kept = observed;
+                }
+            })
+            .or_insert(observed);
+    }
+    let received = observed_tickets.len();
+    observed_tickets.retain(|observed| std::ptr::eq(best[&observed.ticket.id()], *observed));
+    (received - observed_tickets.len()) as u64
 }

@@ -1,41 +1,56 @@
 //! The prepared statements that write `tickets`, `ticket_state`, `custom_fields` and `changes`.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, ToSql};
 
+use super::reject_group::RejectGroup;
 use super::{CustomFieldsState, ObservedTicket};
 use crate::store::StoreError;
 use crate::ticket::attribute::{ATTRIBUTE_COUNT, SOURCE_LAST_MODIFIED, UID};
-use crate::ticket::{
-    ATTRIBUTES, AttributeValue, CellValue, CustomFields, Op, RejectedValue, Ticket, TicketDiff,
-};
+use crate::ticket::{ATTRIBUTES, AttributeValue, CellValue, CustomFields, Op, Ticket, TicketDiff};
 
 /// A row of `ticket_state`.
 pub(super) struct TicketState {
-    pub(super) hash: i64,
+    pub(super) hash: Option<i64>,
     pub(super) request_no: i64,
     /// The hash of the custom fields of the stored version; `None` if they are not known.
     pub(super) fields_hash: Option<i64>,
     /// The number of the request whose custom fields are stored.
     pub(super) fields_no: Option<i64>,
+    /// What is rejected of the ticket.
+    pub(super) rejected: Option<String>,
+    /// The hash of the row as received, if attributes were rejected.
+    received_hash: Option<i64>,
 }
 
 impl TicketState {
-    /// Whether a received ticket does not differ from the stored one.
+    /// Whether a received ticket does not differ from the stored one, and nothing else of it is rejected.
     pub(super) fn is_unchanged_by(&self, observed: &ObservedTicket) -> bool {
         let fields = match &observed.custom_fields {
             CustomFieldsState::NotSynced => true,
             CustomFieldsState::NotProvided => self.fields_hash.is_some(),
-            CustomFieldsState::Provided(fields) => self.fields_hash == Some(stored_hash(fields.hash())),
+            CustomFieldsState::Provided(fields) => {
+                self.fields_hash == Some(stored_hash(fields.hash()))
+                    && !fields.has_rejected_values()
+                    && !RejectGroup::CustomFields.is_in(self.rejected.as_deref())
+            }
         };
-        fields && self.has_same_row(observed)
+        fields
+            && if observed.ticket.rejected_values().is_empty() {
+                self.has_same_row(observed) && !RejectGroup::Attributes.is_in(self.rejected.as_deref())
+            } else {
+                // The row was merged with the stored one when it was received first.
+                self.hash.is_some()
+                    && self.received_hash == Some(stored_hash(observed.ticket.received_hash()))
+            }
     }
 
     fn has_same_row(&self, observed: &ObservedTicket) -> bool {
-        self.hash == stored_hash(observed.hash)
+        self.hash == Some(stored_hash(observed.hash))
     }
 }
 
@@ -74,7 +89,8 @@ impl<'c> UpsertStatements<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> Result<UpsertStatements<'c>, StoreError> {
         Ok(UpsertStatements {
             select_state: connection.prepare_cached(
-                "SELECT hash, request_no, fields_hash, fields_no FROM ticket_state WHERE UID = ?1",
+                "SELECT hash, request_no, fields_hash, fields_no, rejected, received_hash
+                 FROM ticket_state WHERE UID = ?1",
             )?,
             select_row: connection.prepare_cached(&SELECT_ROW)?,
             insert_row: connection.prepare_cached(&INSERT)?,
@@ -103,6 +119,8 @@ impl<'c> UpsertStatements<'c> {
                 request_no: row.get(1)?,
                 fields_hash: row.get(2)?,
                 fields_no: row.get(3)?,
+                rejected: row.get(4)?,
+                received_hash: row.get(5)?,
             })
         });
         Ok(state.optional()?)
@@ -130,19 +148,53 @@ impl<'c> UpsertStatements<'c> {
         };
         let seq = self.record_change(record, context)?;
         self.insert_state.execute((ticket.id(), stored_hash(*hash), request_no, context.now, seq))?;
-        self.record_rejects(ticket, context.now)?;
+        self.replace_attribute_rejects(observed, false, context.now)?;
         match custom_fields {
             CustomFieldsState::NotSynced => Ok(()),
             CustomFieldsState::NotProvided => self.enqueue_fetch(ticket.id(), context.now),
             CustomFieldsState::Provided(fields) => {
-                self.write_custom_fields(ticket.id(), &CustomFields::default(), fields, context.now)?;
-                self.complete_fetch(ticket.id(), fields, *request_no)
+                let none = CustomFields::default();
+                let fields = fields.with_last_good(&none);
+                self.write_custom_fields(ticket.id(), &none, &fields)?;
+                self.replace_custom_field_rejects(ticket.id(), &fields, false, context.now)?;
+                self.complete_fetch(ticket.id(), &fields, *request_no, context.now)
             }
         }
     }
 
+    /// The ticket to store where a value of the received one cannot be read: with the last good value instead.
+    pub(super) fn with_last_good(
+        &self,
+        observed: &ObservedTicket,
+        stored: &[AttributeValue],
+    ) -> Result<Option<ObservedTicket>, StoreError> {
+        let ObservedTicket { ticket, hash, custom_fields, request_no } = observed;
+        let (mut ticket, mut hash, mut custom_fields) =
+            (Cow::Borrowed(ticket), *hash, Cow::Borrowed(custom_fields));
+        if !ticket.rejected_values().is_empty() {
+            ticket = Cow::Owned(ticket.with_last_good(stored));
+            hash = ticket.hash();
+        }
+        if let CustomFieldsState::Provided(fields) = &*custom_fields
+            && fields.has_rejected_values()
+        {
+            let fields = fields.with_last_good(&self.stored_custom_fields(ticket.id())?);
+            custom_fields = Cow::Owned(CustomFieldsState::Provided(fields));
+        }
+        Ok(match (ticket, custom_fields) {
+            (Cow::Borrowed(_), Cow::Borrowed(_)) => None,
+            (ticket, custom_fields) => Some(ObservedTicket {
+                ticket: ticket.into_owned(),
+                hash,
+                custom_fields: custom_fields.into_owned(),
+                request_no: *request_no,
+            }),
+        })
+    }
+
     /// Stores a newer version and records the difference, and returns whether there was one. Stored custom
-    /// fields that come from a later request are kept.
+    /// fields that come from a later request are kept. Values that cannot be read were replaced before
+    /// ([`UpsertStatements::with_last_good`]).
     pub(super) fn update(
         &mut self,
         (state, old): (&TicketState, &[AttributeValue]),
@@ -180,13 +232,14 @@ impl<'c> UpsertStatements<'c> {
             };
             let seq = self.record_change(record, context)?;
             self.update_state.execute((id, stored_hash(*hash), request_no, context.now, seq))?;
-            self.delete_rejects(id)?;
-            self.record_rejects(ticket, context.now)?;
         }
+        let had_rejects = state.rejected.is_some();
+        self.replace_attribute_rejects(observed, had_rejects, context.now)?;
         match (fields, custom_fields) {
             (Some((stored, received)), _) => {
-                self.write_custom_fields(id, stored, received, context.now)?;
-                self.complete_fetch(id, received, *request_no)?;
+                self.write_custom_fields(id, stored, received)?;
+                self.replace_custom_field_rejects(id, received, had_rejects, context.now)?;
+                self.complete_fetch(id, received, *request_no, context.now)?;
             }
             (None, CustomFieldsState::NotProvided) if changed => self.requeue_fetch(id, context.now)?,
             (None, CustomFieldsState::NotProvided) => self.enqueue_fetch(id, context.now)?,
@@ -225,35 +278,6 @@ impl<'c> UpsertStatements<'c> {
         self.connection
             .prepare_cached("UPDATE ticket_state SET last_seq = ?2 WHERE UID = ?1")?
             .execute((record.id, seq))?;
-        Ok(())
-    }
-
-    fn delete_rejects(&self, id: i64) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached("DELETE FROM rejects WHERE UID = ?1 AND attribute IS NOT 'customfields'")?
-            .execute([id])?;
-        Ok(())
-    }
-
-    fn record_rejects(&self, ticket: &Ticket, now: &str) -> Result<(), StoreError> {
-        for (position, rejected) in ticket.rejected_values() {
-            self.insert_reject(ticket.id(), ATTRIBUTES[*position].name, rejected, now)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn insert_reject(
-        &self,
-        id: i64,
-        attribute: &str,
-        rejected: &RejectedValue,
-        now: &str,
-    ) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached(
-                "INSERT INTO rejects (UID, attribute, reason, raw, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute((id, attribute, rejected.reason, &rejected.raw, now))?;
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use crate::store::{
 };
 use crate::sync::SyncError;
 use crate::sync::context::{Interleave, RunContext};
-use crate::sync::report::{RunOutcome, RunReport, end_run};
+use crate::sync::report::RunReport;
 use crate::ticket::Timestamp;
 use crate::watermark::ScanKind;
 
@@ -57,17 +57,18 @@ pub fn classify_answer(
     answer: Result<(TicketLookup, ResponseMeta), HaloError>,
 ) -> Result<FetchOutcome, HaloError> {
     Ok(match answer {
-        // The server leaves out what is null (`halo-api.md` §2.7): a ticket without custom fields in it has none.
-        Ok((TicketLookup::Found(ticket), _)) if ticket.has_unreadable_custom_fields() => {
-            FetchOutcome::Failed(FetchFailure::Unreadable)
-        }
+        Ok((_, meta)) if meta.is_aged() => FetchOutcome::Failed(FetchFailure::Stale),
         Ok((TicketLookup::Found(mut ticket), ResponseMeta { request_no, .. })) => {
-            FetchOutcome::Fetched(FetchedCustomFields {
-                id,
-                last_update: ticket.last_update(),
-                fields: ticket.take_custom_fields().unwrap_or_default(),
-                request_no,
-            })
+            match ticket.take_custom_fields() {
+                Some(fields) => FetchOutcome::Fetched(FetchedCustomFields {
+                    id,
+                    last_update: ticket.last_update(),
+                    fields,
+                    request_no,
+                }),
+                // Absent, null or no array tells nothing: not that the ticket has none.
+                None => FetchOutcome::Failed(FetchFailure::Unreadable),
+            }
         }
         Ok((TicketLookup::Missing, _)) => FetchOutcome::Missing,
         Ok((TicketLookup::Forbidden, _)) => FetchOutcome::Forbidden,
@@ -108,8 +109,8 @@ struct FetchCounts {
 /// The outcome for each ticket, and the failure that is not about one ticket.
 type FetchResults = (Vec<(PendingFetch, FetchOutcome)>, Option<HaloError>);
 
-/// Fetches the custom fields that are pending, as far as the server allows, and ends the run. A failure is a warning: the
-/// run stays what it was. `interleave` runs between two commits when an incremental scan is due.
+/// Fetches the custom fields that are pending, as far as the server allows. A failure is a warning: the run stays what it
+/// was. `interleave` runs between two commits when an incremental scan is due.
 pub(in crate::sync) async fn fetch_pending_fields(
     context: &RunContext,
     source: &FieldSource,
@@ -124,13 +125,6 @@ pub(in crate::sync) async fn fetch_pending_fields(
         }
         Err(error) => return Err(error),
     }
-    let (run_id, now) = (context.run_id, context.now());
-    let (run_stats, outcome) = (report.totals.run_stats(context.requests()), report.outcome.clone());
-    report.run_stats = run_stats;
-    context
-        .store
-        .call(move |store| store.write(TxEnd::Commit, |tx| end_run(tx, run_id, &run_stats, &outcome, now)))
-        .await?;
     Ok(report)
 }
 
@@ -140,7 +134,7 @@ async fn fetch_pending(
     report: &mut RunReport,
     interleave: &Interleave<'_>,
 ) -> Result<(), SyncError> {
-    if report.outcome == RunOutcome::Complete {
+    if report.is_settled {
         match compare_fields(context, source).await {
             // A failed comparison does not keep the pending fields from being fetched.
             Err(SyncError::Halo(error)) if error.can_be_ticket_specific() => {
@@ -254,6 +248,11 @@ fn store_answers(
             FetchOutcome::Fetched(read) => match tx.store_custom_fields(read, run_id, now)? {
                 StoreOutcome::TicketRemoved => {}
                 StoreOutcome::Stale => tx.reschedule_fetch(*id, FetchFailure::Stale, next_attempt)?,
+                StoreOutcome::Incomplete { changed } => {
+                    tx.reschedule_fetch(*id, FetchFailure::Unreadable, next_attempt)?;
+                    counts.changed += u64::from(changed);
+                    counts.failed += 1;
+                }
                 outcome => {
                     counts.fetched += 1;
                     counts.changed += u64::from(outcome == StoreOutcome::Changed);

@@ -265,8 +265,14 @@ mod tests {
                 "{previous:?}, then {found:?}, list trusted: {list_trusted}"
             );
         }
-        for result in [Listed, ListedUnlessEmpty, Unreliable, NoFields, Unknown] {
-            assert_eq!(FieldProbeResult::parse(result.as_str()), Some(result));
+        for (result, word) in [
+            (Listed, "listed"),
+            (ListedUnlessEmpty, "listed_unless_empty"),
+            (Unreliable, "unreliable"),
+            (NoFields, "no_fields"),
+            (Unknown, "unknown"),
+        ] {
+            assert_eq!((result.as_str(), FieldProbeResult::parse(word)), (word, Some(result)));
         }
     }
 

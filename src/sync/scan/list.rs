@@ -18,10 +18,17 @@ use roaring::RoaringTreemap;
 use self::read::{ListBaseline, ListPosition, ListRead};
 use super::page::{ListReadError, Page, PageOutcome};
 use super::seek::CursorSeek;
+use crate::sync::completeness::Shortfall;
 use crate::ticket::Timestamp;
 
 /// After so many reads that each bring something new, the scan is incomplete.
 const READS_MAX: u32 = 3;
+
+/// A read may bring twice the expected number of tickets, taken as at least this many, and this many more.
+const ENDLESS_MARGIN: u64 = 10_000;
+
+/// Bytes for the set of received ids.
+const IDS_MEMORY_MAX: u64 = 32 << 20;
 
 /// How a list is read.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +53,8 @@ pub enum ReadVerdict {
     ReadAgain,
     /// Every read brought something that the earlier ones should have brought.
     Unstable,
+    /// Every ticket that the list showed was received, but the server counts more, or rows have no id.
+    Short(Shortfall),
     /// Two reads agree with each other, but not with the server's count.
     CountMismatch {
         /// Different tickets received.
@@ -146,7 +155,8 @@ impl ListScan {
     pub fn record_last_page(&mut self, page: &Page) -> bool {
         let Some(count) = page.record_count else { return true };
         let end = self.read.rows_before(page.number) + page.rows;
-        let is_last = end == count && (0 < page.rows || count == 0);
+        let is_end = end <= count && count - end <= self.options.accept_shortfall;
+        let is_last = is_end && (0 < page.rows || count == 0);
         if is_last {
             self.read.baseline = Some(ListBaseline { count, max_id: page.ids().max() });
             self.read.highest_count = count;
@@ -166,7 +176,9 @@ impl ListScan {
         if growth < page.rows && page.ids().eq(read.previous_ids.iter().copied()) {
             return Err(ListReadError::RepeatedPage(page.number));
         }
-        if page.rows == 0 && page.record_count.is_some_and(|count| read.rows_before(page.number) < count) {
+        let missing = page.record_count.unwrap_or(0).saturating_sub(read.rows_before(page.number));
+        // The last page may be empty because the count is too high, which reading again shows.
+        if page.rows == 0 && missing != 0 && (page.number == 1 || read.largest_page <= missing) {
             return Err(ListReadError::EmptyPage(page.number));
         }
         if !read.out_of_order && 0 < read.pages && page.record_count < read.previous_count {
@@ -200,7 +212,7 @@ impl ListScan {
         let (page_size, latest) = (self.page_size(), self.latest_count());
         let read = &mut self.read;
         let rows_before = match read.last_seek.cursor {
-            None => read.unique_tickets(),
+            None => read.different_rows(),
             Some(_) => read.last_seek.position + read.count_after(read.last_seek.cursor),
         };
         // Rows that disappeared since are no longer before the cursor.
@@ -298,21 +310,28 @@ impl ListScan {
     #[must_use]
     pub fn verdict(&self) -> ReadVerdict {
         let read = &self.read;
-        let first_count = read.counts.iter().min().map(|(_, count)| *count);
-        let (Some(first), Some(latest), false) = (first_count, self.latest_count(), read.count_missing)
+        let (Some(first), Some(latest), false) =
+            (self.first_count(), self.latest_count(), read.count_missing)
         else {
             return ReadVerdict::NoCount;
         };
+        let unidentified = read.rejected_rows;
+        let verdict_for = |missing| match (Shortfall { missing, unidentified }) {
+            Shortfall { missing: 0, unidentified: 0 } => Some(ReadVerdict::Verified),
+            shortfall if missing == 0 || shortfall.total() <= self.options.accept_shortfall => {
+                Some(ReadVerdict::Short(shortfall))
+            }
+            _ => None,
+        };
         if self.reads == 1 {
-            let proved = read.proves_itself(latest, self.options.appends_only);
-            return if proved { ReadVerdict::Verified } else { ReadVerdict::ReadAgain };
+            let missing = read.missing_rows(latest, self.options.appends_only);
+            return missing.and_then(verdict_for).unwrap_or(ReadVerdict::ReadAgain);
         }
-        let (unique, decrease) = (read.unique_tickets(), read.total_decrease());
-        let too_few = unique + self.options.accept_shortfall < first.saturating_sub(decrease);
-        let too_many = read.has_excess_rows || latest + decrease < unique;
-        match (self.missed_earlier, too_few || too_many) {
-            (0, false) => ReadVerdict::Verified,
-            (0, true) => ReadVerdict::CountMismatch { unique, count: latest },
+        let (rows, decrease) = (read.different_rows(), read.total_decrease());
+        let mismatch = ReadVerdict::CountMismatch { unique: rows, count: latest };
+        match self.missed_earlier {
+            0 if read.has_excess_rows || latest + decrease < rows => mismatch,
+            0 => verdict_for(first.saturating_sub(decrease).saturating_sub(rows)).unwrap_or(mismatch),
             _ if self.reads < READS_MAX => ReadVerdict::ReadAgain,
             _ => ReadVerdict::Unstable,
         }
@@ -344,16 +363,24 @@ impl ListScan {
         self.read.latest.map(|(_, count)| count)
     }
 
-    /// Whether as many tickets were received as the list counts: then none of them has disappeared since.
+    /// Different tickets received in all reads. A row without an id is none.
     #[must_use]
-    pub fn matches_latest_count(&self) -> bool {
-        self.latest_count() == Some(self.unique_tickets())
+    pub fn unique_ids(&self) -> u64 {
+        self.seen_ids.len()
     }
 
-    /// Different tickets received in all reads.
+    /// The count of the first response of this read.
     #[must_use]
-    pub fn unique_tickets(&self) -> u64 {
-        self.seen_ids.len() + self.read.rejected_rows
+    pub fn first_count(&self) -> Option<u64> {
+        self.read.counts.iter().min().map(|(_, count)| *count)
+    }
+
+    /// Whether this read brought more different tickets than an honest list can have: the server keeps inventing ids.
+    #[must_use]
+    pub fn is_endless(&self, stored: Option<u64>) -> bool {
+        let expected = stored.into_iter().chain(self.first_count()).min().unwrap_or(0);
+        let most = expected.max(ENDLESS_MARGIN).saturating_mul(2).saturating_add(ENDLESS_MARGIN);
+        most < self.read.ids.len() || IDS_MEMORY_MAX < self.seen_ids.serialized_size() as u64
     }
 
     /// The ids received in all reads.

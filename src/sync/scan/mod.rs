@@ -5,6 +5,7 @@
 //! and hands the rows to `writer`. A scan that ended is one value, `ScanEnd`: its last rows are not stored yet,
 //! because they go into the transaction that moves the watermark.
 
+mod evaluation;
 pub mod list;
 mod page;
 mod plan;
@@ -13,20 +14,23 @@ mod reader;
 pub mod seek;
 mod writer;
 
+pub(super) use evaluation::{Evaluation, evaluate};
+pub(super) use page::ListReadError;
 pub use page::Page;
-pub(super) use plan::ScanPlan;
+pub(super) use plan::{ChangesMax, ScanPlan};
 pub(super) use reader::read;
 pub(super) use writer::scan_stats;
 
 use roaring::RoaringTreemap;
 
 use self::list::{ListScan, NewestTicket, ReadVerdict};
-use self::page::ListReadError;
 use self::writer::RowBatch;
-use super::report::RunTotals;
+use super::completeness::Shortfall;
 use super::row_intake::MissingNames;
+use super::totals::RunTotals;
 use crate::store::ObservedTicket;
-use crate::ticket::Timestamp;
+use crate::ticket::parse::RejectedRow;
+use crate::watermark::ScanStart;
 
 /// A scan that came to its end.
 pub(super) struct ScanEnd {
@@ -36,14 +40,16 @@ pub(super) struct ScanEnd {
     pub(super) verdict: ReadVerdict,
     /// Why it cannot be trusted, whatever the counts say.
     pub(super) fault: Option<ListReadError>,
-    /// The start of the scan by the server's clock.
-    pub(super) start: Option<Timestamp>,
-    /// The same for this session of a resumed scan.
-    pub(super) session_start: Option<Timestamp>,
+    /// When it started, by the server's clock.
+    pub(super) start: ScanStart,
+    /// Whether a cache gave any of the answers.
+    pub(super) is_aged: bool,
     /// What the run did so far, without the rows that are not stored yet.
     pub(super) totals: RunTotals,
     /// The last rows, not stored yet.
     pub(super) unstored: RowBatch,
+    /// Rows without a usable id in the last read of each list, with the number of their page.
+    pub(super) rejected_rows: Vec<(u32, RejectedRow)>,
     /// Listed tickets that are older than the stored version.
     pub(super) older: Vec<ObservedTicket>,
     pub(super) missing_names: MissingNames,
@@ -55,6 +61,19 @@ impl ScanEnd {
     /// Whether the reads prove that nothing is missing.
     pub(super) fn is_verified(&self) -> bool {
         self.fault.is_none() && self.verdict == ReadVerdict::Verified
+    }
+
+    /// Whether the reads came to an end at which nothing more can be received: verified, or short.
+    pub(super) fn is_settled(&self) -> bool {
+        self.fault.is_none() && matches!(self.verdict, ReadVerdict::Verified | ReadVerdict::Short(_))
+    }
+
+    /// What the lists did not show, where everything else was received.
+    pub(super) fn shortfall(&self) -> Shortfall {
+        match self.verdict {
+            ReadVerdict::Short(shortfall) => shortfall,
+            _ => Shortfall::default(),
+        }
     }
 
     /// The ids received, those of an interrupted part included.

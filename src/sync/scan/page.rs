@@ -1,8 +1,9 @@
 //! A page of the list: what it says about the list, and the rows of it that can be stored.
 
+use crate::halo::BudgetPermit;
 use crate::store::ObservedTicket;
 use crate::ticket::Timestamp;
-use crate::ticket::parse::{ParsedPage, RejectedRow};
+use crate::ticket::parse::{ParsedPage, RejectedRow, UnreadableTicket};
 
 use super::super::row_intake::MissingNames;
 
@@ -11,9 +12,9 @@ use super::super::row_intake::MissingNames;
 pub struct Page {
     /// The number of the page, from 1.
     pub number: u32,
-    /// The tickets in the order received, each once, with their `last_update`.
+    /// The tickets in the order received, each once, with their `last_update`; also those that cannot be read.
     pub tickets: Vec<(i64, Option<Timestamp>)>,
-    /// Rows without a usable id; each counts as a ticket.
+    /// Rows without a usable id.
     pub rejected_rows: Vec<RejectedRow>,
     /// All rows, also those that repeat a ticket.
     pub rows: u64,
@@ -23,6 +24,12 @@ pub struct Page {
     pub arrival_no: u64,
     /// The start of the request by the server's clock.
     pub(in crate::sync) server_start: Option<Timestamp>,
+    /// The share of the memory for responses that its rows occupy.
+    pub(in crate::sync) memory: BudgetPermit,
+    /// Whether a cache answered: then the page proves nothing.
+    pub(in crate::sync) is_aged: bool,
+    /// Tickets whose row cannot be read.
+    pub(in crate::sync) unreadable: Vec<UnreadableTicket>,
     /// The tickets of the scope, ready to be stored.
     pub(in crate::sync) observed: Vec<ObservedTicket>,
     /// Listed tickets whose type is not in the scope.
@@ -36,9 +43,16 @@ impl Page {
     /// What a parsed page says about the list, before any ticket is left out: the server counts all of them.
     #[must_use]
     pub fn new(number: u32, list: &ParsedPage, arrival_no: u64) -> Page {
+        let mut tickets: Vec<_> =
+            list.tickets.iter().map(|ticket| (ticket.id(), ticket.last_update())).collect();
+        for unreadable in &list.unreadable {
+            let position = tickets.iter().position(|(id, _)| unreadable.id < *id).unwrap_or(tickets.len());
+            tickets.insert(position, (unreadable.id, None));
+        }
         Page {
             number,
-            tickets: list.tickets.iter().map(|ticket| (ticket.id(), ticket.last_update())).collect(),
+            tickets,
+            unreadable: list.unreadable.clone(),
             rejected_rows: list.rejected_rows.clone(),
             rows: list.rows_received as u64,
             record_count: list.record_count,
@@ -65,6 +79,15 @@ pub enum ListReadError {
     /// The position to continue from cannot be found.
     #[error("the list changes too quickly to resume from a stable position")]
     UnstableList,
+    /// It brings ever new ids.
+    #[error("the list does not end: it showed {0} different tickets, more than twice as many as expected")]
+    Endless(u64),
+    /// It was empty, and asked again it was not.
+    #[error("the server showed an empty list, but did not when it was asked again")]
+    FalselyEmpty,
+    /// More changed than an incremental scan should read.
+    #[error("{0} tickets changed: reading the whole list instead")]
+    TooManyChanges(u64),
 }
 
 /// What became of a page.

@@ -23,6 +23,20 @@ pub(in crate::sync) struct ScanPlan {
     /// Whether it is the initial load of its scope: then its progress is recorded in the watermark.
     pub(in crate::sync) is_initial: bool,
     pub(in crate::sync) resumed_from: Option<InterruptedScan>,
+    /// How many changes an incremental scan of several pages reads at most.
+    pub(in crate::sync) changes_max: ChangesMax,
+}
+
+/// How many changes an incremental scan of several pages reads at most; with more, a full scan is read instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::sync) enum ChangesMax {
+    /// Any number.
+    #[default]
+    Any,
+    /// Half of the stored tickets.
+    HalfOfStored,
+    /// This number.
+    Tickets(u64),
 }
 
 impl ScanPlan {
@@ -62,6 +76,21 @@ impl ScanPlan {
             .await?;
         tracing::debug!(run = run_id, kind = kind.as_str(), resumed = resumed_id.is_some(), "scan started");
         let mapping = Arc::clone(mapping);
-        Ok(ScanPlan { kind, scan_id, lists, watermark, mapping, seq_at_start, is_initial, resumed_from })
+        Ok(ScanPlan {
+            kind,
+            scan_id,
+            lists,
+            watermark,
+            mapping,
+            seq_at_start,
+            is_initial,
+            resumed_from,
+            changes_max: ChangesMax::Any,
+        })
+    }
+
+    /// Has an incremental scan give up where more tickets changed than this.
+    pub(in crate::sync) fn with_changes_max(self, changes_max: ChangesMax) -> ScanPlan {
+        ScanPlan { changes_max, ..self }
     }
 }

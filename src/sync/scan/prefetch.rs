@@ -13,9 +13,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::page::Page;
 use crate::halo::{Filter, HaloClient, HaloError, ListPage, ListQuery, ResponseMeta};
 use crate::sync::SyncError;
-use crate::sync::row_intake::RowMapping;
+use crate::sync::row_intake::{MissingNames, RowMapping};
 use crate::ticket::Timestamp;
 use crate::ticket::attribute::TICKET_TYPE_ID;
+use crate::ticket::parse::{UnreadableReason, UnreadableTicket};
 use crate::watermark;
 
 /// How many pages, for each parallel request, may be in flight or parsed and waiting. This bounds the memory, and what is
@@ -123,11 +124,22 @@ impl<'f> Prefetcher<'f> {
 
 /// The page of a response, with the rows that can be stored.
 fn build_page(number: u32, response: ListPage, mapping: &RowMapping) -> Page {
-    let ListPage { list, meta } = response;
-    let mut page = Page { server_start: start_of(&meta), ..Page::new(number, &list, meta.arrival_no) };
+    let ListPage { list, meta, memory } = response;
+    let mut page = Page {
+        // A cache tells the time of an earlier answer.
+        server_start: start_of(&meta).filter(|_| !meta.is_aged()),
+        is_aged: meta.is_aged(),
+        memory,
+        ..Page::new(number, &list, meta.arrival_no)
+    };
     page.observed.reserve(list.tickets.len());
     for ticket in list.tickets {
-        let (id, missing_names) = (ticket.id(), mapping.missing_names(&ticket));
+        let id = ticket.id();
+        let mut missing_names = MissingNames::default();
+        mapping.add_missing_names(&ticket, &mut missing_names);
+        if mapping.is_type_unreadable(&ticket) {
+            page.unreadable.push(UnreadableTicket { id, reason: UnreadableReason::Invalid });
+        }
         let is_out_of_scope = mapping.scope.excludes(ticket.integer(TICKET_TYPE_ID));
         match mapping.map_ticket(ticket, meta.request_no) {
             Some(observed) => {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::ScanEnd;
 use super::list::{ListScan, ListScanOptions, NextRequest, ReadVerdict};
 use super::page::{ListReadError, Page, PageOutcome};
-use super::plan::ScanPlan;
+use super::plan::{ChangesMax, ScanPlan};
 use super::prefetch::{PageFetcher, Prefetcher};
 use super::seek::SeekStep;
 use super::writer::{BatchWriter, InitialStart, RowBatch, scan_stats};
@@ -17,12 +17,15 @@ use crate::store::ScanCheckpoint;
 use crate::sync::SyncError;
 use crate::sync::context::{Interleave, RunContext};
 use crate::sync::probes::FirstPage;
-use crate::sync::report::RunTotals;
 use crate::sync::row_intake::MissingNames;
-use crate::watermark::ScanKind;
+use crate::sync::totals::RunTotals;
+use crate::watermark::{ScanKind, ScanStart, WatermarkState};
 
 /// Attempts to find the end of a list before it is read without a baseline.
 const BASELINE_ATTEMPTS_MAX: u32 = 3;
+
+/// Rows that take so much memory, in bytes, are handed to the writer at once: a quarter of what all responses may take.
+const BATCH_MEMORY_MAX: usize = 16 << 20;
 
 /// Reads the lists of a plan. `first_page` is the first page of the first list if it was fetched already; `interleave`
 /// runs between two commits when an incremental scan is due.
@@ -34,8 +37,8 @@ pub(in crate::sync) async fn read(
     interleave: Option<&Interleave<'_>>,
 ) -> Result<ScanEnd, SyncError> {
     let resumed_from = plan.resumed_from.as_ref();
-    let start = resumed_from.and_then(|scan| scan.checkpoint.server_started_at);
-    let initial_start = plan.is_initial.then_some(InitialStart(start));
+    let first_start = resumed_from.and_then(|scan| scan.checkpoint.server_started_at);
+    let initial_start = plan.is_initial.then_some(InitialStart(first_start));
     let mut reader = ScanReader {
         context,
         plan,
@@ -46,8 +49,9 @@ pub(in crate::sync) async fn read(
             earlier_ids: resumed_from.map(|scan| scan.earlier_list_ids.clone()).unwrap_or_default(),
             verdict: ReadVerdict::Verified,
             fault: None,
-            start,
-            session_start: None,
+            start: ScanStart { first: first_start, session: None },
+            is_aged: false,
+            rejected_rows: Vec::new(),
             totals: RunTotals::default(),
             unstored: RowBatch::default(),
             older: Vec::new(),
@@ -59,6 +63,7 @@ pub(in crate::sync) async fn read(
         unstored_ids: RoaringTreemap::new(),
         checkpoint: resumed_from.map(|scan| scan.checkpoint.clone()).unwrap_or_default(),
         last_incremental: Instant::now(),
+        stored_tickets: None,
     };
     let first_list = resumed_from.map_or(0, |scan| scan.checkpoint.part as usize);
     for list_index in first_list..plan.lists.len() {
@@ -67,7 +72,7 @@ pub(in crate::sync) async fn read(
             // A checkpoint belongs to one list.
             reader.flush().await?;
         }
-        if !reader.end.is_verified() {
+        if reader.end.fault.is_some() {
             break;
         }
     }
@@ -88,6 +93,8 @@ struct ScanReader<'c, 'i> {
     /// The checkpoint once they are.
     checkpoint: ScanCheckpoint,
     last_incremental: Instant,
+    /// How many tickets were stored before the list was read, once the initial load is complete.
+    stored_tickets: Option<u64>,
 }
 
 impl ScanReader<'_, '_> {
@@ -109,18 +116,40 @@ impl ScanReader<'_, '_> {
         };
         let first_page = match probed_page {
             Some(page) => fetcher.map_page(1, page.response),
-            None => fetcher.fetch(1, options.page_size).await?,
+            None => self.fetch_first_page(&fetcher, list_index, options.page_size).await?,
         };
-        self.end.session_start = self.end.session_start.or(first_page.server_start);
+        let start = &mut self.end.start;
+        start.session = start.session.or(first_page.server_start);
         if !self.is_start_taken {
-            self.end.start = first_page.server_start;
-            self.writer.set_start(self.end.start);
+            start.first = first_page.server_start;
+            self.writer.set_start(start.first);
             self.is_start_taken = true;
         }
+        if let Some(count) = first_page.record_count.filter(|count| first_page.rows < *count) {
+            let stored = self.context.store.lock().read(|tx| tx.ticket_count())?;
+            let most = match self.plan.changes_max {
+                ChangesMax::Any => u64::MAX,
+                ChangesMax::HalfOfStored => stored / 2,
+                ChangesMax::Tickets(most) => most,
+            };
+            if most < count {
+                self.end.fault = Some(ListReadError::TooManyChanges(count));
+                return Ok(());
+            }
+            // While the initial load is under way, the number of stored tickets says nothing.
+            self.stored_tickets =
+                (self.plan.watermark.state == WatermarkState::Incremental).then_some(stored);
+        }
         let is_resumed = self.start_list(list_index, options);
+        let (short_before, rejected_before) = (self.end.shortfall(), self.end.rejected_rows.len());
         self.read_once(&fetcher, first_page, is_resumed).await?;
+        let earlier = self.end.verdict;
         while self.end.fault.is_none() {
-            self.end.verdict = self.list().verdict();
+            self.end.verdict = match self.list().verdict() {
+                ReadVerdict::Short(shortfall) => ReadVerdict::Short(short_before.and(shortfall)),
+                ReadVerdict::Verified if short_before.total() != 0 => ReadVerdict::Short(short_before),
+                verdict => verdict,
+            };
             if self.end.verdict != ReadVerdict::ReadAgain {
                 break;
             }
@@ -130,33 +159,64 @@ impl ScanReader<'_, '_> {
                 "the list changed while it was read, or its count differs: reading it again"
             );
             self.list_mut().read_again();
+            self.end.rejected_rows.truncate(rejected_before);
             let first_page = fetcher.fetch(1, options.page_size).await?;
             self.read_once(&fetcher, first_page, false).await?;
+        }
+        // A list that is not proved complete keeps no other one from being read.
+        if !matches!(earlier, ReadVerdict::Verified | ReadVerdict::Short(_)) {
+            self.end.verdict = earlier;
         }
         Ok(())
     }
 
+    /// Fetches the first page of a list, or the one on which an interrupted scan of it probably continues. Servers differ in
+    /// how they answer a request for a page after the last one.
+    async fn fetch_first_page(
+        &self,
+        fetcher: &PageFetcher,
+        list_index: usize,
+        size: u32,
+    ) -> Result<Page, SyncError> {
+        let received = self.checkpoint_of(list_index).map_or(0, |checkpoint| checkpoint.ids.len());
+        let number = u32::try_from(received / u64::from(size.max(1))).unwrap_or(0) + 1;
+        match fetcher.fetch(number, size).await {
+            Err(HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::Unavailable { .. })
+                if number != 1 =>
+            {
+                Ok(fetcher.fetch(1, size).await?)
+            }
+            page => Ok(page?),
+        }
+    }
+
+    /// Where an interrupted scan of this list continues.
+    fn checkpoint_of(&self, list_index: usize) -> Option<&ScanCheckpoint> {
+        let checkpoint = self.plan.resumed_from.as_ref().map(|scan| &scan.checkpoint);
+        checkpoint.filter(|checkpoint| checkpoint.part as usize == list_index)
+    }
+
     /// Starts the scan of a list; returns whether it continues from a checkpoint.
     fn start_list(&mut self, list_index: usize, options: ListScanOptions) -> bool {
-        let checkpoint = self.plan.resumed_from.as_ref().map(|scan| &scan.checkpoint);
-        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.part as usize == list_index);
-        let start = self.end.start;
+        let checkpoint = self.checkpoint_of(list_index).cloned();
+        let start = self.end.start.first;
+        let is_resumed = checkpoint.is_some();
         let list = if let Some(checkpoint) = checkpoint {
-            ListScan::from_checkpoint(options, start, checkpoint.ids.clone(), checkpoint.cursor)
+            ListScan::from_checkpoint(options, start, checkpoint.ids, checkpoint.cursor)
         } else {
             let part = u32::try_from(list_index).unwrap_or(u32::MAX);
             self.checkpoint = ScanCheckpoint { part, ..ScanCheckpoint::default() };
             ListScan::new(options, start)
         };
         self.end.list_scans.push(list);
-        checkpoint.is_some()
+        is_resumed
     }
 
     /// Reads a list once, to its end or to a fault.
     async fn read_once(
         &mut self,
         fetcher: &PageFetcher,
-        first_page: Page,
+        mut first_page: Page,
         is_resumed: bool,
     ) -> Result<(), SyncError> {
         self.list_mut().record_response(&first_page);
@@ -166,16 +226,16 @@ impl ScanReader<'_, '_> {
         if self.plan.kind == ScanKind::Full && 1 < *self.list().remaining_pages().end() {
             parked.extend(self.find_list_end(fetcher).await?);
         } else if !is_resumed {
-            parked.push(first_page);
+            parked.push(std::mem::take(&mut first_page));
         }
         if is_resumed {
-            self.seek_position(fetcher).await?;
+            self.seek_position(fetcher, Some(first_page)).await?;
         }
         while self.end.fault.is_none() {
             let page = match self.list().next_request() {
                 NextRequest::End => break,
                 NextRequest::Seek => {
-                    self.seek_position(fetcher).await?;
+                    self.seek_position(fetcher, None).await?;
                     continue;
                 }
                 NextRequest::PastEnd(number) => {
@@ -200,21 +260,35 @@ impl ScanReader<'_, '_> {
                 Ok(PageOutcome::AlreadyAdded) => {}
                 Ok(PageOutcome::SeekNeeded) => {
                     parked.push(page);
-                    self.seek_position(fetcher).await?;
+                    self.seek_position(fetcher, None).await?;
                 }
                 Err(fault) => self.end.fault = Some(fault),
+            }
+            if self.list().is_endless(self.stored_tickets) {
+                self.end.fault = Some(ListReadError::Endless(self.list().unique_ids()));
             }
         }
         Ok(())
     }
 
-    /// Finds the page on which ids pass the cursor, and continues there.
-    async fn seek_position(&mut self, fetcher: &PageFetcher) -> Result<(), SyncError> {
+    /// Finds the page on which ids pass the cursor, and continues there. `known` is a page that was fetched already.
+    async fn seek_position(
+        &mut self,
+        fetcher: &PageFetcher,
+        mut known: Option<Page>,
+    ) -> Result<(), SyncError> {
         let mut seek = self.list_mut().start_seek();
         let size = self.list().page_size();
         loop {
-            let page = fetcher.fetch(seek.next_page(), size).await?;
-            self.list_mut().record_response(&page);
+            let latest = self.list().latest_count();
+            let is_wanted = |page: &Page| page.number == seek.next_page() && page.record_count == latest;
+            let page = if let Some(page) = known.take().filter(is_wanted) {
+                page
+            } else {
+                let page = fetcher.fetch(seek.next_page(), size).await?;
+                self.list_mut().record_response(&page);
+                page
+            };
             match seek.process_response(page) {
                 SeekStep::Continue => {}
                 SeekStep::Found { page, position } => {
@@ -274,7 +348,9 @@ impl ScanReader<'_, '_> {
             tracing::warn!(repairs, "a response contained invalid text; {repairs} places were repaired");
         }
         self.context.progress.received(self.list().rows(), self.list().latest_count());
-        if self.context.settings.batch_rows <= self.end.unstored.tickets.len() {
+        let (rows, batch_rows) = (self.end.unstored.tickets.len(), self.context.settings.batch_rows);
+        // Where the writer has nothing to do, a kill should cost few pages.
+        if batch_rows <= rows || (0 < rows && self.writer.is_idle()) {
             self.flush().await?;
         }
         self.unstored_ids.extend(page.ids().map(i64::cast_unsigned));
@@ -282,7 +358,14 @@ impl ScanReader<'_, '_> {
         self.end.missing_names.add(page.missing_names);
         self.end.out_of_scope.extend(page.out_of_scope);
         self.end.unstored.tickets.extend(page.observed);
-        self.end.unstored.rejected_rows.extend(page.rejected_rows);
+        self.end.unstored.unreadable.extend(page.unreadable);
+        self.end.unstored.memory.merge(page.memory);
+        self.end.rejected_rows.extend(page.rejected_rows.into_iter().map(|row| (page.number, row)));
+        self.end.is_aged |= page.is_aged;
+        // The next page may need the memory of these rows, so they must not wait for it.
+        if BATCH_MEMORY_MAX <= self.end.unstored.memory.bytes() {
+            self.flush().await?;
+        }
         Ok(())
     }
 
@@ -296,7 +379,7 @@ impl ScanReader<'_, '_> {
         let cursor = self.checkpoint.cursor.filter(|_| is_resumable);
         let checkpoint = cursor.map(|cursor| ScanCheckpoint {
             cursor: Some(cursor),
-            server_started_at: self.end.start,
+            server_started_at: self.end.start.first,
             ids,
             part: self.checkpoint.part,
             older: RoaringTreemap::new(),

@@ -7,19 +7,25 @@ use std::collections::BTreeSet;
 
 use super::list::ListScan;
 use super::plan::ScanPlan;
-use crate::store::{ObservedTicket, RunStats, ScanCheckpoint, ScanStats, StoreError, UpsertOutcome};
+use crate::halo::BudgetPermit;
+use crate::store::{
+    ObservedTicket, RunStats, ScanCheckpoint, ScanStats, StoreError, UpsertOutcome, pending_ticket_due_at,
+};
 use crate::sync::SyncError;
 use crate::sync::context::RunContext;
-use crate::sync::report::RunTotals;
 use crate::sync::shared_store::StoreJob;
+use crate::sync::totals::RunTotals;
 use crate::ticket::Timestamp;
-use crate::ticket::parse::RejectedRow;
+use crate::ticket::parse::UnreadableTicket;
 
 /// Rows that are stored together.
 #[derive(Default)]
 pub(in crate::sync) struct RowBatch {
     pub(in crate::sync) tickets: Vec<ObservedTicket>,
-    pub(in crate::sync) rejected_rows: Vec<RejectedRow>,
+    /// Tickets whose row cannot be read.
+    pub(in crate::sync) unreadable: Vec<UnreadableTicket>,
+    /// The share of the memory for responses that the rows occupy until they are stored.
+    pub(in crate::sync) memory: BudgetPermit,
 }
 
 /// What storing a batch did, and its tickets that are older than the stored version.
@@ -79,10 +85,11 @@ impl<'c> BatchWriter<'c> {
         let received = self.totals.received + rows;
         let run_stats = RunStats { received, ..self.totals.run_stats(requests) };
         self.in_flight = Some(context.store.start(move |store| {
+            store.ensure_free_disk()?;
             store.write(tx_end, |tx| {
                 tx.apply_status_names(&mut batch.tickets)?;
                 let upserted = tx.upsert(&batch.tickets, run_id, now)?;
-                tx.record_rejected_rows(&batch.rejected_rows, now)?;
+                tx.enqueue_ticket_fetches(&batch.unreadable, now, pending_ticket_due_at(0, now))?;
                 tx.record_scan(scan_id, &scan_stats, None, now)?;
                 tx.record_run_stats(run_id, &run_stats)?;
                 let checkpoint = checkpoint.map(|checkpoint| ScanCheckpoint {
@@ -109,6 +116,11 @@ impl<'c> BatchWriter<'c> {
         Ok(())
     }
 
+    /// Whether the previous batch is stored.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.as_ref().is_none_or(StoreJob::is_done)
+    }
+
     /// Waits until everything is stored.
     pub(super) async fn wait(&mut self) -> Result<(), SyncError> {
         if let Some(in_flight) = self.in_flight.take() {
@@ -125,7 +137,7 @@ pub(in crate::sync) fn scan_stats<'a>(list_scans: impl IntoIterator<Item = &'a L
     let mut stats = ScanStats::default();
     for list in list_scans {
         stats.pages += list.pages();
-        stats.unique_ids += list.unique_tickets();
+        stats.unique_ids += list.unique_ids();
         stats.record_count = match (stats.record_count, list.latest_count()) {
             (Some(one), Some(other)) => Some(one + other),
             (one, other) => one.or(other),

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use super::decide::{self, DeleteGuardDecision, RemovalDecision};
 use crate::store::{ObservedTicket, Removal, RemovalReason, UnlistedStatus};
 use crate::sync::SyncError;
+use crate::sync::completeness::{GuardedDeletions, allowed_deletions};
 use crate::sync::context::RunContext;
 use crate::sync::lookup::{IDS_PER_REQUEST, RECORD_REQUESTS_EVERY, listed_tickets};
-use crate::sync::report::RunOutcome;
 use crate::sync::row_intake::RowMapping;
 use crate::sync::scan::ScanEnd;
 use crate::ticket::Timestamp;
@@ -41,14 +41,17 @@ pub(in crate::sync) async fn check_unlisted(
     mapping: &RowMapping,
     scan: &ScanEnd,
     writes: &mut UnlistedWrites,
-) -> Result<Option<RunOutcome>, SyncError> {
+) -> Result<Option<GuardedDeletions>, SyncError> {
     let (seen, now) = (scan.seen_ids(), context.now());
     let (seen_count, out_of_scope) = (seen.len(), scan.out_of_scope.clone());
     let (unlisted, out_of_scope, known, stored) = context
         .store
         .call(move |store| {
             store.read(|tx| {
-                let unlisted = tx.unseen_ids(&seen)?;
+                // A ticket that cannot be read for the moment counts as listed.
+                let pending = tx.pending_ticket_ids()?;
+                let mut unlisted = tx.unseen_ids(&seen)?;
+                unlisted.retain(|id| pending.binary_search(id).is_err());
                 let out_of_scope = tx.stored_among(&out_of_scope)?;
                 Ok((unlisted, out_of_scope, tx.unlisted_tickets()?, tx.ticket_count()?))
             })
@@ -56,13 +59,13 @@ pub(in crate::sync) async fn check_unlisted(
         .await?;
     let (delete_guard, accept_deletes) = (context.settings.delete_guard, context.settings.accept_deletes);
     let groups = decide::group_unlisted(&unlisted, &known, now);
-    let not_asked =
-        |id: &i64| UnconfirmedRemoval { id: *id, status: UnlistedStatus::NotAsked, ask_again_at: now };
+    let guarded =
+        |id: &i64| UnconfirmedRemoval { id: *id, status: UnlistedStatus::Guarded, ask_again_at: now };
     let undecided = groups.undecided.len() as u64;
     let decision = decide::check_delete_guard(undecided, stored, seen_count, delete_guard, accept_deletes);
     if let DeleteGuardDecision::Exceeded { allowed } = decision {
-        writes.unconfirmed.extend(groups.undecided.iter().map(not_asked));
-        return Ok(Some(RunOutcome::DeleteGuard { removals: undecided, allowed }));
+        writes.unconfirmed.extend(groups.undecided.iter().map(guarded));
+        return Ok(Some(GuardedDeletions { removals: undecided, allowed }));
     }
     let mut to_ask = groups.undecided;
     to_ask.extend(groups.due);
@@ -80,11 +83,12 @@ pub(in crate::sync) async fn check_unlisted(
         }
     }
     // Tickets that stayed earlier and are removed now count as well, and those that are of another type now.
-    let allowed = decide::allowed_deletions(stored, delete_guard);
+    let allowed = allowed_deletions(stored, delete_guard);
     let removed = (removals.len() + out_of_scope.len()) as u64;
     if allowed < removed && !accept_deletes {
-        writes.unconfirmed.extend(removals.iter().map(|removal| not_asked(&removal.id)));
-        return Ok(Some(RunOutcome::DeleteGuard { removals: removed, allowed }));
+        writes.unconfirmed.extend(removals.iter().map(|removal| guarded(&removal.id)));
+        writes.unconfirmed.extend(out_of_scope.iter().map(guarded));
+        return Ok(Some(GuardedDeletions { removals: removed, allowed }));
     }
     let reason = RemovalReason::OutOfScope;
     removals.extend(out_of_scope.into_iter().map(|id| Removal { id, reason }));
@@ -101,7 +105,7 @@ async fn ask_server(
 ) -> Result<Vec<(i64, RemovalDecision)>, SyncError> {
     for ids in unlisted.chunks(IDS_PER_REQUEST) {
         match listed_tickets(context, mapping, ids).await {
-            Ok(observed) => present.extend(observed),
+            Ok(listed) => present.extend(listed.observed),
             // Then each of them is asked for alone.
             Err(SyncError::Halo(error)) if error.can_be_ticket_specific() => {
                 tracing::warn!("cannot list tickets by id: {error}; fetching them one by one");
@@ -120,6 +124,7 @@ async fn ask_server(
             context.record_requests().await?;
         }
         let decision = match context.halo.fetch_ticket(*id).await {
+            Ok((_, meta)) if meta.is_aged() => RemovalDecision::Keep(UnlistedStatus::NotAsked),
             Ok((lookup, _)) => decide::decide_removal(&lookup, &context.settings.scope),
             // One ticket that cannot be read does not keep the others from being decided.
             Err(error) if error.can_be_ticket_specific() => {

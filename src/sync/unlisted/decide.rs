@@ -10,11 +10,9 @@ use chrono::TimeDelta;
 use crate::halo::TicketLookup;
 use crate::scope::Scope;
 use crate::store::{RemovalReason, UnlistedStatus, UnlistedTicket};
+use crate::sync::completeness::allowed_deletions;
 use crate::ticket::Timestamp;
 use crate::ticket::attribute::{MERGED_INTO_ID, TICKET_TYPE_ID};
-
-/// So many tickets may always be removed.
-const ALWAYS_ALLOWED: u64 = 20;
 
 /// The server is asked about an unlisted ticket that stays after 1, 2, 4 … days, and at least this often.
 const RECHECK_INTERVAL_MAX: TimeDelta = TimeDelta::days(30);
@@ -38,9 +36,10 @@ pub fn group_unlisted(unlisted: &[i64], known: &[UnlistedTicket], now: Timestamp
     for id in unlisted {
         match known.get(id) {
             None => groups.undecided.push(*id),
-            Some(UnlistedTicket { status: UnlistedStatus::NotAsked | UnlistedStatus::Missing, .. }) => {
-                groups.undecided.push(*id);
-            }
+            Some(UnlistedTicket {
+                status: UnlistedStatus::Guarded | UnlistedStatus::NotAsked | UnlistedStatus::Missing,
+                ..
+            }) => groups.undecided.push(*id),
             Some(ticket) if is_due(ticket, now) => groups.due.push(*id),
             Some(_) => groups.deferred += 1,
         }
@@ -99,15 +98,6 @@ pub fn check_delete_guard(
         _ if seen == 0 => DeleteGuardDecision::Exceeded { allowed: 0 },
         _ => DeleteGuardDecision::AskServer,
     }
-}
-
-/// How many tickets may be removed at once; `delete_guard` is a share from 0 to 1.
-#[must_use]
-pub fn allowed_deletions(stored: u64, delete_guard: f64) -> u64 {
-    // Shares of counts far below 2^53; rounding by one ticket does not matter.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let share = (stored as f64 * delete_guard) as u64;
-    ALWAYS_ALLOWED.max(share)
 }
 
 /// What happens to the stored ticket.

@@ -47,7 +47,18 @@ fn control_endpoints_change_the_server() {
     assert_eq!(control("POST", "fault", "", "list@1:reset status:blank").0, 200);
     assert_eq!(control("POST", "fault", "", "lost:reset").0, 400);
     assert_eq!(control("POST", "nonsense", "", "").0, 404);
+    assert_eq!(control("POST", "defect", &format!("id={id}"), "null.id uncounted").1, json!([id]));
+    assert_eq!(control("POST", "defect", &format!("id={id}"), "id").0, 400);
+    assert_eq!(control("POST", "replay", "path=/api/tickettype&status=500", "[]").0, 200);
+    assert_eq!(control("POST", "replay", "path=status", "[]").0, 400);
+    assert_eq!(control("POST", "clock", "offset=9223372036854775807", "").0, 400);
     assert_eq!(control("GET", "log", "", "").1["total"], 0);
+    assert_eq!(server.row_defects(id).len(), 2);
+    let replayed = ApiRequest::get("/api/tickettype", "none");
+    assert_eq!(server.respond(&replayed, now()).status, 500);
+    let heal = ApiRequest { method: "POST".into(), path: "/_sim/heal".into(), ..ApiRequest::default() };
+    server.respond(&heal, now());
+    assert_eq!(server.respond(&replayed, now()).status, 401);
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn fault_trigger_selects_requests() {
         ("@every2x2", vec![2, 4]),
         ("@x3", vec![1, 2, 3]),
         ("@page2", vec![]),
+        ("@conn1", vec![]),
         ("@chance100", vec![1, 2, 3, 4, 5, 6]),
     ] {
         let mut server = server(5);
@@ -129,10 +130,18 @@ fn invalid_fault_error_lists_allowed_values() {
     for (spec, expected) in [
         ("list", "`list` is not of the form ENDPOINT[@[WHEN][xTIMES]]:EFFECT[=VALUE]"),
         ("lists:reset", "unknown endpoint `lists`; known endpoints: any, token, authinfo, list, "),
-        ("list@soon:reset", "invalid condition `soon`; use N, N..M, N.., ..M, everyN, pageN or chanceN"),
+        (
+            "list@soon:reset",
+            "invalid condition `soon`; use N, N..M, N.., ..M, everyN, pageN, connN or chanceN",
+        ),
         ("list:explode", "unknown effect `explode`; known effects: status, html, error, throttle, "),
         ("list:status=99", "invalid value `99` for effect `status`; allowed: 400 to 599"),
         ("list:reset=1", "invalid value `1` for effect `reset`; allowed: none"),
+        ("list:row=text.id:0", "invalid value `text.id:0` for effect `row`; allowed: a defect, and places"),
+        ("list:row=id", "invalid value `id` for effect `row`; allowed: a defect, and places"),
+        ("list:bomb=rows", "invalid value `rows` for effect `bomb`; allowed: ITEMS"),
+        ("any:skew=250000000001", "invalid value `250000000001` for effect `skew`; allowed: seconds"),
+        ("any:date=tomorrow", "invalid value `tomorrow` for effect `date`; allowed: a time"),
     ] {
         let error = ServerFault::parse(spec).expect_err("no fault").to_string();
         assert!(error.starts_with(expected), "{spec}: {error}");

@@ -74,6 +74,55 @@ async fn delivery_faults_reach_the_client() {
 }
 
 #[tokio::test]
+async fn generated_body_is_streamed_compressed_or_cut() {
+    for (knob, fault) in [
+        ("gzip=on", "list@1:bomb=ids"),
+        ("gzip=off", "list@1:bomb=ids"),
+        ("gzip=on", "list@1:row=huge20:101"),
+    ] {
+        let (simulator, client, token) = running(&[knob]).await;
+        let inject =
+            |spec: &str| simulator.with(|server| server.inject(ServerFault::parse(spec).expect("a fault")));
+        inject(fault);
+        let response = fetch(&simulator, &client, &token).await.expect("a response");
+        // The client takes the length away where it decompresses.
+        assert_eq!(response.content_length().is_none(), knob == "gzip=on");
+        let body = response.bytes().await.expect("the whole body");
+        let list: Value = serde_json::from_slice(&body).expect("JSON");
+        let rows = list["tickets"].as_array().expect("rows").len();
+        assert_eq!(rows, if fault.contains("bomb") { 200_000 } else { 100 });
+
+        inject("list@1:bomb=ids");
+        inject("list@1:cut=1000000");
+        let cut = fetch(&simulator, &client, &token).await.expect("headers");
+        assert!(cut.bytes().await.is_err());
+
+        inject("list@1:bomb=ids:20000");
+        inject("list@1:slow=60");
+        let started = Instant::now();
+        let slow = fetch(&simulator, &client, &token).await.expect("headers").bytes().await;
+        assert!(slow.is_ok() && started.elapsed() >= Duration::from_millis(50));
+        assert_eq!(fetch(&simulator, &client, &token).await.expect("a response").status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn connections_are_numbered() {
+    let (simulator, _, token) = running(&[]).await;
+    simulator.with(|server| {
+        server.inject(ServerFault::parse("list@conn2:date=2001-01-01T00:00:00Z").expect("a fault"));
+    });
+    let mut years = Vec::new();
+    for _ in 0..4 {
+        // A new client opens a new connection; the first was opened for the token.
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let response = fetch(&simulator, &client, &token).await.expect("a response");
+        years.push(response.headers()["date"].to_str().expect("a date")[12..16] == *"2001");
+    }
+    assert_eq!(years, [true, false, true, false]);
+}
+
+#[tokio::test]
 async fn delayed_requests_overlap() {
     let (simulator, client, token) = running(&["latency_ms=60"]).await;
     simulator.with(|server| server.log_mut().reset());

@@ -1,14 +1,18 @@
 //! The simulator behaves as the real server is known to behave.
 
 mod auth;
+mod clocks;
 mod control;
+mod defects;
 mod faults;
 mod http;
 mod lists;
+mod replay;
 mod rows;
+mod unbounded;
 
 use chrono::{DateTime, Utc};
-use halo_simulator::{ApiRequest, ApiResponse, Knobs, Server, ServerFault, SimulatorSettings};
+use halo_simulator::{ApiRequest, ApiResponse, Knobs, RowDefect, Server, ServerFault, SimulatorSettings};
 use serde_json::Value;
 
 fn now() -> DateTime<Utc> {
@@ -68,6 +72,15 @@ fn ids(list: &Value) -> Vec<i64> {
     rows.iter().map(|row| row["id"].as_i64().expect("an id")).collect()
 }
 
+/// A server with faults.
+fn server_with_faults(tickets: u32, faults: &[&str]) -> Server {
+    let mut server = server(tickets);
+    for fault in faults {
+        server.inject(ServerFault::parse(fault).expect("a fault"));
+    }
+    server
+}
+
 fn text_of(response: &ApiResponse) -> String {
     String::from_utf8_lossy(&response.body).into_owned()
 }
@@ -79,7 +92,11 @@ fn documentation_has_current_tables() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/simulator.md");
     let current = std::fs::read_to_string(path).expect("docs/simulator.md");
     let mut updated = current.clone();
-    for (name, table) in [("knobs", Knobs::markdown()), ("effects", ServerFault::markdown())] {
+    for (name, table) in [
+        ("knobs", Knobs::markdown()),
+        ("effects", ServerFault::markdown()),
+        ("defects", RowDefect::markdown()),
+    ] {
         let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
         let from = updated.find(&begin).expect("a beginning") + begin.len();
         let to = updated.find(&end).expect("an end");

@@ -79,10 +79,11 @@ impl ListRead {
         u64::from(page - 1) * self.largest_page
     }
 
-    /// Whether every ticket that was in the list all the time was received.
+    /// How many rows are missing of those that were in the list all the time; `None` if that cannot be told from one read.
+    /// Rows without an id count as received.
     ///
-    /// One response that holds as many tickets as it counts proves itself. Several prove it where nothing can have been
-    /// missed between them:
+    /// One response that holds as many rows as it counts proves itself. Several prove it where nothing can have been missed
+    /// between them:
     ///
     /// * `appends_only`, a list in which new tickets appear at the end: of the ids up to the baseline's greatest id, as
     ///   many were received as the baseline counted. The baseline is the response with the last page, fetched before
@@ -91,23 +92,27 @@ impl ListRead {
     ///   so where nothing was added meanwhile, because then each disappearance shows in a count, and each boundary where
     ///   one happened was read again.
     /// * otherwise, where new tickets may appear anywhere: the counts never fell, and as many ids as the last count.
-    pub(super) fn proves_itself(&self, latest: u64, appends_only: bool) -> bool {
+    pub(super) fn missing_rows(&self, latest: u64, appends_only: bool) -> Option<u64> {
         if self.pages == 1 && !self.used_seek {
-            return self.previous_count == Some(self.unique_tickets());
+            return self.previous_count?.checked_sub(self.different_rows());
         }
         if self.out_of_order || self.has_excess_rows {
-            return false;
+            return None;
         }
         if !appends_only {
-            return self.total_decrease() == 0 && !self.used_seek && self.unique_tickets() == latest;
+            let is_stable = self.total_decrease() == 0 && !self.used_seek;
+            return latest.checked_sub(self.different_rows()).filter(|_| is_stable);
         }
-        let Some(baseline) = self.baseline else { return false };
+        let baseline = self.baseline?;
         let added = self.count_after(baseline.max_id.max(self.origin.cursor));
         let listed_at_start = baseline.count.saturating_sub(self.origin.position);
         let received = (self.count_after(self.origin.cursor) + self.rejected_rows).saturating_sub(added);
         let tail = self.last_seek.position + self.count_after(self.last_seek.cursor) + self.rejected_rows;
         let only_removals = added == 0 && self.highest_count <= baseline.count;
-        received == listed_at_start || (received < listed_at_start && only_removals && tail == latest)
+        if received < listed_at_start && only_removals && tail == latest {
+            return Some(0);
+        }
+        listed_at_start.checked_sub(received)
     }
 
     /// How many ids after a cursor were received.
@@ -118,8 +123,8 @@ impl ListRead {
         }
     }
 
-    /// Different tickets received.
-    pub(super) fn unique_tickets(&self) -> u64 {
+    /// Different tickets and rows without an id.
+    pub(super) fn different_rows(&self) -> u64 {
         self.ids.len() + self.rejected_rows
     }
 

@@ -309,8 +309,9 @@ fn changing_list_is_read_twice_and_not_forever() {
 #[test]
 fn count_mismatch_seen_by_two_reads_is_not_verified() {
     let mismatch = |unique, count| Ok(ReadVerdict::CountMismatch { unique, count });
+    let short = Ok(ReadVerdict::Short(Shortfall { missing: 7, unidentified: 0 }));
     for (off_by, accepted, verdict) in
-        [(7, 0, mismatch(250, 257)), (7, 7, Ok(ReadVerdict::Verified)), (-7, 0, mismatch(250, 243))]
+        [(7, 0, mismatch(250, 257)), (7, 6, mismatch(250, 257)), (7, 7, short), (-7, 0, mismatch(250, 243))]
     {
         let mut list = FakeList::new(250, vec![]);
         list.count_offset = off_by;
@@ -322,9 +323,12 @@ fn count_mismatch_seen_by_two_reads_is_not_verified() {
         };
         let mut scan = ListScan::new(options, Some(at(0)));
         read_once(&mut scan, &mut list, 100, 1, &[], &mut vec![]).unwrap();
-        assert_eq!(scan.verdict(), ReadVerdict::ReadAgain);
-        scan.read_again();
-        read_once(&mut scan, &mut list, 100, 1, &[], &mut vec![]).unwrap();
+        // What is accepted is accepted in the first read.
+        if verdict != short {
+            assert_eq!(scan.verdict(), ReadVerdict::ReadAgain);
+            scan.read_again();
+            read_once(&mut scan, &mut list, 100, 1, &[], &mut vec![]).unwrap();
+        }
         assert_eq!(Ok::<_, ListReadError>(scan.verdict()), verdict, "{off_by}");
     }
 }

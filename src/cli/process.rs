@@ -1,0 +1,51 @@
+//! What the process sets up before a command runs: signals that must not end it, and limits that it must have.
+
+use std::io;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::AppError;
+
+/// How many files a command must be able to open besides those that are open: database, sockets, and what the runtime
+/// needs for itself.
+const DESCRIPTORS_MIN: usize = 32;
+
+/// How many of them the runtime needs for itself.
+const RUNTIME_DESCRIPTORS: usize = 8;
+
+/// Takes the default action from signals that would end the process in the middle: SIGXFSZ, so that a file size limit is
+/// an error of the write, and SIGUSR1, which only `run` acts on.
+pub(super) fn ignore_signals() {
+    if reserve_descriptors(RUNTIME_DESCRIPTORS).is_err() {
+        return;
+    }
+    // A handler of tokio stays when its runtime is gone; whoever listens later, as `run` does, receives the signal.
+    let Ok(runtime) = Builder::new_current_thread().enable_io().build() else { return };
+    let _context = runtime.enter();
+    for kind in [SignalKind::from_raw(Signal::XFSZ.as_raw()), SignalKind::user_defined1()] {
+        // Without it the signal ends the process as usual.
+        let _ = signal(kind);
+    }
+}
+
+/// Checks that the process may open enough files: the runtime panics where it cannot create its own.
+pub(super) fn check_descriptor_limit() -> Result<(), AppError> {
+    reserve_descriptors(DESCRIPTORS_MIN).map_err(AppError::DescriptorLimit)
+}
+
+/// Opens so many files at once and closes them again.
+fn reserve_descriptors(count: usize) -> io::Result<()> {
+    let open = |_| rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let opened: Result<Vec<_>, _> = (0..count).map(open).collect();
+    opened.map(drop).map_err(io::Error::from)
+}
+
+/// Forbids core dumps and access by other processes of the same user: secret and token are in memory.
+pub(super) fn keep_memory_private() {
+    // A refusal by the kernel is no reason to stop.
+    let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
