@@ -328,15 +328,6 @@ fn rows_without_id() {
 }
 
 #[test]
-fn custom_fields_in_one_row() {
-    let field = |number| format!(r#"{{"id":{number},"name":"CFa","value":"x"}}"#);
-    assert_peak(
-        LIST,
-        &page_of(1, |_| format!(r#"{{"id":1,"customfields":{}}}"#, array_of(1_000_000, field))),
-    );
-}
-
-#[test]
 fn empty_custom_fields_in_one_row() {
     assert_peak(
         LIST,
@@ -350,11 +341,6 @@ fn value_that_is_a_tree() {
         LIST,
         &page_of(1, |_| format!(r#"{{"id":1,"summary":{}}}"#, array_of(10_000_000, |_| "[]".into()))),
     );
-}
-
-#[test]
-fn ticket_of_60_mb() {
-    assert_peak(LIST, &page_with_text(1, 60_000_000));
 }
 
 #[rstest]
