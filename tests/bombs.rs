@@ -294,11 +294,7 @@ fn assert_peak(path: &'static str, answer: &PreparedResponse) {
         let server = FixtureServer::serve(answers);
         let (result, peak) = sync_against(&server);
         let peak_mb = peak / 1_000_000;
-        println!(
-            "{path} {form}: {on_the_wire} bytes on the wire, peak {peak_mb} MB, status {:?}",
-            result.status
-        );
-        assert!(server.requests_for(path).len() > 0, "{form}: not requested: {result:?}");
+        assert!(!server.requests_for(path).is_empty(), "{form}: not requested: {result:?}");
         assert!(matches!(result.status, Some(0..=99)), "{form}: {result:?}");
         assert!(peak <= PEAK_MAX, "{form}: {peak_mb} MB with {on_the_wire} bytes on the wire: {result:?}");
     }

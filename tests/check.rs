@@ -19,7 +19,9 @@ use support::tls::{CertificateOptions, TlsProxy};
 
 async fn serve(knobs: &[&str]) -> Simulator {
     let mut settings = support::server::settings(250);
-    knobs.iter().for_each(|knob| settings.knobs.set(knob).unwrap());
+    for knob in knobs {
+        settings.knobs.set(knob).unwrap();
+    }
     Simulator::start(settings).await.unwrap()
 }
 

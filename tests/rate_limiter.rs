@@ -249,7 +249,9 @@ fn stop_ends_every_wait_at_once() {
         with_paused_time(async {
             let mut env = start_env(400, &["latency_ms=20"]);
             (env.rate_limit, env.max_retries) = (limit, 20);
-            faults.iter().for_each(|fault| env.inject(fault));
+            for fault in faults {
+                env.inject(fault);
+            }
             let since = Instant::now();
             let after = Duration::from_millis(7_777);
             let result = run_until(&env, sleep(after)).await;

@@ -312,7 +312,7 @@ mod tests {
             let rows: Vec<String> = shown.iter().map(row).collect();
             let body = format!("{{\"record_count\":{},\"tickets\":[{}]}}", ids.len(), rows.join(","));
             if shown.iter().any(|id| self.too_large.contains(id)) {
-                let received = Body::from(body[..body.len() - 2].as_bytes().to_vec());
+                let received = Body::from(body.as_bytes()[..body.len() - 2].to_vec());
                 return Err(TransportError::TooLarge { received });
             }
             Ok(body.into_bytes())

@@ -143,8 +143,8 @@ fn unreadable_values_leave_the_last_good_ones_and_are_no_change() {
         assert_eq!(value(), before, "a good value was lost");
         let attributes = env.texts("SELECT attribute FROM rejects ORDER BY attribute");
         assert_eq!(attributes, ["CLIENT_ID", "FLAGGED"]);
-        let changed = env.texts("SELECT changed FROM changes ORDER BY seq DESC LIMIT 1").concat();
-        assert!(env.change_count() <= changes + 1 && !changed.contains("CLIENT_ID"), "{changed}");
+        let last_record = env.texts("SELECT changed FROM changes ORDER BY seq DESC LIMIT 1").concat();
+        assert!(env.change_count() <= changes + 1 && !last_record.contains("CLIENT_ID"), "{last_record}");
         defect(&env, id, "");
         advance_minutes(1).await;
         env.run_full_ok().await;
