@@ -190,7 +190,7 @@ impl CustomFields {
     }
 
     /// Returns the rejected values, each with its name in change records: `CUSTOM.<FIELD_ID>.<MEMBER>`, or
-    /// [`CUSTOM_FIELDS_PROPERTY`] for the elements whose id cannot be told, of which only the first is kept.
+    /// `customfields` for the elements whose id cannot be told, of which only the first is kept.
     #[must_use]
     pub fn rejected_values(&self) -> Vec<(String, &RejectedValue)> {
         let members = self
