@@ -109,10 +109,12 @@ CREATE TABLE tickets (
 -- What halosync keeps for each ticket besides the mapped attributes.
 CREATE TABLE ticket_state (
     UID             INTEGER PRIMARY KEY,
-    hash            INTEGER NOT NULL,  -- XXH3 of the attributes without the volatile ones
+    hash            INTEGER,           -- XXH3 of the attributes without the volatile ones; NULL: another
+                                       -- program edited the row, the next full scan compares it
     request_no      INTEGER NOT NULL,  -- number of the request whose response was stored
     fields_hash     INTEGER,           -- XXH3 of its custom fields; NULL: not known, or not synchronized
-    fields_no       INTEGER,           -- number of the request whose custom fields were stored
+    fields_no       INTEGER,           -- number of the request whose custom fields were stored; 0: another
+                                       -- program edited them
     first_seen_at   TEXT NOT NULL,     -- by the local clock
     last_seen_at    TEXT NOT NULL,     -- when it was last written; later full scans have seen it too
     last_seq        INTEGER NOT NULL,  -- its newest change record
@@ -130,6 +132,26 @@ CREATE TABLE custom_fields (
     DISPLAY   TEXT,
     PRIMARY KEY (UID, FIELD_ID)
 ) WITHOUT ROWID;
+
+-- Local edits: whoever writes a row empties its hash, so that the next full scan compares it with the server's.
+-- halosync sets the hash again in the transaction of its own writes. REPLACE fires no delete trigger, therefore
+-- there is one for inserts. Changing a UID touches two tickets.
+CREATE TRIGGER tickets_insert_empties_hash AFTER INSERT ON tickets
+BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = new.UID AND hash IS NOT NULL; END;
+CREATE TRIGGER tickets_update_empties_hash AFTER UPDATE ON tickets
+BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = old.UID AND hash IS NOT NULL; END;
+CREATE TRIGGER tickets_new_uid_empties_hash AFTER UPDATE OF UID ON tickets
+BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = new.UID AND hash IS NOT NULL; END;
+CREATE TRIGGER tickets_delete_empties_hash AFTER DELETE ON tickets
+BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = old.UID AND hash IS NOT NULL; END;
+CREATE TRIGGER custom_fields_insert_empties_hash AFTER INSERT ON custom_fields
+BEGIN UPDATE ticket_state SET fields_hash = NULL, fields_no = 0 WHERE UID = new.UID AND fields_no <> 0; END;
+CREATE TRIGGER custom_fields_update_empties_hash AFTER UPDATE ON custom_fields
+BEGIN UPDATE ticket_state SET fields_hash = NULL, fields_no = 0 WHERE UID = old.UID AND fields_no <> 0; END;
+CREATE TRIGGER custom_fields_new_uid_empties_hash AFTER UPDATE OF UID ON custom_fields
+BEGIN UPDATE ticket_state SET fields_hash = NULL, fields_no = 0 WHERE UID = new.UID AND fields_no <> 0; END;
+CREATE TRIGGER custom_fields_delete_empties_hash AFTER DELETE ON custom_fields
+BEGIN UPDATE ticket_state SET fields_hash = NULL, fields_no = 0 WHERE UID = old.UID AND fields_no <> 0; END;
 
 -- The known custom fields, which are requested with the list.
 CREATE TABLE field_definitions (
@@ -349,7 +371,7 @@ SELECT o.* FROM ticket_overview o
 LEFT JOIN statuses s ON s.ID = o.STATUS_ID
 WHERE COALESCE(s.CLOSED, o.STATUS_ID = 9, 0) = 0;
 
--- Deleted tickets: why, when that was noticed, and the last known row.
+-- Deleted tickets: why, when that was noticed, and the last known row, which is NULL where it was lost here before.
 CREATE VIEW deleted_tickets AS
 SELECT c.UID, c.reason AS REASON, c.observed_at AS SEEN_AT,
     json_extract(c.last_row, '$.NAME') AS NAME,
@@ -366,7 +388,8 @@ WHERE c.op = 'd'
     AND c.seq = (SELECT MAX(l.seq) FROM changes l WHERE l.UID = c.UID)
     AND NOT EXISTS (SELECT 1 FROM tickets t WHERE t.UID = c.UID);
 
--- One row for each changed attribute; a created or deleted ticket has one row without an attribute.
+-- One row for each changed attribute; a created or deleted ticket has one row without an attribute. What was repaired
+-- here after an edit by another program is no event of the ticket.
 CREATE VIEW ticket_history AS
 SELECT c.UID, c.seq, c.op, c.reason, c.observed_at, c.source_last_modified, c.run_id,
     e.key AS attribute,
@@ -374,7 +397,7 @@ SELECT c.UID, c.seq, c.op, c.reason, c.observed_at, c.source_last_modified, c.ru
     json_extract(e.value, '$[1]') AS new_value
 FROM changes c
 LEFT JOIN json_each(COALESCE(c.changed, '{}')) e ON 1
-WHERE e.key IS NULL OR e.key NOT IN ('TICKET_AGE', 'OPEN_SEARCH_SCORE');
+WHERE c.reason IS NOT 'repaired' AND (e.key IS NULL OR e.key NOT IN ('TICKET_AGE', 'OPEN_SEARCH_SCORE'));
 
 -- How long each ticket had each status, as far as changes were seen; `until` is NULL for the present one.
 CREATE VIEW status_intervals AS
@@ -383,7 +406,8 @@ WITH moves AS (
         json_extract(changed, '$.STATUS[0]') AS old_status,
         json_extract(changed, '$.STATUS[1]') AS new_status
     FROM changes
-    WHERE op = 'u' AND reason IS NOT 'status_renamed' AND json_extract(changed, '$.STATUS') IS NOT NULL
+    WHERE op = 'u' AND COALESCE(reason, '') NOT IN ('status_renamed', 'repaired')
+        AND json_extract(changed, '$.STATUS') IS NOT NULL
 ), first_moves AS (
     SELECT UID, old_status, MIN(seq) FROM moves GROUP BY UID
 ), begins AS (

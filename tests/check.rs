@@ -91,6 +91,8 @@ fn unreachable_server_fails_and_skips_the_steps_that_need_it() {
         found["skipped"],
         serde_json::json!([
             "integrity",
+            "schema",
+            "local edits",
             "server probes",
             "certificate",
             "clock",
@@ -122,7 +124,7 @@ async fn wrong_secret_fails_the_token_step() {
         "✗ secret         ",
         "    help: ",
         "✓ authorization  ",
-        "skipped: integrity, server probes, token,",
+        "skipped: integrity, schema, local edits, server probes, token,",
         "1 failure",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
@@ -156,7 +158,18 @@ async fn offline_check_sends_no_request_reads_no_secret_and_takes_no_lock() {
     let found = check(&env, &["--offline"], 0);
     assert_eq!(
         steps(&found, "ok"),
-        ["settings", "secret", "folder", "database", "integrity", "server probes", "files", "disk"]
+        [
+            "settings",
+            "secret",
+            "folder",
+            "database",
+            "integrity",
+            "schema",
+            "local edits",
+            "server probes",
+            "files",
+            "disk"
+        ]
     );
     assert_eq!(simulator.with(|server| server.log().total()), 0);
     assert!(!env.path("halosync.db.lock").exists());
@@ -380,4 +393,99 @@ async fn damaged_database_page_fails_the_integrity_step() {
     let found = check(&env, &["--offline"], 65);
     assert_eq!(steps(&found, "failure"), ["integrity"], "{found:#}");
     assert!(step(&found, "integrity")["help"].as_str().unwrap().contains("restore a backup"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trigger_of_another_program_fails_the_schema_step_with_the_line_that_drops_it() {
+    let simulator = serve(&[]).await;
+    let env = TestEnv::for_server(&simulator.url(), "");
+    env.run(&["sync"]).success();
+    edit(&env, "CREATE TRIGGER audit AFTER INSERT ON changes BEGIN DELETE FROM changes; END");
+    let found = check(&env, &["--offline"], 65);
+    assert_eq!(steps(&found, "failure"), ["schema"], "{found:#}");
+    let (message, help) =
+        (&step(&found, "schema")["message"], step(&found, "schema")["help"].as_str().unwrap());
+    assert!(
+        message.as_str().unwrap().contains("trigger audit on changes does not belong to halosync"),
+        "{message}"
+    );
+    assert!(help.starts_with("sqlite3 ") && help.ends_with("halosync.db 'DROP TRIGGER \"audit\"'"), "{help}");
+
+    edit(&env, "DROP TRIGGER audit; CREATE VIEW mine AS SELECT UID FROM tickets");
+    let found = check(&env, &["--offline"], 0);
+    assert_eq!(
+        step(&found, "schema")["message"],
+        "as halosync made it; also here, and left alone: view mine"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edited_and_lost_tickets_are_a_warning_until_a_full_scan_repairs_them() {
+    let simulator = serve(&[]).await;
+    let env = TestEnv::for_server(&simulator.url(), "");
+    env.run(&["sync"]).success();
+    let id = |nth: i64| env.number(&format!("SELECT UID FROM tickets ORDER BY UID LIMIT 1 OFFSET {nth}"));
+    let (edited, lost, status, flipped) = (id(3), id(5), id(7), id(9));
+    edit(&env, &format!("UPDATE tickets SET NAME = 'mine' WHERE UID = {edited}"));
+    lose(&env, &format!("DELETE FROM tickets WHERE UID = {lost}"));
+    lose(&env, &format!("UPDATE tickets SET STATUS = 'mine' WHERE UID = {status}"));
+    lose(&env, &format!("UPDATE tickets SET NAME = 'flipped' WHERE UID = {flipped}"));
+    let found = check(&env, &["--offline"], 0);
+    assert_eq!(steps(&found, "warning"), ["local edits"], "{found:#}");
+    assert_eq!(
+        step(&found, "local edits")["message"],
+        format!(
+            "another program changed the stored tickets (tickets: 1 edited (the first is {edited}), 1 lost (the first \
+             is {lost}), 1 with a wrong status name (the first is {status}))"
+        )
+    );
+    let help = &step(&found, "local edits")["help"];
+    assert_eq!(help, "the next full scan repairs them: `halosync sync --full`");
+    let repaired = env.run(&["sync", "--full"]).success().stderr;
+    assert!(repaired.contains("another program changed the database; this scan repairs it"), "{repaired}");
+    assert_eq!(env.texts("SELECT reason FROM changes WHERE op = 'u'"), ["repaired"; 3]);
+
+    // The line of the help makes the next full scan repair what no trigger saw.
+    assert_eq!(steps(&check(&env, &["--offline"], 0), "warning"), [""; 0]);
+    let found = check(&env, &["--offline", "--deep"], 0);
+    assert_eq!(steps(&found, "warning"), ["local edits"], "{found:#}");
+    let message = step(&found, "local edits")["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("1 ticket is not stored as received ({flipped})")), "{message}");
+    let help = step(&found, "local edits")["help"].as_str().unwrap();
+    edit(&env, help.split('\'').nth(1).unwrap());
+    env.run(&["sync", "--full"]).success();
+    let found = check(&env, &["--offline", "--deep"], 0);
+    assert_eq!(
+        step(&found, "local edits")["message"],
+        "no other program changed the stored tickets; every ticket is stored as received"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_change_records_are_a_warning() {
+    let simulator = serve(&[]).await;
+    let env = TestEnv::for_server(&simulator.url(), "");
+    env.run(&["sync"]).success();
+    edit(&env, "DELETE FROM changes WHERE seq BETWEEN 7 AND 9");
+    let found = check(&env, &["--offline"], 0);
+    assert_eq!(steps(&found, "warning"), ["database"], "{found:#}");
+    let message = step(&found, "database")["message"].as_str().unwrap();
+    assert!(
+        message.contains("3 change records are missing in the database: a new lineage begins"),
+        "{message}"
+    );
+    assert_eq!(step(&found, "local edits")["message"], "no other program changed the stored tickets");
+}
+
+/// What another program does.
+fn edit(env: &TestEnv<()>, sql: &str) {
+    rusqlite::Connection::open(env.database.path()).unwrap().execute_batch(sql).unwrap();
+}
+
+/// What a damaged disk does: no trigger fires.
+fn lose(env: &TestEnv<()>, sql: &str) {
+    let connection = rusqlite::Connection::open(env.database.path()).unwrap();
+    let triggers = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER;
+    connection.set_db_config(triggers, false).unwrap();
+    connection.execute_batch(sql).unwrap();
 }

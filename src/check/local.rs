@@ -1,6 +1,7 @@
 //! Steps on this machine: folder, lock, database, its files and their disk.
 
-use super::{CheckOutcome, CheckStep, ReportBuilder, disk, files};
+use super::local_content::{LocalContent, local_content};
+use super::{CheckOptions, CheckOutcome, CheckStep, ReportBuilder, disk, files};
 use crate::app::{self, AppError, count};
 use crate::config::Config;
 use crate::store::{Lock, LockError, LockHolders, Store, StoreError};
@@ -8,12 +9,12 @@ use crate::sync;
 
 impl ReportBuilder<'_> {
     /// Checks folder, lock and database. Returns the number of requests in the current window of the rate limit.
-    pub(super) fn check_local(&mut self, config: &Config, offline: bool) -> u64 {
+    pub(super) fn check_local(&mut self, config: &Config, options: CheckOptions) -> u64 {
         let path = &config.store.path;
         let folder = Store::check_folder(path).and_then(|()| Store::check_writable(path));
         let message = |(): &()| format!("the folder of {} is writable", path.display());
         let is_usable = self.record_result(CheckStep::Folder, folder, message).is_some();
-        if is_usable && !offline {
+        if is_usable && !options.offline {
             // The lock is released at once.
             match Lock::acquire_writer(path) {
                 // A running service holds it, which is no problem.
@@ -26,7 +27,7 @@ impl ReportBuilder<'_> {
                 }
             }
         }
-        let requests_made = self.check_database(config).unwrap_or(0);
+        let requests_made = self.check_database(config, options.deep).unwrap_or(0);
         // Without a folder there are no files, which is reported already.
         if is_usable {
             self.record(CheckStep::Files, files::check(path));
@@ -44,7 +45,7 @@ impl ReportBuilder<'_> {
         );
     }
 
-    fn check_database(&mut self, config: &Config) -> Option<u64> {
+    fn check_database(&mut self, config: &Config, deep: bool) -> Option<u64> {
         let path = &config.store.path;
         let opened = match Store::open_read_only(path, config.store.busy_timeout) {
             Err(StoreError::Missing(_)) => {
@@ -86,9 +87,13 @@ impl ReportBuilder<'_> {
             }
         };
         let ((_, probes, requests_made), store) = result?;
-        self.record_result(CheckStep::Integrity, check_integrity(&store), |()| {
+        let integrity = self.record_result(CheckStep::Integrity, check_integrity(&store), |()| {
             "the database is not damaged".into()
         });
+        // What a damaged file says about itself proves nothing.
+        if integrity.is_some() {
+            self.check_content(&store, deep);
+        }
         let oldest = probes.iter().map(|it| it.probed_at).min();
         let message = oldest.map_or("none yet: the first runs probe the server".into(), |oldest| {
             format!("{}, the oldest from {oldest}", count(probes.len() as u64, "probe"))
@@ -96,6 +101,22 @@ impl ReportBuilder<'_> {
         self.record(CheckStep::Probes, CheckOutcome::Ok(message));
         self.report.probes = probes;
         Some(requests_made)
+    }
+
+    /// Checks whether another program changed the schema or the rows.
+    fn check_content(&mut self, store: &Store, deep: bool) {
+        self.record_result(CheckStep::Schema, store.check_schema(), |additions| match additions.as_slice() {
+            [] => "as halosync made it".into(),
+            additions => format!("as halosync made it; also here, and left alone: {}", additions.join(", ")),
+        });
+        let content = store.read(|tx| {
+            let unequal = deep.then(|| tx.unequal_hashes()).transpose()?;
+            Ok::<_, StoreError>(LocalContent { edits: tx.find_local_edits()?, unequal })
+        });
+        match content {
+            Ok(content) => self.record(CheckStep::LocalEdits, local_content(store.path(), &content)),
+            Err(error) => self.record(CheckStep::LocalEdits, CheckOutcome::Fail(error.into())),
+        }
     }
 }
 

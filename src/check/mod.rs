@@ -12,6 +12,7 @@ mod hints;
 mod initial_load;
 mod lists;
 mod local;
+mod local_content;
 mod server;
 mod step;
 
@@ -138,13 +139,22 @@ impl CheckReport {
     }
 }
 
-/// Runs all steps and calls `on_finding` after each. `offline` sends no request, reads no secret and takes no
-/// lock.
+/// How thorough a check is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// Sends no request, reads no secret and takes no lock.
+    pub offline: bool,
+    /// Compares every stored row with its hash.
+    pub deep: bool,
+}
+
+/// Runs all steps and calls `on_finding` after each.
 pub async fn check(
     config_path: Option<&Path>,
-    offline: bool,
+    options: CheckOptions,
     on_finding: &mut dyn FnMut(&CheckFinding),
 ) -> CheckReport {
+    let offline = options.offline;
     let mut builder = ReportBuilder { report: CheckReport::default(), hints: Hints::default(), on_finding };
     let loaded = app::load(config_path);
     let message = |loaded: &LoadedConfig| {
@@ -155,7 +165,7 @@ pub async fn check(
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|it| !it.is_empty());
         builder.hints = Hints::new(&loaded.config.halo, is_set);
         let secret = builder.check_secret(&loaded, offline);
-        let requests_made = builder.check_local(&loaded.config, offline);
+        let requests_made = builder.check_local(&loaded.config, options);
         if !offline {
             let rate_limit = connection::rate_limit(requests_made, loaded.config.halo.rate_limit);
             builder.record(CheckStep::RateLimit, rate_limit);

@@ -18,6 +18,11 @@ pub enum CheckStep {
     Database,
     /// The database is not damaged.
     Integrity,
+    /// No other program changed the schema of the database.
+    Schema,
+    /// No other program changed the stored tickets.
+    #[strum(serialize = "local edits")]
+    LocalEdits,
     /// What runs have measured about the server.
     #[strum(serialize = "server probes")]
     Probes,

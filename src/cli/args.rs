@@ -56,6 +56,9 @@ pub(super) enum Command {
         /// Skip the server: send no request, read no secret, take no lock
         #[arg(long)]
         offline: bool,
+        /// Compare every stored ticket with its hash, about 10 s for a million tickets
+        #[arg(long)]
+        deep: bool,
     },
     /// Sync once: fetch what changed since the last run, or everything the first time
     Sync(SyncArgs),

@@ -8,9 +8,10 @@ use super::{
     CommandError, CommandResult, block_on, format_time, print, print_report, printable, stop_signal,
 };
 use crate::app::{AppError, ExitStatus, count};
-use crate::check::{self, CheckFinding, CheckOutcome, CheckReport, CheckStep};
+use crate::check::{self, CheckFinding, CheckOptions, CheckOutcome, CheckReport, CheckStep};
 
-pub(super) fn check(arguments: &CliArgs, offline: bool) -> CommandResult {
+pub(super) fn check(arguments: &CliArgs, options: CheckOptions) -> CommandResult {
+    let offline = options.offline;
     let mut output_error = None;
     let mut on_finding = |finding: &CheckFinding| {
         if !arguments.json && output_error.is_none() {
@@ -19,7 +20,7 @@ pub(super) fn check(arguments: &CliArgs, offline: bool) -> CommandResult {
     };
     let report = block_on(async {
         tokio::select! {
-            report = check::check(arguments.config.as_deref(), offline, &mut on_finding) => Ok(report),
+            report = check::check(arguments.config.as_deref(), options, &mut on_finding) => Ok(report),
             signal = stop_signal() => Err(CommandError::App(AppError::Stopped(signal))),
         }
     })?;

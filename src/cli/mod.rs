@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::app::{self, AppError, ExitStatus, Signal};
+use crate::check::CheckOptions;
 use crate::ticket::Timestamp;
 use args::{CliArgs, Color, Command};
 use clap::Parser as _;
@@ -97,7 +98,9 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
             print(&format!("wrote {}\n", file.display()))?;
             Ok(ExitStatus::Ok)
         }
-        Command::Check { offline } => check::check(arguments, *offline),
+        Command::Check { offline, deep } => {
+            check::check(arguments, CheckOptions { offline: *offline, deep: *deep })
+        }
         Command::Sync(args) => sync::sync(arguments, &load()?, args),
         Command::Run => service::run(arguments, load()?),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),

@@ -39,6 +39,13 @@ pub struct ChangeLogExtent {
 }
 
 impl ChangeLogExtent {
+    /// The number of the first record from which on none is missing. 1 means that all are kept: none has aged out, and
+    /// none was ever lost.
+    #[must_use]
+    pub const fn first_complete_seq(&self) -> i64 {
+        if self.is_complete() { self.complete_after + 1 } else { self.last_seq + 1 }
+    }
+
     /// Whether every record after `complete_after` is there.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
@@ -50,8 +57,7 @@ impl ReadTx<'_> {
     /// Counts the change records, which takes some 20 ms per million.
     pub fn change_log_extent(&self) -> Result<ChangeLogExtent, StoreError> {
         let number = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
-        let lineage = "SELECT complete_after FROM lineage ORDER BY rowid DESC LIMIT 1";
-        let lineage: Option<i64> = self.connection.query_row(lineage, [], |row| row.get(0)).optional()?;
+        let lineage = self.complete_after()?;
         let complete_after = lineage.unwrap_or(0);
         let oldest = number("SELECT MIN(seq) FROM changes")?;
         let newest = number("SELECT MAX(seq) FROM changes")?.unwrap_or(0);
@@ -71,6 +77,12 @@ impl ReadTx<'_> {
             missing: last_seq - complete_after - count,
             numbering_lost: numbered != last_seq || (lineage.is_none() && last_seq != 0),
         })
+    }
+
+    /// The number of the last record that aged out, or that an earlier loss reached; `None` without a lineage.
+    pub(super) fn complete_after(&self) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT complete_after FROM lineage ORDER BY rowid DESC LIMIT 1";
+        Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?)
     }
 
     /// The lineage of this database.

@@ -20,6 +20,9 @@ const RANGE_ENDS: &str = "
         FROM changes WHERE ?1 < seq AND seq <= ?2 GROUP BY UID
     )";
 
+/// A ticket whose row another program lost is in no delta before its repair, which is a change of its own.
+const IS_EXPORTED: &str = "(l.op = 'd' OR t.UID IS NOT NULL)";
+
 impl ReadTx<'_> {
     /// The number of the newest change record ever written, 0 before the first.
     pub fn greatest_seq(&self) -> Result<i64, StoreError> {
@@ -58,8 +61,13 @@ impl ReadTx<'_> {
         mut visit: impl FnMut(DeltaRow<'_>) -> Result<(), E>,
     ) -> Result<ChangeCounts, E> {
         let sql = format!(
-            "SELECT s.last_seq, COALESCE(c.observed_at, s.last_seen_at), {} FROM tickets t
-             JOIN ticket_state s ON s.UID = t.UID LEFT JOIN changes c ON c.seq = s.last_seq ORDER BY t.UID",
+            // A row of `ticket_state` is missing only if another program deleted it, or inserted the ticket: the
+            // next scan records that ticket.
+            "SELECT COALESCE(s.last_seq, (SELECT MAX(r.seq) FROM changes r WHERE r.UID = t.UID), 0),
+                 COALESCE(c.observed_at, s.last_seen_at, (SELECT MAX(since) FROM lineage)), {} FROM tickets t
+             LEFT JOIN ticket_state s ON s.UID = t.UID LEFT JOIN changes c ON c.seq = s.last_seq
+             WHERE s.UID IS NOT NULL OR EXISTS (SELECT 1 FROM changes r WHERE r.UID = t.UID)
+             ORDER BY t.UID",
             columns("t.")
         );
         let has_custom_fields = self.has_custom_fields()?;
@@ -89,9 +97,10 @@ impl ReadTx<'_> {
             return Err(StoreError::InvalidData { what }.into());
         }
         let sql = format!(
-            "{RANGE_ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, {} FROM touched
+            "{RANGE_ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, touched.UID, {} FROM touched
              JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq
-             LEFT JOIN tickets t ON t.UID = touched.UID ORDER BY touched.UID",
+             LEFT JOIN tickets t ON t.UID = touched.UID
+             WHERE {IS_EXPORTED} ORDER BY touched.UID",
             columns("t.")
         );
         let has_custom_fields = self.has_custom_fields()?;
@@ -103,13 +112,15 @@ impl ReadTx<'_> {
             let seq = row.get(0).map_err(StoreError::from)?;
             let observed_at = text(row, 1)?;
             if op == Op::Delete {
-                let (last, fields) = parse_last_row(text(row, 4)?)?;
+                let last_row: Option<String> = row.get(4).map_err(StoreError::from)?;
+                let id = row.get(5).map_err(StoreError::from)?;
+                let (last, fields) = parse_last_row(id, last_row.as_deref())?;
                 let cells: Vec<_> = last.iter().map(AttributeValue::as_cell).collect();
                 let custom_fields = has_custom_fields.then_some(&*fields);
                 visit(DeltaRow { seq, op, observed_at, cells: &cells, custom_fields })?;
             } else {
                 let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
-                read_cells(row, 5, &mut cells)?;
+                read_cells(row, 6, &mut cells)?;
                 let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
                 let custom_fields = fields.as_deref();
                 visit(DeltaRow { seq, op, observed_at, cells: &cells, custom_fields })?;
@@ -158,7 +169,8 @@ impl ReadTx<'_> {
     pub fn count_changes(&self, from: i64, to: i64) -> Result<ChangeCounts, StoreError> {
         let sql = format!(
             "{RANGE_ENDS} SELECT f.op, l.op FROM touched
-             JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq"
+             JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq
+             LEFT JOIN tickets t ON t.UID = touched.UID WHERE {IS_EXPORTED}"
         );
         let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query((from, to))?;
@@ -199,8 +211,14 @@ fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
     text.map_err(|error| StoreError::InvalidData { what: format!("a change record without text ({error})") })
 }
 
-/// Parses `changes.last_row` into the attributes and the custom fields as one JSON object.
-fn parse_last_row(json: &str) -> Result<(Vec<AttributeValue>, String), StoreError> {
+/// Parses `changes.last_row` into the attributes and the custom fields as one JSON object. Of a ticket whose row
+/// was lost only the id is known.
+fn parse_last_row(id: i64, json: Option<&str>) -> Result<(Vec<AttributeValue>, String), StoreError> {
+    let Some(json) = json else {
+        let mut row = vec![AttributeValue::Null; ATTRIBUTE_COUNT];
+        row[UID] = AttributeValue::Integer(id);
+        return Ok((row, "{}".to_owned()));
+    };
     let object: Map<String, Json> = serde_json::from_str(json).map_err(|error| StoreError::InvalidData {
         what: format!("a change record whose last row is not JSON ({error})"),
     })?;

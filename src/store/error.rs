@@ -1,6 +1,6 @@
 //! The errors of the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
@@ -44,6 +44,14 @@ pub enum StoreError {
         path: PathBuf,
         /// The messages of SQLite.
         faults: Vec<String>,
+    },
+    /// Another program changed the schema.
+    #[error("another program changed the schema of {path}: {}", messages(faults))]
+    SchemaChanged {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong.
+        faults: Vec<SchemaFault>,
     },
     /// The file is a database of another program.
     #[error("{path} is a database of another program{}", id_of(*application_id))]
@@ -116,6 +124,28 @@ pub enum StoreError {
     /// SQLite reported any other error.
     #[error("the database reported an error")]
     Sqlite(#[source] rusqlite::Error),
+}
+
+/// An object of the schema that is missing, altered, or in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaFault {
+    /// What is wrong, in words.
+    pub message: String,
+    /// The SQL statement that corrects it, where one does.
+    pub statement: Option<String>,
+}
+
+impl SchemaFault {
+    /// The line for a shell that corrects it.
+    #[must_use]
+    pub fn command(&self, database: &Path) -> Option<String> {
+        let statement = self.statement.as_ref()?;
+        Some(format!("sqlite3 {} '{}'", database.display(), statement.replace('\'', r"'\''")))
+    }
+}
+
+fn messages(faults: &[SchemaFault]) -> String {
+    faults.iter().map(|fault| fault.message.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 fn missing_parts(missing: &[String]) -> String {

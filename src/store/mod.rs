@@ -25,6 +25,7 @@ mod pending_tickets;
 mod reference;
 mod runs;
 mod scans;
+mod schema;
 mod server_probes;
 mod tickets;
 mod tx;
@@ -42,9 +43,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use change_log::{ChangeLogExtent, LineageReason};
 pub use disk::ensure_free_disk;
-pub use error::StoreError;
+pub use error::{SchemaFault, StoreError};
 pub use health::Health;
 pub use identity::SCHEMA_VERSION;
+pub use integrity::UnequalHashes;
 pub use lock::{Lock, LockError};
 pub use lock_holders::{LockHolders, ReaderProcess};
 pub use open::{OpenFinding, StoreOptions};
@@ -56,13 +58,14 @@ pub use pending_tickets::{
 };
 pub use runs::{LastRun, RunEnd, RunKind, RunStats, RunStatus};
 pub use scans::{InterruptedScan, LastFullScan, LastScan, ScanCheckpoint, ScanOutcome, ScanStats};
+pub use schema::SchemaComparison;
 pub use server_probes::{Probe, ServerProbe};
 pub use tickets::StoredTicket;
 pub use tx::{ReadTx, TxEnd, WriteTx};
 pub use unlisted_tickets::{UnlistedStatus, UnlistedTicket};
 pub use upsert::{
-    CustomFieldsState, FetchedCustomFields, ObservedTicket, Removal, RemovalReason, StoreOutcome,
-    UpsertOutcome,
+    CustomFieldsState, FetchedCustomFields, LocalEdits, ObservedTicket, REQUEST_NUMBER_BITS, Removal,
+    RemovalReason, StoreOutcome, UpsertOutcome,
 };
 pub use wal::{WalCheckpoint, wal_size, write_activity};
 pub use watermark::MoveReason;

@@ -109,12 +109,20 @@ impl Store {
 
     /// Creates a database in memory, for tests and simulations.
     pub fn in_memory(now: Timestamp) -> Result<Store, StoreError> {
-        let options =
-            StoreOptions { busy_timeout: Duration::ZERO, full_text: false, index_last_modified: false, now };
+        Store::in_memory_with(&StoreOptions {
+            busy_timeout: Duration::ZERO,
+            full_text: false,
+            index_last_modified: false,
+            now,
+        })
+    }
+
+    /// Creates a database in memory with these options.
+    pub(super) fn in_memory_with(options: &StoreOptions) -> Result<Store, StoreError> {
         let store =
             Store::from_connection(Connection::open_in_memory()?, Path::new(":memory:"), Duration::ZERO)?;
         let (facts, kind) = store.identify()?;
-        store.prepare(&options, &facts, kind)
+        store.prepare(options, &facts, kind)
     }
 
     /// Opens a database for reading, without a lock file and without changing anything.

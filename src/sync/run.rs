@@ -15,7 +15,9 @@ use super::scope_change::{ScopeStep, apply_scope, check_same_server, resolve_sco
 use super::totals::RunTotals;
 use super::{SharedStore, SyncError, canary, pending_tickets, probes, reference};
 use crate::halo::HaloClient;
-use crate::store::{InterruptedScan, Probe, RunEnd, RunKind, ScanStats, StoreError, TxEnd, WriteTx};
+use crate::store::{
+    InterruptedScan, Probe, REQUEST_NUMBER_BITS, RunEnd, RunKind, ScanStats, StoreError, TxEnd, WriteTx,
+};
 use crate::ticket::Timestamp;
 use crate::watermark::{
     self, DateFilterBehavior, MAX_ZONE_DIFFERENCE, ScanHistory, ScanKind, VerifiedFullScan, Watermark,
@@ -24,9 +26,6 @@ use crate::watermark::{
 
 /// An interrupted full scan that began longer ago is not resumed.
 const RESUME_MAX_AGE: TimeDelta = TimeDelta::days(7);
-
-/// The low bits of a request number count the requests of a run; the high bits are the run.
-const REQUEST_BITS: u32 = 32;
 
 /// Executes one run, until its end or until `stop` is ready: then requests are dropped, and what is being committed is
 /// committed.
@@ -53,7 +52,7 @@ pub async fn run(
             })
         })
         .await?;
-    halo.number_requests_from(run_id << REQUEST_BITS);
+    halo.number_requests_from(run_id << REQUEST_NUMBER_BITS);
     let requests_before = halo.request_counts();
     let mut context = RunContext { halo, store, settings, clock, progress, run_id, requests_before };
     let done = tokio::select! {

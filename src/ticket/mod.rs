@@ -137,7 +137,7 @@ impl Ticket {
     #[must_use]
     pub fn hash(&self) -> u64 {
         let mut hash = Xxh3::new();
-        self.hash_values(&mut hash);
+        hash_row(self.values.iter().map(AttributeValue::as_cell), &mut hash);
         hash.digest()
     }
 
@@ -146,7 +146,7 @@ impl Ticket {
     #[must_use]
     pub fn received_hash(&self) -> u64 {
         let mut hash = Xxh3::new();
-        self.hash_values(&mut hash);
+        hash_row(self.values.iter().map(AttributeValue::as_cell), &mut hash);
         for (position, rejected) in &self.rejected_values {
             hash.update(&position.to_le_bytes());
             if !attribute::VOLATILE.contains(position) {
@@ -156,27 +156,35 @@ impl Ticket {
         }
         hash.digest()
     }
+}
 
-    fn hash_values(&self, hash: &mut Xxh3) {
-        for (position, value) in self.values.iter().enumerate() {
-            if attribute::VOLATILE.contains(&position) || position == attribute::STATUS {
-                continue;
+/// Returns the hash of a stored row, in the order of [`ATTRIBUTES`]: [`Ticket::hash`] of a ticket with these
+/// values.
+pub(crate) fn row_hash<'a>(row: impl IntoIterator<Item = CellValue<'a>>) -> u64 {
+    let mut hash = Xxh3::new();
+    hash_row(row, &mut hash);
+    hash.digest()
+}
+
+fn hash_row<'a>(row: impl IntoIterator<Item = CellValue<'a>>, hash: &mut Xxh3) {
+    for (position, value) in row.into_iter().enumerate() {
+        if attribute::VOLATILE.contains(&position) || position == attribute::STATUS {
+            continue;
+        }
+        match value {
+            CellValue::Null => hash.update(&[0]),
+            CellValue::Integer(number) => {
+                hash.update(&[1]);
+                hash.update(&number.to_le_bytes());
             }
-            match value {
-                AttributeValue::Null => hash.update(&[0]),
-                AttributeValue::Integer(number) => {
-                    hash.update(&[1]);
-                    hash.update(&number.to_le_bytes());
-                }
-                AttributeValue::Real(number) => {
-                    hash.update(&[2]);
-                    hash.update(&number.to_bits().to_le_bytes());
-                }
-                AttributeValue::Text(text) => {
-                    hash.update(&[3]);
-                    hash.update(&text.len().to_le_bytes());
-                    hash.update(text.as_bytes());
-                }
+            CellValue::Real(number) => {
+                hash.update(&[2]);
+                hash.update(&number.to_bits().to_le_bytes());
+            }
+            CellValue::Text(text) | CellValue::Json(text) => {
+                hash.update(&[3]);
+                hash.update(&text.len().to_le_bytes());
+                hash.update(text.as_bytes());
             }
         }
     }

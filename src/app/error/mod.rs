@@ -125,7 +125,7 @@ impl From<HaloError> for AppError {
 }
 
 impl AppError {
-    /// Whether the error means that the database is damaged.
+    /// Whether the error means that the database is damaged or that its schema was changed.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         let AppError::Store(error) = self else { return false };
@@ -135,6 +135,7 @@ impl AppError {
                 | StoreError::IntegrityCheckFailed { .. }
                 | StoreError::RestoredBesideWal { .. }
                 | StoreError::IncompleteSchema { .. }
+                | StoreError::SchemaChanged { .. }
         )
     }
 

@@ -152,6 +152,13 @@ fn store_remedy(error: &StoreError) -> Remedy {
             DataError,
             format!("restore a backup, or move {} away and run `halosync sync` again", path.display()),
         ),
+        StoreError::SchemaChanged { path, faults } => {
+            let commands: Vec<_> = faults.iter().filter_map(|fault| fault.command(path)).collect();
+            let is_lost = faults.iter().any(|fault| fault.statement.is_none());
+            let restore = format!("restore a backup, or move {} away and sync again", path.display());
+            let restore = is_lost.then_some(restore);
+            (DataError, commands.into_iter().chain(restore).collect::<Vec<_>>().join("; "))
+        }
         StoreError::RestoredBesideWal { path, .. } => (
             DataError,
             format!(

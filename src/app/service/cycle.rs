@@ -12,7 +12,7 @@ use crate::app::{
     AppError, DeltaSummary, LoadedConfig, SyncOptions, clock, export_delta_if_due, run_settings,
 };
 use crate::halo::HaloClient;
-use crate::store::{Store, StoreError, WalCheckpoint};
+use crate::store::{Store, StoreError, TxEnd, UnequalHashes, WalCheckpoint};
 use crate::sync::{self, RunReport, SharedStore, SyncError};
 
 /// A cycle and everything that it needs.
@@ -35,8 +35,9 @@ pub(super) struct MaintenanceResult {
     pub(super) wal_checkpoint: Option<WalCheckpoint>,
     /// The export, if one was due.
     pub(super) export: Result<Option<DeltaSummary>, AppError>,
-    /// The integrity check, if one was due.
-    pub(super) integrity_check: Option<Result<(), AppError>>,
+    /// The integrity check, if one was due: how many tickets are not stored as received. They are marked, and the next
+    /// full scan repairs them.
+    pub(super) integrity_check: Option<Result<u64, AppError>>,
 }
 
 impl ServiceCycle {
@@ -79,17 +80,32 @@ impl ServiceCycle {
         let export = run_blocking(move || export_delta_if_due(&loaded)).await;
         let mut integrity_check = None;
         if self.checks_integrity {
-            let loaded = Arc::clone(&self.loaded);
-            integrity_check = Some(run_blocking(move || check_integrity(&loaded)).await);
+            integrity_check = Some(self.check_integrity().await);
         }
         MaintenanceResult { wal_checkpoint: wal_checkpoint.ok(), export, integrity_check }
     }
+
+    async fn check_integrity(&self) -> Result<u64, AppError> {
+        let loaded = Arc::clone(&self.loaded);
+        let tickets = run_blocking(move || read_integrity(&loaded)).await?.tickets();
+        let altered_tickets = tickets.len();
+        if altered_tickets != 0 {
+            let mark = move |store: &mut Store| store.write(TxEnd::Commit, |tx| tx.empty_hashes(&tickets));
+            self.store.call(mark).await.map_err(AppError::from)?;
+        }
+        Ok(altered_tickets)
+    }
 }
 
-/// Checks the database for damage, with a connection of its own so that the writer need not wait.
-fn check_integrity(loaded: &LoadedConfig) -> Result<(), AppError> {
+/// Checks the database for damage, with a connection of its own so that the writer need not wait. Returns the tickets
+/// that are not stored as received. Missing change records are not looked for: every export opens the database anew,
+/// which finds them and begins a lineage.
+fn read_integrity(loaded: &LoadedConfig) -> Result<UnequalHashes, AppError> {
     let config = &loaded.config.store;
-    Ok(Store::open_read_only(&config.path, config.busy_timeout)?.check_integrity()?)
+    let store = Store::open_read_only(&config.path, config.busy_timeout)?;
+    store.check_integrity()?;
+    store.check_schema()?;
+    Ok(store.read(|tx| tx.unequal_hashes())?)
 }
 
 /// Runs `work` on a thread that may block.

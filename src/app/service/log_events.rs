@@ -138,9 +138,23 @@ impl Service {
         self.log_state.large_wal_reported = large;
     }
 
-    fn record_integrity_check(&mut self, integrity_check: &Result<(), AppError>) {
+    fn record_integrity_check(&mut self, integrity_check: &Result<u64, AppError>) {
         match integrity_check {
-            Ok(()) => tracing::debug!("integrity check passed"),
+            Ok(altered_tickets) => {
+                tracing::debug!("integrity check passed");
+                if *altered_tickets != 0 {
+                    tracing::warn!(
+                        altered_tickets,
+                        "{} not stored as received, the disk or another program altered the database: the next full scan \
+                         repairs that",
+                        if *altered_tickets == 1 {
+                            "1 ticket is".into()
+                        } else {
+                            format!("{altered_tickets} tickets are")
+                        }
+                    );
+                }
+            }
             Err(error) if error.is_damage() => {
                 let (cause, help) = (error.chain(), error.help());
                 tracing::error!(cause, "integrity check failed: {cause} ({help})");

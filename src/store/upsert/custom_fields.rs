@@ -6,7 +6,7 @@
 
 use rusqlite::{Connection, Row};
 
-use super::statements::{ChangeRecord, UpsertStatements, WriteContext, last_modified, stored_hash};
+use super::statements::{ChangeRecord, REPAIRED, UpsertStatements, WriteContext, last_modified, stored_hash};
 use crate::store::{StoreError, WriteTx};
 use crate::ticket::{CustomField, CustomFields, Op, TicketDiff, Timestamp};
 
@@ -54,21 +54,24 @@ impl WriteTx<'_> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
         let Some(state) = statements.stored_state(*id)? else { return Ok(StoreOutcome::TicketRemoved) };
-        let row = statements.stored_row(*id)?;
+        let version = statements.stored_version(*id, state)?;
+        let (state, last_modified) = (&version.state, version.last_modified.as_deref());
         let fetched = last_update.map(|timestamp| timestamp.to_string());
-        let older =
-            last_modified(&row).zip(fetched.as_deref()).is_some_and(|(stored, fetched)| fetched < stored);
-        if older || *request_no < state.request_no.max(state.fields_no.unwrap_or(0)) {
+        let older = last_modified.zip(fetched.as_deref()).is_some_and(|(stored, fetched)| fetched < stored);
+        // The fields of a lost row are stored after the row.
+        if version.row.is_none() || older || *request_no < state.request_no.max(state.fields_no.unwrap_or(0))
+        {
             return Ok(StoreOutcome::Stale);
         }
         let stored = statements.stored_custom_fields(*id)?;
-        let fields = &fields.with_last_good(&stored);
+        let fields = &fields.with_last_good(&state.last_good_fields(&stored, fields));
         let changed = stored.fields() != fields.fields();
         if changed {
             let change = TicketDiff::default().with_custom_fields(&stored, fields).to_json();
+            let reason = if state.has_edited_fields() { REPAIRED } else { "custom_fields" };
             let record = ChangeRecord {
-                reason: Some("custom_fields"),
-                last_modified: last_modified(&row),
+                reason: Some(reason),
+                last_modified,
                 changed: Some(&change),
                 ..ChangeRecord::new(*id, Op::Update)
             };
@@ -92,7 +95,8 @@ impl WriteTx<'_> {
         let mut select = self.connection.prepare("SELECT DISTINCT UID FROM custom_fields ORDER BY UID")?;
         let ids: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
         for id in ids {
-            let row = statements.stored_row(id)?;
+            // Fields without a ticket were written by another program.
+            let Some(row) = statements.stored_row(id)? else { continue };
             let change = TicketDiff::default()
                 .with_custom_fields(&statements.stored_custom_fields(id)?, &CustomFields::default())
                 .to_json();
@@ -105,9 +109,11 @@ impl WriteTx<'_> {
             statements.record_change_only(record, context)?;
         }
         statements.clear_custom_field_rejects()?;
+        // `ticket_state` first: then the trigger of the deleted fields finds nothing to write.
         self.connection.execute_batch(
-            "DELETE FROM custom_fields; DELETE FROM pending_fetches WHERE kind = 'custom_fields'; DELETE FROM field_definitions;
-             UPDATE ticket_state SET fields_hash = NULL, fields_no = NULL WHERE fields_no IS NOT NULL;",
+            "UPDATE ticket_state SET fields_hash = NULL, fields_no = NULL WHERE fields_no IS NOT NULL;
+             DELETE FROM custom_fields; DELETE FROM pending_fetches WHERE kind = 'custom_fields';
+             DELETE FROM field_definitions;",
         )?;
         Ok(())
     }
@@ -181,10 +187,13 @@ impl UpsertStatements<'_> {
         Ok(())
     }
 
-    /// Enqueues a fetch that is due at once, because the ticket changed, whatever attempts have failed.
+    /// Enqueues a fetch that is due at once, because the ticket changed, whatever attempts have failed. What
+    /// it finds is then a change, no longer the repair of an edit.
     pub(super) fn requeue_fetch(&self, id: i64, now: &str) -> Result<(), StoreError> {
         self.connection
-            .prepare_cached("UPDATE ticket_state SET fields_hash = NULL WHERE UID = ?1")?
+            .prepare_cached(
+                "UPDATE ticket_state SET fields_hash = NULL, fields_no = NULLIF(fields_no, 0) WHERE UID = ?1",
+            )?
             .execute([id])?;
         self.connection
             .prepare_cached(

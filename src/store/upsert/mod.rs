@@ -2,6 +2,7 @@
 //! differs, and records every difference.
 
 mod custom_fields;
+mod local_edits;
 mod reject_group;
 mod rejects;
 mod statements;
@@ -10,15 +11,14 @@ use std::collections::HashMap;
 
 pub(super) use custom_fields::read_custom_fields;
 pub use custom_fields::{FetchedCustomFields, StoreOutcome};
-use statements::{ChangeRecord, TicketState, UpsertStatements, WriteContext, last_modified};
+pub use local_edits::{LocalEdits, REQUEST_NUMBER_BITS};
+use local_edits::{delete_ticket, repair_full_text};
+use statements::{ChangeRecord, StoredVersion, UpsertStatements, WriteContext, last_modified};
 pub(super) use statements::{cell, columns};
 use strum::IntoStaticStr;
 
 use super::{ReadTx, StoreError, WriteTx};
-use crate::ticket::attribute::STATUS;
-use crate::ticket::{
-    AttributeValue, CellValue, ChangeCounts, CustomFields, Op, Ticket, TicketDiff, Timestamp, row_to_json,
-};
+use crate::ticket::{AttributeValue, ChangeCounts, CustomFields, Op, Ticket, Timestamp, row_to_json};
 
 /// A ticket as received in a response.
 #[derive(Debug)]
@@ -56,6 +56,14 @@ pub struct UpsertOutcome {
 }
 
 impl UpsertOutcome {
+    /// Counts what was recorded of one ticket.
+    fn count(&mut self, recorded: Option<Op>) {
+        match recorded {
+            Some(op) => self.changes.add(op),
+            None => self.unchanged += 1,
+        }
+    }
+
     /// Adds the result of another batch.
     pub fn add(&mut self, more: UpsertOutcome) {
         self.changes += more.changes;
@@ -120,28 +128,24 @@ impl WriteTx<'_> {
         for observed in observed_tickets {
             let ticket = &observed.ticket;
             let Some(state) = statements.stored_state(ticket.id())? else {
-                statements.create(observed, context)?;
-                outcome.changes.created += 1;
+                outcome.count(statements.create(observed, context)?);
                 continue;
             };
             if state.is_unchanged_by(observed) {
                 outcome.unchanged += 1;
                 continue;
             }
-            let old = statements.stored_row(ticket.id())?;
-            match compare_versions(&old, &state, observed) {
+            let stored = statements.stored_version(ticket.id(), state)?;
+            match compare_versions(&stored, observed) {
                 VersionOrder::Newer => {
-                    let merged = statements.with_last_good(observed, &old)?;
-                    let observed = merged.as_ref().unwrap_or(observed);
-                    if statements.update((&state, &old), observed, None, context)? {
-                        outcome.changes.updated += 1;
-                    } else {
-                        outcome.unchanged += 1;
-                    }
+                    outcome.count(statements.update(&stored, observed, None, context)?);
                 }
                 VersionOrder::Older => outcome.older.push(ticket.id()),
                 VersionOrder::EarlierRequest => outcome.unchanged += 1,
             }
+        }
+        if statements.met_unmarked_edit {
+            repair_full_text(self.connection)?;
         }
         Ok(outcome)
     }
@@ -172,15 +176,17 @@ impl WriteTx<'_> {
         for observed in observed_tickets {
             let id = observed.ticket.id();
             let Some(state) = statements.stored_state(id)? else { continue };
-            let old = statements.stored_row(id)?;
-            let merged = statements.with_last_good(observed, &old)?;
-            let observed = merged.as_ref().unwrap_or(observed);
-            applied += u64::from(statements.update((&state, &old), observed, Some("went_back"), context)?);
+            let stored = statements.stored_version(id, state)?;
+            applied += u64::from(statements.update(&stored, observed, Some("went_back"), context)?.is_some());
+        }
+        if statements.met_unmarked_edit {
+            repair_full_text(self.connection)?;
         }
         Ok(applied)
     }
 
-    /// Removes tickets and records the reason and the last known row. Returns how many were stored.
+    /// Removes tickets and records the reason and the last known row, which is NULL where the row was lost.
+    /// Returns how many were stored.
     pub fn remove(&self, removals: &[Removal], run_id: i64, now: Timestamp) -> Result<u64, StoreError> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
@@ -191,24 +197,24 @@ impl WriteTx<'_> {
                 // Many rejects of one attribute are one row, which counts one less.
                 statements.delete_rejects(*id)?;
             }
-            let row = statements.stored_row(*id)?;
-            let last_row =
-                row_to_json(row.iter().map(AttributeValue::as_cell), &statements.stored_custom_fields(*id)?);
+            let stored = statements.stored_version(*id, state)?;
+            let fields = statements.stored_custom_fields(*id)?;
+            let last_row = stored
+                .row
+                .as_deref()
+                .map(|row| row_to_json(row.iter().map(AttributeValue::as_cell), &fields));
             let record = ChangeRecord {
                 reason: Some(reason.as_str()),
-                last_modified: last_modified(&row),
-                last_row: Some(&last_row),
+                last_modified: stored.last_modified.as_deref(),
+                last_row: last_row.as_deref(),
                 ..ChangeRecord::new(*id, Op::Delete)
             };
             statements.record_change(record, context)?;
-            for table in
-                ["tickets", "ticket_state", "custom_fields", "rejects", "unlisted_tickets", "pending_fetches"]
-            {
-                self.connection
-                    .prepare_cached(&format!("DELETE FROM {table} WHERE UID = ?1"))?
-                    .execute([id])?;
-            }
+            delete_ticket(self.connection, *id)?;
             removed += 1;
+        }
+        if statements.met_unmarked_edit {
+            repair_full_text(self.connection)?;
         }
         Ok(removed)
     }
@@ -223,25 +229,14 @@ impl WriteTx<'_> {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let context = WriteContext { run_id, now: &now.to_string() };
-        let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut select = self.connection.prepare_cached(
-            "SELECT UID, STATUS, SOURCE_LAST_MODIFIED FROM tickets WHERE STATUS_ID = ?1 AND STATUS IS NOT ?2 ORDER BY UID",
+            "SELECT UID FROM tickets WHERE STATUS_ID = ?1 AND STATUS IS NOT ?2 ORDER BY UID",
         )?;
-        let tickets: Vec<(i64, Option<String>, Option<String>)> = select
-            .query_map((status, name), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect::<Result<_, _>>()?;
-        for (id, old, last_modified) in &tickets {
-            let old = old.as_deref().map_or(CellValue::Null, CellValue::Text);
-            let record = ChangeRecord {
-                reason: Some("status_renamed"),
-                last_modified: last_modified.as_deref(),
-                changed: Some(&TicketDiff::of_attribute(STATUS, old, CellValue::Text(name)).to_json()),
-                ..ChangeRecord::new(*id, Op::Update)
-            };
-            statements.record_change_only(record, context)?;
-            self.connection
-                .prepare_cached("UPDATE tickets SET STATUS = ?2 WHERE UID = ?1")?
-                .execute((id, name))?;
+        let tickets: Vec<i64> =
+            select.query_map((status, name), |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let mut statements = UpsertStatements::prepare(self.connection)?;
+        for id in &tickets {
+            statements.set_status_name(*id, name, "status_renamed", context)?;
         }
         Ok(tickets.len() as u64)
     }
@@ -257,7 +252,7 @@ impl ReadTx<'_> {
             let Some(state) = statements.stored_state(id)? else { continue };
             if !state.is_unchanged_by(observed)
                 && matches!(
-                    compare_versions(&statements.stored_row(id)?, &state, observed),
+                    compare_versions(&statements.stored_version(id, state)?, observed),
                     VersionOrder::Older
                 )
             {
@@ -274,12 +269,15 @@ enum VersionOrder {
     EarlierRequest,
 }
 
-fn compare_versions(old: &[AttributeValue], state: &TicketState, observed: &ObservedTicket) -> VersionOrder {
-    match (last_modified(old), last_modified(observed.ticket.values())) {
+fn compare_versions(stored: &StoredVersion, observed: &ObservedTicket) -> VersionOrder {
+    if stored.row.is_none() {
+        return VersionOrder::Newer;
+    }
+    match (stored.last_modified.as_deref(), last_modified(observed.ticket.values())) {
         // Timestamps have one fixed format, so their order as text is their order in time.
         (Some(stored), Some(received)) if received < stored => VersionOrder::Older,
         (Some(stored), Some(received)) if stored < received => VersionOrder::Newer,
-        _ if state.request_no <= observed.request_no => VersionOrder::Newer,
+        _ if stored.state.request_no <= observed.request_no => VersionOrder::Newer,
         _ => VersionOrder::EarlierRequest,
     }
 }

@@ -62,6 +62,14 @@ impl ScanPlan {
             .store
             .call(move |store| {
                 store.write(tx_end, |tx| {
+                    if kind == ScanKind::Full {
+                        let edits = tx.mark_local_edits(run_id, now)?;
+                        if !edits.is_empty() {
+                            tracing::warn!(
+                                "{edits}: another program changed the database; this scan repairs it"
+                            );
+                        }
+                    }
                     let seq = tx.as_read_tx().greatest_seq()?;
                     let scan_id = match resumed_id {
                         None => tx.begin_scan(run_id, &kind, is_initial, now)?,
