@@ -177,8 +177,14 @@ impl ListScan {
             return Err(ListReadError::RepeatedPage(page.number));
         }
         let missing = page.record_count.unwrap_or(0).saturating_sub(read.rows_before(page.number));
-        // The last page may be empty because the count is too high, which reading again shows.
-        if page.rows == 0 && missing != 0 && (page.number == 1 || read.largest_page <= missing) {
+        // The last page may be empty because the count is too high, which reading again shows. A full list is not
+        // believed to be empty for that reason.
+        let missing_max = match page.number {
+            1 if self.options.appends_only => 0,
+            1 => self.options.accept_shortfall,
+            _ => read.largest_page.saturating_sub(1),
+        };
+        if page.rows == 0 && missing_max < missing {
             return Err(ListReadError::EmptyPage(page.number));
         }
         if !read.out_of_order && 0 < read.pages && page.record_count < read.previous_count {
