@@ -6,6 +6,7 @@ use std::fs;
 
 use halosync::ticket::attribute::ATTRIBUTE_COUNT;
 use halosync::ticket::{ATTRIBUTES, AttributeValue, ValueKind};
+use rstest::rstest;
 
 mod support;
 
@@ -173,6 +174,50 @@ fn complete_single_page_needs_one_list_request_and_one_token() {
     }
     assert_eq!(query.get("lastupdatefromdate"), None, "the initial load has no date filter");
     assert!(server.requests_for("/api/authinfo").is_empty(), "auth_url is set, so it is not requested");
+}
+
+/// Two rows of one ticket with equal stamps, at the end of one page and at the start of the next one.
+#[rstest]
+fn ticket_that_two_pages_show_differently_is_recorded_once(
+    #[values(["one", "two"], ["two", "one"])] summaries: [&'static str; 2],
+) {
+    let server = FixtureServer::serve_with(move |request, _| {
+        let name = match &*request.path {
+            "/auth/token" => return Some(PreparedResponse::page("token-ok.json")),
+            "/api/status" => "status-bare-array.json",
+            "/api/tickettype" => "tickettype-bare-array.json",
+            "/api/tickets" if request.query.contains("_only") || request.query.contains("fromdate") => {
+                "list-empty.json"
+            }
+            "/api/tickets" => {
+                let row = |id: u32, summary: &str| {
+                    let at = "2026-02-24T11:02:13.23";
+                    serde_json::json!({ "id": id, "summary": summary, "last_update": at, "dateoccurred": at })
+                };
+                let mut rows: Vec<_> = (1..=9).map(|id| row(id, "other")).collect();
+                rows.extend(summaries.map(|summary| row(10, summary)));
+                rows.extend((11..=19).map(|id| row(id, "other")));
+                let page = if request.query.contains("page_no=1&") { &rows[..10] } else { &rows[10..] };
+                let body = serde_json::json!({ "record_count": 20, "tickets": page });
+                return Some(PreparedResponse {
+                    body: body.to_string().into(),
+                    ..PreparedResponse::page("list-empty.json")
+                });
+            }
+            _ => return None,
+        };
+        Some(PreparedResponse::page(name))
+    });
+    let env = TestEnv::for_server(&server.url(), "page_size = 10\n");
+    env.run(&["sync"]).code(3);
+    let state =
+        || (env.number("SELECT COUNT(*) FROM changes"), env.texts("SELECT NAME FROM tickets WHERE UID = 10"));
+    let first = state();
+    assert_eq!(first.0, 19);
+    for _ in 0..3 {
+        env.run(&["sync", "--full"]).code(3);
+        assert_eq!(state(), first);
+    }
 }
 
 fn header() -> String {

@@ -60,8 +60,11 @@ pub(crate) struct ReceivedRequest {
     pub(crate) body: Vec<u8>,
 }
 
+/// The response to a request before which so many were received for the same path; without one it gets 404.
+type Respond = dyn Fn(&ReceivedRequest, usize) -> Option<PreparedResponse> + Send + Sync;
+
 struct Script {
-    responses: HashMap<String, Vec<PreparedResponse>>,
+    respond: Box<Respond>,
     log: Mutex<Vec<ReceivedRequest>>,
 }
 
@@ -70,8 +73,7 @@ impl Script {
     fn respond(&self, request: ReceivedRequest) -> PreparedResponse {
         let mut log = self.log.lock().expect("the log");
         let earlier = log.iter().filter(|it| it.path == request.path).count();
-        let responses = self.responses.get(&request.path);
-        let response = responses.and_then(|responses| responses.get(earlier).or(responses.last())).cloned();
+        let response = (self.respond)(&request, earlier);
         log.push(request);
         response.unwrap_or(PreparedResponse { status: 404, headers: Vec::new(), body: Vec::new() })
     }
@@ -91,13 +93,23 @@ impl FixtureServer {
     pub(crate) fn serve(
         responses: impl IntoIterator<Item = (&'static str, Vec<PreparedResponse>)>,
     ) -> FixtureServer {
-        let responses = responses.into_iter().map(|(path, responses)| (path.to_owned(), responses)).collect();
-        let script = Arc::new(Script { responses, log: Mutex::default() });
+        let responses: HashMap<_, _> = responses.into_iter().collect();
+        FixtureServer::serve_with(move |request, earlier| {
+            let responses = responses.get(&*request.path)?;
+            responses.get(earlier).or(responses.last()).cloned()
+        })
+    }
+
+    /// Serves what `respond` says.
+    pub(crate) fn serve_with(
+        respond: impl Fn(&ReceivedRequest, usize) -> Option<PreparedResponse> + Send + Sync + 'static,
+    ) -> FixtureServer {
+        let script = Arc::new(Script { respond: Box::new(respond), log: Mutex::default() });
         let (stop, stopped) = oneshot::channel();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         listener.set_nonblocking(true).expect("a listener that does not block");
         let address = listener.local_addr().expect("an address");
-        let app = Router::new().fallback(respond).with_state(Arc::clone(&script));
+        let app = Router::new().fallback(handle).with_state(Arc::clone(&script));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
@@ -154,7 +166,7 @@ pub(crate) fn serve_response(head: &str, body: &str) -> String {
     url
 }
 
-async fn respond(State(script): State<Arc<Script>>, request: Request) -> Response {
+async fn handle(State(script): State<Arc<Script>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
     let header = |name| head.headers.get(name).and_then(|it| it.to_str().ok()).map(ToOwned::to_owned);

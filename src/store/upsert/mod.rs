@@ -109,8 +109,8 @@ impl WriteTx<'_> {
     /// Storing the same tickets again, or in another order, gives the same rows and no further change
     /// record: the later `last_update` wins; if they are equal or one is missing, the later request wins. Of two rows
     /// of one id in one batch with equal or no `last_update`, the one with the greater hash wins, so that a list that
-    /// shows a ticket twice does not record a change with every scan. Two such rows in different batches of one read
-    /// are told apart by their requests only.
+    /// shows a ticket twice does not record a change with every scan. Two such rows in different batches are told
+    /// apart by their requests only.
     ///
     /// A value that cannot be read leaves the last good one: the row is merged with the stored row first, then hashed
     /// and compared.

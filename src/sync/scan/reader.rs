@@ -349,8 +349,10 @@ impl ScanReader<'_, '_> {
         }
         self.context.progress.received(self.list().rows(), self.list().latest_count());
         let (rows, batch_rows) = (self.end.unstored.tickets.len(), self.context.settings.batch_rows);
+        // Two rows of one ticket with equal stamps are told apart only within a batch; they stand side by side.
+        let repeats_ticket = page.ids().any(|id| self.unstored_ids.contains(id.cast_unsigned()));
         // Where the writer has nothing to do, a kill should cost few pages.
-        if batch_rows <= rows || (0 < rows && self.writer.is_idle()) {
+        if !repeats_ticket && (batch_rows <= rows || (0 < rows && self.writer.is_idle())) {
             self.flush().await?;
         }
         self.unstored_ids.extend(page.ids().map(i64::cast_unsigned));
