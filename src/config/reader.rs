@@ -244,22 +244,8 @@ impl Section<'_, '_> {
         self.parsed(key, &expected, |text| text.parse().ok()).unwrap_or_default()
     }
 
-    /// Reads a string that `parse` accepts; `expected` completes "must be …".
+    /// Reads a string or a bare number that `parse` accepts; `expected` completes "must be …".
     pub(super) fn parsed<T>(
-        &mut self,
-        key: &'static str,
-        expected: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<T> {
-        self.read(key, expected, |raw| match raw {
-            RawSetting::File(DeValue::String(text)) => parse(text),
-            RawSetting::Environment(text) => parse(text.trim()),
-            RawSetting::File(_) => None,
-        })
-    }
-
-    /// The same for a quantity, which may be a bare number where `parse` accepts it without a unit.
-    pub(super) fn parsed_number<T>(
         &mut self,
         key: &'static str,
         expected: &str,

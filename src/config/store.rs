@@ -33,7 +33,7 @@ impl StoreConfig {
             index_last_modified: section.boolean("index_last_modified", false),
             busy_timeout: section.duration("busy_timeout", Duration::from_secs(10)),
             min_free_disk: section
-                .parsed_number(
+                .parsed(
                     "min_free_disk",
                     "a size with a unit, such as \"256MB\" or \"2GB\", or 0",
                     quantity::parse_size,
