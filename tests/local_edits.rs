@@ -566,7 +566,7 @@ fn custom_fields_that_belong_to_no_ticket_are_deleted() {
         let seq = copy.last_seq();
         copy.edit("INSERT INTO custom_fields (UID, FIELD_ID, VALUE) VALUES (7, 1, 'mine')");
         let edits = copy.full_scan(&server);
-        assert_eq!(edits.stray_fields, RoaringTreemap::from_iter([7]), "{mode:?}");
+        assert_eq!(edits.orphaned_fields, RoaringTreemap::from_iter([7]), "{mode:?}");
         assert_eq!(copy.records(seq), [""; 0], "{mode:?}");
         copy.assert_converged(&server);
     }

@@ -9,6 +9,22 @@ use strum::IntoStaticStr;
 use super::{ReadTx, StoreError, UnlistedStatus, WriteTx};
 use crate::ticket::{CustomFields, Timestamp};
 
+/// What a pending fetch is for (`pending_fetches.kind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum FetchKind {
+    /// The ticket itself (`store::pending_tickets`).
+    Ticket,
+    /// Its custom fields.
+    CustomFields,
+}
+
+impl FetchKind {
+    fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// A ticket whose custom fields must be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingFetch {
@@ -96,12 +112,22 @@ impl WriteTx<'_> {
         reason: FetchFailure,
         due_at: Timestamp,
     ) -> Result<(), StoreError> {
+        self.reschedule(FetchKind::CustomFields, id, reason.as_str(), due_at)
+    }
+
+    pub(super) fn reschedule(
+        &self,
+        kind: FetchKind,
+        id: i64,
+        reason: &str,
+        due_at: Timestamp,
+    ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "UPDATE pending_fetches SET reason = ?2, attempts = attempts + 1, due_at = ?3
-                 WHERE UID = ?1 AND kind = 'custom_fields'",
+                "UPDATE pending_fetches SET reason = ?3, attempts = attempts + 1, due_at = ?4
+                 WHERE UID = ?1 AND kind = ?2",
             )?
-            .execute((id, reason.as_str(), due_at.to_string()))?;
+            .execute((id, kind.as_str(), reason, due_at.to_string()))?;
         Ok(())
     }
 

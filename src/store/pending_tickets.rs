@@ -4,6 +4,7 @@
 use chrono::TimeDelta;
 use strum::IntoStaticStr;
 
+use super::pending_fetches::FetchKind;
 use super::{ReadTx, StoreError, UnlistedStatus, WriteTx};
 use crate::ticket::Timestamp;
 use crate::ticket::parse::{UnreadableReason, UnreadableTicket};
@@ -147,13 +148,7 @@ impl WriteTx<'_> {
         reason: PendingTicketReason,
         due_at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached(
-                "UPDATE pending_fetches SET reason = ?2, attempts = attempts + 1, due_at = ?3
-                 WHERE UID = ?1 AND kind = 'ticket'",
-            )?
-            .execute((id, reason.as_str(), due_at.to_string()))?;
-        Ok(())
+        self.reschedule(FetchKind::Ticket, id, reason.as_str(), due_at)
     }
 
     /// Ends the wait for a ticket that was read, or that the server no longer has.

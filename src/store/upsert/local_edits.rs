@@ -36,7 +36,7 @@ pub struct LocalEdits {
     pub status_names: RoaringTreemap,
     /// Tickets with custom fields that should have none: they are not stored, or custom fields are not
     /// synchronized.
-    pub stray_fields: RoaringTreemap,
+    pub orphaned_fields: RoaringTreemap,
 }
 
 impl LocalEdits {
@@ -48,7 +48,7 @@ impl LocalEdits {
             (&self.without_state, "without a row in ticket_state"),
             (&self.unrecorded, "not recorded in changes"),
             (&self.status_names, "with a wrong status name"),
-            (&self.stray_fields, "with custom fields that belong to no stored ticket"),
+            (&self.orphaned_fields, "with custom fields that belong to no stored ticket"),
         ]
     }
 
@@ -120,7 +120,7 @@ impl ReadTx<'_> {
              ) SELECT UID, 0 FROM ids WHERE UID IS NOT NULL",
             &mut RoaringTreemap::new(),
         )?;
-        edits.stray_fields = if has_custom_fields {
+        edits.orphaned_fields = if has_custom_fields {
             with_fields - ((&states | &edits.lost) | &edits.without_state)
         } else {
             with_fields
@@ -166,7 +166,7 @@ impl WriteTx<'_> {
         let edits = self.as_read_tx().find_local_edits()?;
         let fields_no = self.as_read_tx().has_custom_fields()?.then_some(0);
         let context = WriteContext { run_id, now: &now.to_string() };
-        for id in ids(&edits.stray_fields) {
+        for id in ids(&edits.orphaned_fields) {
             self.connection.prepare_cached("DELETE FROM custom_fields WHERE UID = ?1")?.execute([id])?;
         }
         for marked in [&edits.lost, &edits.without_state, &edits.unrecorded] {
