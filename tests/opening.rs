@@ -397,8 +397,8 @@ async fn lock_is_seen_through_symbolic_links(#[case] other: &str, #[values(false
     run(&["export", "delta"]).code(75);
     drop(lock);
     run(&["export", "delta"]).success();
-    let stray: Vec<_> = fs::read_dir(env.directory()).unwrap().map(|it| it.unwrap().file_name()).collect();
-    assert!(!stray.iter().any(|it| it.to_string_lossy().starts_with("link.db.")), "{stray:?}");
+    let files: Vec<_> = fs::read_dir(env.directory()).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert!(!files.iter().any(|it| it.to_string_lossy().starts_with("link.db.")), "{files:?}");
 }
 
 #[rstest]

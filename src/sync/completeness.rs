@@ -10,9 +10,12 @@ use crate::store::PendingTickets;
 pub enum RunOutcome {
     /// Every ticket of the server is stored.
     Complete,
-    /// What was received is stored, but something may be missing; the watermark stays.
+    /// What was received is stored, but something is or may be missing. The watermark moves all the same after a full scan
+    /// whose only lack is rows without an id, and where only pending tickets, such rows of an earlier scan or the delete
+    /// guard keep the run from being complete ([`RunReport::moved_watermark`](super::RunReport::moved_watermark)).
     Incomplete(String),
-    /// So many tickets would be deleted that a person has to confirm it; the watermark stays.
+    /// So many tickets would be deleted that a person has to confirm it. The full scan that met the guard does not
+    /// move the watermark; incremental scans while it holds do.
     DeleteGuard {
         /// How many would be deleted.
         removals: u64,

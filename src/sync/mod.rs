@@ -15,6 +15,7 @@ mod context;
 pub mod custom_fields;
 mod finish;
 mod lookup;
+mod next_scan;
 mod older_versions;
 mod pending_tickets;
 mod probe_results;

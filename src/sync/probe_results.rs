@@ -26,13 +26,13 @@ pub(super) fn is_older_than(
 pub(super) async fn record(
     context: &RunContext,
     probe: Probe,
-    result: &'static str,
+    result: impl Into<String>,
     details: Option<String>,
 ) -> Result<(), SyncError> {
-    let (now, tx_end) = (context.now(), context.tx_end());
+    let (result, now, tx_end) = (result.into(), context.now(), context.tx_end());
     context
         .store
-        .call(move |store| store.write(tx_end, |tx| tx.record_probe(probe, result, details.as_deref(), now)))
+        .call(move |store| store.write(tx_end, |tx| tx.record_probe(probe, &result, details.as_deref(), now)))
         .await
 }
 

@@ -72,18 +72,10 @@ async fn remember_unknown(
     probe: Probe,
     numbers: BTreeSet<i64>,
 ) -> Result<(), SyncError> {
-    let (now, tx_end) = (context.now(), context.tx_end());
-    context
-        .store
-        .call(move |store| {
-            store.write(tx_end, |tx| {
-                let earlier = tx.as_read_tx().probe(probe)?.map(|probe| probe.result);
-                let numbers = numbers.iter().map(ToString::to_string);
-                let all: Vec<_> = earlier.into_iter().chain(numbers).collect();
-                tx.record_probe(probe, &all.join(","), None, now)
-            })
-        })
-        .await
+    // Where the refresh had a result, nothing is remembered from before it.
+    let earlier = context.store.lock().read(|tx| tx.probe(probe))?.map(|probe| probe.result);
+    let all: Vec<_> = earlier.into_iter().chain(numbers.iter().map(ToString::to_string)).collect();
+    probe_results::record(context, probe, all.join(","), None).await
 }
 
 /// What rows are mapped with, from the stored tables.

@@ -86,8 +86,20 @@ impl RunReport {
         self.warnings.extend(self.lacks.accepted(settings.accept_shortfall));
     }
 
-    /// Ends a run that is not ended yet.
-    pub(super) async fn end(mut self, context: &RunContext) -> Result<RunReport, SyncError> {
+    /// Ends a run that must not read the list.
+    pub(super) async fn end_without_scan(
+        context: &RunContext,
+        outcome: RunOutcome,
+    ) -> Result<RunReport, SyncError> {
+        RunReport::new(context, ScanKind::Full, ScanStats::default()).end(context, Some(outcome)).await
+    }
+
+    /// Ends a run that is not ended yet: with this outcome, or else by what the database holds.
+    pub(super) async fn end(
+        mut self,
+        context: &RunContext,
+        outcome: Option<RunOutcome>,
+    ) -> Result<RunReport, SyncError> {
         if self.is_ended {
             return Ok(self);
         }
@@ -98,7 +110,10 @@ impl RunReport {
             .call(move |store| {
                 store.write(TxEnd::Commit, |tx| {
                     self.assess(&tx.as_read_tx(), &settings)?;
-                    self.note_accepted(&settings);
+                    match outcome {
+                        Some(outcome) => self.outcome = outcome,
+                        None => self.note_accepted(&settings),
+                    }
                     end_run(tx, run_id, &self.run_stats, &self.outcome, now)
                 })?;
                 self.is_ended = true;

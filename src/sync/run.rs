@@ -2,36 +2,26 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
-
 use super::completeness::RunOutcome;
 use super::context::{Clock, Interleave, InterleavedScan, Progress, RunContext, RunSettings};
 use super::custom_fields::{discover, fetch};
 use super::finish::{FinishMode, finish_scan};
-use super::report::{RunReport, end_run};
+use super::report::RunReport;
 use super::row_intake::RowMapping;
 use super::scan::{self, ChangesMax, ListReadError, ScanPlan};
 use super::scope_change::{ScopeStep, apply_scope, check_same_server, resolve_scope_types};
 use super::totals::RunTotals;
-use super::{SharedStore, SyncError, canary, pending_tickets, probes, reference};
+use super::{SharedStore, SyncError, canary, next_scan, pending_tickets, probes, reference};
 use crate::halo::HaloClient;
-use crate::store::{
-    InterruptedScan, Probe, REQUEST_NUMBER_BITS, RunEnd, RunKind, ScanStats, StoreError, TxEnd, WriteTx,
-};
+use crate::store::{InterruptedScan, Probe, REQUEST_NUMBER_BITS, RunEnd, RunKind, TxEnd, WriteTx};
 use crate::ticket::Timestamp;
-use crate::watermark::{
-    self, DateFilterBehavior, MAX_ZONE_DIFFERENCE, ScanHistory, ScanKind, VerifiedFullScan, Watermark,
-    WatermarkState,
-};
-
-/// An interrupted full scan that began longer ago is not resumed.
-const RESUME_MAX_AGE: TimeDelta = TimeDelta::days(7);
+use crate::watermark::{MAX_ZONE_DIFFERENCE, ScanKind, Watermark, WatermarkState};
 
 /// Executes one run, until its end or until `stop` is ready: then requests are dropped, and what is being committed is
 /// committed.
 ///
 /// # Errors
-/// Why the run could not continue. What was committed until then stays; the watermark does not move.
+/// Why the run could not continue. What was committed until then stays.
 pub async fn run(
     halo: Arc<HaloClient>,
     store: SharedStore,
@@ -73,20 +63,20 @@ async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
     let watermark = match apply_scope(context).await? {
         ScopeStep::Ready(watermark) => watermark,
         ScopeStep::Guarded { removals, allowed } => {
-            return end_without_scan(context, RunOutcome::ScopeGuard { removals, allowed }).await;
+            let outcome = RunOutcome::ScopeGuard { removals, allowed };
+            return RunReport::end_without_scan(context, outcome).await;
         }
     };
     reference::refresh(context).await?;
     let field_source = discover::field_source_for_scan(context).await?;
     let mapping = Arc::new(reference::load_mapping(context, field_source)?);
-    let mut report = match choose_scan(context, &watermark, &mapping).await? {
+    let mut report = match next_scan::choose(context, &watermark, &mapping).await? {
         Some(ScanKind::Full) => full_scan(context, watermark, &mapping, RunTotals::default()).await?,
         Some(ScanKind::Incremental { from }) => {
-            let changes_max =
-                if may_read_everything(context)? { ChangesMax::HalfOfStored } else { ChangesMax::Any };
+            let changes_max = next_scan::changes_max(context)?;
             incremental_scan(context, watermark, from, &mapping, RunTotals::default(), changes_max).await?
         }
-        None => return end_without_scan(context, wait_for_full_scan(context)?).await,
+        None => return RunReport::end_without_scan(context, next_scan::none_possible(context)?).await,
     };
     report = pending_tickets::fetch_due(context, &mapping, report).await?;
     if context.fetches_custom_fields() {
@@ -100,96 +90,7 @@ async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
         };
         report = fetch::fetch_pending_fields(context, &mapping.fields, report, &interleave).await?;
     }
-    report.end(context).await
-}
-
-/// Ends a run that must not read the list.
-async fn end_without_scan(context: &RunContext, outcome: RunOutcome) -> Result<RunReport, SyncError> {
-    let mut report = RunReport::new(context, ScanKind::Full, ScanStats::default());
-    let (run_id, now, settings) = (context.run_id, context.now(), context.settings.clone());
-    report.run_stats = report.totals.run_stats(context.requests());
-    context
-        .store
-        .call(move |store| {
-            store.write(TxEnd::Commit, |tx| {
-                report.assess(&tx.as_read_tx(), &settings)?;
-                report.outcome = outcome;
-                end_run(tx, run_id, &report.run_stats, &report.outcome, now)
-            })?;
-            Ok(report)
-        })
-        .await
-}
-
-/// Why a run reads nothing: a full scan is needed, and it is not yet time to try again.
-fn wait_for_full_scan(context: &RunContext) -> Result<RunOutcome, SyncError> {
-    let unverified = context.store.lock().read(|tx| tx.unverified_full_scans())?;
-    let every = context.settings.schedule.full_every;
-    let due = unverified.map_or(String::new(), |it| format!(" at {}", it.retry_at(every)));
-    Ok(RunOutcome::Incomplete(format!(
-        "the last full scan was not verified, and without a date filter nothing else can be read; the next one is due{due}, \
-         `halosync sync --full` reads at once"
-    )))
-}
-
-/// What earlier scans left behind for the choice of the next one.
-fn scan_history(
-    context: &RunContext,
-    has_new_fields: bool,
-    date_filter: DateFilterBehavior,
-) -> Result<ScanHistory, SyncError> {
-    let clock_difference = probes::clock_difference(context)?;
-    let history = context.store.lock().read(|tx| {
-        Ok::<_, StoreError>(ScanHistory {
-            last_full: tx.last_full_scan()?.map(|scan| VerifiedFullScan {
-                ended_at: scan.ended_at,
-                needs_confirmation: scan.needs_confirmation,
-            }),
-            unverified: tx.unverified_full_scans()?,
-            is_interrupted: tx.interrupted_scan()?.is_some(),
-            clock_stepped: tx.has_clock_stepped_since_full_scan()?,
-            has_new_fields,
-            date_filter,
-            clock_difference,
-        })
-    })?;
-    Ok(history)
-}
-
-/// Which scan is due; `None` if the run must not read the list.
-async fn choose_scan(
-    context: &RunContext,
-    watermark: &Watermark,
-    mapping: &RowMapping,
-) -> Result<Option<ScanKind>, SyncError> {
-    let settings = &context.settings;
-    let date_filter = match (watermark.canary, watermark.newest_seen) {
-        (Some(id), Some(last_update))
-            if watermark.state == WatermarkState::Incremental
-                && !settings.dry_run
-                && !settings.schedule.full_requested
-                && probes::is_due(context, Probe::DateFilter)? =>
-        {
-            probes::probe_date_filter(context, id, last_update).await?
-        }
-        _ => probes::date_filter(context)?,
-    };
-    let has_new_fields = discover::has_unscanned_fields(context, &mapping.fields)?;
-    let history = scan_history(context, has_new_fields, date_filter)?;
-    Ok(watermark::next_scan(watermark, &settings.schedule, &history, context.now()))
-}
-
-/// Whether it is time for a full scan, should one be needed.
-fn may_read_everything(context: &RunContext) -> Result<bool, SyncError> {
-    let unverified = context.store.lock().read(|tx| tx.unverified_full_scans())?;
-    let every = context.settings.schedule.full_every;
-    Ok(unverified.is_none_or(|unverified| unverified.retry_at(every) <= context.now()))
-}
-
-/// Where an incremental scan would begin now.
-fn incremental_start(context: &RunContext, watermark: &Watermark) -> Result<Option<Timestamp>, SyncError> {
-    let history = scan_history(context, false, probes::date_filter(context)?)?;
-    Ok(watermark::incremental_start(watermark, &context.settings.schedule, &history))
+    report.end(context, None).await
 }
 
 /// Reads everything, from where an interrupted full scan ended if there is one.
@@ -200,7 +101,7 @@ async fn full_scan(
     totals: RunTotals,
 ) -> Result<RunReport, SyncError> {
     let dry_run = context.settings.dry_run;
-    let resumed_from = interrupted_scan(context).await?;
+    let resumed_from = next_scan::interrupted(context).await?;
     let read_before = resumed_from.as_ref().map(InterruptedScan::received);
     let mut first_page = None;
     if read_before.is_none() && !dry_run && probes::is_due(context, Probe::ListCoverage)? {
@@ -226,7 +127,7 @@ async fn full_scan(
     // brings; where that is not possible, everything is read again.
     let Some(watermark) = context.store.lock().read(|tx| tx.watermark())? else { return Ok(report) };
     let totals = report.totals;
-    let from = incremental_start(context, &watermark)?;
+    let from = next_scan::incremental_start(context, &watermark)?;
     let earlier = std::mem::take(&mut report.warnings);
     let mut report = match from.filter(|_| watermark.state == WatermarkState::Incremental) {
         Some(from) => {
@@ -294,7 +195,7 @@ async fn interleaved_scan(
     let watermark = context.store.lock().read(|tx| tx.watermark())?;
     let watermark = watermark.filter(|watermark| watermark.state == WatermarkState::Incremental);
     let Some(watermark) = watermark else { return Ok(totals) };
-    let Some(from) = incremental_start(context, &watermark)? else { return Ok(totals) };
+    let Some(from) = next_scan::incremental_start(context, &watermark)? else { return Ok(totals) };
     let kind = ScanKind::Incremental { from };
     let plan = ScanPlan::new(context, kind, watermark, mapping, None).await?;
     let scan = scan::read(context, &plan, None, totals, None).await?;
@@ -302,18 +203,6 @@ async fn interleaved_scan(
     let canary_ok = canary::is_ok(context, &plan.watermark, &scan).await?;
     let mode = if canary_ok { FinishMode::Scan } else { FinishMode::CanaryMissing };
     Ok(finish_scan(context, &plan, scan, mode).await?.totals)
-}
-
-/// The full scan that was interrupted, unless it is too old to be resumed.
-async fn interrupted_scan(context: &RunContext) -> Result<Option<InterruptedScan>, SyncError> {
-    if context.settings.dry_run {
-        return Ok(None);
-    }
-    let interrupted = context.store.call(|store| store.read(|tx| tx.interrupted_scan())).await?;
-    let now = context.now();
-    let is_recent =
-        |scan: &InterruptedScan| (now.instant() - scan.started_at.instant()).abs() < RESUME_MAX_AGE;
-    Ok(interrupted.filter(is_recent))
 }
 
 /// Records why the run failed; that this cannot be recorded is no second failure.

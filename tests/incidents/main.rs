@@ -5,7 +5,7 @@
 //!
 //! | number | covered by, or why it cannot happen |
 //! |---|---|
-//! | INC-11 | `src/watermark.rs::consecutive_scans_leave_no_instant_uncovered` |
+//! | INC-11 | `src/watermark/scan_schedule.rs::consecutive_scans_leave_no_instant_uncovered` |
 //! | INC-16, INC-77 | also: `tests/store.rs::volatile_attributes_alone_are_no_change` |
 //! | INC-50, INC-51 | also: `src/ticket/timestamp.rs::timestamp_has_one_text_form` |
 //! | INC-54 | `src/ticket/timestamp.rs::timestamp_text_round_trips_and_sorts_by_time`: there is one granularity |

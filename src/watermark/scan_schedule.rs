@@ -1,73 +1,12 @@
-//! The watermark: up to when the local copy is complete, where the next scan starts, and when it moves.
-//!
-//! The functions are pure. The watermark is the server's time at the start of a verified scan. It is never
-//! taken from the local clock, which may be wrong, nor from the newest row, because a row may become
-//! visible later than its `last_update` (`halo-api.md` §2.4).
+//! Which scan is due, and from when it reads.
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use strum::{EnumString, IntoStaticStr};
 
-use crate::scope::Scope;
+use super::{Watermark, WatermarkState};
 use crate::ticket::Timestamp;
-
-/// The watermark of a database: the one row of `watermarks`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watermark {
-    /// The scope that it belongs to.
-    pub scope: Scope,
-    /// Whether the initial load has completed.
-    pub state: WatermarkState,
-    /// Every listed ticket that was updated before this instant is stored.
-    pub covered_until: Option<Timestamp>,
-    /// The newest stored `last_update` that is not after the start of the last scan.
-    pub newest_seen: Option<Timestamp>,
-    /// The canary: a ticket with that `last_update`, unless more than one page shares it. Every incremental
-    /// scan must bring it back; if one does not, the date filter is no longer trusted.
-    pub canary: Option<i64>,
-    /// What `covered_until` becomes when the initial load in progress is verified.
-    pub initial_started_at: Option<Timestamp>,
-    /// The greatest id that the initial load has committed.
-    pub initial_last_id: Option<i64>,
-}
-
-/// Whether the local copy has ever been complete (`watermarks.state`).
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize, serde::Deserialize,
-)]
-#[strum(serialize_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum WatermarkState {
-    /// No full scan of this scope has been verified.
-    Initial,
-    /// A full scan has been verified, and incremental scans follow.
-    Incremental,
-}
-
-impl WatermarkState {
-    /// The word in `watermarks.state`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
-impl Watermark {
-    /// The watermark of an empty database.
-    #[must_use]
-    pub fn new(scope: Scope) -> Watermark {
-        Watermark {
-            scope,
-            state: WatermarkState::Initial,
-            covered_until: None,
-            newest_seen: None,
-            canary: None,
-            initial_started_at: None,
-            initial_last_id: None,
-        }
-    }
-}
 
 /// What a scan reads (`scans.kind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
@@ -204,6 +143,12 @@ impl UnverifiedFullScans {
         let pause = pause.min(full_every.unwrap_or(CONFIRM_AFTER).max(FULL_SCAN_RETRY));
         self.ended_at.plus(TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX))
     }
+
+    /// Whether that time has come. A time before the end of the last one means that the local clock was set back.
+    #[must_use]
+    pub fn may_retry(&self, full_every: Option<Duration>, now: Timestamp) -> bool {
+        self.retry_at(full_every) <= now || now < self.ended_at
+    }
 }
 
 /// Chooses the next scan. `now` is the present by the local clock, which decides only whether a full scan is due. `None`:
@@ -231,10 +176,7 @@ pub fn next_scan(
         || history.has_new_fields
         || is_due;
     let may_try = history.is_interrupted
-        || history.unverified.is_none_or(|unverified| {
-            // A time before the end of that scan means that the local clock was set back.
-            unverified.retry_at(schedule.full_every) <= now || now < unverified.ended_at
-        });
+        || history.unverified.is_none_or(|unverified| unverified.may_retry(schedule.full_every, now));
     if schedule.full_requested || (is_wanted && may_try) {
         return Some(ScanKind::Full);
     }
@@ -262,101 +204,13 @@ pub fn incremental_start(
     Some(canary.map_or(from, |newest| from.min(newest)).minus(history.date_filter.safety_margin()?))
 }
 
-/// The start of a run by the server's clock: the `Date` of its first list response, less the duration of
-/// the request, less a second because `Date` may have been rounded.
-#[must_use]
-pub fn run_start(date: DateTime<Utc>, took: Duration) -> Option<Timestamp> {
-    let took = TimeDelta::from_std(took).ok()?;
-    Timestamp::new(date.checked_sub_signed(took)?.checked_sub_signed(TimeDelta::seconds(1))?)
-}
-
-/// How far the server's clock may be ahead of both the local clock and the newest update.
-const CLOCK_LEAD_MAX: TimeDelta = TimeDelta::days(1);
-
-/// Whether the start of a scan can be the true time. It is not believed where it is more than a day ahead of both the
-/// local clock and the newest `last_update` received: either of them alone may be wrong.
-#[must_use]
-pub fn is_start_believable(start: Timestamp, local: Timestamp, newest_update: Option<Timestamp>) -> bool {
-    let is_ahead_of = |other: Timestamp| other.plus(CLOCK_LEAD_MAX) < start;
-    !(is_ahead_of(local) && newest_update.is_none_or(is_ahead_of))
-}
-
-/// When a scan started, by the server's clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScanStart {
-    /// The start of the scan; `None` if the server sent no readable `Date`.
-    pub first: Option<Timestamp>,
-    /// The start of this session of a resumed scan, otherwise the same.
-    pub session: Option<Timestamp>,
-}
-
-impl ScanStart {
-    /// The instant up to which a verified scan has seen every update: a resumed scan may have begun before the server's
-    /// clock stepped back.
-    #[must_use]
-    pub fn covers(&self) -> Option<Timestamp> {
-        self.first.min(self.session).or(self.session)
-    }
-}
-
-/// A step of the server's clock, as the journal of the watermark has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockStep {
-    /// The watermark before it.
-    pub covered_before: Timestamp,
-    /// When the run began that had set it, by the local clock.
-    pub set_at: Timestamp,
-    /// The server's time at the step.
-    pub stepped_to: Timestamp,
-    /// When the step was found, by the local clock.
-    pub found_at: Timestamp,
-}
-
-/// By how much two clocks of the server differ, if a step of its clock shows two nodes: so far the second is behind what
-/// the first one says by now. The local clock only measures the time in between; at most a day of it counts.
-#[must_use]
-pub fn clock_difference(step: &ClockStep) -> TimeDelta {
-    let between = step.found_at.instant() - step.set_at.instant();
-    let between = between.clamp(TimeDelta::zero(), CLOCK_LEAD_MAX);
-    (step.covered_before.instant() - step.stepped_to.instant() + between).max(TimeDelta::zero())
-}
-
-/// How the watermark moves after a verified scan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatermarkMove {
-    /// Forward to the start of the scan.
-    Advance(Timestamp),
-    /// Back to the server's time, which is before the watermark; a full scan is due.
-    ClockStepped(Timestamp),
-    /// Not at all.
-    Stay,
-}
-
-/// Decides how the watermark moves. Only the time of this session shows a step of the clock: a resumed scan that began
-/// long ago may end after incremental scans moved the watermark past its start. `tolerance` is the overlap and the
-/// difference of the clocks of the server's nodes, by which scans ask further back.
-#[must_use]
-pub fn after_verified_scan(
-    covered_until: Option<Timestamp>,
-    start: ScanStart,
-    tolerance: TimeDelta,
-) -> WatermarkMove {
-    let (Some(session), Some(covers)) = (start.session, start.covers()) else { return WatermarkMove::Stay };
-    match covered_until {
-        Some(covered) if session < covered.minus(tolerance) => WatermarkMove::ClockStepped(session),
-        Some(covered) if covers < covered => WatermarkMove::Stay,
-        _ => WatermarkMove::Advance(covers),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::tests::at;
+    use super::super::{ScanStart, WatermarkMove, after_verified_scan};
     use super::*;
+    use crate::scope::Scope;
     use proptest::prelude::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::new(DateTime::from_timestamp(1_790_000_000 + second, 0).unwrap()).unwrap()
-    }
 
     fn watermark() -> Watermark {
         let scope = Scope {
@@ -474,57 +328,6 @@ mod tests {
         assert_eq!(next_scan(&initial, &SCHEDULE, &interrupted, at(1)), Some(ScanKind::Full));
         let no_filter = ScanHistory { date_filter: DateFilterBehavior::Ignored, ..history };
         assert_eq!(next_scan(&initial, &SCHEDULE, &no_filter, at(1)), None);
-    }
-
-    #[test]
-    fn run_start_is_before_the_server_can_have_seen_the_request() {
-        let date = at(100).instant();
-        assert_eq!(run_start(date, Duration::from_secs(3)), Some(at(96)));
-    }
-
-    #[test]
-    fn watermark_moves_back_only_when_the_server_clock_did() {
-        let overlap = TimeDelta::minutes(10);
-        let once = |start| ScanStart { first: Some(start), session: Some(start) };
-        let resumed = |first, session| ScanStart { first: Some(first), session: Some(session) };
-        for (name, start, expected) in [
-            ("later start", once(at(5)), WatermarkMove::Advance(at(5))),
-            ("earlier within the overlap", once(at(-599)), WatermarkMove::Stay),
-            ("earlier by the overlap", once(at(-600)), WatermarkMove::Stay),
-            ("earlier by more than the overlap", once(at(-601)), WatermarkMove::ClockStepped(at(-601))),
-            ("no `Date`", ScanStart::default(), WatermarkMove::Stay),
-            ("resumed after incremental scans", resumed(at(-1_200), at(30)), WatermarkMove::Stay),
-            ("resumed", resumed(at(10), at(30)), WatermarkMove::Advance(at(10))),
-            ("stepped while interrupted", resumed(at(10), at(-601)), WatermarkMove::ClockStepped(at(-601))),
-        ] {
-            assert_eq!(after_verified_scan(Some(at(0)), start, overlap), expected, "{name}");
-        }
-        let started = resumed(at(10), at(-5_000));
-        assert_eq!(after_verified_scan(None, started, overlap), WatermarkMove::Advance(at(-5_000)));
-    }
-
-    #[test]
-    fn start_far_ahead_of_both_clocks_is_not_believed() {
-        let day = 86_400;
-        for (name, start, newest, believed) in [
-            ("a day ahead", at(day), Some(at(0)), true),
-            ("two days ahead of both", at(2 * day), Some(at(0)), false),
-            ("two days ahead, nothing received", at(2 * day), None, false),
-            ("local clock behind", at(2 * day), Some(at(2 * day - 60)), true),
-            ("server behind", at(-90 * day), Some(at(0)), true),
-        ] {
-            assert_eq!(is_start_believable(start, at(0), newest), believed, "{name}");
-        }
-    }
-
-    #[test]
-    fn clock_difference_of_two_nodes_counts_the_time_between_the_runs() {
-        // The first node was at 1000 when the local clock said 50; five minutes later the second one is at 400.
-        let step =
-            ClockStep { covered_before: at(1_000), set_at: at(50), stepped_to: at(400), found_at: at(350) };
-        assert_eq!(clock_difference(&step), TimeDelta::seconds(900));
-        let local_clock_set_back = ClockStep { found_at: at(-90_000), ..step };
-        assert_eq!(clock_difference(&local_clock_set_back), TimeDelta::seconds(600));
     }
 
     proptest! {
