@@ -36,7 +36,7 @@ impl AttributeSource {
     }
 }
 
-/// Kind of a value. `ticket::value` has the rules by which each kind is parsed.
+/// Kind of a value. `ticket::conversion` has the rules by which each kind is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ValueKind {

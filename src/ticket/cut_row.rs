@@ -1,7 +1,9 @@
 //! Finds the id of a row in a response that cannot be parsed: it was cut off, is too large, or is broken.
 
 use super::attribute::ValueKind;
-use super::value::{AttributeValue, convert_raw, is_ticket_id};
+use super::conversion::is_ticket_id;
+use super::json_value::convert_raw;
+use super::value::AttributeValue;
 
 /// Returns the id of the first row of a list response, or of a bare ticket, if the bytes received show it.
 ///

@@ -5,10 +5,12 @@
 
 pub mod attribute;
 mod change;
+mod conversion;
 mod custom_field;
 mod cut_row;
 mod delta;
 mod document;
+mod json_value;
 pub mod parse;
 mod reference_list;
 mod repair;

@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use super::attribute::ValueKind;
 use super::document::{ParseError, parse_document};
-use super::value::{AttributeValue, RejectedValue, convert_raw};
+use super::json_value::convert_raw;
+use super::value::{AttributeValue, RejectedValue};
 
 /// The most elements of one list.
 const ELEMENTS_MAX: usize = 50_000;

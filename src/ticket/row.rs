@@ -10,8 +10,10 @@ use serde_json::value::RawValue;
 
 use super::Ticket;
 use super::attribute::{ATTRIBUTE_COUNT, ATTRIBUTES, AttributeSource, UID, ValueKind};
+use super::conversion::{Conversion, is_ticket_id};
 use super::custom_field::{self, CustomFields};
-use super::value::{AttributeValue, Conversion, RejectedValue, ValueSeed, convert_raw, is_ticket_id};
+use super::json_value::{ValueSeed, convert_raw};
+use super::value::{AttributeValue, RejectedValue};
 
 /// Role of a property of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,20 +97,12 @@ pub(super) struct ParsedRow {
     pub(super) unresolved: Vec<UnresolvedValue>,
 }
 
-/// A rejected value, or one that is taken as spelled.
+/// A rejected value, or one that is taken verbatim.
 #[derive(Clone, Copy)]
 pub(super) struct UnresolvedValue {
     position: usize,
     /// Whether it is taken.
     is_taken: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for TicketSeed {
-    type Value = RowResult;
-
-    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<RowResult, D::Error> {
-        deserializer.deserialize_any(&mut self)
-    }
 }
 
 impl<'de> DeserializeSeed<'de> for &mut TicketSeed {
@@ -143,8 +137,8 @@ impl<'de> Visitor<'de> for &mut TicketSeed {
                     }
                     values[position] = match value {
                         Conversion::Taken(value) => value,
-                        Conversion::AsSpelled | Conversion::Rejected(_) => {
-                            let is_taken = value == Conversion::AsSpelled;
+                        Conversion::Verbatim | Conversion::Rejected(_) => {
+                            let is_taken = value == Conversion::Verbatim;
                             unresolved.push(UnresolvedValue { position, is_taken });
                             AttributeValue::Null
                         }
