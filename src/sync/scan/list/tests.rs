@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::seek::SeekStep;
 use super::*;
+use crate::sync::completeness::Shortfall;
 
 /// A list that changes between responses.
 struct FakeList {

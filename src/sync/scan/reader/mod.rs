@@ -2,6 +2,9 @@
 //!
 //! [`ListScan`] says what to ask for next; here it is asked for, and the rows go to the writer.
 
+mod batch;
+mod position;
+
 use roaring::RoaringTreemap;
 use tokio::time::Instant;
 
@@ -10,8 +13,7 @@ use super::list::{ListScan, ListScanOptions, NextRequest, ReadVerdict};
 use super::page::{ListReadError, Page, PageOutcome};
 use super::plan::{ChangesMax, ScanPlan};
 use super::prefetch::{PageFetcher, Prefetcher};
-use super::seek::SeekStep;
-use super::writer::{BatchWriter, InitialStart, RowBatch, scan_stats};
+use super::writer::{BatchWriter, InitialStart, RowBatch};
 use crate::halo::HaloError;
 use crate::store::ScanCheckpoint;
 use crate::sync::SyncError;
@@ -20,12 +22,6 @@ use crate::sync::probes::FirstPage;
 use crate::sync::row_intake::MissingNames;
 use crate::sync::totals::RunTotals;
 use crate::watermark::{ScanKind, ScanStart, WatermarkState};
-
-/// Attempts to find the end of a list before it is read without a baseline.
-const BASELINE_ATTEMPTS_MAX: u32 = 3;
-
-/// Rows that take so much memory, in bytes, are handed to the writer at once: a quarter of what all responses may take.
-const BATCH_MEMORY_MAX: usize = 16 << 20;
 
 /// Reads the lists of a plan. `first_page` is the first page of the first list if it was fetched already; `interleave`
 /// runs between two commits when an incremental scan is due.
@@ -126,19 +122,10 @@ impl ScanReader<'_, '_> {
             self.is_start_taken = true;
         }
         if let Some(count) = first_page.record_count.filter(|count| first_page.rows < *count) {
-            let stored = self.context.store.lock().read(|tx| tx.ticket_count())?;
-            let most = match self.plan.changes_max {
-                ChangesMax::Any => u64::MAX,
-                ChangesMax::HalfOfStored => stored / 2,
-                ChangesMax::Tickets(most) => most,
-            };
-            if most < count {
-                self.end.fault = Some(ListReadError::TooManyChanges(count));
+            self.check_count(count)?;
+            if self.end.fault.is_some() {
                 return Ok(());
             }
-            // While the initial load is under way, the number of stored tickets says nothing.
-            self.stored_tickets =
-                (self.plan.watermark.state == WatermarkState::Incremental).then_some(stored);
         }
         let is_resumed = self.start_list(list_index, options);
         let (short_before, rejected_before) = (self.end.shortfall(), self.end.rejected_rows.len());
@@ -167,6 +154,23 @@ impl ScanReader<'_, '_> {
         if !matches!(earlier, ReadVerdict::Verified | ReadVerdict::Short(_)) {
             self.end.verdict = earlier;
         }
+        Ok(())
+    }
+
+    /// Compares the count of a list of more than one page with the number of stored tickets.
+    fn check_count(&mut self, count: u64) -> Result<(), SyncError> {
+        let stored = self.context.store.lock().read(|tx| tx.ticket_count())?;
+        let most = match self.plan.changes_max {
+            ChangesMax::Any => u64::MAX,
+            ChangesMax::HalfOfStored => stored / 2,
+            ChangesMax::Tickets(most) => most,
+        };
+        if most < count {
+            self.end.fault = Some(ListReadError::TooManyChanges(count));
+            return Ok(());
+        }
+        // While the initial load is under way, the number of stored tickets says nothing.
+        self.stored_tickets = (self.plan.watermark.state == WatermarkState::Incremental).then_some(stored);
         Ok(())
     }
 
@@ -267,131 +271,6 @@ impl ScanReader<'_, '_> {
             if self.list().is_endless(self.stored_tickets) {
                 self.end.fault = Some(ListReadError::Endless(self.list().unique_ids()));
             }
-        }
-        Ok(())
-    }
-
-    /// Finds the page on which ids pass the cursor, and continues there. `known` is a page that was fetched already.
-    async fn seek_position(
-        &mut self,
-        fetcher: &PageFetcher,
-        mut known: Option<Page>,
-    ) -> Result<(), SyncError> {
-        let mut seek = self.list_mut().start_seek();
-        let size = self.list().page_size();
-        loop {
-            let latest = self.list().latest_count();
-            let is_wanted = |page: &Page| page.number == seek.next_page() && page.record_count == latest;
-            let page = if let Some(page) = known.take().filter(is_wanted) {
-                page
-            } else {
-                let page = fetcher.fetch(seek.next_page(), size).await?;
-                self.list_mut().record_response(&page);
-                page
-            };
-            match seek.process_response(page) {
-                SeekStep::Continue => {}
-                SeekStep::Found { page, position } => {
-                    self.list_mut().resume_at(&page, position);
-                    return self.keep_rows(*page).await;
-                }
-                SeekStep::Unstable => {
-                    self.end.fault = Some(ListReadError::UnstableList);
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// Fetches the last page of the list as it is now: tickets that are created later come after it. Pages are added
-    /// only after it was fetched, so that every ticket received was in the list then or came later.
-    async fn find_list_end(&mut self, fetcher: &PageFetcher) -> Result<Option<Page>, SyncError> {
-        for _ in 0..BASELINE_ATTEMPTS_MAX {
-            let (last, size) = (*self.list().remaining_pages().end(), self.list().page_size());
-            let page = fetcher.fetch(last, size).await?;
-            self.list_mut().record_response(&page);
-            if self.list_mut().record_last_page(&page) {
-                return Ok(Some(page));
-            }
-        }
-        Ok(None)
-    }
-
-    /// A page that was fetched before its turn, unless the list has changed since.
-    fn take_parked(&self, parked: &mut Vec<Page>, number: u32) -> Option<Page> {
-        let latest = self.list().latest_count();
-        parked.retain(|page| number <= page.number && page.record_count == latest);
-        let index = parked.iter().position(|page| page.number == number)?;
-        Some(parked.swap_remove(index))
-    }
-
-    /// Checks whether the count is right about where the list ends. Servers differ in how they answer a request for a
-    /// page after the last one (`halo-api.md` §2.1); an error means the same as an empty page.
-    async fn check_past_end(&mut self, fetcher: &PageFetcher, number: u32) -> Result<(), SyncError> {
-        let page = match fetcher.fetch(number, self.list().page_size()).await {
-            Ok(page) => page,
-            Err(HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::Unavailable { .. }) => {
-                self.list_mut().finish();
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.list_mut().record_response(&page);
-        self.list_mut().add_page_past_end(&page);
-        self.keep_rows(page).await
-    }
-
-    /// Adds the rows of a page to the next batch.
-    async fn keep_rows(&mut self, page: Page) -> Result<(), SyncError> {
-        if page.repaired != 0 {
-            let repairs = page.repaired;
-            tracing::warn!(repairs, "a response contained invalid text; {repairs} places were repaired");
-        }
-        self.context.progress.received(self.list().rows(), self.list().latest_count());
-        let (rows, batch_rows) = (self.end.unstored.tickets.len(), self.context.settings.batch_rows);
-        // Two rows of one ticket with equal stamps are told apart only within a batch; they stand side by side.
-        let repeats_ticket = page.ids().any(|id| self.unstored_ids.contains(id.cast_unsigned()));
-        // Where the writer has nothing to do, a kill should cost few pages.
-        if !repeats_ticket && (batch_rows <= rows || (0 < rows && self.writer.is_idle())) {
-            self.flush().await?;
-        }
-        self.unstored_ids.extend(page.ids().map(i64::cast_unsigned));
-        self.checkpoint.cursor = self.list().cursor();
-        self.end.missing_names.add(page.missing_names);
-        self.end.out_of_scope.extend(page.out_of_scope);
-        self.end.unstored.tickets.extend(page.observed);
-        self.end.unstored.unreadable.extend(page.unreadable);
-        self.end.unstored.memory.merge(page.memory);
-        self.end.rejected_rows.extend(page.rejected_rows.into_iter().map(|row| (page.number, row)));
-        self.end.is_aged |= page.is_aged;
-        // The next page may need the memory of these rows, so they must not wait for it.
-        if BATCH_MEMORY_MAX <= self.end.unstored.memory.bytes() {
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    /// Hands the rows to the writer.
-    async fn flush(&mut self) -> Result<(), SyncError> {
-        let batch = std::mem::take(&mut self.end.unstored);
-        let ids = std::mem::take(&mut self.unstored_ids);
-        // Where the order is ignored, or the list is read again, there is no position to resume from.
-        let is_kept = self.plan.kind == ScanKind::Full && !self.context.settings.dry_run;
-        let is_resumable = is_kept && self.list().reads() == 1;
-        let cursor = self.checkpoint.cursor.filter(|_| is_resumable);
-        let checkpoint = cursor.map(|cursor| ScanCheckpoint {
-            cursor: Some(cursor),
-            server_started_at: self.end.start.first,
-            ids,
-            part: self.checkpoint.part,
-            older: RoaringTreemap::new(),
-        });
-        self.writer.store(batch, scan_stats(&self.end.list_scans), self.end.rows(), checkpoint).await?;
-        let every = self.context.settings.schedule.incremental_every;
-        if let Some(interleave) = self.interleave.filter(|_| every <= self.last_incremental.elapsed()) {
-            self.writer.wait().await?;
-            self.writer.totals = interleave(self.writer.totals).await?;
-            self.last_incremental = Instant::now();
         }
         Ok(())
     }

@@ -9,26 +9,21 @@
 //! A list that changes while it is read is read again, up to three times, until a read brings nothing that an earlier
 //! one should have brought.
 
+mod newest;
+mod next_request;
 mod read;
-
-use std::ops::RangeInclusive;
+mod verdict;
 
 use roaring::RoaringTreemap;
 
-use self::read::{ListBaseline, ListPosition, ListRead};
+pub use newest::NewestTicket;
+pub use next_request::NextRequest;
+use read::{ListBaseline, ListPosition, ListRead};
+pub use verdict::ReadVerdict;
+
 use super::page::{ListReadError, Page, PageOutcome};
 use super::seek::CursorSeek;
-use crate::sync::completeness::Shortfall;
 use crate::ticket::Timestamp;
-
-/// After so many reads that each bring something new, the scan is incomplete.
-const READS_MAX: u32 = 3;
-
-/// A read may bring twice the expected number of tickets, taken as at least this many, and this many more.
-const ENDLESS_MARGIN: u64 = 10_000;
-
-/// Bytes for the set of received ids.
-const IDS_MEMORY_MAX: u64 = 32 << 20;
 
 /// How a list is read.
 #[derive(Clone, Copy, Debug)]
@@ -42,52 +37,6 @@ pub struct ListScanOptions {
     pub cross_checked_count: Option<u64>,
     /// How many tickets fewer than the server counts are accepted (`[sync] accept_shortfall`).
     pub accept_shortfall: u64,
-}
-
-/// Whether the reads so far prove that nothing is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadVerdict {
-    /// Nothing is missing.
-    Verified,
-    /// Something may be missing: the list must be read again.
-    ReadAgain,
-    /// Every read brought something that the earlier ones should have brought.
-    Unstable,
-    /// Every ticket that the list showed was received, but the server counts more, or rows have no id.
-    Short(Shortfall),
-    /// Two reads agree with each other, but not with the server's count.
-    CountMismatch {
-        /// Different tickets received.
-        unique: u64,
-        /// The server's count.
-        count: u64,
-    },
-    /// The server does not report a count.
-    NoCount,
-}
-
-/// What to ask for next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NextRequest {
-    /// This page.
-    Page(u32),
-    /// The page after the last one, because only the count says that there is none.
-    PastEnd(u32),
-    /// The page on which ids pass the cursor ([`ListScan::start_seek`]).
-    Seek,
-    /// Nothing: the read is complete.
-    End,
-}
-
-/// The newest `last_update` among the tickets of a list: the canary of later scans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewestTicket {
-    /// The time of the update.
-    pub last_update: Timestamp,
-    /// The greatest id with this time.
-    pub id: i64,
-    /// How many tickets have this time.
-    pub tickets: u64,
 }
 
 /// The scan of one list: up to three reads of it.
@@ -256,90 +205,8 @@ impl ListScan {
                 self.missed_earlier += 1;
             }
             if let Some(last_update) = last_update.filter(|_| predates_start) {
-                self.newest = Some(match self.newest {
-                    Some(newest) if last_update < newest.last_update => newest,
-                    Some(newest) if last_update == newest.last_update => NewestTicket {
-                        id: newest.id.max(*id),
-                        tickets: newest.tickets + u64::from(is_new),
-                        ..newest
-                    },
-                    _ => NewestTicket { last_update, id: *id, tickets: 1 },
-                });
+                self.newest = Some(NewestTicket::after(self.newest, last_update, *id, is_new));
             }
-        }
-    }
-
-    /// What to ask for next.
-    #[must_use]
-    pub fn next_request(&self) -> NextRequest {
-        let (read, latest) = (&self.read, self.latest_count());
-        let next_page = read.last_added + 1;
-        match latest {
-            _ if read.ended => NextRequest::End,
-            _ if read.pages == 0 => NextRequest::Page(next_page),
-            // Without a count, only an empty page is the end.
-            None => NextRequest::Page(next_page),
-            Some(count) if read.rows_before(next_page) < count => NextRequest::Page(next_page),
-            // So many tickets disappeared that the next page no longer exists; its rows, which are not received yet,
-            // have moved to an earlier page.
-            Some(_) if !read.out_of_order && latest < read.previous_count => NextRequest::Seek,
-            Some(_) if read.last_page_full && self.options.cross_checked_count != latest => {
-                NextRequest::PastEnd(next_page)
-            }
-            Some(_) => NextRequest::End,
-        }
-    }
-
-    /// The pages still to come, as far as is known; they may become more.
-    #[must_use]
-    pub fn remaining_pages(&self) -> RangeInclusive<u32> {
-        let next_page = self.read.last_added + 1;
-        let last = match self.latest_count() {
-            Some(count) => count.div_ceil(self.read.largest_page.max(1)),
-            None => u64::from(next_page),
-        };
-        next_page..=u32::try_from(last).unwrap_or(u32::MAX).max(next_page)
-    }
-
-    /// The number of rows to request: what a page really holds, if one held fewer rows than requested although there
-    /// are more.
-    #[must_use]
-    pub fn page_size(&self) -> u32 {
-        let is_capped = self.latest_count().is_none_or(|count| self.read.largest_page < count);
-        match u32::try_from(self.read.largest_page) {
-            Ok(size) if 0 < size && is_capped => size.min(self.options.page_size),
-            _ => self.options.page_size,
-        }
-    }
-
-    /// Whether the reads so far prove that nothing is missing.
-    #[must_use]
-    pub fn verdict(&self) -> ReadVerdict {
-        let read = &self.read;
-        let (Some(first), Some(latest), false) =
-            (self.first_count(), self.latest_count(), read.count_missing)
-        else {
-            return ReadVerdict::NoCount;
-        };
-        let unidentified = read.rejected_rows;
-        let verdict_for = |missing| match (Shortfall { missing, unidentified }) {
-            Shortfall { missing: 0, unidentified: 0 } => Some(ReadVerdict::Verified),
-            shortfall if missing == 0 || shortfall.total() <= self.options.accept_shortfall => {
-                Some(ReadVerdict::Short(shortfall))
-            }
-            _ => None,
-        };
-        if self.reads == 1 {
-            let missing = read.missing_rows(latest, self.options.appends_only);
-            return missing.and_then(verdict_for).unwrap_or(ReadVerdict::ReadAgain);
-        }
-        let (rows, decrease) = (read.different_rows(), read.total_decrease());
-        let mismatch = ReadVerdict::CountMismatch { unique: rows, count: latest };
-        match self.missed_earlier {
-            0 if read.has_excess_rows || latest + decrease < rows => mismatch,
-            0 => verdict_for(first.saturating_sub(decrease).saturating_sub(rows)).unwrap_or(mismatch),
-            _ if self.reads < READS_MAX => ReadVerdict::ReadAgain,
-            _ => ReadVerdict::Unstable,
         }
     }
 
@@ -379,14 +246,6 @@ impl ListScan {
     #[must_use]
     pub fn first_count(&self) -> Option<u64> {
         self.read.counts.iter().min().map(|(_, count)| *count)
-    }
-
-    /// Whether this read brought more different tickets than an honest list can have: the server keeps inventing ids.
-    #[must_use]
-    pub fn is_endless(&self, stored: Option<u64>) -> bool {
-        let expected = stored.into_iter().chain(self.first_count()).min().unwrap_or(0);
-        let most = expected.max(ENDLESS_MARGIN).saturating_mul(2).saturating_add(ENDLESS_MARGIN);
-        most < self.read.ids.len() || IDS_MEMORY_MAX < self.seen_ids.serialized_size() as u64
     }
 
     /// The ids received in all reads.

@@ -1,0 +1,71 @@
+//! Hands rows to the writer in batches, each with the checkpoint behind it.
+
+use roaring::RoaringTreemap;
+use tokio::time::Instant;
+
+use super::ScanReader;
+use crate::store::ScanCheckpoint;
+use crate::sync::SyncError;
+use crate::sync::scan::page::Page;
+use crate::sync::scan::writer::scan_stats;
+use crate::watermark::ScanKind;
+
+/// Rows that take so much memory, in bytes, are handed to the writer at once: a quarter of what all responses may take.
+const BATCH_MEMORY_MAX: usize = 16 << 20;
+
+impl ScanReader<'_, '_> {
+    /// Adds the rows of a page to the next batch.
+    pub(super) async fn keep_rows(&mut self, page: Page) -> Result<(), SyncError> {
+        if page.repaired != 0 {
+            let repairs = page.repaired;
+            tracing::warn!(repairs, "a response contained invalid text; {repairs} places were repaired");
+        }
+        self.context.progress.received(self.list().rows(), self.list().latest_count());
+        let (rows, batch_rows) = (self.end.unstored.tickets.len(), self.context.settings.batch_rows);
+        // Two rows of one ticket with equal stamps are told apart only within a batch; they stand side by side.
+        let repeats_ticket = page.ids().any(|id| self.unstored_ids.contains(id.cast_unsigned()));
+        // Where the writer has nothing to do, a kill should cost few pages.
+        if !repeats_ticket && (batch_rows <= rows || (0 < rows && self.writer.is_idle())) {
+            self.flush().await?;
+        }
+        self.unstored_ids.extend(page.ids().map(i64::cast_unsigned));
+        self.checkpoint.cursor = self.list().cursor();
+        self.end.missing_names.add(page.missing_names);
+        self.end.out_of_scope.extend(page.out_of_scope);
+        self.end.unstored.tickets.extend(page.observed);
+        self.end.unstored.unreadable.extend(page.unreadable);
+        self.end.unstored.memory.merge(page.memory);
+        self.end.rejected_rows.extend(page.rejected_rows.into_iter().map(|row| (page.number, row)));
+        self.end.is_aged |= page.is_aged;
+        // The next page may need the memory of these rows, so they must not wait for it.
+        if BATCH_MEMORY_MAX <= self.end.unstored.memory.bytes() {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Hands the rows to the writer.
+    pub(super) async fn flush(&mut self) -> Result<(), SyncError> {
+        let batch = std::mem::take(&mut self.end.unstored);
+        let ids = std::mem::take(&mut self.unstored_ids);
+        // Where the order is ignored, or the list is read again, there is no position to resume from.
+        let is_kept = self.plan.kind == ScanKind::Full && !self.context.settings.dry_run;
+        let is_resumable = is_kept && self.list().reads() == 1;
+        let cursor = self.checkpoint.cursor.filter(|_| is_resumable);
+        let checkpoint = cursor.map(|cursor| ScanCheckpoint {
+            cursor: Some(cursor),
+            server_started_at: self.end.start.first,
+            ids,
+            part: self.checkpoint.part,
+            older: RoaringTreemap::new(),
+        });
+        self.writer.store(batch, scan_stats(&self.end.list_scans), self.end.rows(), checkpoint).await?;
+        let every = self.context.settings.schedule.incremental_every;
+        if let Some(interleave) = self.interleave.filter(|_| every <= self.last_incremental.elapsed()) {
+            self.writer.wait().await?;
+            self.writer.totals = interleave(self.writer.totals).await?;
+            self.last_incremental = Instant::now();
+        }
+        Ok(())
+    }
+}
