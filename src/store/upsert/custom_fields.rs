@@ -6,7 +6,10 @@
 
 use rusqlite::{Connection, Row};
 
-use super::statements::{ChangeRecord, REPAIRED, UpsertStatements, WriteContext, last_modified, stored_hash};
+use super::change_record::{ChangeRecord, REPAIRED, WriteContext};
+use super::statements::UpsertStatements;
+use super::stored_version::stored_hash;
+use super::ticket_columns::last_modified;
 use crate::store::{StoreError, WriteTx};
 use crate::ticket::{CustomField, CustomFields, Op, TicketDiff, Timestamp};
 

@@ -13,7 +13,8 @@ use std::fmt;
 use roaring::RoaringTreemap;
 use rusqlite::{Connection, ErrorCode};
 
-use super::statements::{ChangeRecord, REPAIRED, UpsertStatements, WriteContext, mark_edited};
+use super::change_record::{ChangeRecord, REPAIRED, WriteContext};
+use super::statements::{UpsertStatements, mark_edited};
 use crate::store::{ReadTx, StoreError, WriteTx};
 use crate::ticket::attribute::STATUS;
 use crate::ticket::{CellValue, Op, TicketDiff, Timestamp};

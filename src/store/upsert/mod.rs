@@ -1,21 +1,28 @@
 //! The only writer of `tickets` and `changes`: compares each row with the stored one, writes it if it
 //! differs, and records every difference.
 
+mod change_record;
 mod custom_fields;
 mod local_edits;
+mod received_version;
 mod reject_group;
 mod rejects;
 mod statements;
+mod stored_version;
+mod ticket_columns;
 
 use std::collections::HashMap;
 
+use change_record::{ChangeRecord, WriteContext};
 pub(super) use custom_fields::read_custom_fields;
 pub use custom_fields::{FetchedCustomFields, StoreOutcome};
 pub use local_edits::{LocalEdits, REQUEST_NUMBER_BITS};
 use local_edits::{delete_ticket, repair_full_text};
-use statements::{ChangeRecord, StoredVersion, UpsertStatements, WriteContext, last_modified};
-pub(super) use statements::{cell, columns};
+use statements::UpsertStatements;
+use stored_version::StoredVersion;
 use strum::IntoStaticStr;
+use ticket_columns::last_modified;
+pub(super) use ticket_columns::{cell, columns};
 
 use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::{AttributeValue, ChangeCounts, CustomFields, Op, Ticket, Timestamp, row_to_json};

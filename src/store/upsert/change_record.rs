@@ -1,0 +1,34 @@
+//! A change record before it is written.
+
+use crate::ticket::Op;
+
+/// A row of `changes` without its number.
+#[derive(Clone, Copy)]
+pub(super) struct ChangeRecord<'a> {
+    pub(super) id: i64,
+    pub(super) op: Op,
+    pub(super) reason: Option<&'a str>,
+    pub(super) last_modified: Option<&'a str>,
+    pub(super) changed: Option<&'a str>,
+    pub(super) last_row: Option<&'a str>,
+}
+
+/// The run that writes, and the time by the local clock.
+#[derive(Clone, Copy)]
+pub(super) struct WriteContext<'a> {
+    pub(super) run_id: i64,
+    pub(super) now: &'a str,
+}
+
+impl ChangeRecord<'_> {
+    pub(super) const fn new(id: i64, op: Op) -> ChangeRecord<'static> {
+        ChangeRecord { id, op, reason: None, last_modified: None, changed: None, last_row: None }
+    }
+}
+
+/// The reason of a change record that repairs an edit by another program (`changes.reason`). It is no event
+/// of the ticket: the server's row had been stored before.
+pub(super) const REPAIRED: &str = "repaired";
+
+/// The reason of a ticket that is stored again after a deletion.
+pub(super) const RETURNED: &str = "returned";
