@@ -14,7 +14,7 @@ use crate::ticket::reference_list::{integer, text};
 use crate::ticket::value::{AttributeValue, RejectedValue, without_whitespace};
 
 /// The most elements of one ticket; with more they tell nothing.
-const ELEMENTS_MAX: usize = 10_000;
+pub(super) const ELEMENTS_MAX: usize = 10_000;
 
 impl CustomFields {
     /// Parses the property of a row; `None` if it is no array or has too many elements: then it tells nothing. Adds the
@@ -141,77 +141,5 @@ fn json_to_text(raw: &str, repaired: &mut usize) -> Option<String> {
         Ok(value) => into_text(value),
         // An array or an object, whatever the layout of its JSON.
         Err(_) => Some(without_whitespace(raw).collect()),
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub(in crate::ticket::custom_field) fn parse(json: &str) -> CustomFields {
-        let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
-        CustomFields::parse(&raw, &mut 0, &mut ELEMENTS_MAX.clone()).unwrap()
-    }
-
-    #[test]
-    fn custom_field_value_may_be_any_json_and_only_null_is_none() {
-        for (json, value) in [
-            (r#""0.00020384""#, Some("0.00020384")),
-            (r#""""#, Some("")),
-            (r#""a\u0000b""#, Some("a\u{FFFD}b")),
-            (r#""\ud800!""#, Some("\u{FFFD}!")),
-            ("8", Some("8")),
-            ("27.0", Some("27.0")),
-            ("true", Some("true")),
-            ("null", None),
-            ("[ 1, 2 ]", Some("[1,2]")),
-            (r#"[ {"b": 1.0, "a": "x \" y\\"} ]"#, Some(r#"[{"b":1.0,"a":"x \" y\\"}]"#)),
-        ] {
-            let fields = parse(&format!(r#"[{{"value": {json}, "id": 7, "name": "CFx"}}]"#));
-            assert_eq!(fields.get(7).unwrap().value.as_deref(), value, "{json}");
-        }
-    }
-
-    #[test]
-    fn custom_field_parsing_ignores_order_and_extra_members() {
-        let one = parse(
-            r#"[{"id": 2, "label": "L", "value": "b", "usage": 1}, {"id": 1.0, "name": "CFa", "value": "a"}]"#,
-        );
-        let other =
-            parse(r#"[{"name": "CFa", "value": "a", "id": 1}, {"value": "b", "id": 2, "label": "L"}]"#);
-        assert_eq!(one, other);
-        assert_eq!(one.hash(), other.hash());
-    }
-
-    #[test]
-    fn too_many_elements_tell_nothing() {
-        let list = |count: usize| {
-            let elements: Vec<_> = (0..count).map(|id| format!(r#"{{"id":{id},"value":1}}"#)).collect();
-            serde_json::from_str::<Box<RawValue>>(&format!("[{}]", elements.join(","))).unwrap()
-        };
-        let mut left = 3 * ELEMENTS_MAX / 2;
-        assert_eq!(
-            CustomFields::parse(&list(ELEMENTS_MAX), &mut 0, &mut left).unwrap().fields().len(),
-            ELEMENTS_MAX
-        );
-        assert_eq!(CustomFields::parse(&list(ELEMENTS_MAX), &mut 0, &mut left), None, "of all rows together");
-        assert_eq!(left, 0);
-        assert_eq!(CustomFields::parse(&list(ELEMENTS_MAX + 1), &mut 0, &mut ELEMENTS_MAX.clone()), None);
-    }
-
-    #[test]
-    fn field_definitions_of_other_entities_are_skipped() {
-        let ids: Vec<_> = [
-            r#"{"id": 1, "name": "CFa", "label": "A", "type": 2, "usage": 1}"#,
-            r#"{"id": 2, "name": "CFb", "usage": 3}"#,
-            r#"{"id": "3", "name": "CFc"}"#,
-            r#"{"name": "CFd"}"#,
-            "7",
-        ]
-        .map(|json| parse_definition(json).map(|definition| definition.map(|it| it.id)))
-        .into_iter()
-        .map(Result::ok)
-        .collect();
-        assert_eq!(ids, [Some(Some(1)), Some(None), Some(Some(3)), None, None]);
     }
 }

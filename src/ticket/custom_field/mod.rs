@@ -117,3 +117,6 @@ fn hash(fields: &[CustomField]) -> u64 {
     }
     hash.digest()
 }
+
+#[cfg(test)]
+mod tests;
