@@ -12,6 +12,7 @@ mod changes;
 mod disk;
 mod error;
 mod field_definitions;
+mod full_text;
 mod health;
 mod identity;
 mod integrity;
@@ -24,6 +25,7 @@ mod pending_fetches;
 mod pending_tickets;
 mod reference;
 mod runs;
+mod scan_checkpoints;
 mod scans;
 mod schema;
 mod server_probes;
@@ -57,7 +59,8 @@ pub use pending_tickets::{
     DueTicket, PENDING_TICKET_PAUSE_MAX, PendingTicketReason, PendingTickets, pending_ticket_due_at,
 };
 pub use runs::{LastRun, RunEnd, RunKind, RunStats, RunStatus};
-pub use scans::{InterruptedScan, LastFullScan, LastScan, ScanCheckpoint, ScanOutcome, ScanStats};
+pub use scan_checkpoints::{InterruptedScan, ScanCheckpoint};
+pub use scans::{LastFullScan, LastScan, ScanOutcome, ScanStats};
 pub use schema::SchemaComparison;
 pub use server_probes::{Probe, ServerProbe};
 pub use tickets::StoredTicket;

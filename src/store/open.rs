@@ -251,20 +251,6 @@ impl Store {
         Ok(())
     }
 
-    fn apply_full_text(&self, wanted: bool) -> Result<(), StoreError> {
-        let exists: bool = self.connection.query_row(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'tickets_fts')",
-            [],
-            |row| row.get(0),
-        )?;
-        match (exists, wanted) {
-            (false, true) => self.connection.execute_batch(CREATE_FULL_TEXT)?,
-            (true, false) => self.connection.execute_batch(DROP_FULL_TEXT)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
     fn apply_date_index(&self, wanted: bool) -> Result<(), StoreError> {
         self.connection.execute_batch(if wanted {
             "CREATE INDEX IF NOT EXISTS tickets_by_last_modified ON tickets (SOURCE_LAST_MODIFIED)"
@@ -340,30 +326,3 @@ impl StoreError {
         }
     }
 }
-
-/// An external content table: the texts are stored in `tickets` only (<https://www.sqlite.org/fts5.html>, 4.4.3).
-const CREATE_FULL_TEXT: &str = "
-    BEGIN IMMEDIATE;
-    CREATE VIRTUAL TABLE tickets_fts USING fts5 (NAME, DESCRIPTION, content = 'tickets', content_rowid = 'UID');
-    INSERT INTO tickets_fts (tickets_fts) VALUES ('rebuild');
-    CREATE TRIGGER tickets_fts_insert AFTER INSERT ON tickets BEGIN
-        INSERT INTO tickets_fts (rowid, NAME, DESCRIPTION) VALUES (new.UID, new.NAME, new.DESCRIPTION);
-    END;
-    CREATE TRIGGER tickets_fts_delete AFTER DELETE ON tickets BEGIN
-        INSERT INTO tickets_fts (tickets_fts, rowid, NAME, DESCRIPTION)
-        VALUES ('delete', old.UID, old.NAME, old.DESCRIPTION);
-    END;
-    CREATE TRIGGER tickets_fts_update AFTER UPDATE OF NAME, DESCRIPTION ON tickets BEGIN
-        INSERT INTO tickets_fts (tickets_fts, rowid, NAME, DESCRIPTION)
-        VALUES ('delete', old.UID, old.NAME, old.DESCRIPTION);
-        INSERT INTO tickets_fts (rowid, NAME, DESCRIPTION) VALUES (new.UID, new.NAME, new.DESCRIPTION);
-    END;
-    COMMIT;";
-
-const DROP_FULL_TEXT: &str = "
-    BEGIN IMMEDIATE;
-    DROP TRIGGER IF EXISTS tickets_fts_insert;
-    DROP TRIGGER IF EXISTS tickets_fts_delete;
-    DROP TRIGGER IF EXISTS tickets_fts_update;
-    DROP TABLE tickets_fts;
-    COMMIT;";

@@ -11,10 +11,11 @@
 use std::fmt;
 
 use roaring::RoaringTreemap;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
 use super::change_record::{ChangeRecord, REPAIRED, WriteContext};
 use super::statements::{UpsertStatements, mark_edited};
+use crate::store::full_text::repair_full_text;
 use crate::store::{ReadTx, StoreError, WriteTx};
 use crate::ticket::attribute::STATUS;
 use crate::ticket::{CellValue, Op, TicketDiff, Timestamp};
@@ -254,28 +255,6 @@ impl UpsertStatements<'_> {
             .execute((id, hash, seq))?;
         Ok(())
     }
-}
-
-/// Rebuilds the full-text index, if there is one, where it does not agree with `tickets`: a lost row fired no
-/// trigger of it, and REPLACE fires not all.
-pub(super) fn repair_full_text(connection: &Connection) -> Result<(), StoreError> {
-    let exists: bool = connection.query_row(
-        "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'tickets_fts')",
-        [],
-        |row| row.get(0),
-    )?;
-    if !exists {
-        return Ok(());
-    }
-    let check = "INSERT INTO tickets_fts (tickets_fts, rank) VALUES ('integrity-check', 1)";
-    match connection.execute(check, []) {
-        Ok(_) => {}
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
-            connection.execute("INSERT INTO tickets_fts (tickets_fts) VALUES ('rebuild')", [])?;
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(())
 }
 
 /// Deletes everything that is stored of a ticket, without a change record. `ticket_state` goes first: then the

@@ -16,14 +16,15 @@ use std::collections::HashMap;
 use change_record::{ChangeRecord, WriteContext};
 pub(super) use custom_fields::read_custom_fields;
 pub use custom_fields::{FetchedCustomFields, StoreOutcome};
+use local_edits::delete_ticket;
 pub use local_edits::{LocalEdits, REQUEST_NUMBER_BITS};
-use local_edits::{delete_ticket, repair_full_text};
 use statements::UpsertStatements;
 use stored_version::StoredVersion;
 use strum::IntoStaticStr;
 use ticket_columns::last_modified;
 pub(super) use ticket_columns::{cell, columns};
 
+use super::full_text::repair_full_text;
 use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::{AttributeValue, ChangeCounts, CustomFields, Op, Ticket, Timestamp, row_to_json};
 
