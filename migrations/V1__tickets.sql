@@ -228,7 +228,7 @@ CREATE TABLE server_probes (
 
 CREATE TABLE runs (
     run_id         INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind           TEXT NOT NULL,     -- 'sync' or 'dry_run'
+    kind           TEXT NOT NULL,     -- 'sync', 'dry_run', or 'check', whose requests count against the rate limit
     outcome        TEXT CHECK (outcome IN ('complete', 'incomplete', 'failed')),  -- NULL: running, or killed
     error          TEXT,
     started_at     TEXT NOT NULL,

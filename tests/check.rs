@@ -77,8 +77,31 @@ async fn check_of_a_working_setup_passes_every_step_with_four_list_requests() {
     let text = env.run(&["check"]).success().stdout;
     assert_eq!(text.lines().filter(|line| line.starts_with('✓')).count(), CheckStep::ALL.len(), "{text}");
     assert!(text.ends_with("all checks passed\n"), "{text}");
-    // A check is not recorded as a run.
-    assert_eq!(env.number("SELECT COUNT(*) FROM runs"), 1);
+    // Its requests count against the rate limit, and it is no run.
+    let recorded = env.number("SELECT SUM(requests) FROM runs WHERE kind = 'check'");
+    assert_eq!(recorded.cast_unsigned(), simulator.with(|server| server.log().total()));
+    assert_eq!(env.run_ok(&["status"])["runs"].as_array().unwrap().len(), 1);
+}
+
+/// A run that is under way does not see the requests of a check, so all checks together use what it leaves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_beside_a_run_use_only_the_margin_of_the_rate_limit() {
+    let simulator = serve(&[]).await;
+    let env = TestEnv::for_server(&simulator.url(), "rate_limit = \"100/1s\"");
+    env.run(&["sync"]).success();
+    edit(&env, "UPDATE runs SET outcome = NULL, ended_at = NULL");
+    let _lock = halosync::store::Lock::acquire_writer(env.database.path()).unwrap();
+    simulator.with(|server| server.log_mut().reset());
+    for _ in 0..2 {
+        assert_eq!(steps(&check(&env, &[], 0), "warning"), ["rate limit"]);
+    }
+    let times: Vec<_> = simulator.with(|server| server.log().entries().map(|entry| entry.at).collect());
+    assert!(12 < times.len(), "{} requests", times.len());
+    let margin = 5;
+    for group in times.windows(margin + 1) {
+        let span = group[margin] - group[0];
+        assert!(TimeDelta::milliseconds(950) < span, "{} requests in {span}", margin + 1);
+    }
 }
 
 #[test]
@@ -185,7 +208,7 @@ async fn offline_check_sends_no_request_reads_no_secret_and_takes_no_lock() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unusual_server_behavior_is_a_warning() {
     let simulator = serve(&["page_cap=40", "date_header=off", "reference_needs_all=on"]).await;
-    let env = TestEnv::for_server(&simulator.url(), "rate_limit = \"12/1s\"");
+    let env = TestEnv::for_server(&simulator.url(), "rate_limit = \"10/1s\"");
     let mut lock = fs::File::create(env.path("halosync.db.lock")).unwrap();
     writeln!(lock, "{}", std::process::id()).unwrap();
     lock.try_lock().unwrap();
@@ -247,7 +270,6 @@ async fn setup_mistake_fails_its_step_with_help(
 #[rstest]
 #[case::no_visible_ticket(hide_all, "coverage", "needs permissions for teams, clients and ticket types")]
 #[case::the_clock_is_off(an_hour_slow, "clock", "set this machine's clock")]
-#[case::the_scope_is_not_known(no_such_scope, "token", "set `scope` to one that the API application has")]
 #[case::a_proxy_drops_the_date(no_date, "clock", "check whether a proxy removes the header")]
 #[case::names_are_forbidden(no_names, "ticket types", "tickets are synced anyway")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -272,10 +294,6 @@ fn hide_all(server: &mut Server) {
 
 fn an_hour_slow(server: &mut Server) {
     server.set_clock_offset(TimeDelta::hours(-1));
-}
-
-fn no_such_scope(server: &mut Server) {
-    server.knobs().set("scope_read_tickets=off").unwrap();
 }
 
 fn no_date(server: &mut Server) {
@@ -323,7 +341,7 @@ fn scope_that_the_application_lacks_is_named_in_the_help() {
         serve_response("400 Bad Request\r\nContent-Type: application/json", "{\"error\":\"invalid_scope\"}");
     let found = check(&TestEnv::for_server(&refusal, ""), &[], 77);
     let help = step(&found, "token")["help"].as_str().unwrap();
-    assert!(help.contains("set `scope` to one that the API application has"), "{help}");
+    assert!(help.ends_with("below [halo]: scope = \"all\""), "{help}");
 }
 
 #[test]

@@ -748,20 +748,15 @@ async fn refused_client_gets_advice_about_its_settings() {
 }
 
 #[tokio::test]
-async fn unknown_scope_falls_back_to_all() {
+async fn refused_scope_is_never_widened() {
     let refused = (400, "token-error-invalid-scope.json");
-    let scopes = |server: &RecordedServer| -> Vec<_> {
-        server.requests("/auth/token").into_iter().filter_map(|request| request.scope).collect()
-    };
-    let refusing = Arc::new(RecordedServer::default().with("/auth/token", &[refused]));
-    no_retry_client(&refusing).fetch_list(&ALL, 1, 100).await.unwrap_err();
-    assert_eq!(scopes(&refusing), ["read:tickets", "all"]);
-
     let recorded = RecordedServer::default().with("/auth/token", &[refused, (200, "token-ok.json")]);
     let server = Arc::new(recorded.with("/api/tickets", &[(200, "list-empty.json")]));
-    no_retry_client(&server).fetch_list(&ALL, 1, 100).await.unwrap();
-    assert_eq!(scopes(&server), ["read:tickets", "all"]);
-    assert!(server.requests("/api/tickets")[0].with_token);
+    let error = no_retry_client(&server).fetch_list(&ALL, 1, 100).await.unwrap_err();
+    assert!(error.advice().ends_with("below [halo]: scope = \"all\""), "{}", error.advice());
+    let requests = server.requests("/auth/token");
+    let scopes: Vec<_> = requests.into_iter().filter_map(|request| request.scope).collect();
+    assert_eq!(scopes, ["read:tickets"]);
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use halosync::store::{
-    Health, MoveReason, ObservedTicket, Removal, RemovalReason, RunEnd, RunKind, ScanOutcome, ScanStats,
-    Store, StoreError, StoreOptions, TxEnd, UpsertOutcome,
+    Health, MoveReason, ObservedTicket, Removal, RemovalReason, RunEnd, RunKind, RunStats, ScanOutcome,
+    ScanStats, Store, StoreError, StoreOptions, TxEnd, UpsertOutcome, WriteTx,
 };
 use halosync::ticket::parse::{ParsedItems, ReferenceDetails, ReferenceItem};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, Op, Timestamp};
@@ -291,6 +291,33 @@ fn sync_health_view_agrees_with_status_when_records_aged_out_and_scans_interleav
     let [facts, view] = health_facts(&store);
     assert_eq!(facts, view, "after all change records aged out");
     assert_eq!(facts[7].as_deref(), Some("2"), "last_seq after all change records aged out");
+}
+
+#[test]
+fn requests_of_checks_count_and_a_check_ends_no_run() {
+    let mut store = store();
+    let write = |store: &mut Store, work: fn(&WriteTx<'_>) -> Result<i64, StoreError>| {
+        store.write(TxEnd::Commit, work).unwrap()
+    };
+    write(&mut store, |tx| tx.begin_check(10, minutes_ago(59)));
+    // This run is killed at some time.
+    let run = write(&mut store, |tx| tx.begin_run(RunKind::Sync, minutes_ago(58)));
+    let stats = RunStats { requests: 200, ..RunStats::default() };
+    store.write(TxEnd::Commit, |tx| tx.record_run_stats(run, &stats)).unwrap();
+    let check = write(&mut store, |tx| tx.begin_check(10, minutes_ago(57)));
+    store.write(TxEnd::Commit, |tx| tx.end_check(check, 8, minutes_ago(56))).unwrap();
+    let next = write(&mut store, |tx| tx.begin_check(10, minutes_ago(2)));
+    let counts = |since| {
+        store.read(|tx| Ok::<_, StoreError>((tx.requests_since(since, 7)?, tx.check_requests_since(since)?)))
+    };
+    assert_eq!(counts(minutes_ago(5)).unwrap(), (200 + 7 + 10, 10));
+    assert_eq!(counts(minutes_ago(60)).unwrap(), (200 + 7 + 10 + 8 + 10, 10 + 8 + 10));
+    let before = |run_id, since| store.read(|tx| tx.check_requests_before(run_id, since)).unwrap();
+    assert_eq!(before(run, minutes_ago(60)), 10);
+    assert_eq!(before(next + 1, minutes_ago(60)), 8 + 10);
+    assert_eq!(before(next + 1, minutes_ago(5)), 10);
+    let facts = store.read(|tx| tx.last_runs(5)).unwrap();
+    assert_eq!(facts.len(), 1, "a check is no run");
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub fn now() -> Timestamp {
 }
 
 /// The time that long ago.
-fn ago(span: Duration) -> Timestamp {
+pub(crate) fn ago(span: Duration) -> Timestamp {
     now().minus(TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX))
 }
 

@@ -7,15 +7,13 @@ use indicatif::{HumanCount, HumanDuration};
 use url::Url;
 
 use super::CheckOutcome;
+use super::requests::{CHECK_REQUESTS, UsedRequests};
 use crate::config::{RateLimit, ServerUrl};
 use crate::halo::{PingResponse, effective_limit};
 use crate::ticket::Timestamp;
 
 /// Difference of clocks that is tolerated.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
-
-/// Requests that a check makes itself, roughly.
-const CHECK_REQUESTS: u64 = 12;
 
 /// Checks whether the response looks like the HaloITSM API.
 pub(super) fn server(ping: PingResponse, server: &ServerUrl) -> CheckOutcome {
@@ -72,28 +70,16 @@ pub(super) fn authorization(endpoint: &Url, auth_is_set: bool, tenant_is_set: bo
     CheckOutcome::Ok(format!("tokens are issued at {url} ({}), {tenant}", source(auth_is_set)))
 }
 
-/// Checks the scope of the token; `granted_scope` is set where it differs from the configured one.
-pub(super) fn token(scope: &str, granted_scope: Option<&str>) -> CheckOutcome {
-    match granted_scope {
-        None => CheckOutcome::Ok(format!("the server issues a token for scope `{scope}`")),
-        Some(granted_scope) => CheckOutcome::warning(
-            format!("the server does not know scope `{scope}` and issues a token for `{granted_scope}`"),
-            format!(
-                "set `scope` to one that the API application has; with `{granted_scope}` halosync may see more than it needs"
-            ),
-        ),
-    }
-}
-
 /// Checks whether the current window of the rate limit leaves room for the check itself.
-pub(super) fn rate_limit(requests_made: u64, limit: RateLimit) -> CheckOutcome {
+pub(super) fn rate_limit(used: UsedRequests, limit: RateLimit) -> CheckOutcome {
     let message = format!(
         "{} of {} requests used in the last {}",
-        HumanCount(requests_made),
+        HumanCount(used.total),
         HumanCount(limit.requests.into()),
         HumanDuration(limit.window)
     );
-    if u64::from(effective_limit(limit)) < requests_made.saturating_add(CHECK_REQUESTS) {
+    let (limit, used) = used.limit_for_check(limit);
+    if u64::from(effective_limit(limit)) < used.saturating_add(CHECK_REQUESTS) {
         CheckOutcome::warning(message, "the check waits for the rate limit; let it wait, or run it later")
     } else {
         CheckOutcome::Ok(message)
@@ -129,8 +115,17 @@ mod tests {
     #[test]
     fn check_that_must_wait_for_the_rate_limit_warns() {
         let limit = RateLimit { requests: 300, window: Duration::from_mins(5) };
-        for (requests_made, expected) in [(0, "ok"), (273, "ok"), (274, "warning")] {
-            assert_eq!(rate_limit(requests_made, limit).as_str(), expected, "{requests_made}");
+        for (total, by_checks, is_running, expected) in [
+            (0, 0, false, "ok"),
+            (275, 10, false, "ok"),
+            (276, 10, false, "warning"),
+            // The run leaves 15.
+            (275, 0, true, "ok"),
+            (275, 4, true, "ok"),
+            (275, 5, true, "warning"),
+        ] {
+            let used = UsedRequests { total, by_checks, is_running };
+            assert_eq!(rate_limit(used, limit).as_str(), expected, "{used:?}");
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::store::{Lock, LockError, LockHolders, Store, StoreError};
 use crate::sync;
 
 impl ReportBuilder<'_> {
-    /// Checks folder, lock and database. Returns the number of requests in the current window of the rate limit.
-    pub(super) fn check_local(&mut self, config: &Config, options: CheckOptions) -> u64 {
+    /// Checks folder, lock and database.
+    pub(super) fn check_local(&mut self, config: &Config, options: CheckOptions) {
         let path = &config.store.path;
         let folder = Store::check_folder(path).and_then(|()| Store::check_writable(path));
         let message = |(): &()| format!("the folder of {} is writable", path.display());
@@ -27,12 +27,12 @@ impl ReportBuilder<'_> {
                 }
             }
         }
-        let requests_made = self.check_database(config, options.deep).unwrap_or(0);
+        // An early end is recorded as a finding.
+        let _ = self.check_database(config, options.deep);
         // Without a folder there are no files, which is reported already.
         if is_usable {
             self.record(CheckStep::Files, files::check(path));
         }
-        requests_made
     }
 
     /// Checks the free space against the expected size, as far as it is known.
@@ -45,7 +45,7 @@ impl ReportBuilder<'_> {
         );
     }
 
-    fn check_database(&mut self, config: &Config, deep: bool) -> Option<u64> {
+    fn check_database(&mut self, config: &Config, deep: bool) -> Option<()> {
         let path = &config.store.path;
         let opened = match Store::open_read_only(path, config.store.busy_timeout) {
             Err(StoreError::Missing(_)) => {
@@ -66,27 +66,26 @@ impl ReportBuilder<'_> {
                         path.display(),
                         count(tickets, "ticket"),
                     );
-                    let requests_made = app::requests_in_window(config, tx)?;
-                    Ok::<_, AppError>((message, tx.probes()?, requests_made))
+                    Ok::<_, AppError>((message, tx.probes()?))
                 })
                 .map(|facts| (facts, store))
         });
         // A database that is damaged elsewhere is reported with the next step.
         let finding = result.as_ref().ok().and_then(|(_, store)| store.pending_finding().ok().flatten());
         let result = match (result, finding) {
-            (Ok(((message, probes, requests_made), store)), Some(finding)) => {
+            (Ok(((message, probes), store)), Some(finding)) => {
                 let help = "the next `halosync sync` does that, and brings the tickets up to date";
                 self.record(
                     CheckStep::Database,
                     CheckOutcome::warning(format!("{message}; {finding}"), help),
                 );
-                Some(((message, probes, requests_made), store))
+                Some(((message, probes), store))
             }
             (result, _) => {
-                self.record_result(CheckStep::Database, result, |((message, ..), _)| message.clone())
+                self.record_result(CheckStep::Database, result, |((message, _), _)| message.clone())
             }
         };
-        let ((_, probes, requests_made), store) = result?;
+        let ((_, probes), store) = result?;
         let integrity = self.record_result(CheckStep::Integrity, check_integrity(&store), |()| {
             "the database is not damaged".into()
         });
@@ -100,7 +99,7 @@ impl ReportBuilder<'_> {
         });
         self.record(CheckStep::Probes, CheckOutcome::Ok(message));
         self.report.probes = probes;
-        Some(requests_made)
+        Some(())
     }
 
     /// Checks whether another program changed the schema or the rows.

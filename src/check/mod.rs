@@ -1,8 +1,7 @@
 //! Checks every precondition of a run, step by step, and says what to do where one fails.
 //!
 //! `local` and `server` gather facts through the same code as a run; the other modules interpret them. A step whose
-//! precondition failed is skipped. Nothing is written: the dozen requests of a check are not recorded in `runs`, because
-//! the reserve of the rate limiter covers them.
+//! precondition failed is skipped. Nothing is written but a row in `runs`, which reserves the requests of a check.
 
 mod certificate;
 mod connection;
@@ -13,6 +12,7 @@ mod initial_load;
 mod lists;
 mod local;
 mod local_content;
+mod requests;
 mod server;
 mod step;
 
@@ -24,6 +24,7 @@ use serde::Serialize;
 use hints::Hints;
 pub use initial_load::InitialLoadEstimate;
 pub use lists::ListCounts;
+use requests::CheckRecord;
 pub use step::CheckStep;
 
 use crate::app::{self, AppError, ExitStatus, LoadedConfig, SecretLocation};
@@ -165,12 +166,16 @@ pub async fn check(
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|it| !it.is_empty());
         builder.hints = Hints::new(&loaded.config.halo, is_set);
         let secret = builder.check_secret(&loaded, offline);
-        let requests_made = builder.check_local(&loaded.config, options);
+        builder.check_local(&loaded.config, options);
         if !offline {
-            let rate_limit = connection::rate_limit(requests_made, loaded.config.halo.rate_limit);
+            // What is wrong with the database is a finding already.
+            let (used, record) = CheckRecord::begin(&loaded.config).unwrap_or_default();
+            let rate_limit = connection::rate_limit(used, loaded.config.halo.rate_limit);
             builder.record(CheckStep::RateLimit, rate_limit);
-            // An early end is recorded as a finding.
-            let _ = builder.check_server(&loaded.config, secret, requests_made).await;
+            let requests = builder.check_server(&loaded.config, secret, used).await;
+            if let Some(record) = record {
+                let _ = record.end(requests, app::now());
+            }
         }
         builder.check_disk_space(&loaded.config);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::initial_load::{CustomFieldsReadMode, custom_fields_mode, estimate_initial_load, initial_load};
+use super::requests::UsedRequests;
 use super::{CheckOutcome, CheckStep, ListCounts, ReportBuilder, certificate, connection, lists};
 use crate::app::{self, AppError, now};
 use crate::config::Config;
@@ -21,33 +22,40 @@ const RETRIES_MAX: u32 = 1;
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 impl ReportBuilder<'_> {
-    /// Checks the server; `None` where a failure ends it early.
+    /// Checks the server; returns how many requests that took.
     pub(super) async fn check_server(
         &mut self,
         config: &Config,
         secret: Option<SecretString>,
-        requests_made: u64,
-    ) -> Option<()> {
+        used: UsedRequests,
+    ) -> u64 {
         let http_options =
             app::http_options(config).map(|options| HttpOptions { keeps_certificate: true, ..options });
         let http =
             http_options.and_then(|options| HttpTransport::new(&options).map_err(AppError::HttpOptions));
-        let http = Arc::new(self.value_or_failure(CheckStep::Server, http)?);
-        let limit = config.halo.rate_limit;
+        let Some(http) = self.value_or_failure(CheckStep::Server, http).map(Arc::new) else { return 0 };
         // The steps before the token need no secret.
         let has_secret = secret.is_some();
-        let mut client_options =
+        let mut options =
             app::client_options(config, secret.unwrap_or_else(|| SecretString::from(String::new())));
-        client_options.retry.max_retries = client_options.retry.max_retries.min(RETRIES_MAX);
-        client_options.retry.rate_limit_wait = client_options.retry.rate_limit_wait.min(MAX_WAIT);
-        client_options.retry.max_wait = MAX_WAIT;
-        let halo = HaloClient::new(
-            http.clone(),
-            RateLimiter::new(limit, requests_made),
-            client_options,
-            fastrand::f64,
-        );
+        options.retry.max_retries = options.retry.max_retries.min(RETRIES_MAX);
+        options.retry.rate_limit_wait = options.retry.rate_limit_wait.min(MAX_WAIT);
+        options.retry.max_wait = MAX_WAIT;
+        let (limit, used) = used.limit_for_check(config.halo.rate_limit);
+        let halo = HaloClient::new(http.clone(), RateLimiter::new(limit, used), options, fastrand::f64);
+        // An early end is recorded as a finding.
+        let _ = self.check_connection(config, &http, &halo, has_secret).await;
+        halo.request_counts().requests
+    }
 
+    /// Checks the connection and what comes after it; `None` where a failure ends it early.
+    async fn check_connection(
+        &mut self,
+        config: &Config,
+        http: &HttpTransport,
+        halo: &HaloClient,
+        has_secret: bool,
+    ) -> Option<()> {
         let ping = self.value_or_failure(CheckStep::Server, halo.ping().await)?;
         self.record(CheckStep::Server, connection::server(ping, &config.halo.server));
         let outcome = if config.halo.server.is_encrypted() {
@@ -67,8 +75,9 @@ impl ReportBuilder<'_> {
         if !has_secret {
             return None;
         }
-        let granted_scope = self.value_or_failure(CheckStep::Token, halo.authenticate().await)?;
-        self.record(CheckStep::Token, connection::token(&config.halo.scope, granted_scope));
+        let scope = &config.halo.scope;
+        let message = |(): &()| format!("the server issues a token for scope `{scope}`");
+        self.record_result(CheckStep::Token, halo.authenticate().await, message)?;
         let (types, outcome) = lists::ticket_types(
             &config.halo.ticket_types,
             halo.fetch_ticket_types().await.map(|it| it.items),
@@ -76,7 +85,7 @@ impl ReportBuilder<'_> {
         let failed = matches!(outcome, CheckOutcome::Fail(_));
         self.record(CheckStep::TicketTypes, outcome);
         // Without the ids of the types the counts would be those of other tickets.
-        if failed { None } else { self.check_lists(config, &halo, types).await }
+        if failed { None } else { self.check_lists(config, halo, types).await }
     }
 
     /// Checks counts, page size and the cost of the initial load for these ticket types.

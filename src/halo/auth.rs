@@ -16,9 +16,6 @@ use super::{HaloClient, HaloError, HttpResponse, Resource};
 use crate::config;
 use crate::ticket::parse::ParseError;
 
-/// The scope that is requested if the server does not know the configured one.
-const WIDEST_SCOPE: &str = "all";
-
 /// The longest token, in bytes, that fits a header which servers accept.
 const TOKEN_MAX: usize = 16 << 10;
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
@@ -32,19 +29,8 @@ impl HaloClient {
             return Ok(token);
         }
         let endpoint = self.token_endpoint(&mut cache).await?;
-        let scope = cache.fallback_scope.unwrap_or(&self.options.scope);
-        let issued = match self.request_token(&endpoint, scope).await {
-            Err(HaloError::Credentials { code, .. }) if code == "invalid_scope" && scope != WIDEST_SCOPE => {
-                tracing::info!(
-                    scope,
-                    "the server does not know the scope `{scope}`: requesting `{WIDEST_SCOPE}` instead"
-                );
-                let issued = self.request_token(&endpoint, WIDEST_SCOPE).await?;
-                cache.fallback_scope = Some(WIDEST_SCOPE);
-                issued
-            }
-            result => result?,
-        };
+        // A wider scope is never requested on the word of a server: who owns the secret decides that.
+        let issued = self.request_token(&endpoint, &self.options.scope).await?;
         Ok(cache.insert(issued.header, issued.lifetime))
     }
 

@@ -50,10 +50,8 @@ impl HaloClient {
         self.token_cache.try_lock().is_ok_and(|cache| cache.has_token())
     }
 
-    /// Gets a token, unless the cached one is still valid. Returns the scope that replaced the configured
-    /// one, if the server does not know the configured one.
-    pub async fn authenticate(&self) -> Result<Option<&'static str>, HaloError> {
-        self.token(None).await?;
-        Ok(self.token_cache.lock().await.fallback_scope)
+    /// Gets a token, unless the cached one is still valid.
+    pub async fn authenticate(&self) -> Result<(), HaloError> {
+        self.token(None).await.map(drop)
     }
 }

@@ -251,7 +251,8 @@ impl HaloError {
                 "other integrations may share the limit; lower rate_limit, or raise rate_limit_wait"
             }
             HaloError::Credentials { code, .. } if code == "invalid_scope" => {
-                "set `scope` to one that the API application has, \"all\" or \"read:tickets\""
+                "if the API application should have it, select it in HaloITSM; a server that does not know the scope \
+                 needs this line below [halo]: scope = \"all\""
             }
             HaloError::Credentials { .. } => {
                 "check client_id and the secret; the API application must use the authentication method \

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -133,6 +133,17 @@ impl HaloClient {
     /// Sets the number of the next request, so that it is greater than those of all earlier runs.
     pub fn number_requests_from(&self, first: i64) {
         self.next_request.fetch_max(first, Ordering::Relaxed);
+    }
+
+    /// The window of the rate limit.
+    #[must_use]
+    pub fn rate_window(&self) -> TimeDelta {
+        self.rate_limiter.window()
+    }
+
+    /// Counts requests of other processes against the rate limit, as if they were made now.
+    pub fn count_other_requests(&self, requests: u64) {
+        self.rate_limiter.count(requests);
     }
 
     /// Returns how many requests were made so far.

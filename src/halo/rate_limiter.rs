@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use governor::Quota;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
@@ -35,6 +36,7 @@ const RING_MAX: u32 = 1_000;
 
 /// Limits the rate of requests, and pauses them when the server demands it.
 pub struct RateLimiter {
+    window: Duration,
     paused_until: watch::Sender<Option<Instant>>,
     clock: TokioClock,
     ring: Vec<LimiterCell>,
@@ -59,18 +61,31 @@ impl RateLimiter {
             Quota::with_period(window).map(|quota| LimiterCell::direct_with_clock(quota, clock.clone()))
         };
         let ring: Vec<LimiterCell> = (0..allowed / parts).filter_map(|_| cell()).collect();
-        let prior_requests = usize::try_from(prior_requests).unwrap_or(usize::MAX).min(ring.len());
-        for cell in &ring[..prior_requests] {
-            let _ = cell.check();
-        }
-        RateLimiter {
+        let limiter = RateLimiter {
+            window: limit.window,
             paused_until: watch::Sender::new(None),
             clock,
             ring,
-            next_cell: AtomicUsize::new(prior_requests),
+            next_cell: AtomicUsize::new(0),
             waiting_until: AtomicU64::new(0),
             total_pause: AtomicU64::new(0),
+        };
+        limiter.count(prior_requests);
+        limiter
+    }
+
+    /// Counts requests that other processes made, as if they were made now.
+    pub fn count(&self, requests: u64) {
+        let requests = usize::try_from(requests).unwrap_or(usize::MAX).min(self.ring.len());
+        let first = self.next_cell.fetch_add(requests, Ordering::Relaxed);
+        for index in first..first + requests {
+            let _ = self.ring[index % self.ring.len()].check();
         }
+    }
+
+    /// The window of the limit.
+    pub(super) fn window(&self) -> TimeDelta {
+        TimeDelta::from_std(self.window).unwrap_or(TimeDelta::MAX)
     }
 
     /// Waits until a request may be sent.

@@ -35,8 +35,6 @@ pub(super) struct TokenCache {
     generation: u64,
     /// The address that tokens are requested from, once it is known.
     pub(super) endpoint: Option<Url>,
-    /// The scope that the server accepted, if it did not know the configured one.
-    pub(super) fallback_scope: Option<&'static str>,
 }
 
 impl TokenCache {

@@ -139,6 +139,21 @@ impl Store {
         }
     }
 
+    /// Opens a database to add a record to it: nothing is prepared, migrated or put right, and no lock is taken. `None`
+    /// where that is not possible, because there is no database or one that needs preparation.
+    pub fn open_as_is(path: &Path, busy_timeout: Duration) -> Result<Option<Store>, StoreError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let store = Store::from_connection(Connection::open_with_flags(path, flags)?, path, busy_timeout)?;
+        store.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        store.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        store.connection.pragma_update(None, "trusted_schema", false)?;
+        let (facts, kind) = store.identify().map_err(|error| error.with_path(path))?;
+        Ok((kind == DatabaseKind::Ours && !facts.needs_migration()).then_some(store))
+    }
+
     fn from_connection(
         mut connection: Connection,
         path: &Path,

@@ -16,6 +16,8 @@ pub enum RunKind {
     Sync,
     /// It stores nothing but its own record.
     DryRun,
+    /// A `check`, recorded only because its requests count against the rate limit.
+    Check,
 }
 
 impl RunKind {
@@ -122,11 +124,11 @@ impl ReadTx<'_> {
         })?)
     }
 
-    /// The last `limit` runs, newest first.
+    /// The last `limit` runs, newest first, without checks.
     pub fn last_runs(&self, limit: u32) -> Result<Vec<LastRun>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT run_id, kind, outcome, error, started_at, ended_at, requests, created, updated, deleted
-             FROM runs ORDER BY run_id DESC LIMIT ?1",
+             FROM runs WHERE kind <> 'check' ORDER BY run_id DESC LIMIT ?1",
         )?;
         let mut rows = statement.query([limit])?;
         let mut runs = Vec::new();
@@ -154,19 +156,21 @@ impl ReadTx<'_> {
 
     /// Whether the run before this one failed.
     pub fn has_previous_run_failed(&self, run_id: i64) -> Result<bool, StoreError> {
-        let sql = "SELECT outcome IS 'failed' FROM runs WHERE run_id < ?1 ORDER BY run_id DESC LIMIT 1";
+        let sql = "SELECT outcome IS 'failed' FROM runs WHERE run_id < ?1 AND kind <> 'check'
+                   ORDER BY run_id DESC LIMIT 1";
         Ok(self.connection.query_row(sql, [run_id], |row| row.get(0)).optional()?.unwrap_or(false))
     }
 
-    /// The greatest number of requests that runs may have made since `since`. A run whose process was
+    /// The greatest number of requests that runs and checks may have made since `since`. A run whose process was
     /// killed may have made up to `unrecorded` more than it recorded.
     ///
     /// A killed run has no end time; the start of the next run, or else the present, is the latest
-    /// possible one.
+    /// possible one. A check may be made while a run is under way, and ends no other.
     pub fn requests_since(&self, since: Timestamp, unrecorded: u64) -> Result<u64, StoreError> {
         let requests: i64 = self.connection.query_row(
             "SELECT COALESCE(SUM(requests + CASE WHEN ended_at IS NULL THEN ?2 ELSE 0 END), 0) FROM (
-                 SELECT requests, ended_at, COALESCE(ended_at, LEAD(started_at) OVER (ORDER BY run_id)) AS latest_end
+                 SELECT requests, ended_at, COALESCE(ended_at, LEAD(started_at)
+                     OVER (PARTITION BY kind = 'check' ORDER BY run_id)) AS latest_end
                  FROM runs)
              WHERE latest_end IS NULL OR latest_end >= ?1",
             (since.to_string(), unrecorded.cast_signed()),
@@ -174,9 +178,49 @@ impl ReadTx<'_> {
         )?;
         Ok(u64::try_from(requests).unwrap_or(0))
     }
+
+    /// Whether the newest run ended; one that was killed has no end.
+    pub fn has_newest_run_ended(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT ended_at IS NOT NULL FROM runs WHERE kind <> 'check' ORDER BY run_id DESC LIMIT 1";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or(true))
+    }
+
+    /// The number of requests that checks made or reserved between the run before this one and this one, since `since`.
+    pub fn check_requests_before(&self, run_id: i64, since: Timestamp) -> Result<u64, StoreError> {
+        let requests: i64 = self.connection.query_row(
+            "SELECT COALESCE(SUM(requests), 0) FROM runs WHERE kind = 'check' AND run_id < ?1 AND ?2 <= ended_at
+                 AND (SELECT COALESCE(MAX(run_id), 0) FROM runs WHERE kind <> 'check' AND run_id < ?1) < run_id",
+            (run_id, since.to_string()),
+            |row| row.get(0),
+        )?;
+        Ok(u64::try_from(requests).unwrap_or(0))
+    }
+
+    /// The number of requests that checks made or reserved since `since`.
+    pub fn check_requests_since(&self, since: Timestamp) -> Result<u64, StoreError> {
+        let sql = "SELECT COALESCE(SUM(requests), 0) FROM runs WHERE kind = 'check' AND ?1 <= ended_at";
+        let requests: i64 = self.connection.query_row(sql, [since.to_string()], |row| row.get(0))?;
+        Ok(u64::try_from(requests).unwrap_or(0))
+    }
 }
 
 impl WriteTx<'_> {
+    /// Reserves requests of the rate limit for a check, and returns its `run_id`.
+    pub fn begin_check(&self, requests: u64, now: Timestamp) -> Result<i64, StoreError> {
+        let run_id = self.begin_run(RunKind::Check, now)?;
+        self.end_check(run_id, requests, now)?;
+        Ok(run_id)
+    }
+
+    /// Records how many requests a check made.
+    pub fn end_check(&self, run_id: i64, requests: u64, now: Timestamp) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE runs SET outcome = 'complete', requests = ?2, ended_at = ?3 WHERE run_id = ?1",
+            (run_id, requests.cast_signed(), now.to_string()),
+        )?;
+        Ok(())
+    }
+
     /// Starts a run and returns its `run_id`.
     pub fn begin_run(&self, kind: RunKind, now: Timestamp) -> Result<i64, StoreError> {
         self.connection.execute(

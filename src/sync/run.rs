@@ -34,14 +34,17 @@ pub async fn run(
     let kind = if settings.dry_run { RunKind::DryRun } else { RunKind::Sync };
     let now = clock();
     let keep_since = now.minus(settings.keep_runs);
-    let run_id = store
+    let window_start = now.minus(halo.rate_window());
+    let (run_id, check_requests) = store
         .call(move |store| {
             store.write(TxEnd::Commit, |tx| {
                 tx.prune_runs(keep_since)?;
-                tx.begin_run(kind, now)
+                let run_id = tx.begin_run(kind, now)?;
+                Ok((run_id, tx.as_read_tx().check_requests_before(run_id, window_start)?))
             })
         })
         .await?;
+    halo.count_other_requests(check_requests);
     halo.number_requests_from(run_id << REQUEST_NUMBER_BITS);
     let requests_before = halo.request_counts();
     let mut context = RunContext { halo, store, settings, clock, progress, run_id, requests_before };

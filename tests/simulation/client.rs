@@ -113,7 +113,7 @@ impl<'s> Client<'s> {
     }
 
     fn halo_client(&self, number: u64, rate_limiter: RateLimiter) -> HaloClient {
-        let options = client_options(self.scenario.max_retries);
+        let options = client_options(self.scenario.max_retries, &self.scenario.parsed_knobs());
         let rng = Mutex::new(stream(self.scenario.seed, 1_000, number));
         let random = move || rng.lock().expect("no earlier panic").f64();
         HaloClient::new(Arc::clone(&self.transport) as _, rate_limiter, options, random)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halo_simulator::{ApiEndpoint, Server, ServerFault, SimulatorSettings};
+use halo_simulator::{ApiEndpoint, Knobs, Server, ServerFault, SimulatorSettings};
 use halosync::config::{RateLimit, ServerUrl};
 use halosync::halo::{
     ClientOptions, HaloClient, HttpRequest, HttpResponse, RateLimiter, Transport, TransportError,
@@ -279,7 +279,8 @@ impl VirtualEnv {
         let since = clock().minus(TimeDelta::from_std(self.rate_limit.window).unwrap());
         let prior_requests = self.read(|tx| tx.requests_since(since, self.unrecorded_requests));
         let rate_limiter = RateLimiter::new(self.rate_limit, prior_requests);
-        let (transport, options) = (Arc::clone(&self.transport), client_options(self.max_retries));
+        let options = self.with_server(|server, _| client_options(self.max_retries, server.knobs()));
+        let transport = Arc::clone(&self.transport);
         let halo = HaloClient::new(transport, rate_limiter, options, || 0.5);
         sync::run(Arc::new(halo), self.store.clone(), settings, clock, Arc::new(()), stop).await
     }
@@ -400,15 +401,17 @@ pub(crate) fn run_settings() -> RunSettings {
     }
 }
 
-/// How to authenticate with a [`VirtualServer`], and when to retry.
-pub(crate) fn client_options(max_retries: u32) -> ClientOptions {
+/// How to authenticate with a [`VirtualServer`], and when to retry. Where the server does not know the usual scope, the
+/// settings say `scope = "all"`.
+pub(crate) fn client_options(max_retries: u32, knobs: &Knobs) -> ClientOptions {
+    let scope = if knobs.scope_read_tickets.is_on() { "read:tickets" } else { "all" };
     ClientOptions {
         server: ServerUrl::parse("http://127.0.0.1").unwrap(),
         tenant: None,
         auth_url: None,
         client_id: "halosync-demo".into(),
         client_secret: "demo-secret".to_owned().into(),
-        scope: "read:tickets".into(),
+        scope: scope.into(),
         retry: RetryPolicy { max_retries, rate_limit_wait: RATE_LIMIT_WAIT, max_wait: Duration::MAX },
     }
 }
