@@ -495,6 +495,24 @@ async fn missing_change_records_are_a_warning() {
     assert_eq!(step(&found, "local edits")["message"], "no other program changed the stored tickets");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delete_guard_that_holds_is_a_warning() {
+    let simulator = serve(&[]).await;
+    let env = TestEnv::for_server(&simulator.url(), "");
+    env.run(&["sync"]).success();
+    simulator.with(|server| {
+        let ids = server.ids();
+        server.hide(&ids[..100]);
+    });
+    let result = env.run(&["sync", "--full"]).code(3);
+    assert!(result.stderr.contains("incomplete: 100 tickets would be deleted at once"), "{}", result.stderr);
+    let found = check(&env, &["--offline"], 0);
+    assert_eq!(steps(&found, "warning"), ["database"], "{found:#}");
+    let (message, help) = (&step(&found, "database")["message"], &step(&found, "database")["help"]);
+    assert!(message.as_str().unwrap().contains("100 tickets would be deleted at once"), "{message}");
+    assert!(help.as_str().unwrap().contains("halosync sync --full --accept-deletes"), "{help}");
+}
+
 /// What another program does.
 fn edit(env: &TestEnv<()>, sql: &str) {
     rusqlite::Connection::open(env.database.path()).unwrap().execute_batch(sql).unwrap();

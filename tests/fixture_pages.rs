@@ -130,7 +130,7 @@ const FILES: &[(&str, FixtureKind)] = &[
     ("list-record-count-negative.json", list(None, &[591, 594], ScanState::MorePages)),
     ("list-record-count-above-the-rows.json", list(Some(3), &[591, 594], ScanState::MorePages)),
     ("list-record-count-below-the-rows.json", list(Some(1), &[591, 594], ScanState::Incomplete)),
-    ("list-no-rows-although-the-count-says-two.json", list(Some(2), &[], ScanState::Fault)),
+    ("list-no-rows-although-the-count-says-two.json", list(Some(2), &[], ScanState::Incomplete)),
     ("list-tickets-missing.json", FixtureKind::Fault(NO_LIST)),
     ("list-tickets-null.json", FixtureKind::Fault(NO_LIST)),
     ("list-tickets-an-object.json", FixtureKind::Fault(NO_LIST)),
@@ -745,6 +745,19 @@ async fn refused_client_gets_advice_about_its_settings() {
     let wrong = Arc::new(RecordedServer::default().with("/auth/token", &[(500, "token-wrong-tenant.html")]));
     let error = no_retry_client(&wrong).fetch_list(&ALL, 1, 100).await.unwrap_err();
     assert!(error.advice().contains("tenant"), "{}", error.advice());
+}
+
+#[tokio::test]
+async fn response_about_another_ticket_says_nothing() {
+    let recorded = RecordedServer::with_token();
+    let server = Arc::new(recorded.with("/api/tickets/7", &[(200, "detail-deleted-true.json")]));
+    let client = no_retry_client(&server);
+    for error in [client.fetch_ticket(7).await, client.fetch_ticket_details(7).await].map(Result::unwrap_err)
+    {
+        assert!(matches!(error, HaloError::Unreadable(_)), "{error:?}");
+        let message = checked_message("another ticket", &error);
+        assert!(message.ends_with("the ticket that was asked for"), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -66,26 +66,37 @@ impl ReportBuilder<'_> {
                         path.display(),
                         count(tickets, "ticket"),
                     );
-                    Ok::<_, AppError>((message, tx.probes()?))
+                    Ok::<_, AppError>((
+                        message,
+                        tx.probes()?,
+                        sync::held_delete_guard(tx, config.sync.delete_guard)?,
+                    ))
                 })
                 .map(|facts| (facts, store))
         });
-        // A database that is damaged elsewhere is reported with the next step.
-        let finding = result.as_ref().ok().and_then(|(_, store)| store.pending_finding().ok().flatten());
-        let result = match (result, finding) {
-            (Ok(((message, probes), store)), Some(finding)) => {
-                let help = "the next `halosync sync` does that, and brings the tickets up to date";
-                self.record(
-                    CheckStep::Database,
-                    CheckOutcome::warning(format!("{message}; {finding}"), help),
-                );
-                Some(((message, probes), store))
-            }
-            (result, _) => {
-                self.record_result(CheckStep::Database, result, |((message, _), _)| message.clone())
+        let (message, probes, guard, store) = match result {
+            Ok(((message, probes, guard), store)) => (message, probes, guard, store),
+            Err(error) => {
+                self.record(CheckStep::Database, CheckOutcome::Fail(error));
+                return None;
             }
         };
-        let ((_, probes), store) = result?;
+        let (mut messages, mut helps) = (vec![message], Vec::new());
+        // A database that is damaged elsewhere is reported with the next step.
+        if let Some(finding) = store.pending_finding().ok().flatten() {
+            messages.push(finding.to_string());
+            helps.push("the next `halosync sync` does that, and brings the tickets up to date".to_owned());
+        }
+        if let Some(guard) = guard {
+            messages.extend(guard.reason());
+            helps.extend(guard.help().map(ToOwned::to_owned));
+        }
+        let outcome = if helps.is_empty() {
+            CheckOutcome::Ok(messages.join("; "))
+        } else {
+            CheckOutcome::warning(messages.join("; "), helps.join("; "))
+        };
+        self.record(CheckStep::Database, outcome);
         let integrity = self.record_result(CheckStep::Integrity, check_integrity(&store), |()| {
             "the database is not damaged".into()
         });

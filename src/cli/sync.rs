@@ -36,6 +36,12 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
     // The run is reported even if the export fails.
     let export_result = if report.dry_run { Ok(None) } else { app::export_delta_if_due(loaded) };
     let delta = export_result.as_ref().ok().and_then(Option::as_ref);
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(reason) = report.outcome.reason() {
+        tracing::warn!("incomplete: {reason}");
+    }
     let text = to_text(&report) + &delta.map_or(String::new(), export::to_text);
     print_report(arguments, &SyncJson { run: RunReportJson::new(&report), export: delta }, &text)?;
     export_result?;
@@ -109,13 +115,12 @@ pub(super) fn to_text(report: &RunReport) -> String {
         scan_stats.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
     let [requests, list_requests, retries] = [run.requests, run.list_requests, run.retries].map(HumanCount);
     let complete_until = report.covered_until.map_or("not yet".to_owned(), format_time);
-    let warnings: String = report.warnings.iter().map(|it| format!("  warning: {it}\n")).collect();
     format!(
         "{headline}\n  \
          changes    {created} created, {updated} updated, {deleted} deleted\n  \
          scan       {kind} ({from}): {received} on {pages}, the server reports {server_count}\n  \
          requests   {requests}: {list_requests} for the list, {retries} retried\n  \
-         complete until {complete_until} (the server's clock)\n{warnings}{advice}"
+         complete until {complete_until} (the server's clock)\n{advice}"
     )
 }
 

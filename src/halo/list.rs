@@ -5,7 +5,7 @@ use url::Url;
 use super::memory::BudgetPermit;
 use super::request::{RequestPart, RequestSpec};
 use super::{HaloClient, HaloError, HttpResponse, Resource, ResponseMeta};
-use crate::ticket::parse::{self, ParsedItems, ParsedPage, ReferenceItem};
+use crate::ticket::parse::{self, ParseError, ParsedItems, ParsedPage, ReferenceItem};
 use crate::ticket::{CustomField, Ticket, Timestamp};
 
 /// Which tickets to list.
@@ -119,7 +119,7 @@ impl HaloClient {
 
     /// Fetches one ticket. 403, 404 and 410 are results, not errors.
     pub async fn fetch_ticket(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
-        self.lookup_ticket(self.options.server.endpoint(&format!("/api/tickets/{id}"))).await
+        self.lookup_ticket(id, &self.options.server.endpoint(&format!("/api/tickets/{id}"))).await
     }
 
     /// Fetches one ticket with its custom fields, which some servers send only if details are requested.
@@ -128,15 +128,19 @@ impl HaloClient {
     pub async fn fetch_ticket_details(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
         let mut url = self.options.server.endpoint(&format!("/api/tickets/{id}"));
         url.query_pairs_mut().append_pair("includedetails", "true");
-        self.lookup_ticket(url).await
+        self.lookup_ticket(id, &url).await
     }
 
-    async fn lookup_ticket(&self, url: Url) -> Result<(TicketLookup, ResponseMeta), HaloError> {
-        let spec = RequestSpec::new(Resource::Ticket, &url, &[403, 404, 410]);
-        let read = |response: &HttpResponse| match response.status {
+    /// A response about another ticket is unreadable: it says nothing about this one.
+    async fn lookup_ticket(&self, id: i64, url: &Url) -> Result<(TicketLookup, ResponseMeta), HaloError> {
+        let spec = RequestSpec::new(Resource::Ticket, url, &[403, 404, 410]);
+        let read = move |response: &HttpResponse| match response.status {
             404 | 410 => Ok(TicketLookup::Missing),
             403 => Ok(TicketLookup::Forbidden),
-            _ => parse::parse_ticket(&response.body).map(|ticket| TicketLookup::Found(Box::new(ticket))),
+            _ => match parse::parse_ticket(&response.body)? {
+                ticket if ticket.id() == id => Ok(TicketLookup::Found(Box::new(ticket))),
+                _ => Err(ParseError::UnexpectedShape { expected: "the ticket that was asked for" }),
+            },
         };
         let read = self.get(&spec, read).await?;
         Ok((read.value, read.meta))

@@ -1,11 +1,13 @@
 //! Pending tickets: the server lists them, but the row could not be read. Each is asked for again by its id until it is
 //! stored or the server no longer has it (`pending_fetches` of kind `ticket`).
 
+use std::collections::HashSet;
+
 use chrono::TimeDelta;
 use strum::IntoStaticStr;
 
 use super::pending_fetches::FetchKind;
-use super::{ReadTx, StoreError, UnlistedStatus, WriteTx};
+use super::{ObservedTicket, ReadTx, StoreError, UnlistedStatus, WriteTx};
 use crate::ticket::Timestamp;
 use crate::ticket::parse::{UnreadableReason, UnreadableTicket};
 
@@ -99,6 +101,14 @@ impl ReadTx<'_> {
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
+    /// The ids of pending tickets that were asked for already.
+    fn asked_ticket_ids(&self) -> Result<HashSet<i64>, StoreError> {
+        let sql = "SELECT UID FROM pending_fetches WHERE kind = 'ticket' AND 0 < attempts";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let ids = statement.query_map([], |row| row.get(0))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
     /// The pending tickets that are due, ascending by id. One due after `latest_due` was stored when the local clock was
     /// wrong.
     pub fn due_tickets(&self, now: Timestamp, latest_due: Timestamp) -> Result<Vec<DueTicket>, StoreError> {
@@ -114,19 +124,33 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Makes tickets pending that a scan listed and could not read. A ticket that is too large was asked for alone by the
-    /// scan: it is due `too_large_due_at`, the others at once. One that is pending already keeps its time.
-    pub fn enqueue_ticket_fetches(
+    /// Records what a scan listed and could not read, and what it could read again.
+    ///
+    /// An unreadable ticket becomes pending. One that is too large was asked for alone by the scan: it is due
+    /// `too_large_due_at`, the others at once. One that is pending already keeps its time. A ticket of an earlier run that
+    /// was stored, because it is in `listed` and not `older` than the stored version, is no longer pending; those that this
+    /// run met have not been asked for yet, and stay so until then.
+    pub fn update_pending_tickets(
         &self,
-        tickets: &[UnreadableTicket],
+        listed: &[ObservedTicket],
+        older: &[i64],
+        unreadable: &[UnreadableTicket],
         now: Timestamp,
         too_large_due_at: Timestamp,
     ) -> Result<(), StoreError> {
+        let asked = self.as_read_tx().asked_ticket_ids()?;
+        if !asked.is_empty() {
+            let is_unreadable = |id| unreadable.iter().any(|ticket| ticket.id == id);
+            let read = listed.iter().map(|observed| observed.ticket.id());
+            for id in read.filter(|id| asked.contains(id) && !older.contains(id) && !is_unreadable(*id)) {
+                self.complete_ticket(id)?;
+            }
+        }
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO pending_fetches (UID, kind, reason, attempts, due_at) VALUES (?1, 'ticket', ?2, ?3, ?4)
              ON CONFLICT (UID, kind) DO UPDATE SET reason = excluded.reason",
         )?;
-        for UnreadableTicket { id, reason } in tickets {
+        for UnreadableTicket { id, reason } in unreadable {
             let (attempts, due_at) = match reason {
                 UnreadableReason::Invalid | UnreadableReason::Deferred => (0, now),
                 UnreadableReason::TooLarge => (1, too_large_due_at),

@@ -1,9 +1,9 @@
 //! Whether a run is complete, by what its last scan lacks and by what earlier ones left behind: tickets that could not be
-//! read, rows without an id, a delete guard that holds. Pure.
+//! read, rows without an id, a delete guard that holds. Pure, but for the question whether one holds.
 
 use std::fmt::Write as _;
 
-use crate::store::PendingTickets;
+use crate::store::{PendingTickets, ReadTx, StoreError};
 
 /// How a run ended that came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,22 @@ pub(super) struct GuardedDeletions {
     pub(super) allowed: u64,
 }
 
+impl GuardedDeletions {
+    /// The delete guard that holds, if one does; `delete_guard` is a share from 0 to 1.
+    pub(super) fn held(tx: &ReadTx<'_>, delete_guard: f64) -> Result<Option<GuardedDeletions>, StoreError> {
+        let removals = tx.guarded_ticket_count()?;
+        let allowed = allowed_deletions(tx.ticket_count()?, delete_guard);
+        Ok((removals != 0).then_some(GuardedDeletions { removals, allowed }))
+    }
+}
+
+/// Whether the last full scan met a delete guard that still holds: then every run ends so. `delete_guard` is a share from 0
+/// to 1.
+pub fn held_delete_guard(tx: &ReadTx<'_>, delete_guard: f64) -> Result<Option<RunOutcome>, StoreError> {
+    let held = GuardedDeletions::held(tx, delete_guard)?;
+    Ok(held.map(|GuardedDeletions { removals, allowed }| RunOutcome::DeleteGuard { removals, allowed }))
+}
+
 /// So many tickets may always be removed.
 const ALWAYS_ALLOWED: u64 = 20;
 
@@ -133,8 +149,8 @@ pub(super) struct Lacks {
     pub(super) scan: Option<String>,
     /// What that scan did not show.
     pub(super) shortfall: Shortfall,
-    /// Where the first row without an id stood: its page, and the ticket before it.
-    pub(super) first_rejected: Option<(u32, Option<i64>)>,
+    /// Where the first row without an id stood: its page, if this scan showed it, and the ticket before it.
+    pub(super) first_rejected: Option<(Option<u32>, Option<i64>)>,
     /// Rows without an id that the last full scan showed.
     pub(super) unidentified: u64,
     /// Tickets that could not be read.
@@ -198,10 +214,11 @@ impl Lacks {
             let plural = if unidentified == 1 { "row has" } else { "rows have" };
             let mut text = format!("{unidentified} {plural} no usable id");
             if let Some((page, after)) = self.first_rejected {
+                let page = page.map_or(String::new(), |page| format!("page {page}, "));
                 // Writing to a `String` cannot fail.
                 let _ = match after {
-                    Some(id) => write!(text, " (page {page}, after ticket {id})"),
-                    None => write!(text, " (page {page}, before its first ticket)"),
+                    Some(id) => write!(text, " ({page}after ticket {id})"),
+                    None => write!(text, " ({page}before the first ticket)"),
                 };
             }
             parts.push(text);
@@ -232,15 +249,19 @@ mod tests {
             ("nothing", Lacks::default(), 0, None),
             (
                 "rows without an id",
-                Lacks { shortfall: UNIDENTIFIED, first_rejected: Some((3, Some(7))), ..Lacks::default() },
+                Lacks {
+                    shortfall: UNIDENTIFIED,
+                    first_rejected: Some((Some(3), Some(7))),
+                    ..Lacks::default()
+                },
                 0,
                 Some("1 row has no usable id (page 3, after ticket 7)"),
             ),
             (
                 "seen by an earlier full scan",
-                Lacks { unidentified: 2, ..Lacks::default() },
+                Lacks { unidentified: 2, first_rejected: Some((None, Some(7))), ..Lacks::default() },
                 1,
-                Some("2 rows have no usable id"),
+                Some("2 rows have no usable id (after ticket 7)"),
             ),
             ("accepted", Lacks { unidentified: 2, ..Lacks::default() }, 2, None),
             (

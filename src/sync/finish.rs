@@ -142,7 +142,13 @@ async fn commit(
             }
             let changes = &mut totals.changes;
             let listed = tx.upsert(&unstored.tickets, run_id, now)?;
-            tx.enqueue_ticket_fetches(&unstored.unreadable, now, pending_ticket_due_at(0, now))?;
+            tx.update_pending_tickets(
+                &unstored.tickets,
+                &listed.older,
+                &unstored.unreadable,
+                now,
+                pending_ticket_due_at(0, now),
+            )?;
             let present = tx.upsert(&unlisted.present, run_id, now)?;
             *changes += listed.changes;
             *changes += present.changes;
@@ -201,10 +207,12 @@ async fn commit(
                     tx.update_probe_result(Probe::FieldScan, "done", now)?;
                 }
             }
-            let first_rejected = rejected_rows.first().map(|(page, row)| (*page, row.after_id));
+            let first_rejected = rejected_rows.first().map(|(page, row)| (Some(*page), row.after_id));
             let Evaluation { lack, shortfall, moves_watermark, .. } = evaluation;
             report.lacks = Lacks { scan: lack, shortfall, first_rejected, ..Lacks::default() };
-            report.is_settled = moves_watermark;
+            // An incremental scan does not complete the initial load.
+            report.is_settled =
+                moves_watermark && (is_full || previous.state == WatermarkState::Incremental);
             report.totals = totals;
             report.run_stats = totals.run_stats(requests);
             report.assess(&tx.as_read_tx(), &settings)?;
@@ -217,7 +225,7 @@ async fn commit(
                 && !fetches_custom_fields
                 && tx.as_read_tx().due_tickets(now, now.plus(PENDING_TICKET_PAUSE_MAX))?.is_empty();
             if report.is_ended {
-                report.note_accepted(&settings);
+                report.add_warnings(&tx.as_read_tx(), &settings)?;
                 end_run(tx, run_id, &report.run_stats, &report.outcome, now)
             } else {
                 tx.record_run_stats(run_id, &report.run_stats)

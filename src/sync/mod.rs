@@ -30,7 +30,7 @@ mod shared_store;
 mod totals;
 pub mod unlisted;
 
-pub use completeness::RunOutcome;
+pub use completeness::{RunOutcome, held_delete_guard};
 pub use context::{Clock, Progress, RunContext, RunSettings};
 pub use custom_fields::SAMPLES_MAX;
 pub use reference::resolve_ticket_types;

@@ -1,7 +1,7 @@
 //! How a run ended, and what it did.
 
 use super::SyncError;
-use super::completeness::{GuardedDeletions, Lacks, RunOutcome, allowed_deletions};
+use super::completeness::{GuardedDeletions, Lacks, RunOutcome};
 use super::context::{RunContext, RunSettings};
 use super::totals::RunTotals;
 use crate::store::{ReadTx, RunEnd, RunStats, ScanStats, StoreError, TxEnd, WriteTx};
@@ -73,17 +73,26 @@ impl RunReport {
             !self.is_settled && watermark.is_some_and(|watermark| watermark.state == WatermarkState::Initial);
         lacks.pending = tx.pending_tickets()?;
         lacks.unidentified = tx.rejected_row_count()?;
+        if lacks.first_rejected.is_none() {
+            lacks.first_rejected = tx.first_rejected_row()?.map(|after_id| (None, after_id));
+        }
         lacks.clock_stepped = tx.has_clock_stepped_since_full_scan()?;
-        let removals = tx.guarded_ticket_count()?;
-        let allowed = allowed_deletions(self.tickets, settings.delete_guard);
-        lacks.guard = (removals != 0).then_some(GuardedDeletions { removals, allowed });
+        lacks.guard = GuardedDeletions::held(tx, settings.delete_guard)?;
         self.outcome = lacks.outcome(settings.accept_shortfall);
         Ok(())
     }
 
-    /// Adds what is missing and accepted to the warnings.
-    pub(super) fn note_accepted(&mut self, settings: &RunSettings) {
+    /// Adds what is missing and accepted, and what this run could not read, to the warnings.
+    pub(super) fn add_warnings(&mut self, tx: &ReadTx<'_>, settings: &RunSettings) -> Result<(), StoreError> {
         self.warnings.extend(self.lacks.accepted(settings.accept_shortfall));
+        self.warnings.extend(match tx.rejected_value_count(self.run_id)? {
+            0 => None,
+            1 => Some("1 value could not be read; the last good one stays (see the table `rejects`)".into()),
+            count => Some(format!(
+                "{count} values could not be read; the last good ones stay (see the table `rejects`)"
+            )),
+        });
+        Ok(())
     }
 
     /// Ends a run that must not read the list.
@@ -112,7 +121,7 @@ impl RunReport {
                     self.assess(&tx.as_read_tx(), &settings)?;
                     match outcome {
                         Some(outcome) => self.outcome = outcome,
-                        None => self.note_accepted(&settings),
+                        None => self.add_warnings(&tx.as_read_tx(), &settings)?,
                     }
                     end_run(tx, run_id, &self.run_stats, &self.outcome, now)
                 })?;

@@ -191,6 +191,22 @@ impl UpsertStatements<'_> {
 type StoredRow = (i64, (String, String, Option<i64>, i64));
 
 impl ReadTx<'_> {
+    /// The id of the ticket before the first row without a usable id, where the last full scan showed such rows; the inner
+    /// `None` if there was none before it.
+    pub fn first_rejected_row(&self) -> Result<Option<Option<i64>>, StoreError> {
+        let sql =
+            "SELECT after_id FROM rejects WHERE UID IS NULL AND attribute IS NULL ORDER BY reject_id LIMIT 1";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0)).optional()?)
+    }
+
+    /// How many values a run could not read that were not rejected with the same text before.
+    pub fn rejected_value_count(&self, run_id: i64) -> Result<u64, StoreError> {
+        let sql = "SELECT COALESCE(SUM(count), 0) FROM rejects WHERE attribute IS NOT NULL
+                   AND (SELECT started_at FROM runs WHERE run_id = ?1) <= seen_at";
+        let count: i64 = self.connection.query_row(sql, [run_id], |row| row.get(0))?;
+        Ok(count.cast_unsigned())
+    }
+
     /// How many rows without a usable id the last full scan showed.
     pub fn rejected_row_count(&self) -> Result<u64, StoreError> {
         let sql = "SELECT COALESCE(SUM(count), 0) FROM rejects WHERE UID IS NULL AND attribute IS NULL";

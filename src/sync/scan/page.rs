@@ -1,5 +1,7 @@
 //! A page of the list: what it says about the list, and the rows of it that can be stored.
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::halo::BudgetPermit;
 use crate::store::ObservedTicket;
 use crate::ticket::Timestamp;
@@ -26,6 +28,8 @@ pub struct Page {
     pub(in crate::sync) server_start: Option<Timestamp>,
     /// The share of the memory for responses that its rows occupy.
     pub(in crate::sync) memory: BudgetPermit,
+    /// Its slot among the prefetched pages, until its rows are stored.
+    pub(in crate::sync) slot: Option<OwnedSemaphorePermit>,
     /// Whether a cache answered: then the page proves nothing.
     pub(in crate::sync) is_aged: bool,
     /// Tickets whose row cannot be read.

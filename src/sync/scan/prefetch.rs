@@ -1,7 +1,8 @@
 //! Pages on their way from the server: prefetched in parallel, parsed and mapped in the task that fetched them, handed
 //! out in order of their numbers.
 //!
-//! A slot in the channel is reserved before a request is started, so that no more pages are in memory than it holds.
+//! A slot is reserved before a request is started and is free again when the rows are stored, so that no more pages are in
+//! memory, or requested again after a kill, than there are slots.
 
 use std::cmp::Ordering;
 use std::ops::RangeInclusive;
@@ -19,9 +20,8 @@ use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::parse::{UnreadableReason, UnreadableTicket};
 use crate::watermark;
 
-/// How many pages, for each parallel request, may be in flight or parsed and waiting. This bounds the memory, and what is
-/// requested again after a kill.
-const PREFETCHED_PER_REQUEST: usize = 2;
+/// How many prefetched pages, for each parallel request, may be in flight or not stored yet.
+const SLOTS_PER_REQUEST: usize = 2;
 
 /// Fetches the pages of one list, at most `parallel_requests` at a time.
 #[derive(Clone)]
@@ -30,7 +30,8 @@ pub(super) struct PageFetcher {
     query: Arc<ListQuery>,
     mapping: Arc<RowMapping>,
     permits: Arc<Semaphore>,
-    parallel_requests: usize,
+    slots: Arc<Semaphore>,
+    slot_count: usize,
 }
 
 impl PageFetcher {
@@ -41,12 +42,14 @@ impl PageFetcher {
         parallel_requests: usize,
     ) -> PageFetcher {
         let query = ListQuery { filter: filter.clone(), fields: mapping.fields.requested_ids() };
+        let slot_count = parallel_requests * SLOTS_PER_REQUEST;
         PageFetcher {
             halo: Arc::clone(halo),
             query: Arc::new(query),
             mapping: Arc::clone(mapping),
             permits: Arc::new(Semaphore::new(parallel_requests)),
-            parallel_requests,
+            slots: Arc::new(Semaphore::new(slot_count)),
+            slot_count,
         }
     }
 
@@ -66,14 +69,22 @@ impl PageFetcher {
 
     /// Starts fetching pages in order.
     fn start_prefetch(&self, numbers: RangeInclusive<u32>, size: u32) -> mpsc::Receiver<InFlightPage> {
-        let (sender, receiver) = mpsc::channel(self.parallel_requests * PREFETCHED_PER_REQUEST);
+        let (sender, receiver) = mpsc::channel(self.slot_count);
         let fetcher = self.clone();
         tokio::spawn(async move {
             for number in numbers {
-                let Ok(slot) = sender.reserve().await else { return };
+                let slot = tokio::select! {
+                    Ok(slot) = Arc::clone(&fetcher.slots).acquire_owned() => slot,
+                    () = sender.closed() => return,
+                };
                 let fetcher = fetcher.clone();
-                let fetch = tokio::spawn(async move { fetcher.fetch(number, size).await });
-                slot.send((number, AbortOnDropHandle::new(fetch)));
+                let fetch = tokio::spawn(async move {
+                    let page = fetcher.fetch(number, size).await?;
+                    Ok(Page { slot: Some(slot), ..page })
+                });
+                if sender.send((number, AbortOnDropHandle::new(fetch))).await.is_err() {
+                    return;
+                }
             }
         });
         receiver

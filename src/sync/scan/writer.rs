@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::list::ListScan;
 use super::plan::ScanPlan;
 use crate::halo::BudgetPermit;
@@ -26,6 +28,8 @@ pub(in crate::sync) struct RowBatch {
     pub(in crate::sync) unreadable: Vec<UnreadableTicket>,
     /// The share of the memory for responses that the rows occupy until they are stored.
     pub(in crate::sync) memory: BudgetPermit,
+    /// The slots of their pages, which are free again once the rows are stored.
+    pub(in crate::sync) slots: Vec<OwnedSemaphorePermit>,
 }
 
 /// What storing a batch did, and its tickets that are older than the stored version.
@@ -89,7 +93,13 @@ impl<'c> BatchWriter<'c> {
             store.write(tx_end, |tx| {
                 tx.apply_status_names(&mut batch.tickets)?;
                 let upserted = tx.upsert(&batch.tickets, run_id, now)?;
-                tx.enqueue_ticket_fetches(&batch.unreadable, now, pending_ticket_due_at(0, now))?;
+                tx.update_pending_tickets(
+                    &batch.tickets,
+                    &upserted.older,
+                    &batch.unreadable,
+                    now,
+                    pending_ticket_due_at(0, now),
+                )?;
                 tx.record_scan(scan_id, &scan_stats, None, now)?;
                 tx.record_run_stats(run_id, &run_stats)?;
                 let checkpoint = checkpoint.map(|checkpoint| ScanCheckpoint {

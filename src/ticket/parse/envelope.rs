@@ -220,14 +220,18 @@ impl<'de> Visitor<'de> for RowTextsSeed<'_> {
     }
 }
 
+/// No list has more tickets than there are ids (2^53); sums of such counts cannot overflow.
+const COUNT_MAX: u64 = 1 << 53;
+
 /// Reads a count: a non-negative number, integral float or digits as text; `None` for any other value.
 fn parse_count(raw: &RawValue) -> Option<u64> {
     let raw = raw.get();
-    if let Ok(text) = serde_json::from_str::<Cow<'_, str>>(raw) {
-        return text.trim().parse().ok();
-    }
     let integral = |count: f64| count.fract() == 0.0 && (0.0..9e15).contains(&count);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let from_float = || serde_json::from_str(raw).ok().filter(|it| integral(*it)).map(|it| it as u64);
-    serde_json::from_str(raw).ok().or_else(from_float)
+    let count = match serde_json::from_str::<Cow<'_, str>>(raw) {
+        Ok(text) => text.trim().parse().ok(),
+        Err(_) => serde_json::from_str(raw).ok().or_else(from_float),
+    };
+    count.filter(|count| *count <= COUNT_MAX)
 }

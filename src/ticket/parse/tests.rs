@@ -132,6 +132,18 @@ fn nested_values_need_neither_memory_nor_stack() {
     }
     let page = format!(r#"{{"record_count":{deep},"tickets":[]}}"#);
     assert_eq!(ParsedPage::parse(page.as_bytes()).unwrap().record_count, None);
+    for (count, expected) in [
+        ("9007199254740992", Some(1 << 53)),
+        ("9007199254740993", None),
+        ("9223372036854775808", None),
+        ("\"18446744073709551615\"", None),
+        ("1e300", None),
+        ("-1", None),
+        ("2.5", None),
+    ] {
+        let page = format!(r#"{{"record_count":{count},"tickets":[]}}"#);
+        assert_eq!(ParsedPage::parse(page.as_bytes()).unwrap().record_count, expected, "{count}");
+    }
 }
 
 #[test]

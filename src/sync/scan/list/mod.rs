@@ -130,8 +130,7 @@ impl ListScan {
         // believed to be empty for that reason.
         let missing_max = match page.number {
             1 if self.options.appends_only => 0,
-            1 => self.options.accept_shortfall,
-            _ => read.largest_page.saturating_sub(1),
+            _ => u64::from(self.options.page_size).saturating_sub(1).max(self.options.accept_shortfall),
         };
         if page.rows == 0 && missing_max < missing {
             return Err(ListReadError::EmptyPage(page.number));

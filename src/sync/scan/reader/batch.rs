@@ -21,11 +21,16 @@ impl ScanReader<'_, '_> {
             tracing::warn!(repairs, "a response contained invalid text; {repairs} places were repaired");
         }
         self.context.progress.received(self.list().rows(), self.list().latest_count());
-        let (rows, batch_rows) = (self.end.unstored.tickets.len(), self.context.settings.batch_rows);
+        let settings = &self.context.settings;
+        let (rows, slots) = (self.end.unstored.tickets.len(), self.end.unstored.slots.len());
         // Two rows of one ticket with equal stamps are told apart only within a batch; they stand side by side.
         let repeats_ticket = page.ids().any(|id| self.unstored_ids.contains(id.cast_unsigned()));
+        // Half of the slots: the pages of the other half arrive while these are stored. Never all, or none could arrive.
+        let parallel_requests = settings.parallel_requests as usize;
+        let slots_max = parallel_requests + usize::from(repeats_ticket && 1 < parallel_requests);
         // Where the writer has nothing to do, a kill should cost few pages.
-        if !repeats_ticket && (batch_rows <= rows || (0 < rows && self.writer.is_idle())) {
+        let is_due = settings.batch_rows <= rows || (0 < rows && self.writer.is_idle());
+        if slots_max <= slots || (is_due && !repeats_ticket) {
             self.flush().await?;
         }
         self.unstored_ids.extend(page.ids().map(i64::cast_unsigned));
@@ -35,6 +40,7 @@ impl ScanReader<'_, '_> {
         self.end.unstored.tickets.extend(page.observed);
         self.end.unstored.unreadable.extend(page.unreadable);
         self.end.unstored.memory.merge(page.memory);
+        self.end.unstored.slots.extend(page.slot);
         self.end.rejected_rows.extend(page.rejected_rows.into_iter().map(|row| (page.number, row)));
         self.end.is_aged |= page.is_aged;
         // The next page may need the memory of these rows, so they must not wait for it.

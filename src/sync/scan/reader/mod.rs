@@ -236,6 +236,10 @@ impl ScanReader<'_, '_> {
             self.seek_position(fetcher, Some(first_page)).await?;
         }
         while self.end.fault.is_none() {
+            if self.list().is_endless(self.stored_tickets) {
+                self.end.fault = Some(ListReadError::Endless(self.list().unique_ids()));
+                break;
+            }
             let page = match self.list().next_request() {
                 NextRequest::End => break,
                 NextRequest::Seek => {
@@ -263,13 +267,10 @@ impl ScanReader<'_, '_> {
                 Ok(PageOutcome::Added) => self.keep_rows(page).await?,
                 Ok(PageOutcome::AlreadyAdded) => {}
                 Ok(PageOutcome::SeekNeeded) => {
-                    parked.push(page);
+                    parked.push(Page { slot: None, ..page });
                     self.seek_position(fetcher, None).await?;
                 }
                 Err(fault) => self.end.fault = Some(fault),
-            }
-            if self.list().is_endless(self.stored_tickets) {
-                self.end.fault = Some(ListReadError::Endless(self.list().unique_ids()));
             }
         }
         Ok(())
