@@ -182,7 +182,7 @@ async fn commit(
                 let is_current = watermark.covered_until == previous.covered_until;
                 let is_movable = is_current && (is_full || watermark.state == WatermarkState::Incremental);
                 let movement = if is_movable { movement } else { WatermarkMove::Stay };
-                let reason = move_watermark(&mut watermark, movement, evaluation.move_reason());
+                let reason = move_watermark(&mut watermark, movement, evaluation.move_reason(kind));
                 if is_initial && movement == WatermarkMove::Stay {
                     watermark.initial_started_at = start.covers();
                 }

@@ -34,10 +34,10 @@ impl Evaluation {
     }
 
     /// Why the watermark moves, if it does.
-    pub(in crate::sync) fn move_reason(&self) -> MoveReason {
+    pub(in crate::sync) fn move_reason(&self, kind: ScanKind) -> MoveReason {
         match self.shortfall {
             Shortfall { missing: 0, unidentified: 0 } => MoveReason::Verified,
-            Shortfall { missing: 0, .. } => MoveReason::UnidentifiedRows,
+            Shortfall { missing: 0, .. } if kind == ScanKind::Full => MoveReason::UnidentifiedRows,
             Shortfall { .. } => MoveReason::AcceptedShortfall,
         }
     }
@@ -130,6 +130,14 @@ mod tests {
 
     fn at(text: &str) -> ScanKind {
         ScanKind::Incremental { from: text.parse().unwrap() }
+    }
+
+    #[test]
+    fn incremental_scan_passes_rows_without_an_id_only_where_they_are_accepted() {
+        let incremental = at("2026-03-04T10:20:30.000Z");
+        let reason = |kind| evaluate_verdict(ReadVerdict::Short(UNIDENTIFIED), kind, 1).move_reason(kind);
+        assert_eq!(reason(ScanKind::Full), MoveReason::UnidentifiedRows);
+        assert_eq!(reason(incremental), MoveReason::AcceptedShortfall);
     }
 
     #[test]
