@@ -29,7 +29,11 @@ pub(super) async fn is_ok(
     }
     // An empty list may be as wrong as the one of the scan, and a server that does not know `ticketids` returns anything:
     // a request for the ticket alone decides.
-    let (lookup, meta) = context.halo.fetch_ticket(id).await?;
+    let (lookup, meta) = match context.halo.fetch_ticket(id).await {
+        // Then nothing excuses it; one ticket that cannot be read must not end every run.
+        Err(error) if error.can_be_ticket_specific() => return Ok(false),
+        done => done?,
+    };
     if meta.is_aged() {
         return Ok(false);
     }

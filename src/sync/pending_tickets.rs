@@ -8,9 +8,11 @@ use super::context::RunContext;
 use super::lookup::{IDS_PER_REQUEST, ListedTickets, RECORD_REQUESTS_EVERY, listed_tickets};
 use super::report::RunReport;
 use super::row_intake::RowMapping;
+use super::unlisted::decide::{RemovalDecision, decide_removal};
 use crate::halo::TicketLookup;
 use crate::store::{
-    DueTicket, ObservedTicket, PENDING_TICKET_PAUSE_MAX, PendingTicketReason, pending_ticket_due_at,
+    DueTicket, ObservedTicket, PENDING_TICKET_PAUSE_MAX, PendingTicketReason, RemovalReason,
+    pending_ticket_due_at,
 };
 
 /// What became of a pending ticket.
@@ -19,7 +21,7 @@ enum PendingOutcome {
     Read(Box<ObservedTicket>),
     /// It was read, and its type is not in the scope.
     OutOfScope,
-    /// The server no longer has it.
+    /// The server no longer has it, or no longer lists it because it is deleted or merged.
     Missing,
     /// It stays pending.
     Failed(PendingTicketReason),
@@ -83,9 +85,13 @@ async fn fetch_batch(
 async fn look_up(context: &RunContext, id: i64) -> Result<PendingOutcome, SyncError> {
     Ok(match context.halo.fetch_ticket(id).await {
         Ok((_, meta)) if meta.is_aged() => PendingOutcome::Failed(PendingTicketReason::Unavailable),
-        Ok((TicketLookup::Missing, _)) => PendingOutcome::Missing,
         Ok((TicketLookup::Forbidden, _)) => PendingOutcome::Failed(PendingTicketReason::Forbidden),
-        Ok((TicketLookup::Found(_), _)) => PendingOutcome::Failed(PendingTicketReason::NotListed),
+        // Nothing waits for a ticket that is deleted or merged: no list will ever show it again.
+        Ok((lookup, _)) => match decide_removal(&lookup, &context.settings.scope) {
+            RemovalDecision::Remove(RemovalReason::OutOfScope) => PendingOutcome::OutOfScope,
+            RemovalDecision::Remove(_) => PendingOutcome::Missing,
+            RemovalDecision::Keep(_) => PendingOutcome::Failed(PendingTicketReason::NotListed),
+        },
         Err(error) if error.can_be_ticket_specific() => {
             PendingOutcome::Failed(PendingTicketReason::Unavailable)
         }

@@ -67,6 +67,41 @@ fn row_without_id_is_named_and_moves_the_watermark_only_by_a_full_scan() {
     });
 }
 
+#[test]
+fn merged_ticket_whose_row_has_no_id_is_not_removed() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, &[]);
+        env.run_ok().await;
+        let (id, other) = (env.server_ids()[42], env.server_ids()[3]);
+        env.with_server(|server, now| server.merge(id, other, now));
+        defect(&env, id, "missing.id");
+        advance_minutes(DAY).await;
+        let settings = env.full_scan_settings();
+        let report = env.run_until(settings, std::future::pending()).await.unwrap();
+        assert_eq!(report.outcome.reason().unwrap(), "1 row has no usable id (page 5, after ticket 1082)");
+        assert_eq!(env.number("SELECT COUNT(*) FROM changes WHERE op = 'd'"), 0);
+        defect(&env, id, "");
+        advance_minutes(1).await;
+        env.run_full_ok().await;
+        env.assert_matches_server("the row has its id again");
+    });
+}
+
+/// The date filter leaves the newest ticket out, and a request for it alone is answered without an id.
+#[test]
+fn canary_without_an_id_does_not_end_the_run() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(60, &[]);
+        env.run_ok().await;
+        let canary = env.number("SELECT canary_id FROM watermarks");
+        defect(&env, canary, "missing.id");
+        env.set_knob("date_filter=exclusive");
+        advance_minutes(30).await;
+        let text = reason(&env).await;
+        assert!(text.starts_with("1 row has no usable id"), "{text}");
+    });
+}
+
 #[rstest]
 fn text_and_integral_float_are_ids(#[values("text.id", "float.id")] form: &str) {
     with_paused_time(async {
@@ -114,14 +149,21 @@ fn changed_version_that_cannot_be_read_is_pending_until_it_can() {
     });
 }
 
-#[test]
-fn pending_ticket_that_the_server_no_longer_has_is_given_up() {
+#[rstest]
+#[case::not_found("deleted_get=404", false)]
+#[case::shown_as_deleted("deleted_get=200", false)]
+#[case::merged("merged_listed=off", true)]
+fn pending_ticket_that_the_server_no_longer_lists_is_given_up(#[case] knob: &str, #[case] is_merged: bool) {
     with_paused_time(async {
-        let env = VirtualEnv::new(60, &[]);
+        let env = VirtualEnv::new(60, &[knob]);
         let id = env.server_ids()[17];
         defect(&env, id, "broken");
         assert!(!reason(&env).await.is_empty());
-        env.with_server(|server, now| server.delete(id, now));
+        env.with_server(|server, now| match is_merged {
+            true => server.merge(id, server.ids()[3], now),
+            false => server.delete(id, now),
+        });
+        defect(&env, id, "");
         advance_minutes(10).await;
         env.run_ok().await;
         assert_eq!(env.number("SELECT COUNT(*) FROM pending_fetches"), 0);

@@ -73,7 +73,15 @@ pub(in crate::sync) async fn check_unlisted(
     let first_missed: HashMap<i64, Timestamp> =
         known.into_iter().map(|ticket| (ticket.id, ticket.first_missed_at)).collect();
     let mut removals = Vec::new();
+    // One of the rows without an id may be that of a merged ticket, which is removed only if it is no longer listed.
+    let may_be_listed = !scan.rejected_rows.is_empty();
     for (id, decision) in ask_server(context, mapping, &to_ask, &mut writes.present).await? {
+        let decision = match decision {
+            RemovalDecision::Remove(RemovalReason::Merged) if may_be_listed => {
+                RemovalDecision::Keep(UnlistedStatus::NotListed)
+            }
+            decision => decision,
+        };
         match decision {
             RemovalDecision::Remove(reason) => removals.push(Removal { id, reason }),
             RemovalDecision::Keep(status) => {
