@@ -1,6 +1,6 @@
 //! Undoes the change log record by record: nothing must be left of the present tickets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use halosync::ticket::AttributeValue;
 use serde_json::{Map, Value as Json};
@@ -9,8 +9,9 @@ use crate::db_reader::DbReader;
 use crate::support::mapping::{self, Fields};
 
 /// Goes back from the present tickets to the empty database. `c` records hold no row, so this is the direction in which
-/// every part of the log is needed and checked.
-pub(crate) fn undo(db: &DbReader) -> Result<(), String> {
+/// every part of the log is needed and checked. Tickets whose rows another program changed are left out, because no record
+/// was written of that: what consumers make of them is checked by `local_edits::Consumer`.
+pub(crate) fn undo(db: &DbReader, edited: &BTreeSet<i64>) -> Result<(), String> {
     let columns: Vec<_> = mapping::columns().collect();
     let named = |row: Vec<AttributeValue>| -> BTreeMap<&str, Json> {
         columns.iter().copied().zip(row.into_iter().map(json)).collect()
@@ -19,6 +20,7 @@ pub(crate) fn undo(db: &DbReader) -> Result<(), String> {
         db.tickets().into_iter().map(|(id, row)| (id, named(row))).collect();
     let mut fields: BTreeMap<i64, BTreeMap<String, Json>> =
         db.custom_fields().into_iter().map(|(id, fields)| (id, members(&fields))).collect();
+    tickets.retain(|id, _| !edited.contains(id));
     let sql = "SELECT seq, UID, op, changed, last_row, reason FROM changes ORDER BY seq DESC";
     let records = db.query(sql, |row| {
         let text = |column| row.get::<_, Option<String>>(column).expect("a text").unwrap_or_default();
@@ -37,6 +39,9 @@ pub(crate) fn undo(db: &DbReader) -> Result<(), String> {
             return Err(format!("change {expected} is missing or duplicated: found {seq}"));
         }
         expected -= 1;
+        if edited.contains(&id) {
+            continue;
+        }
         let wrong = |what: &str| Err(format!("change {seq} ({op} of {id}): {what}"));
         match op.as_str() {
             "c" if tickets.remove(&id).is_none() => return wrong("the ticket does not exist after it"),

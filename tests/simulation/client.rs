@@ -9,10 +9,12 @@ use chrono::{DateTime, TimeDelta};
 use halosync::config::RateLimit;
 use halosync::halo::{HaloClient, RateLimiter};
 use halosync::scope::Scope;
-use halosync::store::{Store, StoreOptions};
+use halosync::store::{Store, StoreOptions, TxEnd};
 use halosync::sync::{self, RunReport, RunSettings, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::ScanSchedule;
+use rusqlite::Connection;
+use rusqlite::backup::Progress;
 use tokio::time::sleep;
 
 use crate::fault_transport::FaultTransport;
@@ -112,6 +114,40 @@ impl<'s> Client<'s> {
         ended
     }
 
+    /// Copies the database to a file.
+    pub(crate) fn back_up(&self) {
+        let connection = Connection::open(&self.path).expect("a database");
+        connection.backup("main", self.backup_path(), None::<fn(Progress)>).expect("a backup");
+    }
+
+    /// Replaces the database by its copy, while no run is using it.
+    pub(crate) fn restore_backup(&self) {
+        if let Some(store) = self.open_store.take() {
+            store.close().expect("a database that closes");
+        }
+        let mut connection = Connection::open(&self.path).expect("a database");
+        connection.restore("main", self.backup_path(), None::<fn(Progress)>).expect("a restored database");
+    }
+
+    fn backup_path(&self) -> PathBuf {
+        self.path.with_extension("backup")
+    }
+
+    /// Marks what does not match its hash, as the service does once a day.
+    pub(crate) fn check_hashes(&self) {
+        let now = self.transport.simulated.local_clock(TimeDelta::zero())();
+        let store = self.open_store.take();
+        let store = store.unwrap_or_else(|| {
+            SharedStore::new_inline(Store::open(&self.path, &options(now)).expect("a database"))
+        });
+        {
+            let mut store = store.lock();
+            let unequal = store.read(|tx| tx.unequal_hashes()).expect("hashes").tickets();
+            store.write(TxEnd::Commit, |tx| tx.empty_hashes(&unequal)).expect("marks");
+        }
+        *self.open_store.borrow_mut() = Some(store);
+    }
+
     fn halo_client(&self, number: u64, rate_limiter: RateLimiter) -> HaloClient {
         let options = client_options(self.scenario.max_retries, &self.scenario.parsed_knobs());
         let rng = Mutex::new(stream(self.scenario.seed, 1_000, number));
@@ -136,6 +172,7 @@ impl<'s> Client<'s> {
                 incremental_every: self.scenario.incremental_every,
             },
             accept_deletes: scenario.accept_deletes,
+            accept_shortfall: self.scenario.hazards.accept_shortfall,
             ..default
         }
     }

@@ -52,6 +52,28 @@ pub(crate) enum CoverageEvent {
     CustomFieldsFetched,
     /// A run kept an unlisted ticket because the server refuses to show it.
     ForbiddenTicketKept,
+    /// A row was served with a defect.
+    RowDamaged,
+    /// Defects were still there at the end.
+    DefectsKept,
+    /// A run left tickets that it could not read.
+    TicketsPending,
+    /// A run could not read values.
+    ValuesRejected,
+    /// A full scan showed rows without an id.
+    RowsRejected,
+    /// The watermark moved although tickets were missing, as `accept_shortfall` allows.
+    ShortfallAccepted,
+    /// A run was complete although tickets were missing, as `accept_shortfall` allows.
+    CompleteWithShortfall,
+    /// Another program changed rows of the local database, or rows were lost.
+    EditedLocally,
+    /// A run repaired a row that another program had changed.
+    Repaired,
+    /// An older copy of the local database was restored.
+    LocalBackupRestored,
+    /// Deleted or hidden tickets came back, many at once.
+    SomeTicketsRestored,
     /// The one known limit: one ticket disappeared and another one entered between the same two responses.
     UndetectableExchange,
     /// A ticket was missed, and the limit explains it.
@@ -111,6 +133,17 @@ const ALWAYS: &[CoverageEvent] = &[
     CoverageEvent::FetchesPending,
     CoverageEvent::CustomFieldsFetched,
     CoverageEvent::ForbiddenTicketKept,
+    CoverageEvent::RowDamaged,
+    CoverageEvent::DefectsKept,
+    CoverageEvent::TicketsPending,
+    CoverageEvent::ValuesRejected,
+    CoverageEvent::RowsRejected,
+    CoverageEvent::ShortfallAccepted,
+    CoverageEvent::CompleteWithShortfall,
+    CoverageEvent::EditedLocally,
+    CoverageEvent::Repaired,
+    CoverageEvent::LocalBackupRestored,
+    CoverageEvent::SomeTicketsRestored,
 ];
 
 /// How often each event happened.

@@ -1,6 +1,6 @@
 //! Reads the client's database with SQLite alone, without using any of the client's code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -24,9 +24,16 @@ pub(crate) struct ScanRecord {
     pub(crate) outcome: Option<String>,
     pub(crate) pages: i64,
     pub(crate) updated_from: Option<Timestamp>,
+    /// Whether it moved the watermark although the counts did not agree.
+    accepted: bool,
 }
 
 impl ScanRecord {
+    /// Whether it proved what it could: it is verified, or its only lack are rows without an id or what is accepted.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_verified() || self.accepted
+    }
+
     /// Whether the scan is recorded as proved complete.
     pub(crate) fn is_verified(&self) -> bool {
         matches!(self.outcome.as_deref(), Some("verified" | "confirmed"))
@@ -74,7 +81,7 @@ impl DbReader {
 
     /// All scans, in order.
     pub(crate) fn scans(&self) -> Vec<ScanRecord> {
-        let sql = "SELECT run_id, kind, outcome, pages, updated_from, scan_id FROM scans ORDER BY scan_id";
+        let sql = "SELECT run_id, kind, outcome, pages, updated_from, scan_id, accepted FROM scans ORDER BY scan_id";
         self.query(sql, |row| ScanRecord {
             scan_id: row.get(5).expect("a scan"),
             run_id: row.get(0).expect("a run"),
@@ -82,6 +89,7 @@ impl DbReader {
             outcome: row.get(2).expect("an outcome"),
             pages: row.get(3).expect("pages"),
             updated_from: timestamp(row.get(4).expect("a lower bound")),
+            accepted: row.get(6).expect("a truth value"),
         })
     }
 
@@ -143,6 +151,11 @@ impl DbReader {
         self.query(sql, |row| row.get(0).expect("a state")).first() == Some(&true)
     }
 
+    /// The stored tickets, ascending.
+    pub(crate) fn ticket_ids(&self) -> Vec<i64> {
+        self.query("SELECT UID FROM tickets ORDER BY UID", |row| row.get(0).expect("a ticket"))
+    }
+
     /// The rows of `custom_fields`, by ticket.
     pub(crate) fn custom_fields(&self) -> BTreeMap<i64, Fields> {
         let sql = "SELECT UID, FIELD_ID, NAME, LABEL, CAST(TYPE AS TEXT), VALUE, DISPLAY FROM custom_fields";
@@ -156,9 +169,37 @@ impl DbReader {
         fields
     }
 
-    /// The tickets with pending fetches.
-    pub(crate) fn pending_fetches(&self) -> Vec<i64> {
-        self.query("SELECT UID FROM pending_fetches", |row| row.get(0).expect("a ticket"))
+    /// The tickets whose custom fields are still to be fetched.
+    pub(crate) fn pending_custom_fields(&self) -> Vec<i64> {
+        let sql = "SELECT UID FROM pending_fetches WHERE kind = 'custom_fields'";
+        self.query(sql, |row| row.get(0).expect("a ticket"))
+    }
+
+    /// The tickets that are listed but could not be read.
+    pub(crate) fn pending_tickets(&self) -> Vec<i64> {
+        let sql = "SELECT UID FROM pending_fetches WHERE kind = 'ticket'";
+        self.query(sql, |row| row.get(0).expect("a ticket"))
+    }
+
+    /// The attributes of each ticket whose value could not be read.
+    pub(crate) fn rejected_values(&self) -> BTreeMap<i64, BTreeSet<String>> {
+        let sql = "SELECT UID, attribute FROM rejects WHERE UID IS NOT NULL";
+        let mut rejected: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+        for (id, attribute) in
+            self.query(sql, |row| (row.get(0).expect("a ticket"), row.get(1).expect("an attribute")))
+        {
+            rejected.entry(id).or_default().insert(attribute);
+        }
+        rejected
+    }
+
+    /// How many rows without an id the last full scan showed.
+    pub(crate) fn rows_without_id(&self) -> usize {
+        let sql = "SELECT count FROM rejects WHERE UID IS NULL AND attribute IS NULL";
+        self.query(sql, |row| row.get::<_, u32>(0).expect("a number"))
+            .into_iter()
+            .map(|count| count as usize)
+            .sum()
     }
 
     /// The tickets whose custom fields are neither known nor pending, and that are not unlisted either.
@@ -175,6 +216,23 @@ impl DbReader {
             (
                 CoverageEvent::ForbiddenTicketKept,
                 "SELECT EXISTS (SELECT 1 FROM unlisted_tickets WHERE status = 'forbidden')",
+            ),
+            (
+                CoverageEvent::TicketsPending,
+                "SELECT EXISTS (SELECT 1 FROM pending_fetches WHERE kind = 'ticket')",
+            ),
+            (CoverageEvent::ValuesRejected, "SELECT EXISTS (SELECT 1 FROM rejects WHERE UID IS NOT NULL)"),
+            (
+                CoverageEvent::RowsRejected,
+                "SELECT EXISTS (SELECT 1 FROM rejects WHERE UID IS NULL AND attribute IS NULL)",
+            ),
+            (
+                CoverageEvent::ShortfallAccepted,
+                "SELECT EXISTS (SELECT 1 FROM watermark_journal WHERE reason = 'accepted_shortfall' AND run_id > ?1)",
+            ),
+            (
+                CoverageEvent::Repaired,
+                "SELECT EXISTS (SELECT 1 FROM changes WHERE reason = 'repaired' AND run_id > ?1)",
             ),
             (
                 CoverageEvent::CustomFieldsFetched,

@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::coverage::CoverageEvent;
 use crate::reference_model::{ReferenceModel, Seq};
+use crate::row_defects;
 use crate::scenario::{
-    Condition, PlannedEnd, RunScenario, Scenario, ScopeChoice, is_enabled, percent, stream,
+    Condition, Hazards, PlannedEnd, RunScenario, Scenario, ScopeChoice, is_enabled, percent, stream,
 };
 use crate::server_activity::{self, Timing};
 use crate::support::virtual_server::VirtualServer;
@@ -48,6 +49,7 @@ pub(crate) struct FaultTransport {
     seed: u64,
     latency_ms: u64,
     admin_activity: bool,
+    hazards: Hazards,
     state: Mutex<(ReferenceModel, RunTrace)>,
     /// Notified when the client must be killed at a request.
     pub(crate) killed: Notify,
@@ -70,6 +72,7 @@ impl FaultTransport {
             seed: scenario.seed,
             latency_ms: scenario.latency_ms,
             admin_activity: scenario.admin_activity,
+            hazards: scenario.hazards,
             state: Mutex::new((model, trace)),
             killed: Notify::new(),
         })
@@ -154,6 +157,10 @@ impl FaultTransport {
             let mut admin_rng = stream(self.seed, 3_000 + trace.number, u64::from(trace.requests));
             if self.admin_activity && percent(&mut admin_rng, trace.scenario.activity / 3) {
                 server_activity::administrate(model, server, now, timing, &mut admin_rng);
+            }
+            let mut defect_rng = stream(self.seed, 7_100 + trace.number, u64::from(trace.requests));
+            if self.hazards.has_defects() && percent(&mut defect_rng, trace.scenario.activity / 3) {
+                row_defects::change(model, server, now, self.hazards, &mut defect_rng);
             }
             let spared = path.ends_with("/status") && !is_enabled(Condition::StatusListFails);
             let fault = percent(rng, trace.scenario.faults).then(|| draw_fault(rng)).filter(|_| !spared);

@@ -1,6 +1,6 @@
 //! Checks the invariants against the server, the reference model and the database file alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use halo_simulator::{DeletedGet, HiddenGet, Server};
@@ -10,11 +10,24 @@ use crate::change_log;
 use crate::coverage::CoverageEvent;
 use crate::db_reader::{DbReader, ScanRecord, WatermarkMove};
 use crate::fault_transport::RunTrace;
+use crate::promise::{RunFacts, ShownTicket};
 use crate::reference_model::{ModelTicket, ReferenceModel, Seq, last_update, ticket_type};
-use crate::support::mapping::{self, Fields};
+use crate::scenario::Hazards;
+use crate::support::mapping::{self, Fields, Tickets};
 
 /// Why the watermark may move.
-const REASONS: &[&str] = &["created", "verified", "clock_stepped", "reset", "scope_changed"];
+const REASONS: &[&str] = &[
+    "accepted_shortfall",
+    "clock_stepped",
+    "created",
+    "reset",
+    "scope_changed",
+    "unidentified_rows",
+    "verified",
+];
+
+/// The reasons of moves that a scan proves.
+const PROVED: &[&str] = &["accepted_shortfall", "unidentified_rows", "verified"];
 
 /// `Err` describes the violated invariant.
 pub(crate) type CheckResult = Result<(), String>;
@@ -24,6 +37,10 @@ pub(crate) struct Before {
     pub(crate) run_id: i64,
     pub(crate) watermark: Option<Timestamp>,
     pub(crate) seq: Seq,
+    /// The stored tickets, if values of rows may be rejected.
+    pub(crate) tickets: Option<Tickets>,
+    /// Whether a run is next that reads everything and that nothing disturbs; one that resumes an earlier scan is not.
+    pub(crate) is_undisturbed_next: bool,
 }
 
 /// The first list response that a run received: the last server event before it, and the server's time on it.
@@ -36,6 +53,7 @@ struct FirstList {
 /// Checks the invariants of one simulation run.
 pub(crate) struct InvariantChecker {
     overlap: TimeDelta,
+    hazards: Hazards,
     /// How many pages may be prefetched.
     prefetched: usize,
     /// The first list response of each run.
@@ -47,14 +65,23 @@ pub(crate) struct InvariantChecker {
 }
 
 impl InvariantChecker {
-    pub(crate) fn new(overlap: TimeDelta, prefetched: usize) -> InvariantChecker {
+    pub(crate) fn new(overlap: TimeDelta, hazards: Hazards, prefetched: usize) -> InvariantChecker {
         InvariantChecker {
             overlap,
+            hazards,
             prefetched,
             first_lists: BTreeMap::new(),
             scan_starts: BTreeMap::new(),
             last_lists: BTreeMap::new(),
         }
+    }
+
+    /// Forgets what happened after the newest run and scan of a database that was restored.
+    pub(crate) fn forget_newer(&mut self, db: &DbReader) {
+        let (run_id, scan_id) = (db.last_run(), db.scans().last().map_or(0, |scan| scan.scan_id));
+        self.first_lists.retain(|id, _| *id <= run_id);
+        self.last_lists.retain(|id, _| *id <= run_id);
+        self.scan_starts.retain(|id, _| *id <= scan_id);
     }
 
     /// Checks the state after a run, however it ended.
@@ -84,15 +111,17 @@ impl InvariantChecker {
             self.last_lists.insert(run_id, last);
         }
         let of_run: Vec<&ScanRecord> = scans.iter().filter(|scan| scan.run_id == run_id).collect();
-        let full = of_run.iter().any(|scan| scan.full && scan.is_verified());
-        let verified = full || of_run.iter().any(|scan| !scan.full && scan.is_verified());
+        let full = of_run.iter().any(|scan| scan.full && scan.is_settled());
+        let settled = full || of_run.iter().any(|scan| !scan.full && scan.is_settled());
+        let verified = !of_run.iter().any(|scan| scan.is_settled() && !scan.is_verified());
         self.check_watermark_moves(&moves, &scans, run_id)?;
         let (watermark, journaled) = (db.watermark(), moves.last().and_then(|step| step.to));
         if watermark != journaled {
             return Err(format!("the watermark is {watermark:?}, but {journaled:?} in the journal"));
         }
-        if verified
-            && db.is_complete(run_id)
+        let is_complete = db.is_complete(run_id);
+        if settled
+            && is_complete
             && let (Some(watermark), Some(first)) = (watermark, self.first_lists.get(&run_id))
             && moves.last().is_some_and(|step| step.run_id != Some(run_id))
             && first.date < watermark.minus(self.overlap).instant()
@@ -116,7 +145,8 @@ impl InvariantChecker {
         }
         if scope.1
             && db.is_initial_load_finished()
-            && let Some(id) = db.forgotten_custom_fields().first()
+            && let Some(id) =
+                db.forgotten_custom_fields().iter().find(|id| !model.local_edits.contains_key(id))
         {
             return Err(format!("the custom fields of ticket {id} are neither known nor pending"));
         }
@@ -127,31 +157,67 @@ impl InvariantChecker {
             }
         }
 
-        let promised =
-            verified || moves.iter().any(|it| it.run_id == Some(run_id) && it.reason == "verified");
+        let promised = settled
+            || moves.iter().any(|it| it.run_id == Some(run_id) && PROVED.contains(&it.reason.as_str()));
         let undetectable =
             trace.has_undetectable_exchange(model, full && !db.reads_two_lists(), self.prefetched);
         if undetectable {
             model.coverage.record(CoverageEvent::UndetectableExchange);
         }
+        let stored = Stored { tickets: db.tickets(), rejected: db.rejected_values() };
+        let mut shown = Vec::new();
+        if promised || before.is_undisturbed_next {
+            let start_of = |scan: &&ScanRecord| self.scan_starts.get(&scan.scan_id);
+            let first = if full {
+                of_run.iter().find(|scan| scan.full && scan.is_settled()).and_then(start_of)
+            } else {
+                self.first_lists.get(&run_id)
+            };
+            let requested = of_run.iter().filter_map(|scan| scan.updated_from).min();
+            let required = before.watermark.map(|watermark| watermark.minus(self.overlap));
+            let reads_all = full || before.is_undisturbed_next;
+            let lower_bound = if reads_all { None } else { requested.min(required).or(requested) };
+            let list =
+                ScannedList { since: first.map_or(0, |first| first.seq), lower_bound, types: &scope.0 };
+            shown = shown_tickets(&stored, model, server, now, &list);
+        }
+        let accept_shortfall = usize::try_from(self.hazards.accept_shortfall).expect("a small number");
         if promised {
             model.coverage.record(if full {
                 CoverageEvent::FullScanVerified
             } else {
                 CoverageEvent::IncrementalScanVerified
             });
-            let start_of = |scan: &&ScanRecord| self.scan_starts.get(&scan.scan_id);
-            let first = if full {
-                of_run.iter().find(|scan| scan.full && scan.is_verified()).and_then(start_of)
-            } else {
-                self.first_lists.get(&run_id)
-            };
-            let requested = of_run.iter().filter_map(|scan| scan.updated_from).min();
-            let required = before.watermark.map(|watermark| watermark.minus(self.overlap));
-            let lower_bound = if full { None } else { requested.min(required).or(requested) };
-            record_promises(model, server, now, first.map_or(0, |first| first.seq), lower_bound, &scope.0);
+            // What a scan did not show and was allowed to miss is not known to be stored. A row is also without an id where
+            // a fault hid it when it was asked for alone.
+            let may_miss = if verified { 0 } else { db.rows_without_id().max(accept_shortfall) };
+            let missed =
+                shown.iter().filter(|it| it.problem.is_some() && !it.is_without_id && !it.is_unreadable);
+            let may_miss = 0 < may_miss && missed.count() <= may_miss;
+            for ticket in &shown {
+                if !ticket.is_without_id && !ticket.is_unreadable && (ticket.problem.is_none() || !may_miss) {
+                    model.update(ticket.id, |ticket| ticket.promised = true);
+                    if !undetectable {
+                        check_rejected_values(&stored, &model.tickets[&ticket.id], ticket.id)?;
+                    }
+                }
+            }
         }
-        check_promises(db, model, server, now, run_id, promised && undetectable)
+        let facts = RunFacts {
+            is_complete,
+            accept_shortfall,
+            shown,
+            is_exchange_undetectable: undetectable,
+            is_undisturbed: before.is_undisturbed_next,
+            beyond_list: pending_beyond_list(db, (model, server, now), &scope.0).len(),
+        };
+        let pending = db.pending_tickets();
+        facts.check().map_err(|why| format!("run {run_id}: {why}; pending are {pending:?}"))?;
+        if facts.is_shortfall_accepted() {
+            model.coverage.record(CoverageEvent::CompleteWithShortfall);
+        }
+        check_last_good_values(db, &stored, model, before, run_id)?;
+        check_promises(&stored, model, server, now, run_id, promised && undetectable)
     }
 
     fn check_watermark_moves(
@@ -180,11 +246,20 @@ impl InvariantChecker {
             at = *to;
         }
         for step in moves.iter().filter(|step| step.run_id == Some(run_id)) {
-            if !matches!(step.reason.as_str(), "verified" | "clock_stepped") {
-                continue;
-            }
-            if !scans.iter().any(|scan| scan.run_id == run_id && scan.is_verified()) {
-                return Err(format!("the watermark moved in run {run_id} without a verified scan: {step:?}"));
+            let may_prove = |scan: &&ScanRecord| scan.run_id == run_id && scan.is_settled();
+            let mut proofs = scans.iter().filter(may_prove);
+            let is_proved = match step.reason.as_str() {
+                "verified" => proofs.any(ScanRecord::is_verified),
+                // A row without an id is shown again by the next full scan, but not by the next incremental one.
+                "unidentified_rows" => self.hazards.has_defects() && proofs.any(|scan| scan.full),
+                "accepted_shortfall" => 0 < self.hazards.accept_shortfall && proofs.next().is_some(),
+                "clock_stepped" => proofs.next().is_some(),
+                _ => continue,
+            };
+            if !is_proved {
+                return Err(format!(
+                    "the watermark moved in run {run_id} without a scan that proves it: {step:?}"
+                ));
             }
             let latest = self.last_lists.range(..=run_id).map(|(_, last)| *last).max();
             let latest = latest.ok_or("the watermark moved in a run that received no list")?;
@@ -201,35 +276,45 @@ impl InvariantChecker {
     pub(crate) fn check_final_state(
         db: &DbReader,
         model: &mut ReferenceModel,
-        server: &Server,
+        server: &mut Server,
         now: DateTime<Utc>,
-        forbidden: ForbiddenTickets,
     ) -> CheckResult {
+        let forbidden = ForbiddenTickets::of(server);
         let integrity = db.integrity();
         if integrity != "ok" {
             return Err(format!("the file is damaged: {integrity}"));
         }
-        change_log::undo(db)?;
+        change_log::undo(db, &model.local_edits.keys().copied().collect())?;
         let (tickets, unlisted) = (db.tickets(), db.unlisted_tickets());
         let (types, custom_fields) = db.scope();
-        let (fields, pending, none) = (db.custom_fields(), db.pending_fetches(), Fields::new());
+        let (fields, pending, none) = (db.custom_fields(), db.pending_custom_fields(), Fields::new());
+        let stored = Stored { tickets: db.tickets(), rejected: db.rejected_values() };
+        let mut hidden = ModelDefects::default();
         if !(custom_fields || fields.is_empty() && pending.is_empty()) {
             return Err("custom fields are stored or pending although they are not in the scope".into());
         }
         for id in model.listed_ids() {
             let row = model.expected_row(id, server, now);
             if !is_in_scope(&types, &row) {
-                if tickets.contains_key(&id) {
+                if tickets.contains_key(&id) && !model.tickets[&id].defects.hides_ticket() {
                     return Err(format!(
                         "ticket {id} is stored at the end, but its type is not in the scope"
                     ));
                 }
                 continue;
             }
+            let state = &model.tickets[&id];
+            hidden.without_id += usize::from(state.defects.without_id);
+            if state.defects.hides_ticket() {
+                hidden.unreadable.extend(state.defects.unreadable.then_some(id));
+                continue;
+            }
             let Some(ticket) = tickets.get(&id) else {
-                return Err(format!("ticket {id} is missing at the end; {:?}", model.tickets[&id]));
+                return Err(format!("ticket {id} is missing at the end; {state:?}"));
             };
-            let differences = mapping::differences(ticket, &row);
+            check_rejected_values(&stored, state, id)?;
+            let mut differences = mapping::differences(ticket, &row);
+            stored.retain_readable(id, &mut differences);
             if !differences.is_empty() {
                 return Err(format!("ticket {id} differs at the end: {}", differences.join(", ")));
             }
@@ -244,13 +329,20 @@ impl InvariantChecker {
                 }
             }
         }
-        let is_listed = |id: &i64| model.tickets.get(id).is_some_and(|ticket| ticket.listed);
+        hidden.beyond_list = pending_beyond_list(db, (model, server, now), &types);
+        hidden.check(db, model)?;
+        let is_listed =
+            |id: &i64| model.tickets.get(id).is_some_and(|it| it.listed && !it.defects.hides_ticket());
         if let Some((id, status)) = unlisted.iter().find(|(id, _)| is_listed(id)) {
             return Err(format!("ticket {id} is listed, but recorded as unlisted at the end: {status}"));
         }
         for id in tickets.keys() {
             let ticket = model.tickets.get(id).cloned().unwrap_or_default();
-            let may_stay = forbidden.contains(&ticket) && unlisted.contains_key(id);
+            // The row of a merged ticket may be one of those without an id.
+            let may_be_shown = ticket.merged && 0 < hidden.without_id;
+            let is_refused = forbidden.contains(&ticket) || ticket.defects.hides_ticket() || may_be_shown;
+            // A pending ticket is never unlisted.
+            let may_stay = is_refused && (unlisted.contains_key(id) || hidden.beyond_list.contains(id));
             if !ticket.listed && !may_stay {
                 return Err(format!("ticket {id} is still stored at the end, but removed: {ticket:?}"));
             }
@@ -264,7 +356,7 @@ impl InvariantChecker {
 fn check_full_scan_after_clock_step(moves: &[WatermarkMove], scans: &[ScanRecord]) -> CheckResult {
     let stepped = moves.iter().rev().find(|step| step.reason == "clock_stepped").and_then(|step| step.run_id);
     let Some(stepped) = stepped else { return Ok(()) };
-    let is_sufficient = |scan: &ScanRecord| scan.full && scan.is_verified();
+    let is_sufficient = |scan: &ScanRecord| scan.full && scan.is_settled();
     if scans.iter().any(|scan| scan.run_id == stepped && is_sufficient(scan)) {
         return Ok(());
     }
@@ -334,30 +426,171 @@ fn check_tombstones(
     Ok(())
 }
 
-/// Records what a verified scan promises: every version that was in its list from the first response on is stored.
-fn record_promises(
+/// The list that a scan asked for.
+struct ScannedList<'t> {
+    /// The last server event before its first response.
+    since: Seq,
+    /// Where an incremental scan starts.
+    lower_bound: Option<Timestamp>,
+    /// The ticket types, none for all.
+    types: &'t [i64],
+}
+
+/// What the client has stored.
+struct Stored {
+    tickets: Tickets,
+    /// The attributes of each ticket whose value could not be read.
+    rejected: BTreeMap<i64, BTreeSet<String>>,
+}
+
+impl Stored {
+    /// What is wrong with a stored ticket apart from rejected values and status names, which are read only once a day.
+    fn problem(&self, id: i64, should_be: &[AttributeValue]) -> Option<String> {
+        let Some(ticket) = self.tickets.get(&id) else { return Some("it is missing".into()) };
+        let mut differences = mapping::differences(ticket, should_be);
+        differences.retain(|difference| !difference.starts_with("STATUS is "));
+        self.retain_readable(id, &mut differences);
+        (!differences.is_empty()).then(|| differences.join(", "))
+    }
+
+    /// Leaves out the differences of rejected values.
+    fn retain_readable(&self, id: i64, differences: &mut Vec<String>) {
+        let Some(rejected) = self.rejected.get(&id) else { return };
+        differences
+            .retain(|it| it.split_once(" is ").is_none_or(|(attribute, _)| !rejected.contains(attribute)));
+    }
+}
+
+/// The tickets that stood in the list all the while, in one version and with the same defects.
+fn shown_tickets(
+    stored: &Stored,
     model: &mut ReferenceModel,
     server: &mut Server,
     now: DateTime<Utc>,
-    since: Seq,
-    lower_bound: Option<Timestamp>,
-    types: &[i64],
-) {
+    list: &ScannedList<'_>,
+) -> Vec<ShownTicket> {
     // A cached response does not confirm that a ticket went back, until the cache expires.
     let cached = 0 < server.knobs().detail_cache_s;
+    let mut all = Vec::new();
     for id in model.listed_ids() {
         let ticket = &model.tickets[&id];
-        if ticket.promised || since < ticket.changed_at.max(ticket.entered_at) {
+        let stands_since = ticket.changed_at.max(ticket.entered_at).max(ticket.defects_changed_at);
+        let edited_at = model.local_edits.get(&id).copied();
+        // What another program changed is repaired by full scans.
+        let may_be_edited = edited_at.is_some_and(|at| list.since < at || list.lower_bound.is_some());
+        if list.since < stands_since || may_be_edited {
             continue;
         }
+        let (is_without_id, is_unreadable) = (ticket.defects.without_id, ticket.defects.unreadable);
+        let ticket_is_hidden = ticket.defects.hides_ticket();
         let row = model.expected_row(id, server, now);
         let forward = !model.went_back(id);
-        let shown = match lower_bound {
-            None => forward || !cached,
+        let is_shown = match list.lower_bound {
+            None => forward || !cached || ticket_is_hidden,
             Some(lower_bound) => forward && last_update(&row).is_some_and(|updated| lower_bound <= updated),
         };
-        let promised = shown && is_in_scope(types, &row);
-        model.update(id, |ticket| ticket.promised = promised);
+        if is_shown && is_in_scope(list.types, &row) {
+            let problem = stored.problem(id, &row);
+            all.push(ShownTicket { id, problem, is_without_id, is_unreadable });
+        }
+    }
+    all
+}
+
+/// Checks that exactly those values of a ticket are rejected that cannot be read.
+fn check_rejected_values(stored: &Stored, ticket: &ModelTicket, id: i64) -> CheckResult {
+    let none = BTreeSet::new();
+    let rejected = stored.rejected.get(&id).unwrap_or(&none);
+    if rejected.iter().map(String::as_str).eq(ticket.defects.rejected.iter().copied()) {
+        return Ok(());
+    }
+    Err(format!("of ticket {id} {rejected:?} are rejected, but {ticket:?}"))
+}
+
+/// Checks that a value that cannot be read leaves the last good one, and that no other value is rejected.
+fn check_last_good_values(
+    db: &DbReader,
+    stored: &Stored,
+    model: &ReferenceModel,
+    before: &Before,
+    run_id: i64,
+) -> CheckResult {
+    let position = |name: &str| mapping::columns().position(|column| column == name).expect("an attribute");
+    let removed: BTreeSet<_> = db.tombstones(run_id).into_iter().map(|(id, _)| id).collect();
+    for (id, attributes) in &stored.rejected {
+        let ticket = model.tickets.get(id).cloned().unwrap_or_default();
+        for attribute in attributes {
+            if !ticket.ever_rejected.contains(attribute.as_str()) {
+                return Err(format!("{attribute} of ticket {id} is rejected, but could always be read"));
+            }
+            let cannot_be_read = ticket.defects.rejected.contains(attribute.as_str());
+            let changed_at = ticket.changed_at.max(ticket.defects_changed_at);
+            let (Some(tickets), Some(now)) = (&before.tickets, stored.tickets.get(id)) else { continue };
+            // Where anything changed during the run, it may have been read before.
+            let is_edited = model.local_edits.contains_key(id);
+            if !cannot_be_read || before.seq < changed_at || removed.contains(id) || is_edited {
+                continue;
+            }
+            let column = position(attribute);
+            let last_good = tickets.get(id).map_or(&AttributeValue::Null, |row| &row[column]);
+            if now[column] != *last_good {
+                return Err(format!(
+                    "{attribute} of ticket {id} cannot be read, but is {:?} after run {run_id}; the last good value is \
+                     {last_good:?}",
+                    now[column]
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The pending tickets that are not in the list of the scope, but that the server may still have, as far as it shows.
+fn pending_beyond_list(
+    db: &DbReader,
+    (model, server, now): (&mut ReferenceModel, &mut Server, DateTime<Utc>),
+    types: &[i64],
+) -> Vec<i64> {
+    let forbidden = ForbiddenTickets::of(server);
+    let mut pending = db.pending_tickets();
+    pending.retain(|id| {
+        let ticket = model.tickets.get(id).cloned().unwrap_or_default();
+        if !ticket.listed {
+            return forbidden.contains(&ticket) || ticket.defects.hides_ticket();
+        }
+        ticket.defects.hides_ticket() && !is_in_scope(types, &model.expected_row(*id, server, now))
+    });
+    pending
+}
+
+/// The listed tickets that cannot be stored at the end.
+#[derive(Default)]
+struct ModelDefects {
+    without_id: usize,
+    unreadable: BTreeSet<i64>,
+    /// Pending tickets that are not in the list.
+    beyond_list: Vec<i64>,
+}
+
+impl ModelDefects {
+    /// Checks that the database has all of them, and nothing else, as pending tickets and rejected rows.
+    fn check(&self, db: &DbReader, model: &ReferenceModel) -> CheckResult {
+        let rows = db.rows_without_id();
+        if rows != self.without_id {
+            return Err(format!(
+                "{rows} rows without an id are recorded at the end, but {} are listed",
+                self.without_id
+            ));
+        }
+        let pending: BTreeSet<_> = db.pending_tickets().into_iter().collect();
+        if let Some(id) = self.unreadable.difference(&pending).next() {
+            return Err(format!("ticket {id} cannot be read, but is not pending at the end"));
+        }
+        for id in pending.difference(&self.unreadable).filter(|id| !self.beyond_list.contains(id)) {
+            let ticket = model.tickets.get(id);
+            return Err(format!("ticket {id} is still pending at the end: {ticket:?}"));
+        }
+        Ok(())
     }
 }
 
@@ -368,26 +601,19 @@ fn is_in_scope(types: &[i64], row: &[AttributeValue]) -> bool {
 
 /// Checks that every promised version is stored.
 fn check_promises(
-    db: &DbReader,
+    stored: &Stored,
     model: &mut ReferenceModel,
     server: &Server,
     now: DateTime<Utc>,
     run_id: i64,
     excused: bool,
 ) -> CheckResult {
-    let tickets = db.tickets();
     for id in model.listed_ids() {
         if !model.tickets[&id].promised {
             continue;
         }
         let row = model.expected_row(id, server, now);
-        let problem = match tickets.get(&id) {
-            None => "it is missing".to_owned(),
-            Some(ticket) => match differences(ticket, &row).as_slice() {
-                [] => continue,
-                all => all.join(", "),
-            },
-        };
+        let Some(problem) = stored.problem(id, &row) else { continue };
         if excused {
             model.coverage.record(CoverageEvent::MissedTicketExcused);
             model.update(id, |ticket| ticket.promised = false);
@@ -400,11 +626,4 @@ fn check_promises(
         ));
     }
     Ok(())
-}
-
-/// The differences but those of status names, which are read only once a day.
-fn differences(is: &[AttributeValue], should_be: &[AttributeValue]) -> Vec<String> {
-    let mut all = mapping::differences(is, should_be);
-    all.retain(|difference| !difference.starts_with("STATUS is "));
-    all
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halo_simulator::{PlainList, Server};
+use halo_simulator::{PlainList, RowDefect, Server, ValueForm};
 use halosync::ticket::{AttributeValue, Timestamp};
 
 use crate::coverage::Coverage;
@@ -32,9 +32,53 @@ pub(crate) struct ModelTicket {
     pub(crate) merged: bool,
     /// Outside of what the client may see.
     pub(crate) hidden: bool,
+    /// What is wrong with its row.
+    pub(crate) defects: TicketDefects,
+    /// When what is wrong with its row last changed.
+    pub(crate) defects_changed_at: Seq,
+    /// Attributes whose values could not be read at some time.
+    pub(crate) ever_rejected: BTreeSet<&'static str>,
     /// The newest `last_update` it ever had: only full scans see a version with an older one.
     newest: Option<Timestamp>,
     row: Option<Arc<Vec<AttributeValue>>>,
+}
+
+/// What is wrong with the row of a ticket as it is served, by what a client can make of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TicketDefects {
+    /// It has no usable id.
+    pub(crate) without_id: bool,
+    /// It cannot be parsed, but its id can be told.
+    pub(crate) unreadable: bool,
+    /// Attributes whose value cannot be read.
+    pub(crate) rejected: BTreeSet<&'static str>,
+}
+
+impl TicketDefects {
+    /// Whether the ticket cannot be stored as it is served.
+    pub(crate) fn hides_ticket(&self) -> bool {
+        self.without_id || self.unreadable
+    }
+
+    fn of(server: &Server, id: i64, now: DateTime<Utc>) -> TicketDefects {
+        let mut defects = TicketDefects::default();
+        for defect in server.row_defects(id) {
+            match defect {
+                RowDefect::Value { path, .. } if *path == ["id"] => defects.without_id = true,
+                RowDefect::Value { form: ValueForm::Object | ValueForm::Array, path } => {
+                    let row = server.row(id, now).unwrap_or_default();
+                    // A property that the row does not have has no defect either.
+                    let field = path.first().filter(|field| row.get(field.as_str()).is_some());
+                    defects
+                        .rejected
+                        .extend(field.into_iter().flat_map(|field| mapping::attributes_of(field)));
+                }
+                RowDefect::Text(_) => defects.unreadable = true,
+                other => panic!("no simulation run has the defect {other:?}"),
+            }
+        }
+        defects
+    }
 }
 
 /// Leaves out the row, which is long.
@@ -47,7 +91,12 @@ impl fmt::Debug for ModelTicket {
             (self.hidden, "hidden"),
         ];
         let state: Vec<_> = state.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
-        write!(out, "{}, entered at #{}, changed at #{}", state.join(", "), self.entered_at, self.changed_at)
+        let ModelTicket { entered_at, changed_at, defects_changed_at, .. } = self;
+        write!(out, "{}, entered at #{entered_at}, changed at #{changed_at}", state.join(", "))?;
+        if *defects_changed_at != 0 {
+            write!(out, ", since #{defects_changed_at} {:?}", self.defects)?;
+        }
+        Ok(())
     }
 }
 
@@ -109,6 +158,15 @@ pub(crate) struct ReferenceModel {
     backup: Option<Box<Backup>>,
     /// Custom fields that were defined during the simulation run.
     pub(crate) new_fields: BTreeSet<i64>,
+    /// The tickets whose local rows other programs changed, and when that was last.
+    pub(crate) local_edits: BTreeMap<i64, Seq>,
+}
+
+/// What was promised when the local database was copied.
+pub(crate) struct PromiseBackup {
+    /// Of each ticket with a promise, when it had last changed.
+    promised: BTreeMap<i64, Seq>,
+    local_edits: BTreeMap<i64, Seq>,
 }
 
 /// The state that restoring the server's backup brings back.
@@ -135,6 +193,7 @@ impl ReferenceModel {
             log: verbose.then(Vec::new),
             backup: None,
             new_fields: BTreeSet::new(),
+            local_edits: BTreeMap::new(),
         }
     }
 
@@ -165,6 +224,9 @@ impl ReferenceModel {
             let ticket = self.tickets.entry(*id).or_default();
             (ticket.changed_at, ticket.promised, ticket.row) = (seq, false, None);
         }
+        for id in &change.tickets {
+            self.update_defects(*id, server, now);
+        }
         if 0 < server.knobs().detail_cache_s {
             // Whether a version is older than an earlier one decides what a cache may excuse: every version must be seen.
             for id in &change.tickets {
@@ -181,6 +243,66 @@ impl ReferenceModel {
             moved_last_update: change.moves_last_update,
         });
         self.log(now, || format!("#{seq} {}", change.description));
+    }
+
+    /// Serves the row of a ticket with other defects. What was promised about the ticket stays promised: a version that is
+    /// stored must not be lost because the row cannot be read for a while.
+    pub(crate) fn set_defects(
+        &mut self,
+        id: i64,
+        defects: Vec<RowDefect>,
+        server: &mut Server,
+        now: DateTime<Utc>,
+    ) {
+        self.seq += 1;
+        let seq = self.seq;
+        self.log(now, || format!("#{seq} serves the row of {id} with {defects:?}"));
+        server.set_row_defects(id, defects);
+        self.update_defects(id, server, now);
+    }
+
+    /// Records the present defects of a row.
+    fn update_defects(&mut self, id: i64, server: &Server, now: DateTime<Utc>) {
+        let defects = TicketDefects::of(server, id, now);
+        let ticket = self.tickets.entry(id).or_default();
+        if ticket.defects != defects {
+            ticket.ever_rejected.extend(&defects.rejected);
+            (ticket.defects, ticket.defects_changed_at) = (defects, self.seq);
+        }
+    }
+
+    /// The tickets whose rows have defects.
+    pub(crate) fn defective_ids(&self) -> Vec<i64> {
+        let defective = |ticket: &ModelTicket| ticket.defects != TicketDefects::default();
+        self.tickets.iter().filter(|(_, ticket)| defective(ticket)).map(|(id, _)| *id).collect()
+    }
+
+    /// Records that another program changed the local rows of tickets. Only a full scan that begins later repairs them.
+    pub(crate) fn record_local_edit(&mut self, ids: &[i64]) {
+        self.seq += 1;
+        for id in ids {
+            self.local_edits.insert(*id, self.seq);
+            if let Some(ticket) = self.tickets.get_mut(id) {
+                ticket.promised = false;
+            }
+        }
+    }
+
+    /// What is promised now, for a copy of the local database.
+    pub(crate) fn back_up_promises(&self) -> PromiseBackup {
+        let promised = self.tickets.iter().filter(|(_, ticket)| ticket.promised);
+        PromiseBackup {
+            promised: promised.map(|(id, ticket)| (*id, ticket.changed_at)).collect(),
+            local_edits: self.local_edits.clone(),
+        }
+    }
+
+    /// Records that the local database is an older copy again: what was promised then and has not changed since is stored.
+    pub(crate) fn restore_promises(&mut self, backup: &PromiseBackup) {
+        for (id, ticket) in &mut self.tickets {
+            ticket.promised = backup.promised.get(id) == Some(&ticket.changed_at);
+        }
+        self.local_edits.clone_from(&backup.local_edits);
     }
 
     /// Records that every row may have changed without a new `last_update`.
@@ -223,6 +345,9 @@ impl ReferenceModel {
         for (id, ticket) in &mut self.tickets {
             let was = tickets.get(id).cloned().unwrap_or_default();
             (ticket.deleted, ticket.merged, ticket.hidden) = (was.deleted, was.merged, was.hidden);
+        }
+        for id in self.tickets.keys().copied().collect::<Vec<_>>() {
+            self.update_defects(id, server, now);
         }
         self.mark_all_changed();
         true

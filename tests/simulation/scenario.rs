@@ -29,10 +29,16 @@ pub(crate) enum Condition {
     PartialPlainList,
     /// The status list is refused or unreadable for a while, and numbers stand in for names.
     StatusListFails,
+    /// Rows cannot be parsed for good, among them all rows of one page: then no response for that page has a count.
+    UnreadablePageStays,
+    /// The server is restored from a backup while custom fields are fetched ticket by ticket: where the row is the one that
+    /// is stored, nothing tells that its custom fields are of a later version.
+    FetchedFieldsGoBack,
 }
 
 /// The conditions that the client cannot handle yet. Meant to be empty.
-pub(crate) const UNSUPPORTED: &[Condition] = &[];
+pub(crate) const UNSUPPORTED: &[Condition] =
+    &[Condition::UnreadablePageStays, Condition::FetchedFieldsGoBack];
 
 /// Names of unsupported conditions that are enabled all the same, or `all`.
 static ENABLED_BY_NAME: LazyLock<String> =
@@ -83,7 +89,54 @@ pub(crate) struct Scenario {
     /// Whether people do more than work on tickets: they define fields, change types, cut permissions and restore backups,
     /// and the client is started with other settings now and then.
     pub(crate) admin_activity: bool,
+    pub(crate) hazards: Hazards,
     pub(crate) runs: Vec<RunScenario>,
+}
+
+/// What goes wrong with single rows and with the local database. Most simulation runs have none of it, so that rows that
+/// keep a run from being complete do not hide what else can go wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a hazard of its own, none excludes another")]
+pub(crate) struct Hazards {
+    /// Values of rows have a type that cannot be read.
+    pub(crate) rejected_values: bool,
+    /// Rows have no usable id.
+    pub(crate) rows_without_id: bool,
+    /// Rows cannot be parsed, but their id can be told.
+    pub(crate) unreadable_rows: bool,
+    /// Defects of rows are never repaired.
+    pub(crate) keeps_defects: bool,
+    /// How many missing tickets the client accepts.
+    pub(crate) accept_shortfall: u64,
+    /// Other programs edit rows of the local database, and rows are lost.
+    pub(crate) local_edits: bool,
+    /// Older copies of the local database, and older backups of the server, are restored.
+    pub(crate) restored_backups: bool,
+}
+
+impl Hazards {
+    fn from_seed(seed: u64) -> Hazards {
+        let mut rng = stream(seed, 7_000, 0);
+        let mut drawn = |share| percent(&mut rng, share);
+        let mut hazards = Hazards {
+            rejected_values: drawn(14),
+            rows_without_id: drawn(10),
+            unreadable_rows: drawn(12),
+            keeps_defects: drawn(25),
+            accept_shortfall: 0,
+            local_edits: drawn(14),
+            restored_backups: drawn(10),
+        };
+        hazards.keeps_defects &= !hazards.unreadable_rows || is_enabled(Condition::UnreadablePageStays);
+        let accepts = drawn(if hazards.has_defects() { 20 } else { 4 });
+        hazards.accept_shortfall = if accepts { rng.u64(1..=3) } else { 0 };
+        hazards
+    }
+
+    /// Whether rows have defects.
+    pub(crate) fn has_defects(self) -> bool {
+        self.rejected_values || self.rows_without_id || self.unreadable_rows
+    }
 }
 
 /// The scope that the client is configured with.
@@ -238,6 +291,7 @@ impl Scenario {
             max_retries,
             latency_ms,
             admin_activity,
+            hazards: Hazards::from_seed(seed),
             runs,
         }
     }

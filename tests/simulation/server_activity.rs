@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
-use halo_simulator::{Edit, Server};
+use halo_simulator::{Edit, ParameterSupport, Server};
 use halosync::ticket::Timestamp;
 use serde_json::json;
 
@@ -218,6 +218,42 @@ pub(crate) fn administrate(
         _ => CoverageEvent::BackupRestored,
     };
     model.coverage.record(event);
+}
+
+/// Backs up the server, restores it, or brings back what was deleted or hidden.
+pub(crate) fn restore(model: &mut ReferenceModel, server: &mut Server, now: DateTime<Utc>, rng: &mut Rng) {
+    let count = rng.u32(1..5);
+    let delete_stamps = server.knobs().delete_stamps.is_on();
+    match rng.u32(..100) {
+        0..40 => model.back_up(server, now),
+        40..70 => {
+            let lists_fields = server.knobs().include_custom_fields == ParameterSupport::Honored;
+            if (lists_fields || is_enabled(Condition::FetchedFieldsGoBack))
+                && model.restore_backup(server, now)
+            {
+                model.coverage.record(CoverageEvent::BackupRestored);
+            }
+        }
+        _ => {
+            let mut returned = Vec::new();
+            let reveals = rng.bool();
+            model.apply(server, now, |server| {
+                returned = if reveals { server.reveal_some(count) } else { server.restore_some(count, now) };
+                let description = format!("{} {returned:?}", if reveals { "reveals" } else { "restores" });
+                ServerChange::new(returned.clone(), !reveals && delete_stamps, description)
+            });
+            for id in &returned {
+                model.update(*id, |ticket| {
+                    if reveals {
+                        ticket.hidden = false;
+                    } else {
+                        ticket.deleted = false;
+                    }
+                });
+            }
+            model.coverage.record(CoverageEvent::SomeTicketsRestored);
+        }
+    }
 }
 
 fn unmerge(model: &mut ReferenceModel, server: &mut Server, now: DateTime<Utc>, id: i64) {

@@ -1,5 +1,6 @@
 //! One simulation run from its first request to the final check.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,9 +18,11 @@ use crate::client::{Client, RunEnd};
 use crate::coverage::{Coverage, CoverageEvent};
 use crate::db_reader::DbReader;
 use crate::fault_transport::FaultTransport;
-use crate::invariants::{Before, CheckResult, ForbiddenTickets, InvariantChecker};
-use crate::reference_model::ReferenceModel;
-use crate::scenario::{RunScenario, Scenario, percent, stream};
+use crate::invariants::{Before, CheckResult, InvariantChecker};
+use crate::local_edits::{Consumer, LocalEdit};
+use crate::reference_model::{PromiseBackup, ReferenceModel};
+use crate::row_defects;
+use crate::scenario::{Hazards, RunScenario, Scenario, percent, stream};
 use crate::server_activity::{self, Timing};
 use crate::support::mapping::Names;
 use crate::support::server::STATUS_NAMES;
@@ -28,6 +31,9 @@ use crate::support::virtual_server::VirtualServer;
 
 /// How many full scans may be needed at the end: one that resumes an earlier one, one that confirms it, one to spare.
 const FINAL_SCANS_MAX: u64 = 3;
+
+/// The number of the first run after all faults.
+const FIRST_FINAL_RUN: u64 = 101;
 
 /// The tables that [`SimulationResult::trace_digest`] covers: those whose content does not depend on how runs and scans
 /// are recorded.
@@ -73,6 +79,10 @@ struct Simulation<'s> {
     client: Client<'s>,
     checker: InvariantChecker,
     db: DbReader,
+    /// Takes deltas, if other programs edit the database or older copies of it are restored.
+    consumer: Option<Consumer>,
+    /// What was promised when the local database was copied.
+    local_backup: Option<PromiseBackup>,
     verbose: bool,
 }
 
@@ -93,10 +103,13 @@ impl<'s> Simulation<'s> {
         let client = Client::new(scenario, Arc::clone(&transport), folder);
         let checker = InvariantChecker::new(
             TimeDelta::from_std(scenario.overlap).expect("an overlap"),
+            scenario.hazards,
             2 * scenario.parallel_requests as usize,
         );
         let db = DbReader::open(client.path());
-        Simulation { scenario, transport, client, checker, db, verbose }
+        let Hazards { local_edits, restored_backups, .. } = scenario.hazards;
+        let consumer = (local_edits || restored_backups).then(Consumer::default);
+        Simulation { scenario, transport, client, checker, db, consumer, local_backup: None, verbose }
     }
 
     async fn play(mut self) -> SimulationResult {
@@ -114,37 +127,81 @@ impl<'s> Simulation<'s> {
 
     async fn execute(&mut self) -> CheckResult {
         let scenario = self.scenario;
+        if scenario.hazards.has_defects() {
+            let mut rng = stream(scenario.seed, 7_001, 0);
+            self.transport.with(|model, server, now| {
+                while percent(&mut rng, 50) {
+                    row_defects::change(model, server, now, scenario.hazards, &mut rng);
+                }
+            });
+        }
         for (number, run) in (1..).zip(&scenario.runs) {
             self.change_server_before(number, run).await;
+            self.change_local_database(number);
             self.run(number, run).await?;
         }
-        self.transport.with(|_, server, _| {
+        self.transport.with(|model, server, now| {
             server.clear_faults();
             server.knobs().rate_limit = 0;
+            if !scenario.hazards.keeps_defects {
+                row_defects::repair_all(model, server, now);
+            } else if !model.defective_ids().is_empty() {
+                model.coverage.record(CoverageEvent::DefectsKept);
+            }
         });
         self.transport.log(|| "no more faults from here on".into());
+        if scenario.hazards.local_edits {
+            self.client.check_hashes();
+        }
         // Longer than every error of the local clock, so that reference tables are read again.
         sleep(Duration::from_hours(24 * 60)).await;
         let scope = scenario.runs.last().expect("a run").scope;
         for number in 1..=FINAL_SCANS_MAX {
-            let resumes = self.db.scans().last().is_some_and(|scan| !scan.is_verified() && 0 < scan.pages);
-            let complete = self.run(100 + number, &RunScenario::undisturbed(scope)).await?;
-            if complete && !resumes {
+            let resumes = self.resumes();
+            let pending = self.db.pending_tickets();
+            let gives_up = self.transport.with(|model, _, _| {
+                let is_listed = |id| model.tickets.get(id).is_some_and(|ticket| ticket.listed);
+                number < FINAL_SCANS_MAX && !pending.iter().all(is_listed)
+            });
+            let complete = self.run(FIRST_FINAL_RUN - 1 + number, &RunScenario::undisturbed(scope)).await?;
+            // A run that something keeps from being complete has read everything all the same.
+            let run_id = self.db.last_run();
+            let settled =
+                self.db.scans().iter().any(|scan| scan.run_id == run_id && scan.full && scan.is_settled());
+            // A pending ticket that the server no longer has is given up after the scan: the next one decides about it.
+            if (complete || settled) && !resumes && !gives_up {
                 break;
             }
             if number == FINAL_SCANS_MAX {
                 return Err("no full scan was complete although there were no more faults".into());
             }
         }
-        self.transport.with(|model, server, now| {
-            let forbidden = ForbiddenTickets::of(server);
-            InvariantChecker::check_final_state(&self.db, model, server, now, forbidden)
-        })
+        self.transport
+            .with(|model, server, now| InvariantChecker::check_final_state(&self.db, model, server, now))?;
+        let Some(consumer) = &mut self.consumer else { return Ok(()) };
+        // Where the server does not show an edited ticket, nobody knows what to repair.
+        let not_shown = self.transport.with(|model, _, _| {
+            let mut edited: BTreeSet<_> = model.local_edits.keys().copied().collect();
+            edited
+                .retain(|id| model.tickets.get(id).is_none_or(|it| !it.listed || it.defects.hides_ticket()));
+            edited
+        });
+        consumer.check(self.client.path(), &self.db, &not_shown)
+    }
+
+    /// Whether the next full scan continues an earlier one.
+    fn resumes(&self) -> bool {
+        let scans = self.db.scans();
+        let last = scans.iter().rfind(|scan| scan.full);
+        last.is_some_and(|scan| !scan.is_settled() && 0 < scan.pages)
     }
 
     async fn change_server_before(&self, number: u64, run: &RunScenario) {
         let mut rng = stream(self.scenario.seed, 2_000, number);
         let mut admin_rng = stream(self.scenario.seed, 2_001, number);
+        let mut defect_rng = stream(self.scenario.seed, 7_002, number);
+        let mut backup_rng = stream(self.scenario.seed, 7_004, number);
+        let hazards = self.scenario.hazards;
         for pause in &run.pauses_before {
             sleep(*pause).await;
             let overlap = TimeDelta::from_std(self.scenario.overlap).expect("an overlap");
@@ -155,14 +212,72 @@ impl<'s> Simulation<'s> {
                 if self.scenario.admin_activity && percent(&mut admin_rng, 50) {
                     server_activity::administrate(model, server, now, timing, &mut admin_rng);
                 }
+                if hazards.restored_backups && percent(&mut backup_rng, 50) {
+                    server_activity::restore(model, server, now, &mut backup_rng);
+                }
+                if hazards.has_defects() && percent(&mut defect_rng, 60) {
+                    row_defects::change(model, server, now, hazards, &mut defect_rng);
+                }
             });
+        }
+    }
+
+    /// Changes the local database between two runs, as no run does.
+    fn change_local_database(&mut self, number: u64) {
+        let Hazards { local_edits, restored_backups, .. } = self.scenario.hazards;
+        let mut rng = stream(self.scenario.seed, 7_003, number);
+        let path = self.client.path();
+        if let Some(consumer) = self.consumer.as_mut().filter(|_| percent(&mut rng, 30)) {
+            consumer.take_delta(path);
+        }
+        while local_edits && percent(&mut rng, 60) {
+            let Some(edit) = LocalEdit::draw(&self.db.ticket_ids(), &mut rng) else { break };
+            edit.apply(path);
+            self.transport.with(|model, _, now| {
+                model.coverage.record(CoverageEvent::EditedLocally);
+                model.record_local_edit(&edit.tickets);
+                let verb = if edit.fires_triggers { "runs" } else { "the disk loses what this deletes:" };
+                model.log(now, || format!("{verb} {}", edit.sql));
+            });
+        }
+        if let Some(consumer) = self.consumer.as_mut().filter(|_| percent(&mut rng, 30)) {
+            consumer.take_delta(path);
+        }
+        if local_edits && percent(&mut rng, 20) {
+            self.client.check_hashes();
+            self.transport.log(|| "checks the hashes of all rows".into());
+        }
+        if !restored_backups {
+            return;
+        }
+        if percent(&mut rng, 40) {
+            self.transport.log(|| "copies the local database".into());
+            self.client.back_up();
+            self.local_backup = Some(self.transport.with(|model, _, _| model.back_up_promises()));
+        } else if let Some(backup) = self.local_backup.as_ref().filter(|_| percent(&mut rng, 50)) {
+            self.transport.log(|| "restores the copy of the local database".into());
+            self.client.restore_backup();
+            self.checker.forget_newer(&self.db);
+            self.transport.with(|model, _, _| {
+                model.restore_promises(backup);
+                model.coverage.record(CoverageEvent::LocalBackupRestored);
+            });
+            // A new lineage begins, and every consumer starts again.
+            self.consumer = Some(Consumer::default());
         }
     }
 
     /// Executes a run and checks the invariants. Returns whether the run was complete.
     async fn run(&mut self, number: u64, scenario: &RunScenario) -> Result<bool, String> {
         let (run_id, watermark) = (self.db.last_run(), self.db.watermark());
-        let before = Before { run_id, watermark, seq: self.transport.with(|model, _, _| model.seq) };
+        let resumes = self.resumes();
+        let before = Before {
+            run_id,
+            watermark,
+            seq: self.transport.with(|model, _, _| model.seq),
+            tickets: self.scenario.hazards.rejected_values.then(|| self.db.tickets()),
+            is_undisturbed_next: FIRST_FINAL_RUN <= number && !resumes,
+        };
         self.transport.log(|| format!("run {} starts: {scenario:?}", run_id + 1));
         let end = self.client.run(number, scenario).await;
         let trace = self.transport.trace();

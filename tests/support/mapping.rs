@@ -37,6 +37,11 @@ pub(crate) fn columns() -> impl Iterator<Item = &'static str> {
     LINES.iter().map(|line| line.attribute)
 }
 
+/// The attributes that a field of a list row becomes.
+pub(crate) fn attributes_of(field: &str) -> impl Iterator<Item = &'static str> {
+    LINES.iter().filter(move |line| line.field == field).map(|line| line.attribute)
+}
+
 /// The attributes of a row.
 pub(crate) fn expected(row: &Json, names: &Names) -> Vec<AttributeValue> {
     let value = |line: &Line| {
