@@ -159,9 +159,12 @@ fn pending_ticket_that_the_server_no_longer_lists_is_given_up(#[case] knob: &str
         let id = env.server_ids()[17];
         defect(&env, id, "broken");
         assert!(!reason(&env).await.is_empty());
-        env.with_server(|server, now| match is_merged {
-            true => server.merge(id, server.ids()[3], now),
-            false => server.delete(id, now),
+        env.with_server(|server, now| {
+            if is_merged {
+                server.merge(id, server.ids()[3], now);
+            } else {
+                server.delete(id, now);
+            }
         });
         defect(&env, id, "");
         advance_minutes(10).await;
@@ -295,7 +298,9 @@ fn list_without_an_end_ends_the_run() {
         with_paused_time(async {
             let mut env = VirtualEnv::new(60, &[]);
             env.settings.page_size = 100;
-            faults.iter().for_each(|fault| env.inject(fault));
+            for fault in faults {
+                env.inject(fault);
+            }
             let text = reason(&env).await;
             assert!(text.starts_with("the list does not end"), "{faults:?}: {text}");
             assert!(env.number("SELECT COUNT(*) FROM tickets") <= 40_000);
