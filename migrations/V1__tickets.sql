@@ -438,8 +438,12 @@ SELECT
     (SELECT MAX(ended_at) FROM (
         SELECT ended_at FROM runs WHERE kind = 'sync' AND outcome = 'complete'
         UNION ALL
-        SELECT ended_at FROM scans WHERE kind = 'incremental' AND outcome = 'verified'
-    )) AS last_complete_at,  -- a verified incremental scan counts also inside a full scan that takes hours
+        -- A verified incremental scan counts also inside a full scan that takes hours, or fails.
+        SELECT scans.ended_at FROM scans JOIN runs USING (run_id)
+        WHERE scans.kind = 'incremental' AND scans.outcome = 'verified'
+          AND (runs.outcome IS NULL OR runs.outcome = 'failed')
+          AND (SELECT state FROM watermarks) = 'incremental'
+    )) AS last_complete_at,
     (SELECT ended_at FROM scans WHERE kind = 'full' AND (outcome IN ('verified', 'confirmed') OR accepted)
      ORDER BY scan_id DESC LIMIT 1) AS last_full_at,
     (SELECT outcome FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_outcome,

@@ -18,7 +18,7 @@ use halosync::store::{
 };
 use halosync::ticket::parse::{ParsedItems, ReferenceDetails, ReferenceItem};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, Op, Timestamp};
-use halosync::watermark::{ScanKind, Watermark};
+use halosync::watermark::{ScanKind, Watermark, WatermarkState};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::json;
@@ -272,7 +272,12 @@ fn sync_health_view_agrees_with_status_when_records_aged_out_and_scans_interleav
     let scope = serde_json::from_str(scope).unwrap();
     store
         .write(TxEnd::Commit, |tx| {
-            tx.set_watermark(&Watermark::new(scope), Some(MoveReason::Created), None, now())?;
+            let loaded = Watermark {
+                state: WatermarkState::Incremental,
+                covered_until: Some(minutes_ago(70)),
+                ..Watermark::new(scope)
+            };
+            tx.set_watermark(&loaded, Some(MoveReason::Created), None, now())?;
             let run = tx.begin_run(RunKind::Sync, minutes_ago(90))?;
             tx.finish_run(run, RunEnd::Complete, minutes_ago(80))?;
             // A full scan that is still running, and a verified incremental scan inside it.

@@ -322,6 +322,11 @@ fn unverified_initial_load_is_never_called_complete() {
             let text = reason(&env).await;
             assert!(text.starts_with("the initial load has not been completed"), "{text}");
         }
+        assert_eq!(
+            env.number("SELECT COUNT(last_complete_at) FROM sync_health"),
+            0,
+            "status calls it complete"
+        );
         advance_minutes(60).await;
         env.run_ok().await;
         env.assert_matches_server("once a full scan agreed with the count");
