@@ -47,12 +47,26 @@ fn page_with_text(id: i64, bytes: usize) -> PreparedResponse {
     json(format!(r#"{{"record_count":1,"tickets":[{{"id":{id},"details":"{text}"}}]}}"#).into_bytes())
 }
 
+/// A page with one ticket whose text has so many bytes, and defects.
+fn page_with_defects(bytes: usize, defects: usize, defect: &[u8]) -> PreparedResponse {
+    let page = page_with_text(1, bytes);
+    let end = page.body.len() - r#""}]}"#.len();
+    let body = [&page.body[..end], &defect.repeat(defects), &page.body[end..]].concat();
+    json(body)
+}
+
 /// A page with rows.
 fn page_of(rows: usize, row: impl Fn(usize) -> String) -> PreparedResponse {
     let mut body = format!(r#"{{"record_count":{rows},"tickets":["#);
     write_elements(&mut body, rows, row);
     body.push('}');
     json(body.into_bytes())
+}
+
+/// A page with eight tickets of 6 MiB.
+fn page_of_48_mib() -> PreparedResponse {
+    let text = "x".repeat(6 << 20);
+    page_of(8, |row| format!(r#"{{"id":{},"details":"{text}"}}"#, row + 1))
 }
 
 /// An array.
@@ -107,20 +121,20 @@ fn all() -> ListQuery {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_answers_that_do_not_fit_together_are_read_one_by_one() {
-    let server = server_with(vec![page_with_text(7, 40 << 20)]);
+    let server = server_with(vec![page_of_48_mib()]);
     let client = Arc::new(client(&server.url(), true));
     let fetches: Vec<_> = (0..4)
         .map(|_| {
             let client = Arc::clone(&client);
             tokio::spawn(async move {
                 let page = client.fetch_page(&all(), 1, 100).await.unwrap();
-                assert!(40 << 20 < page.memory.bytes());
+                assert!(48 << 20 < page.memory.bytes());
                 page.list.tickets.len()
             })
         })
         .collect();
     for fetch in fetches {
-        assert_eq!(fetch.await.unwrap(), 1);
+        assert_eq!(fetch.await.unwrap(), 8);
     }
     let requests = server.requests_for(LIST).len();
     assert!(requests <= 8, "{requests} requests: each answer is requested twice at most");
@@ -128,12 +142,12 @@ async fn large_answers_that_do_not_fit_together_are_read_one_by_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_are_kept_do_not_block_the_next_answer() {
-    let server = server_with(vec![page_with_text(7, 40 << 20), page_with_text(8, 40 << 20)]);
+    let server = server_with(vec![page_of_48_mib(), page_with_text(100, 6 << 20)]);
     let client = client(&server.url(), true);
     let kept = client.fetch_page(&all(), 1, 1).await.unwrap();
     let squeezed = client.fetch_page(&all(), 2, 1).await.unwrap().list;
     assert_eq!(squeezed.unreadable.len(), 1, "it fits beside the rows of the other page");
-    assert_eq!((squeezed.unreadable[0].id, squeezed.unreadable[0].reason), (8, UnreadableReason::Deferred));
+    assert_eq!((squeezed.unreadable[0].id, squeezed.unreadable[0].reason), (100, UnreadableReason::Deferred));
     drop(kept);
     assert_eq!(client.fetch_page(&all(), 2, 1).await.unwrap().list.tickets.len(), 1);
 }
@@ -260,9 +274,13 @@ async fn long_answer_is_parsed_beside_the_event_loop() {
 
 // ---- The program ----
 
-/// Runs a sync against the server; returns how it ended, and its peak memory in bytes.
-fn sync_against(server: &FixtureServer) -> (CommandResult, u64) {
-    let env = TestEnv::for_server(&server.url(), "max_retries = 1\nrate_limit = \"100000/1s\"\n");
+fn env_for(server: &FixtureServer) -> TestEnv<()> {
+    let settings = "max_retries = 1\nrate_limit = \"100000/1s\"\ninclude_custom_fields = true\n";
+    TestEnv::for_server(&server.url(), settings)
+}
+
+/// Runs a sync; returns how it ended, and its peak memory in bytes.
+fn sync_in(env: &TestEnv<()>) -> (CommandResult, u64) {
     let mut child = env.command(&["sync"]).spawn().unwrap();
     let status_file = format!("/proc/{}/status", child.id());
     let mut peak_kib = 0;
@@ -277,26 +295,46 @@ fn sync_against(server: &FixtureServer) -> (CommandResult, u64) {
     (CommandResult::of(child), peak_kib * 1024)
 }
 
+/// Appends a line to the file named by `HALOSYNC_BOMBS_TABLE`, if it is set: the table in `docs/performance.md` comes
+/// from there.
+fn record_peak(form: &str, on_the_wire: usize, peak_mb: u64, status: Option<i32>) {
+    let Ok(path) = std::env::var("HALOSYNC_BOMBS_TABLE") else { return };
+    let thread = std::thread::current();
+    let (bomb, status) = (thread.name().unwrap_or_default(), status.unwrap_or(-1));
+    let line = format!("| `{bomb}` | {form} | {on_the_wire} | {peak_mb} | {status} |\n");
+    fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+}
+
+/// A server with these answers; the others are small.
+fn server_answering(answers: Vec<(&'static str, Vec<PreparedResponse>)>) -> FixtureServer {
+    let status_list = json(br#"[{"id":1,"name":"New","type":0}]"#.to_vec());
+    let mut all = vec![
+        ("/auth/token", vec![PreparedResponse::page("token-ok.json")]),
+        ("/api/status", vec![status_list.clone()]),
+        ("/api/tickettype", vec![status_list]),
+        ("/api/FieldInfo", vec![json(b"[]".to_vec())]),
+        (LIST, vec![page_of(1, |_| r#"{"id":1,"summary":"x"}"#.into())]),
+    ];
+    // Of two answers for one path the last one counts.
+    all.extend(answers);
+    FixtureServer::serve(all)
+}
+
+/// Asserts how a sync ended that was to exhaust the memory.
+fn assert_bounded(form: &str, on_the_wire: usize, (result, peak): (CommandResult, u64)) {
+    let peak_mb = peak / 1_000_000;
+    record_peak(form, on_the_wire, peak_mb, result.status);
+    assert!(matches!(result.status, Some(0..=99)), "{form}: {result:?}");
+    assert!(peak <= PEAK_MAX, "{form}: {peak_mb} MB with {on_the_wire} bytes on the wire: {result:?}");
+}
+
 /// Runs a sync against a server with this answer, plain and compressed.
 fn assert_peak(path: &'static str, answer: &PreparedResponse) {
     for (form, answer) in [("plain", answer.clone()), ("gzipped", gzipped(answer))] {
         let on_the_wire = answer.body.len();
-        let status_list = json(br#"[{"id":1,"name":"New","type":0}]"#.to_vec());
-        let mut answers = vec![
-            ("/auth/token", vec![PreparedResponse::page("token-ok.json")]),
-            ("/api/status", vec![status_list.clone()]),
-            ("/api/tickettype", vec![status_list]),
-            ("/api/FieldInfo", vec![json(b"[]".to_vec())]),
-            (LIST, vec![page_of(1, |_| r#"{"id":1,"summary":"x"}"#.into())]),
-        ];
-        answers.retain(|(other, _)| *other != path);
-        answers.push((path, vec![answer]));
-        let server = FixtureServer::serve(answers);
-        let (result, peak) = sync_against(&server);
-        let peak_mb = peak / 1_000_000;
-        assert!(!server.requests_for(path).is_empty(), "{form}: not requested: {result:?}");
-        assert!(matches!(result.status, Some(0..=99)), "{form}: {result:?}");
-        assert!(peak <= PEAK_MAX, "{form}: {peak_mb} MB with {on_the_wire} bytes on the wire: {result:?}");
+        let server = server_answering(vec![(path, vec![answer])]);
+        assert_bounded(form, on_the_wire, sync_in(&env_for(&server)));
+        assert!(!server.requests_for(path).is_empty(), "{form}: not requested");
     }
 }
 
@@ -329,6 +367,87 @@ fn empty_custom_fields_in_one_row() {
         LIST,
         &page_of(1, |_| format!(r#"{{"id":1,"customfields":{}}}"#, array_of(10_000_000, |_| "{}".into()))),
     );
+}
+
+#[test]
+fn custom_fields_in_one_row() {
+    let field = |n| format!(r#"{{"id":{n},"name":"CFa","value":"x"}}"#);
+    assert_peak(
+        LIST,
+        &page_of(1, |_| format!(r#"{{"id":1,"customfields":{}}}"#, array_of(1_000_000, field))),
+    );
+}
+
+/// Its rows do not fit beside those of another one: who keeps one while it asks for the next waits for its own memory.
+#[test]
+fn page_of_large_rows() {
+    let page = page_of_48_mib();
+    let on_the_wire = page.body.len();
+    let server = server_answering(vec![(LIST, vec![page])]);
+    let env = env_for(&server);
+    assert_bounded("plain", on_the_wire, sync_in(&env));
+    assert_eq!(env.texts("SELECT count(*) || '' FROM tickets"), ["8"]);
+    let requests = server.requests_for(LIST).len();
+    assert!(requests <= 8, "{requests} requests for a list of one page");
+}
+
+#[test]
+fn ticket_of_60_mb() {
+    assert_peak(LIST, &page_with_text(1, 60_000_000));
+}
+
+#[rstest]
+#[case::lone_surrogate(br"\ud800")]
+#[case::invalid_utf8(b"\xff")]
+#[case::nul(b"\0")]
+fn ticket_of_60_mb_with_text_to_repair(#[case] defect: &[u8]) {
+    assert_peak(LIST, &page_with_defects(60_000_000, 1, defect));
+}
+
+#[rstest]
+#[case::that_fit_after_repair(20_000_000)]
+#[case::that_do_not(60_000_000)]
+fn page_of_nuls(#[case] bytes: usize) {
+    assert_peak(LIST, &page_with_defects(0, bytes, b"\0"));
+}
+
+/// The custom fields of sixteen tickets, each as large as a row may be.
+#[test]
+fn custom_fields_of_many_tickets() {
+    let value = "x".repeat(900);
+    let fields = array_of(4_000, |n| format!(r#"{{"id":{n},"name":"CFa","value":"{value}"}}"#));
+    let list = page_of(16, |row| format!(r#"{{"id":{}}}"#, row + 1));
+    let mut answers = vec![(LIST, vec![list])];
+    for id in 1..=16 {
+        let detail = json(format!(r#"{{"id":{id},"customfields":{fields}}}"#).into_bytes());
+        answers.push((&*format!("/api/tickets/{id}").leak(), vec![detail]));
+    }
+    let on_the_wire = answers.iter().map(|(_, answers)| answers[0].body.len()).sum();
+    let server = server_answering(answers);
+    let env = env_for(&server);
+    assert_bounded("plain", on_the_wire, sync_in(&env));
+    assert_eq!(env.texts("SELECT count(*) || '' FROM custom_fields"), ["64000"]);
+}
+
+/// The text of a ticket is as large as it may be, and then it is another one. In a change record a control character takes
+/// six bytes.
+#[rstest]
+#[case::plain_text("x", 12_000_000)]
+#[case::control_characters(r"\u0001", 2_000_000)]
+fn change_of_a_large_ticket(#[case] character: &str, #[case] times: usize) {
+    let text = character.repeat(times);
+    let page = |end: &str, updated: &str| {
+        page_of(1, |_| format!(r#"{{"id":1,"details":"{text}{end}","last_update":"{updated}"}}"#))
+    };
+    let (old, new) = (page("", "2026-02-26T16:00:00Z"), page("new", "2026-02-26T16:10:00Z"));
+    let on_the_wire = new.body.len();
+    let server = server_answering(vec![(LIST, vec![old.clone()])]);
+    let env = env_for(&server);
+    let (first, _) = sync_in(&env);
+    first.success();
+    server.set_response(LIST, new);
+    assert_bounded("plain", on_the_wire, sync_in(&env));
+    assert_eq!(env.texts("SELECT op FROM changes"), ["c", "u"]);
 }
 
 #[test]

@@ -752,7 +752,8 @@ async fn response_about_another_ticket_says_nothing() {
     let recorded = RecordedServer::with_token();
     let server = Arc::new(recorded.with("/api/tickets/7", &[(200, "detail-deleted-true.json")]));
     let client = no_retry_client(&server);
-    for error in [client.fetch_ticket(7).await, client.fetch_ticket_details(7).await].map(Result::unwrap_err)
+    for error in [client.fetch_ticket(7).await.map(drop), client.fetch_ticket_details(7).await.map(drop)]
+        .map(Result::unwrap_err)
     {
         assert!(matches!(error, HaloError::Unreadable(_)), "{error:?}");
         let message = checked_message("another ticket", &error);

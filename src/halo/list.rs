@@ -3,7 +3,8 @@
 use url::Url;
 
 use super::memory::BudgetPermit;
-use super::request::{RequestPart, RequestSpec};
+use super::request::{ReadResponse, RequestPart, RequestSpec};
+use super::row_memory::{ROW_MAX, memory_until_stored, row_memory, set_aside_large_rows};
 use super::{HaloClient, HaloError, HttpResponse, Resource, ResponseMeta};
 use crate::ticket::parse::{self, ParseError, ParsedItems, ParsedPage, ReferenceItem};
 use crate::ticket::{CustomField, Ticket, Timestamp};
@@ -73,8 +74,16 @@ pub struct ListPage {
     pub memory: BudgetPermit,
 }
 
-/// What a ticket takes beside its texts, in bytes: a page of rows without content would otherwise cost nothing.
-const TICKET_BYTES: usize = 4 << 10;
+/// A single ticket with all its members.
+#[derive(Debug)]
+pub struct TicketDetails {
+    /// The ticket, or that the server does not show it.
+    pub lookup: TicketLookup,
+    /// The response that brought it.
+    pub meta: ResponseMeta,
+    /// The memory that the ticket takes; to be dropped with it.
+    pub memory: BudgetPermit,
+}
 
 /// The result of fetching a single ticket.
 #[derive(Debug)]
@@ -112,27 +121,35 @@ impl HaloClient {
         let url = self.list_url(filter, fields, page, page_size);
         let spec = RequestSpec { part, ..RequestSpec::new(Resource::TicketList, &url, &[]) };
         let read = self.get(&spec, |response| ParsedPage::parse(&response.body)).await?;
-        let (list, meta) = (read.value, read.meta);
-        let memory = read.memory.into_rows(meta.bytes + list.tickets.len() * TICKET_BYTES);
+        let (mut list, meta) = (read.value, read.meta);
+        list.repaired += read.repaired;
+        let memory = read.memory.into_rows(set_aside_large_rows(&mut list));
         Ok(ListPage { list, meta, memory })
     }
 
     /// Fetches one ticket. 403, 404 and 410 are results, not errors.
     pub async fn fetch_ticket(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
-        self.lookup_ticket(id, &self.options.server.endpoint(&format!("/api/tickets/{id}"))).await
+        let url = self.options.server.endpoint(&format!("/api/tickets/{id}"));
+        let TicketDetails { lookup, meta, .. } = self.lookup_ticket(id, &url).await?;
+        Ok((lookup, meta))
     }
 
     /// Fetches one ticket with its custom fields, which some servers send only if details are requested.
     /// 403, 404 and 410 are results, not errors. The agent's view of the ticket is never requested, because
     /// that may mark the ticket as read (`halo-api.md` §3).
-    pub async fn fetch_ticket_details(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
+    pub async fn fetch_ticket_details(&self, id: i64) -> Result<TicketDetails, HaloError> {
         let mut url = self.options.server.endpoint(&format!("/api/tickets/{id}"));
         url.query_pairs_mut().append_pair("includedetails", "true");
-        self.lookup_ticket(id, &url).await
+        let details = self.lookup_ticket(id, &url).await?;
+        if memory_until_stored(ROW_MAX, ROW_MAX) < details.memory.bytes() {
+            let (resource, limit) = (Resource::Ticket, ROW_MAX);
+            return Err(HaloError::TooLarge { resource, limit, row_id: Some(id) });
+        }
+        Ok(details)
     }
 
     /// A response about another ticket is unreadable: it says nothing about this one.
-    async fn lookup_ticket(&self, id: i64, url: &Url) -> Result<(TicketLookup, ResponseMeta), HaloError> {
+    async fn lookup_ticket(&self, id: i64, url: &Url) -> Result<TicketDetails, HaloError> {
         let spec = RequestSpec::new(Resource::Ticket, url, &[403, 404, 410]);
         let read = move |response: &HttpResponse| match response.status {
             404 | 410 => Ok(TicketLookup::Missing),
@@ -142,8 +159,9 @@ impl HaloClient {
                 _ => Err(ParseError::UnexpectedShape { expected: "the ticket that was asked for" }),
             },
         };
-        let read = self.get(&spec, read).await?;
-        Ok((read.value, read.meta))
+        let ReadResponse { value: lookup, meta, memory, .. } = self.get(&spec, read).await?;
+        let bytes = if let TicketLookup::Found(ticket) = &lookup { row_memory(ticket) } else { 0 };
+        Ok(TicketDetails { lookup, meta, memory: memory.into_rows(memory_until_stored(bytes, bytes)) })
     }
 
     /// Fetches the statuses. `open_only` requests only those of open tickets, which a server may ignore

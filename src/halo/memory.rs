@@ -3,8 +3,9 @@
 //!
 //! Requests are admitted one after another, each with as much memory as recent bodies needed. A body that outgrows
 //! what is free gives everything back and is requested once more, alone. Rows may be waiting for the very page that
-//! waits for their memory; therefore a wait for rows ends after `ROWS_WAIT`, and the request makes do with what is
-//! left. Then the page may be too large for the moment, and is read in parts.
+//! waits for their memory; therefore a wait for rows ends after `ROWS_WAIT`, and this request and those after it make do
+//! with what is left, until some rows give memory back. Then the page may be too large for the moment, and is read in
+//! parts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +39,8 @@ struct MemoryUsage {
     bytes: usize,
     /// Requests that were admitted and whose bodies are not parsed yet.
     bodies: usize,
+    /// Whether rows were waited for in vain, and none has given memory back since: who holds them is waiting itself.
+    rows_are_stuck: bool,
 }
 
 /// What a budget and its permits share.
@@ -114,14 +117,23 @@ impl MemoryBudget {
                 if usage.bodies == 0 && usage.bytes <= ROWS_LEFT + request.held {
                     break;
                 }
-            } else if self.shared.try_take(expected, 1) {
-                return self.permit(expected, request.body_max, None);
+            } else {
+                // While nothing else is received, only rows could give memory back, and the body may be smaller than
+                // expected: the request begins with what is free.
+                let least = if usage.bodies == 0 { RESERVED_MIN } else { expected };
+                if let Some(taken) = self.shared.try_take_between(least, expected) {
+                    return self.permit(taken, request.body_max, None);
+                }
             }
             let change = changes.changed();
             if usage.bodies != 0 {
                 // A body ends by itself, by the timeouts of its request at the latest.
                 let _ = change.await;
-            } else if timeout(ROWS_WAIT, change).await.is_err() {
+            } else if usage.rows_are_stuck || timeout(ROWS_WAIT, change).await.is_err() {
+                self.shared.usage.send_if_modified(|usage| {
+                    usage.rows_are_stuck = true;
+                    false
+                });
                 break;
             }
         }
@@ -151,15 +163,29 @@ impl SharedBudget {
         let _ = self.recent_body.fetch_update(Ordering::Relaxed, Ordering::Relaxed, faded);
     }
 
-    /// Takes memory if it is free.
-    fn try_take(&self, bytes: usize, bodies: usize) -> bool {
+    /// Takes more memory for a body, if it is free.
+    fn try_take(&self, bytes: usize) -> bool {
         let mut taken = false;
         // Nobody waits for less memory.
         self.usage.send_if_modified(|usage| {
             if usage.bytes + bytes <= self.total {
                 usage.bytes += bytes;
-                usage.bodies += bodies;
                 taken = true;
+            }
+            false
+        });
+        taken
+    }
+
+    /// Takes at most `most` of what is free for a body, if that is at least `least`.
+    fn try_take_between(&self, least: usize, most: usize) -> Option<usize> {
+        let mut taken = None;
+        self.usage.send_if_modified(|usage| {
+            let bytes = most.min(self.total.saturating_sub(usage.bytes));
+            if least <= bytes {
+                usage.bytes += bytes;
+                usage.bodies += 1;
+                taken = Some(bytes);
             }
             false
         });
@@ -183,6 +209,15 @@ impl SharedBudget {
         self.usage.send_modify(|usage| {
             usage.bytes = usage.bytes - from + to;
             usage.bodies -= bodies_ended;
+        });
+    }
+
+    /// Gives a share back.
+    fn release(&self, bytes: usize, is_body: bool) {
+        self.usage.send_modify(|usage| {
+            usage.bytes -= bytes;
+            usage.bodies -= usize::from(is_body);
+            usage.rows_are_stuck &= is_body || bytes == 0;
         });
     }
 }
@@ -218,7 +253,7 @@ impl BudgetPermit {
             return Ok(());
         }
         let more = needed.next_multiple_of(GROWTH_STEP).min(shared.total).max(needed) - self.bytes;
-        if !shared.try_take(more, 0) {
+        if !shared.try_take(more) {
             return Err(MemoryShortage::Busy);
         }
         self.bytes += more;
@@ -258,7 +293,7 @@ impl BudgetPermit {
 impl Drop for BudgetPermit {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            shared.resize(self.bytes, 0, usize::from(self.is_body));
+            shared.release(self.bytes, self.is_body);
         }
     }
 }
@@ -312,6 +347,10 @@ mod tests {
         squeezed.grow(ALONE_MIN).unwrap();
         assert_eq!(squeezed.grow(ALONE_MIN + 1), Err(MemoryShortage::TooLarge));
         drop(squeezed);
+        drop(budget.acquire(request(true)).await);
+        assert_eq!(started.elapsed(), ROWS_WAIT, "they were waited for in vain");
+        let more_rows = budget.acquire(request(true)).await.into_rows(MIB);
+        drop(more_rows);
         let free_soon = async {
             tokio::time::sleep(ROWS_WAIT / 2).await;
             drop(rows);
@@ -347,6 +386,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn small_request_does_not_wait_for_the_rows_of_a_large_one() {
+        let budget = MemoryBudget::default();
+        let mut large = budget.acquire(request(true)).await;
+        large.grow(56 * MIB).unwrap();
+        large.complete_body(56 * MIB);
+        let _rows = large.into_rows(56 * MIB);
+        let started = Instant::now();
+        let mut small = budget.acquire(request(false)).await;
+        small.grow(MIB).unwrap();
+        assert_eq!((started.elapsed(), small.bytes()), (Duration::ZERO, 8 * MIB));
+        assert_eq!(small.grow(20 * MIB), Err(MemoryShortage::Busy), "it is requested again, alone");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn every_share_is_given_back() {
         let budget = MemoryBudget::default();
         let mut body = budget.acquire(request(false)).await;
@@ -359,7 +412,7 @@ mod tests {
         assert_eq!((merged.bytes(), budget.shared.usage.borrow().bytes), (5 * MIB, 5 * MIB));
         drop(budget.acquire(request(true)));
         drop(merged);
-        let MemoryUsage { bytes, bodies } = *budget.shared.usage.borrow();
+        let MemoryUsage { bytes, bodies, .. } = *budget.shared.usage.borrow();
         assert_eq!((bytes, bodies), (0, 0));
     }
 }

@@ -16,6 +16,7 @@ mod page_split;
 mod rate_limiter;
 mod request;
 mod resource;
+mod row_memory;
 mod stats;
 mod tls_error;
 mod token;
@@ -34,7 +35,7 @@ use url::Url;
 pub use connectivity::PingResponse;
 pub use error::{HaloError, UnreadableResponse};
 pub use http::{HttpOptions, HttpTransport};
-pub use list::{Coverage, Filter, ListPage, ListQuery, TicketLookup};
+pub use list::{Coverage, Filter, ListPage, ListQuery, TicketDetails, TicketLookup};
 pub use memory::BudgetPermit;
 pub use rate_limiter::{RateLimiter, effective_limit};
 pub use resource::Resource;
@@ -72,6 +73,8 @@ pub struct HaloClient {
     transport: Arc<dyn Transport>,
     rate_limiter: RateLimiter,
     memory: MemoryBudget,
+    /// Held while a long body is parsed: one at a time, for each thread keeps some of the memory that it ever used.
+    parsing: Mutex<()>,
     token_cache: Mutex<TokenCache>,
     options: ClientOptions,
     next_request: AtomicI64,
@@ -120,6 +123,7 @@ impl HaloClient {
             transport,
             rate_limiter,
             memory: MemoryBudget::default(),
+            parsing: Mutex::default(),
             token_cache: Mutex::new(TokenCache::default()),
             options,
             next_request: AtomicI64::new(0),

@@ -46,6 +46,8 @@ pub(super) struct RequestPart {
 pub(super) struct ReadResponse<T> {
     pub(super) value: T,
     pub(super) meta: ResponseMeta,
+    /// The number of places that were repaired before it was read.
+    pub(super) repaired: usize,
     /// The memory of the body; that of the value is part of it.
     pub(super) memory: BudgetPermit,
 }
@@ -175,7 +177,7 @@ impl HaloClient {
         let result = self.transport.send(request).await;
         self.counter.record_response(result.as_ref().ok().map(|response| response.status));
         log_request(request_no, spec, &result, started.elapsed());
-        let response = match result {
+        let mut response = match result {
             Ok(response) => response,
             Err(error) => return Err(send_error(spec, error).await),
         };
@@ -191,9 +193,16 @@ impl HaloClient {
         if !(200..300).contains(&response.status) && !spec.accepted_statuses.contains(&response.status) {
             return Err(SendError::Failed(HaloError::from_status(spec.resource, &response)));
         }
+        let _parsing = if PARSED_INLINE_MAX < meta.bytes { Some(self.parsing.lock().await) } else { None };
+        let body = std::mem::take(&mut response.body);
+        let repaired;
+        (response.body, repaired) = match off_loop(meta.bytes, move || body.repaired()).await {
+            Ok(repaired) => repaired,
+            Err(error) => return Err(send_error(spec, error).await),
+        };
         let (resource, is_single_row) = (spec.resource, spec.part.is_single_row);
         off_loop(meta.bytes, move || match read(&response) {
-            Ok(value) => Ok(ReadResponse { value, meta, memory: response.body.into_memory() }),
+            Ok(value) => Ok(ReadResponse { value, meta, repaired, memory: response.body.into_memory() }),
             Err(source) => {
                 let row_id = is_single_row.then(|| parse::id_of_cut_row(&response.body)).flatten();
                 Err(SendError::Failed(HaloError::unreadable(resource, &response, source, row_id)))

@@ -17,6 +17,7 @@ use url::Url;
 use super::memory::{BudgetPermit, MemoryShortage};
 use super::tls_error::TlsError;
 use super::token::Token;
+use crate::ticket::repair;
 
 /// How much of a body is received where it needs no more: tokens, the address of the authorization server, and
 /// every response without success.
@@ -77,8 +78,7 @@ impl Body {
                 self.bytes.extend_from_slice(chunk);
                 Ok(self)
             }
-            Err(MemoryShortage::Busy) => Err(TransportError::MemoryBusy),
-            Err(MemoryShortage::TooLarge) => Err(TransportError::TooLarge { received: self }),
+            Err(shortage) => Err(self.shortage(shortage)),
         }
     }
 
@@ -86,6 +86,32 @@ impl Body {
     pub(super) fn complete(mut self) -> Body {
         self.memory.complete_body(self.bytes.len());
         self
+    }
+
+    /// Repairs the text of a long body (`ticket::repair`); returns the number of places that became U+FFFD with it. Short
+    /// ones are repaired where they are parsed.
+    ///
+    /// # Errors
+    /// There is no memory for what the body grows by.
+    pub(super) fn repaired(mut self) -> Result<(Body, usize), TransportError> {
+        if self.bytes.len() <= repair::REPAIRED_COPY_MAX {
+            return Ok((self, 0));
+        }
+        let growth = repair::growth(&self.bytes);
+        match self.memory.grow(self.bytes.len() + growth) {
+            Ok(()) => {
+                let places = repair::repair_in_place(&mut self.bytes, growth);
+                Ok((self, places))
+            }
+            Err(shortage) => Err(self.shortage(shortage)),
+        }
+    }
+
+    fn shortage(self, shortage: MemoryShortage) -> TransportError {
+        match shortage {
+            MemoryShortage::Busy => TransportError::MemoryBusy,
+            MemoryShortage::TooLarge => TransportError::TooLarge { received: self },
+        }
     }
 
     /// The longest body that the memory allows, if it is limited.

@@ -163,12 +163,14 @@ impl WriteTx<'_> {
     }
 
     /// Completes the fetches of tickets that were listed without custom fields, because the list leaves
-    /// empty ones out. Tickets that have stored custom fields are still fetched.
+    /// empty ones out. Tickets that have stored custom fields are still fetched, and those that were listed with custom
+    /// fields in an unreadable form.
     pub fn assume_omitted_fields_empty(&self) -> Result<(), StoreError> {
         let empty = CustomFields::default().hash().cast_signed();
         self.connection.execute(
             "UPDATE ticket_state SET fields_hash = ?1, fields_no = request_no
-             WHERE UID IN (SELECT UID FROM pending_fetches WHERE kind = 'custom_fields' AND attempts = 0)
+             WHERE UID IN (SELECT UID FROM pending_fetches
+                           WHERE kind = 'custom_fields' AND attempts = 0 AND reason = 'unread')
                  AND UID NOT IN (SELECT UID FROM custom_fields)",
             [empty],
         )?;

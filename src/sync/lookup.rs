@@ -3,7 +3,7 @@
 use super::SyncError;
 use super::context::RunContext;
 use super::row_intake::RowMapping;
-use crate::halo::{Filter, ListQuery};
+use crate::halo::{BudgetPermit, Filter, ListQuery};
 use crate::store::ObservedTicket;
 use crate::ticket::Ticket;
 use crate::ticket::attribute::TICKET_TYPE_ID;
@@ -29,6 +29,8 @@ pub(super) struct ListedTickets {
     pub(super) unreadable: Vec<UnreadableTicket>,
     /// Whether a cache answered: then it proves nothing that a ticket is not shown.
     pub(super) is_aged: bool,
+    /// The share of the memory for responses that the tickets occupy.
+    pub(super) memory: BudgetPermit,
 }
 
 /// The tickets with these ids that the list shows. `ids` are sorted.
@@ -45,6 +47,7 @@ pub(super) async fn listed_tickets(
         context.record_requests().await?;
         let (list, request_no) = (page.list, page.meta.request_no);
         listed.is_aged |= page.meta.is_aged();
+        listed.memory.merge(page.memory);
         received += list.rows_received;
         let is_last =
             list.rows_received == 0 || list.record_count.is_none_or(|count| count <= received as u64);

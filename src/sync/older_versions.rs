@@ -23,7 +23,9 @@ pub(super) async fn confirm(
     observed.append(&mut scan.older);
     let ids: Vec<i64> = before_interruption.iter().map(u64::cast_signed).collect();
     for ids in ids.chunks(IDS_PER_REQUEST) {
-        observed.extend(listed_tickets(context, mapping, ids).await?.observed);
+        let listed = listed_tickets(context, mapping, ids).await?;
+        observed.extend(listed.observed);
+        scan.unstored.memory.merge(listed.memory);
     }
     let (observed, older_ids) = context
         .store

@@ -9,7 +9,7 @@ use super::lookup::{IDS_PER_REQUEST, ListedTickets, RECORD_REQUESTS_EVERY, liste
 use super::report::RunReport;
 use super::row_intake::RowMapping;
 use super::unlisted::decide::{RemovalDecision, decide_removal};
-use crate::halo::TicketLookup;
+use crate::halo::{BudgetPermit, TicketLookup};
 use crate::store::{
     DueTicket, ObservedTicket, PENDING_TICKET_PAUSE_MAX, PendingTicketReason, RemovalReason,
     pending_ticket_due_at,
@@ -41,7 +41,7 @@ pub(super) async fn fetch_due(
     let (alone, together): (Vec<_>, Vec<_>) = due.into_iter().partition(|ticket| ticket.is_too_large);
     for tickets in together.chunks(IDS_PER_REQUEST).chain(alone.chunks(1)) {
         match fetch_batch(context, mapping, tickets).await {
-            Ok(outcomes) => store_outcomes(context, outcomes, &mut report).await?,
+            Ok((outcomes, _memory)) => store_outcomes(context, outcomes, &mut report).await?,
             // The server has a problem of its own; the tickets stay pending.
             Err(SyncError::Halo(error)) => {
                 report.warnings.push(format!("tickets that could not be read are still pending: {error}"));
@@ -53,13 +53,14 @@ pub(super) async fn fetch_due(
     Ok(report)
 }
 
+/// Asks for some tickets; returns what became of them, and the memory that those that were read occupy.
 async fn fetch_batch(
     context: &RunContext,
     mapping: &RowMapping,
     tickets: &[DueTicket],
-) -> Result<Vec<(DueTicket, PendingOutcome)>, SyncError> {
+) -> Result<(Vec<(DueTicket, PendingOutcome)>, BudgetPermit), SyncError> {
     let ids: Vec<i64> = tickets.iter().map(|ticket| ticket.id).collect();
-    let ListedTickets { observed, out_of_scope, unreadable, is_aged } =
+    let ListedTickets { observed, out_of_scope, unreadable, is_aged, memory } =
         listed_tickets(context, mapping, &ids).await?;
     let mut observed: HashMap<_, _> =
         observed.into_iter().map(|observed| (observed.ticket.id(), observed)).collect();
@@ -78,7 +79,7 @@ async fn fetch_batch(
         };
         outcomes.push((*ticket, outcome));
     }
-    Ok(outcomes)
+    Ok((outcomes, memory))
 }
 
 /// Asks whether the server still has a ticket that it does not list by its id.

@@ -29,6 +29,9 @@ const COUNT_PAGE_SIZE: u32 = 10;
 /// Attempts to get a count from a list that does not report it.
 const COUNT_ATTEMPTS_MAX: u32 = 3;
 
+/// Rows that take more memory, in bytes, are not kept while other lists are counted.
+const KEPT_ROWS_MAX: usize = 4 << 20;
+
 /// Pages searched for one ticket, at most.
 const PAGES_MAX: u32 = 10;
 
@@ -282,8 +285,11 @@ pub(super) async fn probe_list_coverage(
     fields: Vec<i64>,
 ) -> Result<Option<FirstPage>, SyncError> {
     let query = ListQuery { filter: whole_list(context, Coverage::Plain), fields };
-    let plain_page = page_with_count(context, &query, context.settings.page_size).await?;
+    let page_size = context.settings.page_size;
+    let plain_page = page_with_count(context, &query, page_size).await?;
     let mut summaries = vec![summarize(&plain_page)];
+    // Large rows would take the memory of the next responses; they are requested again.
+    let plain_page = Some(plain_page).filter(|page| page.memory.bytes() <= KEPT_ROWS_MAX);
     for coverage in [Coverage::Open, Coverage::Closed] {
         summaries.push(summarize(
             &page_with_count(context, &whole_list(context, coverage).into(), COUNT_PAGE_SIZE).await?,
@@ -298,7 +304,14 @@ pub(super) async fn probe_list_coverage(
     }
     let sum = summaries[1].count.zip(summaries[2].count).map(|(open, closed)| open + closed);
     let cross_checked_count = summaries[0].count.filter(|count| sum == Some(*count));
-    Ok((coverage == ListCoverage::Plain).then_some(FirstPage { response: plain_page, cross_checked_count }))
+    if coverage != ListCoverage::Plain {
+        return Ok(None);
+    }
+    let response = match plain_page {
+        Some(page) => page,
+        None => page_with_count(context, &query, page_size).await?,
+    };
+    Ok(Some(FirstPage { response, cross_checked_count }))
 }
 
 /// Every ticket in the scope, as far as this list covers it.
@@ -309,14 +322,13 @@ pub(super) fn whole_list(context: &RunContext, coverage: Coverage) -> Filter {
 /// The first page of a list. If it comes without a count, it is requested again: it matters whether that was an accident
 /// or the server never counts.
 async fn page_with_count(context: &RunContext, query: &ListQuery, size: u32) -> Result<ListPage, SyncError> {
-    let mut page = context.halo.fetch_page(query, 1, size).await?;
     for _ in 1..COUNT_ATTEMPTS_MAX {
+        let page = context.halo.fetch_page(query, 1, size).await?;
         if page.list.record_count.is_some() {
-            break;
+            return Ok(page);
         }
-        page = context.halo.fetch_page(query, 1, size).await?;
     }
-    Ok(page)
+    Ok(context.halo.fetch_page(query, 1, size).await?)
 }
 
 #[cfg(test)]

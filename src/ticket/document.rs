@@ -1,10 +1,10 @@
-//! Parses a response as one JSON document, after repair if necessary (`ticket::repair`).
+//! Parses a response as one JSON document, after repair if necessary (`ticket::repair`). Long ones were repaired before.
 
 use std::borrow::Cow;
 
 use serde::de::DeserializeSeed;
 
-use super::repair::repair;
+use super::repair::{REPAIRED_COPY_MAX, repair};
 
 /// Why a response could not be parsed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,7 @@ pub(super) fn parse_document<'a, T>(
         match parse(text) {
             Ok(value) => return Ok(ParsedDocument { value, text: text.into(), repaired: 0 }),
             Err(error) if error.is_data() => return Err(ParseError::UnexpectedShape { expected }),
+            Err(error) if REPAIRED_COPY_MAX < bytes.len() => return Err(ParseError::NotJson(error)),
             Err(_) => {}
         }
     }

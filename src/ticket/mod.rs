@@ -13,7 +13,7 @@ mod document;
 mod json_value;
 pub mod parse;
 mod reference_list;
-mod repair;
+pub(crate) mod repair;
 mod row;
 mod table;
 mod timestamp;

@@ -89,21 +89,27 @@ fn custom_fields_match_on_every_server_with_few_ticket_requests(
     });
 }
 
+/// An environment whose list leaves out the fields of tickets without values: half of them.
+async fn env_with_omitted_fields() -> VirtualEnv {
+    let env = custom_fields_env(120, &["unfilled_fields=left_out"]);
+    let ids = env.server_ids();
+    env.with_server(|server, now| {
+        for (id, field) in
+            ids[..60].iter().flat_map(|id| [120, 121, 122, 123, 124, 125, 126, 127, 131].map(|it| (*id, it)))
+        {
+            server.edit(id, Edit::CustomField { field, value: json!(""), display: String::new() }, now);
+        }
+    });
+    advance_minutes(60).await;
+    env
+}
+
 /// Where the list omits the fields of a ticket without values, a comparison with single tickets shows what that means.
 #[test]
 fn empty_custom_fields_missing_from_list_need_no_ticket_requests() {
     with_paused_time(async {
-        let env = custom_fields_env(120, &["unfilled_fields=left_out"]);
+        let env = env_with_omitted_fields().await;
         let ids = env.server_ids();
-        env.with_server(|server, now| {
-            for (id, field) in ids[..60]
-                .iter()
-                .flat_map(|id| [120, 121, 122, 123, 124, 125, 126, 127, 131].map(|it| (*id, it)))
-            {
-                server.edit(id, Edit::CustomField { field, value: json!(""), display: String::new() }, now);
-            }
-        });
-        advance_minutes(60).await;
         env.run_ok().await;
         env.assert_matches_server("half of the tickets have no values");
         assert_eq!(env.probe_result("custom_fields"), "listed_unless_empty");
@@ -128,7 +134,64 @@ fn empty_custom_fields_missing_from_list_need_no_ticket_requests() {
         env.reset_request_log();
         env.run_ok().await;
         env.assert_matches_server("filled and emptied");
-        assert_eq!(env.ticket_request_count(), 0);
+        assert_eq!(env.ticket_request_count(), 1, "a stored value is not removed without proof");
+        env.reset_request_log();
+        env.run_full_ok().await;
+        assert_eq!((env.ticket_request_count(), pending_fetches(&env)), (0, vec![]));
+    });
+}
+
+#[test]
+fn stored_values_survive_a_list_that_leaves_them_out() {
+    with_paused_time(async {
+        let env = env_with_omitted_fields().await;
+        env.run_ok().await;
+        let changes = env.change_count();
+        env.inject("list:row=missing.customfields:100,101");
+        for scan in ["the first scan", "the second scan"] {
+            advance_minutes(30).await;
+            env.reset_request_log();
+            env.run_full_ok().await;
+            env.assert_matches_server(scan);
+            assert_eq!((env.ticket_request_count(), env.change_count()), (2, changes), "{scan}");
+        }
+        // A newer version needs them as well.
+        let id = env.server_ids()[100];
+        set_field(&env, id, 121, "CC-1");
+        advance_minutes(1).await;
+        env.run_ok().await;
+        env.assert_matches_server("an edit");
+        assert_eq!(pending_fetches(&env), [""; 0]);
+    });
+}
+
+#[test]
+fn null_in_a_list_that_omits_empty_custom_fields_tells_nothing() {
+    with_paused_time(async {
+        let env = env_with_omitted_fields().await;
+        env.inject("list:row=null.customfields:70");
+        env.run_ok().await;
+        env.assert_matches_server("the values of one ticket are null");
+        assert_eq!(env.probe_result("custom_fields"), "listed_unless_empty");
+        assert_eq!((env.ticket_request_count(), pending_fetches(&env)), (15 + 1, vec![]));
+    });
+}
+
+#[test]
+fn single_ticket_without_custom_fields_in_it_is_no_evidence() {
+    with_paused_time(async {
+        let env = env_with_omitted_fields().await;
+        env.inject("ticket:row=missing.customfields:all");
+        env.run_ok().await;
+        assert_eq!(env.probe_result("custom_fields"), "unknown");
+        // The first batch says that the server is the problem.
+        let pending = pending_fetches(&env);
+        assert_eq!((pending.len(), &*pending[0]), (60, "not_understood after 1"));
+        env.clear_faults();
+        advance_minutes(60 * 25).await;
+        env.run_ok().await;
+        env.assert_matches_server("the single tickets show them again");
+        assert_eq!(env.probe_result("custom_fields"), "listed_unless_empty");
     });
 }
 

@@ -65,6 +65,8 @@ type Respond = dyn Fn(&ReceivedRequest, usize) -> Option<PreparedResponse> + Sen
 
 struct Script {
     respond: Box<Respond>,
+    /// Responses that replace those of `respond`, by path.
+    replaced: Mutex<HashMap<String, PreparedResponse>>,
     log: Mutex<Vec<ReceivedRequest>>,
 }
 
@@ -73,7 +75,8 @@ impl Script {
     fn respond(&self, request: ReceivedRequest) -> PreparedResponse {
         let mut log = self.log.lock().expect("the log");
         let earlier = log.iter().filter(|it| it.path == request.path).count();
-        let response = (self.respond)(&request, earlier);
+        let replaced = self.replaced.lock().expect("the responses").get(&request.path).cloned();
+        let response = replaced.or_else(|| (self.respond)(&request, earlier));
         log.push(request);
         response.unwrap_or(PreparedResponse { status: 404, headers: Vec::new(), body: Vec::new() })
     }
@@ -104,7 +107,11 @@ impl FixtureServer {
     pub(crate) fn serve_with(
         respond: impl Fn(&ReceivedRequest, usize) -> Option<PreparedResponse> + Send + Sync + 'static,
     ) -> FixtureServer {
-        let script = Arc::new(Script { respond: Box::new(respond), log: Mutex::default() });
+        let script = Arc::new(Script {
+            respond: Box::new(respond),
+            replaced: Mutex::default(),
+            log: Mutex::default(),
+        });
         let (stop, stopped) = oneshot::channel();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         listener.set_nonblocking(true).expect("a listener that does not block");
@@ -126,6 +133,11 @@ impl FixtureServer {
     /// Its address, `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// From here on the server gives this response to a path.
+    pub(crate) fn set_response(&self, path: &str, response: PreparedResponse) {
+        self.script.replaced.lock().expect("the responses").insert(path.to_owned(), response);
     }
 
     /// All requests so far, in order.

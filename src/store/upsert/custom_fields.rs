@@ -6,9 +6,10 @@
 
 use rusqlite::{Connection, Row};
 
+use super::CustomFieldsState;
 use super::change_record::{ChangeRecord, REPAIRED, WriteContext};
 use super::statements::UpsertStatements;
-use super::stored_version::stored_hash;
+use super::stored_version::{TicketState, stored_hash};
 use super::ticket_columns::last_modified;
 use crate::store::{StoreError, WriteTx};
 use crate::ticket::{CustomField, CustomFields, Op, TicketDiff, Timestamp};
@@ -128,6 +129,22 @@ impl UpsertStatements<'_> {
         read_custom_fields(self.connection, id)
     }
 
+    /// What a row shows that leaves out its custom fields: that the ticket has no values, if none are stored either.
+    pub(super) fn resolve_omitted(
+        &self,
+        id: i64,
+        state: &TicketState,
+    ) -> Result<CustomFieldsState, StoreError> {
+        let stored = self.stored_custom_fields(id)?;
+        Ok(if stored.fields().iter().any(CustomField::has_value) {
+            CustomFieldsState::Omitted
+        } else if state.has_edited_fields() {
+            CustomFieldsState::Provided(CustomFields::default())
+        } else {
+            CustomFieldsState::Provided(stored)
+        })
+    }
+
     /// Replaces the stored custom fields of a ticket where they differ from the received ones.
     pub(super) fn write_custom_fields(
         &self,
@@ -171,7 +188,7 @@ impl UpsertStatements<'_> {
             )?
             .execute((id, hash, request_no))?;
         if hash.is_none() {
-            return self.enqueue_fetch(id, now);
+            return self.enqueue_fetch(id, &CustomFieldsState::NotProvided, now);
         }
         self.connection
             .prepare_cached("DELETE FROM pending_fetches WHERE UID = ?1 AND kind = 'custom_fields'")?
@@ -180,19 +197,29 @@ impl UpsertStatements<'_> {
     }
 
     /// Enqueues a fetch, unless there is one.
-    pub(super) fn enqueue_fetch(&self, id: i64, now: &str) -> Result<(), StoreError> {
+    pub(super) fn enqueue_fetch(
+        &self,
+        id: i64,
+        received: &CustomFieldsState,
+        now: &str,
+    ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO pending_fetches (UID, kind, reason, due_at) VALUES (?1, 'custom_fields', 'unread', ?2)
+                "INSERT INTO pending_fetches (UID, kind, reason, due_at) VALUES (?1, 'custom_fields', ?2, ?3)
                  ON CONFLICT DO NOTHING",
             )?
-            .execute((id, now))?;
+            .execute((id, received.fetch_reason(), now))?;
         Ok(())
     }
 
     /// Enqueues a fetch that is due at once, because the ticket changed, whatever attempts have failed. What
     /// it finds is then a change, no longer the repair of an edit.
-    pub(super) fn requeue_fetch(&self, id: i64, now: &str) -> Result<(), StoreError> {
+    pub(super) fn requeue_fetch(
+        &self,
+        id: i64,
+        received: &CustomFieldsState,
+        now: &str,
+    ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
                 "UPDATE ticket_state SET fields_hash = NULL, fields_no = NULLIF(fields_no, 0) WHERE UID = ?1",
@@ -200,10 +227,10 @@ impl UpsertStatements<'_> {
             .execute([id])?;
         self.connection
             .prepare_cached(
-                "INSERT INTO pending_fetches (UID, kind, reason, due_at) VALUES (?1, 'custom_fields', 'unread', ?2)
+                "INSERT INTO pending_fetches (UID, kind, reason, due_at) VALUES (?1, 'custom_fields', ?2, ?3)
                  ON CONFLICT (UID, kind) DO UPDATE SET reason = excluded.reason, attempts = 0, due_at = excluded.due_at",
             )?
-            .execute((id, now))?;
+            .execute((id, received.fetch_reason(), now))?;
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use ticket_columns::last_modified;
 pub(super) use ticket_columns::{cell, columns};
 
 use super::full_text::repair_full_text;
-use super::{ReadTx, StoreError, WriteTx};
+use super::{FetchFailure, ReadTx, StoreError, WriteTx};
 use crate::ticket::{AttributeValue, ChangeCounts, CustomFields, Op, Ticket, Timestamp, row_to_json};
 
 /// A ticket as received in a response.
@@ -48,8 +48,20 @@ pub enum CustomFieldsState {
     NotSynced,
     /// The response does not contain them: if the ticket changed, they must be fetched.
     NotProvided,
+    /// The response contains them in a form that tells nothing. The same follows.
+    Unreadable,
+    /// The response leaves them out, as it does for tickets without values. Where values are stored that proves nothing:
+    /// then they must be fetched.
+    Omitted,
     /// The response contains all of them.
     Provided(CustomFields),
+}
+
+impl CustomFieldsState {
+    /// Why they must be fetched (`pending_fetches.reason`).
+    fn fetch_reason(&self) -> &'static str {
+        if *self == CustomFieldsState::Unreadable { FetchFailure::Unreadable.as_str() } else { "unread" }
+    }
 }
 
 /// The result of storing received tickets.

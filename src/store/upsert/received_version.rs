@@ -32,22 +32,27 @@ impl UpsertStatements<'_> {
         let seq = self.record_change(record, context)?;
         self.insert_state.execute((ticket.id(), stored_hash(*hash), request_no, context.now, seq))?;
         self.replace_attribute_rejects(observed, false, context.now)?;
-        match custom_fields {
-            CustomFieldsState::NotSynced => {}
-            CustomFieldsState::NotProvided => self.enqueue_fetch(ticket.id(), context.now)?,
-            CustomFieldsState::Provided(fields) => {
-                let fields = fields.with_last_good(&CustomFields::default());
-                // There are some only if another program wrote them.
-                let stored = self.stored_custom_fields(ticket.id())?;
-                self.write_custom_fields(ticket.id(), &stored, &fields)?;
-                self.replace_custom_field_rejects(ticket.id(), &fields, false, context.now)?;
-                self.complete_fetch(ticket.id(), &fields, *request_no, context.now)?;
+        let fields = match custom_fields {
+            CustomFieldsState::NotSynced => None,
+            CustomFieldsState::NotProvided | CustomFieldsState::Unreadable => {
+                self.enqueue_fetch(ticket.id(), custom_fields, context.now)?;
+                None
             }
+            CustomFieldsState::Omitted => Some(CustomFields::default()),
+            CustomFieldsState::Provided(fields) => Some(fields.with_last_good(&CustomFields::default())),
+        };
+        if let Some(fields) = fields {
+            // There are some only if another program wrote them.
+            let stored = self.stored_custom_fields(ticket.id())?;
+            self.write_custom_fields(ticket.id(), &stored, &fields)?;
+            self.replace_custom_field_rejects(ticket.id(), &fields, false, context.now)?;
+            self.complete_fetch(ticket.id(), &fields, *request_no, context.now)?;
         }
         Ok(Some(Op::Create))
     }
 
-    /// The ticket to store where a value of the received one cannot be read: with the last good value instead.
+    /// The ticket to store where the received one does not show all of it: with the last good value instead of one that
+    /// cannot be read, and with what it means that custom fields are left out.
     fn with_last_good(
         &self,
         observed: &ObservedTicket,
@@ -68,6 +73,9 @@ impl UpsertStatements<'_> {
             let stored_fields = self.stored_custom_fields(ticket.id())?;
             let fields = fields.with_last_good(&stored.state.last_good_fields(&stored_fields, fields));
             custom_fields = Cow::Owned(CustomFieldsState::Provided(fields));
+        }
+        if *custom_fields == CustomFieldsState::Omitted {
+            custom_fields = Cow::Owned(self.resolve_omitted(ticket.id(), &stored.state)?);
         }
         Ok(match (ticket, custom_fields) {
             (Cow::Borrowed(_), Cow::Borrowed(_)) => None,
@@ -142,16 +150,17 @@ impl UpsertStatements<'_> {
                 self.replace_custom_field_rejects(id, received, had_rejects, context.now)?;
                 self.complete_fetch(id, received, *request_no, context.now)?;
             }
-            (None, CustomFieldsState::NotProvided) if changed => self.requeue_fetch(id, context.now)?,
-            (None, CustomFieldsState::NotProvided) if state.fields_hash.is_none() => {
-                self.enqueue_fetch(id, context.now)?;
+            (None, CustomFieldsState::NotSynced | CustomFieldsState::Provided(_)) => {}
+            (None, _) if changed => self.requeue_fetch(id, custom_fields, context.now)?,
+            (None, _) if state.fields_hash.is_none() => {
+                self.enqueue_fetch(id, custom_fields, context.now)?;
             }
-            (
-                None,
-                CustomFieldsState::NotSynced
-                | CustomFieldsState::NotProvided
-                | CustomFieldsState::Provided(_),
-            ) => {}
+            (None, CustomFieldsState::Omitted)
+                if state.fields_no.is_none_or(|stored| stored <= *request_no) =>
+            {
+                self.requeue_fetch(id, custom_fields, context.now)?;
+            }
+            (None, _) => {}
         }
         Ok(changed.then_some(if stored.is_recorded { Op::Update } else { Op::Create }))
     }

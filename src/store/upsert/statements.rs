@@ -157,6 +157,7 @@ impl<'c> UpsertStatements<'c> {
             changed,
             last_row,
         ))?;
+        self.insert_change.clear_bindings();
         Ok(self.connection.last_insert_rowid())
     }
 

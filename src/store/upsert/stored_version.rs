@@ -30,7 +30,10 @@ impl TicketState {
     pub(super) fn is_unchanged_by(&self, observed: &ObservedTicket) -> bool {
         let fields = match &observed.custom_fields {
             CustomFieldsState::NotSynced => true,
-            CustomFieldsState::NotProvided => self.fields_hash.is_some(),
+            CustomFieldsState::NotProvided | CustomFieldsState::Unreadable => self.fields_hash.is_some(),
+            CustomFieldsState::Omitted => {
+                self.fields_hash == Some(stored_hash(CustomFields::default().hash()))
+            }
             CustomFieldsState::Provided(fields) => {
                 self.fields_hash == Some(stored_hash(fields.hash()))
                     && !fields.has_rejected_values()

@@ -26,7 +26,10 @@ pub(super) fn bind_and_execute(
     for (position, value) in ticket.values().iter().enumerate() {
         statement.raw_bind_parameter(position + 1, CellParam(value.as_cell()))?;
     }
-    Ok(statement.raw_execute()?)
+    let changed = statement.raw_execute()?;
+    // The copies that SQLite made of the texts.
+    statement.clear_bindings();
+    Ok(changed)
 }
 
 /// A cell as a borrowed parameter.

@@ -1,16 +1,14 @@
 //! Finds out which custom fields there are (daily), and whether the list returns them (weekly).
 //!
-//! What the list returns is compared with single tickets ([`compare_samples`]) when it is first requested, and weekly.
+//! What the list returns is compared with single tickets ([`FieldComparison`]) when it is first requested, and weekly.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::source::{
-    FieldFollowUp, FieldProbeResult, FieldSample, FieldSource, compare_samples, conclude_probe,
-};
-use crate::halo::{Coverage, Filter, HaloError, ListQuery, TicketLookup};
+use super::source::{FieldComparison, FieldFollowUp, FieldProbeResult, FieldSource, conclude_probe};
+use crate::halo::{BudgetPermit, Coverage, Filter, HaloError, ListQuery, TicketDetails, TicketLookup};
 use crate::store::{Probe, StoreError, StoredTicket};
 use crate::sync::context::RunContext;
 use crate::sync::{SyncError, probe_results, probes};
@@ -82,13 +80,13 @@ pub(in crate::sync) fn field_source(context: &RunContext) -> Result<FieldSource,
     Ok(FieldSource::from_probe_result(result, definitions))
 }
 
-/// Adds fields of a ticket that were not known.
-pub(super) async fn record_new_fields(
-    context: &RunContext,
-    fields: Vec<CustomField>,
-) -> Result<(), SyncError> {
+/// Adds the fields of a ticket that were not known.
+pub(super) async fn record_new_fields(context: &RunContext, fields: &CustomFields) -> Result<(), SyncError> {
     let known = context.store.lock().read(|tx| tx.field_definitions())?;
-    if has_new_field(&known, &fields) { store_definitions(context, None, fields).await } else { Ok(()) }
+    let known: HashSet<i64> = known.iter().map(|field| field.id).collect();
+    let new: Vec<_> =
+        fields.fields().iter().filter(|field| !known.contains(&field.id)).map(definition).collect();
+    if new.is_empty() { Ok(()) } else { store_definitions(context, None, new).await }
 }
 
 /// Whether fields are known that no full scan has requested.
@@ -115,28 +113,28 @@ async fn refresh_field_definitions(context: &RunContext) -> Result<(), SyncError
     }
     let stored =
         context.store.call(|store| store.read(|tx| tx.sample_tickets(SAMPLES_PER_TYPE, SAMPLES_MAX))).await?;
-    let mut found = fields_by_type(context, stored).await?;
-    if found.is_empty() {
-        found = fields_by_type(context, first_rows(context).await?).await?;
+    if !store_fields_by_type(context, stored).await? {
+        store_fields_by_type(context, first_rows(context).await?).await?;
     }
-    store_definitions(context, Some("in_tickets"), found).await
+    store_definitions(context, Some("in_tickets"), Vec::new()).await
 }
 
-/// The custom fields of one ticket of each type: the first one that the server shows.
-async fn fields_by_type(
-    context: &RunContext,
-    rows: Vec<StoredTicket>,
-) -> Result<Vec<CustomField>, SyncError> {
-    let (mut shown, mut found) = (HashSet::new(), Vec::new());
+/// Adds the custom fields of one ticket of each type: the first one that the server shows with them. Returns whether there
+/// are any.
+async fn store_fields_by_type(context: &RunContext, rows: Vec<StoredTicket>) -> Result<bool, SyncError> {
+    let (mut shown, mut found) = (HashSet::new(), false);
     let mut asked = 0;
     for StoredTicket { id, ticket_type } in rows {
         if shown.contains(&ticket_type) || asked == SAMPLES_MAX {
             continue;
         }
         asked += 1;
-        if let Some(ticket) = ticket_details(context, id).await? {
+        if let Some((ticket, _memory)) = ticket_details(context, id).await?
+            && let Some(fields) = ticket.custom_fields()
+        {
             shown.insert(ticket_type);
-            found.extend(ticket.custom_fields().into_iter().flat_map(CustomFields::fields).cloned());
+            found |= !fields.fields().is_empty();
+            store_definitions(context, None, fields.fields().iter().map(definition).collect()).await?;
         }
     }
     Ok(found)
@@ -209,22 +207,20 @@ pub(super) async fn compare_fields(context: &RunContext, source: &FieldSource) -
     }
     let definitions = context.store.lock().read(|tx| tx.field_definitions())?;
     let field_ids: Vec<i64> = definitions.iter().map(|field| field.id).collect();
-    let mut samples = fetch_samples(context, &ids, &field_ids).await?;
-    if compare_samples(&samples, &field_ids) == FieldProbeResult::Unreliable {
+    let mut compared = compare_with_single_tickets(context, &ids, &field_ids).await?;
+    if compared.result() == FieldProbeResult::Unreliable {
         // A ticket may have changed between two responses without a sign; hardly twice.
-        samples = fetch_samples(context, &ids, &field_ids).await.unwrap_or(samples);
+        compared = compare_with_single_tickets(context, &ids, &field_ids).await.unwrap_or(compared);
     }
-    let seen_fields: Vec<CustomField> = samples.iter().flat_map(|it| it.single.fields()).cloned().collect();
-    store_definitions(context, None, seen_fields).await?;
-    let found = compare_samples(&samples, &field_ids);
+    let (found, samples) = (compared.result(), compared.samples);
     let previous = previous.and_then(|previous| FieldProbeResult::parse(&previous.result));
     let (result, follow_up) = conclude_probe(previous, found, matches!(source, FieldSource::List { .. }));
-    let (found_str, samples_len) = (found.as_str(), samples.len());
+    let found_str = found.as_str();
     tracing::info!(
         found = found_str,
-        "custom fields of the list, compared with {samples_len} single tickets: {found_str}"
+        "custom fields of the list, compared with {samples} single tickets: {found_str}"
     );
-    let details = format!("{} tickets compared", samples.len());
+    let details = format!("{samples} tickets compared");
     // A result that could not be confirmed is checked again as soon as an unknown one.
     let unconfirmed = found == FieldProbeResult::Unknown && result != found;
     let probed_at = if unconfirmed { now.minus(probes::VALID_FOR - UNKNOWN_VALID_FOR) } else { now };
@@ -254,42 +250,44 @@ async fn store_probe_result(
         .await
 }
 
-/// Some tickets, each from the list and alone; those that changed in between are left out. If the server stops answering,
+/// Compares some tickets, each from the list and alone, and adds fields that were not known. Tickets that changed in
+/// between are left out, and those of which a response tells nothing about custom fields. If the server stops answering,
 /// the samples so far are better than none.
-async fn fetch_samples(
+async fn compare_with_single_tickets<'f>(
     context: &RunContext,
     ids: &[i64],
-    field_ids: &[i64],
-) -> Result<Vec<FieldSample>, SyncError> {
+    field_ids: &'f [i64],
+) -> Result<FieldComparison<'f>, SyncError> {
     let query = ListQuery { filter: Filter::Ids(ids.to_vec()), fields: field_ids.to_vec() };
     let page = context.halo.fetch_page(&query, 1, context.settings.page_size.max(SAMPLES_MAX)).await?;
-    let mut samples = Vec::new();
-    for mut row in page.list.tickets {
+    let mut compared = FieldComparison::new(field_ids);
+    for row in page.list.tickets {
         if ids.binary_search(&row.id()).is_err() {
             continue;
         }
-        let mut single = match ticket_details(context, row.id()).await {
-            Ok(Some(single)) => single,
+        let (single, _memory) = match ticket_details(context, row.id()).await {
+            Ok(Some(details)) => details,
             Ok(None) => continue,
-            Err(SyncError::Halo(_)) if !samples.is_empty() => break,
+            Err(SyncError::Halo(_)) if compared.samples != 0 => break,
             Err(error) => return Err(error),
         };
-        let clear = !single.has_unreadable_custom_fields() && !row.has_unreadable_custom_fields();
-        if clear && single.last_update() == row.last_update() {
-            samples.push(FieldSample {
-                listed: row.take_custom_fields(),
-                single: single.take_custom_fields().unwrap_or_default(),
-            });
+        if let Some(fields) = single.custom_fields()
+            && !row.has_unreadable_custom_fields()
+            && single.last_update() == row.last_update()
+        {
+            record_new_fields(context, fields).await?;
+            compared.add(row.custom_fields(), fields);
         }
     }
-    Ok(samples)
+    Ok(compared)
 }
 
-/// The ticket with all its members; `None` if the server does not show it, or not in a readable form.
-async fn ticket_details(context: &RunContext, id: i64) -> Result<Option<Ticket>, SyncError> {
+/// The ticket with all its members, and the memory that it takes; `None` if the server does not show it, or not in a
+/// readable form.
+async fn ticket_details(context: &RunContext, id: i64) -> Result<Option<(Ticket, BudgetPermit)>, SyncError> {
     match context.halo.fetch_ticket_details(id).await {
-        Ok((TicketLookup::Found(ticket), _)) => Ok(Some(*ticket)),
-        Ok((TicketLookup::Missing | TicketLookup::Forbidden, _)) => Ok(None),
+        Ok(TicketDetails { lookup: TicketLookup::Found(ticket), memory, .. }) => Ok(Some((*ticket, memory))),
+        Ok(_) => Ok(None),
         Err(error) if error.can_be_ticket_specific() => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -298,4 +296,10 @@ async fn ticket_details(context: &RunContext, id: i64) -> Result<Option<Ticket>,
 /// Whether there is a field that is not known yet.
 fn has_new_field(known: &[CustomField], fields: &[CustomField]) -> bool {
     fields.iter().any(|field| known.iter().all(|known| known.id != field.id))
+}
+
+/// A field without its value.
+fn definition(field: &CustomField) -> CustomField {
+    let (name, label) = (field.name.clone(), field.label.clone());
+    CustomField { id: field.id, name, label, kind: field.kind, ..CustomField::default() }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::discover::{compare_fields, record_new_fields};
 use super::source::FieldSource;
-use crate::halo::{HaloError, ResponseMeta, TicketLookup};
+use crate::halo::{BudgetPermit, HaloError, TicketDetails, TicketLookup};
 use crate::store::{
     DueFetchFilter, FetchFailure, FetchedCustomFields, PendingFetch, StoreError, StoreOutcome, TxEnd, WriteTx,
 };
@@ -32,14 +32,18 @@ const RETRY_PAUSE_MAX: TimeDelta = TimeDelta::days(1);
 /// Tickets per parallel request between two commits: few enough that little is requested again after a kill.
 const TICKETS_PER_SLOT: u32 = 4;
 
+/// Custom fields that take so much memory, in bytes, are stored before the others of their batch are there: a quarter of
+/// what all responses may take.
+const STORED_MEMORY_MAX: usize = 16 << 20;
+
 /// If a whole batch of at least so many tickets fails, the server is the problem: stop.
 const FAILURES_MAX: usize = 4;
 
 /// What became of a pending fetch when its ticket was requested.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum FetchOutcome {
-    /// The custom fields of the ticket.
-    Fetched(FetchedCustomFields),
+    /// The custom fields of the ticket, and the memory that the ticket took.
+    Fetched(FetchedCustomFields, BudgetPermit),
     /// The server knows no such ticket.
     Missing,
     /// The server refuses to show the ticket.
@@ -52,30 +56,32 @@ pub enum FetchOutcome {
 ///
 /// # Errors
 /// A failure that is not about this ticket alone: then nothing is known about the fetch.
-pub fn classify_answer(
-    id: i64,
-    answer: Result<(TicketLookup, ResponseMeta), HaloError>,
-) -> Result<FetchOutcome, HaloError> {
-    Ok(match answer {
-        Ok((_, meta)) if meta.is_aged() => FetchOutcome::Failed(FetchFailure::Stale),
-        Ok((TicketLookup::Found(mut ticket), ResponseMeta { request_no, .. })) => {
-            match ticket.take_custom_fields() {
-                Some(fields) => FetchOutcome::Fetched(FetchedCustomFields {
-                    id,
-                    last_update: ticket.last_update(),
-                    fields,
-                    request_no,
-                }),
-                // Absent, null or no array tells nothing: not that the ticket has none.
-                None => FetchOutcome::Failed(FetchFailure::Unreadable),
+pub fn classify_answer(id: i64, answer: Result<TicketDetails, HaloError>) -> Result<FetchOutcome, HaloError> {
+    let TicketDetails { lookup, meta, memory } = match answer {
+        Ok(details) => details,
+        Err(error) => return classify_error(error),
+    };
+    Ok(match lookup {
+        _ if meta.is_aged() => FetchOutcome::Failed(FetchFailure::Stale),
+        TicketLookup::Found(mut ticket) => match ticket.take_custom_fields() {
+            Some(fields) => {
+                let (last_update, request_no) = (ticket.last_update(), meta.request_no);
+                FetchOutcome::Fetched(FetchedCustomFields { id, fields, last_update, request_no }, memory)
             }
-        }
-        Ok((TicketLookup::Missing, _)) => FetchOutcome::Missing,
-        Ok((TicketLookup::Forbidden, _)) => FetchOutcome::Forbidden,
-        Err(HaloError::Unreadable(_)) => FetchOutcome::Failed(FetchFailure::Unreadable),
-        Err(HaloError::TooLarge { .. }) => FetchOutcome::Failed(FetchFailure::TooLarge),
-        Err(error) if error.can_be_ticket_specific() => FetchOutcome::Failed(FetchFailure::Unavailable),
-        Err(error) => return Err(error),
+            // Absent, null or no array tells nothing: not that the ticket has none.
+            None => FetchOutcome::Failed(FetchFailure::Unreadable),
+        },
+        TicketLookup::Missing => FetchOutcome::Missing,
+        TicketLookup::Forbidden => FetchOutcome::Forbidden,
+    })
+}
+
+fn classify_error(error: HaloError) -> Result<FetchOutcome, HaloError> {
+    Ok(match error {
+        HaloError::Unreadable(_) => FetchOutcome::Failed(FetchFailure::Unreadable),
+        HaloError::TooLarge { .. } => FetchOutcome::Failed(FetchFailure::TooLarge),
+        error if error.can_be_ticket_specific() => FetchOutcome::Failed(FetchFailure::Unavailable),
+        error => return Err(error),
     })
 }
 
@@ -106,8 +112,8 @@ struct FetchCounts {
     failed: usize,
 }
 
-/// The outcome for each ticket, and the failure that is not about one ticket.
-type FetchResults = (Vec<(PendingFetch, FetchOutcome)>, Option<HaloError>);
+/// The requests that are under way, each with its outcome or a failure that is not about its ticket.
+type Fetches = JoinSet<(PendingFetch, Result<FetchOutcome, HaloError>)>;
 
 /// Fetches the custom fields that are pending, as far as the server allows. A failure is a warning: the run stays what it
 /// was. `interleave` runs between two commits when an incremental scan is due.
@@ -177,18 +183,70 @@ async fn fetch_pending(
     Ok(())
 }
 
-/// Fetches some tickets and stores what was received in one transaction. Returns whether to continue.
+/// Fetches some tickets and stores what was received. Returns whether to continue.
 async fn fetch_batch(
     context: &RunContext,
     pending: &[PendingFetch],
     report: &mut RunReport,
 ) -> Result<bool, SyncError> {
-    let (answers, failure) = fetch_fields_concurrently(context, pending).await?;
-    let fields = answers.iter().filter_map(|(_, answer)| match answer {
-        FetchOutcome::Fetched(read) => Some(read.fields.fields()),
-        _ => None,
-    });
-    record_new_fields(context, fields.flatten().cloned().collect()).await?;
+    let mut fetches = start_fetches(context, pending);
+    let (mut failed, mut failure) = (0, None);
+    while !fetches.is_empty() {
+        let answers = next_answers(&mut fetches, &mut failure).await?;
+        failed += store_received(context, answers, report).await?;
+    }
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(failed < FAILURES_MAX.max(pending.len())),
+    }
+}
+
+fn start_fetches(context: &RunContext, pending: &[PendingFetch]) -> Fetches {
+    let permits = Arc::new(Semaphore::new(context.settings.parallel_requests.max(1) as usize));
+    let mut fetches = JoinSet::new();
+    for fetch in pending.iter().copied() {
+        let (halo, permits) = (Arc::clone(&context.halo), Arc::clone(&permits));
+        fetches.spawn(async move {
+            let _permit = permits.acquire().await;
+            (fetch, classify_answer(fetch.id, halo.fetch_ticket_details(fetch.id).await))
+        });
+    }
+    fetches
+}
+
+/// Waits for the outcomes for all tickets, or for as many as take [`STORED_MEMORY_MAX`]. A failure that is not about one
+/// ticket is set aside.
+async fn next_answers(
+    fetches: &mut Fetches,
+    failure: &mut Option<HaloError>,
+) -> Result<Vec<(PendingFetch, FetchOutcome)>, SyncError> {
+    let (mut answers, mut bytes) = (Vec::new(), 0);
+    while bytes < STORED_MEMORY_MAX
+        && let Some(done) = fetches.join_next().await
+    {
+        match done? {
+            (fetch, Ok(answer)) => {
+                bytes += if let FetchOutcome::Fetched(_, memory) = &answer { memory.bytes() } else { 0 };
+                answers.push((fetch, answer));
+            }
+            (_, Err(error)) => *failure = Some(error),
+        }
+    }
+    answers.sort_by_key(|(fetch, _)| fetch.id);
+    Ok(answers)
+}
+
+/// Stores outcomes in one transaction; returns how many tickets could not be read.
+async fn store_received(
+    context: &RunContext,
+    answers: Vec<(PendingFetch, FetchOutcome)>,
+    report: &mut RunReport,
+) -> Result<usize, SyncError> {
+    for (_, answer) in &answers {
+        if let FetchOutcome::Fetched(read, _) = answer {
+            record_new_fields(context, &read.fields).await?;
+        }
+    }
     let (run_id, now) = (context.run_id, context.now());
     let (mut totals, requests) = (report.totals, context.requests());
     let (counts, totals) = context
@@ -205,34 +263,7 @@ async fn fetch_batch(
     report.totals = totals;
     let FetchCounts { fetched, changed, failed } = counts;
     tracing::debug!(fetched, changed, failed, "custom fields ticket by ticket");
-    match failure {
-        Some(error) => Err(error.into()),
-        None => Ok(failed < FAILURES_MAX.max(pending.len())),
-    }
-}
-
-async fn fetch_fields_concurrently(
-    context: &RunContext,
-    pending: &[PendingFetch],
-) -> Result<FetchResults, SyncError> {
-    let permits = Arc::new(Semaphore::new(context.settings.parallel_requests.max(1) as usize));
-    let mut tasks = JoinSet::new();
-    for fetch in pending.iter().copied() {
-        let (halo, permits) = (Arc::clone(&context.halo), Arc::clone(&permits));
-        tasks.spawn(async move {
-            let _permit = permits.acquire().await;
-            (fetch, classify_answer(fetch.id, halo.fetch_ticket_details(fetch.id).await))
-        });
-    }
-    let (mut answers, mut failure) = (Vec::new(), None);
-    while let Some(done) = tasks.join_next().await {
-        match done? {
-            (fetch, Ok(answer)) => answers.push((fetch, answer)),
-            (_, Err(error)) => failure = Some(error),
-        }
-    }
-    answers.sort_by_key(|(fetch, _)| fetch.id);
-    Ok((answers, failure))
+    Ok(failed)
 }
 
 fn store_answers(
@@ -245,7 +276,7 @@ fn store_answers(
     for (PendingFetch { id, attempts }, answer) in answers {
         let next_attempt = next_attempt_at(*attempts, now);
         match answer {
-            FetchOutcome::Fetched(read) => match tx.store_custom_fields(read, run_id, now)? {
+            FetchOutcome::Fetched(read, _) => match tx.store_custom_fields(read, run_id, now)? {
                 StoreOutcome::TicketRemoved => {}
                 StoreOutcome::Stale => tx.reschedule_fetch(*id, FetchFailure::Stale, next_attempt)?,
                 StoreOutcome::Incomplete { changed } => {
@@ -272,6 +303,7 @@ fn store_answers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::halo::ResponseMeta;
 
     #[test]
     fn failed_fetch_is_retried_next_run_then_with_growing_pauses_up_to_a_day() {
@@ -280,5 +312,31 @@ mod tests {
         let pauses: Vec<_> = (0..12).map(minutes).collect();
         assert_eq!(pauses, [0, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
         assert_eq!(minutes(u32::MAX), 1440);
+    }
+
+    #[test]
+    fn answer_without_custom_fields_tells_nothing() {
+        let outcome = |json: &str| {
+            let ticket = crate::ticket::parse::parse_ticket(json.as_bytes()).unwrap();
+            let meta = ResponseMeta {
+                request_no: 1,
+                arrival_no: 1,
+                date: None,
+                took: std::time::Duration::ZERO,
+                bytes: json.len(),
+                age: None,
+            };
+            let (lookup, memory) = (TicketLookup::Found(Box::new(ticket)), BudgetPermit::default());
+            classify_answer(7, Ok(TicketDetails { lookup, meta, memory })).unwrap()
+        };
+        for json in [r#"{"id":7}"#, r#"{"id":7,"customfields":null}"#, r#"{"id":7,"customfields":{}}"#] {
+            let outcome = outcome(json);
+            assert!(matches!(outcome, FetchOutcome::Failed(FetchFailure::Unreadable)), "{json}: {outcome:?}");
+        }
+        let outcome = outcome(r#"{"id":7,"customfields":[]}"#);
+        assert!(
+            matches!(&outcome, FetchOutcome::Fetched(it, _) if it.fields.fields().is_empty()),
+            "{outcome:?}"
+        );
     }
 }

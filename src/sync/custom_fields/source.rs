@@ -17,7 +17,7 @@ pub enum FieldSource {
     List {
         /// The fields that are requested.
         definitions: Vec<CustomField>,
-        /// Whether a row without custom fields means that the ticket has none.
+        /// Whether a row without custom fields means that the ticket has no values in them.
         omitted_is_empty: bool,
     },
     /// Each ticket alone.
@@ -59,9 +59,8 @@ impl FieldSource {
             FieldSource::SingleTicket => CustomFieldsState::NotProvided,
             FieldSource::List { definitions, omitted_is_empty } => match listed {
                 Some(fields) => CustomFieldsState::Provided(fields.with_definitions(definitions)),
-                None if *omitted_is_empty && !is_unreadable => {
-                    CustomFieldsState::Provided(CustomFields::default())
-                }
+                None if is_unreadable => CustomFieldsState::Unreadable,
+                None if *omitted_is_empty => CustomFieldsState::Omitted,
                 None => CustomFieldsState::NotProvided,
             },
         }
@@ -111,42 +110,65 @@ impl FieldProbeResult {
     }
 }
 
-/// One ticket from the list and alone, in the same version.
-#[derive(Clone, Debug)]
-pub struct FieldSample {
-    /// Its custom fields in the list; `None` if the list returned none.
-    pub listed: Option<CustomFields>,
-    /// Its custom fields in the response for this ticket alone.
-    pub single: CustomFields,
+/// Values longer than this, in bytes, are compared as they are spelled.
+const NORMALIZED_MAX: usize = 64 << 10;
+
+/// What comparing the list with single tickets came to so far. Only the fields that were requested are compared. Servers
+/// differ in whether they return a field without a value, so that is no difference.
+#[derive(Debug)]
+pub struct FieldComparison<'r> {
+    requested: &'r [i64],
+    /// How many tickets were compared.
+    pub samples: u32,
+    matched: bool,
+    omitted: bool,
+    differs: bool,
+    /// How many of them have any custom field, with a value or without.
+    with_fields: u32,
 }
 
-/// Compares the values of the fields that were requested. Servers differ in whether they return a field without a value,
-/// so that is no difference.
-#[must_use]
-pub fn compare_samples(samples: &[FieldSample], requested: &[i64]) -> FieldProbeResult {
-    let filled = |fields: &CustomFields| -> Vec<(i64, Option<Json>)> {
-        let fields = fields.fields().iter().filter(|it| it.has_value() && requested.contains(&it.id));
-        fields.map(|field| (field.id, field.value.as_deref().map(normalize))).collect()
-    };
-    let (mut matched, mut omitted) = (false, false);
-    for FieldSample { listed, single } in samples {
-        let single = filled(single);
-        match listed.as_ref().map(filled) {
-            Some(listed) if listed == single => matched |= !single.is_empty(),
-            None if single.is_empty() => omitted = true,
-            Some(_) | None => return FieldProbeResult::Unreliable,
+impl FieldComparison<'_> {
+    /// Nothing is compared yet.
+    #[must_use]
+    pub fn new(requested: &[i64]) -> FieldComparison<'_> {
+        FieldComparison {
+            requested,
+            samples: 0,
+            matched: false,
+            omitted: false,
+            differs: false,
+            with_fields: 0,
         }
     }
-    let has_fields = |sample: &FieldSample| {
-        !sample.single.fields().is_empty() || sample.listed.as_ref().is_some_and(|it| !it.fields().is_empty())
-    };
-    match (matched, omitted) {
-        (true, false) => FieldProbeResult::Listed,
-        (true, true) => FieldProbeResult::ListedUnlessEmpty,
-        (false, _) if requested.is_empty() && !samples.is_empty() && !samples.iter().any(has_fields) => {
-            FieldProbeResult::NoFields
+
+    /// Compares the custom fields of one ticket in the list, if the list returned them, with those of the same version in
+    /// the response for this ticket alone.
+    pub fn add(&mut self, listed: Option<&CustomFields>, single: &CustomFields) {
+        self.samples += 1;
+        self.with_fields +=
+            u32::from([listed, Some(single)].into_iter().flatten().any(|it| !it.fields().is_empty()));
+        let is_compared = |field: &&CustomField| field.has_value() && self.requested.contains(&field.id);
+        let single: Vec<_> = single.fields().iter().filter(is_compared).collect();
+        let listed = listed.map(|it| it.fields().iter().filter(is_compared).collect::<Vec<_>>());
+        match listed {
+            Some(listed) if have_same_values(&listed, &single) => self.matched |= !single.is_empty(),
+            None if single.is_empty() => self.omitted = true,
+            Some(_) | None => self.differs = true,
         }
-        (false, _) => FieldProbeResult::Unknown,
+    }
+
+    /// Returns what all samples together show.
+    #[must_use]
+    pub fn result(&self) -> FieldProbeResult {
+        match (self.matched, self.omitted) {
+            _ if self.differs => FieldProbeResult::Unreliable,
+            (true, false) => FieldProbeResult::Listed,
+            (true, true) => FieldProbeResult::ListedUnlessEmpty,
+            (false, _) if self.requested.is_empty() && self.samples != 0 && self.with_fields == 0 => {
+                FieldProbeResult::NoFields
+            }
+            (false, _) => FieldProbeResult::Unknown,
+        }
     }
 }
 
@@ -181,9 +203,20 @@ pub fn conclude_probe(
     }
 }
 
-/// A value without regard to the order of its members.
-fn normalize(value: &str) -> Json {
-    serde_json::from_str(value).unwrap_or_else(|_| value.into())
+fn have_same_values(listed: &[&CustomField], single: &[&CustomField]) -> bool {
+    listed.len() == single.len()
+        && listed.iter().zip(single).all(|(listed, single)| {
+            listed.id == single.id && is_same_value(listed.value.as_deref(), single.value.as_deref())
+        })
+}
+
+/// Whether two values are the same without regard to the order of their members. Of long ones the texts are compared: as
+/// trees they would take many times their memory.
+fn is_same_value(one: Option<&str>, other: Option<&str>) -> bool {
+    let normalize = |value: Option<&str>| value.and_then(|it| serde_json::from_str::<Json>(it).ok());
+    one == other
+        || [one, other].iter().flatten().all(|it| it.len() <= NORMALIZED_MAX)
+            && normalize(one).is_some_and(|it| normalize(other) == Some(it))
 }
 
 #[cfg(test)]
@@ -204,16 +237,30 @@ mod tests {
     fn list_is_trusted_only_where_it_matches_single_tickets() {
         use FieldProbeResult::{Listed, ListedUnlessEmpty, Unknown, Unreliable};
         let full = fields(&[(1, "x"), (2, "7")]);
-        let sample = |listed: Option<&[(i64, &str)]>, single: &[(i64, &str)]| FieldSample {
-            listed: listed.map(fields),
-            single: fields(single),
+        let sample =
+            |listed: Option<&[(i64, &str)]>, single: &[(i64, &str)]| (listed.map(fields), fields(single));
+        let compare = |samples: &[(Option<CustomFields>, CustomFields)], requested: &[i64]| {
+            let mut compared = FieldComparison::new(requested);
+            for (listed, single) in samples {
+                compared.add(listed.as_ref(), single);
+            }
+            compared.result()
         };
+        let (members, reordered) = (r#"{"a":1,"b":[2]}"#, r#"{"b":[2],"a":1}"#);
+        let long = |value: &str| format!(r#"["{}",{value}]"#, "x".repeat(NORMALIZED_MAX));
         for (name, samples, result) in [
             ("nothing to compare", vec![], Unknown),
-            ("the same", vec![FieldSample { listed: Some(full.clone()), single: full.clone() }], Listed),
+            ("the same", vec![(Some(full.clone()), full.clone())], Listed),
+            ("the parameter is not known", vec![(None, full.clone())], Unreliable),
+            ("another order", vec![sample(Some(&[(1, members)]), &[(1, reordered)])], Listed),
             (
-                "the parameter is not known",
-                vec![FieldSample { listed: None, single: full.clone() }],
+                "a long value in the same order",
+                vec![sample(Some(&[(1, &long(members))]), &[(1, &long(members))])],
+                Listed,
+            ),
+            (
+                "a long value in another order",
+                vec![sample(Some(&[(1, &long(members))]), &[(1, &long(reordered))])],
                 Unreliable,
             ),
             ("another value", vec![sample(Some(&[(1, "y")]), &[(1, "x")])], Unreliable),
@@ -236,11 +283,11 @@ mod tests {
                 Unreliable,
             ),
         ] {
-            assert_eq!(compare_samples(&samples, &[1, 2]), result, "{name}");
+            assert_eq!(compare(&samples, &[1, 2]), result, "{name}");
         }
         let (none, unknown) = (sample(None, &[]), sample(None, &[(1, "x")]));
-        assert_eq!(compare_samples(std::slice::from_ref(&none), &[]), FieldProbeResult::NoFields);
-        assert_eq!(compare_samples(&[none, unknown], &[]), Unknown, "a field that nobody knew of");
+        assert_eq!(compare(std::slice::from_ref(&none), &[]), FieldProbeResult::NoFields);
+        assert_eq!(compare(&[none, unknown], &[]), Unknown, "a field that nobody knew of");
     }
 
     #[test]
@@ -295,13 +342,14 @@ mod tests {
             (FieldSource::SingleTicket, with, CustomFieldsState::NotProvided),
             (list(false), with, CustomFieldsState::Provided(vec![known].into())),
             (list(false), without, CustomFieldsState::NotProvided),
-            (list(true), r#"{"id": 7, "customfields": "none"}"#, CustomFieldsState::NotProvided),
-            (list(true), without, CustomFieldsState::Provided(CustomFields::default())),
+            (list(true), r#"{"id": 7, "customfields": "none"}"#, CustomFieldsState::Unreadable),
+            (list(true), r#"{"id": 7, "customfields": null}"#, CustomFieldsState::Unreadable),
+            (list(true), without, CustomFieldsState::Omitted),
             (FieldSource::from_probe_result(None, vec![]), without, CustomFieldsState::NotProvided),
             (
                 FieldSource::from_probe_result(Some(FieldProbeResult::NoFields), vec![]),
                 without,
-                CustomFieldsState::Provided(CustomFields::default()),
+                CustomFieldsState::Omitted,
             ),
             (
                 FieldSource::from_probe_result(Some(FieldProbeResult::NoFields), definitions.clone()),

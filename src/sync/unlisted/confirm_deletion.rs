@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::decide::{self, DeleteGuardDecision, RemovalDecision};
+use crate::halo::BudgetPermit;
 use crate::store::{ObservedTicket, Removal, RemovalReason, UnlistedStatus};
 use crate::sync::SyncError;
 use crate::sync::completeness::{GuardedDeletions, allowed_deletions};
@@ -24,6 +25,8 @@ pub(in crate::sync) struct UnlistedWrites {
     pub(in crate::sync) unconfirmed: Vec<UnconfirmedRemoval>,
     /// Tickets that the scan did not show and that the server has all the same.
     pub(in crate::sync) present: Vec<ObservedTicket>,
+    /// The share of the memory for responses that these occupy.
+    memory: BudgetPermit,
 }
 
 /// An unlisted ticket that stays.
@@ -75,7 +78,7 @@ pub(in crate::sync) async fn check_unlisted(
     let mut removals = Vec::new();
     // One of the rows without an id may be that of a merged ticket, which is removed only if it is no longer listed.
     let may_be_listed = !scan.rejected_rows.is_empty();
-    for (id, decision) in ask_server(context, mapping, &to_ask, &mut writes.present).await? {
+    for (id, decision) in ask_server(context, mapping, &to_ask, writes).await? {
         let decision = match decision {
             RemovalDecision::Remove(RemovalReason::Merged) if may_be_listed => {
                 RemovalDecision::Keep(UnlistedStatus::NotListed)
@@ -109,11 +112,14 @@ async fn ask_server(
     context: &RunContext,
     mapping: &RowMapping,
     unlisted: &[i64],
-    present: &mut Vec<ObservedTicket>,
+    writes: &mut UnlistedWrites,
 ) -> Result<Vec<(i64, RemovalDecision)>, SyncError> {
     for ids in unlisted.chunks(IDS_PER_REQUEST) {
         match listed_tickets(context, mapping, ids).await {
-            Ok(listed) => present.extend(listed.observed),
+            Ok(listed) => {
+                writes.present.extend(listed.observed);
+                writes.memory.merge(listed.memory);
+            }
             // Then each of them is asked for alone.
             Err(SyncError::Halo(error)) if error.can_be_ticket_specific() => {
                 tracing::warn!("cannot list tickets by id: {error}; fetching them one by one");
@@ -121,7 +127,7 @@ async fn ask_server(
             Err(error) => return Err(error),
         }
     }
-    let present: HashSet<i64> = present.iter().map(|observed| observed.ticket.id()).collect();
+    let present: HashSet<i64> = writes.present.iter().map(|observed| observed.ticket.id()).collect();
     let (mut decisions, mut failures) = (Vec::new(), 0);
     for (index, id) in unlisted.iter().filter(|id| !present.contains(id)).enumerate() {
         if failures == FAILURES_MAX {
