@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use chrono::TimeDelta;
 use halosync::ticket::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value as Json;
@@ -97,6 +98,13 @@ impl DbReader {
     pub(crate) fn is_complete(&self, run_id: i64) -> bool {
         let sql = "SELECT outcome IS 'complete' FROM runs WHERE run_id = ?1";
         self.query_with(sql, [run_id], |row| row.get(0).expect("an outcome")).first() == Some(&true)
+    }
+
+    /// By how much the clocks of the server's nodes differ, as far as a full scan has answered a step of its clock.
+    pub(crate) fn clock_difference(&self) -> TimeDelta {
+        let sql = "SELECT CAST(result AS INTEGER) FROM server_probes WHERE probe = 'clock_difference'";
+        let seconds = self.query(sql, |row| row.get::<_, i64>(0).expect("a number")).pop();
+        TimeDelta::seconds(seconds.unwrap_or(0))
     }
 
     /// Whether open and closed tickets are read as two lists, which a ticket may enter at any position.

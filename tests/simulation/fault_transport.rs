@@ -151,11 +151,15 @@ impl FaultTransport {
         let scanning = trace.has_list_response();
         let timing = if scanning { Timing::DuringScan } else { Timing::BetweenRuns { lower_bound: None } };
         self.simulated.with(|server, now| {
-            while percent(rng, trace.scenario.activity) {
+            let is_unreadable = |id: &i64| model.tickets[id].defects.unreadable;
+            let stands_still = scanning
+                && !is_enabled(Condition::ListChangesBetweenParts)
+                && model.defective_ids().iter().any(is_unreadable);
+            while !stands_still && percent(rng, trace.scenario.activity) {
                 server_activity::change_tickets(model, server, now, timing, rng);
             }
             let mut admin_rng = stream(self.seed, 3_000 + trace.number, u64::from(trace.requests));
-            if self.admin_activity && percent(&mut admin_rng, trace.scenario.activity / 3) {
+            if self.admin_activity && !stands_still && percent(&mut admin_rng, trace.scenario.activity / 3) {
                 server_activity::administrate(model, server, now, timing, &mut admin_rng);
             }
             let mut defect_rng = stream(self.seed, 7_100 + trace.number, u64::from(trace.requests));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halo_simulator::{DeletedGet, HiddenGet, Server};
+use halo_simulator::{DeletedGet, HiddenGet, PagePastEnd, Server};
 use halosync::ticket::{AttributeValue, Timestamp};
 
 use crate::change_log;
@@ -111,9 +111,7 @@ impl InvariantChecker {
             self.last_lists.insert(run_id, last);
         }
         let of_run: Vec<&ScanRecord> = scans.iter().filter(|scan| scan.run_id == run_id).collect();
-        let full = of_run.iter().any(|scan| scan.full && scan.is_settled());
-        let settled = full || of_run.iter().any(|scan| !scan.full && scan.is_settled());
-        let verified = !of_run.iter().any(|scan| scan.is_settled() && !scan.is_verified());
+        let settled = of_run.iter().any(|scan| scan.is_settled());
         self.check_watermark_moves(&moves, &scans, run_id)?;
         let (watermark, journaled) = (db.watermark(), moves.last().and_then(|step| step.to));
         if watermark != journaled {
@@ -124,7 +122,8 @@ impl InvariantChecker {
             && is_complete
             && let (Some(watermark), Some(first)) = (watermark, self.first_lists.get(&run_id))
             && moves.last().is_some_and(|step| step.run_id != Some(run_id))
-            && first.date < watermark.minus(self.overlap).instant()
+            // A step of the clock that was answered before is answered by asking that much further back.
+            && first.date < watermark.minus(self.overlap + db.clock_difference()).instant()
         {
             return Err(format!(
                 "the server's time is {}, but the watermark stays at {watermark}",
@@ -157,40 +156,62 @@ impl InvariantChecker {
             }
         }
 
-        let promised = settled
-            || moves.iter().any(|it| it.run_id == Some(run_id) && PROVED.contains(&it.reason.as_str()));
+        let is_by_scan =
+            |it: &WatermarkMove| it.run_id == Some(run_id) && PROVED.contains(&it.reason.as_str());
+        let run = ScannedRun {
+            run_id,
+            scans: &of_run,
+            types: &scope.0,
+            is_complete,
+            moved: moves.iter().any(is_by_scan),
+        };
+        self.check_promise(db, (model, server, now), trace, before, &run)
+    }
+
+    /// Checks what the run promises, and that everything that was promised is stored.
+    fn check_promise(
+        &self,
+        db: &DbReader,
+        (model, server, now): (&mut ReferenceModel, &mut Server, DateTime<Utc>),
+        trace: &RunTrace,
+        before: &Before,
+        run: &ScannedRun<'_>,
+    ) -> CheckResult {
+        let run_id = run.run_id;
+        let settled: Vec<_> = run.scans.iter().filter(|scan| scan.is_settled()).collect();
+        let full = settled.iter().find(|scan| scan.full);
+        let promised = !settled.is_empty() || run.moved;
         let undetectable =
-            trace.has_undetectable_exchange(model, full && !db.reads_two_lists(), self.prefetched);
+            trace.has_undetectable_exchange(model, full.is_some() && !db.reads_two_lists(), self.prefetched);
         if undetectable {
             model.coverage.record(CoverageEvent::UndetectableExchange);
         }
         let stored = Stored { tickets: db.tickets(), rejected: db.rejected_values() };
         let mut shown = Vec::new();
         if promised || before.is_undisturbed_next {
-            let start_of = |scan: &&ScanRecord| self.scan_starts.get(&scan.scan_id);
-            let first = if full {
-                of_run.iter().find(|scan| scan.full && scan.is_settled()).and_then(start_of)
-            } else {
-                self.first_lists.get(&run_id)
+            let first = match full {
+                Some(scan) => self.scan_starts.get(&scan.scan_id),
+                None => self.first_lists.get(&run_id),
             };
-            let requested = of_run.iter().filter_map(|scan| scan.updated_from).min();
+            let requested = run.scans.iter().filter_map(|scan| scan.updated_from).min();
             let required = before.watermark.map(|watermark| watermark.minus(self.overlap));
-            let reads_all = full || before.is_undisturbed_next;
+            let reads_all = full.is_some() || before.is_undisturbed_next;
             let lower_bound = if reads_all { None } else { requested.min(required).or(requested) };
             let list =
-                ScannedList { since: first.map_or(0, |first| first.seq), lower_bound, types: &scope.0 };
+                ScannedList { since: first.map_or(0, |first| first.seq), lower_bound, types: run.types };
             shown = shown_tickets(&stored, model, server, now, &list);
         }
         let accept_shortfall = usize::try_from(self.hazards.accept_shortfall).expect("a small number");
         if promised {
-            model.coverage.record(if full {
+            model.coverage.record(if full.is_some() {
                 CoverageEvent::FullScanVerified
             } else {
                 CoverageEvent::IncrementalScanVerified
             });
             // What a scan did not show and was allowed to miss is not known to be stored. A row is also without an id where
             // a fault hid it when it was asked for alone.
-            let may_miss = if verified { 0 } else { db.rows_without_id().max(accept_shortfall) };
+            let all_verified = settled.iter().all(|scan| scan.is_verified());
+            let may_miss = if all_verified { 0 } else { db.rows_without_id().max(accept_shortfall) };
             let missed =
                 shown.iter().filter(|it| it.problem.is_some() && !it.is_without_id && !it.is_unreadable);
             let may_miss = 0 < may_miss && missed.count() <= may_miss;
@@ -204,12 +225,12 @@ impl InvariantChecker {
             }
         }
         let facts = RunFacts {
-            is_complete,
+            is_complete: run.is_complete,
             accept_shortfall,
             shown,
             is_exchange_undetectable: undetectable,
             is_undisturbed: before.is_undisturbed_next,
-            beyond_list: pending_beyond_list(db, (model, server, now), &scope.0).len(),
+            beyond_list: pending_beyond_list(db, (model, server, now), run.types).len(),
         };
         let pending = db.pending_tickets();
         facts.check().map_err(|why| format!("run {run_id}: {why}; pending are {pending:?}"))?;
@@ -289,7 +310,8 @@ impl InvariantChecker {
         let (types, custom_fields) = db.scope();
         let (fields, pending, none) = (db.custom_fields(), db.pending_custom_fields(), Fields::new());
         let stored = Stored { tickets: db.tickets(), rejected: db.rejected_values() };
-        let mut hidden = ModelDefects::default();
+        let may_repeat = server.knobs().page_past_end == PagePastEnd::Last;
+        let mut hidden = ModelDefects { may_repeat, ..ModelDefects::default() };
         if !(custom_fields || fields.is_empty() && pending.is_empty()) {
             return Err("custom fields are stored or pending although they are not in the scope".into());
         }
@@ -360,8 +382,11 @@ fn check_full_scan_after_clock_step(moves: &[WatermarkMove], scans: &[ScanRecord
     if scans.iter().any(|scan| scan.run_id == stepped && is_sufficient(scan)) {
         return Ok(());
     }
-    let mut later = scans.iter().filter(|scan| stepped < scan.run_id).take_while(|scan| !is_sufficient(scan));
-    match later.find(|scan| !scan.full) {
+    let since = scans.iter().skip_while(|scan| scan.run_id < stepped);
+    let mut later =
+        since.filter(|scan| scan.full || stepped < scan.run_id).take_while(|scan| !is_sufficient(scan));
+    // A full scan that was not verified is not tried again at once; until it is, no run is complete.
+    match later.next().filter(|scan| !scan.full) {
         Some(scan) => {
             Err(format!("after the server's clock stepped back, {scan:?} comes before a full scan"))
         }
@@ -424,6 +449,17 @@ fn check_tombstones(
         }
     }
     Ok(())
+}
+
+/// What a run read.
+struct ScannedRun<'r> {
+    run_id: i64,
+    scans: &'r [&'r ScanRecord],
+    /// The ticket types of its scope, none for all.
+    types: &'r [i64],
+    is_complete: bool,
+    /// Whether it moved the watermark because of a scan.
+    moved: bool,
 }
 
 /// The list that a scan asked for.
@@ -570,13 +606,17 @@ struct ModelDefects {
     unreadable: BTreeSet<i64>,
     /// Pending tickets that are not in the list.
     beyond_list: Vec<i64>,
+    /// Whether a page past the end repeats the last one.
+    may_repeat: bool,
 }
 
 impl ModelDefects {
     /// Checks that the database has all of them, and nothing else, as pending tickets and rejected rows.
     fn check(&self, db: &DbReader, model: &ReferenceModel) -> CheckResult {
         let rows = db.rows_without_id();
-        if rows != self.without_id {
+        // A page past the end that repeats the last one may repeat its rows without an id, which nothing tells apart.
+        let is_wrong = if self.may_repeat { rows < self.without_id } else { rows != self.without_id };
+        if is_wrong {
             return Err(format!(
                 "{rows} rows without an id are recorded at the end, but {} are listed",
                 self.without_id
@@ -586,7 +626,8 @@ impl ModelDefects {
         if let Some(id) = self.unreadable.difference(&pending).next() {
             return Err(format!("ticket {id} cannot be read, but is not pending at the end"));
         }
-        for id in pending.difference(&self.unreadable).filter(|id| !self.beyond_list.contains(id)) {
+        let mut others = pending.difference(&self.unreadable).filter(|id| !self.beyond_list.contains(id));
+        if let Some(id) = others.next() {
             let ticket = model.tickets.get(id);
             return Err(format!("ticket {id} is still pending at the end: {ticket:?}"));
         }

@@ -46,8 +46,8 @@ impl LocalEdit {
             38..44 => seen(format!("REPLACE INTO tickets (UID, NAME) VALUES ({id}, 'mine')")),
             44..52 => {
                 // Sometimes the id of a ticket that the server does not have yet.
-                let last = stored.last().copied().unwrap_or(0);
-                let id = [FOREIGN_ID + rng.i64(..9), last + rng.i64(1..4)][rng.usize(..2)];
+                let newest = stored.last().copied().unwrap_or(0);
+                let id = [FOREIGN_ID + rng.i64(..9), newest + rng.i64(1..4)][rng.usize(..2)];
                 edit(
                     vec![id],
                     true,

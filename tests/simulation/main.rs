@@ -13,6 +13,14 @@
 //! 4. A verified scan missed no ticket that was in its list from the first response on.
 //! 5. No ticket was removed that was listed all the time, or that the server only refuses to show.
 //! 6. SQLite finds the file intact.
+//! 7. A run that is complete lacks no ticket that stood in the list all the while, and one that nothing disturbed and that
+//!    lacks none is complete (`promise`).
+//! 8. A value that cannot be read leaves the last good one, and exactly those values are in `rejects`.
+//! 9. The deltas that a consumer took at any time fold to the tickets (`local_edits::Consumer`).
+//!
+//! Half of the simulation runs have no hazards (`scenario::Hazards`). In the others rows lose their id, cannot be parsed or
+//! have values of a wrong type (`row_defects`), other programs edit the local database and disks lose rows of it
+//! (`local_edits`), or older copies of it and of the server are restored.
 //!
 //! One limit is known and excused: where one ticket disappeared from the list and another one entered it between the
 //! same two responses of a scan, no count shows it. Conditions that the client cannot handle yet are listed in

@@ -34,11 +34,22 @@ pub(crate) enum Condition {
     /// The server is restored from a backup while custom fields are fetched ticket by ticket: where the row is the one that
     /// is stored, nothing tells that its custom fields are of a later version.
     FetchedFieldsGoBack,
+    /// The list changes while a page is read in parts, because one of its rows cannot be parsed.
+    ListChangesBetweenParts,
+    /// Rows have no id while `order=id` is ignored: a second read may not show them again.
+    RowsWithoutIdOutOfOrder,
+    /// Rows cannot be parsed while the plain list leaves old closed tickets out.
+    UnreadableRowsOfPartialList,
 }
 
 /// The conditions that the client cannot handle yet. Meant to be empty.
-pub(crate) const UNSUPPORTED: &[Condition] =
-    &[Condition::UnreadablePageStays, Condition::FetchedFieldsGoBack];
+pub(crate) const UNSUPPORTED: &[Condition] = &[
+    Condition::UnreadablePageStays,
+    Condition::FetchedFieldsGoBack,
+    Condition::ListChangesBetweenParts,
+    Condition::RowsWithoutIdOutOfOrder,
+    Condition::UnreadableRowsOfPartialList,
+];
 
 /// Names of unsupported conditions that are enabled all the same, or `all`.
 static ENABLED_BY_NAME: LazyLock<String> =
@@ -115,7 +126,7 @@ pub(crate) struct Hazards {
 }
 
 impl Hazards {
-    fn from_seed(seed: u64) -> Hazards {
+    fn from_seed(seed: u64, knobs: &[String]) -> Hazards {
         let mut rng = stream(seed, 7_000, 0);
         let mut drawn = |share| percent(&mut rng, share);
         let mut hazards = Hazards {
@@ -127,6 +138,11 @@ impl Hazards {
             local_edits: drawn(14),
             restored_backups: drawn(10),
         };
+        let has = |setting: &str| knobs.iter().any(|knob| knob == setting);
+        hazards.rows_without_id &=
+            !has("order_by_id=ignored") || is_enabled(Condition::RowsWithoutIdOutOfOrder);
+        hazards.unreadable_rows &=
+            !has("plain_list=open_and_recent") || is_enabled(Condition::UnreadableRowsOfPartialList);
         hazards.keeps_defects &= !hazards.unreadable_rows || is_enabled(Condition::UnreadablePageStays);
         let accepts = drawn(if hazards.has_defects() { 20 } else { 4 });
         hazards.accept_shortfall = if accepts { rng.u64(1..=3) } else { 0 };
@@ -277,6 +293,7 @@ impl Scenario {
                 run.scope = if no_names { ScopeChoice { types: &[], ..scope } } else { scope };
             }
         }
+        let hazards = Hazards::from_seed(seed, &knobs);
         Scenario {
             seed,
             tickets,
@@ -291,7 +308,7 @@ impl Scenario {
             max_retries,
             latency_ms,
             admin_activity,
-            hazards: Hazards::from_seed(seed),
+            hazards,
             runs,
         }
     }

@@ -214,10 +214,16 @@ pub(crate) fn administrate(
         }
         92..97 => return model.back_up(server, now),
         // A server does not respond while it is being restored.
-        _ if scanning || !model.restore_backup(server, now) => return,
+        _ if scanning || !may_restore(server) || !model.restore_backup(server, now) => return,
         _ => CoverageEvent::BackupRestored,
     };
     model.coverage.record(event);
+}
+
+/// Whether a client notices everything that restoring the server changes.
+fn may_restore(server: &mut Server) -> bool {
+    server.knobs().include_custom_fields == ParameterSupport::Honored
+        || is_enabled(Condition::FetchedFieldsGoBack)
 }
 
 /// Backs up the server, restores it, or brings back what was deleted or hidden.
@@ -227,10 +233,7 @@ pub(crate) fn restore(model: &mut ReferenceModel, server: &mut Server, now: Date
     match rng.u32(..100) {
         0..40 => model.back_up(server, now),
         40..70 => {
-            let lists_fields = server.knobs().include_custom_fields == ParameterSupport::Honored;
-            if (lists_fields || is_enabled(Condition::FetchedFieldsGoBack))
-                && model.restore_backup(server, now)
-            {
+            if may_restore(server) && model.restore_backup(server, now) {
                 model.coverage.record(CoverageEvent::BackupRestored);
             }
         }
