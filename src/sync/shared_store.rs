@@ -27,13 +27,6 @@ pub(super) enum StoreJob<T> {
 }
 
 impl<T> StoreJob<T> {
-    pub(super) fn is_done(&self) -> bool {
-        match self {
-            StoreJob::Done(_) => true,
-            StoreJob::Running(handle) => handle.is_finished(),
-        }
-    }
-
     pub(super) async fn join(self) -> Result<T, SyncError> {
         match self {
             StoreJob::Done(done) => Ok(done),

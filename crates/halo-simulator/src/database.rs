@@ -100,9 +100,9 @@ impl HaloDatabase {
         if self.overrides.is_empty() { None } else { self.overrides.get(&index) }
     }
 
-    /// Returns whether any ticket has overrides.
-    pub(crate) fn has_overrides(&self) -> bool {
-        !self.overrides.is_empty()
+    /// Returns whether the row of any ticket has defects.
+    pub(crate) fn has_row_defects(&self) -> bool {
+        self.overrides.values().any(|overrides| !overrides.defects.is_empty())
     }
 
     pub(crate) fn merge_of(&self, index: TicketIndex) -> Option<&MergeRecord> {

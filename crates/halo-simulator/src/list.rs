@@ -164,7 +164,7 @@ pub(crate) fn defects_of(
 /// Returns the number of rows that `record_count` counts.
 fn count_of(database: &HaloDatabase, list_fault: &ListFault, indices: &[TicketIndex]) -> u64 {
     let all = to_u64(indices.len());
-    if list_fault.defects.is_empty() && !database.has_overrides() {
+    if list_fault.defects.is_empty() && !database.has_row_defects() {
         return all;
     }
     let is_uncounted =

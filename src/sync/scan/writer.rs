@@ -126,11 +126,6 @@ impl<'c> BatchWriter<'c> {
         Ok(())
     }
 
-    /// Whether the previous batch is stored.
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.as_ref().is_none_or(StoreJob::is_done)
-    }
-
     /// Waits until everything is stored.
     pub(super) async fn wait(&mut self) -> Result<(), SyncError> {
         if let Some(in_flight) = self.in_flight.take() {

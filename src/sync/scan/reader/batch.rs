@@ -28,9 +28,7 @@ impl ScanReader<'_, '_> {
         // Half of the slots: the pages of the other half arrive while these are stored. Never all, or none could arrive.
         let parallel_requests = settings.parallel_requests as usize;
         let slots_max = parallel_requests + usize::from(repeats_ticket && 1 < parallel_requests);
-        // Where the writer has nothing to do, a kill should cost few pages.
-        let is_due = settings.batch_rows <= rows || (0 < rows && self.writer.is_idle());
-        if slots_max <= slots || (is_due && !repeats_ticket) {
+        if slots_max <= slots || (settings.batch_rows <= rows && !repeats_ticket) {
             self.flush().await?;
         }
         self.unstored_ids.extend(page.ids().map(i64::cast_unsigned));
