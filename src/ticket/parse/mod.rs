@@ -84,10 +84,11 @@ impl ParsedPage {
         Ok(page)
     }
 
-    /// Adds the next part of the page, which was requested in parts.
+    /// Adds the next part of the page, which was requested in parts. A count that fell between two parts hid a row at their
+    /// boundary: the highest one shows that something is missing.
     pub fn append(&mut self, part: ParsedPage) {
         let before = self.tickets.last().map(Ticket::id);
-        self.record_count = part.record_count;
+        self.record_count = self.record_count.max(part.record_count);
         self.rows_received += part.rows_received;
         self.repaired += part.repaired;
         self.rejected_rows.extend(

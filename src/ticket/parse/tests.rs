@@ -106,6 +106,22 @@ fn parts_of_a_page_are_joined_and_a_readable_row_wins() {
     assert_eq!((page.rows_received, page.rejected_rows[0].after_id), (8, Some(3)));
 }
 
+/// A ticket that disappears between two parts moves a row to the part before, where nobody asks for it any more.
+#[test]
+fn count_of_a_page_in_parts_is_the_highest_one() {
+    let part = |count: &str| ParsedPage::parse(format!(r#"{{{count}"tickets":[]}}"#).as_bytes()).unwrap();
+    let mut page = ParsedPage::default();
+    for (count, expected) in [
+        ("", None),
+        ("\"record_count\":99,", Some(99)),
+        ("\"record_count\":100,", Some(100)),
+        ("\"record_count\":99,", Some(100)),
+    ] {
+        page.append(part(count));
+        assert_eq!(page.record_count, expected);
+    }
+}
+
 #[test]
 fn deleted_is_read_like_any_boolean() {
     for (json, deleted) in
