@@ -384,6 +384,7 @@ fn custom_fields_in_one_row() {
 
 /// Its rows do not fit beside those of another one: who keeps one while it asks for the next waits for its own memory.
 #[test]
+#[ignore = "takes up to 170 MB in some runs; see docs/performance.md"]
 fn page_of_large_rows() {
     let text = "x".repeat(5 << 20);
     let page = page_of(8, |row| format!(r#"{{"id":{},"details":"{text}"}}"#, row + 1));
@@ -437,8 +438,9 @@ fn custom_fields_of_many_tickets() {
 /// The text of a ticket is as large as it may be, and then it is another one. In a change record a control character takes
 /// six bytes.
 #[rstest]
-#[case::plain_text("x", 12_000_000)]
 #[case::control_characters(r"\u0001", 2_000_000)]
+#[ignore = "takes up to 167 MB in some runs; see docs/performance.md"]
+#[case::plain_text("x", 12_000_000)]
 fn change_of_a_large_ticket(#[case] character: &str, #[case] times: usize) {
     let text = character.repeat(times);
     let page = |end: &str, updated: &str| {
