@@ -46,7 +46,6 @@ pub(crate) enum Condition {
 pub(crate) const UNSUPPORTED: &[Condition] = &[
     Condition::UnreadablePageStays,
     Condition::FetchedFieldsGoBack,
-    Condition::ListChangesBetweenParts,
     Condition::RowsWithoutIdOutOfOrder,
     Condition::UnreadableRowsOfPartialList,
 ];
