@@ -283,6 +283,9 @@ CREATE TABLE pending_fetches (
     PRIMARY KEY (UID, kind)
 ) WITHOUT ROWID;
 
+-- Every batch of rows looks for the few pending tickets, among custom fields that may be pending for all.
+CREATE INDEX pending_tickets ON pending_fetches (UID, attempts) WHERE kind = 'ticket';
+
 -- Tickets that the server no longer lists and that are not confirmed as deleted.
 CREATE TABLE unlisted_tickets (
     UID              INTEGER PRIMARY KEY,

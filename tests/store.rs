@@ -323,6 +323,7 @@ fn requests_of_checks_count_and_a_check_ends_no_run() {
     assert_eq!(before(next + 1, minutes_ago(5)), 10);
     let facts = store.read(|tx| tx.last_runs(5)).unwrap();
     assert_eq!(facts.len(), 1, "a check is no run");
+    assert_eq!(store.read(|tx| tx.newest_run_id()).unwrap(), Some(run));
 }
 
 #[test]

@@ -27,12 +27,9 @@ pub(super) fn local_content(database: &Path, content: &LocalContent) -> CheckOut
         let first = ids.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
         let more = if ids.len() <= 5 { "" } else { ", …" };
         messages.push(format!(
-            "{} not stored as received ({first}{more}): the disk or another program altered what is stored",
-            if ids.len() == 1 {
-                "1 ticket is".into()
-            } else {
-                format!("{} are", count(tickets.len(), "ticket"))
-            },
+            "{} {} not stored as received ({first}{more}): the disk or another program altered what is stored",
+            count(tickets.len(), "ticket"),
+            if ids.len() == 1 { "is" } else { "are" },
         ));
         let mut statements = Vec::new();
         for (set, ids) in

@@ -147,9 +147,7 @@ impl Store {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let store = Store::from_connection(Connection::open_with_flags(path, flags)?, path, busy_timeout)?;
-        store.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        store.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        store.connection.pragma_update(None, "trusted_schema", false)?;
+        store.restrict()?;
         let (facts, kind) = store.identify().map_err(|error| error.with_path(path))?;
         Ok((kind == DatabaseKind::Ours && !facts.needs_migration()).then_some(store))
     }
@@ -179,22 +177,30 @@ impl Store {
         })
     }
 
+    /// Sets what every connection that writes must not do: delete the log when it closes, run what is in a foreign schema, and
+    /// damage the file.
+    fn restrict(&self) -> Result<(), StoreError> {
+        let connection = &self.connection;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        Ok(())
+    }
+
     fn prepare(
         mut self,
         options: &StoreOptions,
         facts: &DatabaseFacts,
         kind: DatabaseKind,
     ) -> Result<Store, StoreError> {
+        self.restrict()?;
         let connection = &self.connection;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // NORMAL can lose commits in a power failure, also that of an acknowledged export.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
         connection.pragma_update(None, "cell_size_check", true)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_prepared_statement_cache_capacity(64);
         // A kill between any two of these steps leaves what the next opening continues or clears.
         if kind == DatabaseKind::Empty {

@@ -126,8 +126,8 @@ impl ReadTx<'_> {
 impl WriteTx<'_> {
     /// Records what a scan listed and could not read, and what it could read again.
     ///
-    /// An unreadable ticket becomes pending. One that is too large was asked for alone by the scan: it is due
-    /// `too_large_due_at`, the others at once. One that is pending already keeps its time. A ticket of an earlier run that
+    /// An unreadable ticket becomes pending. One that is too large was asked for alone by the scan: it is due after the
+    /// first pause, the others at once. One that is pending already keeps its time. A ticket of an earlier run that
     /// was stored, because it is in `listed` and not `older` than the stored version, is no longer pending; those that this
     /// run met have not been asked for yet, and stay so until then.
     pub fn update_pending_tickets(
@@ -136,7 +136,6 @@ impl WriteTx<'_> {
         older: &[i64],
         unreadable: &[UnreadableTicket],
         now: Timestamp,
-        too_large_due_at: Timestamp,
     ) -> Result<(), StoreError> {
         let asked = self.as_read_tx().asked_ticket_ids()?;
         if !asked.is_empty() {
@@ -153,7 +152,7 @@ impl WriteTx<'_> {
         for UnreadableTicket { id, reason } in unreadable {
             let (attempts, due_at) = match reason {
                 UnreadableReason::Invalid | UnreadableReason::Deferred => (0, now),
-                UnreadableReason::TooLarge => (1, too_large_due_at),
+                UnreadableReason::TooLarge => (1, pending_ticket_due_at(0, now)),
             };
             insert.execute((
                 id,

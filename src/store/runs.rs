@@ -149,9 +149,10 @@ impl ReadTx<'_> {
         Ok(runs)
     }
 
-    /// The number of the newest run.
+    /// The number of the newest run; a check is none.
     pub fn newest_run_id(&self) -> Result<Option<i64>, StoreError> {
-        Ok(self.connection.query_row("SELECT MAX(run_id) FROM runs", [], |row| row.get(0))?)
+        let sql = "SELECT MAX(run_id) FROM runs WHERE kind <> 'check'";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
     /// Whether the run before this one failed.

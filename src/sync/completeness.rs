@@ -118,8 +118,12 @@ impl GuardedDeletions {
     /// The delete guard that holds, if one does; `delete_guard` is a share from 0 to 1.
     pub(super) fn held(tx: &ReadTx<'_>, delete_guard: f64) -> Result<Option<GuardedDeletions>, StoreError> {
         let removals = tx.guarded_ticket_count()?;
+        if removals == 0 {
+            // Usually: then the tickets need not be counted.
+            return Ok(None);
+        }
         let allowed = allowed_deletions(tx.ticket_count()?, delete_guard);
-        Ok((removals != 0).then_some(GuardedDeletions { removals, allowed }))
+        Ok(Some(GuardedDeletions { removals, allowed }))
     }
 }
 

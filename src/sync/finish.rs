@@ -12,10 +12,10 @@ use super::report::{RunReport, end_run};
 use super::scan::list::NewestTicket;
 use super::scan::{Evaluation, ScanEnd, ScanPlan, evaluate, scan_stats};
 use super::unlisted::confirm_deletion::{UnconfirmedRemoval, UnlistedWrites, check_unlisted};
-use super::{SyncError, older_versions, probes, reference};
+use super::{SyncError, date_filter, older_versions, probes, reference};
 use crate::store::{
     MoveReason, ObservedTicket, PENDING_TICKET_PAUSE_MAX, Probe, ScanOutcome, Store, StoreError, TxEnd,
-    WriteTx, pending_ticket_due_at,
+    WriteTx,
 };
 use crate::ticket::Timestamp;
 use crate::watermark::{self, ScanKind, Watermark, WatermarkMove, WatermarkState};
@@ -101,7 +101,7 @@ async fn probe_date_filter(context: &RunContext, newest: Option<NewestTicket>) -
     if context.settings.dry_run || !probes::is_due(context, Probe::DateFilter)? {
         return Ok(());
     }
-    match probes::probe_date_filter(context, id, last_update).await {
+    match date_filter::probe(context, id, last_update).await {
         Err(SyncError::Halo(error)) => {
             tracing::warn!("the date filter could not be probed: {error}");
             Ok(())
@@ -142,13 +142,7 @@ async fn commit(
             }
             let changes = &mut totals.changes;
             let listed = tx.upsert(&unstored.tickets, run_id, now)?;
-            tx.update_pending_tickets(
-                &unstored.tickets,
-                &listed.older,
-                &unstored.unreadable,
-                now,
-                pending_ticket_due_at(0, now),
-            )?;
+            tx.update_pending_tickets(&unstored.tickets, &listed.older, &unstored.unreadable, now)?;
             let present = tx.upsert(&unlisted.present, run_id, now)?;
             *changes += listed.changes;
             *changes += present.changes;

@@ -13,6 +13,7 @@ mod canary;
 mod completeness;
 mod context;
 pub mod custom_fields;
+mod date_filter;
 mod finish;
 mod lookup;
 mod next_scan;

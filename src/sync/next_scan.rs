@@ -6,7 +6,7 @@ use super::SyncError;
 use super::completeness::RunOutcome;
 use super::context::RunContext;
 use super::custom_fields::discover;
-use super::probes;
+use super::{date_filter, probes};
 use super::row_intake::RowMapping;
 use super::scan::ChangesMax;
 use crate::store::{InterruptedScan, Probe, StoreError};
@@ -32,7 +32,7 @@ pub(super) async fn choose(
                 && !settings.schedule.full_requested
                 && probes::is_due(context, Probe::DateFilter)? =>
         {
-            probes::probe_date_filter(context, id, last_update).await?
+            date_filter::probe(context, id, last_update).await?
         }
         _ => probes::date_filter(context)?,
     };

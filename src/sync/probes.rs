@@ -1,8 +1,8 @@
-//! Finds out how the server behaves where nobody knows: what its date filter means, and which lists hold all tickets.
+//! What is known about the server's behavior, and which lists hold all tickets.
 //!
-//! Nobody has established whether the date filter is inclusive or in which time zone it is read, nor whether the plain
-//! list holds closed tickets (`halo-api.md` §2.4, §2.5). The decisions are pure; the probes are few, run before their
-//! results are relied on, weekly, and when the canary is missing.
+//! Nobody has established whether the plain list holds closed tickets (`halo-api.md` §2.5), nor what the date filter means
+//! (`date_filter`). The decisions are pure; the probes are few, run before their results are relied on, weekly, and when the
+//! canary is missing.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::probe_results;
 use crate::halo::{Coverage, Filter, ListPage, ListQuery};
 use crate::store::{Probe, StoreError};
 use crate::ticket::{Ticket, Timestamp};
-use crate::watermark::{DateFilterBehavior, MAX_ZONE_DIFFERENCE};
+use crate::watermark::DateFilterBehavior;
 
 /// How long a result is relied on.
 pub(super) const VALID_FOR: TimeDelta = TimeDelta::days(7);
@@ -31,78 +31,6 @@ const COUNT_ATTEMPTS_MAX: u32 = 3;
 
 /// Rows that take more memory, in bytes, are not kept while other lists are counted.
 const KEPT_ROWS_MAX: usize = 4 << 20;
-
-/// Pages searched for one ticket, at most.
-const PAGES_MAX: u32 = 10;
-
-/// The lower bound of a probing request, relative to the `last_update` of a known ticket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeBound {
-    /// The same time.
-    At,
-    /// Just after it.
-    After,
-    /// After it in every time zone.
-    FarAfter,
-    /// Just before it.
-    Before,
-    /// Before it in every time zone.
-    FarBefore,
-}
-
-impl ProbeBound {
-    /// Offset from the `last_update` of the ticket. At least one second: a server that truncates to whole seconds would not
-    /// see a smaller difference.
-    #[must_use]
-    pub const fn offset(self) -> TimeDelta {
-        match self {
-            ProbeBound::At => TimeDelta::zero(),
-            ProbeBound::After => TimeDelta::seconds(1),
-            ProbeBound::FarAfter => MAX_ZONE_DIFFERENCE,
-            ProbeBound::Before => TimeDelta::seconds(-1),
-            ProbeBound::FarBefore => TimeDelta::hours(-MAX_ZONE_DIFFERENCE.num_hours()),
-        }
-    }
-}
-
-/// Whether the known ticket is in the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeAnswer {
-    /// It is, with the same `last_update`.
-    Listed,
-    /// It is not.
-    NotListed,
-    /// It has changed since, or the answer is too long to tell.
-    Inconclusive,
-}
-
-/// What to ask next, or what it all says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProbeStep {
-    /// Ask with this bound.
-    Ask(ProbeBound),
-    /// That is how the filter works.
-    Decided(DateFilterBehavior),
-}
-
-/// Decides after the answers so far, in the order in which they were asked for.
-#[must_use]
-pub fn next_probe_step(answers: &[ProbeAnswer]) -> ProbeStep {
-    use ProbeAnswer::{Inconclusive, Listed, NotListed};
-    match answers {
-        [] => ProbeStep::Ask(ProbeBound::At),
-        [Listed] => ProbeStep::Ask(ProbeBound::After),
-        [Listed, NotListed] => ProbeStep::Decided(DateFilterBehavior::Inclusive),
-        [Listed, Listed] => ProbeStep::Ask(ProbeBound::FarAfter),
-        [Listed, Listed, NotListed] => ProbeStep::Decided(DateFilterBehavior::Early),
-        [Listed, Listed, Listed] => ProbeStep::Decided(DateFilterBehavior::Ignored),
-        [NotListed] => ProbeStep::Ask(ProbeBound::Before),
-        [NotListed, Listed] => ProbeStep::Decided(DateFilterBehavior::Exclusive),
-        [NotListed, NotListed] => ProbeStep::Ask(ProbeBound::FarBefore),
-        [NotListed, NotListed, Listed] => ProbeStep::Decided(DateFilterBehavior::Late),
-        [.., Inconclusive | NotListed | Listed] => ProbeStep::Decided(DateFilterBehavior::Unknown),
-    }
-}
 
 /// Which lists together hold all tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
@@ -225,59 +153,6 @@ pub(super) fn is_due(context: &RunContext, probe: Probe) -> Result<bool, StoreEr
     Ok(!fresh)
 }
 
-/// Finds out how the date filter works, with a ticket whose `last_update` is known.
-pub(super) async fn probe_date_filter(
-    context: &RunContext,
-    id: i64,
-    last_update: Timestamp,
-) -> Result<DateFilterBehavior, SyncError> {
-    let mut answers = Vec::new();
-    let filter = loop {
-        match next_probe_step(&answers) {
-            ProbeStep::Ask(bound) => answers.push(probe_with_bound(context, id, last_update, bound).await?),
-            ProbeStep::Decided(filter) => break filter,
-        }
-    };
-    let details = format!("{} requests about ticket {id}, updated {last_update}", answers.len());
-    probe_results::record(context, Probe::DateFilter, filter.as_str(), Some(details)).await?;
-    let result = filter.as_str();
-    tracing::info!(result, "the date filter of the server: {result}");
-    Ok(filter)
-}
-
-async fn probe_with_bound(
-    context: &RunContext,
-    id: i64,
-    last_update: Timestamp,
-    bound: ProbeBound,
-) -> Result<ProbeAnswer, SyncError> {
-    let from = last_update.plus(bound.offset());
-    let (mut received, size) = (0, context.settings.page_size);
-    let lists = list_coverage(context)?.filters(&context.settings.scope.ticket_types, Some(from));
-    for query in &lists.into_iter().map(ListQuery::from).collect::<Vec<_>>() {
-        for number in 1..=PAGES_MAX {
-            let page = context.halo.fetch_page(query, number, size).await?;
-            if page.meta.is_aged() {
-                return Ok(ProbeAnswer::Inconclusive);
-            }
-            let list = page.list;
-            if let Some(ticket) = list.tickets.iter().find(|ticket| ticket.id() == id) {
-                let same = ticket.last_update() == Some(last_update);
-                return Ok(if same { ProbeAnswer::Listed } else { ProbeAnswer::Inconclusive });
-            }
-            received += list.rows_received as u64;
-            if list.rows_received == 0 || list.record_count.is_some_and(|count| count <= received) {
-                break;
-            }
-            if number == PAGES_MAX {
-                return Ok(ProbeAnswer::Inconclusive);
-            }
-        }
-        received = 0;
-    }
-    Ok(ProbeAnswer::NotListed)
-}
-
 /// Finds out which lists hold all tickets. If the plain list does, returns its first page, requested with these custom
 /// fields.
 pub(super) async fn probe_list_coverage(
@@ -334,40 +209,6 @@ async fn page_with_count(context: &RunContext, query: &ListQuery, size: u32) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A server that shows what was updated at or after its own reading of the bound.
-    fn run_probe(answer_for: impl Fn(TimeDelta) -> ProbeAnswer) -> (DateFilterBehavior, usize) {
-        let mut answers = Vec::new();
-        loop {
-            match next_probe_step(&answers) {
-                ProbeStep::Ask(bound) => answers.push(answer_for(bound.offset())),
-                ProbeStep::Decided(filter) => return (filter, answers.len()),
-            }
-        }
-    }
-
-    #[test]
-    fn date_filter_is_recognized_by_its_answers_in_every_time_zone() {
-        let answer = |listed| if listed { ProbeAnswer::Listed } else { ProbeAnswer::NotListed };
-        for minutes in (-12 * 60..=14 * 60).step_by(15) {
-            let shift = TimeDelta::minutes(minutes);
-            let expected = match minutes {
-                0 => DateFilterBehavior::Inclusive,
-                ..0 => DateFilterBehavior::Early,
-                _ => DateFilterBehavior::Late,
-            };
-            let (found, requests) = run_probe(|offset| answer(offset + shift <= TimeDelta::zero()));
-            assert_eq!(found, expected, "{minutes} minutes");
-            assert!(requests <= 3);
-        }
-        assert_eq!(
-            run_probe(|offset| answer(offset < TimeDelta::zero())),
-            (DateFilterBehavior::Exclusive, 2)
-        );
-        assert_eq!(run_probe(|_| ProbeAnswer::Listed), (DateFilterBehavior::Ignored, 3));
-        assert_eq!(run_probe(|_| ProbeAnswer::NotListed), (DateFilterBehavior::Unknown, 3));
-        assert_eq!(run_probe(|_| ProbeAnswer::Inconclusive), (DateFilterBehavior::Unknown, 1));
-    }
 
     #[test]
     fn plain_list_is_enough_unless_open_and_closed_tickets_are_more() {

@@ -11,7 +11,7 @@ use super::row_intake::RowMapping;
 use super::scan::{self, ChangesMax, ListReadError, ScanPlan};
 use super::scope_change::{ScopeStep, apply_scope, check_same_server, resolve_scope_types};
 use super::totals::RunTotals;
-use super::{SharedStore, SyncError, canary, next_scan, pending_tickets, probes, reference};
+use super::{SharedStore, SyncError, canary, date_filter, next_scan, pending_tickets, probes, reference};
 use crate::halo::HaloClient;
 use crate::store::{InterruptedScan, Probe, REQUEST_NUMBER_BITS, RunEnd, RunKind, TxEnd, WriteTx};
 use crate::ticket::Timestamp;
@@ -179,7 +179,7 @@ async fn incremental_scan(
         );
         totals = finish_scan(context, &plan, scan, FinishMode::CanaryMissing).await?.totals;
         if let (Some(id), Some(last_update)) = (watermark.canary, watermark.newest_seen) {
-            probes::probe_date_filter(context, id, last_update).await?;
+            date_filter::probe(context, id, last_update).await?;
         }
     }
     let watermark = context.store.lock().read(|tx| tx.watermark())?.unwrap_or(watermark);

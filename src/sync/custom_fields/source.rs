@@ -110,7 +110,7 @@ impl FieldProbeResult {
     }
 }
 
-/// Values longer than this, in bytes, are compared as they are spelled.
+/// Values longer than this, in bytes, are compared as texts.
 const NORMALIZED_MAX: usize = 64 << 10;
 
 /// What comparing the list with single tickets came to so far. Only the fields that were requested are compared. Servers

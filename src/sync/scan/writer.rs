@@ -10,9 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::list::ListScan;
 use super::plan::ScanPlan;
 use crate::halo::BudgetPermit;
-use crate::store::{
-    ObservedTicket, RunStats, ScanCheckpoint, ScanStats, StoreError, UpsertOutcome, pending_ticket_due_at,
-};
+use crate::store::{ObservedTicket, RunStats, ScanCheckpoint, ScanStats, StoreError, UpsertOutcome};
 use crate::sync::SyncError;
 use crate::sync::context::RunContext;
 use crate::sync::shared_store::StoreJob;
@@ -93,13 +91,7 @@ impl<'c> BatchWriter<'c> {
             store.write(tx_end, |tx| {
                 tx.apply_status_names(&mut batch.tickets)?;
                 let upserted = tx.upsert(&batch.tickets, run_id, now)?;
-                tx.update_pending_tickets(
-                    &batch.tickets,
-                    &upserted.older,
-                    &batch.unreadable,
-                    now,
-                    pending_ticket_due_at(0, now),
-                )?;
+                tx.update_pending_tickets(&batch.tickets, &upserted.older, &batch.unreadable, now)?;
                 tx.record_scan(scan_id, &scan_stats, None, now)?;
                 tx.record_run_stats(run_id, &run_stats)?;
                 let checkpoint = checkpoint.map(|checkpoint| ScanCheckpoint {
