@@ -285,9 +285,7 @@ static TURN: Mutex<()> = Mutex::new(());
 /// Runs a sync; returns how it ended, and its peak memory in bytes.
 fn sync_in(env: &TestEnv<()>) -> (CommandResult, u64) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // The heap as the packaged unit sets it up: otherwise the allocator keeps freed memory in some runs.
-    let heap = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
-    let mut child = env.command(&["sync"]).envs(heap).spawn().unwrap();
+    let mut child = env.command(&["sync"]).spawn().unwrap();
     let status_file = format!("/proc/{}/status", child.id());
     let mut peak_kib = 0;
     while child.try_wait().unwrap().is_none() {
