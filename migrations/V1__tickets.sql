@@ -312,6 +312,7 @@ CREATE INDEX rejects_by_attribute ON rejects (attribute);
 
 CREATE TABLE consumers (
     name          TEXT PRIMARY KEY,
+    folder        TEXT NOT NULL,  -- of its packages; absolute
     exported_seq  INTEGER NOT NULL DEFAULT 0,
     acked_seq     INTEGER NOT NULL DEFAULT 0,
     exported_at   TEXT,  -- when its last package was written, by the local clock
@@ -322,7 +323,9 @@ CREATE TABLE packages (
     consumer         TEXT NOT NULL REFERENCES consumers (name) ON DELETE CASCADE,
     from_seq         INTEGER NOT NULL,
     to_seq           INTEGER NOT NULL CHECK (from_seq < to_seq),
-    folder           TEXT NOT NULL,  -- absolute
+    -- A package is named before its files are: what has another hash is never published.
+    state            TEXT NOT NULL CHECK (state IN ('named', 'published')),
+    manifest         TEXT CHECK ((manifest IS NULL) = (state = 'published')),  -- the content of its manifest
     data_file        TEXT NOT NULL,
     manifest_file    TEXT NOT NULL,
     "rows"           INTEGER NOT NULL,

@@ -10,11 +10,15 @@ use crate::store::{ConsumerPosition, PackageRecord, Store, TxEnd};
 use crate::ticket::Timestamp;
 
 /// Records that a consumer has loaded all its packages up to change `seq`, at which a package must end.
+///
+/// `restored` says that an older copy of the database may have been restored: then a change beyond the packages of the
+/// consumer begins a new lineage, in which every consumer starts again at 0.
 pub fn acknowledge(
     loaded: &LoadedConfig,
     consumer: &ConsumerName,
     seq: i64,
-) -> Result<ConsumerPosition, AppError> {
+    restored: bool,
+) -> Result<Acknowledgment, AppError> {
     let config = &loaded.config;
     let mut session = ExportSession::open(config, config.store.busy_timeout)?;
     if let Some(NewLineage { lineage, evidence, .. }) = session.detect_restored_backup(&config.export.dir)? {
@@ -22,17 +26,35 @@ pub fn acknowledge(
         return Err(ConsumerError::BackupRestored { consumer, seq, evidence, lineage }.into());
     }
     let position = session.store.read(|tx| tx.consumer_position(consumer))?;
+    if restored && position.as_ref().map_or(0, |it| it.exported_seq) < seq {
+        let evidence = format!("change {seq}, which {} has loaded,", consumer.as_str());
+        let new_lineage = Some(session.start_new_lineage(evidence, &[])?);
+        session.close()?;
+        return Ok(Acknowledgment { position: ConsumerPosition::default(), new_lineage });
+    }
     let position = position.ok_or_else(|| no_such_consumer(consumer))?;
     let packages = session.store.read(|tx| tx.packages(consumer.as_str()))?;
     let ends: Vec<_> = packages.iter().map(|it| it.to_seq).collect();
     // Its package may have expired since it was acknowledged.
     let is_repeat = 0 < seq && seq == position.acked_seq;
     if !is_repeat && !ends.contains(&seq) {
-        return Err(ConsumerError::NoPackage { consumer: consumer.as_str().to_owned(), seq, ends }.into());
+        let newest = session.store.read(|tx| tx.greatest_seq())?;
+        let consumer = consumer.as_str().to_owned();
+        return Err(ConsumerError::NoPackage { consumer, seq, ends, newest }.into());
     }
     session.store.write(TxEnd::Commit, |tx| tx.acknowledge(consumer, seq))?;
     session.close()?;
-    Ok(ConsumerPosition { acked_seq: position.acked_seq.max(seq), ..position })
+    let position = ConsumerPosition { acked_seq: position.acked_seq.max(seq), ..position };
+    Ok(Acknowledgment { position, new_lineage: None })
+}
+
+/// What an acknowledgment came to.
+#[derive(Debug)]
+pub struct Acknowledgment {
+    /// The position of the consumer now.
+    pub position: ConsumerPosition,
+    /// The lineage that begins because an older copy of the database was restored.
+    pub new_lineage: Option<NewLineage>,
 }
 
 /// Forgets a consumer and returns how many packages were removed; change records are no longer kept for it.
@@ -42,11 +64,16 @@ pub fn acknowledge(
 pub fn forget_consumer(loaded: &LoadedConfig, consumer: &ConsumerName) -> Result<usize, AppError> {
     let config = &loaded.config;
     let mut session = ExportSession::open(config, config.store.busy_timeout)?;
-    let known = session.store.read(|tx| tx.consumer_position(consumer))?;
-    known.ok_or_else(|| no_such_consumer(consumer))?;
+    let position = session.store.read(|tx| tx.consumer_position(consumer))?;
+    let position = position.ok_or_else(|| no_such_consumer(consumer))?;
     let packages = session.store.read(|tx| tx.packages(consumer.as_str()))?;
-    for package in &packages {
-        ConsumerFolder::remove_package(&package.folder, &package.manifest_file, &package.data_file)?;
+    if let Some(folder) = &position.folder {
+        for package in &packages {
+            ConsumerFolder::remove_package(folder, &package.manifest_file, &package.data_file)?;
+        }
+        if let Some(dir) = ConsumerFolder::export_dir(folder) {
+            ConsumerFolder::new(dir, consumer).remove_position()?;
+        }
     }
     session.store.write(TxEnd::Commit, |tx| tx.forget_consumer(consumer))?;
     session.close()?;
@@ -100,9 +127,10 @@ pub struct ListedPackage {
 
 impl ListedPackage {
     fn new(record: PackageRecord, position: &ConsumerPosition) -> ListedPackage {
-        let exists = |name: &String| record.folder.join(name).is_file();
+        let folder = position.folder.clone().unwrap_or_default();
+        let exists = |name: &String| folder.join(name).is_file();
         ListedPackage {
-            folder: record.folder.display().to_string(),
+            folder: folder.display().to_string(),
             created_at: record.created_at,
             acked: record.to_seq <= position.acked_seq,
             present: exists(&record.data_file) && exists(&record.manifest_file),

@@ -1,8 +1,9 @@
 //! Exports the changes after a consumer's position as a package.
 //!
-//! The order of steps makes every kill harmless: the data file gets its name, then the manifest, then the
-//! package is recorded in the database. The next call finishes a data file without a manifest and a package
-//! that is not recorded; no package is written twice.
+//! The order of steps makes every kill harmless, and publishes only what was written here: the package is named in the
+//! database, with the hashes of its files, then the data file gets its name, then the manifest, then the package is recorded
+//! as published, then the position file is replaced. The next call finishes a named package from a file with that hash, or
+//! plans it anew.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,10 +15,10 @@ use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, now};
 use crate::config::{AckMode, ConsumerName, ExportSchedule, FormatOptions};
 use crate::export::{
-    ConsumerFolder, ExportError, Manifest, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata,
-    SeqRange, UnregisteredPackage, serialize_path,
+    ConsumerFolder, ExportError, FileDigest, Manifest, ManifestCounts, ManifestFile, ManifestOptions,
+    PackageKind, PackageMetadata, SeqRange, UnnamedFile, serialize_path,
 };
-use crate::store::{ConsumerPosition, LockError, PackageRecord, ReadTx, StoreError, TxEnd};
+use crate::store::{ConsumerPosition, LockError, NamedPackage, PackageRecord, ReadTx, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp, delta_columns};
 
 /// What an export wrote, as `export delta`, `sync` and `demo` report it.
@@ -37,6 +38,8 @@ pub struct DeltaSummary {
     pub new_lineage: Option<NewLineage>,
     /// The folder that packages of earlier lineages were moved to, as it is shown.
     pub superseded: Option<String>,
+    /// Where files are now that had the names of package files and were part of no package, as it is shown.
+    pub foreign: Vec<String>,
 }
 
 /// A package that an export wrote or finished.
@@ -112,27 +115,23 @@ impl ExportSession<'_> {
         format_options: FormatOptions,
         dir: &Path,
     ) -> Result<DeltaSummary, AppError> {
-        let folder = ConsumerFolder::open(dir, consumer)?;
-        let mut new_lineage = self.detect_restored_backup(dir)?;
-        let mut unregistered = self.unregistered_packages(&folder, consumer)?;
-        if new_lineage.is_none() {
-            new_lineage = self.detect_restored_backup_in(&folder, &unregistered)?;
-            unregistered = self.unregistered_packages(&folder, consumer)?;
-        }
-        let superseded = self.move_superseded(&folder, &mut unregistered, new_lineage.as_ref())?;
+        let folder = ConsumerFolder::new(dir, consumer);
+        let prepared = self.prepare_folder(&folder, consumer, dir)?;
         let mut export = DeltaExport { session: self, folder, consumer, format_options };
         let mut packages = Vec::new();
-        for package in &unregistered {
-            packages.extend(export.finish_package(package)?);
-        }
+        packages.extend(export.finish_named_package()?);
+        export.folder.remove_temporary_files()?;
         packages.extend(export.write_next_package()?);
+        let folder = export.folder;
+        self.write_position(&folder, consumer, dir)?;
         Ok(DeltaSummary {
             consumer: consumer.clone(),
-            folder: export.folder.path().to_owned(),
+            folder: folder.path().to_owned(),
             exported_seq: self.position(consumer)?.exported_seq,
             packages,
-            new_lineage,
-            superseded: superseded.map(|it| it.display().to_string()),
+            new_lineage: prepared.new_lineage,
+            superseded: prepared.superseded.map(|it| it.display().to_string()),
+            foreign: prepared.foreign.iter().map(|it| it.display().to_string()).collect(),
         })
     }
 }
@@ -166,81 +165,69 @@ impl DeltaExport<'_, '_> {
             Ok(Some((counts, data, package)))
         })?;
         let Some((counts, data, package)) = written else { return Ok(None) };
-        let manifest = self.folder.commit(data, self.format_options, counts.total(), package)?;
-        self.record_package(&manifest).map(Some)
+        let named = self.name_package(&data, counts.total(), package)?;
+        data.commit(&named.record.data_file)?;
+        self.publish(named).map(Some)
     }
 
-    /// Finishes a package that a killed process left behind; its data file is kept.
-    fn finish_package(
+    /// Records a package in the database, before its files have names.
+    fn name_package(
         &mut self,
-        unregistered: &UnregisteredPackage,
-    ) -> Result<Option<WrittenPackage>, AppError> {
-        let position = self.session.position(self.consumer)?;
-        let SeqRange { from, to } = unregistered.range;
-        if to <= position.exported_seq {
-            // An expired package that someone put back: everything in it is exported already.
-            return Ok(None);
-        }
-        let contradiction = |why| self.contradiction(&unregistered.file_name(), why);
-        if from != position.exported_seq {
-            return Err(contradiction("it does not start where the previous package ends"));
-        }
-        let manifest = match (&unregistered.manifest, unregistered.data.as_slice()) {
-            (Some(manifest), _) => {
-                if manifest.previous_manifest_sha256 != position.last_manifest
-                    || !self.folder.data_matches(manifest)?
-                {
-                    let why = "its manifest describes another data file than the one beside it";
-                    return Err(contradiction(why));
-                }
-                manifest.clone()
-            }
-            (None, [(name, written)]) => {
-                // The name gives format and compression; the other options are those of this call.
-                let format_options =
-                    FormatOptions { format: written.format, gzip: written.gzip, ..self.format_options };
-                let (counts, package) = self.session.store.read(|tx| {
-                    if from + 1 < tx.oldest_seq()? {
-                        return Err(contradiction(
-                            "its change records have expired, so its manifest can no longer be written",
-                        ));
-                    }
-                    let counts = tx.count_changes(from, to)?;
-                    Ok((counts, self.metadata(tx, (from, to), &position, counts, format_options)?))
-                })?;
-                self.folder.add_manifest(name, format_options, counts.total(), package)?
-            }
-            (None, _) => return Err(contradiction("there is another data file for the same changes")),
-        };
-        self.record_package(&manifest).map(Some)
-    }
-
-    fn record_package(&mut self, manifest: &Manifest) -> Result<WrittenPackage, AppError> {
-        let range = manifest.range();
-        let Some(file) = manifest.files.first() else {
-            return Err(self.contradiction(&range.manifest_file(), "its manifest lists no file"));
-        };
-        let folder = self.folder.path();
+        data: &UnnamedFile,
+        rows: u64,
+        package: PackageMetadata,
+    ) -> Result<NamedPackage, AppError> {
+        let range = package.range();
+        let data_file = range.data_file(self.format_options);
+        let file = ManifestFile::new(data_file, self.format_options, rows, data.digest().clone());
+        let manifest_file = range.manifest_file();
+        let path = self.folder.path().join(&manifest_file);
+        let failed = |source| ExportError::CannotWrite { path, source };
+        let (manifest, content) = Manifest::build(package, vec![file.clone()]).map_err(failed)?;
         let record = PackageRecord {
             from_seq: range.from,
             to_seq: range.to,
-            folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
-            data_file: file.name.clone(),
-            manifest_file: range.manifest_file(),
+            data_file: file.name,
+            manifest_file,
             rows: file.rows,
             bytes: file.bytes,
-            sha256: file.sha256.clone(),
-            manifest_sha256: manifest.manifest_sha256.clone(),
+            sha256: file.sha256,
+            manifest_sha256: manifest.manifest_sha256,
             created_at: now(),
         };
-        let acknowledged = self.session.config.export.ack == AckMode::Auto;
-        let store = &mut self.session.store;
-        store.write(TxEnd::Commit, |tx| tx.record_package(self.consumer, &record, acknowledged))?;
-        Ok(WrittenPackage { record, counts: manifest.counts })
+        let named = NamedPackage { record, manifest: content };
+        let folder = self.folder.path();
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        self.session.store.write(TxEnd::Commit, |tx| tx.name_package(self.consumer, &folder, &named))?;
+        Ok(named)
     }
 
-    fn contradiction(&self, file: &str, why: &str) -> AppError {
-        ExportError::Contradiction { path: self.folder.path().join(file), why: why.to_owned() }.into()
+    /// Finishes the package that a killed process named, from a file with its hash; if there is none, nothing was published,
+    /// and its changes go into the next package.
+    fn finish_named_package(&mut self) -> Result<Option<WrittenPackage>, AppError> {
+        let named = self.session.store.read(|tx| tx.named_package(self.consumer))?;
+        let Some(named) = named else { return Ok(None) };
+        let NamedPackage { record, .. } = &named;
+        let digest = FileDigest { bytes: record.bytes, sha256: record.sha256.clone() };
+        if self.folder.recover_data(&record.data_file, &digest)? {
+            return self.publish(named).map(Some);
+        }
+        self.session.store.write(TxEnd::Commit, |tx| tx.discard_named_package(self.consumer))?;
+        Ok(None)
+    }
+
+    /// Writes the manifest of a named package whose data file has its name.
+    fn publish(&mut self, named: NamedPackage) -> Result<WrittenPackage, AppError> {
+        let NamedPackage { record, manifest } = named;
+        let path = self.folder.path().join(&record.manifest_file);
+        let counts = Manifest::parse(manifest.as_bytes())
+            .map_err(|why| ExportError::Contradiction { path, why })?
+            .counts;
+        self.folder.write_manifest(&record.manifest_file, &manifest)?;
+        let acknowledged = self.session.config.export.ack == AckMode::Auto;
+        let store = &mut self.session.store;
+        store.write(TxEnd::Commit, |tx| tx.publish_package(self.consumer, &record, acknowledged, now()))?;
+        Ok(WrittenPackage { record, counts })
     }
 
     fn metadata(

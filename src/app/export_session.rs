@@ -2,15 +2,13 @@
 //! records.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::locked_store::report_finding;
 use super::{AppError, ago, now, store_options};
 use crate::config::Config;
-use crate::export::{
-    ConsumerFolder, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata, newer_than, serialize_path,
-};
+use crate::export::{ConsumerFolder, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata};
 use crate::store::{LineageReason, Lock, LockHolders, ReadTx, SCHEMA_VERSION, Store, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::WatermarkState;
@@ -27,12 +25,8 @@ pub(super) struct ExportSession<'a> {
 pub struct NewLineage {
     /// The new lineage.
     pub lineage: String,
-    /// The lineage of the packages so far.
-    #[serde(skip)]
-    pub superseded: String,
-    /// The file or folder that is newer than the database.
-    #[serde(serialize_with = "serialize_path")]
-    pub evidence: PathBuf,
+    /// What is newer than the database: a file or folder, or what a consumer has loaded.
+    pub evidence: String,
 }
 
 impl<'a> ExportSession<'a> {
@@ -60,28 +54,21 @@ impl<'a> ExportSession<'a> {
         Ok(self.store.close()?)
     }
 
-    /// Begins a new lineage if the export folder contains packages that are newer than the database.
-    pub(super) fn detect_restored_backup(&mut self, dir: &Path) -> Result<Option<NewLineage>, AppError> {
-        let (lineage, seq) =
-            self.store.read(|it| Ok::<_, StoreError>((it.lineage()?, it.greatest_seq()?)))?;
-        let evidence = newer_than(dir, &lineage, seq)?;
-        evidence.map(|evidence| self.start_new_lineage(evidence, &lineage)).transpose()
-    }
-
+    /// Begins a new lineage, because `evidence` is newer than the database. `superseded` are the lineages of that, the newest
+    /// first.
     pub(super) fn start_new_lineage(
         &mut self,
-        evidence: PathBuf,
-        superseded: &str,
+        evidence: String,
+        superseded: &[String],
     ) -> Result<NewLineage, AppError> {
         let lineage = self
             .store
-            .write(TxEnd::Commit, |tx| tx.begin_lineage(Some(superseded), LineageReason::OlderCopy, now()))?;
-        let file = evidence.display();
+            .write(TxEnd::Commit, |tx| tx.begin_lineage(superseded, LineageReason::OlderCopy, now()))?;
         tracing::warn!(
             lineage,
-            "a backup of the database was restored ({file} is newer): lineage {lineage} begins"
+            "an older copy of the database was restored ({evidence} is newer): lineage {lineage} begins"
         );
-        Ok(NewLineage { lineage, superseded: superseded.to_owned(), evidence })
+        Ok(NewLineage { lineage, evidence })
     }
 
     /// Removes acknowledged packages that are older than `export.keep`, the oldest of each consumer first. A
@@ -93,11 +80,9 @@ impl<'a> ExportSession<'a> {
             let packages = self.store.read(|tx| tx.packages(&consumer))?;
             let is_old = |seq: i64, at: Timestamp| seq <= position.acked_seq && at < cutoff;
             for package in packages.iter().take_while(|it| is_old(it.to_seq, it.created_at)) {
-                let removed = ConsumerFolder::remove_package(
-                    &package.folder,
-                    &package.manifest_file,
-                    &package.data_file,
-                );
+                let folder = position.folder.as_deref().unwrap_or(Path::new(""));
+                let removed =
+                    ConsumerFolder::remove_package(folder, &package.manifest_file, &package.data_file);
                 if let Err(error) = removed {
                     tracing::warn!(consumer, "cannot remove an expired package: {error}");
                     break;

@@ -3,6 +3,7 @@
 //! This layer brings settings, secret, locks, clock, server, database and files together. Decisions are made in
 //! the layers below, output is formatted in `cli`.
 
+mod consumer_chain;
 mod consumers;
 mod error;
 mod export_delta;
@@ -14,7 +15,6 @@ mod locked_store;
 mod reset;
 mod service;
 mod settings;
-mod unregistered;
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 
 pub use consumers::{
-    ConsumerEntry, ConsumerList, ListedPackage, acknowledge, forget_consumer, list_consumers,
+    Acknowledgment, ConsumerEntry, ConsumerList, ListedPackage, acknowledge, forget_consumer, list_consumers,
 };
 pub use error::{AppError, ConsumerError, ExitStatus, ResetError, SecretError, SecretLocation, Signal};
 pub use export_delta::{DeltaSummary, WrittenPackage, export_delta, export_delta_if_due};

@@ -140,6 +140,9 @@ pub(super) enum ExportCommand {
         /// Last change of the last package that was loaded (its `to_seq`)
         #[arg(long, value_name = "S", value_parser = clap::value_parser!(i64).range(0..))]
         seq: i64,
+        /// An older copy of the database was restored: if it has no package up to this change, every consumer starts again
+        #[arg(long)]
+        restored: bool,
     },
     /// Forget a consumer: remove its packages and keep no changes for it
     Forget {

@@ -1,13 +1,15 @@
 //! `halosync export`, except for `verify`.
 
+use std::path::Path;
+
 use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::args::{CliArgs, DeltaArgs, ExportCommand, SnapshotArgs};
 use super::{CommandResult, format_time, print_report, printable};
 use crate::app::{
-    self, AppError, ConsumerEntry, ConsumerList, DeltaSummary, ExitStatus, ListedPackage, LoadedConfig,
-    NewLineage, SnapshotOptions, SnapshotOutcome, WrittenPackage, count,
+    self, Acknowledgment, AppError, ConsumerEntry, ConsumerList, DeltaSummary, ExitStatus, ListedPackage,
+    LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, WrittenPackage, count,
 };
 use crate::config::ConsumerName;
 
@@ -21,7 +23,9 @@ pub(super) fn export(
         ExportCommand::Verify { dir, expect_to } => super::verify::verify(arguments, dir, *expect_to),
         ExportCommand::Delta(delta) => self::delta(arguments, &load()?, delta),
         ExportCommand::Snapshot(snapshot) => self::snapshot(arguments, &load()?, snapshot),
-        ExportCommand::Ack { consumer, seq } => acknowledge(arguments, &load()?, consumer.as_ref(), *seq),
+        ExportCommand::Ack { consumer, seq, restored } => {
+            acknowledge(arguments, &load()?, consumer.as_ref(), *seq, *restored)
+        }
         ExportCommand::Forget { consumer } => forget(arguments, &load()?, consumer),
         ExportCommand::List { consumer } => list(arguments, &load()?, consumer.as_ref()),
     }
@@ -82,6 +86,9 @@ pub(super) fn to_text(summary: &DeltaSummary) -> String {
     if let Some(superseded) = &summary.superseded {
         text += &format!("warning: packages of an earlier lineage were moved to {superseded}\n");
     }
+    for foreign in &summary.foreign {
+        text += &format!("warning: a file that is part of no package was moved to {foreign}\n");
+    }
     if summary.packages.is_empty() {
         let exported_seq = summary.exported_seq;
         text += &format!("nothing to export for {consumer}: its packages end at change {exported_seq}\n");
@@ -101,10 +108,9 @@ pub(super) fn to_text(summary: &DeltaSummary) -> String {
 fn new_lineage_to_text(new_lineage: Option<&NewLineage>) -> String {
     new_lineage.map_or(String::new(), |it| {
         format!(
-            "warning: {} was not written by this database, so a backup was restored: lineage {} begins, and \
+            "warning: {} is newer than the database, so an older copy was restored: lineage {} begins, and \
              every consumer starts again at 0\n",
-            it.evidence.display(),
-            it.lineage
+            it.evidence, it.lineage
         )
     })
 }
@@ -114,6 +120,7 @@ struct AcknowledgmentJson<'a> {
     consumer: &'a str,
     acked_seq: i64,
     exported_seq: i64,
+    restart: Option<&'a NewLineage>,
 }
 
 fn acknowledge(
@@ -121,12 +128,17 @@ fn acknowledge(
     loaded: &LoadedConfig,
     consumer: Option<&ConsumerName>,
     seq: i64,
+    restored: bool,
 ) -> CommandResult {
     let consumer = consumer.unwrap_or(&loaded.config.export.consumer);
-    let position = app::acknowledge(loaded, consumer, seq)?;
+    let Acknowledgment { position, new_lineage } = app::acknowledge(loaded, consumer, seq, restored)?;
     let (consumer, acked_seq, exported_seq) = (consumer.as_str(), position.acked_seq, position.exported_seq);
-    let text = format!("acknowledged for {consumer}: everything up to change {acked_seq}\n");
-    print_report(arguments, &AcknowledgmentJson { consumer, acked_seq, exported_seq }, &text)?;
+    let restart = new_lineage.as_ref();
+    let text = match restart {
+        Some(_) => new_lineage_to_text(restart),
+        None => format!("acknowledged for {consumer}: everything up to change {acked_seq}\n"),
+    };
+    print_report(arguments, &AcknowledgmentJson { consumer, acked_seq, exported_seq, restart }, &text)?;
     Ok(ExitStatus::Ok)
 }
 
@@ -159,7 +171,7 @@ fn listing_to_text(listing: &ConsumerList) -> String {
     for ConsumerEntry { name, position, waiting, packages } in &listing.consumers {
         text += &consumer_to_text(name, *waiting, position.exported_seq, position.acked_seq);
         text += "\n";
-        for ListedPackage { record, created_at, acked, present, .. } in packages {
+        for ListedPackage { record, folder, created_at, acked, present } in packages {
             let state = match (present, acked) {
                 (false, _) => "files missing",
                 (true, true) => "acknowledged",
@@ -170,7 +182,7 @@ fn listing_to_text(listing: &ConsumerList) -> String {
                 format_time(*created_at),
                 count(record.rows, "row"),
                 count(record.bytes, "byte"),
-                printable(&record.folder.join(&record.data_file).display().to_string()),
+                printable(&Path::new(folder).join(&record.data_file).display().to_string()),
             );
         }
     }

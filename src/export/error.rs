@@ -41,6 +41,18 @@ pub enum ExportError {
         /// The problem, beginning with "it" or "its".
         why: String,
     },
+    /// The packages in the folder are those of another database.
+    #[error("the packages of {consumer} in {dir} were written from another database")]
+    OtherDatabase {
+        /// The export folder.
+        dir: PathBuf,
+        /// The consumer.
+        consumer: String,
+        /// The folder of its packages.
+        packages: PathBuf,
+        /// Its position file.
+        position: PathBuf,
+    },
     /// There is nothing to verify.
     #[error("there is no package or snapshot in {path}")]
     NoPackage {

@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::ExportError;
@@ -14,6 +16,16 @@ pub(super) const TEMP_PREFIX: &str = ".halosync-";
 /// Whether a name is that of an unfinished file or folder.
 pub(super) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMP_PREFIX)
+}
+
+/// Removes the temporary files that a killed process left in a folder.
+pub(super) fn remove_temporary_files(folder: &Path) -> Result<(), ExportError> {
+    for (name, kind) in list_entries(folder)? {
+        if is_temporary(&name) && kind.is_file() {
+            remove_if_present(&folder.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Number of bytes that are hashed or written at a time.
@@ -37,9 +49,35 @@ pub(super) fn fsync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Largest manifest, position file or list of checksums, in bytes.
+const SMALL_FILE_MAX: u64 = 1 << 20;
+
+/// Opens a regular file. A symbolic link is not followed, and a named pipe is not waited for.
+///
+/// # Errors
+/// Anything else under that name is an error.
+pub(super) fn open_regular(path: &Path) -> Result<File, ExportError> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let opened = File::options().read(true).custom_flags(flags).open(path).and_then(|file| {
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
+    });
+    opened.map_err(ExportError::cannot_read(path))
+}
+
+/// Reads a small file, such as a manifest. A longer one is refused before it is read.
+pub(super) fn read_small_file(path: &Path) -> Result<Vec<u8>, ExportError> {
+    let file = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(SMALL_FILE_MAX + 1).read_to_end(&mut bytes).map_err(ExportError::cannot_read(path))?;
+    if SMALL_FILE_MAX < bytes.len() as u64 {
+        return Err(ExportError::contradiction(path.to_owned(), "it is too large"));
+    }
+    Ok(bytes)
+}
+
 /// Reads a file and returns its size and hash.
 pub(super) fn hash_file(path: &Path) -> Result<FileDigest, ExportError> {
-    let mut file = File::open(path).map_err(ExportError::cannot_read(path))?;
+    let mut file = open_regular(path)?;
     let mut hash = Sha256::new();
     let mut bytes = 0;
     let mut buffer = vec![0; CHUNK_SIZE];
@@ -87,6 +125,18 @@ pub(super) fn list_entries(folder: &Path) -> Result<Vec<(String, fs::FileType)>,
     }
     entries.sort_by(|left, right| left.0.cmp(&right.0));
     Ok(entries)
+}
+
+/// Moves a file to a folder, under a name that is free there: its own, or that with a number behind it. Returns its path.
+pub(super) fn move_file(path: &Path, folder: &Path) -> Result<PathBuf, ExportError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let numbered = (1..=u16::MAX).map(|number| format!("{name}.{number}"));
+    let mut targets = std::iter::once(name.clone()).chain(numbered).map(|name| folder.join(name));
+    let Some(target) = targets.find(|it| fs::symlink_metadata(it).is_err()) else {
+        return Err(ExportError::cannot_create(folder)(io::ErrorKind::AlreadyExists.into()));
+    };
+    fs::rename(path, &target).map_err(ExportError::cannot_create(&target))?;
+    Ok(target)
 }
 
 /// Removes a file if it exists.

@@ -1,36 +1,54 @@
-//! The folder of a consumer: writing packages, and recovery after a kill.
+//! The folder of a consumer: writing packages, and finishing one after a kill.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::file::{create_folders, fsync_folder, hash_file, is_temporary, list_entries, remove_if_present};
-use super::manifest::{Manifest, ManifestFile, PackageMetadata};
+use super::file::{
+    FileDigest, create_folders, fsync_folder, hash_file, is_temporary, list_entries, move_file,
+    read_small_file, remove_if_present, remove_temporary_files,
+};
+use super::manifest::Manifest;
 use super::package_writer::{Sink, UnnamedFile};
+use super::position::{ChainPosition, remove_position, write_position};
 use super::{ExportError, RowWriter};
 use crate::config::{ConsumerName, FormatOptions};
 use crate::ticket::Column;
 
 /// Folder of all consumers' folders, below the export folder.
-pub(super) const DELTAS: &str = "deltas";
+const DELTAS: &str = "deltas";
+
+/// Folder of what is no longer part of a chain, below the export folder.
+pub(super) const SUPERSEDED: &str = "superseded";
+
+/// Folder of files that are part of no package, below [`SUPERSEDED`].
+pub(super) const FOREIGN: &str = "foreign";
 
 /// The folder of one consumer.
 #[derive(Debug)]
 pub struct ConsumerFolder {
-    pub(super) dir: PathBuf,
-    pub(super) consumer: String,
+    dir: PathBuf,
+    consumer: String,
     pub(super) path: PathBuf,
 }
 
 impl ConsumerFolder {
-    /// Opens the folder of a consumer below the export folder `dir`, and finishes or removes files that a
-    /// killed process left behind. The export folder is created only if its parent exists: a longer missing
-    /// path is more likely a typing error.
-    pub fn open(dir: &Path, consumer: &ConsumerName) -> Result<ConsumerFolder, ExportError> {
+    /// Returns the folder of a consumer below the export folder `dir`; it need not exist.
+    #[must_use]
+    pub fn new(dir: &Path, consumer: &ConsumerName) -> ConsumerFolder {
         let path = dir.join(DELTAS).join(consumer.as_str());
-        create_folders([dir, &dir.join(DELTAS), &path])?;
-        let folder = ConsumerFolder { dir: dir.to_owned(), consumer: consumer.as_str().to_owned(), path };
-        folder.recover()?;
-        Ok(folder)
+        ConsumerFolder { dir: dir.to_owned(), consumer: consumer.as_str().to_owned(), path }
+    }
+
+    /// Returns the export folder of a consumer whose packages are in `path`.
+    #[must_use]
+    pub fn export_dir(path: &Path) -> Option<&Path> {
+        path.parent()?.parent()
+    }
+
+    /// Creates the folder. The export folder is created only if its parent exists: a longer missing path is more likely a
+    /// typing error.
+    pub fn create(&self) -> Result<(), ExportError> {
+        create_folders([&self.dir, &self.dir.join(DELTAS), &self.path])
     }
 
     /// Returns the path of the folder.
@@ -54,73 +72,96 @@ impl ConsumerFolder {
         write_rows((&self.path, &self.path.join(name)), options, columns, emit_rows)
     }
 
-    /// Names the data file and then the manifest. The manifest is on disk before either is named, so that
-    /// the next process can finish the package if this one is killed in between.
-    ///
-    /// # Errors
-    /// After an error there is no such package.
-    pub fn commit(
-        &self,
-        data: UnnamedFile,
-        options: FormatOptions,
-        rows: u64,
-        package: PackageMetadata,
-    ) -> Result<Manifest, ExportError> {
-        let range = package.range();
-        let name = range.data_file(options);
-        let file = ManifestFile::new(name.clone(), options, rows, data.digest().clone());
-        let (manifest, manifest_file) = self.prepare_manifest(package, file)?;
-        data.commit(&name)?;
-        if let Err(error) = manifest_file.commit(&range.manifest_file()) {
-            // Without a manifest it is not a package, and it would block the next attempt.
-            let _ = remove_if_present(&self.path.join(name));
-            return Err(error);
+    /// Finds the data file of a named package by its hash, under its name or a temporary one, and makes sure that it has its
+    /// name. Returns whether there is one. Whatever else has that name is moved away.
+    pub fn recover_data(&self, name: &str, digest: &FileDigest) -> Result<bool, ExportError> {
+        let path = self.path.join(name);
+        if self.has_content(&path, digest)? {
+            fsync_folder(&self.path)?;
+            return Ok(true);
         }
-        Ok(manifest)
-    }
-
-    /// Adds the manifest for a data file that already has its name.
-    pub fn add_manifest(
-        &self,
-        data_file: &str,
-        options: FormatOptions,
-        rows: u64,
-        package: PackageMetadata,
-    ) -> Result<Manifest, ExportError> {
-        let range = package.range();
-        let digest = hash_file(&self.path.join(data_file))?;
-        let (manifest, manifest_file) =
-            self.prepare_manifest(package, ManifestFile::new(data_file.to_owned(), options, rows, digest))?;
-        manifest_file.commit(&range.manifest_file())?;
-        Ok(manifest)
-    }
-
-    fn prepare_manifest(
-        &self,
-        package: PackageMetadata,
-        file: ManifestFile,
-    ) -> Result<(Manifest, UnnamedFile), ExportError> {
-        let range = package.range();
-        let display_path = self.path.join(range.manifest_file());
-        let (manifest, bytes) =
-            Manifest::build(package, vec![file]).map_err(ExportError::cannot_write(&display_path))?;
-        let unnamed = UnnamedFile::from_bytes(&self.path, &display_path, &bytes)?;
-        Ok((manifest, unnamed))
-    }
-
-    /// Whether size and hash of the data files match a manifest.
-    pub fn data_matches(&self, manifest: &Manifest) -> Result<bool, ExportError> {
-        for file in &manifest.files {
-            let path = self.path.join(&file.name);
-            if !path.is_file() {
-                return Ok(false);
-            }
-            let digest = hash_file(&path)?;
-            if (digest.bytes, digest.sha256.as_str()) != (file.bytes, file.sha256.as_str()) {
-                return Ok(false);
+        for (temporary, kind) in list_entries(&self.path)? {
+            let is_temporary = kind.is_file() && is_temporary(&temporary);
+            let temporary = self.path.join(temporary);
+            if is_temporary && self.has_content(&temporary, digest)? {
+                self.make_room(name)?;
+                fs::rename(&temporary, &path).map_err(ExportError::cannot_create(&path))?;
+                fsync_folder(&self.path)?;
+                return Ok(true);
             }
         }
-        Ok(true)
+        Ok(false)
+    }
+
+    /// Writes the manifest of a package, unless it is there.
+    pub fn write_manifest(&self, name: &str, content: &str) -> Result<(), ExportError> {
+        let path = self.path.join(name);
+        let is_there = path.is_file() && read_small_file(&path).is_ok_and(|it| it == content.as_bytes());
+        if is_there {
+            return fsync_folder(&self.path);
+        }
+        self.make_room(name)?;
+        UnnamedFile::from_bytes(&self.path, &path, content.as_bytes())?.commit(name)?;
+        Ok(())
+    }
+
+    /// Records how far the packages of the consumer go.
+    pub fn write_position(&self, position: &ChainPosition) -> Result<(), ExportError> {
+        write_position(&self.dir, &self.consumer, position)
+    }
+
+    /// Moves what has the name of a file that is about to be published.
+    fn make_room(&self, name: &str) -> Result<(), ExportError> {
+        if fs::symlink_metadata(self.path.join(name)).is_ok() {
+            self.move_foreign(name)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a file that is part of no package to `superseded/foreign/`; returns its path there.
+    pub fn move_foreign(&self, name: &str) -> Result<PathBuf, ExportError> {
+        self.check_regular(name)?;
+        let moved = move_file(&self.path.join(name), &self.create_superseded(FOREIGN)?)?;
+        tracing::warn!(
+            "{} is part of no package of this database; moved to {}",
+            self.path.join(name).display(),
+            moved.display()
+        );
+        Ok(moved)
+    }
+
+    /// Refuses links and special files: what they lead to is not the export's to move or to publish.
+    pub(super) fn check_regular(&self, name: &str) -> Result<(), ExportError> {
+        let path = self.path.join(name);
+        let kind = fs::symlink_metadata(&path).map_err(ExportError::cannot_read(&path))?.file_type();
+        if kind.is_file() {
+            return Ok(());
+        }
+        let why = if kind.is_symlink() {
+            "it has the name of a package file, but is a symbolic link"
+        } else {
+            "it has the name of a package file, but is not a regular file"
+        };
+        Err(ExportError::contradiction(path, why))
+    }
+
+    /// Creates this consumer's folder below `superseded/<part>/` and returns its path.
+    pub(super) fn create_superseded(&self, part: &str) -> Result<PathBuf, ExportError> {
+        let superseded = self.dir.join(SUPERSEDED);
+        let target = superseded.join(part).join(&self.consumer);
+        create_folders([&superseded, &superseded.join(part), &target])?;
+        Ok(target)
+    }
+
+    fn has_content(&self, path: &Path, digest: &FileDigest) -> Result<bool, ExportError> {
+        let metadata = fs::symlink_metadata(path);
+        let may_be = metadata.is_ok_and(|it| it.is_file() && it.len() == digest.bytes);
+        Ok(may_be && hash_file(path)? == *digest)
+    }
+
+    /// Removes the temporary files of a killed process.
+    pub fn remove_temporary_files(&self) -> Result<(), ExportError> {
+        remove_temporary_files(&self.path)
     }
 
     /// Removes the files of a package in any folder: first the manifest, without which the data is not a
@@ -131,25 +172,9 @@ impl ConsumerFolder {
         if folder.exists() { fsync_folder(folder) } else { Ok(()) }
     }
 
-    /// Finishes or removes temporary files of a killed process: a manifest whose data file already has its
-    /// name gets its own name, everything else is removed.
-    fn recover(&self) -> Result<(), ExportError> {
-        for (name, kind) in list_entries(&self.path)? {
-            if !is_temporary(&name) || !kind.is_file() {
-                continue;
-            }
-            let path = self.path.join(&name);
-            if let Ok(manifest) = read_manifest(&path) {
-                let target = self.path.join(manifest.range().manifest_file());
-                if !target.exists() && self.data_matches(&manifest)? {
-                    fs::rename(&path, &target).map_err(ExportError::cannot_create(&target))?;
-                    fsync_folder(&self.path)?;
-                    continue;
-                }
-            }
-            remove_if_present(&path)?;
-        }
-        Ok(())
+    /// Removes the record of how far the packages of the consumer go.
+    pub fn remove_position(&self) -> Result<(), ExportError> {
+        remove_position(&self.dir, &self.consumer)
     }
 }
 
@@ -166,13 +191,8 @@ pub(super) fn write_rows<T, E: From<ExportError>>(
     Ok((output, sink.finish(display_path)?))
 }
 
-/// Reads a manifest. A longer file, such as the temporary file of data, is refused before it is read.
+/// Reads a manifest.
 pub(super) fn read_manifest(path: &Path) -> Result<Manifest, ExportError> {
-    const MAX_MANIFEST_BYTES: u64 = 1 << 20;
-    let length = fs::metadata(path).map_err(ExportError::cannot_read(path))?.len();
-    if MAX_MANIFEST_BYTES < length {
-        return Err(ExportError::contradiction(path.to_owned(), "it is too large for a manifest"));
-    }
-    let bytes = fs::read(path).map_err(ExportError::cannot_read(path))?;
+    let bytes = read_small_file(path)?;
     Manifest::parse(&bytes).map_err(|why| ExportError::Contradiction { path: path.to_owned(), why })
 }

@@ -185,11 +185,8 @@ impl Manifest {
         SeqRange { from: self.from_seq, to: self.to_seq }
     }
 
-    /// Builds a manifest with its hash, and returns it with its bytes.
-    pub(super) fn build(
-        package: PackageMetadata,
-        files: Vec<ManifestFile>,
-    ) -> io::Result<(Manifest, Vec<u8>)> {
+    /// Builds a manifest with its hash, and returns it with its text.
+    pub fn build(package: PackageMetadata, files: Vec<ManifestFile>) -> io::Result<(Manifest, String)> {
         let mut manifest = Manifest {
             format: FORMAT.into(),
             kind: package.kind,
@@ -209,9 +206,9 @@ impl Manifest {
             previous_manifest_sha256: package.previous_manifest_sha256,
             manifest_sha256: ZEROS.into(),
         };
-        manifest.manifest_sha256 = hex(&Sha256::digest(manifest.to_bytes()?));
-        let bytes = manifest.to_bytes()?;
-        Ok((manifest, bytes))
+        manifest.manifest_sha256 = hex(&Sha256::digest(manifest.to_text()?));
+        let text = manifest.to_text()?;
+        Ok((manifest, text))
     }
 
     /// Parses a manifest and checks its own hash over the bytes of the file.
@@ -233,9 +230,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn to_bytes(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = serde_json::to_vec_pretty(self)?;
-        bytes.push(b'\n');
-        Ok(bytes)
+    fn to_text(&self) -> io::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 }

@@ -11,6 +11,7 @@ mod json;
 mod manifest;
 mod name;
 mod package_writer;
+mod position;
 mod snapshot;
 mod unregistered;
 mod verify;
@@ -26,8 +27,9 @@ pub use manifest::{
 };
 pub use name::{SeqRange, snapshot_names};
 pub use package_writer::{PackageWriter, Sink, UnnamedFile};
+pub use position::{ChainOrigin, ChainPosition, position_path, read_positions};
 pub use snapshot::SnapshotWriter;
-pub use unregistered::{UnregisteredPackage, newer_than};
+pub use unregistered::{RegisteredPackage, UnregisteredFiles, UnregisteredPackage, newer_snapshot};
 pub(crate) use verify::serialize_path;
 pub use verify::{Chain, VerifyFinding, VerifyProblem, VerifyReport, verify};
 

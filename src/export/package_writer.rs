@@ -196,17 +196,19 @@ impl UnnamedFile {
     /// Gives the file its name. An existing file of that name is an error and remains unchanged.
     ///
     /// # Errors
-    /// After an error the file does not exist.
+    /// After an error of flushing the folder the file has its name.
     pub fn commit(self, name: &str) -> Result<FileDigest, ExportError> {
-        let path = self.folder.join(name);
-        let persisted = self.file.persist_noclobber(&path).map_err(|error| error.error);
+        let persisted = self.file.persist_noclobber(self.folder.join(name)).map_err(|error| error.error);
         persisted.map_err(ExportError::cannot_create(&self.display_path))?;
-        if let Err(error) = fsync(&self.folder) {
-            // The name may not survive a crash, and the file would block the next attempt.
-            let _ = fs::remove_file(&path);
-            return Err(ExportError::cannot_write(&self.display_path)(error));
-        }
+        fsync(&self.folder).map_err(ExportError::cannot_write(&self.display_path))?;
         Ok(self.digest)
+    }
+
+    /// Gives the file its name, in place of an existing file of that name.
+    pub fn replace(self, name: &str) -> Result<(), ExportError> {
+        let persisted = self.file.persist(self.folder.join(name)).map_err(|error| error.error);
+        persisted.map_err(ExportError::cannot_create(&self.display_path))?;
+        fsync(&self.folder).map_err(ExportError::cannot_write(&self.display_path))
     }
 }
 

@@ -85,10 +85,11 @@ impl SnapshotWriter {
         let path = names.into_iter().map(|name| self.parent.join(name)).find(|path| !path.exists());
         let already_exists = || ExportError::cannot_create(&self.parent)(io::ErrorKind::AlreadyExists.into());
         let path = path.ok_or_else(already_exists)?;
-        let (manifest, bytes) =
+        let (manifest, text) =
             Manifest::build(package, self.files).map_err(ExportError::cannot_write(&path))?;
         let temp_path = self.temp_dir.path();
-        let digest = UnnamedFile::from_bytes(temp_path, &path.join(MANIFEST), &bytes)?.commit(MANIFEST)?;
+        let digest =
+            UnnamedFile::from_bytes(temp_path, &path.join(MANIFEST), text.as_bytes())?.commit(MANIFEST)?;
         let checksums = checksums(&manifest, &digest.sha256);
         UnnamedFile::from_bytes(temp_path, &path.join(CHECKSUMS), checksums.as_bytes())?.commit(CHECKSUMS)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o750);

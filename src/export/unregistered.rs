@@ -1,171 +1,152 @@
-//! Unregistered packages: files in a consumer's folder that the database does not know.
+//! What lies in a consumer's folder under the names of packages and is in no record of the database.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, TimeDelta, Utc};
-
-use super::file::{create_folders, fsync_folder, list_entries};
-use super::folder::{DELTAS, read_manifest};
+use super::file::{fsync_folder, list_entries, move_file};
+use super::folder::read_manifest;
 use super::manifest::Manifest;
 use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name, snapshot_seq};
+use super::position::ChainPosition;
 use super::{ConsumerFolder, ExportError};
-use crate::config::FormatOptions;
-use crate::ticket::Timestamp;
 
-/// Folder of packages of earlier lineages, below the export folder.
-pub(super) const SUPERSEDED: &str = "superseded";
-
-/// Coarsest resolution of modification times in common file systems.
-const MTIME_GRANULARITY: TimeDelta = TimeDelta::seconds(2);
-
-/// A package that is not registered in the database: halosync was killed before it could be, or an older
-/// copy of the database was restored.
+/// A package that the database does not know, with a manifest that can be read.
 #[derive(Clone, Debug)]
 pub struct UnregisteredPackage {
-    /// Range of sequence numbers.
-    pub range: SeqRange,
-    /// Manifest, if it has one.
-    pub manifest: Option<Manifest>,
-    /// Names of its data files, usually one, each with its format and compression.
-    pub data: Vec<(String, FormatOptions)>,
-    /// When it was made, by the local clock; the latest possible time if there is no manifest.
-    pub created_at: Option<Timestamp>,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The names of its files, the manifest last.
+    files: Vec<String>,
 }
 
 impl UnregisteredPackage {
-    fn new(range: SeqRange) -> UnregisteredPackage {
-        UnregisteredPackage { range, manifest: None, data: Vec::new(), created_at: None }
-    }
-
-    /// Returns its lineage; `fallback` without a manifest.
+    /// The end of the chain that this package is the last one of.
     #[must_use]
-    pub fn lineage_or<'a>(&'a self, fallback: &'a str) -> &'a str {
-        self.manifest.as_ref().map_or(fallback, |manifest| &manifest.lineage)
-    }
-
-    /// Returns the name of one of its files, for messages: the manifest, if there is one.
-    #[must_use]
-    pub fn file_name(&self) -> String {
-        match self.data.first() {
-            Some((name, _)) if self.manifest.is_none() => name.clone(),
-            _ => self.range.manifest_file(),
+    pub fn position(&self) -> ChainPosition {
+        ChainPosition {
+            lineages: vec![self.manifest.lineage.clone()],
+            to_seq: self.manifest.to_seq,
+            manifest_sha256: self.manifest.manifest_sha256.clone(),
         }
     }
+
+    /// The name of its manifest.
+    #[must_use]
+    pub fn manifest_file(&self) -> String {
+        self.manifest.range().manifest_file()
+    }
+
+    /// The names of its files, the manifest last.
+    #[must_use]
+    pub fn files(&self) -> &[String] {
+        &self.files
+    }
+}
+
+/// A package that the database knows: the name of its data file, and the hash of its manifest.
+#[derive(Clone, Debug)]
+pub struct RegisteredPackage {
+    /// The name of its data file.
+    pub data_file: String,
+    /// The `manifest_sha256` of its manifest.
+    pub manifest_sha256: String,
+}
+
+/// What has the name of a package file and is not registered.
+#[derive(Clone, Debug, Default)]
+pub struct UnregisteredFiles {
+    /// Packages, in order.
+    pub packages: Vec<UnregisteredPackage>,
+    /// The names of other files: no readable manifest lists them.
+    pub foreign: Vec<String>,
 }
 
 impl ConsumerFolder {
-    /// Returns the packages in the folder that are not among `known`, in order. `known` has the ranges of
-    /// the registered packages with the hashes of their manifests. The newest of those in the folder is
-    /// returned too if its manifest has another hash, for then another database has written here.
+    /// Returns what is in the folder and not in `registered`. Of the registered packages only the newest one in the folder is
+    /// looked at: if its manifest has another hash, another database has written here.
     ///
     /// # Errors
-    /// A damaged manifest of an unregistered package is an error.
-    pub fn unregistered_packages(
+    /// A link or special file under the name of a package file is refused.
+    pub fn unregistered_files(
         &self,
-        known: &BTreeMap<SeqRange, String>,
-    ) -> Result<Vec<UnregisteredPackage>, ExportError> {
-        let files: Vec<_> = list_entries(&self.path)?
-            .into_iter()
-            .filter_map(|(name, _)| parse_file_name(&name).map(|it| (name, it)))
-            .collect();
-        let is_here = |range: &&SeqRange| files.iter().any(|(_, it)| *it == (**range, FileKind::Manifest));
-        let newest = known.keys().rev().find(is_here).copied();
-        let replaced = newest.is_some_and(|range| {
-            let manifest = read_manifest(&self.path.join(range.manifest_file()));
-            manifest.is_ok_and(|it| Some(&it.manifest_sha256) != known.get(&range))
-        });
-        let mut unregistered: BTreeMap<SeqRange, UnregisteredPackage> = BTreeMap::new();
-        for (name, (range, kind)) in files {
-            if known.contains_key(&range) && !(replaced && newest == Some(range)) {
-                continue;
-            }
-            let path = self.path.join(&name);
-            let package = unregistered.entry(range).or_insert_with(|| UnregisteredPackage::new(range));
-            match kind {
-                FileKind::Manifest => {
-                    let manifest = read_manifest(&path)?;
-                    package.created_at = manifest.created_at.parse().ok();
-                    package.manifest = Some(manifest);
-                }
-                FileKind::Data(options) => {
-                    if package.manifest.is_none() {
-                        let modified = fs::metadata(&path).and_then(|it| it.modified());
-                        let modified = modified.map_err(ExportError::cannot_read(&path))?;
-                        package.created_at =
-                            Timestamp::new(DateTime::<Utc>::from(modified) + MTIME_GRANULARITY);
-                    }
-                    package.data.push((name, options));
-                }
+        registered: &BTreeMap<SeqRange, RegisteredPackage>,
+    ) -> Result<UnregisteredFiles, ExportError> {
+        let mut by_range: BTreeMap<SeqRange, Vec<(String, FileKind)>> = BTreeMap::new();
+        for (name, _) in list_entries(&self.path)? {
+            if let Some((range, kind)) = parse_file_name(&name) {
+                by_range.entry(range).or_default().push((name, kind));
             }
         }
-        Ok(unregistered.into_values().collect())
+        let has_manifest = |range: &&SeqRange| {
+            by_range.get(range).is_some_and(|files| files.iter().any(|(_, kind)| *kind == FileKind::Manifest))
+        };
+        let newest = registered.keys().rev().find(has_manifest).copied();
+        let mut unregistered = UnregisteredFiles::default();
+        for (range, files) in by_range {
+            let mut names: Vec<String> = files.into_iter().map(|(name, _)| name).collect();
+            let manifest_file = range.manifest_file();
+            if let Some(package) = registered.get(&range) {
+                let is_replaced = newest == Some(range)
+                    && read_manifest(&self.path.join(&manifest_file))
+                        .is_ok_and(|it| it.manifest_sha256 != package.manifest_sha256);
+                if !is_replaced {
+                    names.retain(|name| *name != manifest_file && *name != package.data_file);
+                    unregistered.foreign.append(&mut names);
+                    continue;
+                }
+            }
+            for name in &names {
+                self.check_regular(name)?;
+            }
+            let manifest = names
+                .contains(&manifest_file)
+                .then(|| read_manifest(&self.path.join(&manifest_file)))
+                .and_then(Result::ok)
+                .filter(|manifest| manifest.range() == range && is_lineage(&manifest.lineage));
+            if let Some(manifest) = manifest {
+                let is_listed = |name: &String| manifest.files.iter().any(|file| file.name == *name);
+                let mut files: Vec<String> = names.extract_if(.., |name| is_listed(name)).collect();
+                names.retain(|name| *name != manifest_file);
+                files.push(manifest_file);
+                unregistered.packages.push(UnregisteredPackage { manifest, files });
+            }
+            unregistered.foreign.append(&mut names);
+        }
+        for name in &unregistered.foreign {
+            self.check_regular(name)?;
+        }
+        Ok(unregistered)
     }
 
-    /// Moves packages of an earlier lineage to `superseded/`, and returns the folder they are in now.
-    /// `fallback` is the lineage of packages without a manifest.
-    pub fn supersede(
-        &self,
-        packages: &[UnregisteredPackage],
-        fallback: &str,
-    ) -> Result<Option<PathBuf>, ExportError> {
-        let mut moved_to = None;
-        for package in packages {
-            let lineage = package.lineage_or(fallback);
-            if lineage.is_empty() || !lineage.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-') {
-                let path = self.path.join(package.file_name());
-                return Err(ExportError::contradiction(path, "its lineage is invalid"));
-            }
-            let superseded = self.dir.join(SUPERSEDED);
-            let (lineage_folder, target) =
-                (superseded.join(lineage), superseded.join(lineage).join(&self.consumer));
-            create_folders([&superseded, &lineage_folder, &target])?;
-            // The manifest is moved last, because it has the lineage, which is needed again if the move is
-            // interrupted.
-            let data = package.data.iter().map(|(name, _)| name.clone());
-            let manifest = package.manifest.iter().map(|_| package.range.manifest_file());
-            for name in data.chain(manifest) {
-                let destination = target.join(&name);
-                if destination.exists() {
-                    return Err(ExportError::cannot_create(&destination)(
-                        io::ErrorKind::AlreadyExists.into(),
-                    ));
-                }
-                fs::rename(self.path.join(&name), &destination)
-                    .map_err(ExportError::cannot_create(&destination))?;
-            }
-            fsync_folder(&target)?;
-            moved_to = Some(target);
+    /// Moves a package of an earlier lineage to `superseded/`, and returns the folder it is in now.
+    pub fn supersede(&self, package: &UnregisteredPackage) -> Result<PathBuf, ExportError> {
+        let target = self.create_superseded(&package.manifest.lineage)?;
+        // The manifest is moved last, because it has the lineage, which is needed again if the move is interrupted.
+        for name in &package.files {
+            move_file(&self.path.join(name), &target)?;
         }
+        fsync_folder(&target)?;
         fsync_folder(&self.path)?;
-        Ok(moved_to)
+        Ok(target)
     }
 }
 
-/// Returns a package or snapshot of this lineage below the export folder, of any consumer, that is newer than
-/// `seq`.
-pub fn newer_than(dir: &Path, lineage: &str, seq: i64) -> Result<Option<PathBuf>, ExportError> {
-    let has_lineage = |manifest: &Path| read_manifest(manifest).is_ok_and(|it| it.lineage == lineage);
-    let subfolders = |path: &Path| -> Result<Vec<String>, ExportError> {
-        let found = if path.is_dir() { list_entries(path)? } else { Vec::new() };
-        Ok(found.into_iter().filter(|(_, kind)| kind.is_dir()).map(|(name, _)| name).collect())
-    };
-    let (deltas, snapshots) = (dir.join(DELTAS), dir.join(super::snapshot::SNAPSHOTS));
-    for consumer in subfolders(&deltas)? {
-        let folder = deltas.join(consumer);
-        for (name, _) in list_entries(&folder)? {
-            let is_newer = parse_file_name(&name)
-                .is_some_and(|(range, kind)| kind == FileKind::Manifest && seq < range.to);
-            if is_newer && has_lineage(&folder.join(&name)) {
-                return Ok(Some(folder.join(name)));
-            }
-        }
+/// Whether a lineage can be the name of a folder.
+fn is_lineage(lineage: &str) -> bool {
+    !lineage.is_empty() && lineage.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
+}
+
+/// Returns a snapshot of this lineage below the export folder that is newer than `seq`.
+pub fn newer_snapshot(dir: &Path, lineage: &str, seq: i64) -> Result<Option<PathBuf>, ExportError> {
+    let snapshots = dir.join(super::snapshot::SNAPSHOTS);
+    if !fs::symlink_metadata(&snapshots).is_ok_and(|it| it.is_dir()) {
+        return Ok(None);
     }
-    for name in subfolders(&snapshots)? {
-        let is_newer = snapshot_seq(&name).is_some_and(|to| seq < to);
-        if is_newer && has_lineage(&snapshots.join(&name).join(MANIFEST)) {
+    for (name, kind) in list_entries(&snapshots)? {
+        let is_newer = kind.is_dir() && snapshot_seq(&name).is_some_and(|to| seq < to);
+        let manifest = snapshots.join(&name).join(MANIFEST);
+        if is_newer && read_manifest(&manifest).is_ok_and(|it| it.lineage == lineage) {
             return Ok(Some(snapshots.join(name)));
         }
     }

@@ -9,10 +9,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::ExportError;
 use super::file::{hash_file, hex, is_temporary, list_entries};
+use super::folder::{FOREIGN, SUPERSEDED};
 use super::manifest::{Manifest, ManifestFile, PackageKind};
 use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name};
+use super::position::POSITIONS;
 use super::snapshot::{CHECKSUMS, checksums};
-use super::unregistered::SUPERSEDED;
 
 /// Kind of a problem with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, Serialize)]
@@ -146,7 +147,11 @@ impl VerifyReport {
             self.verify_chain(folder, &files)?;
         }
         for name in visible_names(folders) {
-            self.verify_folder(&folder.join(name))?;
+            // Neither holds packages.
+            let is_aside = name == POSITIONS || (name == FOREIGN && folder.ends_with(SUPERSEDED));
+            if !is_aside {
+                self.verify_folder(&folder.join(name))?;
+            }
         }
         Ok(())
     }

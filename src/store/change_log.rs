@@ -91,19 +91,19 @@ impl ReadTx<'_> {
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
-    /// Whether this lineage is the present or an earlier one of this database.
-    pub fn has_lineage(&self, lineage: &str) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM lineage WHERE lineage = ?1)";
-        Ok(self.connection.query_row(sql, [lineage], |row| row.get(0))?)
+    /// The lineages of this database, the present one first.
+    pub fn lineages(&self) -> Result<Vec<String>, StoreError> {
+        let mut statement = self.connection.prepare("SELECT lineage FROM lineage ORDER BY rowid DESC")?;
+        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 }
 
 impl WriteTx<'_> {
-    /// Starts a new lineage, in which every consumer starts again at 0, and returns it. `superseded` is the lineage of
-    /// the packages on disk, if it is known.
+    /// Starts a new lineage, in which every consumer starts again at 0, and returns it. `superseded` are the lineages of
+    /// the packages on disk, the newest first, as far as they are known.
     pub fn begin_lineage(
         &self,
-        superseded: Option<&str>,
+        superseded: &[String],
         reason: LineageReason,
         now: Timestamp,
     ) -> Result<String, StoreError> {
@@ -111,9 +111,8 @@ impl WriteTx<'_> {
         let complete_after = if extent.is_complete() { extent.complete_after } else { extent.last_seq };
         self.restore_numbering(extent.last_seq)?;
         let lineage = Uuid::new_v4().to_string();
-        let superseded = superseded.map(|it| (it, "superseded", 0));
-        for (lineage, reason, complete_after) in
-            superseded.into_iter().chain([(lineage.as_str(), reason.into(), complete_after)])
+        let superseded = superseded.iter().rev().map(|it| (it, "superseded", 0));
+        for (lineage, reason, complete_after) in superseded.chain([(&lineage, reason.into(), complete_after)])
         {
             self.connection.execute(
                 "INSERT OR IGNORE INTO lineage (lineage, since, reason, complete_after) VALUES (?1, ?2, ?3, ?4)",

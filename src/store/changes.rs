@@ -3,13 +3,11 @@
 use rusqlite::Row;
 use serde_json::{Map, Value as Json};
 
-use super::tx::parse_optional_timestamp;
 use super::upsert::{cell, columns, read_custom_fields};
 use super::{ReadTx, StoreError};
 use crate::ticket::attribute::{ATTRIBUTE_COUNT, UID};
 use crate::ticket::{
     ATTRIBUTES, AttributeValue, CUSTOM_FIELDS_KEY, CellValue, ChangeCounts, DeltaRow, Op, SnapshotTable,
-    Timestamp,
 };
 
 /// The first and last record of each ticket in a range: the first shows whether the ticket existed before
@@ -35,12 +33,6 @@ impl ReadTx<'_> {
         let oldest: Option<i64> =
             self.connection.query_row("SELECT MIN(seq) FROM changes", [], |row| row.get(0))?;
         oldest.map_or_else(|| Ok(self.greatest_seq()? + 1), Ok)
-    }
-
-    /// The latest time of a record in the range `from < seq <= to`.
-    pub fn last_observed_at(&self, from: i64, to: i64) -> Result<Option<Timestamp>, StoreError> {
-        let sql = "SELECT MAX(observed_at) FROM changes WHERE ?1 < seq AND seq <= ?2";
-        parse_optional_timestamp(self.connection.query_row(sql, (from, to), |row| row.get(0))?)
     }
 
     /// Visits one row for every ticket that was changed by a record after `from`, ascending by id. From 0
@@ -163,24 +155,6 @@ impl ReadTx<'_> {
             count += 1;
         }
         Ok(count)
-    }
-
-    /// Counts the tickets that the records in the range `from < seq <= to` create, update and delete.
-    pub fn count_changes(&self, from: i64, to: i64) -> Result<ChangeCounts, StoreError> {
-        let sql = format!(
-            "{RANGE_ENDS} SELECT f.op, l.op FROM touched
-             JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq
-             LEFT JOIN tickets t ON t.UID = touched.UID WHERE {IS_EXPORTED}"
-        );
-        let mut statement = self.connection.prepare(&sql)?;
-        let mut rows = statement.query((from, to))?;
-        let mut counts = ChangeCounts::default();
-        while let Some(row) = rows.next()? {
-            if let Some(op) = net_op(text(row, 0)?, text(row, 1)?) {
-                counts.add(op);
-            }
-        }
-        Ok(counts)
     }
 }
 

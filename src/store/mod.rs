@@ -52,7 +52,7 @@ pub use integrity::UnequalHashes;
 pub use lock::{Lock, LockError};
 pub use lock_holders::{LockHolders, ReaderProcess};
 pub use open::{OpenFinding, StoreOptions};
-pub use packages::{ConsumerPosition, PackageRecord};
+pub use packages::{ConsumerPosition, NamedPackage, PackageRecord};
 pub use paths::{FileId, parent_folder, sibling_path};
 pub use pending_fetches::{DueFetchFilter, FetchFailure, PendingFetch};
 pub use pending_tickets::{

@@ -264,7 +264,7 @@ impl Store {
                 tx.connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             }
             if let Some(finding) = finding {
-                tx.begin_lineage(None, finding.lineage_reason(), now)?;
+                tx.begin_lineage(&[], finding.lineage_reason(), now)?;
             }
             tx.ensure_lineage(now)
         })?;

@@ -1,6 +1,6 @@
 //! Consumers and their packages.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension as _, Row};
 
@@ -21,18 +21,18 @@ pub struct ConsumerPosition {
     /// The `manifest_sha256` of its last package.
     #[serde(skip)]
     pub last_manifest: Option<String>,
+    /// The absolute path of the folder of its packages; `None` before the first one.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
 }
 
-/// A package that is complete on disk: a row of `packages`.
+/// A package: a row of `packages`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PackageRecord {
     /// The change record before the first one in it.
     pub from_seq: i64,
     /// The last change record in it.
     pub to_seq: i64,
-    /// The absolute path of its folder.
-    #[serde(skip)]
-    pub folder: PathBuf,
     /// The name of the data file.
     #[serde(rename = "file")]
     pub data_file: String,
@@ -52,9 +52,19 @@ pub struct PackageRecord {
     pub created_at: Timestamp,
 }
 
-const POSITION_COLUMNS: &str = "exported_seq, acked_seq, exported_at, last_manifest";
+/// A package whose files may not have their names yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPackage {
+    /// Its record.
+    pub record: PackageRecord,
+    /// The content of its manifest.
+    pub manifest: String,
+}
 
-const PACKAGE_COLUMNS: &str = "from_seq, to_seq, folder, data_file, manifest_file, \"rows\", bytes, sha256, manifest_sha256, created_at";
+const POSITION_COLUMNS: &str = "exported_seq, acked_seq, exported_at, last_manifest, folder";
+
+const PACKAGE_COLUMNS: &str =
+    "from_seq, to_seq, data_file, manifest_file, \"rows\", bytes, sha256, manifest_sha256, created_at";
 
 impl ReadTx<'_> {
     /// The position of a consumer, if it exists.
@@ -79,9 +89,11 @@ impl ReadTx<'_> {
         Ok(consumers)
     }
 
-    /// The packages of a consumer that have not aged out, in order.
+    /// The published packages of a consumer that have not aged out, in order.
     pub fn packages(&self, consumer: &str) -> Result<Vec<PackageRecord>, StoreError> {
-        let sql = format!("SELECT {PACKAGE_COLUMNS} FROM packages WHERE consumer = ?1 ORDER BY to_seq");
+        let sql = format!(
+            "SELECT {PACKAGE_COLUMNS} FROM packages WHERE consumer = ?1 AND state = 'published' ORDER BY to_seq"
+        );
         let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query([consumer])?;
         let mut packages = Vec::new();
@@ -90,53 +102,100 @@ impl ReadTx<'_> {
         }
         Ok(packages)
     }
+
+    /// The package of a consumer that is named and not published: a killed export left it.
+    pub fn named_package(&self, consumer: &ConsumerName) -> Result<Option<NamedPackage>, StoreError> {
+        let sql = format!(
+            "SELECT {PACKAGE_COLUMNS}, manifest FROM packages WHERE consumer = ?1 AND state = 'named'"
+        );
+        let row = self.connection.query_row(&sql, [consumer.as_str()], |row| {
+            let manifest = row.get("manifest")?;
+            Ok(read_package(row).map(|record| NamedPackage { record, manifest }))
+        });
+        row.optional()?.transpose()
+    }
 }
 
 impl WriteTx<'_> {
-    /// Records a package and moves its consumer to the end of it.
+    /// Records a package before its files have names. `folder` is the absolute path of its consumer's folder, kept where the
+    /// consumer is new.
     ///
     /// # Errors
     /// [`StoreError::InvalidData`] if the package does not begin where the last one ended.
-    pub fn record_package(
+    pub fn name_package(
+        &self,
+        consumer: &ConsumerName,
+        folder: &Path,
+        package: &NamedPackage,
+    ) -> Result<(), StoreError> {
+        let record = &package.record;
+        let at = self.as_read_tx().consumer_position(consumer)?.unwrap_or_default().exported_seq;
+        if at != record.from_seq {
+            let what = format!(
+                "position {at} of consumer {} instead of {}, where the new package begins,",
+                consumer.as_str(),
+                record.from_seq
+            );
+            return Err(StoreError::InvalidData { what });
+        }
+        self.connection.execute(
+            "INSERT OR IGNORE INTO consumers (name, folder) VALUES (?1, ?2)",
+            (consumer.as_str(), folder.to_string_lossy()),
+        )?;
+        self.connection.execute(
+            &format!(
+                "INSERT INTO packages ({PACKAGE_COLUMNS}, consumer, manifest, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'named')"
+            ),
+            (
+                record.from_seq,
+                record.to_seq,
+                &record.data_file,
+                &record.manifest_file,
+                record.rows.cast_signed(),
+                record.bytes.cast_signed(),
+                &record.sha256,
+                &record.manifest_sha256,
+                record.created_at.to_string(),
+                consumer.as_str(),
+                &package.manifest,
+            ),
+        )?;
+        Ok(())
+    }
+
+    /// Records that the files of a named package have their names, and moves its consumer to the end of it.
+    pub fn publish_package(
         &self,
         consumer: &ConsumerName,
         package: &PackageRecord,
         acknowledged: bool,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
-        let at = self.as_read_tx().consumer_position(consumer)?.unwrap_or_default().exported_seq;
-        if at != package.from_seq {
-            let what = format!(
-                "position {at} of consumer {} instead of {}, where the new package begins,",
-                consumer.as_str(),
-                package.from_seq
-            );
-            return Err(StoreError::InvalidData { what });
-        }
-        let created_at = package.created_at.to_string();
         self.connection.execute(
-            "INSERT INTO consumers (name, exported_seq, acked_seq, exported_at, last_manifest)
-             VALUES (?1, ?2, CASE ?3 WHEN 1 THEN ?2 ELSE 0 END, ?4, ?5)
-             ON CONFLICT (name) DO UPDATE SET exported_seq = excluded.exported_seq,
-                 acked_seq = MAX(acked_seq, excluded.acked_seq), exported_at = excluded.exported_at,
-                 last_manifest = excluded.last_manifest",
-            (consumer.as_str(), package.to_seq, acknowledged, &created_at, &package.manifest_sha256),
+            "UPDATE packages SET state = 'published', manifest = NULL, created_at = ?3
+             WHERE consumer = ?1 AND to_seq = ?2",
+            (consumer.as_str(), package.to_seq, now.to_string()),
         )?;
         self.connection.execute(
-            &format!("INSERT INTO packages (consumer, {PACKAGE_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"),
-            (
-                consumer.as_str(),
-                package.from_seq,
-                package.to_seq,
-                package.folder.to_string_lossy(),
-                &package.data_file,
-                &package.manifest_file,
-                package.rows.cast_signed(),
-                package.bytes.cast_signed(),
-                &package.sha256,
-                &package.manifest_sha256,
-                created_at,
-            ),
+            "UPDATE consumers SET exported_seq = ?2, acked_seq = CASE WHEN ?3 THEN ?2 ELSE acked_seq END,
+                 exported_at = ?4, last_manifest = ?5 WHERE name = ?1",
+            (consumer.as_str(), package.to_seq, acknowledged, now.to_string(), &package.manifest_sha256),
         )?;
+        Ok(())
+    }
+
+    /// Deletes the record of a named package, of which there is no file.
+    pub fn discard_named_package(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
+        let sql = "DELETE FROM packages WHERE consumer = ?1 AND state = 'named'";
+        self.connection.execute(sql, [consumer.as_str()])?;
+        Ok(())
+    }
+
+    /// Records that the folder of a consumer was moved.
+    pub fn set_consumer_folder(&self, consumer: &ConsumerName, folder: &Path) -> Result<(), StoreError> {
+        let sql = "UPDATE consumers SET folder = ?2 WHERE name = ?1";
+        self.connection.execute(sql, (consumer.as_str(), folder.to_string_lossy()))?;
         Ok(())
     }
 
@@ -168,6 +227,7 @@ fn read_position(row: &Row<'_>, first: usize) -> Result<ConsumerPosition, StoreE
         acked_seq: row.get(first + 1)?,
         exported_at: parse_optional_timestamp(row.get(first + 2)?)?,
         last_manifest: row.get(first + 3)?,
+        folder: Some(PathBuf::from(row.get::<_, String>(first + 4)?)),
     })
 }
 
@@ -175,13 +235,12 @@ fn read_package(row: &Row<'_>) -> Result<PackageRecord, StoreError> {
     Ok(PackageRecord {
         from_seq: row.get(0)?,
         to_seq: row.get(1)?,
-        folder: PathBuf::from(row.get::<_, String>(2)?),
-        data_file: row.get(3)?,
-        manifest_file: row.get(4)?,
-        rows: row.get::<_, i64>(5)?.cast_unsigned(),
-        bytes: row.get::<_, i64>(6)?.cast_unsigned(),
-        sha256: row.get(7)?,
-        manifest_sha256: row.get(8)?,
-        created_at: parse_timestamp(&row.get::<_, String>(9)?)?,
+        data_file: row.get(2)?,
+        manifest_file: row.get(3)?,
+        rows: row.get::<_, i64>(4)?.cast_unsigned(),
+        bytes: row.get::<_, i64>(5)?.cast_unsigned(),
+        sha256: row.get(6)?,
+        manifest_sha256: row.get(7)?,
+        created_at: parse_timestamp(&row.get::<_, String>(8)?)?,
     })
 }

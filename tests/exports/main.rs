@@ -15,4 +15,5 @@ mod interruptions;
 mod loading;
 mod manifests;
 mod readers;
+mod restored;
 mod tampering;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::ExitStatus;
+
 /// Why a consumer cannot acknowledge a package, be listed or be forgotten.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
@@ -17,6 +19,18 @@ pub enum ConsumerError {
         seq: i64,
         /// The change numbers at which its packages end, ascending.
         ends: Vec<i64>,
+        /// The newest change.
+        newest: i64,
+    },
+    /// The packages of a consumer are in one folder.
+    #[error("the packages of {consumer} are in {}, not in {}", .folder.display(), .given.display())]
+    OtherFolder {
+        /// The consumer.
+        consumer: String,
+        /// The folder of its packages.
+        folder: PathBuf,
+        /// The folder that was given.
+        given: PathBuf,
     },
     /// The package is from before a backup of the database was restored.
     #[error(
@@ -27,17 +41,28 @@ pub enum ConsumerError {
         consumer: String,
         /// The change number given.
         seq: i64,
-        /// The file or folder that is newer than the database.
-        evidence: PathBuf,
+        /// What is newer than the database.
+        evidence: String,
         /// The new lineage.
         lineage: String,
     },
 }
 
 impl ConsumerError {
+    pub(super) fn exit_status(&self) -> ExitStatus {
+        match self {
+            ConsumerError::OtherFolder { .. } => ExitStatus::Usage,
+            _ => ExitStatus::NoInput,
+        }
+    }
+
     pub(super) fn help(&self) -> String {
         match self {
             ConsumerError::NoConsumer(_) => "`halosync export list` shows the consumers".into(),
+            ConsumerError::NoPackage { consumer, seq, newest, .. } if newest < seq => format!(
+                "the newest change is {newest}; if an older copy of the database was restored, and the consumer has loaded \
+                 change {seq} before: `halosync export ack --consumer {consumer} --seq {seq} --restored`"
+            ),
             ConsumerError::NoPackage { consumer, ends, .. } if ends.is_empty() => {
                 format!("no package is waiting; see `halosync export list --consumer {consumer}`")
             }
@@ -45,9 +70,12 @@ impl ConsumerError {
                 let last: Vec<_> = ends.iter().rev().take(5).rev().map(i64::to_string).collect();
                 format!("name the change at which a package ends: {}", last.join(", "))
             }
+            ConsumerError::OtherFolder { consumer, .. } => format!(
+                "use that folder, or another consumer name; `halosync export forget --consumer {consumer}` removes its \
+                 packages, after which it may start anew elsewhere"
+            ),
             ConsumerError::BackupRestored { evidence, lineage, .. } => format!(
-                "{} is newer than the database: lineage {lineage} begins, and every consumer starts again at 0",
-                evidence.display()
+                "{evidence} is newer than the database: lineage {lineage} begins, and every consumer starts again at 0"
             ),
         }
     }

@@ -62,7 +62,7 @@ impl AppError {
             AppError::Store(error) => store_remedy(error),
             AppError::Lock(error) => lock_remedy(error),
             AppError::Export(error) => export_remedy(error),
-            AppError::Consumer(error) => (NoInput, error.help()),
+            AppError::Consumer(error) => (error.exit_status(), error.help()),
             AppError::Reset(error) => (error.exit_status(), error.help().into()),
             AppError::CannotListen(_, source) if source.kind() == io::ErrorKind::AddrInUse => (
                 TryLater,
@@ -233,6 +233,15 @@ fn export_remedy(error: &ExportError) -> Remedy {
         ExportError::Contradiction { .. } => (
             DataError,
             "move the file away; the next export continues after the last recorded package".into(),
+        ),
+        ExportError::OtherDatabase { packages, position, .. } => (
+            DataError,
+            format!(
+                "export to another folder (`--out`), or, if this database is to take over: move {} and {} away; then the \
+                 consumer starts again at 0",
+                packages.display(),
+                position.display()
+            ),
         ),
         ExportError::NoPackage { .. } => (
             NoInput,
