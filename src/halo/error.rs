@@ -102,7 +102,7 @@ pub struct UnreadableResponse {
     /// What can be told of the row that was requested alone.
     pub row: CutRow,
     /// The response.
-    pub meta: ResponseMeta,
+    pub meta: Box<ResponseMeta>,
     /// What is wrong with it.
     pub source: ParseError,
 }
@@ -163,7 +163,7 @@ impl HaloError {
             bytes: response.body.len(),
             html: is_html(&response.body),
             row,
-            meta,
+            meta: Box::new(meta),
             source,
         })
     }
@@ -233,7 +233,7 @@ impl HaloError {
     /// The response that could not be read.
     pub(super) fn response_meta(&self) -> Option<ResponseMeta> {
         match self {
-            HaloError::Unreadable(response) => Some(response.meta),
+            HaloError::Unreadable(response) => Some(*response.meta),
             _ => None,
         }
     }

@@ -74,7 +74,7 @@ impl CursorSeek {
             self.restart(&page);
         }
         let (first, last) = (page.ids().next(), page.ids().next_back());
-        let last_before = page.ids().filter(|id| *id <= self.cursor).next_back();
+        let last_before = page.ids().rfind(|id| *id <= self.cursor);
         let is_before = |after_id: Option<i64>| last_before.is_some() && after_id < last_before;
         let rejected_before = page.rejected_rows.iter().filter(|row| is_before(row.after_id)).count();
         let at_or_before = (page.ids().filter(|id| *id <= self.cursor).count() + rejected_before) as u64;

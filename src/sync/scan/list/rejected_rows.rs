@@ -90,15 +90,12 @@ mod tests {
         let mut page = Page { number, rows: rows.len() as u64, ..Page::default() };
         let mut after_id = None;
         for row in rows {
-            match row {
-                Some(id) => {
-                    page.tickets.push((*id, None));
-                    after_id = Some(*id);
-                }
-                None => {
-                    let rejected = RejectedValue { reason: "no usable id".into(), raw: String::new() };
-                    page.rejected_rows.push(RejectedRow { rejected, after_id });
-                }
+            if let Some(id) = row {
+                page.tickets.push((*id, None));
+                after_id = Some(*id);
+            } else {
+                let rejected = RejectedValue { reason: "no usable id".into(), raw: String::new() };
+                page.rejected_rows.push(RejectedRow { rejected, after_id });
             }
         }
         page

@@ -384,12 +384,11 @@ fn page_of(number: u32, record_count: u64, rows: &[Option<i64>]) -> Page {
     let mut after_id = None;
     for row in rows {
         after_id = row.or(after_id);
-        match row {
-            Some(id) => page.tickets.push((*id, Some(at(0)))),
-            None => {
-                let rejected = RejectedValue { reason: "no usable id".into(), raw: String::new() };
-                page.rejected_rows.push(RejectedRow { rejected, after_id });
-            }
+        if let Some(id) = row {
+            page.tickets.push((*id, Some(at(0))));
+        } else {
+            let rejected = RejectedValue { reason: "no usable id".into(), raw: String::new() };
+            page.rejected_rows.push(RejectedRow { rejected, after_id });
         }
     }
     page
