@@ -119,7 +119,9 @@ CREATE TABLE ticket_state (
     last_seen_at    TEXT NOT NULL,     -- when it was last written; later full scans have seen it too
     last_seq        INTEGER NOT NULL,  -- its newest change record
     rejected        TEXT,              -- what could not be read of it: names as in `rejects`, separated by commas
-    received_hash   INTEGER            -- XXH3 of the row as received, where attributes were rejected
+    received_hash   INTEGER,           -- XXH3 of the row as received, where attributes were rejected
+    fields_last_modified TEXT          -- the last_update of the version whose custom fields are stored, where it
+                                       -- is later than that of the row
 );
 
 CREATE TABLE custom_fields (
@@ -268,7 +270,9 @@ CREATE TABLE scan_checkpoints (
     cursor             INTEGER,           -- the greatest id committed
     server_started_at  TEXT,              -- the start of the scan by the server's clock
     ids                BLOB NOT NULL,     -- serialized roaring bitmap: the ids received
-    older              BLOB NOT NULL      -- the same: ids received in an older version than the stored one
+    older              BLOB NOT NULL,     -- the same: ids received in an older version than the stored one
+    rejected_rows      TEXT               -- in the newest checkpoint of a list: its rows without an id so far, as
+                                          -- JSON: page, the ticket before it, reason, text
 );
 
 -- What must still be requested ticket by ticket: tickets that are listed but could not be read, and custom fields.

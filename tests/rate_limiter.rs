@@ -288,6 +288,23 @@ fn token_that_expires_during_a_wait_is_renewed() {
     });
 }
 
+/// A request waits longer for the rate limiter than a token lives: the token is requested when its turn has come, and one
+/// that expires earlier than the server says is renewed once more.
+#[test]
+fn tokens_that_live_shorter_than_the_wait_end_no_run() {
+    for expires_in in ["number", "missing"] {
+        with_paused_time(async {
+            let mut env =
+                start_env(1_500, &["token_seconds=30", "latency_ms=50", &format!("expires_in={expires_in}")]);
+            env.rate_limit = limit(8, 60);
+            env.run_ok().await;
+            let refused = status_count(&env, 401);
+            assert!(expires_in == "missing" || refused == 0, "{refused} requests were refused");
+            assert!(max_per_window(&times(&env), Duration::from_mins(1)) <= 8);
+        });
+    }
+}
+
 /// INC-96: a scan that outlives many tokens sends no expired one if the server states their lifetime; otherwise each
 /// token costs at most one refused request per parallel request.
 #[test]

@@ -13,11 +13,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use halosync::store::{
-    Health, MoveReason, ObservedTicket, Removal, RemovalReason, RunEnd, RunKind, RunStats, ScanOutcome,
-    ScanStats, Store, StoreError, StoreOptions, TxEnd, UpsertOutcome, WriteTx,
+    CustomFieldsState, FetchedCustomFields, Health, MoveReason, ObservedTicket, Removal, RemovalReason,
+    RunEnd, RunKind, RunStats, ScanOutcome, ScanStats, Store, StoreError, StoreOptions, TxEnd, UpsertOutcome,
+    WriteTx,
 };
 use halosync::ticket::parse::{ParsedItems, ReferenceDetails, ReferenceItem};
-use halosync::ticket::{ATTRIBUTES, AttributeValue, Op, Timestamp};
+use halosync::ticket::{ATTRIBUTES, AttributeValue, CustomFields, Op, Timestamp};
 use halosync::watermark::{ScanKind, Watermark, WatermarkState};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -424,4 +425,43 @@ proptest! {
             prop_assert_eq!(summaries(&reordered), summaries(&ordered));
         }
     }
+}
+
+/// Custom fields of a later version than the row are fetched again where a later request still shows the earlier version: the
+/// server was restored from a backup.
+#[test]
+fn custom_fields_of_a_version_that_is_gone_are_fetched_again() {
+    let mut store = store();
+    let observe = |store: &mut Store, request_no: i64, minute: u32| {
+        let mut observed = observed_tickets(request_no, &[version(7, Some(minute), "same")]);
+        observed[0].custom_fields = CustomFieldsState::NotProvided;
+        store.write(TxEnd::Commit, |tx| tx.upsert(&observed, 1, now())).unwrap();
+    };
+    let fetch = |store: &mut Store, request_no: i64, minute: u32| {
+        let last_update = Some(format!("2026-11-22T11:{minute:02}:00.000Z").parse().unwrap());
+        let fetched = FetchedCustomFields { id: 7, fields: CustomFields::default(), last_update, request_no };
+        store.write(TxEnd::Commit, |tx| tx.store_custom_fields(&fetched, 1, now())).unwrap()
+    };
+    let pending = |store: &Store| store.read(|tx| tx.unattempted_fetches(0, 10)).unwrap().len();
+    observe(&mut store, 1, 10);
+    fetch(&mut store, 3, 20);
+    assert_eq!(pending(&store), 0);
+    observe(&mut store, 2, 10);
+    assert_eq!(pending(&store), 0, "the row was asked for earlier");
+    observe(&mut store, 4, 10);
+    assert_eq!(pending(&store), 1, "the later version is gone");
+    fetch(&mut store, 5, 10);
+    observe(&mut store, 6, 10);
+    assert_eq!(pending(&store), 0);
+}
+
+/// Whether the older version is taken or not, some version is stored, whose custom fields nobody knows yet.
+#[test]
+fn custom_fields_of_a_ticket_shown_in_an_older_version_are_pending() {
+    let mut store = store();
+    apply(&mut store, 1, &[version(7, Some(30), "new")]);
+    let mut observed = observed_tickets(2, &[version(7, Some(10), "old")]);
+    observed[0].custom_fields = CustomFieldsState::Provided(CustomFields::default());
+    store.write(TxEnd::Commit, |tx| tx.upsert(&observed, 1, now())).unwrap();
+    assert_eq!(store.read(|tx| tx.unattempted_fetches(0, 10)).unwrap().len(), 1);
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use url::Url;
 
+use super::rate_limiter::RequestSlot;
 use super::request::RequestSpec;
 use super::token::{Token, TokenCache};
 use super::{HaloClient, HaloError, HttpResponse, Resource};
@@ -25,12 +26,21 @@ impl HaloClient {
     /// Returns a valid token, other than the one that was `refused`.
     pub(super) async fn token(&self, refused: Option<&Token>) -> Result<Token, HaloError> {
         let mut cache = self.token_cache.lock().await;
-        if let Some(token) = cache.usable_token(refused) {
-            return Ok(token);
+        match cache.usable_token(refused) {
+            Some(token) => Ok(token),
+            None => self.renew_token(&mut cache, None).await,
         }
-        let endpoint = self.token_endpoint(&mut cache).await?;
+    }
+
+    /// Requests a token; `slot` is for the first attempt.
+    pub(super) async fn renew_token(
+        &self,
+        cache: &mut TokenCache,
+        slot: Option<RequestSlot>,
+    ) -> Result<Token, HaloError> {
+        let endpoint = self.token_endpoint(cache).await?;
         // A wider scope is never requested on the word of a server: who owns the secret decides that.
-        let issued = self.request_token(&endpoint, &self.options.scope).await?;
+        let issued = self.request_token(&endpoint, &self.options.scope, slot).await?;
         Ok(cache.insert(issued.header, issued.lifetime))
     }
 
@@ -74,13 +84,18 @@ impl HaloClient {
         let url = self.options.server.endpoint("/api/authinfo");
         let spec = RequestSpec::new(Resource::AuthInfo, &url, &[400, 401, 403, 404, 500]);
         let read = |response: &HttpResponse| Ok(serde_json::from_slice(&response.body).unwrap_or_default());
-        match self.send_unauthenticated(&spec, None, read).await {
+        match self.send_unauthenticated(&spec, None, None, read).await {
             Err(HaloError::Refused { .. } | HaloError::Unavailable { .. }) => Ok(AuthInfo::default()),
             result => result,
         }
     }
 
-    async fn request_token(&self, endpoint: &Url, scope: &str) -> Result<TokenGrant, HaloError> {
+    async fn request_token(
+        &self,
+        endpoint: &Url,
+        scope: &str,
+        slot: Option<RequestSlot>,
+    ) -> Result<TokenGrant, HaloError> {
         let secret = |text: &str| SecretString::from(text.to_owned());
         let form = [
             ("grant_type", secret("client_credentials")),
@@ -89,7 +104,7 @@ impl HaloClient {
             ("scope", secret(scope)),
         ];
         let spec = RequestSpec::new(Resource::Token, endpoint, &[400, 401, 403]);
-        let outcome = self.send_unauthenticated(&spec, Some(&form), parse_token_response).await?;
+        let outcome = self.send_unauthenticated(&spec, Some(&form), slot, parse_token_response).await?;
         outcome.map_err(|refusal| match refusal {
             TokenRefusal::OAuth(refusal) => HaloError::Credentials {
                 code: refusal.error,

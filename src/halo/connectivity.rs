@@ -35,7 +35,7 @@ impl HaloClient {
             let date = response.date.zip(age).and_then(|(date, age)| date.checked_add_signed(age));
             Ok(PingResponse { date, took: response.took, is_html })
         };
-        self.send_unauthenticated(&spec, None, read).await
+        self.send_unauthenticated(&spec, None, None, read).await
     }
 
     /// Returns the address that tokens are requested from, including the tenant that the server or the

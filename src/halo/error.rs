@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::ResponseMeta;
 use super::error_message::{error_message, printable};
 use super::memory::ROWS_LEFT;
 use super::resource::Resource;
 use super::transport::{HttpResponse, TransportError};
 use crate::retry::{self, RequestFailure};
-use crate::ticket::parse::ParseError;
+use crate::ticket::parse::{CutRow, ParseError};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +73,8 @@ pub enum HaloError {
         resource: Resource,
         /// The limit in bytes. It is lower than usual where rows that wait to be stored take the memory.
         limit: usize,
-        /// The id of the row that was requested alone, if it was received.
-        row_id: Option<i64>,
+        /// What was received of the row that was requested alone.
+        row: CutRow,
     },
     /// The response is not what was requested.
     #[error(transparent)]
@@ -98,8 +99,10 @@ pub struct UnreadableResponse {
     pub bytes: usize,
     /// Whether it looks like a web page.
     pub html: bool,
-    /// The id of the row that was requested alone, if it can be told.
-    pub row_id: Option<i64>,
+    /// What can be told of the row that was requested alone.
+    pub row: CutRow,
+    /// The response.
+    pub meta: Box<ResponseMeta>,
     /// What is wrong with it.
     pub source: ParseError,
 }
@@ -150,15 +153,17 @@ impl HaloError {
     pub(super) fn unreadable(
         resource: Resource,
         response: &HttpResponse,
+        meta: ResponseMeta,
         source: ParseError,
-        row_id: Option<i64>,
+        row: CutRow,
     ) -> HaloError {
         HaloError::Unreadable(UnreadableResponse {
             resource,
             status: response.status,
             bytes: response.body.len(),
             html: is_html(&response.body),
-            row_id,
+            row,
+            meta: Box::new(meta),
             source,
         })
     }
@@ -217,12 +222,18 @@ impl HaloError {
         }
     }
 
-    /// The id of the row that was requested alone, if it can be told from what was received.
-    pub(super) fn row_id(&self) -> Option<i64> {
+    /// What can be told from what was received of the row that was requested alone.
+    pub(super) fn row(&self) -> CutRow {
         match self {
-            HaloError::TooLarge { row_id, .. } | HaloError::Unreadable(UnreadableResponse { row_id, .. }) => {
-                *row_id
-            }
+            HaloError::TooLarge { row, .. } | HaloError::Unreadable(UnreadableResponse { row, .. }) => *row,
+            _ => CutRow::default(),
+        }
+    }
+
+    /// The response that could not be read.
+    pub(super) fn response_meta(&self) -> Option<ResponseMeta> {
+        match self {
+            HaloError::Unreadable(response) => Some(*response.meta),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use super::memory::BudgetPermit;
 use super::request::{ReadResponse, RequestPart, RequestSpec};
 use super::row_memory::{ROW_MAX, memory_until_stored, row_memory, set_aside_large_rows};
 use super::{HaloClient, HaloError, HttpResponse, Resource, ResponseMeta};
-use crate::ticket::parse::{self, ParseError, ParsedItems, ParsedPage, ReferenceItem};
+use crate::ticket::parse::{self, CutRow, ParseError, ParsedItems, ParsedPage, ReferenceItem};
 use crate::ticket::{CustomField, Ticket, Timestamp};
 
 /// Which tickets to list.
@@ -143,7 +143,8 @@ impl HaloClient {
         let details = self.lookup_ticket(id, &url).await?;
         if memory_until_stored(ROW_MAX, ROW_MAX) < details.memory.bytes() {
             let (resource, limit) = (Resource::Ticket, ROW_MAX);
-            return Err(HaloError::TooLarge { resource, limit, row_id: Some(id) });
+            let row = CutRow { id: Some(id), record_count: None };
+            return Err(HaloError::TooLarge { resource, limit, row });
         }
         Ok(details)
     }

@@ -12,7 +12,7 @@ use super::list::{Filter, ListPage, ListQuery};
 use super::memory::{BudgetPermit, MEMORY_MAX};
 use super::request::RequestPart;
 use super::{HaloClient, HaloError, ResponseMeta};
-use crate::ticket::parse::{ParsedPage, RejectedRow, UnreadableReason, UnreadableTicket};
+use crate::ticket::parse::{CutRow, ParsedPage, RejectedRow, UnreadableReason, UnreadableTicket};
 use crate::ticket::{RejectedValue, Ticket};
 
 /// The most unreadable rows in one page that have no id or repeat one. With more, something other than the rows is the
@@ -94,6 +94,7 @@ impl HaloClient {
             self.fetch_parts(whole, fields, held, &mut parts, error).await?;
         }
         self.record_readability(whole, Some(&parts.list));
+        parts.list.was_split = !whole.is_single_row();
         Ok(ListPage {
             list: parts.list,
             meta: parts.meta.unwrap_or_else(|| self.meta_without_response()),
@@ -114,6 +115,7 @@ impl HaloClient {
         let mut to_fetch = whole.split();
         while let Some(part) = to_fetch.pop() {
             match self.fetch_part(&part, fields, held + parts.memory.bytes(), true).await {
+                Ok(page) if parts.is_repetition(&part, &page.list) => break,
                 Ok(page) => {
                     let end = part.end_reached(&page.list);
                     parts.add(page, part.is_by_id());
@@ -124,6 +126,7 @@ impl HaloClient {
                     }
                 }
                 Err(error) if !error.should_split_page() => return Err(error),
+                Err(error) if part.is_single_row() && parts.is_repeated_row(&part, error.row()) => break,
                 Err(error) if part.is_single_row() => parts.add_unreadable_row(&part, error)?,
                 Err(_) => to_fetch.extend(part.split()),
             }
@@ -187,6 +190,12 @@ impl<'q> PagePart<'q> {
         numbers.rev().map(|number| PagePart { filter: self.filter.clone(), number, size }).collect()
     }
 
+    /// Whether it begins after the end of a list of so many rows.
+    fn is_past_end(&self, record_count: Option<u64>) -> bool {
+        let before = u64::from(self.number - 1) * u64::from(self.size);
+        !self.is_by_id() && record_count.is_some_and(|count| count <= before)
+    }
+
     /// Whether the list ends with this part: `None` if more follows, `false` if the server sent fewer rows than
     /// requested although more follow.
     fn end_reached(&self, list: &ParsedPage) -> Option<bool> {
@@ -201,8 +210,7 @@ impl<'q> PagePart<'q> {
 impl PageParts {
     fn add(&mut self, page: ListPage, is_by_id: bool) {
         let ListPage { mut list, meta, memory } = page;
-        let first_meta = self.meta.get_or_insert(meta);
-        first_meta.age = first_meta.age.max(meta.age);
+        self.add_meta(meta);
         let other_ids = self.list.record_count.filter(|_| is_by_id).unwrap_or(0);
         list.record_count = list.record_count.map(|count| count + other_ids);
         if !self.list.tickets.is_empty() && PAGE_MEMORY_MAX < self.memory.bytes() + memory.bytes() {
@@ -215,11 +223,41 @@ impl PageParts {
         self.list.append(list);
     }
 
+    /// Whether the server answers a request for a part past the end of the list with rows that it sent before
+    /// (`halo-api.md` §2.1).
+    fn is_repetition(&self, part: &PagePart<'_>, list: &ParsedPage) -> bool {
+        part.is_past_end(list.record_count)
+            && list.rows_received != 0
+            && list.tickets.iter().all(|ticket| self.has(ticket.id()))
+    }
+
+    /// The same of a single row that cannot be read.
+    fn is_repeated_row(&self, part: &PagePart<'_>, row: CutRow) -> bool {
+        part.is_past_end(row.record_count) && row.id.is_none_or(|id| self.has(id))
+    }
+
+    fn has(&self, id: i64) -> bool {
+        let mut unreadable = self.list.unreadable.iter();
+        self.list.tickets.iter().any(|ticket| ticket.id() == id) || unreadable.any(|it| it.id == id)
+    }
+
+    fn add_meta(&mut self, meta: ResponseMeta) {
+        let first_meta = self.meta.get_or_insert(meta);
+        first_meta.age = first_meta.age.max(meta.age);
+    }
+
     fn add_unreadable_row(&mut self, part: &PagePart<'_>, error: HaloError) -> Result<(), HaloError> {
         let id = match part.ids() {
             Some([id]) => Some(*id),
-            _ => error.row_id(),
+            _ => error.row().id,
         };
+        if let Some(meta) = error.response_meta() {
+            self.add_meta(meta);
+        }
+        if !part.is_by_id() {
+            // A page without a readable row has a count all the same.
+            self.list.add_count(error.row().record_count);
+        }
         if id.is_none_or(|id| self.list.unreadable.iter().any(|it| it.id == id)) {
             self.doubtful_rows += 1;
             if DOUBTFUL_ROWS_MAX < self.doubtful_rows {
@@ -245,7 +283,7 @@ impl PageParts {
             None => format!("row {} of the list ordered by id", part.number),
         };
         let rejected =
-            RejectedValue { reason: "the row cannot be read", raw: format!("{position}: {error}") };
+            RejectedValue { reason: "the row cannot be read".into(), raw: format!("{position}: {error}") };
         let after_id = self.list.tickets.last().map(Ticket::id);
         self.list.rejected_rows.push(RejectedRow { rejected, after_id });
         self.list.rows_received += 1;

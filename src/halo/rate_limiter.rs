@@ -40,11 +40,22 @@ pub struct RateLimiter {
     paused_until: watch::Sender<Option<Instant>>,
     clock: TokioClock,
     ring: Vec<LimiterCell>,
+    /// The window of a cell.
+    cell_window: Duration,
+    /// When each cell was used, if that was after it was acquired, in nanoseconds since the start of the clock; 0 if not.
+    late_uses: Vec<AtomicU64>,
     next_cell: AtomicUsize,
     /// The latest end of a wait, in nanoseconds since the start of the clock.
     waiting_until: AtomicU64,
     /// How long requests were paused, in nanoseconds.
     total_pause: AtomicU64,
+}
+
+/// The right to send one request.
+#[derive(Debug)]
+pub struct RequestSlot {
+    index: usize,
+    acquired_at: Instant,
 }
 
 impl RateLimiter {
@@ -62,6 +73,8 @@ impl RateLimiter {
         };
         let ring: Vec<LimiterCell> = (0..allowed / parts).filter_map(|_| cell()).collect();
         let limiter = RateLimiter {
+            cell_window: window,
+            late_uses: ring.iter().map(|_| AtomicU64::new(0)).collect(),
             window: limit.window,
             paused_until: watch::Sender::new(None),
             clock,
@@ -89,22 +102,52 @@ impl RateLimiter {
     }
 
     /// Waits until a request may be sent.
-    pub async fn acquire(&self) {
+    pub async fn acquire(&self) -> RequestSlot {
         loop {
             self.wait_until_resumed().await;
-            let index = self.next_cell.fetch_add(1, Ordering::Relaxed);
-            let Some(cell) = self.ring.get(index % self.ring.len().max(1)) else { return };
-            while let Err(not_yet) = cell.check() {
-                let wait = not_yet.wait_time_from(self.clock.now());
-                self.record_wait(wait);
-                sleep(wait).await;
+            let index = self.next_cell.fetch_add(1, Ordering::Relaxed) % self.ring.len().max(1);
+            if let (Some(cell), Some(late_use)) = (self.ring.get(index), self.late_uses.get(index)) {
+                while let Err(not_yet) = cell.check() {
+                    self.wait(not_yet.wait_time_from(self.clock.now())).await;
+                }
+                if let Some(wait) = self.remaining_window(late_use) {
+                    self.wait(wait).await;
+                    late_use.store(nanos(self.clock.start.elapsed()), Ordering::Relaxed);
+                }
             }
             // A cell acquired just before a pause is given up: its window must begin when the request is
             // really sent.
             if self.can_send() {
-                return;
+                return RequestSlot { index, acquired_at: Instant::now() };
             }
         }
+    }
+
+    /// Uses a slot for a request that is sent now. Returns whether that is still allowed: a pause may have begun since it was
+    /// acquired, or its window may have ended.
+    pub(super) fn use_slot(&self, slot: &RequestSlot) -> bool {
+        let waited = slot.acquired_at.elapsed();
+        if !self.can_send() || self.cell_window <= waited {
+            return false;
+        }
+        if let Some(late_use) = self.late_uses.get(slot.index).filter(|_| !waited.is_zero()) {
+            late_use.store(nanos(self.clock.start.elapsed()), Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// How long a cell that was used late may not be used again.
+    fn remaining_window(&self, late_use: &AtomicU64) -> Option<Duration> {
+        let used_at = late_use.load(Ordering::Relaxed);
+        let free_at = Duration::from_nanos(used_at) + self.cell_window;
+        (used_at != 0)
+            .then(|| free_at.saturating_sub(self.clock.start.elapsed()))
+            .filter(|wait| !wait.is_zero())
+    }
+
+    async fn wait(&self, wait: Duration) {
+        self.record_wait(wait);
+        sleep(wait).await;
     }
 
     /// Pauses all requests. A shorter pause never ends a longer one.
@@ -229,6 +272,23 @@ mod tests {
                 "only {used} of {requests} in {window} s were used"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slot_that_is_used_late_counts_from_its_use() {
+        let limiter = RateLimiter::new(limit(3, 60), 0);
+        let start = Instant::now();
+        let slot = limiter.acquire().await;
+        sleep(Duration::from_secs(20)).await;
+        assert!(limiter.use_slot(&slot));
+        limiter.acquire().await;
+        assert_eq!(start.elapsed().as_secs(), 20);
+        let slot = limiter.acquire().await;
+        assert_eq!(start.elapsed().as_secs(), 80, "60 s after the first slot was used");
+        limiter.pause_for(Duration::from_secs(5));
+        assert!(!limiter.use_slot(&slot), "a pause began");
+        sleep(Duration::from_mins(1)).await;
+        assert!(!limiter.use_slot(&slot), "its window ended");
     }
 
     #[tokio::test(start_paused = true)]

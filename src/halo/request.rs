@@ -9,14 +9,18 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::memory::{BudgetPermit, MemoryRequest};
+use super::rate_limiter::RequestSlot;
 use super::token::Token;
 use super::transport::{HttpRequest, HttpResponse, TransportError};
 use super::{HaloClient, HaloError, Resource, ResponseMeta};
 use crate::retry::{self, RequestFailure, RetryDecision};
-use crate::ticket::parse::{self, ParseError};
+use crate::ticket::parse::{self, CutRow, ParseError};
 
-/// How many tokens may expire while one request waits for the rate limiter, before it is sent anyway.
-const TOKEN_ATTEMPTS_MAX: u32 = 5;
+/// How many tokens one request may need: they expire while it waits for the rate limiter, or earlier than the server says.
+const TOKENS_MAX: u32 = 5;
+
+/// A token of this age that is refused did not expire.
+const NEW_TOKEN_MAX: Duration = Duration::from_secs(10);
 
 /// Bodies longer than this are parsed on a thread that may block, so that signals are still noticed.
 const PARSED_INLINE_MAX: usize = 1 << 20;
@@ -81,7 +85,7 @@ impl HaloClient {
         read: impl ResponseReader<T>,
     ) -> Result<ReadResponse<T>, HaloError> {
         let mut refused = None;
-        let mut renewed = false;
+        let mut renewals = 0;
         let mut alone = false;
         let mut retries = 0;
         loop {
@@ -90,6 +94,7 @@ impl HaloClient {
             let memory = self.memory.acquire(MemoryRequest { body_max, held, alone }).await;
             let token = self.acquire_with_token(refused.as_ref()).await?;
             let (url, bearer) = (spec.url.clone(), Some(token.clone()));
+            let renewed = TOKENS_MAX <= renewals || renewals != 0 && token.age() < NEW_TOKEN_MAX;
             let request = HttpRequest { url, form: None, bearer, memory: Some(memory) };
             let failed = match self.send(spec, request, read).await {
                 Ok(done) => return Ok(done),
@@ -109,7 +114,7 @@ impl HaloClient {
             match retry::decide(failure, retries, renewed, &self.options.retry, (self.jitter)()) {
                 RetryDecision::GiveUp => return Err(self.give_up(failed, retries)),
                 RetryDecision::RenewToken => {
-                    renewed = true;
+                    renewals += 1;
                     refused = Some(token);
                 }
                 decision => {
@@ -121,16 +126,19 @@ impl HaloClient {
         }
     }
 
-    /// Sends a request without a token, and retries it until `read` can read the response.
+    /// Sends a request without a token, and retries it until `read` can read the response. `slot` is for the first attempt.
     pub(super) async fn send_unauthenticated<T: Send + 'static>(
         &self,
         spec: &RequestSpec<'_>,
         form: Option<&[(&'static str, SecretString)]>,
+        mut slot: Option<RequestSlot>,
         read: impl ResponseReader<T>,
     ) -> Result<T, HaloError> {
         let mut retries = 0;
         loop {
-            self.rate_limiter.acquire().await;
+            if slot.take().is_none_or(|slot| !self.rate_limiter.use_slot(&slot)) {
+                self.rate_limiter.acquire().await;
+            }
             let form = form.map(<[_]>::to_vec);
             let request = HttpRequest { url: spec.url.clone(), form, bearer: None, memory: None };
             let failed = match self.send(spec, request, read).await {
@@ -149,19 +157,27 @@ impl HaloClient {
         }
     }
 
-    /// Waits for the rate limiter, and returns a valid token. If the token expires during the wait, it is
-    /// renewed, and the request waits again.
+    /// Waits for the rate limiter, and returns a valid token. Where there is none when the turn comes, the turn is used to
+    /// renew it, and the request waits again: a token that is requested first may expire before.
     async fn acquire_with_token(&self, refused: Option<&Token>) -> Result<Token, HaloError> {
-        let mut token = self.token(refused).await?;
-        self.rate_limiter.acquire().await;
-        for _ in 1..TOKEN_ATTEMPTS_MAX {
-            if token.is_fresh() {
-                break;
+        let mut renewals = 0;
+        loop {
+            let slot = self.rate_limiter.acquire().await;
+            let mut cache = self.token_cache.lock().await;
+            match cache.usable_token(refused) {
+                Some(token) if self.rate_limiter.use_slot(&slot) => return Ok(token),
+                Some(_) => {}
+                None => {
+                    let token = self.renew_token(&mut cache, Some(slot)).await?;
+                    renewals += 1;
+                    if TOKENS_MAX <= renewals {
+                        drop(cache);
+                        self.rate_limiter.acquire().await;
+                        return Ok(token);
+                    }
+                }
             }
-            token = self.token(refused).await?;
-            self.rate_limiter.acquire().await;
         }
-        Ok(token)
     }
 
     /// Sends one request, for which the rate limiter was acquired, and reads the response.
@@ -204,8 +220,8 @@ impl HaloClient {
         off_loop(meta.bytes, move || match read(&response) {
             Ok(value) => Ok(ReadResponse { value, meta, repaired, memory: response.body.into_memory() }),
             Err(source) => {
-                let row_id = is_single_row.then(|| parse::id_of_cut_row(&response.body)).flatten();
-                Err(SendError::Failed(HaloError::unreadable(resource, &response, source, row_id)))
+                let row = if is_single_row { parse::read_cut_row(&response.body) } else { CutRow::default() };
+                Err(SendError::Failed(HaloError::unreadable(resource, &response, meta, source, row)))
             }
         })
         .await
@@ -262,9 +278,9 @@ async fn send_error(spec: &RequestSpec<'_>, error: TransportError) -> SendError 
         TransportError::TooLarge { received } => {
             let limit = received.limit().unwrap_or(resource.body_max());
             let bytes = received.len();
-            let find_id = move || is_single_row.then(|| parse::id_of_cut_row(&received)).flatten();
-            let row_id = off_loop(bytes, find_id).await;
-            SendError::Failed(HaloError::TooLarge { resource, limit, row_id })
+            let read = move || if is_single_row { parse::read_cut_row(&received) } else { CutRow::default() };
+            let row = off_loop(bytes, read).await;
+            SendError::Failed(HaloError::TooLarge { resource, limit, row })
         }
         source => {
             let host = spec.url.host_str().unwrap_or_default();

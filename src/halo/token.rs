@@ -11,6 +11,7 @@ use url::Url;
 pub struct Token {
     header: HeaderValue,
     generation: u64,
+    issued_at: Instant,
     renew_at: Instant,
 }
 
@@ -19,6 +20,11 @@ impl Token {
     #[must_use]
     pub fn header(&self) -> HeaderValue {
         self.header.clone()
+    }
+
+    /// How long ago the token was issued.
+    pub(super) fn age(&self) -> Duration {
+        self.issued_at.elapsed()
     }
 
     /// Whether the token is not about to expire.
@@ -51,8 +57,9 @@ impl TokenCache {
     /// Caches a new token, to be renewed shortly before it expires.
     pub(super) fn insert(&mut self, header: HeaderValue, lifetime: Duration) -> Token {
         self.generation += 1;
-        let renew_at = Instant::now() + lifetime - lifetime.div_f64(10.0).min(Duration::from_mins(1));
-        let token = Token { header, generation: self.generation, renew_at };
+        let issued_at = Instant::now();
+        let renew_at = issued_at + lifetime - lifetime.div_f64(10.0).min(Duration::from_mins(1));
+        let token = Token { header, generation: self.generation, issued_at, renew_at };
         self.token = Some(token.clone());
         token
     }

@@ -1,7 +1,7 @@
 //! The known custom fields, and the tickets by which the list is compared with single tickets.
 
 use super::{ReadTx, StoreError, StoredTicket, WriteTx};
-use crate::ticket::CustomField;
+use crate::ticket::{CustomField, Timestamp};
 
 impl ReadTx<'_> {
     /// The definitions of the custom fields, ascending by id, without values.
@@ -37,9 +37,33 @@ impl ReadTx<'_> {
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+
+    /// The fields that tickets have and that are not among `listed`, each with a listed ticket that has it.
+    pub fn unlisted_fields(&self, listed: &[CustomField]) -> Result<Vec<(i64, i64)>, StoreError> {
+        let sql = "SELECT FIELD_ID, MAX(UID) FROM custom_fields
+                   WHERE UID NOT IN (SELECT UID FROM unlisted_tickets) GROUP BY FIELD_ID";
+        let mut statement = self.connection.prepare(sql)?;
+        let fields = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut fields: Vec<(i64, i64)> = fields.collect::<Result<_, _>>()?;
+        fields.retain(|(id, _)| listed.iter().all(|field| field.id != *id));
+        Ok(fields)
+    }
 }
 
 impl WriteTx<'_> {
+    /// Enqueues a fetch for every ticket that has a field which the server no longer shows.
+    pub fn enqueue_fetches_with_field(&self, field_id: i64, now: Timestamp) -> Result<(), StoreError> {
+        let mut select = self.connection.prepare("SELECT UID FROM custom_fields WHERE FIELD_ID = ?1")?;
+        let ids: Vec<i64> = select.query_map([field_id], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for id in ids {
+            self.connection
+                .prepare_cached("UPDATE ticket_state SET fields_hash = NULL WHERE UID = ?1")?
+                .execute([id])?;
+            self.enqueue_fetch_if_unknown(id, now)?;
+        }
+        Ok(())
+    }
+
     /// Adds or updates definitions of custom fields. None is ever deleted: a list that leaves one out must
     /// not cost its values.
     pub fn add_field_definitions(&self, definitions: &[CustomField]) -> Result<(), StoreError> {

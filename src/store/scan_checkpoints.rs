@@ -5,7 +5,9 @@ use rusqlite::OptionalExtension as _;
 
 use super::tx::{parse_optional_timestamp, parse_timestamp};
 use super::{ReadTx, StoreError, WriteTx};
+use crate::ticket::RejectedValue;
 use crate::ticket::Timestamp;
+use crate::ticket::parse::RejectedRow;
 
 /// What one commit of a full scan received, and where the scan continues behind it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +22,9 @@ pub struct ScanCheckpoint {
     pub ids: RoaringTreemap,
     /// Those of them received in an older version than the stored one.
     pub older: RoaringTreemap,
+    /// All rows without a usable id that the list showed so far, each with the number of its page: nothing shows them again
+    /// behind the cursor.
+    pub rejected_rows: Vec<(u32, RejectedRow)>,
 }
 
 /// A full scan that was interrupted and can be resumed.
@@ -33,6 +38,8 @@ pub struct InterruptedScan {
     pub checkpoint: ScanCheckpoint,
     /// The ids of the lists that it had read before.
     pub earlier_list_ids: RoaringTreemap,
+    /// The rows without a usable id of those lists.
+    pub earlier_rejected_rows: Vec<(u32, RejectedRow)>,
 }
 
 impl InterruptedScan {
@@ -59,21 +66,27 @@ impl ReadTx<'_> {
         let Some((scan_id, started_at)) = scan else { return Ok(None) };
         let started_at = parse_timestamp(&started_at)?;
         let mut statement = self.connection.prepare(
-            "SELECT part, cursor, server_started_at, ids, older FROM scan_checkpoints WHERE scan_id = ?1 ORDER BY rowid",
+            "SELECT part, cursor, server_started_at, ids, older, rejected_rows FROM scan_checkpoints
+             WHERE scan_id = ?1 ORDER BY rowid",
         )?;
         let mut rows = statement.query([scan_id])?;
         let (mut checkpoint, mut earlier_list_ids) = (ScanCheckpoint::default(), RoaringTreemap::new());
+        let mut earlier_rejected_rows = Vec::new();
         while let Some(row) = rows.next()? {
             let part = row.get(0)?;
             if part != checkpoint.part {
                 earlier_list_ids |= std::mem::take(&mut checkpoint.ids);
+                earlier_rejected_rows.append(&mut checkpoint.rejected_rows);
             }
             (checkpoint.part, checkpoint.cursor) = (part, row.get(1)?);
             checkpoint.server_started_at = parse_optional_timestamp(row.get(2)?)?;
             checkpoint.ids |= deserialize_ids(row.get_ref(3)?.as_blob().unwrap_or_default())?;
             checkpoint.older |= deserialize_ids(row.get_ref(4)?.as_blob().unwrap_or_default())?;
+            if let Some(rows) = row.get::<_, Option<String>>(5)? {
+                checkpoint.rejected_rows = deserialize_rows(&rows)?;
+            }
         }
-        Ok(Some(InterruptedScan { scan_id, started_at, checkpoint, earlier_list_ids }))
+        Ok(Some(InterruptedScan { scan_id, started_at, checkpoint, earlier_list_ids, earlier_rejected_rows }))
     }
 }
 
@@ -92,12 +105,23 @@ impl WriteTx<'_> {
         };
         let (ids, older) = (serialize_ids(&checkpoint.ids)?, serialize_ids(&checkpoint.older)?);
         let server_started_at = checkpoint.server_started_at.map(|at| at.to_string());
+        let rows = &checkpoint.rejected_rows;
+        let rejected_rows = if rows.is_empty() { None } else { Some(serialize_rows(rows)) };
+        if rejected_rows.is_some() {
+            // The newest checkpoint of a list has all of them.
+            self.connection
+                .prepare_cached(
+                    "UPDATE scan_checkpoints SET rejected_rows = NULL
+                     WHERE scan_id = ?1 AND part = ?2 AND rejected_rows IS NOT NULL",
+                )?
+                .execute((scan_id, checkpoint.part))?;
+        }
         self.connection
             .prepare_cached(
-                "INSERT INTO scan_checkpoints (scan_id, part, cursor, server_started_at, ids, older)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO scan_checkpoints (scan_id, part, cursor, server_started_at, ids, older, rejected_rows)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
-            .execute((scan_id, checkpoint.part, checkpoint.cursor, server_started_at, ids, older))?;
+            .execute((scan_id, checkpoint.part, checkpoint.cursor, server_started_at, ids, older, rejected_rows))?;
         Ok(())
     }
 }
@@ -110,6 +134,27 @@ fn serialize_ids(ids: &RoaringTreemap) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     ids.serialize_into(&mut bytes).map_err(|error| invalid_ids(&error))?;
     Ok(bytes)
+}
+
+/// A row without an id as a checkpoint keeps it: its page, the ticket before it, why it was rejected, its text.
+type KeptRow = (u32, Option<i64>, String, String);
+
+fn serialize_rows(rows: &[(u32, RejectedRow)]) -> String {
+    let kept = |(page, row): &(u32, RejectedRow)| {
+        let RejectedValue { reason, raw } = &row.rejected;
+        serde_json::json!([page, row.after_id, reason, raw])
+    };
+    rows.iter().map(kept).collect::<serde_json::Value>().to_string()
+}
+
+fn deserialize_rows(text: &str) -> Result<Vec<(u32, RejectedRow)>, StoreError> {
+    let rows: Vec<KeptRow> = serde_json::from_str(text).map_err(|error| StoreError::InvalidData {
+        what: format!("invalid rejected rows of a scan ({error})"),
+    })?;
+    let row = |(page, after_id, reason, raw): KeptRow| {
+        (page, RejectedRow { rejected: RejectedValue { reason: reason.into(), raw }, after_id })
+    };
+    Ok(rows.into_iter().map(row).collect())
 }
 
 fn invalid_ids(error: &std::io::Error) -> StoreError {

@@ -134,7 +134,8 @@ async fn commit(
     report.warnings = warnings;
     let mut seen_ids = scan.seen_ids();
     seen_ids.extend(unlisted.present.iter().map(|observed| observed.ticket.id().cast_unsigned()));
-    let ScanEnd { mut unstored, mut totals, start, rejected_rows, .. } = scan;
+    let rejected_rows = scan.rejected_rows();
+    let ScanEnd { mut unstored, mut totals, start, .. } = scan;
     let job = move |store: &mut Store| {
         store.write(tx_end, |tx| {
             for observed in [&mut unstored.tickets, &mut unlisted.present, &mut confirmed_older] {

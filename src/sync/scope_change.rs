@@ -10,7 +10,7 @@ use super::context::RunContext;
 use super::custom_fields::discover::FIELD_PROBES;
 use super::reference;
 use crate::scope::{MAPPING_VERSION, Scope, ScopeChange};
-use crate::store::{MoveReason, ReadTx, Removal, RemovalReason};
+use crate::store::{MoveReason, Probe, ReadTx, Removal, RemovalReason};
 use crate::watermark::Watermark;
 
 /// The ids of the ticket types in the settings. The stored names are tried before the server is asked.
@@ -79,6 +79,8 @@ pub(super) async fn apply_scope(context: &RunContext) -> Result<ScopeStep, SyncE
                 }
                 if needs_initial_load {
                     tx.abandon_scans(now)?;
+                    // Whether the plain list leaves tickets out was found with the lists of the other scope.
+                    tx.delete_probe(Probe::ListCoverage)?;
                 }
                 tx.set_watermark(&watermark, Some(reason), Some(run_id), now)?;
                 Ok(ScopeStep::Ready(watermark))

@@ -1,29 +1,30 @@
-//! Finds the id of a row in a response that cannot be parsed: it was cut off, is too large, or is broken.
+//! Finds the count and the id of a row in a response that cannot be parsed: it was cut off, is too large, or is broken.
 
 use super::attribute::ValueKind;
 use super::conversion::is_ticket_id;
-use super::json_value::convert_raw;
+use super::json_value::{convert_raw, parse_count};
 use super::value::AttributeValue;
 
-/// Returns the id of the first row of a list response, or of a bare ticket, if the bytes received show it.
+/// What the bytes received of a response show, though it cannot be parsed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CutRow {
+    /// The id of the first row of the list, or of the bare ticket.
+    pub id: Option<i64>,
+    /// The server's count of the list, where it stands before the rows.
+    pub record_count: Option<u64>,
+}
+
+/// Reads what the bytes received of a list response or of a bare ticket show.
 ///
 /// Looks only at the row's own members, up to the first place that is not JSON: a wrong id would be worse than none.
 /// What is inside strings does not matter, invalid UTF-8 and control characters included. A number at the very end may
 /// be cut off and is not used. The time is linear in the bytes, and nothing is allocated for them.
 #[must_use]
-pub fn id_of_cut_row(bytes: &[u8]) -> Option<i64> {
+pub fn read_cut_row(bytes: &[u8]) -> CutRow {
     let mut scanner = TokenScanner { rest: bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) };
-    scanner.expect(b'{')?;
-    if scanner.find_member(&[b"id", b"tickets"])? == b"tickets" {
-        scanner.expect(b'[')?;
-        scanner.expect(b'{')?;
-        scanner.find_member(&[b"id"])?;
-    }
-    let raw = scanner.scalar()?;
-    match convert_raw(ValueKind::Integer, std::str::from_utf8(raw).ok()?, &mut 0) {
-        Ok(AttributeValue::Integer(id)) if is_ticket_id(id) => Some(id),
-        _ => None,
-    }
+    let mut row = CutRow::default();
+    row.id = scanner.expect(b'{').and_then(|()| scanner.read_envelope(&mut row.record_count));
+    row
 }
 
 /// Walks over the tokens of JSON.
@@ -32,6 +33,31 @@ struct TokenScanner<'a> {
 }
 
 impl<'a> TokenScanner<'a> {
+    /// Reads the members of the object around the rows, or of the ticket; returns the id.
+    fn read_envelope(&mut self, record_count: &mut Option<u64>) -> Option<i64> {
+        loop {
+            match self.find_member(&[b"id", b"record_count", b"tickets"])? {
+                b"record_count" => {
+                    let raw = self.scalar()?;
+                    *record_count = std::str::from_utf8(raw).ok().and_then(parse_count);
+                    self.expect(b',')?;
+                }
+                b"tickets" => {
+                    self.expect(b'[')?;
+                    self.expect(b'{')?;
+                    self.find_member(&[b"id"])?;
+                    break;
+                }
+                _ => break,
+            }
+        }
+        let raw = self.scalar()?;
+        match convert_raw(ValueKind::Integer, std::str::from_utf8(raw).ok()?, &mut 0) {
+            Ok(AttributeValue::Integer(id)) if is_ticket_id(id) => Some(id),
+            _ => None,
+        }
+    }
+
     /// The next byte that is not whitespace.
     fn peek(&mut self) -> Option<u8> {
         self.rest = self.rest.trim_ascii_start();
@@ -139,19 +165,29 @@ mod tests {
     #[case::no_list("[]", None)]
     #[case::empty("", None)]
     fn id_is_read_from_what_was_received(#[case] received: &str, #[case] id: Option<i64>) {
-        assert_eq!(id_of_cut_row(received.as_bytes()), id);
+        assert_eq!(read_cut_row(received.as_bytes()).id, id);
+    }
+
+    #[rstest]
+    #[case::before_a_broken_row(r#"{"page_no":1,"record_count":3,"tickets":[{"summary":]}"#, Some(3))]
+    #[case::as_text(r#"{"record_count":"3","tickets":[{"id":42,"summary":"aaa"#, Some(3))]
+    #[case::may_be_cut(r#"{"record_count":3"#, None)]
+    #[case::member_of_a_row(r#"{"tickets":[{"record_count":3,"id":42,"#, None)]
+    #[case::negative(r#"{"record_count":-3,"tickets":[{"id":42,"#, None)]
+    fn count_is_read_from_what_was_received(#[case] received: &str, #[case] count: Option<u64>) {
+        assert_eq!(read_cut_row(received.as_bytes()).record_count, count);
     }
 
     #[test]
     fn invalid_utf8_before_the_id_does_not_hide_it() {
-        assert_eq!(id_of_cut_row(b"{\"tickets\":[{\"summary\":\"x\xff\xfe\0\n\",\"id\":42,"), Some(42));
+        assert_eq!(read_cut_row(b"{\"tickets\":[{\"summary\":\"x\xff\xfe\0\n\",\"id\":42,").id, Some(42));
     }
 
     #[test]
     fn deep_nesting_needs_no_stack() {
         let row =
             [r#"{"tickets":[{"x":"#, &"[".repeat(2_000_000), &"]".repeat(2_000_000), r#","id":42,"#].concat();
-        assert_eq!(id_of_cut_row(row.as_bytes()), Some(42));
+        assert_eq!(read_cut_row(row.as_bytes()).id, Some(42));
     }
 
     /// The pages of `fixtures/pages` that can be parsed, each with the id of its first row.
@@ -176,21 +212,21 @@ mod tests {
     #[test]
     fn whole_page_shows_the_id_of_its_first_row() {
         for (name, bytes, first) in fixture_pages() {
-            assert_eq!(id_of_cut_row(&bytes), first, "{name}");
+            assert_eq!(read_cut_row(&bytes).id, first, "{name}");
         }
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = id_of_cut_row(&bytes);
+            let _ = read_cut_row(&bytes);
         }
 
         #[test]
         fn cut_page_shows_the_id_of_its_first_row_or_none(cut: prop::sample::Index) {
             for (name, bytes, first) in fixture_pages() {
                 let cut = &bytes[..cut.index(bytes.len())];
-                let id = id_of_cut_row(cut);
+                let id = read_cut_row(cut).id;
                 prop_assert!(id.is_none() || id == first, "{}: {:?} after {} bytes", name, id, cut.len());
             }
         }

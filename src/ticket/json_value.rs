@@ -1,5 +1,6 @@
 //! Reads a JSON value by the rules of `ticket::conversion`: from the parser, or from its text.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -8,6 +9,21 @@ use super::attribute::ValueKind;
 use super::conversion::{Conversion, ReceivedValue, convert};
 use super::repair::repair;
 use super::value::{AttributeValue, RejectedValue};
+
+/// No list has more tickets than there are ids (2^53); sums of such counts cannot overflow.
+const COUNT_MAX: u64 = 1 << 53;
+
+/// Reads a count: a non-negative number, integral float or digits as text; `None` for any other value.
+pub(super) fn parse_count(raw: &str) -> Option<u64> {
+    let integral = |count: f64| count.fract() == 0.0 && (0.0..9e15).contains(&count);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let from_float = || serde_json::from_str(raw).ok().filter(|it| integral(*it)).map(|it| it as u64);
+    let count = match serde_json::from_str::<Cow<'_, str>>(raw) {
+        Ok(text) => text.trim().parse().ok(),
+        Err(_) => serde_json::from_str(raw).ok().or_else(from_float),
+    };
+    count.filter(|count| *count <= COUNT_MAX)
+}
 
 /// Converts a value from its text in the JSON, which a parser has passed over without looking into it.
 pub(super) fn convert_raw(

@@ -1,5 +1,7 @@
 //! Attribute values, and values that could not be stored as received.
 
+use std::borrow::Cow;
+
 use super::attribute::ValueKind;
 
 /// A value as stored in the database. Booleans are the integers 0 and 1, timestamps are text.
@@ -72,7 +74,7 @@ impl From<CellValue<'_>> for AttributeValue {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RejectedValue {
     /// Why it was rejected.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Its JSON, cut after [`MAX_RAW_CHARS`] characters.
     pub raw: String,
 }
@@ -82,9 +84,9 @@ pub const MAX_RAW_CHARS: usize = 1_000;
 
 impl RejectedValue {
     /// Whitespace between the values of `raw` is left out, so that the layout of the JSON makes no difference.
-    pub(super) fn new(reason: &'static str, raw: &str) -> RejectedValue {
+    pub(super) fn new(reason: impl Into<Cow<'static, str>>, raw: &str) -> RejectedValue {
         let kept = without_whitespace(raw).map(|it| if it == '\0' { '\u{FFFD}' } else { it });
-        RejectedValue { reason, raw: kept.take(MAX_RAW_CHARS).collect() }
+        RejectedValue { reason: reason.into(), raw: kept.take(MAX_RAW_CHARS).collect() }
     }
 }
 

@@ -480,3 +480,26 @@ fn list_that_starts_refusing_custom_fields_fails_one_run() {
         assert_eq!(other.list_request_count(), 3, "the list was probed again although nothing had failed");
     });
 }
+
+/// Where custom fields are read ticket by ticket, nothing but the tickets themselves tells that a field is gone.
+#[rstest]
+fn field_whose_definition_was_removed_disappears_by_the_next_day(#[values("on", "off")] field_info: &str) {
+    with_paused_time(async {
+        let field_info = format!("field_info={field_info}");
+        let env = custom_fields_env(40, &["include_custom_fields=ignored", &field_info]);
+        env.with_server(|server, _| {
+            server.back_up();
+            server.define_field(900, "CFAsset", "Asset");
+        });
+        env.run_ok().await;
+        assert_ne!(env.number("SELECT COUNT(*) FROM custom_fields WHERE FIELD_ID = 900"), 0);
+        env.with_server(|server, _| server.restore_backup());
+        advance_minutes(25 * 60).await;
+        env.run_ok().await;
+        env.assert_matches_server("without the field");
+        let requests = env.request_count();
+        advance_minutes(25 * 60).await;
+        env.run_ok().await;
+        assert!(env.request_count() < requests + 30, "the tickets are fetched again and again");
+    });
+}

@@ -2,6 +2,7 @@
 
 use halo_simulator::{Edit, Server};
 use halosync::sync::{RunOutcome, RunReport, RunSettings, SyncError};
+use rstest::rstest;
 
 use crate::support::virtual_env::{VirtualEnv, advance_minutes, is_incremental, with_paused_time};
 
@@ -159,4 +160,24 @@ fn html_response_is_never_read_in_parts() {
             env.assert_matches_server(fault);
         });
     }
+}
+
+/// The page that is read in parts is longer than the list, or than what the server sends at once.
+#[rstest]
+#[case::rows_past_the_end_repeat(&["page_past_end=last"])]
+#[case::page_cap(&["page_cap=11"])]
+#[case::both(&["page_cap=11", "page_past_end=last"])]
+fn unparsable_rows_are_read_past_on_every_server(#[case] knobs: &[&str]) {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(15, knobs);
+        env.settings.page_size = 13;
+        let ids = env.server_ids();
+        break_row(&env, ids[0]);
+        break_row(&env, ids[14]);
+        let report = env.run().await.unwrap();
+        let reason = format!("2 tickets cannot be read yet: {}, {}", ids[0], ids[14]);
+        assert_eq!(report.outcome, RunOutcome::Incomplete(reason), "{knobs:?}");
+        assert_eq!(stored_ids(&env), without(&ids, &[ids[0], ids[14]]));
+        assert!(report.moved_watermark);
+    });
 }

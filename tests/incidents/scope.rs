@@ -228,3 +228,27 @@ fn mass_type_change_triggers_delete_guard() {
         );
     });
 }
+
+/// In the first scope every ticket is open; in the second one the plain list leaves old closed tickets out.
+#[test]
+fn changed_scope_probes_the_list_coverage_again() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(200, &["plain_list=open_and_recent"]);
+        let all = env.server_ids();
+        env.with_server(|server, now| {
+            for id in all {
+                if server.row(id, now).unwrap()["tickettype_id"] == 1 {
+                    server.edit(id, Edit::Status(1), now);
+                }
+            }
+        });
+        env.settings.ticket_types = vec!["Incident".to_owned()];
+        env.run_ok().await;
+        assert_eq!(env.probe_result("list_coverage"), "plain");
+        env.settings.ticket_types = Vec::new();
+        advance_minutes(30).await;
+        env.run_ok().await;
+        assert_eq!(env.probe_result("list_coverage"), "open_and_closed");
+        env.assert_matches_server("all types");
+    });
+}

@@ -309,3 +309,26 @@ fn inc_80_wider_scope_is_detected_and_loaded() {
         assert_eq!(scope_changes, 1, "INC-80: the scope change is not recorded");
     });
 }
+
+/// A row without an id stands before the position at which an interrupted scan continues: nothing shows it again.
+#[rstest]
+fn row_without_id_before_the_cursor_is_not_forgotten(#[values(9, 10)] position: usize) {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(300, &["latency_ms=10"]);
+        env.settings.batch_rows = 10;
+        let (nameless, before) = (env.server_ids()[position], env.server_ids()[position - 1]);
+        env.with_server(|server, _| server.set_row_defects(nameless, vec!["missing.id".parse().unwrap()]));
+        env.run_interrupted_at(env.settings.clone(), 22).await;
+        let kept = "SELECT COUNT(*) FROM scan_checkpoints WHERE rejected_rows IS NOT NULL";
+        assert_eq!(env.number(kept), 1, "only the newest checkpoint has the row");
+        env.run_interrupted_at(env.settings.clone(), 30).await;
+        advance_minutes(1).await;
+        let report = env.run().await.unwrap();
+        let reason = format!("1 row has no usable id (after ticket {before})");
+        assert_eq!(report.outcome, RunOutcome::Incomplete(reason));
+        let rejects =
+            "SELECT COUNT(*) || ' after ' || after_id FROM rejects WHERE UID IS NULL AND attribute IS NULL";
+        assert_eq!(env.texts(rejects), [format!("1 after {before}")]);
+        assert_eq!(env.number("SELECT MAX(resumed) FROM scans"), 1, "the scan started anew");
+    });
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halo_simulator::{DeletedGet, HiddenGet, PagePastEnd, Server};
+use halo_simulator::{DeletedGet, HiddenGet, Server};
 use halosync::ticket::{AttributeValue, Timestamp};
 
 use crate::change_log;
@@ -310,8 +310,7 @@ impl InvariantChecker {
         let (types, custom_fields) = db.scope();
         let (fields, pending, none) = (db.custom_fields(), db.pending_custom_fields(), Fields::new());
         let stored = Stored { tickets: db.tickets(), rejected: db.rejected_values() };
-        let may_repeat = server.knobs().page_past_end == PagePastEnd::Last;
-        let mut hidden = ModelDefects { may_repeat, ..ModelDefects::default() };
+        let mut hidden = ModelDefects::default();
         if !(custom_fields || fields.is_empty() && pending.is_empty()) {
             return Err("custom fields are stored or pending although they are not in the scope".into());
         }
@@ -606,17 +605,13 @@ struct ModelDefects {
     unreadable: BTreeSet<i64>,
     /// Pending tickets that are not in the list.
     beyond_list: Vec<i64>,
-    /// Whether a page past the end repeats the last one.
-    may_repeat: bool,
 }
 
 impl ModelDefects {
     /// Checks that the database has all of them, and nothing else, as pending tickets and rejected rows.
     fn check(&self, db: &DbReader, model: &ReferenceModel) -> CheckResult {
         let rows = db.rows_without_id();
-        // A page past the end that repeats the last one may repeat its rows without an id, which nothing tells apart.
-        let is_wrong = if self.may_repeat { rows < self.without_id } else { rows != self.without_id };
-        if is_wrong {
+        if rows != self.without_id {
             return Err(format!(
                 "{rows} rows without an id are recorded at the end, but {} are listed",
                 self.without_id

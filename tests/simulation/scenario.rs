@@ -29,10 +29,10 @@ pub(crate) enum Condition {
     PartialPlainList,
     /// The status list is refused or unreadable for a while, and numbers stand in for names.
     StatusListFails,
-    /// Rows cannot be parsed for good, among them all rows of one page: then no response for that page has a count.
+    /// Rows cannot be parsed for good, among them all rows of one page: then no response for that page can be parsed.
     UnreadablePageStays,
-    /// The server is restored from a backup while custom fields are fetched ticket by ticket: where the row is the one that
-    /// is stored, nothing tells that its custom fields are of a later version.
+    /// The server is restored from a backup while custom fields are fetched ticket by ticket: the row may be the one that is
+    /// stored, and its custom fields of a later version.
     FetchedFieldsGoBack,
     /// The list changes while a page is read in parts, because one of its rows cannot be parsed.
     ListChangesBetweenParts,
@@ -43,12 +43,7 @@ pub(crate) enum Condition {
 }
 
 /// The conditions that the client cannot handle yet. Meant to be empty.
-pub(crate) const UNSUPPORTED: &[Condition] = &[
-    Condition::UnreadablePageStays,
-    Condition::FetchedFieldsGoBack,
-    Condition::RowsWithoutIdOutOfOrder,
-    Condition::UnreadableRowsOfPartialList,
-];
+pub(crate) const UNSUPPORTED: &[Condition] = &[];
 
 /// Names of unsupported conditions that are enabled all the same, or `all`.
 static ENABLED_BY_NAME: LazyLock<String> =

@@ -149,6 +149,7 @@ async fn page_without_any_readable_row_costs_two_requests_a_row_at_most() {
     let client = client(&server);
     let list = client.fetch_page(&all(), 1, 100).await.unwrap().list;
     assert_eq!((ids(&list), list.unreadable.len(), list.rows_received), (vec![], 100, 100));
+    assert_eq!(list.record_count, Some(300), "the count is read from what cannot be parsed");
     // The page is tried three times, its parts once.
     assert_eq!(*server.list_requests.lock().unwrap(), 3 + 2 + 4 + 20 + 100);
     let list = client.fetch_page(&all(), 2, 100).await.unwrap().list;

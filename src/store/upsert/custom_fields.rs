@@ -83,7 +83,11 @@ impl WriteTx<'_> {
         }
         statements.write_custom_fields(*id, &stored, fields)?;
         statements.replace_custom_field_rejects(*id, fields, state.rejected.is_some(), context.now)?;
-        statements.complete_fetch(*id, fields, *request_no, context.now)?;
+        // The row of that version is still to come, unless the server is restored from a backup before.
+        let is_later =
+            last_modified.zip(fetched.as_deref()).is_some_and(|(stored, fetched)| stored < fetched);
+        let fields_last_modified = fetched.as_deref().filter(|_| is_later);
+        statements.complete_fetch(*id, fields, (*request_no, fields_last_modified), context.now)?;
         Ok(match changed {
             changed if !fields.is_complete() => StoreOutcome::Incomplete { changed },
             true => StoreOutcome::Changed,
@@ -115,7 +119,8 @@ impl WriteTx<'_> {
         statements.clear_custom_field_rejects()?;
         // `ticket_state` first: then the trigger of the deleted fields finds nothing to write.
         self.connection.execute_batch(
-            "UPDATE ticket_state SET fields_hash = NULL, fields_no = NULL WHERE fields_no IS NOT NULL;
+            "UPDATE ticket_state SET fields_hash = NULL, fields_no = NULL, fields_last_modified = NULL
+                 WHERE fields_no IS NOT NULL;
              DELETE FROM custom_fields; DELETE FROM pending_fetches WHERE kind = 'custom_fields';
              DELETE FROM field_definitions;",
         )?;
@@ -171,22 +176,23 @@ impl UpsertStatements<'_> {
     }
 
     /// Records that the custom fields of the stored version are known, and deletes the pending fetch; if they are not
-    /// complete, they stay pending.
+    /// complete, they stay pending. `last_modified` is that of their version where it is later than that of the row.
     pub(super) fn complete_fetch(
         &self,
         id: i64,
         fields: &CustomFields,
-        request_no: i64,
+        (request_no, last_modified): (i64, Option<&str>),
         now: &str,
     ) -> Result<(), StoreError> {
         let hash = fields.is_complete().then(|| stored_hash(fields.hash()));
         // The same custom fields again write nothing.
         self.connection
             .prepare_cached(
-                "UPDATE ticket_state SET fields_hash = ?2, fields_no = ?3
-                 WHERE UID = ?1 AND (fields_hash IS NOT ?2 OR COALESCE(fields_no, 0) = 0)",
+                "UPDATE ticket_state SET fields_hash = ?2, fields_no = ?3, fields_last_modified = ?4
+                 WHERE UID = ?1 AND (fields_hash IS NOT ?2 OR COALESCE(fields_no, 0) = 0
+                     OR COALESCE(fields_last_modified, ?4) IS NOT NULL)",
             )?
-            .execute((id, hash, request_no))?;
+            .execute((id, hash, request_no, last_modified))?;
         if hash.is_none() {
             return self.enqueue_fetch(id, &CustomFieldsState::NotProvided, now);
         }
@@ -222,7 +228,8 @@ impl UpsertStatements<'_> {
     ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "UPDATE ticket_state SET fields_hash = NULL, fields_no = NULLIF(fields_no, 0) WHERE UID = ?1",
+                "UPDATE ticket_state SET fields_hash = NULL, fields_no = NULLIF(fields_no, 0),
+                     fields_last_modified = NULL WHERE UID = ?1",
             )?
             .execute([id])?;
         self.connection

@@ -160,7 +160,15 @@ impl WriteTx<'_> {
                 VersionOrder::Newer => {
                     outcome.count(statements.update(&stored, observed, None, context)?);
                 }
-                VersionOrder::Older => outcome.older.push(ticket.id()),
+                VersionOrder::Older => {
+                    outcome.older.push(ticket.id());
+                    // Whether this version is taken or not, some version is stored.
+                    if observed.custom_fields != CustomFieldsState::NotSynced
+                        && stored.state.fields_hash.is_none()
+                    {
+                        statements.enqueue_fetch(ticket.id(), &observed.custom_fields, context.now)?;
+                    }
+                }
                 VersionOrder::EarlierRequest => outcome.unchanged += 1,
             }
         }

@@ -46,7 +46,7 @@ impl UpsertStatements<'_> {
             let stored = self.stored_custom_fields(ticket.id())?;
             self.write_custom_fields(ticket.id(), &stored, &fields)?;
             self.replace_custom_field_rejects(ticket.id(), &fields, false, context.now)?;
-            self.complete_fetch(ticket.id(), &fields, *request_no, context.now)?;
+            self.complete_fetch(ticket.id(), &fields, (*request_no, None), context.now)?;
         }
         Ok(Some(Op::Create))
     }
@@ -148,10 +148,12 @@ impl UpsertStatements<'_> {
             (Some((stored, received)), _) => {
                 self.write_custom_fields(id, stored, received)?;
                 self.replace_custom_field_rejects(id, received, had_rejects, context.now)?;
-                self.complete_fetch(id, received, *request_no, context.now)?;
+                self.complete_fetch(id, received, (*request_no, None), context.now)?;
             }
             (None, CustomFieldsState::NotSynced | CustomFieldsState::Provided(_)) => {}
-            (None, _) if changed => self.requeue_fetch(id, custom_fields, context.now)?,
+            (None, _) if changed || state.has_fields_of_lost_version(observed) => {
+                self.requeue_fetch(id, custom_fields, context.now)?;
+            }
             (None, _) if state.fields_hash.is_none() => {
                 self.enqueue_fetch(id, custom_fields, context.now)?;
             }

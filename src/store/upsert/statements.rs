@@ -40,7 +40,8 @@ impl<'c> UpsertStatements<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> Result<UpsertStatements<'c>, StoreError> {
         Ok(UpsertStatements {
             select_state: connection.prepare_cached(
-                "SELECT hash, request_no, fields_hash, fields_no, rejected, received_hash, last_seq
+                "SELECT hash, request_no, fields_hash, fields_no, rejected, received_hash, last_seq,
+                     fields_last_modified
                  FROM ticket_state WHERE UID = ?1",
             )?,
             select_row: connection.prepare_cached(&SELECT_ROW)?,
@@ -75,6 +76,7 @@ impl<'c> UpsertStatements<'c> {
                 rejected: row.get(4)?,
                 received_hash: row.get(5)?,
                 last_seq: row.get(6)?,
+                fields_last_modified: row.get(7)?,
             })
         });
         Ok(state.optional()?)

@@ -23,6 +23,8 @@ pub(super) struct TicketState {
     pub(super) received_hash: Option<i64>,
     /// The newest change record; 0 if `ticket_state` lost the row and no record of the ticket is kept.
     pub(super) last_seq: i64,
+    /// The `last_update` of the version whose custom fields are stored, where it is later than that of the row.
+    pub(super) fields_last_modified: Option<String>,
 }
 
 impl TicketState {
@@ -30,7 +32,9 @@ impl TicketState {
     pub(super) fn is_unchanged_by(&self, observed: &ObservedTicket) -> bool {
         let fields = match &observed.custom_fields {
             CustomFieldsState::NotSynced => true,
-            CustomFieldsState::NotProvided | CustomFieldsState::Unreadable => self.fields_hash.is_some(),
+            CustomFieldsState::NotProvided | CustomFieldsState::Unreadable => {
+                self.fields_hash.is_some() && !self.has_fields_of_lost_version(observed)
+            }
             CustomFieldsState::Omitted => {
                 self.fields_hash == Some(stored_hash(CustomFields::default().hash()))
             }
@@ -48,6 +52,14 @@ impl TicketState {
                 self.hash.is_some()
                     && self.received_hash == Some(stored_hash(observed.ticket.received_hash()))
             }
+    }
+
+    /// Whether the stored custom fields are of a version that the server no longer has: a later request shows an earlier
+    /// one, because the server was restored from a backup.
+    pub(super) fn has_fields_of_lost_version(&self, observed: &ObservedTicket) -> bool {
+        let Some(fields_last_modified) = self.fields_last_modified.as_deref() else { return false };
+        last_modified(observed.ticket.values()).is_some_and(|received| received < fields_last_modified)
+            && self.fields_no.is_some_and(|stored| stored < observed.request_no)
     }
 
     pub(super) fn has_same_row(&self, observed: &ObservedTicket) -> bool {

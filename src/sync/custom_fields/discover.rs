@@ -108,6 +108,9 @@ async fn refresh_field_definitions(context: &RunContext) -> Result<(), SyncError
             Vec::new()
         }
     };
+    if !matches!(field_source(context)?, FieldSource::List { .. }) {
+        fetch_removed_fields(context, &listed).await?;
+    }
     if !listed.is_empty() {
         return store_definitions(context, Some("listed"), listed).await;
     }
@@ -117,6 +120,38 @@ async fn refresh_field_definitions(context: &RunContext) -> Result<(), SyncError
         store_fields_by_type(context, first_rows(context).await?).await?;
     }
     store_definitions(context, Some("in_tickets"), Vec::new()).await
+}
+
+/// Has tickets fetched again that have a field which the server's own list leaves out and of which a ticket alone shows that
+/// it is gone: nothing else tells that the definition of a field was removed, or that the server was restored from a backup
+/// that lacks it.
+async fn fetch_removed_fields(context: &RunContext, listed: &[CustomField]) -> Result<(), SyncError> {
+    let mut unlisted = context.store.lock().read(|tx| tx.unlisted_fields(listed))?;
+    unlisted.truncate(SAMPLES_MAX as usize);
+    let mut removed = Vec::new();
+    let mut shown: HashSet<i64> = HashSet::new();
+    for (field_id, ticket_id) in unlisted {
+        if shown.contains(&field_id) {
+            continue;
+        }
+        let Some((ticket, _memory)) = ticket_details(context, ticket_id).await? else { continue };
+        let Some(fields) = ticket.custom_fields().filter(|fields| fields.is_complete()) else { continue };
+        shown.extend(fields.fields().iter().map(|field| field.id));
+        if fields.get(field_id).is_none() {
+            removed.push(field_id);
+        }
+    }
+    if removed.is_empty() {
+        return Ok(());
+    }
+    let (now, tx_end) = (context.now(), context.tx_end());
+    context
+        .store
+        .call(move |store| {
+            store
+                .write(tx_end, |tx| removed.iter().try_for_each(|id| tx.enqueue_fetches_with_field(*id, now)))
+        })
+        .await
 }
 
 /// Adds the custom fields of one ticket of each type: the first one that the server shows with them. Returns whether there

@@ -37,6 +37,8 @@ pub(super) struct ScanEnd {
     pub(super) list_scans: Vec<ListScan>,
     /// The ids that the interrupted scan received from earlier lists.
     earlier_ids: RoaringTreemap,
+    /// The rows without a usable id that it received from them, each with the number of its page.
+    earlier_rejected: Vec<(u32, RejectedRow)>,
     pub(super) verdict: ReadVerdict,
     /// Why it cannot be trusted, whatever the counts say.
     pub(super) fault: Option<ListReadError>,
@@ -48,8 +50,6 @@ pub(super) struct ScanEnd {
     pub(super) totals: RunTotals,
     /// The last rows, not stored yet.
     pub(super) unstored: RowBatch,
-    /// Rows without a usable id in the last read of each list, with the number of their page.
-    pub(super) rejected_rows: Vec<(u32, RejectedRow)>,
     /// Listed tickets that are older than the stored version.
     pub(super) older: Vec<ObservedTicket>,
     pub(super) missing_names: MissingNames,
@@ -79,6 +79,12 @@ impl ScanEnd {
     /// The ids received, those of an interrupted part included.
     pub(super) fn seen_ids(&self) -> RoaringTreemap {
         self.list_scans.iter().fold(self.earlier_ids.clone(), |ids, list| ids | list.seen_ids())
+    }
+
+    /// The rows without a usable id, each with the number of its page.
+    pub(super) fn rejected_rows(&self) -> Vec<(u32, RejectedRow)> {
+        let lists = self.list_scans.iter().flat_map(|list| list.rejected_rows().to_vec());
+        self.earlier_rejected.iter().cloned().chain(lists).collect()
     }
 
     /// Rows received in this session, repetitions included.

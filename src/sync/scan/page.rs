@@ -39,6 +39,10 @@ pub struct Page {
     /// Listed tickets whose type is not in the scope.
     pub(in crate::sync) out_of_scope: Vec<i64>,
     pub(in crate::sync) missing_names: MissingNames,
+    /// Whether it was requested in parts.
+    pub(in crate::sync) was_split: bool,
+    /// Whether the count fell between two parts: then a row between them may be missing.
+    pub(in crate::sync) count_fell: bool,
     /// In how many places the response was no valid text and was repaired.
     pub(in crate::sync) repaired: usize,
 }
@@ -62,6 +66,8 @@ impl Page {
             record_count: list.record_count,
             arrival_no,
             repaired: list.repaired,
+            was_split: list.was_split,
+            count_fell: list.count_fell,
             ..Page::default()
         }
     }

@@ -74,10 +74,15 @@ impl CursorSeek {
             self.restart(&page);
         }
         let (first, last) = (page.ids().next(), page.ids().next_back());
-        let at_or_before = page.ids().filter(|id| *id <= self.cursor).count() as u64;
+        let last_before = page.ids().rfind(|id| *id <= self.cursor);
+        let is_before = |after_id: Option<i64>| last_before.is_some() && after_id < last_before;
+        let rejected_before = page.rejected_rows.iter().filter(|row| is_before(row.after_id)).count();
+        let at_or_before = (page.ids().filter(|id| *id <= self.cursor).count() + rejected_before) as u64;
         let position = u64::from(page.number - 1) * u64::from(self.page_size) + at_or_before;
         let begins_after_cursor = first.is_none_or(|first| self.cursor < first);
-        let ends_before_cursor = last.is_some_and(|last| last <= self.cursor);
+        // A row without an id that follows the cursor may not have been received.
+        let has_row_after = page.rejected_rows.iter().any(|row| row.after_id == Some(self.cursor));
+        let ends_before_cursor = last.is_some_and(|last| last <= self.cursor) && !has_row_after;
         if !begins_after_cursor && !ends_before_cursor {
             return SeekStep::Found { page: Box::new(page), position };
         }

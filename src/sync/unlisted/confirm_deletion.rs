@@ -77,7 +77,7 @@ pub(in crate::sync) async fn check_unlisted(
         known.into_iter().map(|ticket| (ticket.id, ticket.first_missed_at)).collect();
     let mut removals = Vec::new();
     // One of the rows without an id may be that of a merged ticket, which is removed only if it is no longer listed.
-    let may_be_listed = !scan.rejected_rows.is_empty();
+    let may_be_listed = !scan.rejected_rows().is_empty();
     for (id, decision) in ask_server(context, mapping, &to_ask, writes).await? {
         let decision = match decision {
             RemovalDecision::Remove(RemovalReason::Merged) if may_be_listed => {

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{ParseError, ParsedPage, ROWS_PER_PAGE_MAX, RejectedRow};
 use crate::ticket::document::{parse_document, parse_with_seed};
+use crate::ticket::json_value::parse_count;
 use crate::ticket::row::{TicketSeed, UnresolvedValue, resolve_row};
 use crate::ticket::{RejectedValue, Ticket};
 
@@ -81,7 +82,9 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
                 "tickets" => {
                     draft = Some(envelope.next_value_seed(RowsSeed { is_too_long: self.is_too_long })?);
                 }
-                "record_count" => record_count = parse_count(envelope.next_value()?),
+                "record_count" => {
+                    record_count = parse_count(envelope.next_value::<&'de RawValue>()?.get());
+                }
                 _ => {
                     envelope.next_value::<IgnoredAny>()?;
                 }
@@ -210,7 +213,7 @@ impl<'de> Visitor<'de> for RowTextsSeed<'_> {
                     }
                     OpenPart::RejectedRow(index) => {
                         let rejected = &mut page.rejected_rows[*index].rejected;
-                        *rejected = RejectedValue::new(rejected.reason, row.get());
+                        *rejected = RejectedValue::new(std::mem::take(&mut rejected.reason), row.get());
                     }
                 }
             }
@@ -218,20 +221,4 @@ impl<'de> Visitor<'de> for RowTextsSeed<'_> {
         }
         Ok(())
     }
-}
-
-/// No list has more tickets than there are ids (2^53); sums of such counts cannot overflow.
-const COUNT_MAX: u64 = 1 << 53;
-
-/// Reads a count: a non-negative number, integral float or digits as text; `None` for any other value.
-fn parse_count(raw: &RawValue) -> Option<u64> {
-    let raw = raw.get();
-    let integral = |count: f64| count.fract() == 0.0 && (0.0..9e15).contains(&count);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let from_float = || serde_json::from_str(raw).ok().filter(|it| integral(*it)).map(|it| it as u64);
-    let count = match serde_json::from_str::<Cow<'_, str>>(raw) {
-        Ok(text) => text.trim().parse().ok(),
-        Err(_) => serde_json::from_str(raw).ok().or_else(from_float),
-    };
-    count.filter(|count| *count <= COUNT_MAX)
 }

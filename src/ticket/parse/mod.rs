@@ -9,7 +9,7 @@ mod envelope;
 
 use std::collections::{HashMap, HashSet};
 
-pub use super::cut_row::id_of_cut_row;
+pub use super::cut_row::{CutRow, read_cut_row};
 pub use super::document::ParseError;
 pub use super::reference_list::{ParsedItems, ReferenceDetails, ReferenceItem, parse_reference_items};
 
@@ -36,6 +36,10 @@ pub struct ParsedPage {
     pub rows_received: usize,
     /// Number of places repaired to U+FFFD.
     pub repaired: usize,
+    /// Whether it was requested in parts.
+    pub was_split: bool,
+    /// Whether the count fell between two parts: then a row between them may be missing.
+    pub count_fell: bool,
 }
 
 /// A row that is not a ticket, for it has no usable id.
@@ -88,7 +92,7 @@ impl ParsedPage {
     /// boundary: the highest one shows that something is missing.
     pub fn append(&mut self, part: ParsedPage) {
         let before = self.tickets.last().map(Ticket::id);
-        self.record_count = self.record_count.max(part.record_count);
+        self.add_count(part.record_count);
         self.rows_received += part.rows_received;
         self.repaired += part.repaired;
         self.rejected_rows.extend(
@@ -103,6 +107,12 @@ impl ParsedPage {
             self.tickets = dedup_tickets(std::mem::take(&mut self.tickets));
         }
         self.settle_unreadable();
+    }
+
+    /// Takes the count of a part.
+    pub fn add_count(&mut self, count: Option<u64>) {
+        self.count_fell |= count.is_some() && count < self.record_count;
+        self.record_count = self.record_count.max(count);
     }
 
     /// Adds a row that could not be read, of a ticket whose id can be told.

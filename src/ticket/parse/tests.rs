@@ -190,3 +190,17 @@ proptest! {
         let _ = ParsedPage::parse(&bytes);
     }
 }
+
+#[test]
+fn count_that_falls_between_two_parts_is_noticed() {
+    let part = |count, id| {
+        ParsedPage::parse(format!("{{\"record_count\":{count},\"tickets\":[{{\"id\":{id}}}]}}").as_bytes())
+            .unwrap()
+    };
+    for (counts, fell) in [([3, 3], false), ([3, 4], false), ([3, 2], true)] {
+        let mut page = ParsedPage::default();
+        page.append(part(counts[0], 1));
+        page.append(part(counts[1], 2));
+        assert_eq!((page.count_fell, page.record_count), (fell, counts.into_iter().max()), "{counts:?}");
+    }
+}

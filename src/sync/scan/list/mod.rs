@@ -12,6 +12,7 @@
 mod newest;
 mod next_request;
 mod read;
+mod rejected_rows;
 mod verdict;
 
 use roaring::RoaringTreemap;
@@ -19,6 +20,8 @@ use roaring::RoaringTreemap;
 pub use newest::NewestTicket;
 pub use next_request::NextRequest;
 use read::{ListBaseline, ListPosition, ListRead};
+use rejected_rows::PageOrder;
+pub(in crate::sync) use rejected_rows::RejectedRows;
 pub use verdict::ReadVerdict;
 
 use super::page::{ListReadError, Page, PageOutcome};
@@ -53,24 +56,28 @@ pub struct ListScan {
     rows: u64,
     count_fell: bool,
     newest: Option<NewestTicket>,
+    /// Those of the earlier read that showed the most: a later one may have missed them, and nothing tells which.
+    earlier_rejected: RejectedRows,
 }
 
 impl ListScan {
     /// A scan from the beginning of the list.
     #[must_use]
     pub fn new(options: ListScanOptions, start: Option<Timestamp>) -> ListScan {
-        ListScan::from_checkpoint(options, start, RoaringTreemap::new(), None)
+        ListScan::from_checkpoint(options, start, RoaringTreemap::new(), RejectedRows::default(), None)
     }
 
-    /// A scan that continues after `cursor`, with the ids received up to there.
+    /// A scan that continues after `cursor`, with the ids and the rows without an id received up to there.
     #[must_use]
-    pub fn from_checkpoint(
+    pub(in crate::sync) fn from_checkpoint(
         options: ListScanOptions,
         start: Option<Timestamp>,
         seen_ids: RoaringTreemap,
+        rejected: RejectedRows,
         cursor: Option<i64>,
     ) -> ListScan {
-        let read = ListRead { ids: seen_ids.clone(), cursor, ..ListRead::default() };
+        let read =
+            ListRead { ids: seen_ids.clone(), rejected, cursor, last_id: cursor, ..ListRead::default() };
         ListScan {
             options,
             start,
@@ -82,6 +89,7 @@ impl ListScan {
             rows: 0,
             count_fell: false,
             newest: None,
+            earlier_rejected: RejectedRows::default(),
         }
     }
 
@@ -122,7 +130,9 @@ impl ListScan {
         let growth = page.record_count.unwrap_or(0).saturating_sub(read.previous_count.unwrap_or(0));
         // If a page's worth of tickets was inserted before it, the same rows rightly appear on the next page: that is no
         // repetition.
-        if growth < page.rows && page.ids().eq(read.previous_ids.iter().copied()) {
+        // Rows without an id all look alike; only the count tells that they end.
+        let is_comparable = page.ids().next().is_some() || page.record_count.is_none();
+        if is_comparable && growth < page.rows && page.ids().eq(read.previous_ids.iter().copied()) {
             return Err(ListReadError::RepeatedPage(page.number));
         }
         let missing = page.record_count.unwrap_or(0).saturating_sub(read.rows_before(page.number));
@@ -139,16 +149,19 @@ impl ListScan {
             return Ok(PageOutcome::SeekNeeded);
         }
         read.out_of_order |= !read.is_in_id_order(page);
-        self.append(page);
+        self.append_next(page);
         Ok(PageOutcome::Added)
     }
 
     /// Adds the page after the last one: new rows there show that the count is too low. A server may answer it with
     /// nothing, or with rows that it returned before.
     pub fn add_page_past_end(&mut self, page: &Page) {
-        let ids = &self.read.ids;
-        if page.ids().any(|id| !ids.contains(id.cast_unsigned())) {
-            self.append(page);
+        let read = &self.read;
+        let has_new_ids = page.ids().any(|id| !read.ids.contains(id.cast_unsigned()));
+        let repeats_last = read.previous_ids.is_empty() && page.rejected_rows.len() <= read.previous_rejected;
+        let has_only_rejected = page.ids().next().is_none() && !page.rejected_rows.is_empty();
+        if has_new_ids || has_only_rejected && !repeats_last {
+            self.append_next(page);
         } else {
             self.read.ended = true;
             self.track_tickets(page);
@@ -186,11 +199,15 @@ impl ListScan {
         if self.read.pages == 0 {
             self.read.origin = self.read.last_seek;
         }
-        self.append(page);
+        self.append(page, PageOrder::Found(self.read.cursor));
     }
 
-    fn append(&mut self, page: &Page) {
-        self.read.append(page, self.options.page_size);
+    fn append_next(&mut self, page: &Page) {
+        self.append(page, PageOrder::Next(self.read.last_id));
+    }
+
+    fn append(&mut self, page: &Page, order: PageOrder) {
+        self.read.append(page, order, self.options.page_size);
         self.track_tickets(page);
     }
 
@@ -212,7 +229,13 @@ impl ListScan {
     /// Begins the next read of the list.
     pub fn read_again(&mut self) {
         self.count_fell |= self.read.total_decrease() != 0;
-        self.read = ListRead::default();
+        let read = std::mem::take(&mut self.read);
+        if let Some(size) = read.real_page_size {
+            self.options.page_size = size.min(self.options.page_size);
+        }
+        if self.earlier_rejected.len() < read.rejected.len() {
+            self.earlier_rejected = read.rejected;
+        }
         self.reads += 1;
         self.missed_earlier = 0;
     }
@@ -251,6 +274,12 @@ impl ListScan {
     #[must_use]
     pub fn seen_ids(&self) -> &RoaringTreemap {
         &self.seen_ids
+    }
+
+    /// The rows without a usable id, of the read that showed the most.
+    pub(in crate::sync) fn rejected_rows(&self) -> &RejectedRows {
+        let (earlier, present) = (&self.earlier_rejected, &self.read.rejected);
+        if earlier.len() <= present.len() { present } else { earlier }
     }
 
     /// Pages added in all reads.

@@ -3,6 +3,7 @@
 use roaring::RoaringTreemap;
 
 use super::super::page::Page;
+use super::rejected_rows::{PageOrder, RejectedRows};
 
 /// Where a cursor is in the list.
 #[derive(Clone, Copy, Default)]
@@ -25,7 +26,7 @@ pub(super) struct ListBaseline {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about what was received")]
 pub(super) struct ListRead {
     pub(super) ids: RoaringTreemap,
-    pub(super) rejected_rows: u64,
+    pub(super) rejected: RejectedRows,
     pub(super) pages: u32,
     /// The last page added; 0 if none is.
     pub(super) last_added: u32,
@@ -45,26 +46,41 @@ pub(super) struct ListRead {
     pub(super) count_missing: bool,
     pub(super) previous_count: Option<u64>,
     pub(super) previous_ids: Vec<i64>,
+    /// How many rows without an id the previous page had.
+    pub(super) previous_rejected: usize,
+    /// The ticket received last, whatever the order.
+    pub(super) last_id: Option<i64>,
     pub(super) last_page_full: bool,
     pub(super) used_seek: bool,
     /// Whether a page held more rows than its own count allows.
     pub(super) has_excess_rows: bool,
     pub(super) ended: bool,
+    /// Whether a row may be missing inside of a page.
+    pub(super) has_torn_page: bool,
+    pub(super) has_split_page: bool,
+    /// How many rows a page of the server really has, where pages that were requested in parts hid that it is fewer than
+    /// requested.
+    pub(super) real_page_size: Option<u32>,
 }
 
 impl ListRead {
-    pub(super) fn append(&mut self, page: &Page, requested_page_size: u32) {
+    pub(super) fn append(&mut self, page: &Page, order: PageOrder, requested_page_size: u32) {
         let end = self.rows_before(page.number) + page.rows;
         self.has_excess_rows |= 1 < page.number && page.record_count.is_some_and(|count| count < end);
+        self.detect_page_size(page);
+        self.has_torn_page |= page.count_fell;
+        self.has_split_page |= page.was_split;
         self.pages += 1;
         self.last_added = page.number;
-        self.rejected_rows += page.rejected_rows.len() as u64;
+        self.rejected.add(page, order);
         let cap = if 1 < self.pages { self.largest_page } else { u64::from(requested_page_size) };
         self.last_page_full = cap <= page.rows;
         self.previous_count = page.record_count;
         self.ids.extend(page.ids().map(i64::cast_unsigned));
         self.cursor = self.cursor.max(page.ids().max());
         self.previous_ids = page.ids().collect();
+        self.previous_rejected = page.rejected_rows.len();
+        self.last_id = page.ids().next_back().or(self.last_id);
         self.ended = page.rows == 0;
     }
 
@@ -73,6 +89,22 @@ impl ListRead {
         let is_sorted = page.ids().is_sorted_by(|one, next| one < next);
         let first_before = self.previous_ids.first();
         is_sorted && first_before.zip(page.ids().next_back()).is_none_or(|(first, last)| *first <= last)
+    }
+
+    /// A server that sends fewer rows than requested begins a page earlier than is expected after one that was requested in
+    /// parts, where it shows.
+    fn detect_page_size(&mut self, page: &Page) {
+        let pages_before = u64::from(page.number - 1);
+        if !self.has_split_page || page.was_split || pages_before == 0 {
+            return;
+        }
+        if let Some(first) = page.ids().next().filter(|first| Some(*first) <= self.cursor) {
+            let rows_before = self.ids.rank((first - 1).cast_unsigned());
+            self.real_page_size = u32::try_from(rows_before / pages_before)
+                .ok()
+                .filter(|size| 0 < *size)
+                .or(self.real_page_size);
+        }
     }
 
     pub(super) fn rows_before(&self, page: u32) -> u64 {
@@ -96,7 +128,7 @@ impl ListRead {
         if self.pages == 1 && !self.used_seek {
             return self.previous_count?.checked_sub(self.different_rows());
         }
-        if self.out_of_order || self.has_excess_rows {
+        if self.out_of_order || self.has_excess_rows || self.has_torn_page {
             return None;
         }
         if !appends_only {
@@ -106,8 +138,8 @@ impl ListRead {
         let baseline = self.baseline?;
         let added = self.count_after(baseline.max_id.max(self.origin.cursor));
         let listed_at_start = baseline.count.saturating_sub(self.origin.position);
-        let received = (self.count_after(self.origin.cursor) + self.rejected_rows).saturating_sub(added);
-        let tail = self.last_seek.position + self.count_after(self.last_seek.cursor) + self.rejected_rows;
+        let received = self.rows_after(self.origin.cursor).saturating_sub(added);
+        let tail = self.last_seek.position + self.rows_after(self.last_seek.cursor);
         let only_removals = added == 0 && self.highest_count <= baseline.count;
         if received < listed_at_start && only_removals && tail == latest {
             return Some(0);
@@ -123,9 +155,14 @@ impl ListRead {
         }
     }
 
+    /// How many different tickets and rows without an id after a cursor were received.
+    fn rows_after(&self, cursor: Option<i64>) -> u64 {
+        self.count_after(cursor) + self.rejected.count_after(cursor)
+    }
+
     /// Different tickets and rows without an id.
     pub(super) fn different_rows(&self) -> u64 {
-        self.ids.len() + self.rejected_rows
+        self.ids.len() + self.rejected.len()
     }
 
     /// By how much the counts fell in all, in order of arrival.

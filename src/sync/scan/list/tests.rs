@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::super::seek::SeekStep;
 use super::*;
 use crate::sync::completeness::Shortfall;
+use crate::ticket::RejectedValue;
+use crate::ticket::parse::RejectedRow;
 
 /// A list that changes between responses.
 struct FakeList {
@@ -372,5 +374,95 @@ proptest! {
         prop_assert_eq!(trace.scan.reads(), 1);
         let pages = tickets.cast_unsigned().div_ceil(u64::from(size)).max(1);
         prop_assert!(trace.requests <= pages + 2, "{} requests for {} pages", trace.requests, pages);
+    }
+}
+
+/// A page of these rows; `None` is a row without an id.
+fn page_of(number: u32, record_count: u64, rows: &[Option<i64>]) -> Page {
+    let mut page =
+        Page { number, rows: rows.len() as u64, record_count: Some(record_count), ..Page::default() };
+    let mut after_id = None;
+    for row in rows {
+        after_id = row.or(after_id);
+        if let Some(id) = row {
+            page.tickets.push((*id, Some(at(0))));
+        } else {
+            let rejected = RejectedValue { reason: "no usable id".into(), raw: String::new() };
+            page.rejected_rows.push(RejectedRow { rejected, after_id });
+        }
+    }
+    page
+}
+
+fn read_pages(scan: &mut ListScan, pages: &[Page]) {
+    for page in pages {
+        scan.record_response(page);
+        assert_eq!(scan.add_page(page), Ok(PageOutcome::Added));
+    }
+}
+
+#[test]
+fn row_without_id_on_a_page_past_the_end_is_new_only_if_the_page_is() {
+    for (last, past_end, expected) in [
+        (&[Some(10), None][..], &[Some(10), None][..], 1),
+        (&[None], &[None], 1),
+        (&[None], &[None, None], 3),
+        (&[Some(10)], &[None], 1),
+        (&[Some(10)], &[Some(20), None], 1),
+        (&[Some(10)], &[], 0),
+    ] {
+        let options = ListScanOptions {
+            appends_only: false,
+            page_size: 2,
+            cross_checked_count: None,
+            accept_shortfall: 0,
+        };
+        let mut scan = ListScan::new(options, Some(at(0)));
+        let count = last.len() as u64;
+        read_pages(&mut scan, &[page_of(1, count, last)]);
+        let past_end = page_of(2, count, past_end);
+        scan.record_response(&past_end);
+        scan.add_page_past_end(&past_end);
+        assert_eq!(scan.rejected_rows().len(), expected, "{last:?}, {past_end:?}");
+    }
+}
+
+#[test]
+fn row_without_id_that_only_an_earlier_read_showed_is_still_missing() {
+    let options =
+        ListScanOptions { appends_only: false, page_size: 2, cross_checked_count: None, accept_shortfall: 0 };
+    let mut scan = ListScan::new(options, Some(at(0)));
+    // The list is in no order, and a ticket that both reads show disappeared while the second one was under way.
+    read_pages(&mut scan, &[page_of(1, 4, &[Some(30), Some(10)]), page_of(2, 4, &[None, Some(20)])]);
+    assert_eq!(scan.verdict(), ReadVerdict::ReadAgain);
+    scan.read_again();
+    let mut second = [page_of(1, 4, &[Some(30), Some(10)]), page_of(2, 3, &[Some(20)])];
+    second[1].arrival_no = 1;
+    read_pages(&mut scan, &second);
+    let shortfall = Shortfall { missing: 0, unidentified: 1 };
+    assert_eq!(scan.verdict(), ReadVerdict::Short(shortfall));
+}
+
+#[test]
+fn adjacent_pages_of_rows_without_id_are_no_repetition() {
+    let options =
+        ListScanOptions { appends_only: false, page_size: 1, cross_checked_count: None, accept_shortfall: 0 };
+    let mut scan = ListScan::new(options, Some(at(0)));
+    read_pages(&mut scan, &[page_of(1, 3, &[Some(10)]), page_of(2, 3, &[None]), page_of(3, 3, &[None])]);
+    assert_eq!(scan.verdict(), ReadVerdict::Short(Shortfall { missing: 0, unidentified: 2 }));
+}
+
+#[test]
+fn page_whose_count_fell_between_its_parts_is_read_again() {
+    let options =
+        ListScanOptions { appends_only: true, page_size: 2, cross_checked_count: None, accept_shortfall: 0 };
+    for count_fell in [false, true] {
+        let mut scan = ListScan::new(options, Some(at(0)));
+        let (first, last) = (page_of(1, 4, &[Some(10), Some(20)]), page_of(2, 4, &[Some(30), Some(40)]));
+        scan.record_response(&last);
+        assert!(scan.record_last_page(&last));
+        read_pages(&mut scan, &[Page { count_fell, ..first }, last]);
+        let expected = if count_fell { ReadVerdict::ReadAgain } else { ReadVerdict::Verified };
+        assert_eq!(scan.verdict(), expected);
     }
 }

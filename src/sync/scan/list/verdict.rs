@@ -44,7 +44,7 @@ impl ListScan {
         else {
             return ReadVerdict::NoCount;
         };
-        let unidentified = read.rejected_rows;
+        let unidentified = self.rejected_rows().len();
         let verdict_for = |missing| match (Shortfall { missing, unidentified }) {
             Shortfall { missing: 0, unidentified: 0 } => Some(ReadVerdict::Verified),
             shortfall if missing == 0 || shortfall.total() <= self.options.accept_shortfall => {

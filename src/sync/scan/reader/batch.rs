@@ -33,13 +33,15 @@ impl ScanReader<'_, '_> {
         }
         self.unstored_ids.extend(page.ids().map(i64::cast_unsigned));
         self.checkpoint.cursor = self.list().cursor();
+        if !page.rejected_rows.is_empty() {
+            self.checkpoint.rejected_rows = self.list().rejected_rows().to_vec();
+        }
         self.end.missing_names.add(page.missing_names);
         self.end.out_of_scope.extend(page.out_of_scope);
         self.end.unstored.tickets.extend(page.observed);
         self.end.unstored.unreadable.extend(page.unreadable);
         self.end.unstored.memory.merge(page.memory);
         self.end.unstored.slots.extend(page.slot);
-        self.end.rejected_rows.extend(page.rejected_rows.into_iter().map(|row| (page.number, row)));
         self.end.is_aged |= page.is_aged;
         // The next page may need the memory of these rows, so they must not wait for it.
         if BATCH_MEMORY_MAX <= self.end.unstored.memory.bytes() {
@@ -52,9 +54,12 @@ impl ScanReader<'_, '_> {
     pub(super) async fn flush(&mut self) -> Result<(), SyncError> {
         let batch = std::mem::take(&mut self.end.unstored);
         let ids = std::mem::take(&mut self.unstored_ids);
-        // Where the order is ignored, or the list is read again, there is no position to resume from.
+        // Where the order is ignored, or a list is read again, there is no position to resume from. A checkpoint does not
+        // keep that an earlier list is not proved complete.
         let is_kept = self.plan.kind == ScanKind::Full && !self.context.settings.dry_run;
-        let is_resumable = is_kept && self.list().reads() == 1;
+        let is_read_once = self.end.list_scans.iter().all(|list| list.reads() == 1);
+        let is_resumable =
+            is_kept && is_read_once && self.end.is_settled() && self.end.shortfall().missing == 0;
         let cursor = self.checkpoint.cursor.filter(|_| is_resumable);
         let checkpoint = cursor.map(|cursor| ScanCheckpoint {
             cursor: Some(cursor),
@@ -62,6 +67,7 @@ impl ScanReader<'_, '_> {
             ids,
             part: self.checkpoint.part,
             older: RoaringTreemap::new(),
+            rejected_rows: self.checkpoint.rejected_rows.clone(),
         });
         self.writer.store(batch, scan_stats(&self.end.list_scans), self.end.rows(), checkpoint).await?;
         let every = self.context.settings.schedule.incremental_every;

@@ -9,7 +9,7 @@ use roaring::RoaringTreemap;
 use tokio::time::Instant;
 
 use super::ScanEnd;
-use super::list::{ListScan, ListScanOptions, NextRequest, ReadVerdict};
+use super::list::{ListScan, ListScanOptions, NextRequest, ReadVerdict, RejectedRows};
 use super::page::{ListReadError, Page, PageOutcome};
 use super::plan::{ChangesMax, ScanPlan};
 use super::prefetch::{PageFetcher, Prefetcher};
@@ -17,6 +17,7 @@ use super::writer::{BatchWriter, InitialStart, RowBatch};
 use crate::halo::HaloError;
 use crate::store::ScanCheckpoint;
 use crate::sync::SyncError;
+use crate::sync::completeness::Shortfall;
 use crate::sync::context::{Interleave, RunContext};
 use crate::sync::probes::FirstPage;
 use crate::sync::row_intake::MissingNames;
@@ -43,11 +44,11 @@ pub(in crate::sync) async fn read(
         end: ScanEnd {
             list_scans: Vec::new(),
             earlier_ids: resumed_from.map(|scan| scan.earlier_list_ids.clone()).unwrap_or_default(),
+            earlier_rejected: resumed_from.map(|scan| scan.earlier_rejected_rows.clone()).unwrap_or_default(),
             verdict: ReadVerdict::Verified,
             fault: None,
             start: ScanStart { first: first_start, session: None },
             is_aged: false,
-            rejected_rows: Vec::new(),
             totals: RunTotals::default(),
             unstored: RowBatch::default(),
             older: Vec::new(),
@@ -61,6 +62,10 @@ pub(in crate::sync) async fn read(
         last_incremental: Instant::now(),
         stored_tickets: None,
     };
+    let unidentified = reader.end.earlier_rejected.len() as u64;
+    if unidentified != 0 {
+        reader.end.verdict = ReadVerdict::Short(Shortfall { missing: 0, unidentified });
+    }
     let first_list = resumed_from.map_or(0, |scan| scan.checkpoint.part as usize);
     for list_index in first_list..plan.lists.len() {
         reader.read_list(list_index).await?;
@@ -128,7 +133,7 @@ impl ScanReader<'_, '_> {
             }
         }
         let is_resumed = self.start_list(list_index, options);
-        let (short_before, rejected_before) = (self.end.shortfall(), self.end.rejected_rows.len());
+        let short_before = self.end.shortfall();
         self.read_once(&fetcher, first_page, is_resumed).await?;
         let earlier = self.end.verdict;
         while self.end.fault.is_none() {
@@ -146,8 +151,7 @@ impl ScanReader<'_, '_> {
                 "the list changed while it was read, or its count differs: reading it again"
             );
             self.list_mut().read_again();
-            self.end.rejected_rows.truncate(rejected_before);
-            let first_page = fetcher.fetch(1, options.page_size).await?;
+            let first_page = fetcher.fetch(1, self.list().page_size()).await?;
             self.read_once(&fetcher, first_page, false).await?;
         }
         // A list that is not proved complete keeps no other one from being read.
@@ -206,7 +210,8 @@ impl ScanReader<'_, '_> {
         let start = self.end.start.first;
         let is_resumed = checkpoint.is_some();
         let list = if let Some(checkpoint) = checkpoint {
-            ListScan::from_checkpoint(options, start, checkpoint.ids, checkpoint.cursor)
+            let rejected = RejectedRows::from_checkpoint(checkpoint.rejected_rows);
+            ListScan::from_checkpoint(options, start, checkpoint.ids, rejected, checkpoint.cursor)
         } else {
             let part = u32::try_from(list_index).unwrap_or(u32::MAX);
             self.checkpoint = ScanCheckpoint { part, ..ScanCheckpoint::default() };
