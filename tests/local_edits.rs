@@ -225,7 +225,7 @@ impl TestStore {
                 tx.apply_older(&older, 1, now())?;
                 let reason = RemovalReason::Vanished;
                 let unseen = tx.as_read_tx().unseen_ids(&seen)?;
-                let removals: Vec<_> = unseen.into_iter().map(|id| Removal { id, reason }).collect();
+                let removals: Vec<_> = unseen.into_iter().map(|id| Removal::new(id, reason)).collect();
                 tx.remove(&removals, 1, now())
             })
             .unwrap();

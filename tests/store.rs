@@ -123,7 +123,7 @@ fn older_version_is_reported_and_stored_only_if_the_server_confirms_it() {
 fn removed_ticket_is_recorded_with_its_last_row_and_may_return() {
     let mut store = store();
     apply(&mut store, 1, &[version(7, Some(1), "here"), version(8, Some(1), "stays")]);
-    let gone = [Removal { id: 7, reason: RemovalReason::Vanished }];
+    let gone = [Removal::new(7, RemovalReason::Vanished)];
     let remove = |store: &mut Store| store.write(TxEnd::Commit, |tx| tx.remove(&gone, 1, now())).unwrap();
     assert_eq!(remove(&mut store), 1);
     assert_eq!(remove(&mut store), 0, "a ticket is removed only once");
@@ -216,7 +216,7 @@ fn full_text_index_is_maintained_and_can_be_switched_off() {
     let mut store = Store::open(&path, &options()).unwrap();
     assert_eq!(found("printer"), [7], "existing tickets are indexed too");
     apply(&mut store, 2, &[version(7, Some(2), "toner")]);
-    let gone = [Removal { id: 8, reason: RemovalReason::Vanished }];
+    let gone = [Removal::new(8, RemovalReason::Vanished)];
     store.write(TxEnd::Commit, |tx| tx.remove(&gone, 1, now())).unwrap();
     store.close().unwrap();
     assert_eq!((found("printer"), found("toner"), found("scanner")), (vec![], vec![7], vec![]));
@@ -374,7 +374,7 @@ proptest! {
             match step {
                 Step::Upsert { rows: received } => { apply(&mut store, request_no, &rows(received)); }
                 Step::Remove { id } => {
-                    let gone = [Removal { id: *id, reason: RemovalReason::Deleted }];
+                    let gone = [Removal::new(*id, RemovalReason::Deleted)];
                     store.write(TxEnd::Commit, |tx| tx.remove(&gone, 1, now())).unwrap();
                 }
                 Step::Export => {

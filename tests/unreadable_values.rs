@@ -129,7 +129,7 @@ impl Copy {
     }
 
     fn remove(&mut self, id: i64) {
-        let gone = [Removal { id, reason: RemovalReason::Vanished }];
+        let gone = [Removal::new(id, RemovalReason::Vanished)];
         self.store.write(TxEnd::Commit, |tx| tx.remove(&gone, 1, now())).unwrap();
     }
 }

@@ -89,8 +89,8 @@ async fn look_up(context: &RunContext, id: i64) -> Result<PendingOutcome, SyncEr
         Ok((TicketLookup::Forbidden, _)) => PendingOutcome::Failed(PendingTicketReason::Forbidden),
         // Nothing waits for a ticket that is deleted or merged: no list will ever show it again.
         Ok((lookup, _)) => match decide_removal(&lookup, &context.settings.scope) {
-            RemovalDecision::Remove(RemovalReason::OutOfScope) => PendingOutcome::OutOfScope,
-            RemovalDecision::Remove(_) => PendingOutcome::Missing,
+            RemovalDecision::Remove { reason: RemovalReason::OutOfScope, .. } => PendingOutcome::OutOfScope,
+            RemovalDecision::Remove { .. } => PendingOutcome::Missing,
             RemovalDecision::Keep(_) => PendingOutcome::Failed(PendingTicketReason::NotListed),
         },
         Err(error) if error.can_be_ticket_specific() => {

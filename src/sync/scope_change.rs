@@ -56,7 +56,7 @@ pub(super) async fn apply_scope(context: &RunContext) -> Result<ScopeStep, SyncE
             let stored = rows.len() as u64;
             let out_of_scope = rows.into_iter().filter(|row| !wanted.includes(row.ticket_type));
             let reason = RemovalReason::OutOfScope;
-            let removals: Vec<_> = out_of_scope.map(|row| Removal { id: row.id, reason }).collect();
+            let removals: Vec<_> = out_of_scope.map(|row| Removal::new(row.id, reason)).collect();
             let removed = removals.len() as u64;
             let allowed = allowed_deletions(stored, context.settings.delete_guard);
             if allowed < removed && !context.settings.accept_deletes {

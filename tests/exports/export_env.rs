@@ -124,8 +124,7 @@ impl ExportEnv {
     }
 
     pub(crate) fn remove_tickets(&self, ids: &[i64]) {
-        let removals: Vec<_> =
-            ids.iter().map(|id| Removal { id: *id, reason: RemovalReason::Deleted }).collect();
+        let removals: Vec<_> = ids.iter().map(|id| Removal::new(*id, RemovalReason::Deleted)).collect();
         let mut store = self.store();
         store.write(TxEnd::Commit, |tx| tx.remove(&removals, 1, now())).unwrap();
         store.close().unwrap();

@@ -93,6 +93,10 @@ fn inc_84_and_85_server_answer_decides_about_unlisted_ticket(
                     (tombstones(&env), unlisted_tickets(&env)),
                     (vec![format!("{id} {reason}")], vec![])
                 );
+                // The number stood only in the answer about this ticket, which is no longer listed.
+                let merged_into = "SELECT COALESCE(MERGED_INTO_ID, 0) || '' FROM deleted_tickets";
+                let expected = if reason == "merged" { env.server_ids()[0] } else { 0 };
+                assert_eq!(env.texts(merged_into), [expected.to_string()]);
                 env.assert_matches_server(reason);
             }
             None => {

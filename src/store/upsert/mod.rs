@@ -26,6 +26,7 @@ pub(super) use ticket_columns::{cell, columns};
 
 use super::full_text::repair_full_text;
 use super::{FetchFailure, ReadTx, StoreError, WriteTx};
+use crate::ticket::attribute::MERGED_INTO_ID;
 use crate::ticket::{AttributeValue, ChangeCounts, CustomFields, Op, Ticket, Timestamp, row_to_json};
 
 /// A ticket as received in a response.
@@ -121,6 +122,16 @@ pub struct Removal {
     pub id: i64,
     /// Why it is removed.
     pub reason: RemovalReason,
+    /// The ticket that it was merged into, if the server said so.
+    pub merged_into: Option<i64>,
+}
+
+impl Removal {
+    /// A removal for a reason, of a ticket that was not merged.
+    #[must_use]
+    pub fn new(id: i64, reason: RemovalReason) -> Removal {
+        Removal { id, reason, merged_into: None }
+    }
 }
 
 impl WriteTx<'_> {
@@ -219,14 +230,18 @@ impl WriteTx<'_> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut removed = 0;
-        for Removal { id, reason } in removals {
+        for Removal { id, reason, merged_into } in removals {
             let Some(state) = statements.stored_state(*id)? else { continue };
             if state.rejected.is_some() {
                 // Many rejects of one attribute are one row, which counts one less.
                 statements.delete_rejects(*id)?;
             }
-            let stored = statements.stored_version(*id, state)?;
+            let mut stored = statements.stored_version(*id, state)?;
             let fields = statements.stored_custom_fields(*id)?;
+            if let (Some(row), Some(into)) = (&mut stored.row, merged_into) {
+                // The row is older than the merge: the ticket is no longer listed since.
+                row[MERGED_INTO_ID] = AttributeValue::Integer(*into);
+            }
             let last_row = stored
                 .row
                 .as_deref()

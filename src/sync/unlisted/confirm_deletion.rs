@@ -80,13 +80,15 @@ pub(in crate::sync) async fn check_unlisted(
     let may_be_listed = !scan.rejected_rows().is_empty();
     for (id, decision) in ask_server(context, mapping, &to_ask, writes).await? {
         let decision = match decision {
-            RemovalDecision::Remove(RemovalReason::Merged) if may_be_listed => {
+            RemovalDecision::Remove { reason: RemovalReason::Merged, .. } if may_be_listed => {
                 RemovalDecision::Keep(UnlistedStatus::NotListed)
             }
             decision => decision,
         };
         match decision {
-            RemovalDecision::Remove(reason) => removals.push(Removal { id, reason }),
+            RemovalDecision::Remove { reason, merged_into } => {
+                removals.push(Removal { id, reason, merged_into })
+            }
             RemovalDecision::Keep(status) => {
                 let ask_again_at = decide::ask_again_at(first_missed.get(&id).copied(), now);
                 writes.unconfirmed.push(UnconfirmedRemoval { id, status, ask_again_at });
@@ -101,8 +103,7 @@ pub(in crate::sync) async fn check_unlisted(
         writes.unconfirmed.extend(out_of_scope.iter().map(guarded));
         return Ok(Some(GuardedDeletions { removals: removed, allowed }));
     }
-    let reason = RemovalReason::OutOfScope;
-    removals.extend(out_of_scope.into_iter().map(|id| Removal { id, reason }));
+    removals.extend(out_of_scope.into_iter().map(|id| Removal::new(id, RemovalReason::OutOfScope)));
     writes.removals = removals;
     Ok(None)
 }

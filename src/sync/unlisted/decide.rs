@@ -104,7 +104,12 @@ pub fn check_delete_guard(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovalDecision {
     /// It is removed.
-    Remove(RemovalReason),
+    Remove {
+        /// Why.
+        reason: RemovalReason,
+        /// The ticket that it was merged into, if the server says so.
+        merged_into: Option<i64>,
+    },
     /// It stays, and is recorded in `unlisted_tickets` with this status.
     Keep(UnlistedStatus),
 }
@@ -112,18 +117,20 @@ pub enum RemovalDecision {
 /// Decides about one unlisted ticket from the server's answer to a request for it alone.
 #[must_use]
 pub fn decide_removal(lookup: &TicketLookup, scope: &Scope) -> RemovalDecision {
+    let remove = |reason, merged_into| RemovalDecision::Remove { reason, merged_into };
     let ticket = match lookup {
-        TicketLookup::Missing => return RemovalDecision::Remove(RemovalReason::Vanished),
+        TicketLookup::Missing => return remove(RemovalReason::Vanished, None),
         TicketLookup::Forbidden => return RemovalDecision::Keep(UnlistedStatus::Forbidden),
         TicketLookup::Found(ticket) => ticket,
     };
+    let merged_into = ticket.integer(MERGED_INTO_ID).filter(|into| *into != 0);
     if ticket.is_deleted() {
-        RemovalDecision::Remove(RemovalReason::Deleted)
+        remove(RemovalReason::Deleted, merged_into)
     } else if scope.excludes(ticket.integer(TICKET_TYPE_ID)) {
         // Checked before `merged`: out of scope, it makes no difference whether the ticket was merged.
-        RemovalDecision::Remove(RemovalReason::OutOfScope)
-    } else if ticket.integer(MERGED_INTO_ID).is_some_and(|into| into != 0) {
-        RemovalDecision::Remove(RemovalReason::Merged)
+        remove(RemovalReason::OutOfScope, merged_into)
+    } else if merged_into.is_some() {
+        remove(RemovalReason::Merged, merged_into)
     } else {
         RemovalDecision::Keep(UnlistedStatus::NotListed)
     }
@@ -205,14 +212,17 @@ mod tests {
         let typeless = found(r#"{"id": 7}"#);
         let deleted = found(r#"{"id": 7, "deleted": true}"#);
         let merged = || found(r#"{"id": 7, "tickettype_id": 3, "merged_into_id": 8}"#);
-        let (remove, keep) = (RemovalDecision::Remove, RemovalDecision::Keep);
+        let deleted_after_merge = found(r#"{"id": 7, "deleted": true, "merged_into_id": 8}"#);
+        let keep = RemovalDecision::Keep;
+        let remove = |reason, merged_into| RemovalDecision::Remove { reason, merged_into };
         for (name, lookup, types, decision) in [
-            ("404", TicketLookup::Missing, vec![], remove(RemovalReason::Vanished)),
+            ("404", TicketLookup::Missing, vec![], remove(RemovalReason::Vanished, None)),
             ("403", TicketLookup::Forbidden, vec![], keep(UnlistedStatus::Forbidden)),
-            ("deleted", deleted, vec![], remove(RemovalReason::Deleted)),
-            ("merged", merged(), vec![], remove(RemovalReason::Merged)),
-            ("merged, of another type", merged(), vec![4], remove(RemovalReason::OutOfScope)),
-            ("another type", plain(), vec![4], remove(RemovalReason::OutOfScope)),
+            ("deleted", deleted, vec![], remove(RemovalReason::Deleted, None)),
+            ("merged and deleted", deleted_after_merge, vec![], remove(RemovalReason::Deleted, Some(8))),
+            ("merged", merged(), vec![], remove(RemovalReason::Merged, Some(8))),
+            ("merged, of another type", merged(), vec![4], remove(RemovalReason::OutOfScope, Some(8))),
+            ("another type", plain(), vec![4], remove(RemovalReason::OutOfScope, None)),
             ("without a type", typeless, vec![4], keep(UnlistedStatus::NotListed)),
             ("in scope", plain(), vec![3], keep(UnlistedStatus::NotListed)),
         ] {
