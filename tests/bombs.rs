@@ -434,6 +434,23 @@ fn custom_fields_of_many_tickets() {
     assert_eq!(env.texts("SELECT count(*) || '' FROM custom_fields"), ["64000"]);
 }
 
+/// The list is asked for some custom fields at a time, and a ticket has a large one each time.
+#[test]
+fn large_custom_fields_in_every_part_of_a_request() {
+    let definitions = array_of(2_000, |n| format!(r#"{{"id":{},"name":"CFa"}}"#, n + 1));
+    let value = "x".repeat(9_000_000);
+    let page =
+        |field| page_of(1, |_| format!(r#"{{"id":1,"customfields":[{{"id":{field},"value":"{value}"}}]}}"#));
+    let pages: Vec<_> = (1..=40).map(page).collect();
+    let on_the_wire = pages[0].body.len();
+    let server =
+        server_answering(vec![("/api/FieldInfo", vec![json(definitions.into_bytes())]), (LIST, pages)]);
+    let (result, peak) = sync_in(&env_for(&server));
+    assert_eq!(result.status, Some(3), "one ticket is too large: {result:?}");
+    assert_bounded("plain", on_the_wire, (result, peak));
+    assert!(10 < server.requests_for(LIST).len(), "the custom fields were not requested in parts");
+}
+
 /// The text of a ticket is as large as it may be, and then it is another one. In a change record a control character takes
 /// six bytes.
 #[rstest]

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use super::list::{Filter, ListPage, ListQuery};
 use super::memory::{BudgetPermit, MEMORY_MAX};
 use super::request::RequestPart;
+use super::row_memory::set_aside_large_rows;
 use super::{HaloClient, HaloError, ResponseMeta};
 use crate::ticket::parse::{CutRow, ParsedPage, RejectedRow, UnreadableReason, UnreadableTicket};
 use crate::ticket::{RejectedValue, Ticket};
@@ -60,6 +61,9 @@ impl HaloClient {
                 Some(page) => {
                     page.list.merge_custom_fields(part.list);
                     page.memory.merge(part.memory);
+                    // Rows grow with every part of their custom fields.
+                    let bytes = set_aside_large_rows(&mut page.list);
+                    page.memory = std::mem::take(&mut page.memory).into_rows(bytes);
                     page.meta.age = page.meta.age.max(part.meta.age);
                 }
                 None => page = Some(part),

@@ -434,7 +434,8 @@ fn check_tombstones(
         if reason == "out_of_scope" && (scope_changed || since < ticket.changed_at || out_of_scope(model)) {
             continue;
         }
-        if ticket.listed && ticket.entered_at <= since {
+        // A ticket outside the scope is rightly removed, also if an outdated answer gives another reason.
+        if ticket.listed && ticket.entered_at <= since && !out_of_scope(model) {
             return Err(format!(
                 "ticket {id} was removed ({reason}) in run {run_id} although it was listed all the time"
             ));
