@@ -6,9 +6,9 @@ use super::SyncError;
 use super::completeness::RunOutcome;
 use super::context::RunContext;
 use super::custom_fields::discover;
-use super::{date_filter, probes};
 use super::row_intake::RowMapping;
 use super::scan::ChangesMax;
+use super::{date_filter, probes};
 use crate::store::{InterruptedScan, Probe, StoreError};
 use crate::ticket::Timestamp;
 use crate::watermark::{

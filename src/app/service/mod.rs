@@ -156,6 +156,8 @@ struct Service {
     run_requested: bool,
     /// Whether this process ever got a token.
     has_authenticated: bool,
+    /// Whether a run had begun to fill the database when this process started.
+    has_synced: bool,
     /// Whether the disk failed in the last run.
     disk_failed: bool,
     /// Runs in a row that failed; incomplete ones do not count.
@@ -185,6 +187,7 @@ impl Service {
         let loaded_for_open = Arc::clone(&loaded);
         let locked_store = tokio::task::spawn_blocking(move || LockedStore::open(&loaded_for_open.config));
         let locked_store = locked_store.await.map_err(SyncError::TaskFailed)??;
+        let has_synced = locked_store.store.lock().read(|tx| tx.watermark())?.is_some();
         let secret = connector.secret.clone();
         let used_requests = locked_store.requests_in_window(&loaded.config)?;
         let halo = Arc::new(connector.into_client(&loaded.config, used_requests));
@@ -214,6 +217,7 @@ impl Service {
             next_run_at: super::now(),
             run_requested: false,
             has_authenticated: false,
+            has_synced,
             disk_failed: false,
             failed_runs: 0,
             integrity_checked_at: None,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Service;
 use super::cycle::{CycleResult, ServiceCycle};
-use super::failure_policy::{FailureAction, failure_action};
+use super::failure_policy::{FailureAction, FailureHistory, failure_action};
 use super::schedule::RunSchedule;
 use crate::app::{AppError, ExitStatus, now};
 use crate::config::{Config, SyncConfig};
@@ -141,7 +141,12 @@ impl Service {
     ) -> Result<bool, AppError> {
         self.state.lock().process.run_counts.failed += 1;
         self.failed_runs = self.failed_runs.saturating_add(1);
-        let action = failure_action(&error, self.has_authenticated, self.disk_failed);
+        let history = FailureHistory {
+            has_authenticated: self.has_authenticated,
+            has_synced: self.has_synced,
+            disk_failed: self.disk_failed,
+        };
+        let action = failure_action(&error, history);
         self.disk_failed = action == FailureAction::ReopenDatabase;
         if action == FailureAction::StopService && self.pending_config.is_none() {
             return if self.restore_previous_config(&error, apply_config)? { Ok(true) } else { Err(error) };
