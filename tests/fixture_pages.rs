@@ -774,16 +774,29 @@ async fn refused_scope_is_never_widened() {
 }
 
 #[tokio::test]
-async fn token_endpoint_is_discovered_from_the_server() {
+async fn token_endpoint_is_discovered_from_a_server_that_names_itself_and_from_no_other() {
     for (name, expectation) in FILES {
         let FixtureKind::Discovery(url) = expectation else { continue };
-        let recorded = RecordedServer::with_token().with("/api/authinfo", &[(200, name)]);
-        let server = Arc::new(recorded.with("/api/tickets", &[(200, "list-empty.json")]));
-        client(&server, client_options(None, 0)).fetch_list(&ALL, 1, 100).await.unwrap();
-        let (info, token) = (server.requests("/api/authinfo"), server.requests("/auth/token"));
-        assert_eq!(info[0].url, "https://desk.example.com/api/authinfo", "{name}");
-        assert!(!info[0].with_token, "{name}: there is no token yet");
-        assert_eq!(token[0].url, *url, "{name}");
+        let own = url.split("/auth/").next().unwrap();
+        for (address, is_itself) in [(own, true), ("https://desk.example.com", false)] {
+            let recorded = RecordedServer::with_token().with("/api/authinfo", &[(200, name)]);
+            let server = Arc::new(recorded.with("/api/tickets", &[(200, "list-empty.json")]));
+            let options =
+                ClientOptions { server: ServerUrl::parse(address).unwrap(), ..client_options(None, 0) };
+            let found = client(&server, options).fetch_list(&ALL, 1, 100).await;
+            let (info, token) = (server.requests("/api/authinfo"), server.requests("/auth/token"));
+            assert_eq!(info[0].url, format!("{address}/api/authinfo"), "{name}");
+            assert!(!info[0].with_token, "{name}: there is no token yet");
+            if is_itself {
+                found.unwrap();
+                assert_eq!(token[0].url, *url, "{name}");
+            } else {
+                let advice = found.unwrap_err().advice().into_owned();
+                let lines = format!("auth_url = \"{own}/auth\"; and tenant = \"larkfield\"");
+                assert!(advice.ends_with(&lines), "{name}: {advice}");
+                assert!(token.is_empty(), "{name}: the secret was sent");
+            }
+        }
     }
 }
 

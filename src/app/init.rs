@@ -7,12 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use super::AppError;
 use crate::config::{self, RateLimit, ServerUrl};
 use crate::halo::{ClientOptions, HaloClient, HttpOptions, HttpTransport, RateLimiter, ReportedAuthServer};
-use crate::retry::RetryPolicy;
 
 /// How long one of the few requests may take: somebody is waiting.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,19 +51,7 @@ async fn ask(server: &ServerUrl) -> Result<Option<ReportedAuthServer>, AppError>
         ..HttpOptions::default()
     });
     let http = http.map_err(AppError::HttpOptions)?;
-    let options = ClientOptions {
-        server: server.clone(),
-        tenant: None,
-        auth_url: None,
-        client_id: String::new(),
-        client_secret: SecretString::default(),
-        scope: String::new(),
-        retry: RetryPolicy {
-            max_retries: 1,
-            rate_limit_wait: Duration::from_secs(5),
-            max_wait: Duration::from_secs(5),
-        },
-    };
+    let options = ClientOptions::without_credentials(server.clone());
     let limit = RateLimit { requests: 10, window: Duration::from_mins(1) };
     let halo = HaloClient::new(Arc::new(http), RateLimiter::new(limit, 0), options, fastrand::f64);
     Ok(halo.reported_auth_server().await?)

@@ -43,6 +43,7 @@ pub use settings::{LoadedConfig, load};
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyProblem, VerifyReport, verify,
 };
+pub use crate::halo::is_hidden;
 pub use crate::store::{LastRun, LastScan, ReaderProcess, RunStatus, ServerProbe};
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{find_secret, read_secret};

@@ -25,9 +25,8 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::app::{self, AppError, ExitStatus, Signal};
+use crate::app::{self, AppError, ExitStatus, Signal, is_hidden};
 use crate::check::CheckOptions;
-use crate::halo::is_hidden;
 use crate::ticket::Timestamp;
 use args::{CliArgs, Color, Command};
 use clap::Parser as _;

@@ -76,6 +76,23 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
 }
 
+impl ClientOptions {
+    /// The options of a client that sends only requests without a token, for somebody who is waiting.
+    #[must_use]
+    pub fn without_credentials(server: ServerUrl) -> ClientOptions {
+        let wait = Duration::from_secs(5);
+        ClientOptions {
+            server,
+            tenant: None,
+            auth_url: None,
+            client_id: String::new(),
+            client_secret: SecretString::default(),
+            scope: String::new(),
+            retry: RetryPolicy { max_retries: 1, rate_limit_wait: wait, max_wait: wait },
+        }
+    }
+}
+
 /// A client for one HaloITSM server.
 pub struct HaloClient {
     transport: Arc<dyn Transport>,
