@@ -224,6 +224,20 @@ async fn init_writes_what_the_server_says_about_itself() {
     assert_eq!(simulator.with_server(|server| server.log().entries().count()), 0, "nothing to ask for");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_on_this_machine_is_never_asked_through_a_proxy() {
+    let simulator = serve(10).await;
+    let (other, connections) = other_server();
+    let proxy = format!("http://{other}");
+    let env = TestEnv::for_server(&simulator.url(), &format!("max_retries = 0\nproxy = \"{proxy}\"\n"));
+    let mut command = env.command(&["sync"]);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(name, &proxy);
+    }
+    CommandResult::of(command.spawn().unwrap()).success();
+    assert_eq!(connections.load(Ordering::SeqCst), 0);
+}
+
 // ---- Files ----
 
 /// Runs a command that must end soon with 78 and return its messages.

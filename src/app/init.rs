@@ -1,11 +1,13 @@
 //! Writes a commented settings file, on request with what a server says about itself.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use super::AppError;
 use crate::config::{self, RateLimit, ServerUrl};
@@ -26,13 +28,14 @@ pub struct InitSummary {
 /// # Errors
 /// A file that exists is never touched. A server that cannot be asked is an error, and nothing is written.
 pub async fn init(file: &Path, server: Option<&ServerUrl>) -> Result<InitSummary, AppError> {
-    if fs::symlink_metadata(file).is_ok() {
-        let source = io::ErrorKind::AlreadyExists.into();
-        return Err(AppError::CannotCreate { path: file.to_owned(), source });
-    }
     let (text, auth_server) = match server {
         None => (config::EXAMPLE.to_owned(), None),
         Some(server) => {
+            // Nobody is asked for a file that could not be written.
+            if fs::symlink_metadata(file).is_ok() {
+                let source = Errno::EXIST.into();
+                return Err(AppError::CannotCreate { path: file.to_owned(), source });
+            }
             let auth_server = ask(server).await?;
             let auth = auth_server.as_ref().map(|it| (&it.url, it.tenant.as_deref()));
             (config::settings_for(server, auth), auth_server)
