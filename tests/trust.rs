@@ -439,7 +439,7 @@ async fn ca_file_works_as_it_is_written_or_is_refused() {
         (format!("our authority\n{pem}"), 0),
         (pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE"), 78),
         (pem.replace("-----END", "----END"), 78),
-        (pem.replace("M", "!"), 78),
+        (pem.replace('M', "!"), 78),
         (format!("{pem}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), 78),
         (String::new(), 78),
     ] {

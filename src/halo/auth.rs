@@ -56,18 +56,17 @@ impl HaloClient {
     /// else the usual path on the server (`halo-api.md` §1.1, §1.2). The second value tells whether a later answer of
     /// the server cannot change it.
     async fn resolve_token_endpoint(&self) -> Result<(Url, bool), HaloError> {
-        let (mut url, reported_tenant, is_definite) = match &self.options.auth_url {
-            Some(url) => (with_token_path(url.clone()), None, true),
-            None => {
-                let (info, is_definite) = self.fetch_auth_info().await?;
-                let tenant = info.tenant();
-                match info.auth_url() {
-                    Some(url) if self.options.server.is_same_origin(&url) => {
-                        (with_token_path(url), tenant, is_definite)
-                    }
-                    Some(url) => return Err(self.other_auth_server(&url, tenant.as_deref())),
-                    None => (self.options.server.endpoint("/auth/token"), tenant, is_definite),
+        let (mut url, reported_tenant, is_definite) = if let Some(url) = &self.options.auth_url {
+            (with_token_path(url.clone()), None, true)
+        } else {
+            let (info, is_definite) = self.fetch_auth_info().await?;
+            let tenant = info.tenant();
+            match info.auth_url() {
+                Some(url) if self.options.server.is_same_origin(&url) => {
+                    (with_token_path(url), tenant, is_definite)
                 }
+                Some(url) => return Err(self.other_auth_server(&url, tenant.as_deref())),
+                None => (self.options.server.endpoint("/auth/token"), tenant, is_definite),
             }
         };
         let tenant = self.options.tenant.clone().or(reported_tenant).filter(|tenant| !tenant.is_empty());

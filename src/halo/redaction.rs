@@ -402,7 +402,7 @@ mod tests {
     #[case::json_code_points(json_escaped(SECRET))]
     #[case::json_twice(json_escaped(SECRET).replace('\\', "\\\\"))]
     #[case::html("s3cret+/&lt;&quot;&#233;\\&amp;? &#x3d;x".to_owned())]
-    #[case::debug(format!("{:?}", SECRET).trim_matches('"').to_owned())]
+    #[case::debug(format!("{SECRET:?}").trim_matches('"').to_owned())]
     #[case::hex(SECRET.bytes().map(|byte| format!("{byte:02x}")).collect())]
     #[case::hex_in_upper_case(SECRET.bytes().map(|byte| format!("{byte:02X}")).collect())]
     fn secret_is_found_in_every_spelling(#[case] spelled: String) {

@@ -179,7 +179,7 @@ impl TestEnvBuilder {
         let mut settings = fs::OpenOptions::new();
         let settings = settings.write(true).create_new(true).mode(0o644);
         let mut settings = settings.open(directory.path().join("agent.toml")).unwrap();
-        write!(settings, "{halo}{}\n", self.settings).unwrap();
+        writeln!(settings, "{halo}{}", self.settings).unwrap();
         let mut secret = fs::OpenOptions::new();
         let secret = secret.write(true).create_new(true).mode(0o600);
         let mut secret = secret.open(directory.path().join("client-secret")).unwrap();

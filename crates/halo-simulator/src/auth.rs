@@ -209,7 +209,7 @@ fn is_known_scope(scope: &str, knobs: &Knobs) -> bool {
 
 /// Encodes as base64url without padding (RFC 4648 §5), as the parts of a JWT are.
 fn base64url(bytes: &[u8]) -> String {
-    base64(bytes, b"-_")
+    base64(bytes, *b"-_")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(super) enum FailureAction {
 pub(super) struct FailureHistory {
     /// Whether this process ever got a token.
     pub(super) has_authenticated: bool,
-    /// Whether a run ever began to fill the database.
+    /// Whether a run had begun to fill the database when this process started.
     pub(super) has_synced: bool,
     /// Whether the disk failed in the run before.
     pub(super) disk_failed: bool,

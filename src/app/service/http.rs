@@ -137,17 +137,16 @@ impl AllowedHosts {
         let Ok(authority) = host.parse::<Authority>() else { return false };
         let host = authority.host();
         let literal = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
-        match literal.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        if let Ok(address) = literal.parse::<IpAddr>() {
             // A name that was made to lead here is never an address.
-            Ok(address) => {
-                address.is_loopback() || address == self.listen.to_canonical() || self.listen.is_unspecified()
-            }
-            Err(_) => {
-                let name = host.strip_suffix('.').unwrap_or(host);
-                let is_machine = self.machine.as_ref().is_some_and(|it| name.eq_ignore_ascii_case(it));
-                !authority.as_str().contains('@') && (name.eq_ignore_ascii_case("localhost") || is_machine)
-            }
+            let address = address.to_canonical();
+            return address.is_loopback()
+                || address == self.listen.to_canonical()
+                || self.listen.is_unspecified();
         }
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let is_machine = self.machine.as_ref().is_some_and(|it| name.eq_ignore_ascii_case(it));
+        !authority.as_str().contains('@') && (name.eq_ignore_ascii_case("localhost") || is_machine)
     }
 }
 

@@ -51,13 +51,12 @@ pub(super) fn notify(states: &[NotifyState<'_>]) {
 }
 
 fn try_notify(states: &[NotifyState<'_>]) -> io::Result<()> {
-    let socket = match SOCKET.get() {
-        Some(socket) => socket,
-        None => {
-            let socket =
-                std::env::var_os("NOTIFY_SOCKET").map(|name| NotifySocket::open(&name)).transpose()?;
-            SOCKET.get_or_init(|| socket)
-        }
+    let socket = if let Some(socket) = SOCKET.get() {
+        socket
+    } else {
+        let name = std::env::var_os("NOTIFY_SOCKET");
+        let socket = name.map(|name| NotifySocket::open(&name)).transpose()?;
+        SOCKET.get_or_init(|| socket)
     };
     let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
     socket.as_ref().map_or(Ok(()), |socket| socket.send(&lines))
