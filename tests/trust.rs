@@ -512,3 +512,23 @@ async fn message_of_the_server_is_stored_on_one_line_of_500_characters(#[case] m
         assert!(!text.chars().any(|it| it != '\n' && halosync::halo::is_hidden(it)), "{text:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_in_a_help_are_bounded() {
+    let simulator = serve(10).await;
+    let types: Vec<_> = (1..200)
+        .map(|id| serde_json::json!({ "id": id, "name": format!("{id}{}", "n".repeat(10_000)) }))
+        .collect();
+    post(
+        &format!("{}/_sim/replay?path=/api/tickettype&status=200", simulator.url()),
+        &Json::from(types).to_string(),
+    );
+    let env = TestEnv::for_server(&simulator.url(), "max_retries = 0\nticket_type = \"Incident\"\n");
+    let result = env.run(&["sync"]).code(78);
+    assert!(result.stderr.contains("ticket_type can be any of \"100nnn"), "{}", result.stderr);
+    assert!(
+        result.stderr.trim_end().ends_with(" and 149 more") && result.stderr.len() < 4_000,
+        "{}",
+        result.stderr.len()
+    );
+}

@@ -15,8 +15,9 @@ use ExitStatus::{
 
 type Remedy = (ExitStatus, String);
 
-/// How many names of ticket types an error lists.
+/// How many names of ticket types an error lists, and how many characters of each.
 const TYPES_SHOWN_MAX: usize = 50;
+const TYPE_NAME_MAX: usize = 60;
 
 impl AppError {
     /// The status that the command ends with.
@@ -110,7 +111,9 @@ fn sync_remedy(error: &SyncError) -> Remedy {
             "set server_url and tenant back, or use another database (store.path) for this server".into(),
         ),
         SyncError::UnknownType { known, .. } => {
-            let shown: Vec<_> = known.iter().take(TYPES_SHOWN_MAX).map(|name| format!("{name:?}")).collect();
+            let shown =
+                known.iter().take(TYPES_SHOWN_MAX).map(|name| name.chars().take(TYPE_NAME_MAX).collect());
+            let shown: Vec<_> = shown.map(|name: String| format!("{name:?}")).collect();
             let more = known.len() - shown.len();
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
             (Config, format!("ticket_type can be any of {}{more}", shown.join(", ")))
