@@ -195,6 +195,12 @@ async fn error_body_is_received_no_further_than_64_kib() {
             std::thread::spawn(move || {
                 let mut request = [0; 4_096];
                 let _ = connection.read(&mut request);
+                if request.starts_with(b"POST") {
+                    let token = r#"{"access_token":"a-token"}"#;
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{token}", token.len());
+                    let _ = connection.write_all(head.as_bytes());
+                    return;
+                }
                 let head =
                     "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\ncontent-length: 10000000\r\n\r\n";
                 let _ = connection.write_all(head.as_bytes());

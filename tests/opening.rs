@@ -418,6 +418,13 @@ async fn lock_file_that_is_a_link_is_not_followed(#[case] lock: &str, #[case] co
         assert!(result.stderr.contains("is no regular file"), "{}", result.stderr);
         fs::remove_file(env.path(lock)).unwrap();
     }
+    fs::hard_link(&victim, env.path(lock)).unwrap();
+    env.run(arguments).code(73);
+    fs::remove_file(env.path(lock)).unwrap();
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     assert!(!env.path("not-there").exists());
+    // A file of that name that somebody else wrote is locked, and keeps its content.
+    fs::write(env.path(lock), "my notes\n").unwrap();
+    env.run(arguments).success();
+    assert_eq!(fs::read_to_string(env.path(lock)).unwrap(), "my notes\n");
 }

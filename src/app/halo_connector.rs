@@ -69,6 +69,7 @@ pub(crate) fn http_options(config: &Config) -> Result<HttpOptions, AppError> {
         connect_timeout: halo.connect_timeout,
         request_timeout: halo.request_timeout,
         ca,
+        ca_only: halo.ca_only,
         proxy: halo.proxy.clone(),
         loopback: halo.server.is_loopback(),
         keeps_certificate: false,

@@ -11,10 +11,12 @@ mod export_session;
 mod export_snapshot;
 mod halo_connector;
 mod health;
+mod init;
 mod locked_store;
 mod reset;
 mod service;
 mod settings;
+mod trusted_file;
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -26,18 +28,22 @@ use chrono::{TimeDelta, Utc};
 pub use consumers::{
     Acknowledgment, ConsumerEntry, ConsumerList, ListedPackage, acknowledge, forget_consumer, list_consumers,
 };
-pub use error::{AppError, ConsumerError, ExitStatus, ResetError, SecretError, SecretLocation, Signal};
+pub use error::{
+    AppError, ConsumerError, ExitStatus, FileProblem, ResetError, SecretError, SecretLocation, Signal,
+};
 pub use export_delta::{DeltaSummary, WrittenPackage, export_delta, export_delta_if_due};
 pub use export_session::NewLineage;
 pub use export_snapshot::{SnapshotOptions, SnapshotOutcome, export_snapshot};
 pub use health::{Assessment, HealthLevel, HealthReason, assess};
+pub use init::{InitSummary, init};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
-pub use settings::{LoadedConfig, init, load};
+pub use settings::{LoadedConfig, load};
 
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyProblem, VerifyReport, verify,
 };
+pub use crate::halo::is_hidden;
 pub use crate::store::{LastRun, LastScan, ReaderProcess, RunStatus, ServerProbe};
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{find_secret, read_secret};

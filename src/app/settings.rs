@@ -1,14 +1,15 @@
 //! Finds and reads the settings file and the client secret.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::{AppError, SecretError, SecretLocation};
-use crate::config::{self, Config, SecretSource};
+use super::trusted_file::{self, unreadable};
+use crate::config::{Config, SecretSource};
+use crate::halo::Certificates;
 
 /// Settings and the file that they were read from.
 #[derive(Debug)]
@@ -25,38 +26,28 @@ const DEFAULT_PATHS: [&str; 2] = ["agent.toml", "/etc/halosync/agent.toml"];
 /// The name of the systemd credential.
 const CREDENTIAL: &str = "halo-client-secret";
 
-/// The first line of a certificate in PEM.
-const PEM_HEADER: &[u8] = b"-----BEGIN CERTIFICATE-----";
+/// What the files contain, as errors call it.
+const SETTINGS: &str = "the settings";
+const SECRET: &str = "the client secret";
+
+/// The largest settings file, secret and file of certificates, in bytes.
+const SETTINGS_MAX: u64 = 1 << 20;
+const SECRET_MAX: u64 = 64 << 10;
+const CA_MAX: u64 = 4 << 20;
 
 /// Reads the settings file: `path`, else `$HALOSYNC_CONFIG`, else the default paths.
 pub fn load(path: Option<&Path>) -> Result<LoadedConfig, AppError> {
     let path = path.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from));
     let default_path = || DEFAULT_PATHS.into_iter().map(PathBuf::from).find(|path| path.exists());
     let file = path.or_else(default_path).ok_or(AppError::NoSettings(&DEFAULT_PATHS))?;
-    let text = fs::read_to_string(&file).map_err(unreadable("the settings", &file))?;
-    let folder = std::path::absolute(&file).map_err(unreadable("the settings", &file))?;
+    let text = into_text(trusted_file::read(&file, SETTINGS, SETTINGS_MAX)?, SETTINGS, &file)?;
+    let folder = std::path::absolute(&file).map_err(unreadable(SETTINGS, &file))?;
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
     let config = Config::read(&file.display().to_string(), &text, &folder, environment);
     let config = config.map_err(AppError::Settings)?;
     Ok(LoadedConfig { config, file })
-}
-
-/// Writes the commented example.
-///
-/// # Errors
-/// A file that exists is never touched.
-pub fn init(file: &Path) -> Result<(), AppError> {
-    let failed = |source| AppError::CannotCreate { path: file.to_owned(), source };
-    let mut out =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(file).map_err(failed)?;
-    let written = out.write_all(config::EXAMPLE.as_bytes()).and_then(|()| out.sync_all());
-    if written.is_err() {
-        // A partial file would make the next `init` fail.
-        let _ = fs::remove_file(file);
-    }
-    written.map_err(failed)
 }
 
 /// Finds the client secret without reading it: the systemd credential, the environment variable, its own file,
@@ -97,28 +88,31 @@ fn missing_secret(loaded: &LoadedConfig) -> AppError {
     }
 }
 
-/// Makes the error of a file that cannot be read.
-fn unreadable(what: &'static str, path: &Path) -> impl Fn(io::Error) -> AppError {
-    move |source| AppError::Unreadable { what, path: path.to_owned(), source }
-}
-
-/// Reads `ca_file` and checks that it contains a certificate.
-pub(super) fn read_ca_file(file: &Path) -> Result<Vec<u8>, AppError> {
-    let unreadable = unreadable("the certificate", file);
-    let pem = fs::read(file).map_err(&unreadable)?;
-    // The PEM parser skips everything else, so that a wrong file would silently add no certificate.
-    if !pem.windows(PEM_HEADER.len()).any(|bytes| bytes == PEM_HEADER) {
-        let why = "it contains no `-----BEGIN CERTIFICATE-----`";
-        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidData, why)));
-    }
-    Ok(pem)
+/// Reads `ca_file`.
+pub(super) fn read_ca_file(file: &Path) -> Result<Certificates, AppError> {
+    let what = "the certificates";
+    let pem = trusted_file::read(file, what, CA_MAX)?;
+    Certificates::from_pem(&pem).map_err(|problem| AppError::File {
+        what,
+        path: file.to_owned(),
+        problem: problem.into(),
+    })
 }
 
 fn read_secret_file(file: &Path, location: &SecretLocation) -> Result<SecretString, AppError> {
-    let text = fs::read_to_string(file).map_err(unreadable("the client secret", file))?;
+    let bytes = match location {
+        SecretLocation::Credential(_) => trusted_file::read_credential(file, SECRET, SECRET_MAX),
+        _ => trusted_file::read(file, SECRET, SECRET_MAX),
+    }?;
+    let text = into_text(bytes, SECRET, file)?;
     // Every editor ends a file with a line break; nothing else is removed.
     let text = text.strip_suffix('\n').unwrap_or(&text);
     validate_secret(text.strip_suffix('\r').unwrap_or(text), location)
+}
+
+fn into_text(bytes: Vec<u8>, what: &'static str, file: &Path) -> Result<String, AppError> {
+    let invalid = |_| unreadable(what, file)(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"));
+    String::from_utf8(bytes).map_err(invalid)
 }
 
 fn validate_secret(secret: &str, location: &SecretLocation) -> Result<SecretString, AppError> {
@@ -134,10 +128,10 @@ fn validate_secret(secret: &str, location: &SecretLocation) -> Result<SecretStri
     Err(AppError::Secret { location: location.clone(), problem })
 }
 
-/// Returns `location` if nobody but its owner can read the file; does not open it.
+/// Returns `location` if nobody but its owner can read the file, and nobody but root and this user can write it; does
+/// not open it.
 fn check_private(file: &Path, location: SecretLocation) -> Result<SecretLocation, AppError> {
-    let metadata = fs::metadata(file).map_err(unreadable("the client secret", file))?;
-    let mode = metadata.permissions().mode() & 0o777;
+    let mode = trusted_file::inspect(file, SECRET)?.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
         return Ok(location);
     }

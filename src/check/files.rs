@@ -9,10 +9,10 @@ use crate::store::{parent_folder, sibling_path};
 
 /// Owner and mode of a file or folder (stat(2)).
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct FileStat {
-    path: PathBuf,
+pub(super) struct FileStat {
+    pub(super) path: PathBuf,
     owner: u32,
-    mode: u32,
+    pub(super) mode: u32,
 }
 
 /// Checks the folder, the database and the files beside it, as far as they exist.
@@ -22,7 +22,7 @@ pub(super) fn check(database: &Path) -> CheckOutcome {
     assess(stat(&parent_folder(database)).as_ref(), &files)
 }
 
-fn stat(path: &Path) -> Option<FileStat> {
+pub(super) fn stat(path: &Path) -> Option<FileStat> {
     let metadata = fs::metadata(path).ok()?;
     Some(FileStat { path: path.to_owned(), owner: metadata.uid(), mode: metadata.mode() & 0o7777 })
 }

@@ -14,6 +14,7 @@ mod local;
 mod local_content;
 mod requests;
 mod server;
+mod settings;
 mod step;
 
 use std::path::Path;
@@ -49,6 +50,17 @@ pub enum CheckOutcome {
 }
 
 impl CheckOutcome {
+    /// Changes what was found.
+    fn map_message(self, change: impl FnOnce(&str) -> String) -> CheckOutcome {
+        match self {
+            CheckOutcome::Ok(message) => CheckOutcome::Ok(change(&message)),
+            CheckOutcome::Warning { message, help } => {
+                CheckOutcome::Warning { message: change(&message), help }
+            }
+            CheckOutcome::Fail(error) => CheckOutcome::Fail(error),
+        }
+    }
+
     fn warning(message: impl Into<String>, help: impl Into<String>) -> CheckOutcome {
         CheckOutcome::Warning { message: message.into(), help: help.into() }
     }
@@ -158,11 +170,8 @@ pub async fn check(
     let offline = options.offline;
     let mut builder = ReportBuilder { report: CheckReport::default(), hints: Hints::default(), on_finding };
     let loaded = app::load(config_path);
-    let message = |loaded: &LoadedConfig| {
-        let halo = &loaded.config.halo;
-        format!("{}: client {} at {}", loaded.file.display(), halo.client_id, halo.server.as_str())
-    };
-    if let Some(loaded) = builder.record_result(CheckStep::Settings, loaded, message) {
+    if let Some(loaded) = builder.value_or_failure(CheckStep::Settings, loaded) {
+        builder.record(CheckStep::Settings, settings::check(&loaded));
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|it| !it.is_empty());
         builder.hints = Hints::new(&loaded.config.halo, is_set);
         let secret = builder.check_secret(&loaded, offline);

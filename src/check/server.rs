@@ -64,14 +64,17 @@ impl ReportBuilder<'_> {
             let message = "none: the server is on this machine, and the connection is not encrypted";
             CheckOutcome::Ok(message.into())
         };
-        self.record(CheckStep::Certificate, outcome);
+        // Certificate and addresses are texts of the server.
+        let shown = |text: &str| halo.server_text(text).into_string();
+        self.record(CheckStep::Certificate, outcome.map_message(shown));
         let (seconds_ahead, outcome) = connection::clock(ping, now());
         self.report.clock_ahead_seconds = seconds_ahead;
         self.record(CheckStep::Clock, outcome);
         let endpoint = halo.authorization_server().await;
         let endpoint = self.value_or_failure(CheckStep::Authorization, endpoint)?;
         let (auth, tenant) = (config.halo.auth_url.is_some(), config.halo.tenant.is_some());
-        self.record(CheckStep::Authorization, connection::authorization(&endpoint, auth, tenant));
+        let outcome = connection::authorization(&endpoint, auth, tenant).map_message(shown);
+        self.record(CheckStep::Authorization, outcome);
         if !has_secret {
             return None;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{ConsumerName, Format, FormatOptions, Newlines};
+use crate::config::{ConsumerName, Format, FormatOptions, Newlines, ServerUrl};
 use crate::ticket::Timestamp;
 
 /// Sync the tickets of a HaloITSM server into one SQLite file, and export every change
@@ -50,6 +50,9 @@ pub(super) enum Command {
         /// File to write; an existing one is never overwritten
         #[arg(default_value = "agent.toml")]
         file: PathBuf,
+        /// Address of the server: it is written into the file, with the authorization server and the tenant that it names
+        #[arg(long, value_name = "URL", value_parser = ServerUrl::parse)]
+        server: Option<ServerUrl>,
     },
     /// Check settings, server and database
     Check {

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod error_output;
 mod export;
+mod init;
 mod log;
 mod manual;
 mod process;
@@ -24,7 +25,7 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::app::{self, AppError, ExitStatus, Signal};
+use crate::app::{self, AppError, ExitStatus, Signal, is_hidden};
 use crate::check::CheckOptions;
 use crate::ticket::Timestamp;
 use args::{CliArgs, Color, Command};
@@ -93,11 +94,7 @@ type CommandResult = Result<ExitStatus, CommandError>;
 fn dispatch(arguments: &CliArgs) -> CommandResult {
     let load = || app::load(arguments.config.as_deref());
     match &arguments.command {
-        Command::Init { file } => {
-            app::init(file)?;
-            print(&format!("wrote {}\n", file.display()))?;
-            Ok(ExitStatus::Ok)
-        }
+        Command::Init { file, server } => init::init(file, server.as_ref()),
         Command::Check { offline, deep } => {
             check::check(arguments, CheckOptions { offline: *offline, deep: *deep })
         }
@@ -148,9 +145,9 @@ fn format_time(at: Timestamp) -> String {
     at.instant().format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Makes text from the server safe for a terminal by replacing control characters.
+/// Makes text safe for a terminal by replacing control characters and others that show nothing.
 fn printable(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '\u{FFFD}' } else { it }).collect()
+    text.chars().map(|it| if is_hidden(it) { '\u{FFFD}' } else { it }).collect()
 }
 
 /// Most worker threads, which parse pages; more would only take memory.

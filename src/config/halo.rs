@@ -30,10 +30,12 @@ pub struct HaloConfig {
     pub secret: SecretSource,
     /// OAuth scope that the token is requested for.
     pub scope: String,
-    /// File with an additional root certificate.
+    /// File with additional root certificates.
     pub ca_file: Option<PathBuf>,
-    /// Proxy; `None` means the standard environment variables.
-    pub proxy: Option<String>,
+    /// Whether only the certificates of `ca_file` are trusted.
+    pub ca_only: bool,
+    /// Proxy, whose address may hold a password; `None` means the standard environment variables.
+    pub proxy: Option<SecretString>,
     /// Timeout for a connection to be established.
     pub connect_timeout: Duration,
     /// Timeout for a whole request.
@@ -72,6 +74,15 @@ impl HaloConfig {
         let auth_url = section.filled_text("auth_url").and_then(|text| {
             parse_safe_url(&text).map_err(|message| section.add_problem("auth_url", message)).ok()
         });
+        if let (Some(server), Some(url)) = (&server, &auth_url)
+            && !server.may_have_auth_url(url)
+        {
+            section.add_problem("auth_url", "must be https, because server_url is");
+        }
+        let (ca_file, ca_only) = (section.path("ca_file"), section.boolean("ca_only", false));
+        if ca_only && ca_file.is_none() {
+            section.add_problem("ca_only", "needs `halo.ca_file`: without it no certificate is trusted");
+        }
         let client_id = section.text("client_id").unwrap_or_default();
         if client_id.trim().is_empty() {
             section.add_problem("client_id", "is missing: set it to the Client ID of the API application");
@@ -85,8 +96,9 @@ impl HaloConfig {
             auth_url,
             client_id,
             scope: section.text("scope").unwrap_or_else(|| "read:tickets".into()),
-            ca_file: section.path("ca_file"),
-            proxy: section.filled_text("proxy"),
+            ca_file,
+            ca_only,
+            proxy: section.filled_text("proxy").map(SecretString::from),
             connect_timeout: section.duration("connect_timeout", Duration::from_secs(10)),
             request_timeout: section.duration("request_timeout", Duration::from_mins(2)),
             page_size: section.integer("page_size", 1..=100, 100),

@@ -21,10 +21,6 @@ impl MetricsConfig {
 }
 
 fn read_listen(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
-    let text = section.filled_text("listen")?;
-    let problem = |_| {
-        let message = format!("must be an address with a port, such as \"127.0.0.1:9187\", not {text:?}");
-        section.add_problem("listen", message);
-    };
-    text.parse().map_err(problem).ok()
+    let parse = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+    section.parsed("listen", "an address with a port, such as \"127.0.0.1:9187\"", parse).flatten()
 }

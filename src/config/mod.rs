@@ -14,6 +14,7 @@ mod reader;
 mod server;
 mod store;
 mod sync;
+mod template;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,14 +26,12 @@ pub use log::{LogConfig, LogFormat, LogLevel};
 pub use metrics::MetricsConfig;
 pub use problem::ConfigProblem;
 pub use quantity::RateLimit;
-pub use server::{ServerUrl, check_safe_url};
+pub use server::ServerUrl;
 pub use store::StoreConfig;
 pub use sync::SyncConfig;
+pub use template::{EXAMPLE, settings_for, toml_string};
 
 use reader::ConfigReader;
-
-/// The commented example that `init` writes.
-pub const EXAMPLE: &str = include_str!("../../agent.toml.example");
 
 /// Checked settings.
 #[derive(Debug)]

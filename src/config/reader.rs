@@ -16,6 +16,9 @@ use toml::de::{DeTable, DeValue};
 use super::problem::ConfigProblem;
 use super::quantity::{parse_duration, parse_percentage};
 
+/// The longest value that a problem quotes, in bytes.
+const SHOWN_MAX: usize = 200;
+
 /// A value and its source.
 enum RawSetting<'a> {
     File(&'a DeValue<'a>),
@@ -66,6 +69,16 @@ impl<'a> ConfigReader<'a> {
             None => usize::MAX,
         });
         self.problems
+    }
+
+    /// Whether a problem may quote a value. A secret is never shown, not even an invalid one or one under another key.
+    fn may_show(&self, key: &str, written: &str) -> bool {
+        let secret = variable_name("halo", "client_secret");
+        let in_file = self.table.get("halo").and_then(|it| it.get_ref().as_table()?.get("client_secret"));
+        let in_file = in_file.and_then(|secret| secret.get_ref().as_str());
+        let secrets = [in_file, self.environment.get(&secret).map(String::as_str)];
+        let holds_secret = secrets.into_iter().flatten().any(|it| !it.is_empty() && written.contains(it));
+        !key.contains("secret") && key != "proxy" && !holds_secret && written.len() <= SHOWN_MAX
     }
 
     fn location(&self, section: &str, key: &str) -> String {
@@ -271,12 +284,15 @@ impl Section<'_, '_> {
             (read(&RawSetting::Environment(text)), format!("{text:?}"))
         } else {
             let value = reader.table.get(self.name)?.get_ref().as_table()?.get(key)?;
-            let written = reader.text.get(value.span()).unwrap_or_default();
+            let written = match value.get_ref() {
+                DeValue::Table(_) => "a table",
+                DeValue::Array(items) if items.iter().any(|it| it.get_ref().as_table().is_some()) => "a list",
+                _ => reader.text.get(value.span()).unwrap_or_default(),
+            };
             (read(&RawSetting::File(value.get_ref())), written.to_owned())
         };
         if value.is_none() {
-            // A secret is never shown, not even an invalid one.
-            let displayed = if key.contains("secret") { "the value given".to_owned() } else { written };
+            let displayed = if self.reader.may_show(key, &written) { &written } else { "the value given" };
             self.add_problem(key, format!("must be {expected}, not {displayed}"));
         }
         value

@@ -48,6 +48,23 @@ impl ServerUrl {
         self.0.scheme() == "https"
     }
 
+    /// Whether an address has the scheme, the host and the port of the server, and no user name.
+    #[must_use]
+    pub fn is_same_origin(&self, url: &Url) -> bool {
+        let origin = |url: &Url| {
+            let host = url.host_str().map(|host| host.strip_suffix('.').unwrap_or(host).to_owned());
+            (url.scheme().to_owned(), host, url.port_or_known_default())
+        };
+        url.host_str().is_some() && origin(url) == origin(&self.0) && check_safe_url(url).is_ok()
+    }
+
+    /// Whether the settings may name an address as the authorization server: one to which the secret may be sent, and
+    /// never without encryption for a server with it.
+    #[must_use]
+    pub fn may_have_auth_url(&self, url: &Url) -> bool {
+        check_safe_url(url).is_ok() && (url.scheme() == "https" || !self.is_encrypted())
+    }
+
     /// Whether the server is on this machine, for which no proxy is used.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -71,7 +88,7 @@ pub(super) fn parse_safe_url(text: &str) -> Result<Url, String> {
 ///
 /// # Errors
 /// The problem, as the end of a sentence.
-pub fn check_safe_url(url: &Url) -> Result<(), String> {
+fn check_safe_url(url: &Url) -> Result<(), String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not contain a user name or password".into());
     }
@@ -109,6 +126,32 @@ mod tests {
         let url = ServerUrl::parse(written).unwrap();
         assert_eq!(url.as_str(), expected);
         assert_eq!(url.endpoint("/api/tickets").as_str(), format!("{expected}/api/tickets"));
+    }
+
+    #[rstest]
+    #[case::itself("https://halo.example", "https://halo.example/auth", true)]
+    #[case::default_port("https://halo.example", "https://halo.example:443/auth", true)]
+    #[case::configured_default_port("https://halo.example:443", "https://halo.example/auth?tenant=x", true)]
+    #[case::case("https://halo.example", "HTTPS://HALO.Example/", true)]
+    #[case::trailing_dot("https://halo.example", "https://halo.example./auth", true)]
+    #[case::configured_trailing_dot("https://halo.example.", "https://halo.example/auth", true)]
+    #[case::unicode("https://bücher.example", "https://xn--bcher-kva.example", true)]
+    #[case::ipv6("https://[::1]:8443", "https://[0:0:0:0:0:0:0:1]:8443", true)]
+    #[case::loopback("http://127.0.0.1:8080", "http://127.0.0.1:8080/auth", true)]
+    #[case::http("https://localhost", "http://localhost/auth", false)]
+    #[case::http_on_the_same_port("https://localhost:8443", "http://localhost:8443", false)]
+    #[case::https("http://localhost:8443", "https://localhost:8443", false)]
+    #[case::other_port("https://halo.example", "https://halo.example:8443/auth", false)]
+    #[case::other_loopback_port("http://127.0.0.1:8080", "http://127.0.0.1:8081/auth", false)]
+    #[case::other_name_of_this_machine("http://127.0.0.1:8080", "http://localhost:8080/auth", false)]
+    #[case::subdomain("https://halo.example", "https://auth.halo.example", false)]
+    #[case::longer_name("https://halo.example", "https://halo.example.evil.example", false)]
+    #[case::user_name("https://halo.example", "https://halo.example@evil.example", false)]
+    #[case::user_name_at_itself("https://halo.example", "https://user@halo.example", false)]
+    #[case::no_host("https://halo.example", "data:,x", false)]
+    fn origin_is_scheme_host_and_port(#[case] server: &str, #[case] url: &str, #[case] same: bool) {
+        let server = ServerUrl::parse(server).unwrap();
+        assert_eq!(server.is_same_origin(&url.parse().unwrap()), same);
     }
 
     #[rstest]

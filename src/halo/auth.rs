@@ -1,6 +1,7 @@
 //! Gets tokens (OAuth 2.0 client credentials): one request at a time, renewed before they expire or when
 //! the server refuses them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use url::Url;
 
+use super::oauth::OAuthErrorCode;
 use super::rate_limiter::RequestSlot;
+use super::redaction::is_hidden;
 use super::request::RequestSpec;
 use super::token::{Token, TokenCache};
 use super::{HaloClient, HaloError, HttpResponse, Resource};
@@ -19,6 +22,10 @@ use crate::ticket::parse::ParseError;
 
 /// The longest token, in bytes, that fits a header which servers accept.
 const TOKEN_MAX: usize = 16 << 10;
+/// The longest tenant, in bytes, and the longest address that is worth a line of settings.
+const TENANT_MAX: usize = 256;
+const SHOWN_URL_MAX: usize = 200;
+
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 const LIFETIME_MAX: Duration = Duration::from_hours(24);
 
@@ -41,61 +48,108 @@ impl HaloClient {
         let endpoint = self.token_endpoint(cache).await?;
         // A wider scope is never requested on the word of a server: who owns the secret decides that.
         let issued = self.request_token(&endpoint, &self.options.scope, slot).await?;
+        self.redactor.add_token(issued.header.to_str().unwrap_or_default().trim_start_matches("Bearer "));
         Ok(cache.insert(issued.header, issued.lifetime))
     }
 
-    /// Returns the address that tokens are requested from, and caches it.
+    /// Returns the address that tokens are requested from, and caches it if it will not change.
     pub(super) async fn token_endpoint(&self, cache: &mut TokenCache) -> Result<Url, HaloError> {
         if let Some(endpoint) = &cache.endpoint {
             return Ok(endpoint.clone());
         }
-        let endpoint = self.resolve_token_endpoint().await?;
-        cache.endpoint = Some(endpoint.clone());
+        let (endpoint, is_definite) = self.resolve_token_endpoint().await?;
+        cache.endpoint = is_definite.then(|| endpoint.clone());
         Ok(endpoint)
     }
 
-    /// Finds the address that tokens are requested from: as configured, else as reported by the server,
-    /// else the usual path on the server itself (`halo-api.md` §1.1, §1.2).
-    async fn resolve_token_endpoint(&self) -> Result<Url, HaloError> {
-        let info = match &self.options.auth_url {
-            Some(url) => AuthInfo { auth_url: Some(url.to_string()), tenant_id: None },
-            None => self.fetch_auth_info().await?,
-        };
-        let auth_url = info.auth_url.filter(|it| !it.is_empty()).and_then(|text| Url::parse(&text).ok());
-        let mut url = match auth_url {
-            Some(url) => {
-                config::check_safe_url(&url).map_err(|reason| HaloError::UnsafeAuthUrl { reason })?;
-                with_token_path(url)
+    /// Finds the address that tokens are requested from: as configured, else as reported by the server about itself,
+    /// else the usual path on the server (`halo-api.md` §1.1, §1.2). The second value tells whether a later answer of
+    /// the server cannot change it.
+    async fn resolve_token_endpoint(&self) -> Result<(Url, bool), HaloError> {
+        let (mut url, reported_tenant, is_definite) = if let Some(url) = &self.options.auth_url {
+            (with_token_path(url.clone()), None, true)
+        } else {
+            let (info, is_definite) = self.fetch_auth_info().await?;
+            let tenant = info.tenant();
+            match info.auth_url() {
+                Some(url) if self.options.server.is_same_origin(&url) => {
+                    (with_token_path(url), tenant, is_definite)
+                }
+                Some(url) => return Err(self.other_auth_server(&url, tenant.as_deref())),
+                None => (self.options.server.endpoint("/auth/token"), tenant, is_definite),
             }
-            None => self.options.server.endpoint("/auth/token"),
         };
-        let tenant = self.options.tenant.clone().or(info.tenant_id).filter(|tenant| !tenant.is_empty());
+        let tenant = self.options.tenant.clone().or(reported_tenant).filter(|tenant| !tenant.is_empty());
         if let Some(tenant) = tenant
             && !url.query_pairs().any(|(name, _)| name == "tenant")
         {
             url.query_pairs_mut().append_pair("tenant", &tenant);
         }
-        Ok(url)
+        Ok((url, is_definite))
+    }
+
+    /// Asks the server for its authorization server, which may have another address; `None` where it says nothing.
+    pub async fn reported_auth_server(&self) -> Result<Option<ReportedAuthServer>, HaloError> {
+        let (info, _) = self.fetch_auth_info().await?;
+        let Some(mut url) = info.auth_url() else { return Ok(None) };
+        let server = &self.options.server;
+        if !server.may_have_auth_url(&url) {
+            return Err(self.other_auth_server(&url, None));
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        let is_same_origin = server.is_same_origin(&url);
+        Ok(Some(ReportedAuthServer { url, tenant: info.tenant(), is_same_origin }))
+    }
+
+    /// The error of an authorization server that is not to be trusted on the word of the server.
+    fn other_auth_server(&self, url: &Url, tenant: Option<&str>) -> HaloError {
+        let mut shown = url.clone();
+        shown.set_query(None);
+        shown.set_fragment(None);
+        let is_allowed = self.options.server.may_have_auth_url(&shown)
+            && shown.as_str().len() <= SHOWN_URL_MAX
+            && !self.redactor.finds_secret(url.as_str());
+        let settings = is_allowed.then(|| {
+            let tenant = tenant.filter(|_| self.options.tenant.is_none()).map(|it| self.redactor.text(it));
+            let tenant = tenant.map(|it| format!("; and tenant = {}", config::toml_string(it.as_str())));
+            format!("auth_url = {}{}", config::toml_string(shown.as_str()), tenant.unwrap_or_default())
+        });
+        HaloError::OtherAuthServer { address: self.redactor.text(shown.as_str()), settings }
     }
 
     /// Asks the server for the address of its authorization server. A refusal is not an error: the usual
-    /// path is tried then.
-    async fn fetch_auth_info(&self) -> Result<AuthInfo, HaloError> {
+    /// path is tried then. The second value is false where it may say something else later.
+    async fn fetch_auth_info(&self) -> Result<(AuthInfo, bool), HaloError> {
         let url = self.options.server.endpoint("/api/authinfo");
         let spec = RequestSpec::new(Resource::AuthInfo, &url, &[400, 401, 403, 404, 500]);
-        let read = |response: &HttpResponse| Ok(serde_json::from_slice(&response.body).unwrap_or_default());
+        let read = |response: &HttpResponse| {
+            let info = serde_json::from_slice(&response.body).ok();
+            let is_definite = info.is_some() || (400..500).contains(&response.status);
+            Ok((info.unwrap_or_default(), is_definite))
+        };
         match self.send_unauthenticated(&spec, None, None, read).await {
-            Err(HaloError::Refused { .. } | HaloError::Unavailable { .. }) => Ok(AuthInfo::default()),
+            Err(HaloError::Refused { .. } | HaloError::Unavailable { .. }) => {
+                Ok((AuthInfo::default(), false))
+            }
             result => result,
         }
     }
 
+    /// Requests a token. This is the only place that sends the secret, whatever the endpoint was remembered from.
     async fn request_token(
         &self,
         endpoint: &Url,
         scope: &str,
         slot: Option<RequestSlot>,
     ) -> Result<TokenGrant, HaloError> {
+        let is_trusted = match &self.options.auth_url {
+            Some(auth_url) => auth_url.origin() == endpoint.origin(),
+            None => self.options.server.is_same_origin(endpoint),
+        };
+        if !is_trusted {
+            return Err(self.other_auth_server(endpoint, None));
+        }
         let secret = |text: &str| SecretString::from(text.to_owned());
         let form = [
             ("grant_type", secret("client_credentials")),
@@ -106,12 +160,12 @@ impl HaloClient {
         let spec = RequestSpec::new(Resource::Token, endpoint, &[400, 401, 403]);
         let outcome = self.send_unauthenticated(&spec, Some(&form), slot, parse_token_response).await?;
         outcome.map_err(|refusal| match refusal {
-            TokenRefusal::OAuth(refusal) => HaloError::Credentials {
-                code: refusal.error,
-                description: refusal.error_description,
-                client_id: self.options.client_id.clone(),
-            },
-            TokenRefusal::Other(error) => error,
+            TokenRefusal::OAuth(code) => {
+                HaloError::Credentials { code, client_id: self.options.client_id.clone() }
+            }
+            TokenRefusal::Other { status } => {
+                HaloError::Refused { resource: Resource::Token, status, message: None }
+            }
         })
     }
 }
@@ -131,25 +185,49 @@ struct TokenGrant {
     lifetime: Duration,
 }
 
+/// The authorization server that a server names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedAuthServer {
+    /// Its address: https, or http on this machine for a server on this machine.
+    pub url: Url,
+    /// The tenant to request tokens for, if there is one.
+    pub tenant: Option<String>,
+    /// Whether it has scheme, host and port of the server.
+    pub is_same_origin: bool,
+}
+
 #[derive(Default, Deserialize)]
 struct AuthInfo {
     auth_url: Option<String>,
     tenant_id: Option<String>,
 }
 
+impl AuthInfo {
+    fn auth_url(&self) -> Option<Url> {
+        Url::parse(self.auth_url.as_deref()?).ok()
+    }
+
+    fn tenant(&self) -> Option<String> {
+        let is_name = |tenant: &&String| {
+            !tenant.is_empty() && tenant.len() <= TENANT_MAX && !tenant.contains(is_hidden)
+        };
+        self.tenant_id.as_ref().filter(is_name).cloned()
+    }
+}
+
 /// How a token request was refused.
 enum TokenRefusal {
     /// With an OAuth error.
-    OAuth(OAuthError),
+    OAuth(OAuthErrorCode),
     /// With something else, by a firewall for example.
-    Other(HaloError),
+    Other { status: u16 },
 }
 
-/// The OAuth error object (RFC 6749 §5.2).
+/// The OAuth error object (RFC 6749 §5.2). Its description is not read: nothing else of it may be shown.
 #[derive(Deserialize)]
-struct OAuthError {
-    error: String,
-    error_description: Option<String>,
+struct OAuthError<'a> {
+    #[serde(borrow)]
+    error: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -219,9 +297,11 @@ impl<'de> Visitor<'de> for ExpiresInVisitor {
 fn parse_token_response(response: &HttpResponse) -> Result<Result<TokenGrant, TokenRefusal>, ParseError> {
     let expected = "a token";
     if !(200..300).contains(&response.status) {
-        return Ok(Err(match serde_json::from_slice(&response.body) {
-            Ok(refusal) => TokenRefusal::OAuth(refusal),
-            Err(_) => TokenRefusal::Other(HaloError::from_status(Resource::Token, response)),
+        let refusal = serde_json::from_slice(&response.body).ok();
+        let code = refusal.and_then(|OAuthError { error }| error.parse().ok());
+        return Ok(Err(match code {
+            Some(code) => TokenRefusal::OAuth(code),
+            None => TokenRefusal::Other { status: response.status },
         }));
     }
     let token_response: TokenResponse = serde_json::from_slice(&response.body).map_err(|error| {

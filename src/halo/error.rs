@@ -1,10 +1,13 @@
 //! Errors of the server and of the connection to it, each with advice for an administrator.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::ResponseMeta;
-use super::error_message::{error_message, printable};
+use super::error_message::error_message;
 use super::memory::ROWS_LEFT;
+use super::oauth::OAuthErrorCode;
+use super::redaction::{Redactor, ServerText};
 use super::resource::Resource;
 use super::transport::{HttpResponse, TransportError};
 use crate::retry::{self, RequestFailure};
@@ -25,14 +28,14 @@ pub enum HaloError {
         retries: u32,
     },
     /// The server responds with 5xx.
-    #[error("request for {resource} failed (status {status}{}){}", attempts_suffix(", ", *retries, ""), message_suffix(message.as_deref()))]
+    #[error("request for {resource} failed (status {status}{}){}", attempts_suffix(", ", *retries, ""), message_suffix(message.as_ref()))]
     Unavailable {
         /// What was requested.
         resource: Resource,
         /// The HTTP status.
         status: u16,
         /// The message in the response.
-        message: Option<String>,
+        message: Option<ServerText>,
         /// How often the request was retried.
         retries: u32,
     },
@@ -47,22 +50,20 @@ pub enum HaloError {
         retries: u32,
     },
     /// The server refused the request.
-    #[error("request for {resource} was refused (status {status}){}", message_suffix(message.as_deref()))]
+    #[error("request for {resource} was refused (status {status}){}", message_suffix(message.as_ref()))]
     Refused {
         /// What was requested.
         resource: Resource,
         /// The HTTP status.
         status: u16,
         /// The message in the response.
-        message: Option<String>,
+        message: Option<ServerText>,
     },
     /// The authorization server refused the client.
-    #[error("the authorization server refused client {client_id} ({code}){}", description.as_ref().map_or(String::new(), |it| format!(": {}", printable(it))))]
+    #[error("the authorization server refused client {client_id} ({code})")]
     Credentials {
-        /// The OAuth error code.
-        code: String,
-        /// The OAuth error description.
-        description: Option<String>,
+        /// The OAuth error code. Nothing else of the response is kept.
+        code: OAuthErrorCode,
         /// The id of the client.
         client_id: String,
     },
@@ -79,11 +80,13 @@ pub enum HaloError {
     /// The response is not what was requested.
     #[error(transparent)]
     Unreadable(#[from] UnreadableResponse),
-    /// The server reports an authorization server whose address is not safe.
-    #[error("the authorization server's address, as reported by the server, {reason}")]
-    UnsafeAuthUrl {
-        /// What is wrong with the address: `must be https, not ftp`.
-        reason: String,
+    /// The server names an authorization server that is neither itself nor in the settings. It gets no secret.
+    #[error("the server names another authorization server: {address}")]
+    OtherAuthServer {
+        /// Its address.
+        address: ServerText,
+        /// The lines below `[halo]` that allow it; `None` where the address is not safe.
+        settings: Option<String>,
     },
 }
 
@@ -121,32 +124,35 @@ fn attempts_suffix(before: &str, retries: u32, after: &str) -> String {
     }
 }
 
-fn message_suffix(message: Option<&str>) -> String {
+fn message_suffix(message: Option<&ServerText>) -> String {
     message.map_or(String::new(), |it| format!(": {it}"))
 }
 
 impl HaloError {
     /// Converts a response with an error status.
-    pub(super) fn from_status(resource: Resource, response: &HttpResponse) -> HaloError {
+    pub(super) fn from_status(resource: Resource, response: &HttpResponse, redactor: &Redactor) -> HaloError {
+        // A token endpoint knows the secret and may say anything about it.
+        let message = || {
+            let has_message = resource != Resource::Token;
+            let message = has_message.then(|| error_message(&response.body)).flatten()?;
+            Some(redactor.text(&message)).filter(|message| !message.as_str().is_empty())
+        };
         let retry_after =
             response.retry_after.as_deref().and_then(|it| retry::parse_retry_after(it, response.date));
         match response.status {
             429 => HaloError::RateLimited { resource, retry_after, retries: 0 },
             503 if retry_after.is_some() => HaloError::RateLimited { resource, retry_after, retries: 0 },
-            status @ 500.. => HaloError::Unavailable {
-                resource,
-                status,
-                message: error_message(&response.body),
-                retries: 0,
-            },
+            status @ 500.. => HaloError::Unavailable { resource, status, message: message(), retries: 0 },
             status @ 300..400 => {
-                let message =
-                    response.location.as_deref().and_then(|it| url::Url::parse(it).ok()).map(|url| {
-                        format!("redirect to {}://{}", url.scheme(), url.host_str().unwrap_or_default())
-                    });
+                // Parsing changes the spelling of a host, so a secret is looked for before.
+                let location = response.location.as_deref().filter(|it| !redactor.finds_secret(it));
+                let message = location.and_then(|it| url::Url::parse(it).ok()).map(|url| {
+                    let host = url.host_str().unwrap_or_default();
+                    redactor.text(&format!("redirect to {}://{host}", url.scheme()))
+                });
                 HaloError::Refused { resource, status, message }
             }
-            status => HaloError::Refused { resource, status, message: error_message(&response.body) },
+            status => HaloError::Refused { resource, status, message: message() },
         }
     }
 
@@ -191,7 +197,7 @@ impl HaloError {
             | HaloError::Refused { resource, .. }
             | HaloError::TooLarge { resource, .. }
             | HaloError::Unreadable(UnreadableResponse { resource, .. }) => *resource == Resource::Token,
-            HaloError::Credentials { .. } | HaloError::UnsafeAuthUrl { .. } => true,
+            HaloError::Credentials { .. } | HaloError::OtherAuthServer { .. } => true,
             HaloError::Unreachable { .. } => false,
         }
     }
@@ -205,7 +211,7 @@ impl HaloError {
             HaloError::Unreachable { .. }
             | HaloError::RateLimited { .. }
             | HaloError::Credentials { .. }
-            | HaloError::UnsafeAuthUrl { .. } => false,
+            | HaloError::OtherAuthServer { .. } => false,
         };
         is_response_error && !self.is_token_error()
     }
@@ -245,7 +251,18 @@ impl HaloError {
 
     /// Returns what an administrator can do.
     #[must_use]
-    pub fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> Cow<'static, str> {
+        if let HaloError::OtherAuthServer { settings: Some(lines), .. } = self {
+            return format!(
+                "if that is the \"Authorisation Server\" in Configuration > Integrations > HaloITSM API, add this below \
+                 [halo]: {lines}"
+            )
+            .into();
+        }
+        self.fixed_advice().into()
+    }
+
+    fn fixed_advice(&self) -> &'static str {
         match self {
             HaloError::Unreachable { source: TransportError::Tls(tls_error, _), .. } => tls_error.advice(),
             HaloError::Unreachable { .. } => {
@@ -261,7 +278,7 @@ impl HaloError {
             HaloError::RateLimited { .. } => {
                 "other integrations may share the limit; lower rate_limit, or raise rate_limit_wait"
             }
-            HaloError::Credentials { code, .. } if code == "invalid_scope" => {
+            HaloError::Credentials { code: OAuthErrorCode::InvalidScope, .. } => {
                 "if the API application should have it, select it in HaloITSM; a server that does not know the scope \
                  needs this line below [halo]: scope = \"all\""
             }
@@ -304,7 +321,10 @@ impl HaloError {
             HaloError::TooLarge { .. } => {
                 "no server sends so much: check server_url and what lies between it and this machine"
             }
-            HaloError::UnsafeAuthUrl { .. } => "set auth_url to the authorization server that you trust",
+            HaloError::OtherAuthServer { .. } => {
+                "the secret goes only to the configured server or to an explicit auth_url, with https; set auth_url to the \
+                 authorization server that you trust"
+            }
         }
     }
 
@@ -325,7 +345,7 @@ impl HaloError {
             HaloError::Refused { .. }
             | HaloError::TooLarge { .. }
             | HaloError::Credentials { .. }
-            | HaloError::UnsafeAuthUrl { .. } => RequestFailure::Refused,
+            | HaloError::OtherAuthServer { .. } => RequestFailure::Refused,
         }
     }
 }

@@ -6,16 +6,13 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The longest message, in characters.
-const MESSAGE_MAX: usize = 200;
-
 /// How many messages of one array are joined.
 const JOINED_MAX: usize = 10;
 
 /// The members of an error object that may hold the message, in order of preference.
 const MESSAGE_MEMBERS: [&str; 5] = ["error_description", "Message", "message", "error", "errors"];
 
-/// Extracts the message from an error body; never a whole page, and never a fragment of truncated JSON.
+/// Extracts the message from an error body, as received; never a whole page, and never a fragment of truncated JSON.
 pub(super) fn error_message(body: &[u8]) -> Option<String> {
     let text = if let Ok(MessageText(text)) = serde_json::from_slice(body) {
         text?
@@ -26,13 +23,7 @@ pub(super) fn error_message(body: &[u8]) -> Option<String> {
         }
         text.to_owned()
     };
-    let text = printable(text.trim());
-    (!text.is_empty()).then_some(text)
-}
-
-/// Limits a text to one line of at most 200 characters, without control characters.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().take(MESSAGE_MAX).map(|it| if it.is_control() { ' ' } else { it }).collect()
+    (!text.trim().is_empty()).then_some(text)
 }
 
 /// Returns a body that is text. The body may have been cut in the middle of a character.
@@ -124,7 +115,7 @@ mod tests {
 
     #[rstest]
     #[case::text(r#""Rate limit""#, Some("Rate limit"))]
-    #[case::plain("no access\n", Some("no access"))]
+    #[case::plain("no access\n", Some("no access\n"))]
     #[case::code_and_description(r#"{"error_description":"bad","error":"denied"}"#, Some("denied: bad"))]
     #[case::nested(r#"{"error":{"error_description":"bad"}}"#, Some("bad"))]
     #[case::exception(r#"{"ClassName":"System.Exception","Message":"bad"}"#, Some("bad"))]
@@ -148,6 +139,6 @@ mod tests {
         let wide = format!("[{}]", vec!["[]"; 20_000].join(","));
         assert_eq!(error_message(wide.as_bytes()), None);
         let cut = &"\u{20ac}".repeat(30_000).into_bytes()[..64 << 10];
-        assert_eq!(error_message(cut).map(|message| message.chars().count()), Some(MESSAGE_MAX));
+        assert_eq!(error_message(cut).map(|message| message.chars().count()), Some((64 << 10) / 3));
     }
 }

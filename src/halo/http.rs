@@ -11,9 +11,10 @@ use reqwest::header::{
 };
 use reqwest::tls::TlsInfo;
 use reqwest::{Certificate, Client, Proxy, Response};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
+use super::ca::Certificates;
 use super::tls_error::TlsError;
 use super::transport::{
     Body, HttpRequest, HttpResponse, RootCause, SHORT_BODY_MAX, Transport, TransportError,
@@ -29,10 +30,12 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// How long a whole request may take.
     pub request_timeout: Duration,
-    /// Additional root certificates, PEM.
-    pub ca: Option<Vec<u8>>,
-    /// A proxy; `None` uses the standard environment variables.
-    pub proxy: Option<String>,
+    /// Additional root certificates.
+    pub ca: Option<Certificates>,
+    /// Whether those are the only ones; those of the system are not used then.
+    pub ca_only: bool,
+    /// A proxy, whose address may hold a password; `None` uses the standard environment variables.
+    pub proxy: Option<SecretString>,
     /// Whether the server is this machine, which is never reached through a proxy.
     pub loopback: bool,
     /// Whether the server's certificate is kept ([`HttpTransport::certificate`]).
@@ -74,15 +77,18 @@ impl HttpTransport {
             .read_timeout(IDLE_MAX.min(options.request_timeout))
             .timeout(options.request_timeout);
         if let Some(ca) = &options.ca {
-            // The file often contains intermediate certificates too.
-            for certificate in Certificate::from_pem_bundle(ca)? {
-                builder = builder.add_root_certificate(certificate);
-            }
+            let certificates: Result<Vec<_>, _> = ca.iter().map(Certificate::from_der).collect();
+            let certificates = certificates?;
+            builder = if options.ca_only {
+                builder.tls_certs_only(certificates)
+            } else {
+                builder.tls_certs_merge(certificates)
+            };
         }
         if options.loopback {
             builder = builder.no_proxy();
         } else if let Some(proxy) = &options.proxy {
-            builder = builder.no_proxy().proxy(Proxy::all(proxy)?);
+            builder = builder.no_proxy().proxy(Proxy::all(proxy.expose_secret())?);
         }
         builder.build()
     }

@@ -123,6 +123,10 @@ impl HaloClient {
         let read = self.get(&spec, |response| ParsedPage::parse(&response.body)).await?;
         let (mut list, meta) = (read.value, read.meta);
         list.repaired += read.repaired;
+        // Where rows should be, there may be the text of an error.
+        for row in list.rejected_rows.iter_mut().filter(|row| self.redactor.finds_secret(&row.rejected.raw)) {
+            row.rejected.raw = self.redactor.redact(&row.rejected.raw);
+        }
         let memory = read.memory.into_rows(set_aside_large_rows(&mut list));
         Ok(ListPage { list, meta, memory })
     }

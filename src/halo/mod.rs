@@ -6,14 +6,17 @@
 //! resend the form with the secret to any address.
 
 mod auth;
+mod ca;
 mod connectivity;
 mod error;
 mod error_message;
 mod http;
 mod list;
 mod memory;
+mod oauth;
 mod page_split;
 mod rate_limiter;
+mod redaction;
 mod request;
 mod resource;
 mod row_memory;
@@ -27,17 +30,21 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
+pub use auth::ReportedAuthServer;
+pub use ca::{CaFileError, Certificates};
 pub use connectivity::PingResponse;
 pub use error::{HaloError, UnreadableResponse};
 pub use http::{HttpOptions, HttpTransport};
 pub use list::{Coverage, Filter, ListPage, ListQuery, TicketDetails, TicketLookup};
 pub use memory::BudgetPermit;
+pub use oauth::OAuthErrorCode;
 pub use rate_limiter::{RateLimiter, effective_limit};
+pub use redaction::{ServerText, is_hidden};
 pub use resource::Resource;
 pub use stats::RequestStats;
 pub use tls_error::TlsError;
@@ -47,6 +54,7 @@ pub use transport::{Body, HttpRequest, HttpResponse, RootCause, Transport, Trans
 use crate::config::ServerUrl;
 use crate::retry::{RequestCounts, RetryPolicy};
 use memory::MemoryBudget;
+use redaction::Redactor;
 use stats::RequestCounter;
 use token::TokenCache;
 
@@ -68,6 +76,23 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
 }
 
+impl ClientOptions {
+    /// The options of a client that sends only requests without a token, for somebody who is waiting.
+    #[must_use]
+    pub fn without_credentials(server: ServerUrl) -> ClientOptions {
+        let wait = Duration::from_secs(5);
+        ClientOptions {
+            server,
+            tenant: None,
+            auth_url: None,
+            client_id: String::new(),
+            client_secret: SecretString::default(),
+            scope: String::new(),
+            retry: RetryPolicy { max_retries: 1, rate_limit_wait: wait, max_wait: wait },
+        }
+    }
+}
+
 /// A client for one HaloITSM server.
 pub struct HaloClient {
     transport: Arc<dyn Transport>,
@@ -76,6 +101,8 @@ pub struct HaloClient {
     /// Held while a long body is parsed: one at a time, for each thread keeps some of the memory that it ever used.
     parsing: Mutex<()>,
     token_cache: Mutex<TokenCache>,
+    /// Every text of a response that leaves this module goes through it.
+    redactor: Redactor,
     options: ClientOptions,
     next_request: AtomicI64,
     response_count: AtomicU64,
@@ -125,6 +152,7 @@ impl HaloClient {
             memory: MemoryBudget::default(),
             parsing: Mutex::default(),
             token_cache: Mutex::new(TokenCache::default()),
+            redactor: Redactor::new(options.client_secret.expose_secret()),
             options,
             next_request: AtomicI64::new(0),
             response_count: AtomicU64::new(0),
@@ -137,6 +165,17 @@ impl HaloClient {
     /// Sets the number of the next request, so that it is greater than those of all earlier runs.
     pub fn number_requests_from(&self, first: i64) {
         self.next_request.fetch_max(first, Ordering::Relaxed);
+    }
+
+    /// Makes a text of the server safe to show: without secrets, on one line, at most 500 characters.
+    #[must_use]
+    pub fn server_text(&self, text: &str) -> ServerText {
+        self.redactor.text(text)
+    }
+
+    /// Keeps the secrets of the client that this one replaces out of texts, too.
+    pub fn learn_secrets_from(&self, previous: &HaloClient) {
+        self.redactor.learn_from(&previous.redactor);
     }
 
     /// The window of the rate limit.

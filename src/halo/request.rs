@@ -190,9 +190,9 @@ impl HaloClient {
         let request_no = self.next_request.fetch_add(1, Ordering::Relaxed);
         self.counter.record_request(spec.resource == Resource::TicketList);
         let started = Instant::now();
-        let result = self.transport.send(request).await;
+        let result = self.transport.send(request).await.map_err(|error| error.redacted(&self.redactor));
         self.counter.record_response(result.as_ref().ok().map(|response| response.status));
-        log_request(request_no, spec, &result, started.elapsed());
+        self.log_request(request_no, spec, &result, started.elapsed());
         let mut response = match result {
             Ok(response) => response,
             Err(error) => return Err(send_error(spec, error).await),
@@ -207,7 +207,7 @@ impl HaloClient {
             age: response.age.as_deref().and_then(parse_age),
         };
         if !(200..300).contains(&response.status) && !spec.accepted_statuses.contains(&response.status) {
-            return Err(SendError::Failed(HaloError::from_status(spec.resource, &response)));
+            return Err(SendError::Failed(HaloError::from_status(spec.resource, &response, &self.redactor)));
         }
         let _parsing = if PARSED_INLINE_MAX < meta.bytes { Some(self.parsing.lock().await) } else { None };
         let body = std::mem::take(&mut response.body);
@@ -268,6 +268,32 @@ impl HaloClient {
             RetryDecision::RenewToken | RetryDecision::GiveUp => {}
         }
     }
+
+    /// Logs a request: its number, what it is for, and its result. A part of its address may come from the server.
+    fn log_request(
+        &self,
+        request: i64,
+        spec: &RequestSpec<'_>,
+        result: &Result<HttpResponse, TransportError>,
+        took: Duration,
+    ) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let shown = |text: &str| self.redactor.text(text).into_string();
+        let (what, path) = (spec.resource.as_str(), shown(spec.url.path()));
+        let query = shown(spec.url.query().unwrap_or_default());
+        let page = spec.url.query_pairs().find_map(|(name, page)| (name == "page_no").then_some(page));
+        let page = page.as_deref();
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match result {
+            Ok(HttpResponse { status, body, .. }) => {
+                let bytes = body.len();
+                tracing::debug!(request, what, path, page, query, status, bytes, ms, "response received");
+            }
+            Err(error) => tracing::debug!(request, what, path, page, query, %error, ms, "no response"),
+        }
+    }
 }
 
 /// Converts the failure of a request without a complete response.
@@ -314,35 +340,6 @@ pub(super) fn parse_age(header: &str) -> Option<u64> {
         is_number.then(|| value.parse().unwrap_or(u64::MAX))
     };
     header.split(',').filter_map(seconds).max()
-}
-
-/// Logs a request: its number, what it is for, and its result.
-fn log_request(
-    request: i64,
-    spec: &RequestSpec<'_>,
-    result: &Result<HttpResponse, TransportError>,
-    took: Duration,
-) {
-    let (what, path, query) = (spec.resource.as_str(), spec.url.path(), spec.url.query().unwrap_or_default());
-    let page = spec.url.query_pairs().find_map(|(name, page)| (name == "page_no").then_some(page));
-    let page = page.as_deref();
-    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    match result {
-        Ok(HttpResponse { status, body, .. }) => {
-            tracing::debug!(
-                request,
-                what,
-                path,
-                page,
-                query,
-                status,
-                bytes = body.len(),
-                ms,
-                "response received"
-            );
-        }
-        Err(error) => tracing::debug!(request, what, path, page, query, %error, ms, "no response"),
-    }
 }
 
 #[cfg(test)]

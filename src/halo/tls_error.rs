@@ -7,6 +7,11 @@ use std::io;
 use chrono::{DateTime, Utc};
 use rustls::CertificateError;
 
+use super::redaction::Redactor;
+
+/// How many names of a certificate are shown.
+const NAMES_MAX: usize = 10;
+
 /// Why a connection is not secure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsError {
@@ -67,6 +72,17 @@ impl TlsError {
             | rustls::Error::InappropriateMessage { .. }
             | rustls::Error::InappropriateHandshakeMessage { .. } => TlsError::NoTls,
             _ => TlsError::Other,
+        }
+    }
+
+    /// Makes the names of a certificate safe to show.
+    pub(super) fn redacted(self, redactor: &Redactor) -> TlsError {
+        match self {
+            TlsError::WrongHost(names) => {
+                let shown = names.iter().take(NAMES_MAX).map(|name| redactor.text(name).into_string());
+                TlsError::WrongHost(shown.collect())
+            }
+            other => other,
         }
     }
 

@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::memory::{BudgetPermit, MemoryShortage};
+use super::redaction::Redactor;
 use super::tls_error::TlsError;
 use super::token::Token;
 use crate::ticket::repair;
@@ -160,6 +161,10 @@ impl RootCause {
         }
         RootCause(root.to_string())
     }
+
+    fn redacted(&self, redactor: &Redactor) -> RootCause {
+        RootCause(redactor.text(&self.0).into_string())
+    }
 }
 
 /// Why there is no response.
@@ -189,6 +194,23 @@ pub enum TransportError {
     /// A simulated failure.
     #[error("{0}")]
     Simulated(&'static str),
+}
+
+impl TransportError {
+    /// Makes its texts safe to show: a server may put one into a certificate, or into the frame that ends a connection.
+    pub(super) fn redacted(self, redactor: &Redactor) -> TransportError {
+        match self {
+            TransportError::Connect(root) => TransportError::Connect(root.redacted(redactor)),
+            TransportError::Tls(error, root) => {
+                TransportError::Tls(error.redacted(redactor), root.redacted(redactor))
+            }
+            TransportError::ConnectionLost(root) => TransportError::ConnectionLost(root.redacted(redactor)),
+            TransportError::Timeout
+            | TransportError::TooLarge { .. }
+            | TransportError::MemoryBusy
+            | TransportError::Simulated(_) => self,
+        }
+    }
 }
 
 /// Sends requests.

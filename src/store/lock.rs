@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::paths::sibling_path;
+
+/// More bytes than a process id and a line break have.
+const PID_LENGTH_MAX: u64 = 32;
 
 /// A held lock, released on drop.
 #[derive(Debug)]
@@ -31,8 +34,8 @@ pub enum LockError {
         /// The process id, if the file contains it.
         pid: Option<u32>,
     },
-    /// A symbolic link or something else is in the place of the lock file.
-    #[error("{path} is no regular file")]
+    /// A link or something else is in the place of the lock file.
+    #[error("{path} is no regular file, or a link to one")]
     NotAFile {
         /// The lock file.
         path: PathBuf,
@@ -79,7 +82,8 @@ impl Lock {
             }
             opened => opened.map_err(io_error)?,
         };
-        if !file.metadata().map_err(io_error)?.is_file() {
+        let metadata = file.metadata().map_err(io_error)?;
+        if !metadata.is_file() || metadata.nlink() != 1 {
             return Err(LockError::NotAFile { path });
         }
         let started = Instant::now();
@@ -91,16 +95,26 @@ impl Lock {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    let mut text = String::new();
-                    let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                    let pid = read_start(&mut file).ok().and_then(|text| text.trim().parse().ok());
                     return Err(LockError::Held { database: database.to_owned(), pid });
                 }
                 Err(TryLockError::Error(source)) => return Err(io_error(source)),
             }
         }
-        // For people, and for the message above.
-        file.set_len(0).and_then(|()| file.rewind()).map_err(io_error)?;
-        writeln!(file, "{}", std::process::id()).map_err(io_error)?;
+        // For people, and for the message above. What is not ours is not overwritten.
+        let text = read_start(&mut file).map_err(io_error)?;
+        if text.trim().is_empty() || text.trim().parse::<u32>().is_ok() {
+            file.set_len(0).and_then(|()| file.rewind()).map_err(io_error)?;
+            writeln!(file, "{}", std::process::id()).map_err(io_error)?;
+        }
         Ok(Lock { _file: file })
     }
+}
+
+/// Reads the start of a lock file: more than a process id is something else.
+fn read_start(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.take(PID_LENGTH_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

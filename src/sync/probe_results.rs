@@ -56,7 +56,7 @@ pub(super) async fn record_unavailable(
         HaloError::Unreachable { .. }
         | HaloError::RateLimited { .. }
         | HaloError::Credentials { .. }
-        | HaloError::UnsafeAuthUrl { .. } => return Err(error.into()),
+        | HaloError::OtherAuthServer { .. } => return Err(error.into()),
     };
     tracing::warn!("the {missing} are not available; continuing with those already stored: {error}");
     record(context, probe, result, Some(error.to_string())).await

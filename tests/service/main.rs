@@ -7,6 +7,7 @@
 mod support;
 
 mod daemon;
+mod endpoint;
 mod endurance;
 mod figures;
 mod life;

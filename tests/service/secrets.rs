@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use chrono::Utc;
-use halo_simulator::{Edit, ServerFault, Simulator};
+use halo_simulator::{Edit, ServerFault, Simulator, Spelling};
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, free_address, get};
@@ -20,14 +20,17 @@ use super::support::test_env::{CLIENT_SECRET, TestEnv};
 /// Needs escaping in a URL, so that its URL encoding differs from the plain text.
 const SECRET: &str = "canary+secret/4f1d=9b?&c7";
 
-/// Returns the encodings of a text, each with its name: plain, hex, URL, JSON, and base64 at each of three offsets.
+/// Returns the encodings of a text, each with its name: plain, hex, URL, JSON, HTML, and base64 at each of three offsets.
 fn encodings(text: &str) -> Vec<(String, String)> {
     let mut encodings = vec![
         ("plain".to_owned(), text.to_owned()),
         ("hex".to_owned(), text.bytes().map(|byte| format!("{byte:02x}")).collect()),
         ("HEX".to_owned(), text.bytes().map(|byte| format!("{byte:02X}")).collect()),
         ("url".to_owned(), url::form_urlencoded::byte_serialize(text.as_bytes()).collect()),
+        ("percent".to_owned(), text.bytes().map(|byte| format!("%{byte:02x}")).collect()),
         ("json".to_owned(), text.replace('/', "\\/")),
+        ("json code points".to_owned(), text.bytes().map(|byte| format!("\\u00{byte:02x}")).collect()),
+        ("html".to_owned(), text.bytes().map(|byte| format!("&#{byte};")).collect()),
     ];
     for offset in 0..3 {
         // The characters at both ends depend on the neighboring bytes; those between do not.
@@ -35,7 +38,9 @@ fn encodings(text: &str) -> Vec<(String, String)> {
         let encoded = base64(&padded);
         let from = (offset * 8).div_ceil(6);
         let to = padded.len() * 8 / 6;
-        encodings.push((format!("base64 at {offset}"), encoded[from..to].to_owned()));
+        let encoded = &encoded[from..to];
+        encodings.push((format!("base64 at {offset}"), encoded.to_owned()));
+        encodings.push((format!("base64url at {offset}"), encoded.replace('+', "-").replace('/', "_")));
     }
     encodings
 }
@@ -56,9 +61,8 @@ fn base64(bytes: &[u8]) -> String {
 /// Returns each encoding of one of the texts that occurs in `bytes`.
 fn find_encodings(texts: &[&str], bytes: &[u8]) -> Vec<String> {
     let all = texts.iter().flat_map(|text| encodings(text));
-    let present = all.filter(|(_, encoded)| {
-        bytes.windows(encoded.len()).any(|window| window.eq_ignore_ascii_case(encoded.as_bytes()))
-    });
+    let found = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let present = all.filter(|(_, encoded)| found.contains(&encoded.to_ascii_lowercase()));
     present.map(|(encoding_name, encoded)| format!("{encoded} ({encoding_name})")).collect()
 }
 
@@ -115,7 +119,7 @@ fn search_finds_every_encoding() {
         }
     }
     assert_eq!(base64(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw");
-    assert_eq!(find_encodings(&["canary"], base64(b"a canary in a mine").as_bytes()).len(), 1);
+    assert!(!find_encodings(&["canary"], base64(b"a canary in a mine").as_bytes()).is_empty());
     assert!(find_encodings(&["canary"], b"a canar in a mine").is_empty());
 }
 
@@ -190,6 +194,140 @@ async fn secret_and_tokens_are_in_no_output_even_at_trace_level() {
         for (name, bytes) in outputs {
             assert_eq!(find_encodings(&texts, &bytes), Vec::<String>::new(), "in {name}");
         }
+    }
+}
+
+/// The forms of an error body.
+const BODIES: [&str; 10] =
+    ["message", "error", "nested", "pair", "exception", "list", "string", "plain", "empty", "html"];
+
+/// Every way to fail, at every endpoint, each with the number of the error's form.
+const FAILURES: [&str; 18] = [
+    "list:status=400",
+    "list:status=401",
+    "list:status=403",
+    "list:status=404",
+    "list:status=500",
+    "list:error=200",
+    "list:html=200",
+    "list:error=502",
+    "list:throttle",
+    "list:redirect=307",
+    "token:status=400",
+    "token:status=401",
+    "token:status=500",
+    "token:redirect=307",
+    "token:error=400",
+    "status:status=403",
+    "tickettype:error=403",
+    "fieldinfo:status=400",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secret_and_tokens_that_errors_repeat_are_redacted_in_every_spelling() {
+    let mut server_settings = super::settings(30);
+    server_settings.client_secret = SECRET.into();
+    server_settings.knobs.set("gzip=off").unwrap();
+    let simulator = Simulator::start(server_settings).await.unwrap();
+    let (proxy, tokens) = token_recording_proxy(simulator.url().replace("http://", ""));
+    let inject = |fault: &str| simulator.with(|server| server.inject(ServerFault::parse(fault).unwrap()));
+    let mut redactions = 0;
+    for (number, (name, _)) in Spelling::ALL.into_iter().enumerate() {
+        let settings = "include_custom_fields = true\nmax_retries = 0\nrate_limit_wait = \"10ms\"\n";
+        let env = TestEnv::for_server(&format!("http://{proxy}"), settings);
+        fs::write(env.path("client-secret"), SECRET).unwrap();
+        let mut all_tokens = Vec::new();
+        let mut search = |what: &str, bytes: &[u8], all: bool| {
+            all_tokens.append(&mut tokens.lock().unwrap());
+            let newest = if all { 0 } else { all_tokens.len().saturating_sub(2) };
+            let texts: Vec<_> =
+                [SECRET].into_iter().chain(all_tokens[newest..].iter().map(String::as_str)).collect();
+            assert_eq!(find_encodings(&texts, bytes), Vec::<String>::new(), "{name}: in {what}");
+        };
+        env.run(&["sync"]).success();
+        // All of them in the first spelling, every other one in each of the others.
+        let failures =
+            FAILURES.iter().enumerate().filter(|(index, _)| number == 0 || (index + number) % 2 == 0);
+        for (index, failure) in failures {
+            simulator.with(|server| {
+                server.clear_faults();
+                server
+                    .knobs()
+                    .set(&format!("error_body={}", BODIES[(index + name.len()) % BODIES.len()]))
+                    .unwrap();
+            });
+            inject(&format!("any:echo={name}"));
+            inject(failure);
+            let commands = [&["-vvv", "sync", "--full"][..], &["-vvv", "--json", "check"]];
+            for arguments in commands.into_iter().take(1 + usize::from(index % 4 < 2)) {
+                let result = env.run(arguments);
+                let output = result.stdout + &result.stderr;
+                redactions += output.matches("[redacted]").count();
+                search(&format!("{failure}: {arguments:?}"), output.as_bytes(), false);
+                assert!(!failure.contains("list:") || result.status != Some(0), "{failure} did not fail");
+            }
+        }
+        let status = env.run(&["--json", "status"]);
+        search("status", (status.stdout + &status.stderr).as_bytes(), true);
+        for file in files_in(&env.path("")).iter().filter(|file| !file.ends_with("client-secret")) {
+            search(&file.display().to_string(), &fs::read(file).unwrap(), true);
+        }
+        let errors = env.texts("SELECT error FROM runs WHERE error IS NOT NULL");
+        assert!(5 < errors.len(), "{errors:?}");
+    }
+    assert!(50 < redactions, "only {redactions} errors repeated something");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn service_redacts_what_errors_and_authinfo_repeat() {
+    let mut server_settings = super::settings(30);
+    server_settings.client_secret = SECRET.into();
+    server_settings.knobs.set("gzip=off").unwrap();
+    let simulator = Simulator::start(server_settings).await.unwrap();
+    let more = format!("{EVERY_200_MS}\n[log]\nlevel = \"trace\"\n");
+    let env = TestEnv::for_server(&simulator.url(), &more);
+    let settings = fs::read_to_string(env.path("agent.toml")).unwrap();
+    let without: String =
+        settings.lines().filter(|it| !it.starts_with("auth_url")).map(|it| format!("{it}\n")).collect();
+    fs::write(env.path("agent.toml"), without).unwrap();
+    fs::write(env.path("client-secret"), SECRET).unwrap();
+    // Its tenant repeats the secret; the path of the token endpoint does not, or there would be no token.
+    let repeated =
+        format!("/api/authinfo={{\"auth_url\":\"{}/auth\",\"tenant_id\":\"{SECRET}\"}}", simulator.url());
+    let (path, body) = repeated.split_once('=').unwrap();
+    simulator.with(|server| {
+        server.replay(halo_simulator::ReplayedResponse {
+            path: path.into(),
+            status: 200,
+            body: body.as_bytes().into(),
+        });
+    });
+    let mut daemon = Daemon::start(&env);
+    daemon.logged("complete: full scan");
+    for (name, _) in Spelling::ALL {
+        for failure in ["list:status=403", "list:error=500"] {
+            simulator.with(|server| {
+                server.clear_faults();
+                server.inject(ServerFault::parse(&format!("any:echo={name}")).unwrap());
+                server.inject(ServerFault::parse(failure).unwrap());
+            });
+            daemon.signal(Signal::USR1);
+            daemon.logged("request for the ticket list");
+            simulator.with(|server| server.clear_faults());
+            daemon.sync_now();
+        }
+    }
+    assert_eq!(daemon.stop(), Some(0));
+    let log = daemon.transcript();
+    assert!(log.contains("tenant=[redacted]") || log.contains("tenant%3D[redacted]"), "{log}");
+    assert_eq!(find_encodings(&[SECRET], log.as_bytes()), Vec::<String>::new());
+    for file in files_in(&env.path("")).iter().filter(|file| !file.ends_with("client-secret")) {
+        assert_eq!(
+            find_encodings(&[SECRET], &fs::read(file).unwrap()),
+            Vec::<String>::new(),
+            "{}",
+            file.display()
+        );
     }
 }
 

@@ -175,7 +175,11 @@ impl TestEnvBuilder {
     fn build<S>(&self, server: S, halo: &str, client_secret: &str) -> TestEnv<S> {
         let directory =
             if self.in_memory { temporary_directory_in_memory() } else { tempfile::tempdir().unwrap() };
-        fs::write(directory.path().join("agent.toml"), format!("{halo}{}\n", self.settings)).unwrap();
+        // Whatever the umask: nobody else may write it.
+        let mut settings = fs::OpenOptions::new();
+        let settings = settings.write(true).create_new(true).mode(0o644);
+        let mut settings = settings.open(directory.path().join("agent.toml")).unwrap();
+        writeln!(settings, "{halo}{}", self.settings).unwrap();
         let mut secret = fs::OpenOptions::new();
         let secret = secret.write(true).create_new(true).mode(0o600);
         let mut secret = secret.open(directory.path().join("client-secret")).unwrap();

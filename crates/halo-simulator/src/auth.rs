@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
+use crate::echo::base64;
 use crate::error_response::wrong_tenant_page;
 use crate::knob_values::{Application, ExpiresIn, TenantPolicy};
 use crate::knobs::Knobs;
@@ -76,12 +77,9 @@ impl AuthServer {
     }
 
     /// `GET /api/authinfo`, which needs no token (halo-api.md §1.2).
-    pub(crate) fn auth_info(&self, origin: &str) -> ApiResponse {
+    pub(crate) fn auth_info(&self, auth_url: &str) -> ApiResponse {
         let tenant = self.tenant.as_deref().unwrap_or("");
-        ApiResponse::json(
-            200,
-            json!({ "auth_url": format!("{origin}/auth"), "tenant_id": tenant }).to_string(),
-        )
+        ApiResponse::json(200, json!({ "auth_url": auth_url, "tenant_id": tenant }).to_string())
     }
 
     /// `POST /auth/token`; the tenant may be in the query or in the form.
@@ -141,6 +139,14 @@ impl AuthServer {
     /// Revokes all tokens, as a restart of the server does.
     pub(crate) fn revoke_all(&mut self) {
         self.tokens.clear();
+    }
+
+    /// Returns the client id, and what a client must keep secret: the client secret and the token of a request, else one
+    /// that was issued.
+    pub(crate) fn secrets(&self, authorization: Option<&str>) -> (&str, Vec<String>) {
+        let sent = authorization.and_then(|it| it.split_once(' ')).map(|(_, token)| token.to_owned());
+        let token = sent.or_else(|| self.tokens.keys().next().cloned());
+        (&self.client_id, std::iter::once(self.client_secret.clone()).chain(token).collect())
     }
 
     fn accepts_tenant(&self, given: Option<&str>, policy: TenantPolicy) -> bool {
@@ -203,17 +209,7 @@ fn is_known_scope(scope: &str, knobs: &Knobs) -> bool {
 
 /// Encodes as base64url without padding (RFC 4648 §5), as the parts of a JWT are.
 fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits =
-            chunk.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for position in 0..=chunk.len() {
-            let letter = (bits >> (18 - 6 * position)) & 63;
-            text.push(char::from(ALPHABET[usize::try_from(letter).unwrap_or(0)]));
-        }
-    }
-    text
+    base64(bytes, *b"-_")
 }
 
 #[cfg(test)]

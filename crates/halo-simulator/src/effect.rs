@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::bomb::Bomb;
+use crate::echo::Spelling;
 use crate::knob_values::RetryAfter;
 use crate::row_defect::{self, Places, RowDefect};
 
@@ -22,6 +23,10 @@ pub enum Effect {
     Throttle(RetryAfter, u32),
     /// Redirects to another host.
     Redirect(u16),
+    /// Adds the client secret and a token to every text of an error, and of `authinfo`.
+    Echo(Spelling),
+    /// Names this authorization server in `authinfo`.
+    AuthUrl(String),
     /// Responds with 200 and an empty body.
     Blank,
     /// Revokes all tokens before the request is handled.
@@ -118,6 +123,9 @@ pub(crate) const EFFECTS: &[EffectSpec] = &[
         parse: throttle },
     EffectSpec { name: "redirect", value: "301, 302, 303, 307 or 308", description: "redirects to another host",
         parse: |value| status(value, 301..=308).filter(|code| ![304, 305, 306].contains(code)).map(Effect::Redirect) },
+    EffectSpec { name: "echo", value: "`plain`, `percent`, `form`, `basic`, `base64url`, `hex`, `json` or `html`", description: "adds the client secret and a token in that spelling to every text of an error, and of `authinfo`",
+        parse: |value| Spelling::parse(value?).map(Effect::Echo) },
+    EffectSpec { name: "auth_url", value: "an address", description: "names that authorization server in `authinfo`", parse: |value| value.map(|url| Effect::AuthUrl(url.to_owned())) },
     EffectSpec { name: "blank", value: "none", description: "responds with 200 and an empty body", parse: |value| without_value(value, Effect::Blank) },
     EffectSpec { name: "expire", value: "none", description: "revokes all tokens; this request is the first to get 401",
         parse: |value| without_value(value, Effect::Expire) },

@@ -39,6 +39,7 @@ mod custom_fields;
 mod database;
 mod derived_fields;
 mod detail;
+mod echo;
 mod effect;
 mod endpoint;
 mod error_response;
@@ -72,6 +73,7 @@ mod ticket;
 mod timestamp;
 
 pub use bomb::{Bomb, BombItems};
+pub use echo::Spelling;
 pub use effect::{Effect, WrongCount, WrongTickets};
 pub use endpoint::ApiEndpoint;
 pub use faults::{FaultSpecError, ServerFault, Trigger};

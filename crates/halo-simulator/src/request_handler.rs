@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::control;
 use crate::custom_fields;
 use crate::detail;
+use crate::echo;
 use crate::effect::{self, Effect, ListFault};
 use crate::endpoint::{ApiEndpoint, route};
 use crate::error_response::{error_response, html_page, portal_page};
@@ -42,6 +43,7 @@ impl Server {
         let overridden = effects
             .iter()
             .find_map(|effect| self.override_response(effect, page_no.unwrap_or(1), server_time));
+        let is_replaced = overridden.is_some();
         let routed = RoutedRequest { request, query: &query, endpoint, id, list_fault };
         let (generated_at, mut response) = match self.rate_limit.admit(&self.knobs, log_time) {
             Err(rejection) => (server_time, rejection),
@@ -52,8 +54,16 @@ impl Server {
         };
 
         let mut date = generated_at;
+        let is_error = is_replaced || 300 <= response.status || endpoint == ApiEndpoint::AuthInfo;
         for effect in &effects {
             match *effect {
+                Effect::AuthUrl(ref url) if endpoint == ApiEndpoint::AuthInfo && !is_replaced => {
+                    response = self.auth.auth_info(url);
+                }
+                Effect::Echo(spelling) if is_error => {
+                    let (client_id, secrets) = self.auth.secrets(request.authorization.as_deref());
+                    echo::add(&mut response, spelling, client_id, &secrets);
+                }
                 Effect::Age(seconds) => {
                     response = response.with_header("age", seconds.to_string());
                     date -= TimeDelta::seconds(seconds.into());
@@ -126,7 +136,9 @@ impl Server {
             ApiEndpoint::Token => {
                 return self.auth.token(routed.request, routed.query, &self.knobs, server_time);
             }
-            ApiEndpoint::AuthInfo if self.knobs.authinfo.is_on() => return self.auth.auth_info(&self.origin),
+            ApiEndpoint::AuthInfo if self.knobs.authinfo.is_on() => {
+                return self.auth.auth_info(&format!("{}/auth", self.origin));
+            }
             ApiEndpoint::AuthInfo => return self.error_response(404, "No such endpoint."),
             ApiEndpoint::Other if !is_under_api(&routed.request.path) => return portal_page(),
             _ => {}

@@ -67,7 +67,11 @@ impl Server {
             log: RequestLog::default(),
             rng: SeededRng::from_seed(seed ^ 0x5EED),
             clock_offset: TimeDelta::zero(),
-            origin: format!("http://{listen}"),
+            origin: if listen.port() == 0 {
+                format!("http://{}", listen.ip())
+            } else {
+                format!("http://{listen}")
+            },
             backup: None,
             ticket_cache: HashMap::new(),
             replays: Replays::new(replays),

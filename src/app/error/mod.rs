@@ -2,6 +2,7 @@
 
 mod consumer;
 mod exit_status;
+mod file;
 mod remedy;
 mod reset;
 mod secret;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 pub use consumer::ConsumerError;
 pub use exit_status::ExitStatus;
+pub use file::FileProblem;
 pub use reset::ResetError;
 pub use secret::{SecretError, SecretLocation};
 
@@ -50,6 +52,17 @@ pub enum AppError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A file of settings, secrets or certificates cannot be trusted or used.
+    #[error("cannot use {what} in {path}")]
+    File {
+        /// What the file contains.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: FileProblem,
     },
     /// A file or folder cannot be created.
     #[error("cannot create {path}")]

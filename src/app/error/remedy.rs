@@ -15,6 +15,10 @@ use ExitStatus::{
 
 type Remedy = (ExitStatus, String);
 
+/// How many names of ticket types an error lists, and how many characters of each.
+const TYPES_SHOWN_MAX: usize = 50;
+const TYPE_NAME_MAX: usize = 60;
+
 impl AppError {
     /// The status that the command ends with.
     #[must_use]
@@ -40,11 +44,11 @@ impl AppError {
                 let path = path.display();
                 let help = match source.kind() {
                     io::ErrorKind::InvalidData => format!("check that {path} contains {what} as plain text"),
-                    io::ErrorKind::IsADirectory => format!("name the file itself: {path} is a folder"),
                     _ => format!("check that {path} exists and that this user may read it"),
                 };
                 (Config, help)
             }
+            AppError::File { what, path, problem } => (Config, problem.help(what, path)),
             AppError::CannotCreate { source, .. } if is_disk_full(source) => (Io, make_room()),
             AppError::CannotCreate { path, source } => {
                 let path = path.display();
@@ -57,7 +61,7 @@ impl AppError {
             }
             AppError::NotADemo(_) => (CannotCreate, "name another folder with --dir".into()),
             AppError::Secret { location, problem } => (Config, problem.help(location)),
-            AppError::HttpOptions(_) => (Config, "check ca_file (PEM) and proxy".into()),
+            AppError::HttpOptions(_) => (Config, "check ca_file and proxy".into()),
             AppError::Sync(error) => sync_remedy(error),
             AppError::Store(error) => store_remedy(error),
             AppError::Lock(error) => lock_remedy(error),
@@ -107,8 +111,12 @@ fn sync_remedy(error: &SyncError) -> Remedy {
             "set server_url and tenant back, or use another database (store.path) for this server".into(),
         ),
         SyncError::UnknownType { known, .. } => {
-            let known: Vec<_> = known.iter().map(|name| format!("{name:?}")).collect();
-            (Config, format!("ticket_type can be any of {}", known.join(", ")))
+            let shown =
+                known.iter().take(TYPES_SHOWN_MAX).map(|name| name.chars().take(TYPE_NAME_MAX).collect());
+            let shown: Vec<_> = shown.map(|name: String| format!("{name:?}")).collect();
+            let more = known.len() - shown.len();
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            (Config, format!("ticket_type can be any of {}{more}", shown.join(", ")))
         }
         SyncError::Stopped => (Terminated, TRY_AGAIN.into()),
         SyncError::TaskFailed(_) => (Unexpected, TRY_AGAIN.into()),
@@ -120,7 +128,7 @@ fn halo_exit_status(error: &HaloError) -> ExitStatus {
         HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => Unavailable,
         HaloError::RateLimited { .. } => TryLater,
         HaloError::Refused { status: 401 | 403, .. } | HaloError::Credentials { .. } => Refused,
-        HaloError::UnsafeAuthUrl { .. } => Config,
+        HaloError::OtherAuthServer { .. } => Config,
         HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::TooLarge { .. } => DataError,
     }
 }

@@ -1,7 +1,7 @@
 //! What the service does after a failed run, and which failures it logs. Pure functions.
 
 use crate::app::{AppError, ExitStatus};
-use crate::halo::HaloError;
+use crate::halo::{HaloError, OAuthErrorCode};
 use crate::store::StoreError;
 use crate::sync::SyncError;
 
@@ -18,17 +18,38 @@ pub(super) enum FailureAction {
     Retry,
 }
 
-/// Decides what follows from a failure. `has_authenticated` says whether this process ever got a token,
-/// `disk_failed` whether the disk failed in the run before, too.
-pub(super) fn failure_action(error: &AppError, has_authenticated: bool, disk_failed: bool) -> FailureAction {
+/// What happened before a failure.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FailureHistory {
+    /// Whether this process ever got a token.
+    pub(super) has_authenticated: bool,
+    /// Whether a run had begun to fill the database when this process started.
+    pub(super) has_synced: bool,
+    /// Whether the disk failed in the run before.
+    pub(super) disk_failed: bool,
+}
+
+/// Decides what follows from a failure.
+pub(super) fn failure_action(error: &AppError, history: FailureHistory) -> FailureAction {
+    let FailureHistory { has_authenticated, has_synced, disk_failed } = history;
     match error {
-        AppError::Sync(SyncError::Halo(HaloError::Credentials { code, .. })) => match code.as_str() {
-            "invalid_client" if has_authenticated => FailureAction::ReloadSecret,
-            "invalid_client" | "unauthorized_client" | "invalid_scope" if !has_authenticated => {
+        AppError::Sync(SyncError::Halo(HaloError::Credentials { code, .. })) => match code {
+            OAuthErrorCode::InvalidClient if has_authenticated => FailureAction::ReloadSecret,
+            OAuthErrorCode::InvalidClient
+            | OAuthErrorCode::UnauthorizedClient
+            | OAuthErrorCode::InvalidScope
+                if !has_authenticated =>
+            {
                 FailureAction::StopService
             }
             _ => FailureAction::Retry,
         },
+        // One answer of a captive portal must not stop a service whose settings were right before.
+        AppError::Sync(SyncError::Halo(HaloError::OtherAuthServer { .. }))
+            if has_authenticated || has_synced =>
+        {
+            FailureAction::Retry
+        }
         AppError::Sync(SyncError::Store(StoreError::Io(_))) if disk_failed => FailureAction::StopService,
         AppError::Sync(SyncError::Store(StoreError::Io(_))) => FailureAction::ReopenDatabase,
         AppError::Sync(SyncError::TaskFailed(_)) => FailureAction::StopService,
@@ -98,8 +119,8 @@ mod tests {
     use FailureAction::{ReloadSecret, ReopenDatabase, Retry, StopService};
     use LogDecision::{Report, Summarize};
 
-    fn credentials(code: &str) -> AppError {
-        halo(HaloError::Credentials { code: code.into(), description: None, client_id: "c".into() })
+    fn credentials(code: OAuthErrorCode) -> AppError {
+        halo(HaloError::Credentials { code, client_id: "c".into() })
     }
 
     fn io() -> AppError {
@@ -117,25 +138,38 @@ mod tests {
             |status| halo(HaloError::Refused { resource: Resource::TicketList, status, message: None });
         let rate_limited =
             HaloError::RateLimited { resource: Resource::Token, retry_after: None, retries: 5 };
-        let unsafe_url = HaloError::UnsafeAuthUrl { reason: "is not encrypted".into() };
+        let text = crate::halo::ServerText::default();
+        let other = || halo(HaloError::OtherAuthServer { address: text.clone(), settings: None });
         let unknown = SyncError::UnknownType { name: "Incidnet".into(), known: vec![] };
         for (name, error, at_start, later) in [
-            ("a wrong secret", credentials("invalid_client"), StopService, ReloadSecret),
-            ("a client of the wrong kind", credentials("unauthorized_client"), StopService, Retry),
-            ("no such scope", credentials("invalid_scope"), StopService, Retry),
-            ("another OAuth error", credentials("temporarily_unavailable"), Retry, Retry),
+            ("a wrong secret", credentials(OAuthErrorCode::InvalidClient), StopService, ReloadSecret),
+            (
+                "a client of the wrong kind",
+                credentials(OAuthErrorCode::UnauthorizedClient),
+                StopService,
+                Retry,
+            ),
+            ("no such scope", credentials(OAuthErrorCode::InvalidScope), StopService, Retry),
+            ("another OAuth error", credentials(OAuthErrorCode::TemporarilyUnavailable), Retry, Retry),
             ("401", refused(401), Retry, Retry),
             ("403", refused(403), Retry, Retry),
             ("400", refused(400), Retry, Retry),
             ("a rate limit", halo(rate_limited), Retry, Retry),
-            ("an unsafe auth URL", halo(unsafe_url), StopService, StopService),
+            ("another authorization server", other(), StopService, Retry),
             ("an unknown ticket type", unknown.into(), StopService, StopService),
             ("a disk that fails", io(), ReopenDatabase, ReopenDatabase),
         ] {
-            assert_eq!(failure_action(&error, false, false), at_start, "{name}, at the start");
-            assert_eq!(failure_action(&error, true, false), later, "{name}, later");
+            let at = |has_authenticated| {
+                failure_action(&error, FailureHistory { has_authenticated, ..FailureHistory::default() })
+            };
+            assert_eq!(at(false), at_start, "{name}, at the start");
+            assert_eq!(at(true), later, "{name}, later");
         }
-        assert_eq!(failure_action(&io(), true, true), StopService, "a disk that fails twice");
+        let again =
+            FailureHistory { has_authenticated: true, disk_failed: true, ..FailureHistory::default() };
+        assert_eq!(failure_action(&io(), again), StopService, "a disk that fails twice");
+        let restarted = FailureHistory { has_synced: true, ..FailureHistory::default() };
+        assert_eq!(failure_action(&other(), restarted), Retry, "after a restart");
     }
 
     #[test]

@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::sync::SyncError;
 use crate::ticket::Timestamp;
 use cycle::CycleResult;
-use failure_policy::FailureStreak;
+use failure_policy::{FailureHistory, FailureStreak};
 use http::MonitoringServer;
 use liveness::LivenessMonitor;
 use log_events::LogState;
@@ -154,10 +154,8 @@ struct Service {
     next_run_at: Timestamp,
     /// Whether SIGUSR1 asked for a run.
     run_requested: bool,
-    /// Whether this process ever got a token.
-    has_authenticated: bool,
-    /// Whether the disk failed in the last run.
-    disk_failed: bool,
+    /// What happened before the next failure.
+    history: FailureHistory,
     /// Runs in a row that failed; incomplete ones do not count.
     failed_runs: u32,
     /// When the database was last checked for damage.
@@ -185,6 +183,7 @@ impl Service {
         let loaded_for_open = Arc::clone(&loaded);
         let locked_store = tokio::task::spawn_blocking(move || LockedStore::open(&loaded_for_open.config));
         let locked_store = locked_store.await.map_err(SyncError::TaskFailed)??;
+        let has_synced = locked_store.store.lock().read(|tx| tx.watermark())?.is_some();
         let secret = connector.secret.clone();
         let used_requests = locked_store.requests_in_window(&loaded.config)?;
         let halo = Arc::new(connector.into_client(&loaded.config, used_requests));
@@ -213,8 +212,7 @@ impl Service {
             next_cycle_due: now,
             next_run_at: super::now(),
             run_requested: false,
-            has_authenticated: false,
-            disk_failed: false,
+            history: FailureHistory { has_synced, ..FailureHistory::default() },
             failed_runs: 0,
             integrity_checked_at: None,
             failure_streak: FailureStreak::default(),

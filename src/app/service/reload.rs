@@ -129,6 +129,7 @@ impl Service {
         self.secret = connector.secret.clone();
         let halo = Arc::new(connector.into_client(self.config(), used_requests));
         let mut inner = self.state.lock();
+        halo.learn_secrets_from(&inner.halo);
         halo.pause_for(inner.halo.remaining_pause());
         inner.earlier_request_stats = inner.earlier_request_stats.plus(&inner.halo.request_stats());
         inner.halo = halo;

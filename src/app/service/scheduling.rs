@@ -92,7 +92,7 @@ impl Service {
         apply_config: &impl Fn(&Config),
     ) -> Result<(), AppError> {
         let halo = Arc::clone(&self.state.lock().halo);
-        self.has_authenticated |= halo.has_authenticated();
+        self.history.has_authenticated |= halo.has_authenticated();
         let took = result.took;
         let mut run_immediately = self.run_requested;
         let CycleResult { run, maintenance, .. } = result;
@@ -118,7 +118,7 @@ impl Service {
 
     fn record_run_report(&mut self, report: &RunReport, took: Duration) {
         self.previous_config = None;
-        self.disk_failed = false;
+        self.history.disk_failed = false;
         self.failed_runs = 0;
         self.log_run(report, took);
         match report.outcome.reason() {
@@ -141,8 +141,8 @@ impl Service {
     ) -> Result<bool, AppError> {
         self.state.lock().process.run_counts.failed += 1;
         self.failed_runs = self.failed_runs.saturating_add(1);
-        let action = failure_action(&error, self.has_authenticated, self.disk_failed);
-        self.disk_failed = action == FailureAction::ReopenDatabase;
+        let action = failure_action(&error, self.history);
+        self.history.disk_failed = action == FailureAction::ReopenDatabase;
         if action == FailureAction::StopService && self.pending_config.is_none() {
             return if self.restore_previous_config(&error, apply_config)? { Ok(true) } else { Err(error) };
         }

@@ -4,7 +4,9 @@ use chrono::TimeDelta;
 use halo_simulator::{ApiRequest, Server, SimulatorSettings};
 use serde_json::json;
 
-use crate::{SCOPE, credentials, get, now, server, server_with, text_of, token, token_response};
+use crate::{
+    SCOPE, credentials, get, now, server, server_with, server_with_faults, text_of, token, token_response,
+};
 
 // ---- Authentication (§1) ----
 
@@ -94,8 +96,39 @@ fn new_token_can_revoke_old_token() {
 fn authinfo_needs_no_token_and_can_be_absent() {
     let request = ApiRequest { method: "GET".into(), path: "/api/authinfo".into(), ..ApiRequest::default() };
     let info = server(5).respond(&request, now()).json_body().expect("JSON");
-    assert_eq!(info["auth_url"], "http://127.0.0.1:0/auth");
+    assert_eq!(info["auth_url"], "http://127.0.0.1/auth");
+    let mut other = server_with_faults(5, &["authinfo:auth_url=https://auth.example/auth"]);
+    let info = other.respond(&request, now()).json_body().expect("JSON");
+    assert_eq!(info["auth_url"], "https://auth.example/auth");
     assert_eq!(server_with(5, &["authinfo=off"]).respond(&request, now()).status, 404);
+}
+
+#[test]
+fn errors_repeat_the_secret_and_the_token_of_the_request_in_every_spelling() {
+    for (name, secret, token) in [
+        ("plain", "demo-secret", "a.b"),
+        ("percent", "%64%65%6D%6F%2D%73%65%63%72%65%74", "%61%2E%62"),
+        ("form", "demo-secret", "a.b"),
+        ("basic", "aGFsb3N5bmMtZGVtbzpkZW1vLXNlY3JldA", "aGFsb3N5bmMtZGVtbzphLmI"),
+        ("base64url", "ZGVtby1zZWNyZXQ", "YS5i"),
+        ("hex", "64656d6f2d736563726574", "612e62"),
+        ("json", "\\u0064\\u0065\\u006d\\u006f", "\\u0061\\u002e\\u0062"),
+        ("html", "&#100;&#101;&#109;&#111;", "&#97;&#46;&#98;"),
+    ] {
+        let mut server = server_with_faults(5, &[&format!("any:echo={name}")]);
+        let response = server.respond(&ApiRequest::get("/api/tickets", "a.b"), now());
+        assert_eq!(response.status, 401, "{name}");
+        let text = response.json_body().expect("JSON").to_string().replace("\\\\", "\\");
+        assert!(text.contains(secret) && text.contains(token), "{name}: {text}");
+    }
+    let mut server = server_with_faults(5, &["any:echo=plain"]);
+    let refusal = token_response(&mut server, "wrong", SCOPE, now()).json_body().expect("JSON");
+    assert_eq!(refusal["error"], "invalid_client");
+    assert!(refusal["error_description"].as_str().expect("a text").contains("demo-secret"));
+    let token = token(&mut server);
+    assert!(
+        !text_of(&server.respond(&ApiRequest::get("/api/status", &token), now())).contains("demo-secret")
+    );
 }
 
 #[test]

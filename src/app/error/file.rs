@@ -1,0 +1,53 @@
+//! What can be wrong with a file that decides whom halosync trusts.
+
+use std::path::Path;
+
+use crate::halo::CaFileError;
+
+/// Why a file of settings, secrets or certificates is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FileProblem {
+    /// It is a folder, a pipe, a socket or a device.
+    #[error("it is {0}, not a regular file")]
+    NotRegular(&'static str),
+    /// Its mode lets group or others write.
+    #[error("other users can write it (mode {mode:04o})")]
+    Writable {
+        /// The mode.
+        mode: u32,
+    },
+    /// It belongs to a user who is neither root nor the one that halosync runs as.
+    #[error("it belongs to user {owner}, who can write it")]
+    OwnedByAnother {
+        /// The user's id.
+        owner: u32,
+    },
+    /// It is larger than any such file.
+    #[error("it has more than {} KiB", max >> 10)]
+    TooLarge {
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// It has no certificate, or one that cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CaFileError),
+}
+
+impl FileProblem {
+    pub(super) fn help(self, what: &str, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            FileProblem::NotRegular("a folder") => format!("name the file itself: {path} is a folder"),
+            FileProblem::NotRegular(_) => format!("put {what} into a regular file and name that"),
+            FileProblem::Writable { .. } => format!("chmod go-w {path}, after a look at what is in it"),
+            FileProblem::OwnedByAnother { owner } => {
+                format!("chown root {path}, or run halosync as its owner: sudo -u '#{owner}' halosync …")
+            }
+            FileProblem::TooLarge { .. } => format!("check that {path} is the right file"),
+            FileProblem::Certificate(_) => format!(
+                "check that {path} holds whole certificates in PEM; a binary one (DER) is converted by: openssl x509 \
+                 -inform der -in FILE -out {path}"
+            ),
+        }
+    }
+}
