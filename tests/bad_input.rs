@@ -566,7 +566,7 @@ fn invalid_output_paths(golden: &mut GoldenFile) {
 
     let mut case = golden.case("an invalid manifest in the folder of the consumer");
     case.sync_first();
-    let name = "000000000007-000000000009.manifest.json";
+    let name = "_000000000007-000000000009.manifest";
     fs::create_dir_all(case.path("export/deltas/default")).expect("a folder");
     let case = case.write(&format!("export/deltas/default/{name}"), "{}");
     case.fails(&["export", "delta"], 65, After::Unchanged);

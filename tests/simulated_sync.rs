@@ -340,7 +340,7 @@ fn packages(env: &TestEnv) -> Vec<Package> {
     let names = file_names(&folder);
     let (mut previous, mut from) = (Json::Null, 0);
     let mut packages = Vec::new();
-    for name in names.iter().filter(|name| name.ends_with(".manifest.json")) {
+    for name in names.iter().filter(|name| name.ends_with(".manifest")) {
         let bytes = fs::read(folder.join(name)).expect("a manifest");
         let manifest: Json = serde_json::from_slice(&bytes).expect("JSON");
         let hash = manifest["manifest_sha256"].as_str().expect("a hash");
@@ -437,7 +437,8 @@ async fn killed_export_is_finished_and_not_repeated() {
             fs::rename(env.path(format!("{file}.before")), env.path(file)).expect("the backup");
         }
         assert_eq!(env.number("SELECT COUNT(*) FROM packages"), 0);
-        let manifest = made.data.with_extension("manifest.json");
+        let range = made.data.file_stem().expect("a name").to_str().expect("text").to_owned();
+        let manifest = made.data.with_file_name(format!("_{range}.manifest"));
         if !manifest_is_there {
             fs::remove_file(&manifest).expect("a manifest");
         }
@@ -504,7 +505,7 @@ async fn failed_export_after_complete_sync_reports_both() {
     assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 200);
 }
 
-/// A package with an updated and a deleted ticket. Custom fields are an object in JSON, and the text of that object in CSV.
+/// A package with an updated and a deleted ticket. Custom fields are an array in JSON, and the text of that array in CSV.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn custom_fields_are_in_database_change_log_and_every_package_format() {
     let env = TestEnv::builder().tickets(60).settings("include_custom_fields = true").start().await;
@@ -555,12 +556,14 @@ async fn custom_fields_are_in_database_change_log_and_every_package_format() {
     assert_eq!(csv, array);
     let exported: BTreeMap<_, _> = csv.iter().cloned().collect();
     assert_eq!(exported.keys().copied().collect::<Vec<_>>(), [updated, deleted]);
+    let of_field =
+        |id: i64| exported[&updated].as_array().expect("a list").iter().find(|it| it["FIELD_ID"] == id);
     assert_eq!(
-        exported[&updated]["121"],
-        json!({ "NAME": "CFCostCentre", "LABEL": "Cost centre", "TYPE": 0, "VALUE": "CC, \"7\"", "DISPLAY": "seven" })
+        *of_field(121).expect("the field"),
+        json!({ "FIELD_ID": 121, "NAME": "CFCostCentre", "LABEL": "Cost centre", "TYPE": 0, "VALUE": "CC, \"7\"", "DISPLAY": "seven" })
     );
     assert_eq!(
-        exported[&deleted].as_object().map(serde_json::Map::len),
+        exported[&deleted].as_array().map(Vec::len),
         Some(9),
         "the last known custom fields of the deleted ticket"
     );

@@ -36,7 +36,8 @@ pub use service::{abort_on_panic, run_service};
 pub use settings::{LoadedConfig, init, load};
 
 pub use crate::export::{
-    Chain, ExportError, PackageKind, VerifyFinding, VerifyProblem, VerifyReport, verify,
+    Chain, ExportError, PackageKind, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport,
+    verify,
 };
 pub use crate::store::{LastRun, LastScan, ReaderProcess, RunStatus, ServerProbe};
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};

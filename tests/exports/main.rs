@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod columns;
 mod consumers;
 mod export_env;
 mod fold;
@@ -16,3 +17,4 @@ mod loading;
 mod manifests;
 mod readers;
 mod tampering;
+mod untrusted;
