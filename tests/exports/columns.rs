@@ -146,7 +146,7 @@ fn excel_files_have_a_mark_and_no_formulas() {
     let text = newest(&env, ".csv");
     let lines: Vec<_> = text.split("\r\n").collect();
     assert_eq!(lines[0], "\u{FEFF}_seq,_op,_observed_at,_reason,UID,NAME,DESCRIPTION,COST,DEPARTMENT_ID");
-    let expected = ",,7,note;'=cmd|' /C calc'!A0\\n'+1,\"  '@SUM(A1), ok\",-5.5,-5";
+    let expected = ",,7,note;'=cmd|'' /C calc'!A0\\n'+1,\"  '@SUM(A1), ok\",-5.5,-5";
     assert!(lines[1].ends_with(expected), "{}", lines[1]);
     assert_eq!(lines.len(), 3, "a row is a line");
     env.run_ok(&["export", "verify", "export", "--from-start"]);

@@ -147,7 +147,12 @@ fn every_swap_of_files_is_detected() {
             let is_manifest = |path: &Path| path.to_str().unwrap().ends_with("manifest");
             let both = is_manifest(one) == is_manifest(other) || one.parent() != other.parent();
             for path in [one, other].into_iter().filter(|path| both || is_manifest(path)) {
-                let problems = [VerifyProblem::Edited, VerifyProblem::Foreign, VerifyProblem::Missing];
+                let problems = [
+                    VerifyProblem::Edited,
+                    VerifyProblem::Empty,
+                    VerifyProblem::Foreign,
+                    VerifyProblem::Missing,
+                ];
                 assert_named(&report, path, &problems, "swapped");
             }
         }

@@ -151,9 +151,9 @@ fn every_kind_of_finding_is_named_with_its_file() {
         ("another format", |it| file(it, "format", "json".into()), MANIFEST, Edited, "format"),
         ("another compression", |it| file(it, "compression", "gzip".into()), MANIFEST, Edited, "compression"),
         ("an earlier format", |it| member(it, "format", "halosync/1".into()), MANIFEST, Edited, "halosync/1"),
-        ("too many rows", |it| file(it, "rows", 3.into()), DATA, Edited, "2 rows"),
+        ("too many rows", |it| file(it, "rows", 3.into()), DATA, Edited, "rows is 2"),
         ("too few rows", |it| file(it, "rows", 1.into()), DATA, Edited, "more rows than the 1"),
-        ("endless rows", |it| file(it, "rows", u64::MAX.into()), DATA, Edited, "2 rows"),
+        ("endless rows", |it| file(it, "rows", u64::MAX.into()), DATA, Edited, "rows is 2"),
         (
             "other counts",
             |it| member(it, "counts", json!({ "c": 2, "u": 0, "d": 0 })),
@@ -245,7 +245,7 @@ fn every_kind_of_finding_is_named_with_its_file() {
             |it| it.forge("SNAPSHOT/_manifest", |it| it["files"][5]["rows"] = 7.into()),
             "SNAPSHOT/deleted_tickets.csv",
             Edited,
-            "0 rows, but the manifest says 7",
+            "rows is 0, but the manifest says 7",
         ),
         (
             "counts of a snapshot",
@@ -335,7 +335,7 @@ fn rows_are_counted_in_every_format() {
         (
             "a row less",
             |format, bytes| rewritten(format, &bytes, |rows| drop(rows.pop())),
-            Some("1 rows, but the manifest says 2"),
+            Some("rows is 1, but the manifest says 2"),
         ),
         (
             "an update as a deletion",

@@ -324,7 +324,7 @@ impl Verification<'_> {
                 }
                 Err(why) => why,
                 Ok(tally) if tally.rows != file.rows => {
-                    format!("it has {} rows, but the manifest says {}", tally.rows, file.rows)
+                    format!("its number of rows is {}, but the manifest says {}", tally.rows, file.rows)
                 }
                 Ok(tally) => return Ok(Some(tally)),
             };
@@ -420,7 +420,7 @@ impl Verification<'_> {
         names: &BTreeMap<String, Option<&'static str>>,
     ) -> Result<(), ExportError> {
         let mut manifests: BTreeMap<SeqRange, Option<Manifest>> = BTreeMap::new();
-        let mut data: Vec<(&String, SeqRange)> = Vec::new();
+        let mut data = Vec::new();
         for (name, special) in names {
             let path = folder.join(name);
             match parse_file_name(name) {
@@ -428,7 +428,7 @@ impl Verification<'_> {
                     let manifest = self.read_manifest(&path)?.map(|(manifest, _)| manifest);
                     manifests.insert(range, manifest);
                 }
-                Some((range, FileKind::Data(_))) => data.push((name, range)),
+                Some((range, FileKind::Data(_))) => data.push((name, range, *special)),
                 None => self.add_foreign(&path, special.unwrap_or("it is not the name of a package file")),
             }
         }
@@ -437,15 +437,16 @@ impl Verification<'_> {
                 self.verify_package(folder, *range, manifest, names)?;
             }
         }
-        for (name, range) in data {
+        for (name, range, special) in data {
             let path = folder.join(name);
             match manifests.get(&range) {
+                Some(Some(manifest)) if manifest.files.iter().any(|file| file.name == *name) => {}
+                _ if special.is_some() => self.add_foreign(&path, special.unwrap_or_default()),
                 None if self.is_superseded(&path) => self.add_note(&path, "it has no manifest"),
                 None => self.add_finding(&path, VerifyProblem::Missing, "its manifest does not exist"),
-                Some(Some(manifest)) if manifest.files.iter().all(|file| file.name != *name) => {
-                    self.add_foreign(&path, "it is not listed in its manifest");
-                }
-                Some(_) => {}
+                Some(Some(_)) => self.add_foreign(&path, "it is not listed in its manifest"),
+                // It cannot be checked, as the finding about its manifest says.
+                Some(None) => {}
             }
         }
         self.verify_links(folder, &manifests);
