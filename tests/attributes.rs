@@ -85,15 +85,12 @@ fn schema_has_exactly_the_attributes_of_the_table() {
 
 #[test]
 fn export_header_has_the_attributes_of_the_table() {
-    let written = RowWriter::new(
-        FormatOptions::exact(Format::Csv),
-        &halosync::ticket::delta_columns(false),
-        Vec::new(),
-    );
+    let written =
+        RowWriter::new(FormatOptions::exact(Format::Csv), &halosync::ticket::delta_columns(), Vec::new());
     let written = written.finish().unwrap();
     let written = String::from_utf8(written).unwrap();
     let names: Vec<_> = ATTRIBUTES.iter().map(|attribute| attribute.name).collect();
-    assert_eq!(written, format!("_seq,_op,_observed_at,{}\r\n", names.join(",")));
+    assert_eq!(written, format!("_seq,_op,_observed_at,_reason,{},_custom_fields\r\n", names.join(",")));
     assert_eq!(
         written,
         file("fixtures/exports/header.csv"),

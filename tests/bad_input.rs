@@ -564,11 +564,11 @@ fn invalid_output_paths(golden: &mut GoldenFile) {
         None => case.skip(NO_SMALL_DISK),
     }
 
-    let mut case = golden.case("an invalid manifest in the folder of the consumer");
+    let mut case = golden.case("a link in the place of a package");
     case.sync_first();
-    let name = "000000000007-000000000009.manifest.json";
     fs::create_dir_all(case.path("export/deltas/default")).expect("a folder");
-    let case = case.write(&format!("export/deltas/default/{name}"), "{}");
+    let link = case.path("export/deltas/default/000000000007-000000000009.csv");
+    std::os::unix::fs::symlink(case.path("agent.toml"), link).expect("a link");
     case.fails(&["export", "delta"], 65, After::Unchanged);
 }
 

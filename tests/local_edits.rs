@@ -281,7 +281,9 @@ impl TestStore {
     fn prune(&mut self) {
         let since = now().plus(TimeDelta::days(1));
         let exported = self.exported;
-        self.edit(&format!("INSERT OR REPLACE INTO consumers (name, exported_seq) VALUES ('c', {exported})"));
+        self.edit(&format!(
+            "INSERT OR REPLACE INTO consumers (name, folder, exported_seq) VALUES ('c', '', {exported})"
+        ));
         self.store.write(TxEnd::Commit, |tx| tx.prune_changes(since)).unwrap();
     }
 

@@ -164,6 +164,10 @@ async fn lost_change_records_begin_a_new_lineage_and_aged_out_ones_do_not() {
         let result = env.run(&["sync"]).success();
         assert!(!result.stderr.contains("lineage"), "{loss} is reported twice: {}", result.stderr);
     }
+    // A database that has lost its lineage cannot tell that the packages are its own.
+    let refused = env.run(&["export", "delta"]).code(65);
+    assert!(refused.stderr.contains("positions/default.json"), "{}", refused.stderr);
+    fs::remove_dir_all(env.path("export")).unwrap();
     // A consumer starts from the tickets, whatever was lost.
     let package = env.run_ok(&["export", "delta"]);
     assert_eq!(

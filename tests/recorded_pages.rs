@@ -100,7 +100,7 @@ fn every_attribute_of_a_recorded_page_reaches_the_export() {
     assert_eq!((raw.len(), records.len()), (6, 5), "a header and five tickets");
     assert_eq!(format!("{}\r\n", raw[0].join(",")), header());
 
-    let column = |position: usize| 3 + position;
+    let column = |position: usize| 4 + position;
     let uid = ATTRIBUTES.iter().position(|it| it.name == "UID").unwrap();
     let mut wrong = Vec::new();
     for (id, values) in expected_rows() {

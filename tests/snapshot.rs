@@ -36,7 +36,7 @@ async fn snapshot_holds_every_table_with_checksums() {
     let taken = env.run_ok(&["export", "snapshot"]);
     let folder = PathBuf::from(taken["folder"].as_str().unwrap());
     assert!(folder.to_str().unwrap().ends_with("-seq000000000300"), "{}", folder.display());
-    let manifest: Json = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let manifest: Json = serde_json::from_slice(&fs::read(folder.join("_manifest")).unwrap()).unwrap();
     assert_eq!(manifest, taken["manifest"]);
     assert_eq!((&manifest["kind"], &manifest["complete"]), (&"snapshot".into(), &true.into()));
 
@@ -49,7 +49,12 @@ async fn snapshot_holds_every_table_with_checksums() {
             (Some(hash.as_str()), Some(bytes.len() as u64))
         );
         let table = name.strip_suffix(".csv").unwrap();
-        let key = if table == "tickets" || table == "custom_fields" { "UID" } else { "ID" };
+        let (key, role) = match table {
+            "statuses" | "ticket_types" => ("ID", "reference"),
+            "field_definitions" => ("FIELD_ID", table),
+            _ => ("UID", table),
+        };
+        assert_eq!(file["role"], role);
         let stored = env.number(&format!("SELECT COUNT(*) FROM {table}"));
         assert_eq!(rows(&folder.join(name), key).len(), usize::try_from(stored).unwrap(), "{table}");
         assert_eq!(file["rows"].as_i64(), Some(stored), "{table}");

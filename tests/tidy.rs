@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("scope", &[]),
     ("retry", &[]),
     ("watermark", &["scope", "ticket"]),
-    ("config", &["retry"]),
+    ("config", &["retry", "ticket"]),
     ("halo", &["config", "retry", "ticket"]),
     ("store", &["config", "scope", "ticket", "watermark"]),
     ("export", &["config", "ticket", "watermark"]),

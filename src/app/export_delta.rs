@@ -156,7 +156,7 @@ impl DeltaExport<'_, '_> {
                 return Ok::<_, AppError>(None);
             }
             let name = SeqRange { from, to }.data_file(self.format_options);
-            let columns = delta_columns(tx.has_custom_fields()?);
+            let columns = delta_columns();
             let failed = |source| ExportError::CannotWrite { path: self.folder.path().join(&name), source };
             let (counts, data) = self.folder.write_data(&name, self.format_options, &columns, |rows| {
                 tx.delta(from, |row| Ok::<_, AppError>(rows.write_row(row.all_cells()).map_err(failed)?))

@@ -8,7 +8,7 @@ use crate::config::{ConsumerName, FormatOptions};
 use crate::export::{
     ExportError, Manifest, ManifestOptions, PackageMetadata, SnapshotWriter, snapshot_names,
 };
-use crate::ticket::{ChangeCounts, SnapshotTable};
+use crate::ticket::{CUSTOM_FIELDS_KEY, ChangeCounts, SnapshotTable};
 
 /// The options of a snapshot.
 #[derive(Clone, Debug)]
@@ -70,9 +70,9 @@ pub fn export_snapshot(
             return Ok(SnapshotOutcome::Empty);
         }
         let mut writer = SnapshotWriter::create(dir)?;
-        for table in SnapshotTable::ALL {
-            let display_path = writer.display_path(table.name(), options.format_options);
-            writer.write_table(table.name(), options.format_options, &table.columns(), |rows| {
+        for table in SnapshotTable::ALL.into_iter().filter(|table| is_exported(*table, options)) {
+            let display_path = writer.display_path(table, options.format_options);
+            writer.write_table(table, options.format_options, |rows| {
                 let failed = |source| ExportError::CannotWrite { path: display_path.clone(), source };
                 tx.for_each_row(table, |cells| {
                     Ok::<_, AppError>(rows.write_row(cells.iter().copied()).map_err(failed)?)
@@ -84,4 +84,11 @@ pub fn export_snapshot(
     })?;
     session.close()?;
     Ok(outcome)
+}
+
+/// Whether a table is in the snapshot: where columns are selected, custom fields are one of them or left out.
+fn is_exported(table: SnapshotTable, options: &SnapshotOptions<'_>) -> bool {
+    let is_custom = matches!(table, SnapshotTable::CustomFields | SnapshotTable::FieldDefinitions);
+    let selected = options.format_options.columns;
+    !is_custom || selected.is_none_or(|columns| columns.contains(CUSTOM_FIELDS_KEY))
 }

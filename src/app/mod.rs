@@ -41,7 +41,8 @@ pub use service::{abort_on_panic, run_service};
 pub use settings::{LoadedConfig, load};
 
 pub use crate::export::{
-    Chain, ExportError, PackageKind, VerifyFinding, VerifyProblem, VerifyReport, verify,
+    Chain, ExportError, PackageKind, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport,
+    verify,
 };
 pub use crate::halo::is_hidden;
 pub use crate::store::{LastRun, LastScan, ReaderProcess, RunStatus, ServerProbe};

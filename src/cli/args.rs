@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::config::{ConsumerName, Format, FormatOptions, Newlines, ServerUrl};
+use crate::config::{ColumnSelection, ConsumerName, Format, FormatOptions, Newlines, ServerUrl};
 use crate::ticket::Timestamp;
 
 /// Sync the tickets of a HaloITSM server into one SQLite file, and export every change
@@ -167,6 +168,9 @@ pub(super) enum ExportCommand {
         /// Change that the packages of every consumer must reach
         #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(0..))]
         expect_to: Option<i64>,
+        /// Require that the packages of every consumer begin at 0, so that none of the first ones is missing
+        #[arg(long)]
+        from_start: bool,
     },
 }
 
@@ -209,19 +213,36 @@ pub(super) struct FileArgs {
     /// Compress the files with gzip
     #[arg(long)]
     pub(super) gzip: bool,
-    /// Prefix texts that a spreadsheet would run as formulas with an apostrophe (CSV only)
+    /// Export only these attributes of tickets and `_custom_fields`, in this order, after `_seq`, `_op`,
+    /// `_observed_at`, `_reason` and `UID`, which are always there
+    #[arg(long, value_name = "A,B", value_parser = ColumnSelection::parse)]
+    pub(super) columns: Option<ColumnSelection>,
+    /// Write for spreadsheets: UTF-8 with a byte order mark, line breaks escaped, and an apostrophe before every
+    /// text that could be run as a formula (CSV only)
     #[arg(long)]
-    pub(super) excel_safe: bool,
-    /// Keep line breaks in texts, or escape them so that every row is one line (CSV only)
-    #[arg(long, value_name = "keep|escape", default_value = "keep", value_parser = parse_newlines)]
-    pub(super) newlines: Newlines,
+    pub(super) excel: bool,
+    /// Keep line breaks in texts, or escape them so that every row is one line (CSV only) [default: keep; escape with
+    /// --excel]
+    #[arg(long, value_name = "keep|escape", value_parser = parse_newlines)]
+    pub(super) newlines: Option<Newlines>,
 }
 
 impl FileArgs {
     /// Returns the options of the files; `default_format` applies where none is given.
-    pub(super) fn format_options(&self, default_format: Format) -> FormatOptions {
-        let FileArgs { gzip, excel_safe, newlines, .. } = *self;
-        FormatOptions { format: self.format.unwrap_or(default_format), gzip, excel_safe, newlines }
+    ///
+    /// # Errors
+    /// An option for CSV with another format, which may be that of the settings.
+    pub(super) fn format_options(&self, default_format: Format) -> Result<FormatOptions, clap::Error> {
+        let FileArgs { gzip, excel, newlines, columns, .. } = *self;
+        let format = self.format.unwrap_or(default_format);
+        let for_csv = [(excel, "--excel"), (newlines == Some(Newlines::Escape), "--newlines escape")];
+        if let Some((_, option)) = for_csv.into_iter().find(|(given, _)| *given && format != Format::Csv) {
+            let message = format!("{option} is for CSV only, but the format is {}", format.as_str());
+            return Err(CliArgs::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        let default_newlines = if excel { Newlines::Escape } else { Newlines::Keep };
+        let newlines = newlines.unwrap_or(default_newlines);
+        Ok(FormatOptions { format, gzip, excel, newlines, columns })
     }
 }
 
@@ -349,7 +370,6 @@ mod tests {
 
     #[test]
     fn command_line_definition_is_consistent() {
-        use clap::CommandFactory as _;
         CliArgs::command().debug_assert();
     }
 }

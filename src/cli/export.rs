@@ -6,10 +6,10 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::args::{CliArgs, DeltaArgs, ExportCommand, SnapshotArgs};
-use super::{CommandResult, format_time, print_report, printable};
+use super::{CommandError, CommandResult, format_time, print_report, printable};
 use crate::app::{
     self, Acknowledgment, AppError, ConsumerEntry, ConsumerList, DeltaSummary, ExitStatus, ListedPackage,
-    LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, WrittenPackage, count,
+    LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, VerifyOptions, WrittenPackage, count,
 };
 use crate::config::ConsumerName;
 
@@ -20,7 +20,10 @@ pub(super) fn export(
 ) -> CommandResult {
     match command {
         // Runs on the consumer's side, which has neither settings nor a database.
-        ExportCommand::Verify { dir, expect_to } => super::verify::verify(arguments, dir, *expect_to),
+        ExportCommand::Verify { dir, expect_to, from_start } => {
+            let options = VerifyOptions { expect_to: *expect_to, from_start: *from_start };
+            super::verify::verify(arguments, dir, &options)
+        }
         ExportCommand::Delta(delta) => self::delta(arguments, &load()?, delta),
         ExportCommand::Snapshot(snapshot) => self::snapshot(arguments, &load()?, snapshot),
         ExportCommand::Ack { consumer, seq, restored } => {
@@ -41,7 +44,10 @@ struct SnapshotJson<'a, M> {
 fn snapshot(arguments: &CliArgs, loaded: &LoadedConfig, args: &SnapshotArgs) -> CommandResult {
     let options = SnapshotOptions {
         consumer: args.consumer.as_ref(),
-        format_options: args.files.format_options(loaded.config.export.format),
+        format_options: args
+            .files
+            .format_options(loaded.config.export.format)
+            .map_err(CommandError::Usage)?,
         dir: args.files.out.as_deref(),
         allow_incomplete: args.allow_incomplete,
         allow_empty: !args.fail_if_empty,
@@ -73,7 +79,7 @@ fn snapshot(arguments: &CliArgs, loaded: &LoadedConfig, args: &SnapshotArgs) -> 
 fn delta(arguments: &CliArgs, loaded: &LoadedConfig, args: &DeltaArgs) -> CommandResult {
     let settings = &loaded.config.export;
     let consumer = args.consumer.as_ref().unwrap_or(&settings.consumer);
-    let format_options = args.files.format_options(settings.format);
+    let format_options = args.files.format_options(settings.format).map_err(CommandError::Usage)?;
     let summary = app::export_delta(loaded, consumer, format_options, args.files.out.as_deref())?;
     print_report(arguments, &summary, &to_text(&summary))?;
     Ok(if args.fail_if_empty && summary.packages.is_empty() { ExitStatus::NotFresh } else { ExitStatus::Ok })

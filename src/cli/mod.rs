@@ -69,6 +69,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = writeln!(io::stderr(), "error: cannot write the output: {error}");
             ExitStatus::Io.into()
         }
+        Err(CommandError::Usage(error)) => error_output::print_usage_error(&error, arguments.json).into(),
         Err(CommandError::App(error)) => {
             error_output::print_error(&error, arguments.json);
             error.exit_status().into()
@@ -79,6 +80,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Why a command ended early.
 enum CommandError {
     App(AppError),
+    /// The options do not fit each other or the settings.
+    Usage(clap::Error),
     Output(io::Error),
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::CliArgs;
 use super::{CommandResult, print_report, printable};
-use crate::app::{ExitStatus, PackageKind, VerifyReport, count, verify as verify_packages};
+use crate::app::{ExitStatus, PackageKind, VerifyOptions, VerifyReport, count, verify as verify_packages};
 
 #[derive(Serialize)]
 struct VerifyJson<'a> {
@@ -15,8 +15,8 @@ struct VerifyJson<'a> {
     report: &'a VerifyReport,
 }
 
-pub(super) fn verify(arguments: &CliArgs, dir: &Path, expected_seq: Option<i64>) -> CommandResult {
-    let report = verify_packages(dir, expected_seq)?;
+pub(super) fn verify(arguments: &CliArgs, dir: &Path, options: &VerifyOptions) -> CommandResult {
+    let report = verify_packages(dir, options)?;
     let ok = report.findings.is_empty();
     print_report(arguments, &VerifyJson { ok, report: &report }, &to_text(&report))?;
     Ok(if ok { ExitStatus::Ok } else { ExitStatus::DataError })
@@ -39,6 +39,10 @@ fn to_text(report: &VerifyReport) -> String {
         };
         let path = printable(&chain.path.display().to_string());
         text += &format!("{path}: {}, {}\n", printable(&description), count(chain.rows, "row"));
+    }
+    for note in &report.notes {
+        let path = printable(&note.path.display().to_string());
+        text += &format!("note: {path}: {}\n", printable(&note.message));
     }
     for finding in &report.findings {
         let path = printable(&finding.path.display().to_string());

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
+use super::columns::ColumnSelection;
+
 /// Format of a file.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray,
@@ -53,10 +55,12 @@ pub struct FormatOptions {
     pub format: Format,
     /// Whether the file is compressed.
     pub gzip: bool,
-    /// Whether text that a spreadsheet would run as a formula is neutralized; CSV only.
-    pub excel_safe: bool,
+    /// Whether the file is for spreadsheets: a byte order mark, and no text that is run as a formula; CSV only.
+    pub excel: bool,
     /// How line breaks are written; CSV only.
     pub newlines: Newlines,
+    /// Which columns of tickets are written; all of them if `None`.
+    pub columns: Option<ColumnSelection>,
 }
 
 /// Extension of compressed files, after that of their format.
@@ -66,7 +70,7 @@ impl FormatOptions {
     /// Returns options that write text exactly, without compression.
     #[must_use]
     pub const fn exact(format: Format) -> FormatOptions {
-        FormatOptions { format, gzip: false, excel_safe: false, newlines: Newlines::Keep }
+        FormatOptions { format, gzip: false, excel: false, newlines: Newlines::Keep, columns: None }
     }
 
     /// Parses the extension of a file, which has only the format and the compression.

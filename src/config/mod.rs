@@ -3,6 +3,7 @@
 //! Pure functions: text in, settings or all problems out. The file and the secret are read by
 //! [`crate::app`].
 
+mod columns;
 mod export;
 mod format;
 mod halo;
@@ -19,6 +20,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use columns::ColumnSelection;
 pub use export::{AckMode, ConsumerName, ExportConfig, ExportSchedule};
 pub use format::{Format, FormatOptions, Newlines};
 pub use halo::{HaloConfig, SecretSource};

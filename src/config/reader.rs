@@ -308,8 +308,11 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
 }
 
-fn did_you_mean<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> String {
-    let nearest = known.map(|name| (strsim::damerau_levenshtein(wrong, name), name)).min();
+/// Returns a clause with the known name that is nearest to a wrong one, whatever their case; empty if none is near.
+pub(super) fn did_you_mean<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> String {
+    let folded = wrong.to_ascii_lowercase();
+    let distance = |name: &str| strsim::damerau_levenshtein(&folded, &name.to_ascii_lowercase());
+    let nearest = known.map(|name| (distance(name), name)).min();
     match nearest {
         Some((distance, name)) if distance <= 1 + wrong.len() / 4 => format!("; did you mean `{name}`?"),
         _ => String::new(),

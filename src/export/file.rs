@@ -2,13 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::ExportError;
+use super::manifest::MAX_MANIFEST_BYTES;
+use super::untrusted::{self, Opened, read_small};
 
 /// Prefix of temporary names. Files left behind by a killed process are recovered by the next one.
 pub(super) const TEMP_PREFIX: &str = ".halosync-";
@@ -49,30 +49,19 @@ pub(super) fn fsync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Largest manifest, position file or list of checksums, in bytes.
-const SMALL_FILE_MAX: u64 = 1 << 20;
-
-/// Opens a regular file. A symbolic link is not followed, and a named pipe is not waited for.
-///
-/// # Errors
-/// Anything else under that name is an error.
-pub(super) fn open_regular(path: &Path) -> Result<File, ExportError> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let opened = File::options().read(true).custom_flags(flags).open(path).and_then(|file| {
-        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
-    });
-    opened.map_err(ExportError::cannot_read(path))
+/// Opens a regular file; a link or special file is refused.
+fn open_regular(path: &Path) -> Result<File, ExportError> {
+    match untrusted::open_regular(path).map_err(ExportError::cannot_read(path))? {
+        Opened::Regular(file, _) => Ok(file),
+        Opened::Other(what) => Err(ExportError::contradiction(path.to_owned(), what)),
+    }
 }
 
-/// Reads a small file, such as a manifest. A longer one is refused before it is read.
+/// Reads a manifest or position file. A longer file is refused before it is read.
 pub(super) fn read_small_file(path: &Path) -> Result<Vec<u8>, ExportError> {
-    let file = open_regular(path)?;
-    let mut bytes = Vec::new();
-    file.take(SMALL_FILE_MAX + 1).read_to_end(&mut bytes).map_err(ExportError::cannot_read(path))?;
-    if SMALL_FILE_MAX < bytes.len() as u64 {
-        return Err(ExportError::contradiction(path.to_owned(), "it is too large"));
-    }
-    Ok(bytes)
+    let bytes =
+        read_small(open_regular(path)?, MAX_MANIFEST_BYTES).map_err(ExportError::cannot_read(path))?;
+    bytes.ok_or_else(|| ExportError::contradiction(path.to_owned(), "it is too large"))
 }
 
 /// Reads a file and returns its size and hash.

@@ -10,6 +10,7 @@ use super::file::{
 use super::manifest::Manifest;
 use super::package_writer::{Sink, UnnamedFile};
 use super::position::{ChainPosition, remove_position, write_position};
+use super::untrusted::describe;
 use super::{ExportError, RowWriter};
 use crate::config::{ConsumerName, FormatOptions};
 use crate::ticket::Column;
@@ -134,15 +135,10 @@ impl ConsumerFolder {
     pub(super) fn check_regular(&self, name: &str) -> Result<(), ExportError> {
         let path = self.path.join(name);
         let kind = fs::symlink_metadata(&path).map_err(ExportError::cannot_read(&path))?.file_type();
-        if kind.is_file() {
-            return Ok(());
+        match describe(kind) {
+            Some(what) => Err(ExportError::contradiction(path, what)),
+            None => Ok(()),
         }
-        let why = if kind.is_symlink() {
-            "it has the name of a package file, but is a symbolic link"
-        } else {
-            "it has the name of a package file, but is not a regular file"
-        };
-        Err(ExportError::contradiction(path, why))
     }
 
     /// Creates this consumer's folder below `superseded/<part>/` and returns its path.

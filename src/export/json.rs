@@ -103,6 +103,7 @@ mod tests {
                 seq,
                 op: Op::Create,
                 observed_at: "2026-11-22T12:00:00.000Z",
+                reason: None,
                 cells,
                 custom_fields: None,
             };
@@ -116,9 +117,9 @@ mod tests {
     fn json_lines_and_json_array_hold_the_same_objects() {
         let cells = [CellValue::Null; ATTRIBUTE_COUNT];
         for count in [0, 1, 3] {
-            let lines = render_rows(&cells, count, |_| JsonWriter::lines(&delta_columns(false)));
+            let lines = render_rows(&cells, count, |_| JsonWriter::lines(&delta_columns()));
             assert_eq!(lines.lines().count(), usize::try_from(count).unwrap(), "{lines:?}");
-            let array = render_rows(&cells, count, |out| JsonWriter::array(&delta_columns(false), out));
+            let array = render_rows(&cells, count, |out| JsonWriter::array(&delta_columns(), out));
             let array: Vec<serde_json::Value> = serde_json::from_str(&array).unwrap();
             let lines: Vec<serde_json::Value> =
                 lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -134,7 +135,7 @@ mod tests {
             cells[3] = CellValue::Text(&text);
             cells[14] = CellValue::Real(real);
             cells[24] = CellValue::Integer(1);
-            let line = render_rows(&cells, 1, |_| JsonWriter::lines(&delta_columns(false)));
+            let line = render_rows(&cells, 1, |_| JsonWriter::lines(&delta_columns()));
             prop_assert_eq!(line.lines().count(), 1);
             let object: serde_json::Value = serde_json::from_str(&line).unwrap();
             prop_assert_eq!(object[ATTRIBUTES[3].name].as_str(), Some(text.as_str()));

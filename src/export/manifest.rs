@@ -30,10 +30,52 @@ pub enum Compression {
     Gzip,
 }
 
+impl Compression {
+    pub(super) fn of(options: FormatOptions) -> Compression {
+        if options.gzip { Compression::Gzip } else { Compression::None }
+    }
+}
+
+/// What a data file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum FileRole {
+    /// Tickets, or the tickets that changed.
+    Tickets,
+    /// Custom fields of the tickets.
+    CustomFields,
+    /// Known custom fields.
+    FieldDefinitions,
+    /// Deleted tickets.
+    DeletedTickets,
+    /// Names for numbers.
+    Reference,
+}
+
+impl FileRole {
+    /// Returns its name in manifests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns the role of a snapshot's file, from its name without the extension.
+    pub(super) fn of_table(name: &str) -> FileRole {
+        match name {
+            "tickets" => FileRole::Tickets,
+            "custom_fields" => FileRole::CustomFields,
+            "field_definitions" => FileRole::FieldDefinitions,
+            "deleted_tickets" => FileRole::DeletedTickets,
+            _ => FileRole::Reference,
+        }
+    }
+}
+
 /// A manifest. The order of the fields is the order of the members in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Format of the manifest: `halosync/1`.
+    /// Format of the manifest: `halosync/2`.
     pub format: String,
     /// Package of changes, or snapshot.
     pub kind: PackageKind,
@@ -85,6 +127,8 @@ pub struct ManifestCounts {
 pub struct ManifestFile {
     /// Name in the folder of the manifest.
     pub name: String,
+    /// What it holds.
+    pub role: FileRole,
     /// Format.
     pub format: Format,
     /// Compression.
@@ -100,10 +144,12 @@ pub struct ManifestFile {
 /// How values are written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestOptions {
-    /// Whether text that a spreadsheet would run as a formula is neutralized.
-    pub excel_safe: bool,
+    /// Whether the files are for spreadsheets: a byte order mark, and no text that is run as a formula.
+    pub excel: bool,
     /// How line breaks in CSV are written.
     pub newlines: Newlines,
+    /// Columns of tickets that were asked for; null for all of them.
+    pub columns: Option<Vec<String>>,
 }
 
 /// Content of a manifest, except for the data files and hashes.
@@ -148,23 +194,25 @@ impl PackageMetadata {
 }
 
 impl ManifestOptions {
-    /// Returns how values are written with these options, which only affect CSV.
+    /// Returns how values are written with these options, of which those for text only affect CSV.
     #[must_use]
     pub fn new(options: FormatOptions) -> ManifestOptions {
         let is_csv = options.format == Format::Csv;
         let newlines = if is_csv { options.newlines } else { Newlines::Keep };
-        ManifestOptions { excel_safe: is_csv && options.excel_safe, newlines }
+        let columns = options.columns.map(|it| it.names().map(ToOwned::to_owned).collect());
+        ManifestOptions { excel: is_csv && options.excel, newlines, columns }
     }
 }
 
 impl ManifestFile {
-    /// Returns the entry of a data file.
+    /// Returns the entry of a file of tickets.
     #[must_use]
     pub fn new(name: String, options: FormatOptions, rows: u64, digest: FileDigest) -> ManifestFile {
         ManifestFile {
             name,
+            role: FileRole::Tickets,
             format: options.format,
-            compression: if options.gzip { Compression::Gzip } else { Compression::None },
+            compression: Compression::of(options),
             rows,
             bytes: digest.bytes,
             sha256: digest.sha256,
@@ -173,7 +221,10 @@ impl ManifestFile {
 }
 
 /// Format of manifests that this version writes and reads.
-const FORMAT: &str = "halosync/1";
+const FORMAT: &str = "halosync/2";
+
+/// Size above which a file is no manifest.
+pub(super) const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// Placeholder for a manifest's own hash.
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";

@@ -14,6 +14,7 @@ mod package_writer;
 mod position;
 mod snapshot;
 mod unregistered;
+mod untrusted;
 mod verify;
 
 use std::io::{self, Write};
@@ -23,7 +24,8 @@ pub use error::ExportError;
 pub use file::FileDigest;
 pub use folder::ConsumerFolder;
 pub use manifest::{
-    Compression, Manifest, ManifestCounts, ManifestFile, ManifestOptions, PackageKind, PackageMetadata,
+    Compression, FileRole, Manifest, ManifestCounts, ManifestFile, ManifestOptions, PackageKind,
+    PackageMetadata,
 };
 pub use name::{SeqRange, snapshot_names};
 pub use package_writer::{PackageWriter, Sink, UnnamedFile};
@@ -31,7 +33,7 @@ pub use position::{ChainOrigin, ChainPosition, position_path, read_positions};
 pub use snapshot::SnapshotWriter;
 pub use unregistered::{RegisteredPackage, UnregisteredFiles, UnregisteredPackage, newer_snapshot};
 pub(crate) use verify::serialize_path;
-pub use verify::{Chain, VerifyFinding, VerifyProblem, VerifyReport, verify};
+pub use verify::{Chain, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport, verify};
 
 use crate::config::{Format, FormatOptions};
 use crate::ticket::{CellValue, Column};
@@ -42,6 +44,8 @@ const CHUNK_SIZE: usize = 1 << 16;
 /// Writes rows in the chosen format.
 pub struct RowWriter<W: Write> {
     encoder: RowEncoder,
+    /// Positions of the columns that are written, if not all are.
+    selected: Option<Vec<usize>>,
     buffer: Vec<u8>,
     out: W,
 }
@@ -51,24 +55,42 @@ enum RowEncoder {
     Json(json::JsonWriter),
 }
 
+impl RowEncoder {
+    fn write_row<'a>(&mut self, cells: impl IntoIterator<Item = CellValue<'a>>, out: &mut Vec<u8>) {
+        match self {
+            RowEncoder::Csv(csv) => csv.write_row(cells, out),
+            RowEncoder::Json(json) => json.write_row(cells, out),
+        }
+    }
+}
+
 impl<W: Write> RowWriter<W> {
     /// Creates a writer and buffers the header, if the format has one.
     #[must_use]
     pub fn new(options: FormatOptions, columns: &[Column], out: W) -> RowWriter<W> {
+        let selected = options.columns.map(|selection| selection.apply(columns));
+        let columns: Vec<Column> = match &selected {
+            Some(positions) => positions.iter().map(|position| columns[*position]).collect(),
+            None => columns.to_vec(),
+        };
         let mut buffer = Vec::with_capacity(2 * CHUNK_SIZE);
         let encoder = match options.format {
-            Format::Csv => RowEncoder::Csv(csv::CsvWriter::new(options, columns, &mut buffer)),
-            Format::Jsonl => RowEncoder::Json(json::JsonWriter::lines(columns)),
-            Format::Json => RowEncoder::Json(json::JsonWriter::array(columns, &mut buffer)),
+            Format::Csv => RowEncoder::Csv(csv::CsvWriter::new(options, &columns, &mut buffer)),
+            Format::Jsonl => RowEncoder::Json(json::JsonWriter::lines(&columns)),
+            Format::Json => RowEncoder::Json(json::JsonWriter::array(&columns, &mut buffer)),
         };
-        RowWriter { encoder, buffer, out }
+        RowWriter { encoder, selected, buffer, out }
     }
 
-    /// Writes one row, with a cell for each column.
+    /// Writes one row, with a cell for each column, whether it is selected or not.
     pub fn write_row<'a>(&mut self, cells: impl IntoIterator<Item = CellValue<'a>>) -> io::Result<()> {
-        match &mut self.encoder {
-            RowEncoder::Csv(csv) => csv.write_row(cells, &mut self.buffer),
-            RowEncoder::Json(json) => json.write_row(cells, &mut self.buffer),
+        match &self.selected {
+            None => self.encoder.write_row(cells, &mut self.buffer),
+            Some(positions) => {
+                let cells: Vec<_> = cells.into_iter().collect();
+                let selected = positions.iter().map(|position| cells[*position]);
+                self.encoder.write_row(selected, &mut self.buffer);
+            }
         }
         if CHUNK_SIZE <= self.buffer.len() {
             self.out.write_all(&self.buffer)?;

@@ -1,5 +1,8 @@
-//! Names of package files, such as `000000004200-000000004211.csv.gz`, and of snapshots, such as
-//! `2026-11-22T120000Z-seq000000004211`.
+//! Names of package files, such as `000000004200-000000004211.csv.gz` and `_000000004200-000000004211.manifest`, and
+//! of snapshots, such as `2026-11-22T120000Z-seq000000004211`.
+//!
+//! A manifest begins with `_` and does not have the extension of a data format, so that neither a glob such as
+//! `*.json` nor an engine that reads a folder takes it for data.
 
 use std::fmt;
 
@@ -8,8 +11,12 @@ use chrono::TimeDelta;
 use crate::config::FormatOptions;
 use crate::ticket::Timestamp;
 
-/// Name of a snapshot's manifest, and extension of a package's manifest.
-pub(super) const MANIFEST: &str = "manifest.json";
+/// Name of a snapshot's manifest.
+pub(super) const MANIFEST: &str = "_manifest";
+
+/// Before and after the range in the name of a package's manifest.
+const MANIFEST_PREFIX: char = '_';
+const MANIFEST_SUFFIX: &str = ".manifest";
 
 /// Separates the time from the sequence number in the name of a snapshot.
 const SEQ_SEPARATOR: &str = "-seq";
@@ -23,21 +30,12 @@ pub struct SeqRange {
     pub to: i64,
 }
 
-/// Kind of a package file, by its extension.
+/// Kind of a package file, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
     /// Data; the options have only format and compression.
     Data(FormatOptions),
     Manifest,
-}
-
-impl FileKind {
-    fn from_extension(extension: &str) -> Option<FileKind> {
-        match extension {
-            MANIFEST => Some(FileKind::Manifest),
-            data => FormatOptions::from_extension(data).map(FileKind::Data),
-        }
-    }
 }
 
 impl SeqRange {
@@ -50,7 +48,7 @@ impl SeqRange {
     /// Returns the name of the manifest.
     #[must_use]
     pub fn manifest_file(self) -> String {
-        format!("{self}.{MANIFEST}")
+        format!("{MANIFEST_PREFIX}{self}{MANIFEST_SUFFIX}")
     }
 
     fn parse(text: &str) -> Option<SeqRange> {
@@ -69,8 +67,11 @@ impl fmt::Display for SeqRange {
 
 /// Parses the name of a package file; `None` for any other name.
 pub(super) fn parse_file_name(name: &str) -> Option<(SeqRange, FileKind)> {
+    if let Some(rest) = name.strip_prefix(MANIFEST_PREFIX) {
+        return Some((SeqRange::parse(rest.strip_suffix(MANIFEST_SUFFIX)?)?, FileKind::Manifest));
+    }
     let (range, extension) = name.split_once('.')?;
-    Some((SeqRange::parse(range)?, FileKind::from_extension(extension)?))
+    Some((SeqRange::parse(range)?, FileKind::Data(FormatOptions::from_extension(extension)?)))
 }
 
 /// Returns names for a snapshot, in order of preference: with its second, then with the following seconds.
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn only_exactly_spelled_file_names_are_parsed() {
         let range = SeqRange { from: 4_200, to: 4_211 };
-        assert_eq!(range.manifest_file(), "000000004200-000000004211.manifest.json");
+        assert_eq!(range.manifest_file(), "_000000004200-000000004211.manifest");
         assert_eq!(parse_file_name(&range.manifest_file()), Some((range, FileKind::Manifest)));
         for format in Format::VARIANTS {
             for gzip in [false, true] {
@@ -122,7 +123,12 @@ mod tests {
             "000000004200-000000004200.csv",
             "4200-4211.csv",
             "+00000004200-000000004211.csv",
-            "000000004200-000000004211.manifest.json.gz",
+            "_000000004200-000000004211.manifest.gz",
+            "_000000004200-000000004211.manifest.json",
+            "_000000004200-000000004211.csv",
+            "000000004200-000000004211.manifest",
+            "000000004200-000000004211.manifest.json",
+            "__000000004200-000000004211.manifest",
             "README",
         ] {
             assert_eq!(parse_file_name(name), None, "{name}");

@@ -1,4 +1,5 @@
-//! Snapshots: a folder with all tables as of one change, which appears whole or not at all.
+//! Snapshots: a folder with all tables as of one change, which appears whole or not at all. Its manifest and
+//! `SHA256SUMS` list every file.
 
 use std::fs;
 use std::io;
@@ -8,12 +9,12 @@ use tempfile::TempDir;
 
 use super::file::{TEMP_PREFIX, create_folders, fsync_folder, is_temporary, list_entries};
 use super::folder::write_rows;
-use super::manifest::{Manifest, ManifestFile, PackageMetadata};
+use super::manifest::{FileRole, Manifest, ManifestFile, PackageMetadata};
 use super::name::MANIFEST;
 use super::package_writer::{Sink, UnnamedFile};
 use super::{ExportError, RowWriter};
 use crate::config::FormatOptions;
-use crate::ticket::Column;
+use crate::ticket::SnapshotTable;
 
 /// Folder of snapshots, below the export folder.
 pub(super) const SNAPSHOTS: &str = "snapshots";
@@ -51,23 +52,27 @@ impl SnapshotWriter {
 
     /// Returns the path of a table's file in errors.
     #[must_use]
-    pub fn display_path(&self, table: &str, options: FormatOptions) -> PathBuf {
+    pub fn display_path(&self, table: SnapshotTable, options: FormatOptions) -> PathBuf {
         self.parent.join(file_name(table, options))
     }
 
     /// Writes a table with the rows that `emit_rows` writes; it returns their number.
     pub fn write_table<E: From<ExportError>>(
         &mut self,
-        table: &str,
+        table: SnapshotTable,
         options: FormatOptions,
-        columns: &[Column],
         emit_rows: impl FnOnce(&mut RowWriter<Sink>) -> Result<u64, E>,
     ) -> Result<(), E> {
         let name = file_name(table, options);
         let display_path = self.display_path(table, options);
-        let (rows, data) = write_rows((self.temp_dir.path(), &display_path), options, columns, emit_rows)?;
+        let role = FileRole::of_table(table.name());
+        // Only these have columns of tickets.
+        let has_attributes = matches!(role, FileRole::Tickets | FileRole::DeletedTickets);
+        let options = FormatOptions { columns: options.columns.filter(|_| has_attributes), ..options };
+        let folder = (self.temp_dir.path(), display_path.as_path());
+        let (rows, data) = write_rows(folder, options, &table.columns(), emit_rows)?;
         let digest = data.commit(&name)?;
-        self.files.push(ManifestFile::new(name, options, rows, digest));
+        self.files.push(ManifestFile { role, ..ManifestFile::new(name, options, rows, digest) });
         Ok(())
     }
 
@@ -102,8 +107,8 @@ impl SnapshotWriter {
     }
 }
 
-fn file_name(table: &str, options: FormatOptions) -> String {
-    format!("{table}.{}", options.extension())
+fn file_name(table: SnapshotTable, options: FormatOptions) -> String {
+    format!("{}.{}", table.name(), options.extension())
 }
 
 /// Returns the content of `SHA256SUMS`.

@@ -18,6 +18,9 @@ const RANGE_ENDS: &str = "
         FROM changes WHERE ?1 < seq AND seq <= ?2 GROUP BY UID
     )";
 
+/// The custom fields of a ticket without any.
+const NO_CUSTOM_FIELDS: &str = "[]";
+
 /// A ticket whose row another program lost is in no delta before its repair, which is a change of its own.
 const IS_EXPORTED: &str = "(l.op = 'd' OR t.UID IS NOT NULL)";
 
@@ -56,7 +59,8 @@ impl ReadTx<'_> {
             // A row of `ticket_state` is missing only if another program deleted it, or inserted the ticket: the
             // next scan records that ticket.
             "SELECT COALESCE(s.last_seq, (SELECT MAX(r.seq) FROM changes r WHERE r.UID = t.UID), 0),
-                 COALESCE(c.observed_at, s.last_seen_at, (SELECT MAX(since) FROM lineage)), {} FROM tickets t
+                 COALESCE(c.observed_at, s.last_seen_at, (SELECT MAX(since) FROM lineage)), c.reason, {}
+             FROM tickets t
              LEFT JOIN ticket_state s ON s.UID = t.UID LEFT JOIN changes c ON c.seq = s.last_seq
              WHERE s.UID IS NOT NULL OR EXISTS (SELECT 1 FROM changes r WHERE r.UID = t.UID)
              ORDER BY t.UID",
@@ -69,11 +73,11 @@ impl ReadTx<'_> {
         while let Some(row) = rows.next().map_err(StoreError::from)? {
             let seq = row.get(0).map_err(StoreError::from)?;
             let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
-            read_cells(row, 2, &mut cells)?;
-            let observed_at = text(row, 1)?;
+            read_cells(row, 3, &mut cells)?;
+            let (observed_at, reason) = (text(row, 1)?, optional_text(row, 2)?);
             let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
             let custom_fields = fields.as_deref();
-            visit(DeltaRow { seq, op: Op::Create, observed_at, cells: &cells, custom_fields })?;
+            visit(DeltaRow { seq, op: Op::Create, observed_at, reason, cells: &cells, custom_fields })?;
             counts.add(Op::Create);
         }
         Ok(counts)
@@ -89,7 +93,7 @@ impl ReadTx<'_> {
             return Err(StoreError::InvalidData { what }.into());
         }
         let sql = format!(
-            "{RANGE_ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, touched.UID, {} FROM touched
+            "{RANGE_ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, touched.UID, l.reason, {} FROM touched
              JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq
              LEFT JOIN tickets t ON t.UID = touched.UID
              WHERE {IS_EXPORTED} ORDER BY touched.UID",
@@ -102,34 +106,34 @@ impl ReadTx<'_> {
         while let Some(row) = rows.next().map_err(StoreError::from)? {
             let Some(op) = net_op(text(row, 2)?, text(row, 3)?) else { continue };
             let seq = row.get(0).map_err(StoreError::from)?;
-            let observed_at = text(row, 1)?;
+            let (observed_at, reason) = (text(row, 1)?, optional_text(row, 6)?);
             if op == Op::Delete {
                 let last_row: Option<String> = row.get(4).map_err(StoreError::from)?;
                 let id = row.get(5).map_err(StoreError::from)?;
                 let (last, fields) = parse_last_row(id, last_row.as_deref())?;
                 let cells: Vec<_> = last.iter().map(AttributeValue::as_cell).collect();
                 let custom_fields = has_custom_fields.then_some(&*fields);
-                visit(DeltaRow { seq, op, observed_at, cells: &cells, custom_fields })?;
+                visit(DeltaRow { seq, op, observed_at, reason, cells: &cells, custom_fields })?;
             } else {
                 let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
-                read_cells(row, 6, &mut cells)?;
+                read_cells(row, 7, &mut cells)?;
                 let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
                 let custom_fields = fields.as_deref();
-                visit(DeltaRow { seq, op, observed_at, cells: &cells, custom_fields })?;
+                visit(DeltaRow { seq, op, observed_at, reason, cells: &cells, custom_fields })?;
             }
             counts.add(op);
         }
         Ok(counts)
     }
 
-    /// Whether custom fields are synchronized; a delta then has one more column.
+    /// Whether custom fields are synchronized; otherwise their column in a delta is NULL.
     pub fn has_custom_fields(&self) -> Result<bool, StoreError> {
         Ok(self.watermark()?.is_some_and(|mark| mark.scope.custom_fields))
     }
 
-    /// The custom fields of a stored ticket as one JSON object.
+    /// The custom fields of a stored ticket as a JSON array.
     fn custom_fields_json(&self, cells: &[CellValue<'_>; ATTRIBUTE_COUNT]) -> Result<String, StoreError> {
-        let CellValue::Integer(id) = cells[UID] else { return Ok("{}".to_owned()) };
+        let CellValue::Integer(id) = cells[UID] else { return Ok(NO_CUSTOM_FIELDS.to_owned()) };
         Ok(read_custom_fields(self.connection, id)?.to_json().to_string())
     }
 
@@ -141,7 +145,7 @@ impl ReadTx<'_> {
     ) -> Result<u64, E> {
         let columns = table.columns();
         let names: Vec<_> = columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
-        let key = if table == SnapshotTable::CustomFields { "UID, FIELD_ID" } else { "rowid" };
+        let key = table.key().join(", ");
         let sql = format!("SELECT {} FROM {} ORDER BY {key}", names.join(", "), table.name());
         let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
         let mut rows = statement.query([]).map_err(StoreError::from)?;
@@ -180,18 +184,25 @@ fn read_cells<'r>(
     Ok(())
 }
 
+fn optional_text<'r>(row: &'r Row<'_>, column: usize) -> Result<Option<&'r str>, StoreError> {
+    let text = row.get_ref(column)?.as_str_or_null();
+    text.map_err(|error| StoreError::InvalidData {
+        what: format!("a change record whose reason is no text ({error})"),
+    })
+}
+
 fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
     let text = row.get_ref(column)?.as_str();
     text.map_err(|error| StoreError::InvalidData { what: format!("a change record without text ({error})") })
 }
 
-/// Parses `changes.last_row` into the attributes and the custom fields as one JSON object. Of a ticket whose row
+/// Parses `changes.last_row` into the attributes and the custom fields as a JSON array. Of a ticket whose row
 /// was lost only the id is known.
 fn parse_last_row(id: i64, json: Option<&str>) -> Result<(Vec<AttributeValue>, String), StoreError> {
     let Some(json) = json else {
         let mut row = vec![AttributeValue::Null; ATTRIBUTE_COUNT];
         row[UID] = AttributeValue::Integer(id);
-        return Ok((row, "{}".to_owned()));
+        return Ok((row, NO_CUSTOM_FIELDS.to_owned()));
     };
     let object: Map<String, Json> = serde_json::from_str(json).map_err(|error| StoreError::InvalidData {
         what: format!("a change record whose last row is not JSON ({error})"),
@@ -207,6 +218,6 @@ fn parse_last_row(id: i64, json: Option<&str>) -> Result<(Vec<AttributeValue>, S
         Some(Json::String(text)) => AttributeValue::Text(text.clone()),
         Some(other) => AttributeValue::Text(other.to_string()),
     };
-    let fields = object.get(CUSTOM_FIELDS_KEY).map_or_else(|| "{}".to_owned(), Json::to_string);
+    let fields = object.get(CUSTOM_FIELDS_KEY).map_or_else(|| NO_CUSTOM_FIELDS.to_owned(), Json::to_string);
     Ok((ATTRIBUTES.iter().map(|attribute| value(attribute.name)).collect(), fields))
 }

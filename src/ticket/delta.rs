@@ -14,9 +14,11 @@ pub struct DeltaRow<'a> {
     pub op: Op,
     /// When that record was written, by the local clock.
     pub observed_at: &'a str,
+    /// Why that record was written, where it says so; of a deletion, why the ticket was removed.
+    pub reason: Option<&'a str>,
     /// Row at the end of the range; for a deletion, the last known row.
     pub cells: &'a [CellValue<'a>],
-    /// Custom fields as one JSON object, if they are synchronized.
+    /// Custom fields as a JSON array, if they are synchronized.
     pub custom_fields: Option<&'a str>,
 }
 
@@ -27,8 +29,10 @@ impl<'a> DeltaRow<'a> {
             CellValue::Integer(self.seq),
             CellValue::Text(self.op.as_str()),
             CellValue::Text(self.observed_at),
+            self.reason.map_or(CellValue::Null, CellValue::Text),
         ];
-        first.into_iter().chain(self.cells.iter().copied()).chain(self.custom_fields.map(CellValue::Json))
+        let fields = self.custom_fields.map_or(CellValue::Null, CellValue::Json);
+        first.into_iter().chain(self.cells.iter().copied()).chain([fields])
     }
 }
 

@@ -27,7 +27,7 @@ pub use change::{Op, TicketDiff};
 pub(crate) use custom_field::{CUSTOM_FIELDS_PROPERTY, CUSTOM_PREFIX};
 pub use custom_field::{CustomField, CustomFields};
 pub use delta::{ChangeCounts, DeltaRow};
-pub use table::{Column, SnapshotTable, delta_columns};
+pub use table::{Column, OP_COLUMN, SEQ_COLUMN, SnapshotTable, delta_columns};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use value::{AttributeValue, CellValue, MAX_RAW_CHARS, RejectedValue};
 

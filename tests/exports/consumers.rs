@@ -45,7 +45,7 @@ fn consumers_progress_independently_and_keep_what_they_need() {
     acknowledge(&env, "fast", 6);
     assert_eq!(env.number("SELECT MIN(seq) FROM changes"), 4, "the first change that `slow` still needs");
     let remaining = file_names(&env.deltas("fast"));
-    assert_eq!(remaining, ["000000000006-000000000008.csv", "000000000006-000000000008.manifest.json"]);
+    assert_eq!(remaining, ["000000000006-000000000008.csv", "_000000000006-000000000008.manifest"]);
     assert_eq!(file_names(&env.deltas("slow")).len(), 2, "a package that was not acknowledged is gone");
     let verdict = env.run_ok(&["export", "verify", "export", "--expect-to", "3"]);
     assert_eq!(verdict["chains"][0]["from_seq"], 6, "{verdict}");

@@ -11,7 +11,7 @@ use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{MoveReason, Removal, RemovalReason, RunKind, Store, StoreOptions, TxEnd};
 use halosync::ticket::{AttributeValue, Timestamp};
 use halosync::watermark::{Watermark, WatermarkState};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::support::database::{attribute_value, observed_tickets};
 use crate::support::file_names;
@@ -157,28 +157,30 @@ impl ExportEnv {
             let mut fields = self.custom_fields_by_ticket();
             for (id, cells) in &mut tickets {
                 let fields = fields.remove(id).unwrap_or_default();
-                cells.push(AttributeValue::Text(Json::Object(fields).to_string()));
+                cells.push(AttributeValue::Text(Json::Array(fields).to_string()));
             }
             assert!(fields.is_empty(), "custom fields of tickets that are not stored: {fields:?}");
+        } else {
+            tickets.values_mut().for_each(|cells| cells.push(AttributeValue::Null));
         }
         tickets
     }
 
     /// The custom fields by ticket, in the form that packages have, see `docs/loading.md`.
-    fn custom_fields_by_ticket(&self) -> BTreeMap<i64, Map<String, Json>> {
+    fn custom_fields_by_ticket(&self) -> BTreeMap<i64, Vec<Json>> {
         let connection = self.connection();
-        let sql = "SELECT UID, FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY FROM custom_fields";
+        let sql = "SELECT UID, FIELD_ID, NAME, LABEL, TYPE, VALUE, DISPLAY FROM custom_fields
+             ORDER BY UID, FIELD_ID";
         let mut statement = connection.prepare(sql).unwrap();
         let mut rows = statement.query([]).unwrap();
-        let mut fields: BTreeMap<i64, Map<String, Json>> = BTreeMap::new();
+        let mut fields: BTreeMap<i64, Vec<Json>> = BTreeMap::new();
         while let Some(row) = rows.next().unwrap() {
             let text = |column| row.get::<_, Option<String>>(column).unwrap();
             let field = json!({
-                "NAME": text(2), "LABEL": text(3), "TYPE": row.get::<_, Option<i64>>(4).unwrap(),
+                "FIELD_ID": row.get::<_, i64>(1).unwrap(), "NAME": text(2), "LABEL": text(3), "TYPE": row.get::<_, Option<i64>>(4).unwrap(),
                 "VALUE": text(5), "DISPLAY": text(6),
             });
-            let number: i64 = row.get(1).unwrap();
-            fields.entry(row.get(0).unwrap()).or_default().insert(number.to_string(), field);
+            fields.entry(row.get(0).unwrap()).or_default().push(field);
         }
         fields
     }

@@ -70,7 +70,7 @@ fn export_delta(env: &ExportEnv, rng: &mut Rng, context: &str) {
         // Killed after the files had their names and before the database was written.
         env.restore_database(&before);
         let folder = env.deltas(consumer);
-        let newest = file_names(&folder).into_iter().rfind(|name| name.ends_with(".manifest.json"));
+        let newest = file_names(&folder).into_iter().rfind(|name| name.ends_with(".manifest"));
         if let Some(newest) = newest.filter(|_| rng.bool()) {
             // Killed before the manifest had its name.
             fs::rename(folder.join(newest), folder.join(".halosync-kill.tmp")).unwrap();
@@ -92,9 +92,12 @@ fn take_snapshot(env: &ExportEnv, rng: &mut Rng, context: &str) {
 }
 
 fn random_options(rng: &mut Rng) -> Vec<&'static str> {
-    let mut options = vec!["--format", ["csv", "jsonl", "json"][rng.usize(0..3)]];
-    for (one_in, option) in [(2, &["--gzip"][..]), (3, &["--excel-safe"]), (3, &["--newlines", "escape"])] {
-        if rng.u32(0..one_in) == 0 {
+    let format = ["csv", "jsonl", "json"][rng.usize(0..3)];
+    let mut options = vec!["--format", format];
+    let of_csv = [(3, &["--excel"][..]), (3, &["--newlines", "escape"]), (6, &["--newlines", "keep"])];
+    let of_csv = of_csv.into_iter().filter(|_| format == "csv");
+    for (one_in, option) in of_csv.chain([(2, &["--gzip"][..])]) {
+        if rng.u32(0..one_in) == 0 && !options.contains(&option[0]) {
             options.extend(option);
         }
     }
@@ -144,14 +147,8 @@ fn hostile_and_long_texts_round_trip_in_every_format() {
         hostile.map(|(position, text)| json!({ "id": position + 2, "summary": text, "details": text }));
     let first = json!({ "id": 1, "summary": "long", "details": long, "cost": 0.1 + 0.2 });
     env.store_rows(&[first].into_iter().chain(rows).collect::<Vec<_>>());
-    for (number, style) in [
-        &["csv"][..],
-        &["csv", "--gzip", "--excel-safe", "--newlines", "escape"],
-        &["jsonl"],
-        &["json", "--gzip"],
-    ]
-    .into_iter()
-    .enumerate()
+    for (number, style) in
+        [&["csv"][..], &["csv", "--gzip", "--excel"], &["jsonl"], &["json", "--gzip"]].into_iter().enumerate()
     {
         let consumer = format!("c{number}");
         let mut arguments = vec!["export", "delta", "--consumer", &consumer, "--format"];

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use halosync::ticket::{Column, ValueKind, delta_columns};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -18,11 +19,16 @@ const COLUMNS: [&str; 6] = ["UID", "NAME", "DESCRIPTION", "COST", "FLAGGED", "_o
 /// Loaded tickets by id, their columns as text or NULL.
 type Loaded = BTreeMap<i64, Vec<Option<String>>>;
 
-/// The recipe of this name, with the file name of the package filled in.
-fn recipe(name: &str, package: &Path) -> String {
+/// The block of this name in the page.
+fn block(name: &str) -> &'static str {
     let begin = format!("```{name}\n");
     let (_, rest) = PAGE.split_once(&begin).unwrap_or_else(|| panic!("no recipe {name}"));
-    let (recipe, _) = rest.split_once("\n```").expect("its end");
+    rest.split_once("\n```").expect("its end").0
+}
+
+/// The recipe of this name, with the file name of the package filled in.
+fn recipe(name: &str, package: &Path) -> String {
+    let recipe = block(name);
     let file = package.file_name().unwrap().to_str().unwrap();
     let placeholder = format!("package.{}", package.extension().unwrap().to_str().unwrap());
     assert!(recipe.contains(&placeholder), "{name} loads no {placeholder}");
@@ -55,6 +61,24 @@ impl Package {
         env.run_ok(&["export", "delta", "--format", format]);
         let file = env.deltas("default").join(format!("000000000000-{:012}.{format}", HOSTILE_TEXTS.len()));
         Package { env, file }
+    }
+
+    /// Adds packages that change, delete, restore and create tickets, in the folder of the first one.
+    fn with_more_packages(self, format: &str) -> Package {
+        let edited = |id: i64, summary: &str| {
+            json!({
+                "id": id, "summary": summary, "details": "=1;\"\r\n,", "cost": -0.5, "flagged": true, "last_update": "2026-11-22T11:00:00",
+            })
+        };
+        let export = || self.env.run_ok(&["export", "delta", "--format", format]);
+        self.env.store_rows(&[edited(1, "once"), edited(2, "once"), edited(3, "once")]);
+        self.env.remove_tickets(&[4, 5, 6]);
+        export();
+        self.env.store_rows(&[edited(2, "twice"), edited(4, "back"), edited(100, "new")]);
+        self.env.remove_tickets(&[3]);
+        export();
+        assert_eq!(fs::read_dir(self.folder()).unwrap().count(), 6, "three packages with their manifests");
+        self
     }
 
     fn folder(&self) -> &Path {
@@ -257,6 +281,12 @@ impl Postgres {
         };
         command.args(arguments).current_dir(self.folder.path()).output().unwrap()
     }
+
+    fn psql(&self, arguments: &[&str]) -> String {
+        let socket = self.folder.path().display().to_string();
+        let always = ["-h", &socket, "-U", "halosync", "-d", "postgres", "-X", "-q", "-A", "-t"];
+        expect_success(&self.run("psql", &[&always[..], arguments].concat()), "psql")
+    }
 }
 
 impl Drop for Postgres {
@@ -280,12 +310,209 @@ fn postgresql_loads_a_package() {
     fs::write(server.path("script.sql"), format!("\\set ON_ERROR_STOP on\n{script}\n")).unwrap();
     let name = package.file.file_name().unwrap().to_str().unwrap();
     fs::write(server.path(name), fs::read(&package.file).unwrap()).unwrap();
-    let psql = |arguments: &[&str]| {
-        let socket = server.folder.path().display().to_string();
-        let always = ["-h", &socket, "-U", "halosync", "-d", "postgres", "-X", "-q", "-A", "-t"];
-        expect_success(&server.run("psql", &[&always[..], arguments].concat()), "psql")
-    };
-    assert_eq!(psql(&["-f", "script.sql"]).trim(), HOSTILE_TEXTS.len().to_string());
-    let rows: Json = serde_json::from_str(&psql(&["-c", "SELECT json_agg(loaded) FROM loaded"])).unwrap();
+    assert_eq!(server.psql(&["-f", "script.sql"]).trim(), HOSTILE_TEXTS.len().to_string());
+    let rows: Json =
+        serde_json::from_str(&server.psql(&["-c", "SELECT json_agg(loaded) FROM loaded"])).unwrap();
     assert_loaded("postgresql", &from_json(&rows), &package.tickets(), true);
+}
+
+/// A type of each kind of value, in the words of a loader.
+fn column_type(loader: &str, kind: ValueKind) -> &'static str {
+    let types = match loader {
+        "sqlite" => ["TEXT", "INTEGER", "REAL", "INTEGER", "TEXT"],
+        "duckdb" => ["VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP"],
+        _ => ["text", "bigint", "double precision", "boolean", "timestamptz"],
+    };
+    match kind {
+        ValueKind::Text | ValueKind::Clock => types[0],
+        ValueKind::Integer => types[1],
+        ValueKind::Real => types[2],
+        ValueKind::Boolean => types[3],
+        ValueKind::Timestamp => types[4],
+    }
+}
+
+/// A list over several lines.
+fn wrapped(items: &[String]) -> String {
+    let mut lines = vec![String::new()];
+    for (index, item) in items.iter().enumerate() {
+        let piece = format!("{item}{}", if index + 1 < items.len() { "," } else { "" });
+        let line = lines.last_mut().unwrap();
+        if line.is_empty() {
+            *line = piece;
+        } else if 110 < line.len() + 1 + piece.len() {
+            lines.push(piece);
+        } else {
+            *line += &format!(" {piece}");
+        }
+    }
+    lines.iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn tables_in_the_page_have_the_columns_of_a_delta() {
+    let columns = delta_columns();
+    let mut generated: Vec<_> = ["sqlite", "duckdb", "postgresql"]
+        .map(|loader| {
+            let declare = |it: &Column| format!("\"{}\" {}", it.name, column_type(loader, it.kind));
+            let declared: Vec<_> = columns.iter().map(declare).collect();
+            (format!("{loader}-table"), format!("CREATE TABLE changes (\n{}\n);", wrapped(&declared)))
+        })
+        .into();
+    let values: Vec<_> = columns.iter().map(|it| format!("value ->> '{}'", it.name)).collect();
+    let insert = format!(
+        "INSERT INTO changes SELECT\n{}\nFROM fsdir('.') AS file, json_each(CAST(file.data AS TEXT)) WHERE file.name \
+         GLOB '*.json';",
+        wrapped(&values)
+    );
+    generated.push(("sqlite-chain".to_owned(), insert));
+    let stale: Vec<_> = generated.iter().filter(|(name, text)| block(name) != text).collect();
+    if !stale.is_empty() {
+        let page = stale.iter().fold(PAGE.to_owned(), |page, (name, text)| page.replace(block(name), text));
+        fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/loading.md"), page).unwrap();
+        panic!(
+            "the columns in docs/loading.md were out of date and have been regenerated: review, commit, test again"
+        );
+    }
+}
+
+/// The statements that load a chain and fold it.
+fn chain_script(loader: &str) -> [&'static str; 4] {
+    let (table, load) = (format!("{loader}-table"), format!("{loader}-chain"));
+    [block(&table), block(&load), block("fold"), "SELECT COUNT(*) FROM tickets;"]
+}
+
+/// Forgets the operation, which is not the same in every folded row.
+fn without_op(mut tickets: Loaded) -> Loaded {
+    tickets.values_mut().for_each(|cells| cells[5] = None);
+    tickets
+}
+
+#[test]
+fn sqlite3_folds_a_chain() {
+    if !is_installed("sqlite3", &["--version"]) {
+        return;
+    }
+    let package = Package::new("json").with_more_packages("json");
+    let script = chain_script("sqlite");
+    let output =
+        Command::new("sqlite3").arg("loaded.db").args(script).current_dir(package.folder()).output().unwrap();
+    let tickets = without_op(package.tickets());
+    assert_eq!(expect_success(&output, "sqlite3").trim(), tickets.len().to_string());
+    let loaded = rusqlite::Connection::open(package.folder().join("loaded.db")).unwrap();
+    let sql = "SELECT json_group_array(json_object('UID', UID, 'NAME', NAME, 'DESCRIPTION', DESCRIPTION, 'COST', COST,
+        'FLAGGED', FLAGGED)) FROM tickets WHERE typeof(UID) = 'integer' AND typeof(COST) IN ('real', 'null')";
+    let rows: String = loaded.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_loaded("sqlite3", &without_op(from_json(&rows.parse().unwrap())), &tickets, true);
+}
+
+#[test]
+fn python_folds_a_chain() {
+    if !is_installed("python3", &["--version"]) {
+        return;
+    }
+    let package = Package::new("jsonl").with_more_packages("jsonl");
+    let output = Command::new("python3")
+        .args(["-c", block("python-chain")])
+        .current_dir(package.folder())
+        .output()
+        .unwrap();
+    let rows: Json = serde_json::from_str(&expect_success(&output, "python")).unwrap();
+    assert_loaded("python", &without_op(from_json(&rows)), &without_op(package.tickets()), true);
+}
+
+#[test]
+fn pandas_folds_a_chain() {
+    if !is_installed("python3", &["-c", "import pandas"]) {
+        return;
+    }
+    let package = Package::new("jsonl").with_more_packages("jsonl");
+    let print = "tickets = tickets[['UID', 'NAME', 'DESCRIPTION', 'COST', 'FLAGGED']]\n\
+        assert str(tickets['UID'].dtype) == 'Int64', tickets.dtypes\n\
+        tickets = tickets.astype(object).where(tickets.notna(), None)\n\
+        print(json.dumps(tickets.to_dict('records')))";
+    let output = Command::new("python3")
+        .args(["-c", &format!("{}\n{print}", block("pandas-chain"))])
+        .current_dir(package.folder())
+        .output()
+        .unwrap();
+    let rows: Json = serde_json::from_str(&expect_success(&output, "pandas")).unwrap();
+    assert_loaded("pandas", &without_op(from_json(&rows)), &without_op(package.tickets()), true);
+}
+
+#[test]
+fn duckdb_folds_a_chain() {
+    if !is_installed("python3", &["-c", "import duckdb"]) {
+        return;
+    }
+    let package = Package::new("csv").with_more_packages("csv");
+    let script = "import duckdb, json, sys\n\
+        database = duckdb.connect()\n\
+        for statement in sys.argv[1:]: result = database.execute(statement)\n\
+        count = result.fetchone()[0]\n\
+        result = database.execute('SELECT * EXCLUDE (SOURCE_LAST_MODIFIED, _observed_at) FROM tickets')\n\
+        names = [column[0] for column in result.description]\n\
+        rows = [dict(zip(names, row)) for row in result.fetchall()]\n\
+        assert len(rows) == count\n\
+        assert database.execute(\"SELECT typeof(_observed_at) FROM tickets\").fetchone() == ('TIMESTAMP',)\n\
+        print(json.dumps(rows))";
+    let output = Command::new("python3")
+        .args(["-c", script])
+        .args(chain_script("duckdb"))
+        .current_dir(package.folder())
+        .output()
+        .unwrap();
+    let rows: Json = serde_json::from_str(&expect_success(&output, "duckdb")).unwrap();
+    assert_loaded("duckdb", &without_op(from_json(&rows)), &without_op(package.tickets()), true);
+}
+
+#[test]
+fn postgresql_folds_a_chain() {
+    let Some(server) = Postgres::start() else {
+        eprintln!("SKIPPED: the recipe for PostgreSQL (not installed)");
+        return;
+    };
+    let package = Package::new("csv").with_more_packages("csv");
+    let script = format!("\\set ON_ERROR_STOP on\n{}\n", chain_script("postgresql").join("\n"));
+    // Its user may not read our folder.
+    fs::write(server.path("script.sql"), script).unwrap();
+    for entry in fs::read_dir(package.folder()).unwrap() {
+        let entry = entry.unwrap();
+        let copy = server.path(entry.file_name().to_str().unwrap());
+        fs::write(copy, fs::read(entry.path()).unwrap()).unwrap();
+    }
+    let tickets = without_op(package.tickets());
+    assert_eq!(server.psql(&["-f", "script.sql"]).trim(), tickets.len().to_string());
+    let rows: Json =
+        serde_json::from_str(&server.psql(&["-c", "SELECT json_agg(tickets) FROM tickets"])).unwrap();
+    assert_loaded("postgresql", &without_op(from_json(&rows)), &tickets, true);
+}
+
+#[test]
+fn manifest_hash_can_be_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).current_dir(folder.path()).output()
+    };
+    if !run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", "key"]).is_ok_and(|it| it.status.success())
+    {
+        eprintln!("SKIPPED: the recipe for signatures (OpenSSH is not installed)");
+        return;
+    }
+    let public_key = fs::read_to_string(folder.path().join("key.pub")).unwrap();
+    fs::write(folder.path().join("signers"), format!("halosync {public_key}")).unwrap();
+    let package = Package::new("csv");
+    let manifest = fs::read_dir(package.folder()).unwrap().map(|it| it.unwrap().path());
+    let manifest = manifest.into_iter().find(|it| it.extension().unwrap() == "manifest").unwrap();
+    fs::copy(manifest, folder.path().join("package.manifest")).unwrap();
+    let sh = |recipe: &str| run("sh", &["-c", recipe]).unwrap();
+    expect_success(&sh(block("sign")), "sign");
+    expect_success(&sh(block("check-signature")), "check");
+    let signed = fs::read_to_string(folder.path().join("package.manifest")).unwrap();
+    fs::write(
+        folder.path().join("package.manifest"),
+        signed.replace("manifest_sha256\": \"", "manifest_sha256\": \"0"),
+    )
+    .unwrap();
+    assert!(!sh(block("check-signature")).status.success());
 }

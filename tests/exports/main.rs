@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod columns;
 mod consumers;
 mod export_env;
 mod fold;
@@ -17,3 +18,4 @@ mod manifests;
 mod readers;
 mod restored;
 mod tampering;
+mod untrusted;

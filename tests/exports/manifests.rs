@@ -19,7 +19,7 @@ fn real_manifests() -> Vec<Json> {
     env.store_rows(&[ticket_row(1, "a"), ticket_row(2, "a")]);
     let mut found = Vec::new();
     for (number, style) in
-        [&["csv", "--gzip", "--excel-safe"][..], &["json", "--newlines", "escape"], &["jsonl"]]
+        [&["csv", "--gzip", "--excel"][..], &["json", "--columns", "NAME,TEAM"], &["jsonl"]]
             .iter()
             .enumerate()
     {
@@ -30,7 +30,7 @@ fn real_manifests() -> Vec<Json> {
     }
     found.extend(manifests(&env.deltas("default")));
     for name in file_names(&env.path("export/snapshots")) {
-        let file = env.path("export/snapshots").join(name).join("manifest.json");
+        let file = env.path("export/snapshots").join(name).join("_manifest");
         found.push(serde_json::from_slice(&fs::read(file).unwrap()).unwrap());
     }
     assert_eq!(found.len(), 6);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use halosync::ticket::AttributeValue;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use crate::export_env::StoredTickets;
 use crate::support::file_names;
@@ -53,6 +53,9 @@ fn object(row: Json) -> Row {
 }
 
 fn csv_rows(text: &str, options: &Json) -> Vec<Row> {
+    let without_mark = text.strip_prefix('\u{FEFF}');
+    assert_eq!(without_mark.is_some(), options["excel"] == true, "the byte order mark");
+    let text = without_mark.unwrap_or(text);
     let records = fields(text);
     // Another parser, which does not distinguish NULL from an empty text, must agree.
     let by_crate = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes()).into_records();
@@ -135,10 +138,29 @@ fn exact(field: &str, options: &Json) -> String {
         }
         text = plain;
     }
-    match text.strip_prefix('\'') {
-        Some(plain) if options["excel_safe"] == true => plain.to_owned(),
-        _ => text,
+    if options["excel"] == true { without_apostrophes(&text) } else { text }
+}
+
+/// Removes the apostrophes that `--excel` adds: one at the start of the text or behind a separator, apart from blanks.
+fn without_apostrophes(text: &str) -> String {
+    let is_separator = |it: char| ",;|\t\r\n\u{B}\u{C}\u{85}\u{2028}\u{2029}".contains(it);
+    let is_skipped = |it: char| {
+        let is_format = ('\u{200B}'..='\u{200F}').contains(&it)
+            || ('\u{202A}'..='\u{202E}').contains(&it)
+            || ('\u{2060}'..='\u{206F}').contains(&it);
+        it == '"' || it.is_whitespace() || it.is_control() || is_format || "\u{AD}\u{FEFF}".contains(it)
+    };
+    let mut plain = String::new();
+    let mut at_start = true;
+    for it in text.chars() {
+        if at_start && it == '\'' {
+            at_start = false;
+        } else {
+            plain.push(it);
+            at_start = is_separator(it) || (at_start && is_skipped(it));
+        }
     }
+    plain
 }
 
 /// Whether a field holds what the database does.
@@ -155,8 +177,8 @@ pub(crate) fn is(field: &Field, value: &AttributeValue) -> bool {
         (Field::Json(json), AttributeValue::Real(number)) => {
             json.is_f64() && json.as_f64().is_some_and(|read| read.to_bits() == number.to_bits())
         }
-        (Field::Json(Json::Object(fields)), AttributeValue::Text(expected)) => {
-            expected.parse::<Json>().is_ok_and(|expected| expected.as_object() == Some(fields))
+        (Field::Json(Json::Array(fields)), AttributeValue::Text(expected)) => {
+            expected.parse::<Json>().is_ok_and(|expected| expected.as_array() == Some(fields))
         }
         (Field::Json(json), AttributeValue::Text(expected)) => json.as_str() == Some(expected),
         _ => false,
@@ -195,7 +217,7 @@ pub(crate) fn fold(folder: &Path) -> BTreeMap<i64, Vec<Field>> {
             let (id, op, seq) = (integer(&row, "UID"), text_of(&row, "_op"), integer(&row, "_seq"));
             assert!(from < seq && seq <= to, "ticket {id} of change {seq} in {from}-{to}");
             // The custom fields come last, because capital letters sort before the underscore.
-            let added = ["_seq", "_op", "_observed_at"];
+            let added = ["_seq", "_op", "_observed_at", "_reason"];
             let cells =
                 row.into_iter().filter(|(name, _)| !added.contains(&&**name)).map(|it| it.1).collect();
             let had = if op == "d" { have.remove(&id) } else { have.insert(id, cells) };
@@ -212,13 +234,13 @@ pub(crate) fn fold(folder: &Path) -> BTreeMap<i64, Vec<Field>> {
 /// The manifests of a folder, in order.
 pub(crate) fn manifests(folder: &Path) -> Vec<Json> {
     let names = file_names(folder);
-    let of_manifests = names.iter().filter(|name| name.ends_with(".manifest.json"));
+    let of_manifests = names.iter().filter(|name| name.ends_with(".manifest"));
     of_manifests.map(|name| serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()).collect()
 }
 
 /// The tickets of a snapshot, with their custom fields where these are synchronized.
 pub(crate) fn snapshot(folder: &Path, custom_fields: bool) -> BTreeMap<i64, Vec<Field>> {
-    let manifest: Json = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let manifest: Json = serde_json::from_slice(&fs::read(folder.join("_manifest")).unwrap()).unwrap();
     let files = manifest["files"].as_array().unwrap();
     let table = |name: &str| {
         let file = files.iter().find(|it| it["name"].as_str().unwrap().starts_with(name)).unwrap();
@@ -227,22 +249,25 @@ pub(crate) fn snapshot(folder: &Path, custom_fields: bool) -> BTreeMap<i64, Vec<
     let tickets = table("tickets.").into_iter();
     let mut tickets: BTreeMap<i64, Vec<Field>> =
         tickets.map(|row| (integer(&row, "UID"), row.into_iter().map(|it| it.1).collect())).collect();
-    let mut fields: BTreeMap<i64, Map<String, Json>> = BTreeMap::new();
+    let mut fields: BTreeMap<i64, Vec<Json>> = BTreeMap::new();
     for row in table("custom_fields.") {
         let member = |name: &str| match row.iter().find(|(column, _)| column == name).map(|(_, field)| field)
         {
             Some(Field::Csv(None)) => Json::Null,
-            Some(Field::Csv(Some(text))) if name == "TYPE" => text.parse::<i64>().unwrap().into(),
+            Some(Field::Csv(Some(text))) if ["TYPE", "FIELD_ID"].contains(&name) => {
+                text.parse::<i64>().unwrap().into()
+            }
             Some(Field::Csv(Some(text))) => text.as_str().into(),
             Some(Field::Json(json)) => json.clone(),
             None => panic!("no column {name}"),
         };
-        let field = ["NAME", "LABEL", "TYPE", "VALUE", "DISPLAY"].map(|name| (name.to_owned(), member(name)));
-        let number = integer(&row, "FIELD_ID").to_string();
-        fields.entry(integer(&row, "UID")).or_default().insert(number, field.into_iter().collect());
+        let field = ["FIELD_ID", "NAME", "LABEL", "TYPE", "VALUE", "DISPLAY"]
+            .map(|name| (name.to_owned(), member(name)));
+        fields.entry(integer(&row, "UID")).or_default().push(Json::Object(field.into_iter().collect()));
     }
-    for (id, cells) in tickets.iter_mut().filter(|_| custom_fields) {
-        cells.push(Field::Json(Json::Object(fields.remove(id).unwrap_or_default())));
+    for (id, cells) in &mut tickets {
+        let of_ticket = custom_fields.then(|| fields.remove(id).unwrap_or_default());
+        cells.push(Field::Json(of_ticket.map_or(Json::Null, Json::Array)));
     }
     assert!(fields.is_empty(), "custom fields of no ticket: {fields:?}");
     tickets

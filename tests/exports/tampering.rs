@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use halosync::export::{VerifyProblem, VerifyReport, verify};
+use halosync::export::{ExportError, VerifyOptions, VerifyProblem, VerifyReport, verify};
 
 use crate::export_env::{ExportEnv, read_files, ticket_row};
 
@@ -18,9 +18,15 @@ fn export_files() -> (ExportEnv, BTreeMap<PathBuf, Vec<u8>>) {
         env.run_ok(&[&["export", "delta"][..], gzip].concat());
     }
     env.run_ok(&["export", "snapshot", "--format", "jsonl"]);
-    let files = read_files(&env.path("export"));
-    assert_eq!(files.len(), 6 + 6, "{:?}", files.keys());
+    let mut files = read_files(&env.path("export"));
+    // It has no part in what a consumer verifies.
+    files.retain(|path, _| !path.starts_with("positions"));
+    assert_eq!(files.len(), 6 + 8, "{:?}", files.keys());
     (env, files)
+}
+
+fn verify_all(folder: &Path, expect_to: Option<i64>) -> Result<VerifyReport, ExportError> {
+    verify(folder, &VerifyOptions { expect_to, ..VerifyOptions::default() })
 }
 
 /// The report of `verify` on a changed copy of the files.
@@ -36,7 +42,7 @@ fn verify_changed(
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
-    let mut report = verify(folder.path(), None).unwrap();
+    let mut report = verify_all(folder.path(), None).unwrap();
     for finding in &mut report.findings {
         finding.path = finding.path.strip_prefix(folder.path()).unwrap().to_owned();
     }
@@ -50,12 +56,12 @@ fn assert_named(report: &VerifyReport, path: &Path, problems: &[VerifyProblem], 
 
 fn packages(files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<PathBuf> {
     let deltas = files.keys().filter(|path| path.starts_with("deltas"));
-    deltas.filter(|path| !path.to_str().unwrap().ends_with(".manifest.json")).cloned().collect()
+    deltas.filter(|path| !path.to_str().unwrap().ends_with(".manifest")).cloned().collect()
 }
 
 fn manifest_of(data: &Path) -> PathBuf {
     let name = data.file_name().unwrap().to_str().unwrap();
-    data.with_file_name(format!("{}.manifest.json", name.split('.').next().unwrap()))
+    data.with_file_name(format!("_{}.manifest", name.split('.').next().unwrap()))
 }
 
 #[test]
@@ -77,14 +83,14 @@ fn every_changed_byte_is_detected_with_its_file() {
         for (offset, byte) in bytes.iter().enumerate() {
             for bit in [0x01, 0x20] {
                 file.write_all_at(&[byte ^ bit], offset as u64).unwrap();
-                let report = verify(path.parent().unwrap(), None).unwrap();
+                let report = verify_all(path.parent().unwrap(), None).unwrap();
                 let named = report.findings.iter().any(|it| it.path == path);
                 assert!(named, "byte {offset} of {} with bit {bit:#x}: {report:?}", name.display());
             }
             file.write_all_at(&[*byte], offset as u64).unwrap();
         }
     }
-    assert_eq!(verify(&export, None).unwrap().findings, []);
+    assert_eq!(verify_all(&export, None).unwrap().findings, []);
 }
 
 #[test]
@@ -94,7 +100,7 @@ fn every_truncation_and_addition_is_detected() {
     for (name, bytes) in &files {
         let path = export.join(name);
         let assert_detected = |context: &str| {
-            let report = verify(path.parent().unwrap(), None).unwrap();
+            let report = verify_all(path.parent().unwrap(), None).unwrap();
             let named = report.findings.iter().any(|it| it.path == path);
             assert!(named, "{} {context}: {report:?}", name.display());
         };
@@ -140,10 +146,15 @@ fn every_swap_of_files_is_detected() {
                 files.insert((*other).clone(), left);
             });
             // A data file whose manifest has another content cannot be checked.
-            let is_manifest = |path: &Path| path.to_str().unwrap().ends_with("manifest.json");
+            let is_manifest = |path: &Path| path.to_str().unwrap().ends_with("manifest");
             let both = is_manifest(one) == is_manifest(other) || one.parent() != other.parent();
             for path in [one, other].into_iter().filter(|path| both || is_manifest(path)) {
-                let problems = [VerifyProblem::Edited, VerifyProblem::Foreign, VerifyProblem::Missing];
+                let problems = [
+                    VerifyProblem::Edited,
+                    VerifyProblem::Empty,
+                    VerifyProblem::Foreign,
+                    VerifyProblem::Missing,
+                ];
                 assert_named(&report, path, &problems, "swapped");
             }
         }
@@ -183,13 +194,13 @@ fn missing_package_is_a_gap_or_a_missing_end() {
     for path in [last.clone(), manifest_of(&last)] {
         fs::remove_file(env.path("export").join(path)).unwrap();
     }
-    assert_eq!(verify(&consumer, None).unwrap().findings, []);
-    assert_eq!(verify(&consumer, Some(4)).unwrap().findings, []);
-    let report = verify(&consumer, Some(6)).unwrap();
+    assert_eq!(verify_all(&consumer, None).unwrap().findings, []);
+    assert_eq!(verify_all(&consumer, Some(4)).unwrap().findings, []);
+    let report = verify_all(&consumer, Some(6)).unwrap();
     assert_named(&report, &consumer, &[VerifyProblem::Missing], "the newest");
     let result = env.run_json(&["export", "verify", consumer.to_str().unwrap(), "--expect-to", "6"]);
     assert_eq!(result.status, Some(65));
-    assert!(verify(&env.path("nowhere"), Some(6)).unwrap_err().to_string().contains("no package"));
+    assert!(verify_all(&env.path("nowhere"), Some(6)).unwrap_err().to_string().contains("no package"));
 }
 
 #[test]
@@ -197,7 +208,7 @@ fn expect_to_is_checked_against_the_last_change() {
     let (env, _) = export_files();
     let (export, last) = (env.path("export"), env.last_seq());
     let problems = |expected| -> Vec<VerifyProblem> {
-        let report = verify(&export, Some(expected)).unwrap();
+        let report = verify_all(&export, Some(expected)).unwrap();
         report.findings.iter().map(|finding| finding.problem).collect()
     };
     assert_eq!(problems(last), []);
@@ -222,7 +233,7 @@ fn foreign_and_repeated_packages_are_detected() {
     let report = verify_changed(&files, |files| {
         files.extend(again.iter().map(|(name, bytes)| (Path::new("deltas").join(name), bytes.clone())));
     });
-    let whole = of("000000000000-000000000006.manifest.json");
+    let whole = of("_000000000000-000000000006.manifest");
     assert!(report.findings.iter().any(|it| it.problem == VerifyProblem::Repeat), "{report:?}");
     assert!(!files.contains_key(&whole) && report.chains[0].packages == 4);
     let report = verify_changed(&files, |files| {

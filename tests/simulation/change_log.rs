@@ -114,8 +114,9 @@ fn members(fields: &Fields) -> BTreeMap<String, Json> {
 
 /// The same for the last row of a removed ticket.
 fn last_members(last: &Map<String, Json>) -> BTreeMap<String, Json> {
-    let fields = last.get("_custom_fields").and_then(Json::as_object);
-    let of = |(id, field): (&String, &Json)| {
+    let fields = last.get("_custom_fields").and_then(Json::as_array);
+    let of = |field: &Json| {
+        let id = field["FIELD_ID"].as_i64().expect("an id");
         SUFFIXES.map(|(suffix, column)| (format!("CUSTOM.{id}{suffix}"), field[column].clone()))
     };
     fields.into_iter().flatten().flat_map(of).collect()

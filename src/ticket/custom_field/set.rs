@@ -162,14 +162,16 @@ impl CustomFields {
         CustomFields::new(fields, element.or(other_element))
     }
 
-    /// Returns one JSON object, field id → members, as in `changes.last_row` and in exports.
+    /// Returns a JSON array, one object for each field with its columns in `custom_fields`, as in
+    /// `changes.last_row` and in exports. A table keyed by field ids would be another type for every server.
     #[must_use]
     pub fn to_json(&self) -> Json {
         let object = |field: &CustomField| {
+            let id = ("FIELD_ID".to_owned(), Json::from(field.id));
             let members = MEMBERS.iter().map(|member| (member.column.to_owned(), (member.read)(field)));
-            (field.id.to_string(), Json::Object(members.collect()))
+            Json::Object([id].into_iter().chain(members).collect())
         };
-        Json::Object(self.fields.iter().map(object).collect())
+        Json::Array(self.fields.iter().map(object).collect())
     }
 
     /// Adds the differences from `old` to `changed`, the content of `changes.changed`:

@@ -1,0 +1,84 @@
+//! Counts the rows of a data file, and what the rows of a delta say happened.
+
+use crate::export::manifest::ManifestCounts;
+use crate::export::name::SeqRange;
+use crate::ticket::{OP_COLUMN, Op, SEQ_COLUMN};
+
+/// Number of bytes of a value that are looked at; longer ones are none that halosync writes.
+const MAX_CAPTURED_BYTES: usize = 64;
+
+/// The beginning of a value, so that memory does not grow with it.
+#[derive(Debug, Default)]
+pub(super) struct CapturedValue {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+impl CapturedValue {
+    pub(super) fn push(&mut self, byte: u8) {
+        if self.bytes.len() < MAX_CAPTURED_BYTES {
+            self.bytes.push(byte);
+        } else {
+            self.is_cut = true;
+        }
+    }
+
+    /// Returns the value, unless it is too long.
+    pub(super) fn get(&self) -> Option<&[u8]> {
+        (!self.is_cut).then_some(&self.bytes)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.is_cut = false;
+    }
+}
+
+/// The rows of a data file so far.
+#[derive(Debug)]
+pub(super) struct RowTally {
+    /// Range of a delta, whose rows tell what happened.
+    range: Option<SeqRange>,
+    /// Number of rows that there should be.
+    expected: u64,
+    pub(super) rows: u64,
+    pub(super) counts: ManifestCounts,
+}
+
+impl RowTally {
+    pub(super) fn new(range: Option<SeqRange>, expected: u64) -> RowTally {
+        RowTally { range, expected, rows: 0, counts: ManifestCounts { c: 0, u: 0, d: 0 } }
+    }
+
+    /// Whether each row must tell what happened, and at which change.
+    pub(super) fn needs_changes(&self) -> bool {
+        self.range.is_some()
+    }
+
+    /// Counts a row with its values of `_op` and `_seq`.
+    pub(super) fn add_row(&mut self, op: Option<&[u8]>, seq: Option<&[u8]>) -> Result<(), String> {
+        self.rows += 1;
+        let row = self.rows;
+        if self.expected < row {
+            // Nothing more can be learned, and the rest of a compressed file may be endless.
+            return Err(format!("it has more rows than the {} in the manifest", self.expected));
+        }
+        let Some(range) = self.range else { return Ok(()) };
+        let ops = [
+            (Op::Create, &mut self.counts.c),
+            (Op::Update, &mut self.counts.u),
+            (Op::Delete, &mut self.counts.d),
+        ];
+        let Some((_, count)) = ops.into_iter().find(|(known, _)| op == Some(known.as_str().as_bytes()))
+        else {
+            return Err(format!("`{OP_COLUMN}` of row {row} is none of c, u and d"));
+        };
+        *count += 1;
+        let seq = seq.and_then(|it| std::str::from_utf8(it).ok()).and_then(|it| it.parse::<i64>().ok());
+        match seq {
+            Some(seq) if range.from < seq && seq <= range.to => Ok(()),
+            Some(seq) => Err(format!("`{SEQ_COLUMN}` of row {row} is {seq}, outside of its range")),
+            None => Err(format!("`{SEQ_COLUMN}` of row {row} is not a number")),
+        }
+    }
+}
