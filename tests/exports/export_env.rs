@@ -161,7 +161,9 @@ impl ExportEnv {
             }
             assert!(fields.is_empty(), "custom fields of tickets that are not stored: {fields:?}");
         } else {
-            tickets.values_mut().for_each(|cells| cells.push(AttributeValue::Null));
+            for cells in tickets.values_mut() {
+                cells.push(AttributeValue::Null);
+            }
         }
         tickets
     }

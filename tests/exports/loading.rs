@@ -384,7 +384,9 @@ fn chain_script(loader: &str) -> [&'static str; 4] {
 
 /// Forgets the operation, which is not the same in every folded row.
 fn without_op(mut tickets: Loaded) -> Loaded {
-    tickets.values_mut().for_each(|cells| cells[5] = None);
+    for cells in tickets.values_mut() {
+        cells[5] = None;
+    }
     tickets
 }
 

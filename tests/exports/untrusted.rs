@@ -105,6 +105,7 @@ fn make_huge(path: &Path) {
     File::options().write(true).open(path).unwrap().set_len(HUGE).unwrap();
 }
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 #[test]
 fn every_kind_of_finding_is_named_with_its_file() {
     use VerifyProblem::{Edited, Empty, Foreign, Gap, Missing, Repeat};
