@@ -77,14 +77,14 @@ impl ConsumerFolder {
     /// name. Returns whether there is one. Whatever else has that name is moved away.
     pub fn recover_data(&self, name: &str, digest: &FileDigest) -> Result<bool, ExportError> {
         let path = self.path.join(name);
-        if self.has_content(&path, digest)? {
+        if has_content(&path, digest)? {
             fsync_folder(&self.path)?;
             return Ok(true);
         }
         for (temporary, kind) in list_entries(&self.path)? {
             let is_temporary = kind.is_file() && is_temporary(&temporary);
             let temporary = self.path.join(temporary);
-            if is_temporary && self.has_content(&temporary, digest)? {
+            if is_temporary && has_content(&temporary, digest)? {
                 self.make_room(name)?;
                 fs::rename(&temporary, &path).map_err(ExportError::cannot_create(&path))?;
                 fsync_folder(&self.path)?;
@@ -149,12 +149,6 @@ impl ConsumerFolder {
         Ok(target)
     }
 
-    fn has_content(&self, path: &Path, digest: &FileDigest) -> Result<bool, ExportError> {
-        let metadata = fs::symlink_metadata(path);
-        let may_be = metadata.is_ok_and(|it| it.is_file() && it.len() == digest.bytes);
-        Ok(may_be && hash_file(path)? == *digest)
-    }
-
     /// Removes the temporary files of a killed process.
     pub fn remove_temporary_files(&self) -> Result<(), ExportError> {
         remove_temporary_files(&self.path)
@@ -172,6 +166,13 @@ impl ConsumerFolder {
     pub fn remove_position(&self) -> Result<(), ExportError> {
         remove_position(&self.dir, &self.consumer)
     }
+}
+
+/// Whether a regular file has this size and hash.
+fn has_content(path: &Path, digest: &FileDigest) -> Result<bool, ExportError> {
+    let metadata = fs::symlink_metadata(path);
+    let may_be = metadata.is_ok_and(|it| it.is_file() && it.len() == digest.bytes);
+    Ok(may_be && hash_file(path)? == *digest)
 }
 
 /// Writes rows to an unnamed file in a folder; errors name it `display_path`.

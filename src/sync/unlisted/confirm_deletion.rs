@@ -87,7 +87,7 @@ pub(in crate::sync) async fn check_unlisted(
         };
         match decision {
             RemovalDecision::Remove { reason, merged_into } => {
-                removals.push(Removal { id, reason, merged_into })
+                removals.push(Removal { id, reason, merged_into });
             }
             RemovalDecision::Keep(status) => {
                 let ask_again_at = decide::ask_again_at(first_missed.get(&id).copied(), now);
