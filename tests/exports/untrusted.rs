@@ -264,11 +264,7 @@ fn every_kind_of_finding_is_named_with_its_file() {
         ),
         (
             "a note among the positions",
-            |it| {
-                fs::create_dir(it.path("positions")).unwrap();
-                fs::write(it.path("positions/c.json"), "{}").unwrap();
-                fs::write(it.path("positions/note.txt"), "").unwrap();
-            },
+            |it| fs::write(it.path("positions/note.txt"), "").unwrap(),
             "positions/note.txt",
             Foreign,
             "position",
