@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::ExportError;
-use super::manifest::MAX_MANIFEST_BYTES;
-use super::untrusted::{self, Opened, read_small};
+use super::untrusted::{self, MAX_MANIFEST_BYTES, Opened, read_small};
 
 /// Prefix of temporary names. Files left behind by a killed process are recovered by the next one.
 pub(super) const TEMP_PREFIX: &str = ".halosync-";

@@ -223,9 +223,6 @@ impl ManifestFile {
 /// Format of manifests that this version writes and reads.
 const FORMAT: &str = "halosync/2";
 
-/// Size above which a file is no manifest.
-pub(super) const MAX_MANIFEST_BYTES: u64 = 1 << 20;
-
 /// Placeholder for a manifest's own hash.
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 

@@ -9,6 +9,9 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+/// Size above which a file is no manifest.
+pub(super) const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+
 /// A file, or what stands in its place.
 pub(super) enum Opened {
     /// A regular file and its size.

@@ -20,11 +20,11 @@ use sha2::{Digest as _, Sha256};
 use super::ExportError;
 use super::file::{hex, is_temporary};
 use super::folder::{FOREIGN, SUPERSEDED};
-use super::manifest::{FileRole, MAX_MANIFEST_BYTES, Manifest, ManifestFile, PackageKind};
+use super::manifest::{FileRole, Manifest, ManifestFile, PackageKind};
 use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name, snapshot_seq};
 use super::position::POSITIONS;
 use super::snapshot::{CHECKSUMS, checksums};
-use super::untrusted::{Opened, describe, open_regular, read_small};
+use super::untrusted::{MAX_MANIFEST_BYTES, Opened, describe, open_regular, read_small};
 
 use data_file::read_data;
 use manifest_check::{ManifestProblem, check_package, check_snapshot};
