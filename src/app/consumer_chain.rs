@@ -1,6 +1,7 @@
 //! Compares what lies in the export folder with the database: whether an older copy of the database was restored, and what
 //! belongs to no package.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::export_session::{ExportSession, NewLineage};
@@ -8,7 +9,7 @@ use super::{AppError, ConsumerError};
 use crate::config::ConsumerName;
 use crate::export::{
     ChainOrigin, ChainPosition, ConsumerFolder, ExportError, RegisteredPackage, SeqRange, UnregisteredFiles,
-    UnregisteredPackage, newer_snapshot, position_path, read_positions,
+    UnregisteredPackage, newer_snapshot, position_path, read_position, read_positions,
 };
 use crate::store::{ConsumerPosition, StoreError, TxEnd};
 
@@ -29,21 +30,24 @@ impl ExportSession<'_> {
     pub(super) fn detect_restored_backup(&mut self, dir: &Path) -> Result<Option<NewLineage>, AppError> {
         let found = self.store.read(|tx| {
             let lineages = tx.lineages()?;
-            let known = tx.consumers()?;
-            let own = known.iter().filter_map(|(name, position, _)| {
-                let dir = position.folder.as_deref().and_then(ConsumerFolder::export_dir)?;
-                Some((name.clone(), dir.to_owned(), position.clone()))
-            });
-            // A consumer that was first exported after the backup was made.
-            let unknown = read_positions(dir)?.into_keys();
-            let unknown = unknown.filter(|name| known.iter().all(|(it, ..)| it != name));
-            let unknown = unknown.map(|name| (name, dir.to_owned(), ConsumerPosition::default()));
-            for (name, dir, exported) in own.chain(unknown) {
-                let chain = read_positions(&dir)?.remove(&name);
-                if let Some(chain) = chain
-                    && origin(&chain, &lineages, &exported) == ChainOrigin::NewerDatabase
-                {
-                    return Ok((Some(position_path(&dir, &name)), chain.lineages));
+            let known: BTreeMap<_, _> =
+                tx.consumers()?.into_iter().map(|(name, position, _)| (name, position)).collect();
+            let folder_of = |position: &ConsumerPosition| {
+                position.folder.as_deref().and_then(ConsumerFolder::export_dir).map(Path::to_owned)
+            };
+            let mut dirs: BTreeSet<PathBuf> = known.values().filter_map(folder_of).collect();
+            dirs.insert(dir.to_owned());
+            for own_dir in dirs {
+                for (name, chain) in read_positions(&own_dir)? {
+                    let exported = match known.get(&name) {
+                        Some(exported) if folder_of(exported).as_ref() == Some(&own_dir) => exported.clone(),
+                        // A consumer that was first exported after the backup was made.
+                        None if own_dir == dir => ConsumerPosition::default(),
+                        _ => continue,
+                    };
+                    if origin(&chain, &lineages, &exported) == ChainOrigin::NewerDatabase {
+                        return Ok((Some(position_path(&own_dir, &name)), chain.lineages));
+                    }
                 }
             }
             let snapshot =
@@ -69,7 +73,7 @@ impl ExportSession<'_> {
         folder.create()?;
         let mut prepared =
             PreparedFolder { new_lineage: self.detect_restored_backup(dir)?, ..PreparedFolder::default() };
-        let position = read_positions(dir)?.remove(consumer.as_str());
+        let position = read_position(dir, consumer.as_str())?;
         let mut files = self.unregistered_files(folder, consumer)?;
         let mut origins = self.origins(&files, consumer)?;
         // Without a position file the packages themselves tell whose they are.
@@ -122,7 +126,7 @@ impl ExportSession<'_> {
     ) -> Result<(), AppError> {
         let (mut lineages, exported) = self.chain_state(consumer)?;
         let Some(manifest_sha256) = exported.last_manifest else { return Ok(()) };
-        let written = read_positions(dir)?.remove(consumer.as_str());
+        let written = read_position(dir, consumer.as_str())?;
         for lineage in written.iter().flat_map(|it| &it.lineages) {
             if !lineages.contains(lineage) {
                 lineages.push(lineage.clone());
@@ -150,7 +154,7 @@ impl ExportSession<'_> {
         if is_same {
             return Ok(());
         }
-        let position = if known.exists() { None } else { read_positions(dir)?.remove(consumer.as_str()) };
+        let position = if known.exists() { None } else { read_position(dir, consumer.as_str())? };
         if position.is_some_and(|it| origin(&it, &lineages, &exported) != ChainOrigin::OtherDatabase) {
             let path = std::path::absolute(folder.path()).unwrap_or_else(|_| folder.path().to_owned());
             self.store.write(TxEnd::Commit, |tx| tx.set_consumer_folder(consumer, &path))?;

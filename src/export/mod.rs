@@ -29,7 +29,7 @@ pub use manifest::{
 };
 pub use name::{SeqRange, snapshot_names};
 pub use package_writer::{PackageWriter, Sink, UnnamedFile};
-pub use position::{ChainOrigin, ChainPosition, position_path, read_positions};
+pub use position::{ChainOrigin, ChainPosition, position_path, read_position, read_positions};
 pub use snapshot::SnapshotWriter;
 pub use unregistered::{RegisteredPackage, UnregisteredFiles, UnregisteredPackage, newer_snapshot};
 pub(crate) use verify::serialize_path;

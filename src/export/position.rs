@@ -2,6 +2,8 @@
 //! away. It never ages out. Compared with the database, it shows that an older copy of the database was restored.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -81,13 +83,28 @@ pub fn read_positions(dir: &Path) -> Result<BTreeMap<String, ChainPosition>, Exp
     }
     for (name, _) in list_entries(&folder)? {
         let Some(consumer) = name.strip_suffix(EXTENSION).and_then(ConsumerName::parse) else { continue };
-        let path = folder.join(&name);
-        let position = serde_json::from_slice(&read_small_file(&path)?).map_err(|error| {
-            ExportError::contradiction(path, &format!("it is not a position file: {error}"))
-        })?;
+        let position = read_file(&folder.join(&name))?;
         positions.insert(consumer.as_str().to_owned(), position);
     }
     Ok(positions)
+}
+
+/// Reads the position file of one consumer, if there is one.
+///
+/// # Errors
+/// As [`read_positions`].
+pub fn read_position(dir: &Path, consumer: &str) -> Result<Option<ChainPosition>, ExportError> {
+    let path = position_path(dir, consumer);
+    if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    read_file(&path).map(Some)
+}
+
+fn read_file(path: &Path) -> Result<ChainPosition, ExportError> {
+    serde_json::from_slice(&read_small_file(path)?).map_err(|error| {
+        ExportError::contradiction(path.to_owned(), &format!("it is not a position file: {error}"))
+    })
 }
 
 /// Replaces the position file of a consumer.
