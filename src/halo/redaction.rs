@@ -405,9 +405,9 @@ mod tests {
     #[case::debug(format!("{SECRET:?}").trim_matches('"').to_owned())]
     #[case::hex(SECRET.bytes().map(|byte| format!("{byte:02x}")).collect())]
     #[case::hex_in_upper_case(SECRET.bytes().map(|byte| format!("{byte:02X}")).collect())]
-    fn secret_is_found_in_every_spelling(#[case] spelled: String) {
+    fn secret_is_found_in_every_encoding(#[case] encoded: String) {
         for (before, after) in [("", ""), ("client_secret=", "&scope=x"), ("\"", "\""), ("é\\", "%")] {
-            let text = redactor().text(&format!("{before}{spelled}{after}"));
+            let text = redactor().text(&format!("{before}{encoded}{after}"));
             assert!(text.as_str().contains(REDACTED), "{text}");
             assert!(text.as_str().chars().count() <= REDACTED.len() + before.len() + after.len(), "{text}");
         }
@@ -425,8 +425,8 @@ mod tests {
                 let in_url = encoded.replace('+', "%2B").replace('/', "%2f");
                 let (first, rest) = encoded.split_at(14);
                 let wrapped = format!("{first}\r\n{rest}");
-                for spelled in [&encoded, &url_alphabet, &in_url, &wrapped] {
-                    let text = redactor.text(&format!("Basic {spelled}=="));
+                for written in [&encoded, &url_alphabet, &in_url, &wrapped] {
+                    let text = redactor.text(&format!("Basic {written}=="));
                     let left = text.as_str().replace(REDACTED, "").len();
                     assert!(text.as_str().contains(REDACTED), "{before}…{after}: {text}");
                     assert!(left < 16 + before.len() * 2 + after.len() * 2, "{before}…{after}: {text}");
@@ -510,8 +510,8 @@ mod tests {
             before in ".{0,40}", secret in "[ -~]{8,20}", after in ".{0,40}", mask: u32, upper: bool,
         ) {
             let redactor = Redactor::new(&secret);
-            let spelled = percent_encoded(&secret, |index, _| mask >> (index % 32) & 1 == 1, upper);
-            for text in [format!("{before}{secret}{after}"), format!("{before}{spelled}{after}")] {
+            let encoded = percent_encoded(&secret, |index, _| mask >> (index % 32) & 1 == 1, upper);
+            for text in [format!("{before}{secret}{after}"), format!("{before}{encoded}{after}")] {
                 let shown = redactor.text(&text);
                 prop_assert!(!shown.as_str().to_lowercase().contains(&secret.to_lowercase()));
                 prop_assert!(shown.as_str().chars().all(|it| !is_hidden(it)));

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::message::ApiResponse;
 
-/// How a secret is spelled where it is repeated.
+/// How a secret is encoded where it is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
     /// As it is.
@@ -59,8 +59,8 @@ impl Spelling {
 /// Adds the secrets to every text of a response: each string of its JSON except an OAuth error code, its page or plain
 /// text, and its headers.
 pub(crate) fn add(response: &mut ApiResponse, spelling: Spelling, client_id: &str, secrets: &[String]) {
-    let spelled: Vec<_> = secrets.iter().map(|secret| spelling.spell(client_id, secret)).collect();
-    let echo = format!(" client_secret={}", spelled.join(" Bearer "));
+    let encoded: Vec<_> = secrets.iter().map(|secret| spelling.spell(client_id, secret)).collect();
+    let echo = format!(" client_secret={}", encoded.join(" Bearer "));
     match serde_json::from_slice::<Value>(&response.body) {
         Ok(mut value) => {
             add_to_strings(&mut value, &echo);

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::row_tally::{CapturedValue, RowTally};
+use super::counted_rows::{CapturedValue, CountedRows};
 use crate::ticket::{OP_COLUMN, SEQ_COLUMN};
 
 /// UTF-8 byte order mark.
@@ -10,7 +10,7 @@ const BOM: &[u8] = "\u{FEFF}".as_bytes();
 
 /// A reader of CSV.
 pub(super) struct CsvRows {
-    tally: RowTally,
+    counted: CountedRows,
     state: CsvState,
     /// Number of columns, once the header was read.
     columns: Option<usize>,
@@ -35,9 +35,9 @@ enum CsvState {
 }
 
 impl CsvRows {
-    pub(super) fn new(tally: RowTally) -> CsvRows {
+    pub(super) fn new(counted: CountedRows) -> CsvRows {
         CsvRows {
-            tally,
+            counted,
             state: CsvState::RecordStart,
             columns: None,
             op_column: None,
@@ -117,21 +117,21 @@ impl CsvRows {
         match self.columns {
             None => {
                 self.columns = Some(fields);
-                if self.tally.needs_changes() && (self.op_column.is_none() || self.seq_column.is_none()) {
+                if self.counted.needs_changes() && (self.op_column.is_none() || self.seq_column.is_none()) {
                     return Err(format!("its header lacks `{OP_COLUMN}` or `{SEQ_COLUMN}`"));
                 }
                 Ok(())
             }
             Some(columns) if columns != fields => {
-                let row = self.tally.rows + 1;
+                let row = self.counted.rows + 1;
                 Err(format!("row {row} has {fields} fields, but the header has {columns}"))
             }
-            Some(_) => self.tally.add_row(self.op.get(), self.seq.get()),
+            Some(_) => self.counted.add_row(self.op.get(), self.seq.get()),
         }
     }
 
     /// Reads the end of the file and returns the rows.
-    pub(super) fn finish(mut self) -> Result<RowTally, String> {
+    pub(super) fn finish(mut self) -> Result<CountedRows, String> {
         match self.state {
             CsvState::Quoted => return Err(self.malformed("ends within quotes")),
             CsvState::RecordStart => {}
@@ -140,13 +140,13 @@ impl CsvRows {
         if self.columns.is_none() {
             return Err("it has no header".to_owned());
         }
-        Ok(self.tally)
+        Ok(self.counted)
     }
 
     fn malformed(&self, problem: &str) -> String {
         match self.columns {
             None => format!("its header {problem}"),
-            Some(_) => format!("row {} {problem}", self.tally.rows + 1),
+            Some(_) => format!("row {} {problem}", self.counted.rows + 1),
         }
     }
 }

@@ -6,9 +6,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::bufread::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
+use super::counted_rows::CountedRows;
 use super::csv_rows::CsvRows;
 use super::json_rows::JsonRows;
-use super::row_tally::RowTally;
 use crate::config::Format;
 use crate::export::file::{CHUNK_SIZE, hex};
 use crate::export::manifest::{Compression, ManifestFile};
@@ -19,7 +19,7 @@ pub(super) struct DataContent {
     /// SHA-256 in hex.
     pub(super) sha256: String,
     /// The rows, or why they cannot be counted, as a clause.
-    pub(super) rows: Result<RowTally, String>,
+    pub(super) rows: Result<CountedRows, String>,
 }
 
 /// Reads a data file as its entry in the manifest describes it; `range` is given for the changes of a delta.
@@ -60,11 +60,11 @@ enum RowReader {
 
 impl RowReader {
     fn new(entry: &ManifestFile, range: Option<SeqRange>) -> RowReader {
-        let tally = RowTally::new(range, entry.rows);
+        let counted = CountedRows::new(range, entry.rows);
         match entry.format {
-            Format::Csv => RowReader::Csv(CsvRows::new(tally)),
-            Format::Jsonl => RowReader::Json(JsonRows::new(tally, false)),
-            Format::Json => RowReader::Json(JsonRows::new(tally, true)),
+            Format::Csv => RowReader::Csv(CsvRows::new(counted)),
+            Format::Jsonl => RowReader::Json(JsonRows::new(counted, false)),
+            Format::Json => RowReader::Json(JsonRows::new(counted, true)),
         }
     }
 
@@ -75,7 +75,7 @@ impl RowReader {
         }
     }
 
-    fn finish(self) -> Result<RowTally, String> {
+    fn finish(self) -> Result<CountedRows, String> {
         match self {
             RowReader::Csv(csv) => csv.finish(),
             RowReader::Json(json) => json.finish(),
@@ -83,7 +83,7 @@ impl RowReader {
     }
 }
 
-fn count_rows(source: &mut impl BufRead, mut rows: RowReader) -> Result<RowTally, String> {
+fn count_rows(source: &mut impl BufRead, mut rows: RowReader) -> Result<CountedRows, String> {
     loop {
         let bytes = source.fill_buf().map_err(|error| error.to_string())?;
         if bytes.is_empty() {
@@ -96,7 +96,7 @@ fn count_rows(source: &mut impl BufRead, mut rows: RowReader) -> Result<RowTally
 }
 
 /// Counts the rows in all members of a gzip file, as loaders read them.
-fn count_compressed_rows(source: &mut impl BufRead, mut rows: RowReader) -> Result<RowTally, String> {
+fn count_compressed_rows(source: &mut impl BufRead, mut rows: RowReader) -> Result<CountedRows, String> {
     let mut buffer = vec![0; CHUNK_SIZE];
     let mut members = 0;
     while members == 0 || !source.fill_buf().map_err(|error| error.to_string())?.is_empty() {

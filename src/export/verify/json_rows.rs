@@ -4,7 +4,7 @@ use std::mem;
 
 use serde::de::IgnoredAny;
 
-use super::row_tally::{CapturedValue, RowTally};
+use super::counted_rows::{CapturedValue, CountedRows};
 use crate::ticket::{OP_COLUMN, SEQ_COLUMN};
 
 /// Deepest nesting within a row; halosync writes three levels.
@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 64;
 
 /// A reader of JSON.
 pub(super) struct JsonRows {
-    tally: RowTally,
+    counted: CountedRows,
     is_array: bool,
     expected: Expected,
     token: JsonToken,
@@ -69,9 +69,9 @@ enum JsonToken {
 }
 
 impl JsonRows {
-    pub(super) fn new(tally: RowTally, is_array: bool) -> JsonRows {
+    pub(super) fn new(counted: CountedRows, is_array: bool) -> JsonRows {
         JsonRows {
-            tally,
+            counted,
             is_array,
             expected: if is_array { Expected::ArrayStart } else { Expected::RowOrEnd },
             token: JsonToken::None,
@@ -222,22 +222,22 @@ impl JsonRows {
         }
         let op = self.op.get().filter(|_| mem::take(&mut self.has_op));
         let seq = self.seq.get().filter(|_| mem::take(&mut self.has_seq));
-        self.tally.add_row(op, seq)?;
+        self.counted.add_row(op, seq)?;
         Ok(Expected::RowSeparator)
     }
 
     /// Reads the end of the file and returns the rows.
-    pub(super) fn finish(self) -> Result<RowTally, String> {
+    pub(super) fn finish(self) -> Result<CountedRows, String> {
         let is_complete = match self.expected {
             Expected::Nothing => true,
             Expected::RowOrEnd | Expected::RowSeparator => !self.is_array,
             _ => false,
         };
-        if is_complete { Ok(self.tally) } else { Err("it ends within a row or without its end".to_owned()) }
+        if is_complete { Ok(self.counted) } else { Err("it ends within a row or without its end".to_owned()) }
     }
 
     fn malformed(&self) -> String {
-        format!("row {} is not valid", self.tally.rows + 1)
+        format!("row {} is not valid", self.counted.rows + 1)
     }
 }
 

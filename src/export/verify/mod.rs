@@ -3,11 +3,11 @@
 //! Anybody may have put anything into the folder. No link is followed, no special file is opened, and nothing is kept
 //! in memory that grows with a file.
 
+mod counted_rows;
 mod csv_rows;
 mod data_file;
 mod json_rows;
 mod manifest_check;
-mod row_tally;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,9 +26,9 @@ use super::position::POSITIONS;
 use super::snapshot::{CHECKSUMS, checksums};
 use super::untrusted::{MAX_MANIFEST_BYTES, Opened, describe, open_regular, read_small};
 
+use counted_rows::CountedRows;
 use data_file::read_data;
 use manifest_check::{ManifestProblem, check_package, check_snapshot};
-use row_tally::RowTally;
 
 /// Files that file managers leave in folders, in lower case.
 const FILE_MANAGER_FILES: [&str; 6] =
@@ -315,7 +315,7 @@ impl Verification<'_> {
         path: &Path,
         file: &ManifestFile,
         range: Option<SeqRange>,
-    ) -> Result<Option<RowTally>, ExportError> {
+    ) -> Result<Option<CountedRows>, ExportError> {
         let Some((opened, length)) = self.open(path)? else { return Ok(None) };
         let (problem, message) = if length == 0 && file.bytes != 0 {
             (VerifyProblem::Empty, format!("it is empty, but the manifest says {} bytes", file.bytes))
@@ -329,10 +329,10 @@ impl Verification<'_> {
                     "its hash differs from the one in the manifest".to_owned()
                 }
                 Err(why) => why,
-                Ok(tally) if tally.rows != file.rows => {
-                    format!("its number of rows is {}, but the manifest says {}", tally.rows, file.rows)
+                Ok(counted) if counted.rows != file.rows => {
+                    format!("its number of rows is {}, but the manifest says {}", counted.rows, file.rows)
                 }
-                Ok(tally) => return Ok(Some(tally)),
+                Ok(counted) => return Ok(Some(counted)),
             };
             (VerifyProblem::Edited, edited)
         };
@@ -477,8 +477,8 @@ impl Verification<'_> {
                 continue;
             }
             let changes = (file.role == FileRole::Tickets).then_some(range);
-            let tally = self.verify_data_file(&path, file, changes)?;
-            if let Some(counts) = tally.map(|it| it.counts).filter(|counts| *counts != manifest.counts) {
+            let counted = self.verify_data_file(&path, file, changes)?;
+            if let Some(counts) = counted.map(|it| it.counts).filter(|counts| *counts != manifest.counts) {
                 let message = format!(
                     "it says that {} tickets were created, {} updated and {} deleted, but the data says {}, {} and {}",
                     manifest.counts.c, manifest.counts.u, manifest.counts.d, counts.c, counts.u, counts.d

@@ -36,7 +36,7 @@ impl CapturedValue {
 
 /// The rows of a data file so far.
 #[derive(Debug)]
-pub(super) struct RowTally {
+pub(super) struct CountedRows {
     /// Range of a delta, whose rows tell what happened.
     range: Option<SeqRange>,
     /// Number of rows that there should be.
@@ -45,9 +45,9 @@ pub(super) struct RowTally {
     pub(super) counts: ManifestCounts,
 }
 
-impl RowTally {
-    pub(super) fn new(range: Option<SeqRange>, expected: u64) -> RowTally {
-        RowTally { range, expected, rows: 0, counts: ManifestCounts { c: 0, u: 0, d: 0 } }
+impl CountedRows {
+    pub(super) fn new(range: Option<SeqRange>, expected: u64) -> CountedRows {
+        CountedRows { range, expected, rows: 0, counts: ManifestCounts { c: 0, u: 0, d: 0 } }
     }
 
     /// Whether each row must tell what happened, and at which change.
