@@ -33,7 +33,7 @@ pub use export_snapshot::{SnapshotOptions, SnapshotOutcome, export_snapshot};
 pub use health::{Assessment, HealthLevel, HealthReason, assess};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
-pub use settings::{LoadedConfig, init, load};
+pub use settings::{LoadedConfig, init, load, load_log_from_environment};
 
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyProblem, VerifyReport, verify,

@@ -32,7 +32,7 @@ mod totals;
 pub mod unlisted;
 
 pub use completeness::{RunOutcome, held_delete_guard};
-pub use context::{Clock, Progress, RunContext, RunSettings};
+pub use context::{Clock, DECISION_TARGET, PhaseProgress, Progress, RunContext, RunPhase, RunSettings};
 pub use custom_fields::SAMPLES_MAX;
 pub use reference::resolve_ticket_types;
 pub use report::RunReport;
