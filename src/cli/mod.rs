@@ -200,6 +200,6 @@ fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T,
 
 /// Waits for SIGINT or SIGTERM. From then on, another one ends the process at once.
 async fn stop_signal() -> Signal {
-    process::exit_at_second_signal();
+    process::end_at_second_signal();
     process::next_signal().await
 }

@@ -48,7 +48,7 @@ pub(super) async fn next_signal() -> StopSignal {
 
 /// Ends the process at the second SIGINT or SIGTERM from now on, whatever it is doing: the work that the first one stops
 /// may take long to stop, and its threads may all be busy.
-pub(super) fn exit_at_second_signal() {
+pub(super) fn end_at_second_signal() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
         let watch = || {

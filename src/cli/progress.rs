@@ -17,8 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::args::CliArgs;
 use super::error_output::print_stderr;
 use crate::app::count;
-use crate::halo::{RequestWait, WaitReason};
-use crate::sync::{PhaseProgress, Progress, RunPhase};
+
+use crate::sync::{PhaseProgress, Progress, RequestWait, RunPhase, WaitReason};
 
 /// The live line shows waits of at least this length.
 const LIVE_WAIT_MIN: Duration = Duration::from_secs(1);

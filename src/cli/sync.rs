@@ -9,8 +9,10 @@ use super::progress::RunProgress;
 use super::{
     CommandError, CommandResult, block_on, export, format_time, print_report, printable, stop_signal,
 };
-use crate::app::{self, AppError, DeltaSummary, ExitStatus, LoadedConfig, SyncOptions, count};
-use crate::store::{Health, InterruptedScan};
+use crate::app::{
+    self, AppError, DeltaSummary, ExitStatus, Health, InterruptedScan, LoadedConfig, SyncOptions, count,
+};
+
 use crate::sync::{RunOutcome, RunReport};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::{ScanKind, WatermarkState};

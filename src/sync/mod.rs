@@ -40,6 +40,8 @@ pub use run::run;
 pub use scope_change::check_same_server;
 pub use shared_store::SharedStore;
 
+pub use crate::halo::{RequestWait, WaitReason};
+
 use crate::halo::HaloError;
 use crate::store::StoreError;
 
