@@ -10,6 +10,7 @@ use halo_simulator::{ServerFault, Simulator};
 use serde_json::{Value as Json, json};
 use support::schema::Schema;
 use support::test_env::{CommandResult, TestEnv};
+use support::with_separator;
 
 /// More than one transaction stores.
 const TICKETS: u32 = 1_200;
@@ -34,10 +35,6 @@ fn status_text(env: &TestEnv<()>) -> String {
 
 fn first_line(env: &TestEnv<()>) -> String {
     status_text(env).lines().next().unwrap().to_owned()
-}
-
-fn with_separator(number: u64) -> String {
-    if number < 1_000 { number.to_string() } else { format!("{},{:03}", number / 1_000, number % 1_000) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,14 +38,14 @@ pub use health::{Assessment, HealthLevel, HealthReason, assess};
 pub use init::{InitSummary, init};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
-pub use settings::{LoadedConfig, load};
+pub use settings::{LoadedConfig, load, load_log_from_environment};
 
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport,
     verify,
 };
 pub use crate::halo::is_hidden;
-pub use crate::store::{LastRun, LastScan, ReaderProcess, RunStatus, ServerProbe};
+pub use crate::store::{Health, InterruptedScan, LastRun, LastScan, ReaderProcess, RunStatus, ServerProbe};
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{find_secret, read_secret};
 
@@ -54,7 +54,7 @@ use locked_store::LockedStore;
 
 use crate::config::Config;
 use crate::scope::{MAPPING_VERSION, Scope};
-use crate::store::{ConsumerPosition, Health, LockHolders, Store, StoreOptions, ensure_free_disk, wal_size};
+use crate::store::{ConsumerPosition, LockHolders, Store, StoreOptions, ensure_free_disk, wal_size};
 use crate::sync::{self, Clock, Progress, RunReport, RunSettings};
 use crate::ticket::Timestamp;
 use crate::watermark::ScanSchedule;

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::{AppError, SecretError, SecretLocation};
 use super::trusted_file::{self, unreadable};
-use crate::config::{Config, SecretSource};
+use crate::config::{self, Config, LogConfig, SecretSource};
 use crate::halo::Certificates;
 
 /// Settings and the file that they were read from.
@@ -43,11 +43,22 @@ pub fn load(path: Option<&Path>) -> Result<LoadedConfig, AppError> {
     let text = into_text(trusted_file::read(&file, SETTINGS, SETTINGS_MAX)?, SETTINGS, &file)?;
     let folder = std::path::absolute(&file).map_err(unreadable(SETTINGS, &file))?;
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
-    let config = Config::read(&file.display().to_string(), &text, &folder, environment);
+    let config = Config::read(&file.display().to_string(), &text, &folder, environment());
     let config = config.map_err(AppError::Settings)?;
     Ok(LoadedConfig { config, file })
+}
+
+/// The `[log]` settings of a command that needs no settings file.
+///
+/// # Errors
+/// A variable that begins with `HALOSYNC_` and is unknown.
+pub fn load_log_from_environment() -> Result<LogConfig, AppError> {
+    config::read_log_from_environment(environment()).map_err(AppError::Settings)
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
 }
 
 /// Finds the client secret without reading it: the systemd credential, the environment variable, its own file,

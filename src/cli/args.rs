@@ -21,10 +21,10 @@ pub(super) struct CliArgs {
     /// Print one JSON document to stdout, and errors as one JSON object to stderr
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Print nothing but errors to stderr
+    /// Print nothing on success; commands that show something, such as `status`, still do
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
-    /// Print more to stderr; give it twice to log every request
+    /// Log each decision to stderr; give it twice to log each request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
     /// Color the output
@@ -92,6 +92,29 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// Whether the command works without a settings file.
+    pub(super) fn needs_no_settings(&self) -> bool {
+        match self {
+            Command::Demo(_) | Command::Init { .. } | Command::Simulate(_) | Command::Completions { .. } => {
+                true
+            }
+            Command::Man { .. } | Command::Export(ExportCommand::Verify { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the command is for what it does; others are for what they print.
+    pub(super) fn is_action(&self) -> bool {
+        match self {
+            Command::Sync(_) | Command::Reset(_) | Command::Init { .. } => true,
+            Command::Export(ExportCommand::List { .. } | ExportCommand::Verify { .. }) => false,
+            Command::Export(_) => true,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,16 +1,18 @@
 //! `halosync demo`: prints each step.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::args::{CliArgs, DemoArgs};
+use super::progress::RunProgress;
 use super::sync::RunReportJson;
-use super::{CommandError, CommandResult, block_on, export, print, print_json, progress, stop_signal, sync};
+use super::{CommandError, CommandResult, block_on, export, print, print_json, stop_signal, sync};
 use crate::app::{AppError, ExitStatus, count};
 use crate::demo::{Demo, DemoStep};
-use crate::sync::RunOutcome;
+use crate::sync::{Progress, RunOutcome};
 
 pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
     block_on(async {
@@ -18,7 +20,7 @@ pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
         let mut on_step = |step| printer.print_step(&step);
         let prepared = Demo::prepare(&args.dir, args.tickets, &mut on_step).await?;
         let outcome = tokio::select! {
-            outcome = prepared.run(|| progress::progress(arguments), &mut on_step) => outcome,
+            outcome = prepared.run(|| -> Arc<dyn Progress> { RunProgress::start(arguments) }, &mut on_step) => outcome,
             signal = stop_signal() => Err(AppError::Stopped(signal)),
         };
         outcome?;

@@ -70,6 +70,6 @@ fn print_error_json(error: &ErrorJson<'_>) {
 }
 
 /// Ignores a failure: where stderr is closed, nobody reads it.
-fn print_stderr(text: &str) {
+pub(super) fn print_stderr(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }

@@ -19,17 +19,26 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt as text, reload};
 
 use super::args::CliArgs;
+use super::progress::StderrWriter;
 use crate::app::AppError;
-use crate::config::{self, LogFormat};
+use crate::config::{self, LogFormat, LogLevel};
+use crate::sync::DECISION_TARGET;
 
 /// `SYSLOG_IDENTIFIER` in the journal, and the prefix of the fields there.
 const IDENTIFIER: &str = "halosync";
 const FIELD_PREFIX: &str = "HALOSYNC";
 
-/// Sets up the log of a command: on stderr, at the level of its flags.
-pub(super) fn init_for_command(arguments: &CliArgs) {
-    let log = Registry::default().with(filter(level_from_flags(arguments).unwrap_or("warn")));
-    if arguments.json { log.with(json_layer()).init() } else { log.with(text_layer()).init() }
+/// Sets up the log of a command: on stderr, at the level of its flags; settings override it where there are none.
+pub(super) fn init_for_command(arguments: &CliArgs) -> LogLevelHandle {
+    let level = LevelRule { from_flags: level_from_flags(arguments), default: "warn", is_service: false };
+    let (filter, handle) = reload::Layer::new(level.filter(None));
+    let log = Registry::default().with(filter);
+    if arguments.json {
+        log.with(json_layer()).init()
+    } else {
+        log.with(text_layer()).init()
+    }
+    LogLevelHandle { handle, level }
 }
 
 /// Sets up the log of the service by its settings; flags override the level.
@@ -37,8 +46,8 @@ pub(super) fn init_for_service(
     arguments: &CliArgs,
     settings: &config::LogConfig,
 ) -> Result<LogLevelHandle, AppError> {
-    let flag_level = level_from_flags(arguments);
-    let (filter, handle) = reload::Layer::new(filter(flag_level.unwrap_or(settings.level.as_str())));
+    let level = LevelRule { from_flags: level_from_flags(arguments), default: "info", is_service: true };
+    let (filter, handle) = reload::Layer::new(level.filter(settings.level));
     let log = Registry::default().with(filter);
     match settings.format {
         LogFormat::Journald => {
@@ -53,22 +62,42 @@ pub(super) fn init_for_service(
         _ if arguments.json => log.with(json_layer()).init(),
         _ => log.with(text_layer()).init(),
     }
-    Ok(LogLevelHandle { handle, set_by_flags: flag_level.is_some() })
+    Ok(LogLevelHandle { handle, level })
 }
 
-/// Changes the level of the log while the service runs.
+/// Changes the level of the log when settings are read.
 pub(super) struct LogLevelHandle {
     handle: reload::Handle<EnvFilter, Registry>,
-    /// Whether a flag set the level, which settings do not override.
-    set_by_flags: bool,
+    level: LevelRule,
 }
 
 impl LogLevelHandle {
     pub(super) fn apply_config(&self, settings: &config::LogConfig) {
-        if !self.set_by_flags {
-            // Fails only when the subscriber is gone, at the end of the process.
-            let _ = self.handle.reload(filter(settings.level.as_str()));
-        }
+        // Fails only when the subscriber is gone, at the end of the process.
+        let _ = self.handle.reload(self.level.filter(settings.level));
+    }
+}
+
+/// What the level is: that of the flags, else that of the settings, else a default.
+struct LevelRule {
+    from_flags: Option<&'static str>,
+    default: &'static str,
+    is_service: bool,
+}
+
+impl LevelRule {
+    /// Builds the filter. Libraries are limited to warnings, because their debug logs show request contents;
+    /// refinery logs build paths, and the TLS verifier repeats what errors say already.
+    fn filter(&self, from_settings: Option<LogLevel>) -> EnvFilter {
+        EnvFilter::new(self.directives(from_settings))
+    }
+
+    fn directives(&self, from_settings: Option<LogLevel>) -> String {
+        let level = self.from_flags.or(from_settings.map(LogLevel::as_str)).unwrap_or(self.default);
+        let others = if level == "error" { "error" } else { "warn" };
+        let is_brief = self.is_service && self.from_flags.is_none() && level == "info";
+        let decisions = if is_brief { format!(",{DECISION_TARGET}=warn") } else { String::new() };
+        format!("{others},halosync={level}{decisions},refinery_core=off,rustls_platform_verifier=off")
     }
 }
 
@@ -81,13 +110,6 @@ fn level_from_flags(arguments: &CliArgs) -> Option<&'static str> {
         (false, 2) => Some("debug"),
         (false, _) => Some("trace"),
     }
-}
-
-/// Builds the filter. Libraries are limited to warnings, because their debug logs show request contents;
-/// refinery logs build paths, and the TLS verifier repeats what errors say already.
-fn filter(level: &str) -> EnvFilter {
-    let others = if level == "error" { "error" } else { "warn" };
-    EnvFilter::new(format!("{others},halosync={level},refinery_core=off,rustls_platform_verifier=off"))
 }
 
 /// Whether stderr is connected to the journal (`$JOURNAL_STREAM`, systemd.exec(5)).
@@ -105,12 +127,12 @@ fn journald_layer() -> io::Result<tracing_journald::Layer> {
 // `log_internal_errors(false)`: with a closed stderr the library would panic when it reports its own error there.
 
 fn json_layer<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
-    text::layer().json().with_target(false).with_writer(io::stderr).log_internal_errors(false)
+    text::layer().json().with_target(false).with_writer(|| StderrWriter).log_internal_errors(false)
 }
 
 fn text_layer<S: Subscriber + for<'s> LookupSpan<'s>>() -> impl Layer<S> {
     let use_colors = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
-    let layer = text::layer().with_ansi(use_colors).with_writer(io::stderr).log_internal_errors(false);
+    let layer = text::layer().with_ansi(use_colors).with_writer(|| StderrWriter).log_internal_errors(false);
     layer.event_format(LineFormat)
 }
 
@@ -162,6 +184,28 @@ impl Visit for MessageVisitor {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             self.0 = super::printable(&format!("{value:?}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_settings_and_settings_over_the_default() {
+        for (from_flags, from_settings, is_service, expected) in [
+            (None, None, false, "warn,halosync=warn,"),
+            (None, Some(LogLevel::Info), false, "warn,halosync=info,refinery"),
+            (Some("error"), Some(LogLevel::Debug), false, "error,halosync=error,"),
+            (Some("debug"), Some(LogLevel::Error), false, "warn,halosync=debug,"),
+            (None, None, true, "warn,halosync=info,halosync::decision=warn,"),
+            (None, Some(LogLevel::Debug), true, "warn,halosync=debug,refinery"),
+            (Some("info"), None, true, "warn,halosync=info,refinery"),
+        ] {
+            let default = if is_service { "info" } else { "warn" };
+            let directives = LevelRule { from_flags, default, is_service }.directives(from_settings);
+            assert!(directives.starts_with(expected), "{directives}");
         }
     }
 }

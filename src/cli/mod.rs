@@ -58,10 +58,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
-    // `run` sets up its log from the settings.
-    if !matches!(arguments.command, Command::Run) {
-        log::init_for_command(&arguments);
-    }
     match dispatch(&arguments) {
         Ok(status) => status.into(),
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -95,14 +91,28 @@ impl<E: Into<AppError>> From<E> for CommandError {
 type CommandResult = Result<ExitStatus, CommandError>;
 
 fn dispatch(arguments: &CliArgs) -> CommandResult {
-    let load = || app::load(arguments.config.as_deref());
+    // It sets up its log from the settings.
+    if matches!(arguments.command, Command::Run) {
+        return service::run(arguments, app::load(arguments.config.as_deref())?);
+    }
+    let log_level = log::init_for_command(arguments);
+    let load = || {
+        let loaded = app::load(arguments.config.as_deref())?;
+        log_level.apply_config(&loaded.config.log);
+        Ok(loaded)
+    };
+    if arguments.command.needs_no_settings() {
+        log_level.apply_config(&app::load_log_from_environment()?);
+    }
     match &arguments.command {
         Command::Init { file, server } => init::init(file, server.as_ref()),
         Command::Check { offline, deep } => {
+            // It reads the settings itself, and what is wrong with them is a finding.
+            let _ = load();
             check::check(arguments, CheckOptions { offline: *offline, deep: *deep })
         }
         Command::Sync(args) => sync::sync(arguments, &load()?, args),
-        Command::Run => service::run(arguments, load()?),
+        Command::Run => unreachable!("it returned above"),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
         Command::Reset(args) => reset::reset(arguments, &load()?, args),
         Command::Export(export) => export::export(arguments, load, export),
@@ -138,9 +148,13 @@ fn print_json(report: &impl Serialize) -> Result<(), CommandError> {
     print(&(text + "\n"))
 }
 
-/// Writes a report to stdout, in the form that was asked for.
+/// Writes a report to stdout, in the form that was asked for; with `--quiet` only where it is what the command is for.
 fn print_report(arguments: &CliArgs, report: &impl Serialize, text: &str) -> Result<(), CommandError> {
-    if arguments.json { print_json(report) } else { print(text) }
+    match arguments {
+        CliArgs { json: true, .. } => print_json(report),
+        CliArgs { quiet: true, command, .. } if command.is_action() => Ok(()),
+        _ => print(text),
+    }
 }
 
 /// A time for people: UTC, to the second.
@@ -182,17 +196,8 @@ fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T,
     done
 }
 
-/// Waits for SIGINT or SIGTERM.
+/// Waits for SIGINT or SIGTERM. From then on, another one ends the process at once.
 async fn stop_signal() -> Signal {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals end the process as usual.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Signal::Interrupt,
-        _ = terminate.recv() => Signal::Terminate,
-    }
+    process::end_at_second_signal();
+    process::next_signal().await
 }

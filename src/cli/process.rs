@@ -1,13 +1,14 @@
 //! What the process sets up before a command runs: signals that must not end it, and limits that it must have.
 
 use std::io;
+use std::sync::Once;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::AppError;
+use crate::app::{AppError, ExitStatus, Signal as StopSignal};
 
 /// How many files a command must be able to open besides those that are open: database, sockets, and what the runtime
 /// needs for itself.
@@ -29,6 +30,42 @@ pub(super) fn ignore_signals() {
         // Without it the signal ends the process as usual.
         let _ = signal(kind);
     }
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub(super) async fn next_signal() -> StopSignal {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the signals end the process as usual.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => StopSignal::Interrupt,
+        _ = terminate.recv() => StopSignal::Terminate,
+    }
+}
+
+/// Ends the process at the second SIGINT or SIGTERM from now on, whatever it is doing: the work that the first one stops
+/// may take long to stop, and its threads may all be busy.
+pub(super) fn end_at_second_signal() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let watch = || {
+            // Without a thread of its own the second signal has no effect.
+            let Ok(runtime) = Builder::new_current_thread().enable_io().build() else { return };
+            let signal = runtime.block_on(async {
+                next_signal().await;
+                next_signal().await
+            });
+            let status = match signal {
+                StopSignal::Interrupt => ExitStatus::Interrupted,
+                StopSignal::Terminate => ExitStatus::Terminated,
+            };
+            std::process::exit(status.code().into());
+        };
+        let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
+    });
 }
 
 /// Checks that the process may open enough files: the runtime panics where it cannot create its own.

@@ -1,32 +1,41 @@
 //! `halosync sync`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::args::{CliArgs, SyncArgs};
-use super::error_output::print_interruption;
+use super::error_output::{print_interruption, print_stderr};
+use super::progress::RunProgress;
 use super::{
-    CommandError, CommandResult, block_on, export, format_time, print_report, progress, stop_signal,
+    CommandError, CommandResult, block_on, export, format_time, print_report, printable, stop_signal,
 };
-use crate::app::{self, AppError, DeltaSummary, ExitStatus, LoadedConfig, SyncOptions, count};
-use crate::sync::{Progress, RunOutcome, RunReport};
+use crate::app::{
+    self, AppError, DeltaSummary, ExitStatus, Health, InterruptedScan, LoadedConfig, SyncOptions, count,
+};
+
+use crate::sync::{RunOutcome, RunReport};
 use crate::ticket::{ChangeCounts, Timestamp};
-use crate::watermark::ScanKind;
+use crate::watermark::{ScanKind, WatermarkState};
 
 pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) -> CommandResult {
     let options = SyncOptions { full: args.full, accept_deletes: args.accept_deletes, dry_run: args.dry_run };
-    let progress = Arc::new(LastTotal { inner: progress::progress(arguments), total: AtomicU64::new(0) });
+    let progress = RunProgress::start(arguments);
     let result = block_on(async {
         Ok::<_, CommandError>(app::sync(loaded, options, progress.clone(), stop_signal()).await?)
     });
+    let list_total = progress.list_total();
+    // The live line is gone before anything else is printed.
+    drop(progress);
     let report = match result {
         Err(CommandError::App(error @ AppError::Stopped(_))) => {
-            let total = progress.total.load(Ordering::Relaxed);
-            drop(progress);
-            let saved = if args.dry_run { "Nothing was stored".into() } else { saved_so_far(loaded, total) };
+            let saved = if args.dry_run {
+                "Nothing was stored".into()
+            } else {
+                let status = app::status(loaded);
+                status.map_or("What was committed is saved".into(), |status| {
+                    SavedWork::new(&status.health, list_total).to_text()
+                })
+            };
             let help = "run `halosync sync` again to continue";
             print_interruption(&saved, help, error.exit_status(), arguments.json);
             return Ok(error.exit_status());
@@ -40,6 +49,10 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
         tracing::warn!("{warning}");
     }
     if let Some(reason) = report.outcome.reason() {
+        if arguments.quiet && !arguments.json {
+            // Neither the log nor the report says it.
+            print_stderr(&format!("warning: incomplete: {}\n", printable(&reason)));
+        }
         tracing::warn!("incomplete: {reason}");
     }
     let text = to_text(&report) + &delta.map_or(String::new(), export::to_text);
@@ -48,32 +61,51 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
     Ok(if report.outcome == RunOutcome::Complete { ExitStatus::Ok } else { ExitStatus::Incomplete })
 }
 
-/// Remembers the server's count of the list for the message of an interruption.
-struct LastTotal {
-    inner: Arc<dyn Progress>,
-    total: AtomicU64,
+/// What an interrupted run left in the database.
+struct SavedWork {
+    is_initial: bool,
+    /// The stored tickets.
+    tickets: u64,
+    /// The changes that the run stored.
+    changes: u64,
+    /// The tickets that a full scan after the initial load has read, if it can be resumed.
+    read: Option<u64>,
+    /// The server's count of the list.
+    list_total: Option<u64>,
 }
 
-impl Progress for LastTotal {
-    fn received(&self, rows: u64, total: Option<u64>) {
-        if let Some(total) = total {
-            self.total.store(total, Ordering::Relaxed);
+impl SavedWork {
+    fn new(health: &Health, list_total: Option<u64>) -> SavedWork {
+        let watermark = health.watermark.as_ref();
+        SavedWork {
+            is_initial: watermark.is_none_or(|watermark| watermark.state == WatermarkState::Initial),
+            tickets: health.tickets,
+            changes: health.runs.first().map_or(0, |run| run.changes.total()),
+            read: health.interrupted_scan.as_ref().map(InterruptedScan::received),
+            list_total,
         }
-        self.inner.received(rows, total);
     }
-}
 
-/// What an interrupted run leaves in the database; `total` is the server's count of the list, 0 if unknown.
-fn saved_so_far(loaded: &LoadedConfig, total: u64) -> String {
-    let scan = app::status(loaded).ok().and_then(|status| status.health.interrupted_scan);
-    let received = scan.map_or(0, |scan| scan.received());
-    match received {
-        0 => "The changes received so far are saved".to_owned(),
-        received if received < total => {
-            format!("{} of {} are saved", HumanCount(received), count(total, "ticket"))
+    fn to_text(&self) -> String {
+        let is = |number| if number == 1 { "is" } else { "are" };
+        let of_total = |number| match self.list_total {
+            Some(total) if number < total => format!("{} of {}", HumanCount(number), count(total, "ticket")),
+            _ => count(number, "ticket"),
+        };
+        match *self {
+            SavedWork { is_initial: true, tickets: 0, .. } => "No ticket is saved yet".into(),
+            SavedWork { is_initial: true, tickets, .. } => {
+                format!("{} {} saved", of_total(tickets), is(tickets))
+            }
+            SavedWork { read: None, changes: 0, .. } => "No change is saved yet".into(),
+            SavedWork { read: None, changes, .. } => {
+                format!("{} {} saved", count(changes, "change"), is(changes))
+            }
+            SavedWork { read: Some(read), changes, .. } => {
+                let changes = format!("{} {} saved", count(changes, "change"), is(changes));
+                format!("{} {} read again, {changes}", of_total(read), is(read))
+            }
         }
-        1 => "1 ticket is saved".to_owned(),
-        received => format!("{} are saved", count(received, "ticket")),
     }
 }
 
@@ -192,6 +224,38 @@ impl<'a> RunReportJson<'a> {
             tickets: report.tickets,
             covered_until: report.covered_until,
             warnings: &report.warnings,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interruption_says_how_much_is_saved() {
+        for (is_initial, tickets, changes, read, list_total, text) in [
+            (true, 0, 0, None, None, "No ticket is saved yet"),
+            (true, 0, 0, None, Some(8_000), "No ticket is saved yet"),
+            (true, 1, 1, None, Some(8_000), "1 of 8,000 tickets is saved"),
+            (true, 1_600, 800, None, Some(8_000), "1,600 of 8,000 tickets are saved"),
+            (true, 1_600, 800, None, None, "1,600 tickets are saved"),
+            (true, 8_000, 800, None, Some(8_000), "8,000 tickets are saved"),
+            (false, 8_000, 0, None, Some(3), "No change is saved yet"),
+            (false, 8_000, 1, None, Some(3), "1 change is saved"),
+            (false, 8_000, 1_200, None, Some(1_300), "1,200 changes are saved"),
+            (
+                false,
+                8_000,
+                0,
+                Some(2_400),
+                Some(8_000),
+                "2,400 of 8,000 tickets are read again, 0 changes are saved",
+            ),
+            (false, 8_000, 1, Some(1), Some(8_000), "1 of 8,000 tickets is read again, 1 change is saved"),
+        ] {
+            let saved = SavedWork { is_initial, tickets, changes, read, list_total };
+            assert_eq!(saved.to_text(), text);
         }
     }
 }

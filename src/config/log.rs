@@ -1,21 +1,23 @@
-//! `[log]`: log of the service.
+//! `[log]`: the log of the service and of commands.
 
 use strum::{EnumString, IntoStaticStr, VariantNames};
 
 use super::reader::Section;
 
-/// `[log]`: log of the service.
+/// `[log]`: the log of the service and of commands.
 #[derive(Debug)]
 pub struct LogConfig {
-    /// Lowest level that is logged.
-    pub level: LogLevel,
-    /// Format of the log.
+    /// Lowest level that is logged, if it is set.
+    pub level: Option<LogLevel>,
+    /// Format of the service's log.
     pub format: LogFormat,
 }
 
 impl LogConfig {
     pub(super) fn read(section: &mut Section<'_, '_>) -> LogConfig {
-        LogConfig { level: section.choice("level"), format: section.choice("format") }
+        let level = section.choice("level");
+        let level = section.is_set("level").then_some(level);
+        LogConfig { level, format: section.choice("format") }
     }
 }
 

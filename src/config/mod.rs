@@ -66,8 +66,7 @@ impl Config {
         folder: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, Vec<ConfigProblem>> {
-        let environment: BTreeMap<_, _> =
-            environment.into_iter().filter(|(name, _)| name.starts_with("HALOSYNC_")).collect();
+        let environment = own_variables(environment);
         let mut reader = ConfigReader::new(file, text, folder, &environment)?;
         let halo = HaloConfig::read(&mut reader.section("halo"));
         let sync = SyncConfig::read(&mut reader.section("sync"));
@@ -82,4 +81,32 @@ impl Config {
             (_, problems) => Err(problems),
         }
     }
+}
+
+/// Reads `[log]` from the environment alone, for commands without a settings file, and returns it if no variable that
+/// begins with `HALOSYNC_` is unknown.
+///
+/// # Errors
+/// The problems of `[log]`, and every unknown variable.
+pub fn read_log_from_environment(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<LogConfig, Vec<ConfigProblem>> {
+    let environment = own_variables(environment);
+    let no_folder = Path::new("");
+    let mut reader = ConfigReader::new("", "", no_folder, &environment)?;
+    let _ = HaloConfig::read(&mut reader.section("halo"));
+    let _ = SyncConfig::read(&mut reader.section("sync"));
+    let _ = StoreConfig::read(&mut reader.section("store"), no_folder);
+    let _ = ExportConfig::read(&mut reader.section("export"), no_folder);
+    let _ = MetricsConfig::read(&mut reader.section("metrics"));
+    reader.forget_problems();
+    let log = LogConfig::read(&mut reader.section("log"));
+    match reader.finish() {
+        problems if problems.is_empty() => Ok(log),
+        problems => Err(problems),
+    }
+}
+
+fn own_variables(environment: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    environment.into_iter().filter(|(name, _)| name.starts_with("HALOSYNC_")).collect()
 }

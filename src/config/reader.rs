@@ -18,6 +18,8 @@ use super::quantity::{parse_duration, parse_percentage};
 
 /// The longest value that a problem quotes, in bytes.
 const SHOWN_MAX: usize = 200;
+/// The variable that names the settings file; every other one overrides a key.
+const SETTINGS_FILE_VARIABLE: &str = "HALOSYNC_CONFIG";
 
 /// A value and its source.
 enum RawSetting<'a> {
@@ -55,6 +57,11 @@ impl<'a> ConfigReader<'a> {
 
     pub(super) fn section(&mut self, name: &'static str) -> Section<'_, 'a> {
         Section { reader: self, name }
+    }
+
+    /// Forgets the problems so far; the keys stay known.
+    pub(super) fn forget_problems(&mut self) {
+        self.problems.clear();
     }
 
     /// Returns all problems, including unknown keys and variables.
@@ -133,13 +140,11 @@ impl<'a> ConfigReader<'a> {
     fn unknown_variables(&self) -> Vec<ConfigProblem> {
         let known: Vec<_> =
             self.requested_keys.iter().map(|(section, key)| variable_name(section, key)).collect();
-        // A variable without a double underscore may belong to another program, unless one underscore is all
-        // that is missing.
-        let is_setting =
-            |name: &str| name.contains("__") || known.iter().any(|it| it.replacen("__", "_", 1) == name);
-        let unknown = self.environment.keys().filter(|name| !known.contains(name) && is_setting(name));
+        let unknown =
+            self.environment.keys().filter(|name| !known.contains(name) && *name != SETTINGS_FILE_VARIABLE);
         let problem = |name: &String| {
-            let hint = did_you_mean(name, known.iter().map(String::as_str));
+            let known = known.iter().map(String::as_str).chain([SETTINGS_FILE_VARIABLE]);
+            let hint = did_you_mean(name, known);
             ConfigProblem { location: name.clone(), message: format!("unknown environment variable{hint}") }
         };
         unknown.map(problem).collect()

@@ -24,6 +24,7 @@ mod stats;
 mod tls_error;
 mod token;
 mod transport;
+mod wait;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use url::Url;
 
@@ -50,6 +51,7 @@ pub use stats::RequestStats;
 pub use tls_error::TlsError;
 pub use token::Token;
 pub use transport::{Body, HttpRequest, HttpResponse, RootCause, Transport, TransportError};
+pub use wait::{RequestWait, WaitReason};
 
 use crate::config::ServerUrl;
 use crate::retry::{RequestCounts, RetryPolicy};
@@ -210,6 +212,18 @@ impl HaloClient {
     /// Pauses all requests.
     pub fn pause_for(&self, wait: Duration) {
         self.rate_limiter.pause_for(wait);
+    }
+
+    /// Watches the waits of all requests: for the rate limit, for a pause that the server requested, or before a retry.
+    #[must_use]
+    pub fn watch_waits(&self) -> watch::Receiver<Option<RequestWait>> {
+        self.rate_limiter.waits.subscribe()
+    }
+
+    /// Returns the earliest time at which the rate limit lets the last of so many further requests through.
+    #[must_use]
+    pub fn earliest_send(&self, requests: u64) -> Instant {
+        self.rate_limiter.earliest_send(requests)
     }
 
     /// Returns the time until which requests wait, for the rate limit or for a pause that the server requested.

@@ -15,8 +15,9 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::wait::{WaitMonitor, WaitReason};
 use crate::config::RateLimit;
 
 type LimiterCell = governor::RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
@@ -44,7 +45,11 @@ pub struct RateLimiter {
     cell_window: Duration,
     /// When each cell was used, if that was after it was acquired, in nanoseconds since the start of the clock; 0 if not.
     late_uses: Vec<AtomicU64>,
+    /// When each cell was last acquired, in nanoseconds since the start of the clock; 0 if never.
+    uses: Vec<AtomicU64>,
     next_cell: AtomicUsize,
+    /// The waits for this limiter, and those of its client before retries.
+    pub(super) waits: WaitMonitor,
     /// The latest end of a wait, in nanoseconds since the start of the clock.
     waiting_until: AtomicU64,
     /// How long requests were paused, in nanoseconds.
@@ -75,11 +80,13 @@ impl RateLimiter {
         let limiter = RateLimiter {
             cell_window: window,
             late_uses: ring.iter().map(|_| AtomicU64::new(0)).collect(),
+            uses: ring.iter().map(|_| AtomicU64::new(0)).collect(),
             window: limit.window,
             paused_until: watch::Sender::new(None),
             clock,
             ring,
             next_cell: AtomicUsize::new(0),
+            waits: WaitMonitor::default(),
             waiting_until: AtomicU64::new(0),
             total_pause: AtomicU64::new(0),
         };
@@ -92,7 +99,9 @@ impl RateLimiter {
         let requests = usize::try_from(requests).unwrap_or(usize::MAX).min(self.ring.len());
         let first = self.next_cell.fetch_add(requests, Ordering::Relaxed);
         for index in first..first + requests {
-            let _ = self.ring[index % self.ring.len()].check();
+            let index = index % self.ring.len();
+            let _ = self.ring[index].check();
+            self.record_use(index);
         }
     }
 
@@ -118,6 +127,7 @@ impl RateLimiter {
             // A cell acquired just before a pause is given up: its window must begin when the request is
             // really sent.
             if self.can_send() {
+                self.record_use(index);
                 return RequestSlot { index, acquired_at: Instant::now() };
             }
         }
@@ -147,7 +157,27 @@ impl RateLimiter {
 
     async fn wait(&self, wait: Duration) {
         self.record_wait(wait);
-        sleep(wait).await;
+        self.waits.sleep_until(WaitReason::RateLimit, Instant::now() + wait).await;
+    }
+
+    fn record_use(&self, index: usize) {
+        if let Some(used_at) = self.uses.get(index) {
+            used_at.store(nanos(self.clock.start.elapsed()).max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the earliest time at which the last of so many further requests can be sent.
+    pub(super) fn earliest_send(&self, requests: u64) -> Instant {
+        let (now, cells) = (self.clock.start.elapsed(), self.ring.len().max(1) as u64);
+        let last = requests.saturating_sub(1);
+        let index = (self.next_cell.load(Ordering::Relaxed) as u64 + last) % cells;
+        let used_at =
+            self.uses.get(usize::try_from(index).unwrap_or(0)).map_or(0, |at| at.load(Ordering::Relaxed));
+        let free_at = if used_at == 0 { now } else { Duration::from_nanos(used_at) + self.cell_window };
+        let rounds = u32::try_from(last / cells).unwrap_or(u32::MAX);
+        let offset = free_at.max(now).saturating_add(self.cell_window.saturating_mul(rounds));
+        let at = self.clock.start.checked_add(offset).unwrap_or(self.clock.start);
+        self.paused_until.borrow().map_or(at, |paused| paused.max(at))
     }
 
     /// Pauses all requests. A shorter pause never ends a longer one.
@@ -192,7 +222,7 @@ impl RateLimiter {
         loop {
             let until = *self.paused_until.borrow();
             match until {
-                Some(at) if Instant::now() < at => sleep_until(at).await,
+                Some(at) if Instant::now() < at => self.waits.sleep_until(WaitReason::RateLimit, at).await,
                 _ => return,
             }
         }
@@ -221,6 +251,8 @@ impl Clock for TokioClock {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    use tokio::time::sleep;
 
     fn limit(requests: u32, seconds: u64) -> RateLimit {
         RateLimit { requests, window: Duration::from_secs(seconds) }
@@ -296,6 +328,25 @@ mod tests {
         let times = acquire_times(RateLimiter::new(limit(100, 60), 90), 59).await;
         assert_eq!(times.len(), 5 + 4, "five cells were left, and each task waits for one more");
         assert!(60.0 <= times[5], "the sixth request was sent after {} s", times[5]);
+    }
+
+    /// The estimate must be what really happens when requests are sent as fast as the limiter allows.
+    #[tokio::test(start_paused = true)]
+    async fn earliest_send_is_when_the_request_is_sent() {
+        for (requests, window, prior) in [(100u32, 60u64, 0u64), (100, 60, 40), (10, 1, 9), (2_500, 60, 0)] {
+            let limiter = RateLimiter::new(limit(requests, window), prior);
+            for _ in 0..requests / 2 {
+                limiter.acquire().await;
+            }
+            let ahead = u64::from(requests) * 3;
+            let expected = limiter.earliest_send(ahead);
+            for _ in 0..ahead {
+                limiter.acquire().await;
+            }
+            let (early, late) = (expected.saturating_duration_since(Instant::now()), expected.elapsed());
+            let tolerance = Duration::from_millis(50);
+            assert!(early < tolerance && late < tolerance, "{requests}: {early:?} {late:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

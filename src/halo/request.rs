@@ -12,6 +12,7 @@ use super::memory::{BudgetPermit, MemoryRequest};
 use super::rate_limiter::RequestSlot;
 use super::token::Token;
 use super::transport::{HttpRequest, HttpResponse, TransportError};
+use super::wait::WaitReason;
 use super::{HaloClient, HaloError, Resource, ResponseMeta};
 use crate::retry::{self, RequestFailure, RetryDecision};
 use crate::ticket::parse::{self, CutRow, ParseError};
@@ -187,6 +188,7 @@ impl HaloClient {
         request: HttpRequest,
         read: impl ResponseReader<T>,
     ) -> Result<ReadResponse<T>, SendError> {
+        let _in_flight = self.rate_limiter.waits.start_request();
         let request_no = self.next_request.fetch_add(1, Ordering::Relaxed);
         self.counter.record_request(spec.resource == Resource::TicketList);
         let started = Instant::now();
@@ -263,7 +265,7 @@ impl HaloClient {
             RetryDecision::RetryAfter(wait) => {
                 let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 tracing::debug!(what, ms, error = %failed, "retrying");
-                tokio::time::sleep(wait).await;
+                self.rate_limiter.waits.sleep_until(WaitReason::Retry, Instant::now() + wait).await;
             }
             RetryDecision::RenewToken | RetryDecision::GiveUp => {}
         }

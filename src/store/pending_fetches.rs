@@ -88,6 +88,12 @@ impl ReadTx<'_> {
         Ok(fetches.collect::<Result<_, _>>()?)
     }
 
+    /// The number of custom fields that are pending and were never attempted.
+    pub fn unattempted_fetch_count(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM pending_fetches WHERE kind = 'custom_fields' AND attempts = 0";
+        Ok(self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)?)
+    }
+
     /// The pending fetches that have failed before and are due, the longest overdue first.
     pub fn due_fetches(&self, filter: &DueFetchFilter) -> Result<Vec<PendingFetch>, StoreError> {
         let mut statement = self.connection.prepare(

@@ -4,29 +4,71 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use tokio::time::Instant;
 
 use super::totals::RunTotals;
 use super::{SharedStore, SyncError};
-use crate::halo::HaloClient;
+use crate::halo::{HaloClient, RequestWait};
 use crate::retry::RequestCounts;
 use crate::scope::Scope;
 use crate::store::TxEnd;
 use crate::ticket::Timestamp;
 use crate::watermark::ScanSchedule;
 
+/// The target of log events that say what a run decided: the service, whose runs are many, leaves them out at info.
+pub const DECISION_TARGET: &str = "halosync::decision";
+
 /// The local clock, for records and schedules; never for the watermark.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// What a run is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunPhase {
+    /// Asking for what a scan needs.
+    #[default]
+    Preparing,
+    /// Reading everything for the first time.
+    InitialLoad,
+    /// Reading everything.
+    FullScan,
+    /// Reading what was updated since the watermark.
+    IncrementalScan,
+    /// Finding out whether the scan missed anything.
+    Confirming,
+    /// Asking about so many tickets that a full scan did not show.
+    UnlistedTickets(u64),
+    /// Asking for so many tickets that could not be read.
+    PendingTickets(u64),
+    /// Fetching custom fields ticket by ticket.
+    CustomFields,
+}
+
+/// How far a phase is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseProgress {
+    /// The tickets that are received, those before an interruption included.
+    pub tickets: u64,
+    /// How many there are, by the server's count.
+    pub total: Option<u64>,
+    /// The earliest time at which the rate limit lets the last request through.
+    pub earliest_end: Instant,
+}
+
 /// Receives the progress of a run.
 pub trait Progress: Send + Sync {
-    /// `rows` rows of the current list were received in this run, repetitions included; `total` is the server's count.
-    /// A list that is read again brings more rows than it counts, a resumed scan fewer.
-    fn received(&self, rows: u64, total: Option<u64>);
+    /// The run begins this phase, or returns to it.
+    fn phase(&self, _: RunPhase) {}
+
+    /// The phase is this far.
+    fn received(&self, progress: PhaseProgress);
+
+    /// All requests wait, or wait no longer.
+    fn waiting(&self, _: Option<RequestWait>) {}
 }
 
 /// Ignores the progress.
 impl Progress for () {
-    fn received(&self, _: u64, _: Option<u64>) {}
+    fn received(&self, _: PhaseProgress) {}
 }
 
 /// What a run is to do.
@@ -85,6 +127,14 @@ impl RunContext {
     /// The requests of this run so far.
     pub(super) fn requests(&self) -> RequestCounts {
         self.halo.request_counts().since(self.requests_before)
+    }
+
+    /// Reports how far the phase is; each further request brings at most so many tickets.
+    pub(super) fn report_progress(&self, tickets: u64, total: Option<u64>, tickets_per_request: u32) {
+        let requests =
+            total.unwrap_or(0).saturating_sub(tickets).div_ceil(u64::from(tickets_per_request.max(1)));
+        let earliest_end = self.halo.earliest_send(requests);
+        self.progress.received(PhaseProgress { tickets, total, earliest_end });
     }
 
     /// Whether what the run writes is kept.

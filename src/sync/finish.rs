@@ -6,7 +6,7 @@
 use chrono::TimeDelta;
 
 use super::completeness::Lacks;
-use super::context::RunContext;
+use super::context::{DECISION_TARGET, RunContext, RunPhase};
 use super::custom_fields::source::FieldSource;
 use super::report::{RunReport, end_run};
 use super::scan::list::NewestTicket;
@@ -55,6 +55,7 @@ pub(super) async fn finish_scan(
     mut scan: ScanEnd,
     mode: FinishMode,
 ) -> Result<RunReport, SyncError> {
+    context.progress.phase(RunPhase::Confirming);
     reference::look_up(context, &scan.missing_names).await?;
     if plan.is_initial && scan.is_settled() {
         reference::refresh_before_load_ends(context).await?;
@@ -70,6 +71,7 @@ pub(super) async fn finish_scan(
     if is_full && evaluation.is_settled {
         let guard = check_unlisted(context, &plan.mapping, &scan, &mut unlisted).await?;
         evaluation.moves_watermark &= guard.is_none();
+        context.progress.phase(RunPhase::Confirming);
     }
     let mut warnings = Vec::new();
     if scan.start.covers().is_none() {
@@ -90,8 +92,28 @@ pub(super) async fn finish_scan(
     if let WatermarkMove::ClockStepped(to) = movement {
         warnings.push(format!("the server's clock stepped back to {to}: a full scan reads everything again"));
     }
+    log_conclusion(plan, &scan, &evaluation, movement);
     let conclusion = Conclusion { mode, evaluation, warnings, movement, canary, confirmed_older, unlisted };
     commit(context, plan, scan, conclusion).await
+}
+
+/// Logs what a scan comes to.
+fn log_conclusion(plan: &ScanPlan, scan: &ScanEnd, evaluation: &Evaluation, movement: WatermarkMove) {
+    let (kind, outcome) = (plan.kind.as_str(), evaluation.scan_outcome.as_str());
+    let stats = scan_stats(&scan.list_scans);
+    let count = stats.record_count.map_or("sends no count".to_owned(), |count| format!("counts {count}"));
+    let watermark = match movement {
+        WatermarkMove::Advance(to) => format!("moves to {to}"),
+        WatermarkMove::ClockStepped(to) => format!("moves back to {to}"),
+        WatermarkMove::Stay => "stays".to_owned(),
+    };
+    let received = stats.unique_ids;
+    tracing::info!(
+        target: DECISION_TARGET,
+        outcome,
+        received,
+        "{kind} scan {outcome}: received {received} tickets, the server {count}; the watermark {watermark}"
+    );
 }
 
 /// Finds out how the date filter works before it is relied on. If that fails, it is tried again later; the scan is

@@ -32,13 +32,15 @@ mod totals;
 pub mod unlisted;
 
 pub use completeness::{RunOutcome, held_delete_guard};
-pub use context::{Clock, Progress, RunContext, RunSettings};
+pub use context::{Clock, DECISION_TARGET, PhaseProgress, Progress, RunContext, RunPhase, RunSettings};
 pub use custom_fields::SAMPLES_MAX;
 pub use reference::resolve_ticket_types;
 pub use report::RunReport;
 pub use run::run;
 pub use scope_change::check_same_server;
 pub use shared_store::SharedStore;
+
+pub use crate::halo::{RequestWait, WaitReason};
 
 use crate::halo::HaloError;
 use crate::store::StoreError;

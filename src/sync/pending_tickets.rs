@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::SyncError;
-use super::context::RunContext;
+use super::context::{DECISION_TARGET, RunContext, RunPhase};
 use super::lookup::{IDS_PER_REQUEST, ListedTickets, RECORD_REQUESTS_EVERY, listed_tickets};
 use super::report::RunReport;
 use super::row_intake::RowMapping;
@@ -38,6 +38,11 @@ pub(super) async fn fetch_due(
     }
     let (now, latest_due) = (context.now(), context.now().plus(PENDING_TICKET_PAUSE_MAX));
     let due = context.store.call(move |store| store.read(|tx| tx.due_tickets(now, latest_due))).await?;
+    if !due.is_empty() {
+        let pending = due.len() as u64;
+        tracing::info!(target: DECISION_TARGET, pending, "asking for pending tickets: {pending}");
+        context.progress.phase(RunPhase::PendingTickets(pending));
+    }
     let (alone, together): (Vec<_>, Vec<_>) = due.into_iter().partition(|ticket| ticket.is_too_large);
     for tickets in together.chunks(IDS_PER_REQUEST).chain(alone.chunks(1)) {
         match fetch_batch(context, mapping, tickets).await {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::completeness::RunOutcome;
-use super::context::{Clock, Interleave, InterleavedScan, Progress, RunContext, RunSettings};
+use super::context::{
+    Clock, DECISION_TARGET, Interleave, InterleavedScan, Progress, RunContext, RunSettings,
+};
 use super::custom_fields::{discover, fetch};
 use super::finish::{FinishMode, finish_scan};
 use super::report::RunReport;
@@ -47,12 +49,20 @@ pub async fn run(
     halo.count_other_requests(check_requests);
     halo.number_requests_from(run_id << REQUEST_NUMBER_BITS);
     let requests_before = halo.request_counts();
+    let (mut waits, wait_progress) = (halo.watch_waits(), Arc::clone(&progress));
+    let report_waits = async move {
+        while waits.changed().await.is_ok() {
+            wait_progress.waiting(*waits.borrow_and_update());
+        }
+    };
     let mut context = RunContext { halo, store, settings, clock, progress, run_id, requests_before };
     let done = tokio::select! {
         // Checked in order, so that the same events have the same end.
         biased;
         () = stop => Err(SyncError::Stopped),
         done = execute(&mut context) => done,
+        // It ends only with the client, which the run holds.
+        () = report_waits => Err(SyncError::Stopped),
     };
     if let Err(error) = &done {
         record_failure(&context, error).await;
@@ -76,6 +86,7 @@ async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
     let mut report = match next_scan::choose(context, &watermark, &mapping).await? {
         Some(ScanKind::Full) => full_scan(context, watermark, &mapping, RunTotals::default()).await?,
         Some(ScanKind::Incremental { from }) => {
+            tracing::info!(target: DECISION_TARGET, %from, "incremental scan: reading what was updated since {from}");
             let changes_max = next_scan::changes_max(context)?;
             incremental_scan(context, watermark, from, &mapping, RunTotals::default(), changes_max).await?
         }
@@ -106,6 +117,13 @@ async fn full_scan(
     let dry_run = context.settings.dry_run;
     let resumed_from = next_scan::interrupted(context).await?;
     let read_before = resumed_from.as_ref().map(InterruptedScan::received);
+    let kind = if watermark.state == WatermarkState::Initial { "initial load" } else { "full scan" };
+    match read_before {
+        None => tracing::info!(target: DECISION_TARGET, "{kind}: reading every ticket"),
+        Some(received) => {
+            tracing::info!(target: DECISION_TARGET, received, "{kind}: continuing after {received} tickets");
+        }
+    }
     let mut first_page = None;
     if read_before.is_none() && !dry_run && probes::is_due(context, Probe::ListCoverage)? {
         first_page = probes::probe_list_coverage(context, mapping.fields.requested_ids()).await?;
@@ -218,6 +236,10 @@ async fn record_failure(context: &RunContext, error: &SyncError) {
         cause = next.source();
     }
     let write = move |tx: &WriteTx<'_>| {
+        // The transaction that ended the run may have been under way when the run was stopped.
+        if tx.as_read_tx().has_newest_run_ended()? {
+            return Ok(());
+        }
         let stored = tx.as_read_tx().run_stats(run_id)?;
         let totals = RunTotals { changes: stored.changes, received: stored.received };
         let run_stats = totals.run_stats(requests);

@@ -79,6 +79,26 @@ fn interrupted_run_counts_only_the_rows_that_it_received() {
     });
 }
 
+/// The last batch is committed by the time a run is stopped, and its tickets count.
+#[test]
+fn interrupted_run_counts_every_ticket_that_it_created() {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(1_000, &["latency_ms=10"]);
+        env.settings.batch_rows = 3 * PAGE;
+        for list_requests in [10, 27, 50] {
+            env.reset_request_log();
+            env.run_interrupted_at(env.settings.clone(), list_requests).await;
+            let (created, tickets) =
+                (env.number("SELECT SUM(created) FROM runs"), env.number("SELECT COUNT(*) FROM tickets"));
+            assert_eq!(created, tickets, "interrupted at list request {list_requests}");
+            let received = env.number("SELECT SUM(received) FROM runs");
+            assert_eq!(received, tickets, "interrupted at list request {list_requests}");
+            advance_minutes(1).await;
+        }
+        assert!(0 < env.number("SELECT COUNT(*) FROM tickets"));
+    });
+}
+
 /// Between pages 1 and 2 of ten, in an initial load and in a later full scan.
 #[rstest]
 fn deletion_between_two_pages_hides_nothing(

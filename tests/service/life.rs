@@ -212,13 +212,15 @@ async fn repeated_signals_do_no_harm_and_a_second_sigterm_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigint_ends_the_service_with_130() {
+async fn sigint_ends_the_service_with_130_and_without_an_error() {
     let simulator = serve(250).await;
     let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete:");
     daemon.signal(Signal::INT);
     assert_eq!(daemon.wait_for_exit().code(), Some(130));
+    let transcript = daemon.transcript();
+    assert!(transcript.contains(" stopped\n") && !transcript.contains("error:"), "{transcript}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

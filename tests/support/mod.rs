@@ -53,3 +53,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 pub(crate) fn env_number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.replace('_', "").parse().expect(variable))
 }
+
+/// A number below a million with its thousands separator.
+pub(crate) fn with_separator(number: u64) -> String {
+    if number < 1_000 { number.to_string() } else { format!("{},{:03}", number / 1_000, number % 1_000) }
+}

@@ -15,7 +15,7 @@ use halosync::halo::{
 use halosync::retry::RetryPolicy;
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{ReadTx, Store, StoreError, StoreOptions, TxEnd, WriteTx};
-use halosync::sync::{self, RunOutcome, RunReport, RunSettings, SharedStore, SyncError};
+use halosync::sync::{self, Progress, RunOutcome, RunReport, RunSettings, SharedStore, SyncError};
 use halosync::ticket::Timestamp;
 use halosync::watermark::{ScanKind, ScanSchedule, Watermark};
 use tempfile::TempDir;
@@ -115,6 +115,8 @@ pub(crate) struct VirtualEnv {
     pub(crate) max_retries: u32,
     /// How far the local clock is ahead of the server's.
     pub(crate) local_clock_offset: TimeDelta,
+    /// What runs report their progress to.
+    pub(crate) progress: Arc<dyn Progress>,
     _directory: TempDir,
     pub(crate) database: Database,
     store: SharedStore,
@@ -167,6 +169,7 @@ impl VirtualEnv {
             unrecorded_requests: 0,
             max_retries: 5,
             local_clock_offset: TimeDelta::zero(),
+            progress: Arc::new(()),
             _directory: directory,
             database,
             store,
@@ -282,7 +285,7 @@ impl VirtualEnv {
         let options = self.with_server(|server, _| client_options(self.max_retries, server.knobs()));
         let transport = Arc::clone(&self.transport);
         let halo = HaloClient::new(transport, rate_limiter, options, || 0.5);
-        sync::run(Arc::new(halo), self.store.clone(), settings, clock, Arc::new(()), stop).await
+        sync::run(Arc::new(halo), self.store.clone(), settings, clock, Arc::clone(&self.progress), stop).await
     }
 
     pub(crate) async fn run(&self) -> Result<RunReport, SyncError> {

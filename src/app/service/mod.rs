@@ -71,21 +71,24 @@ pub fn abort_on_panic() {
     }));
 }
 
-/// Runs the service until a signal ends it. SIGHUP reads the settings again from `config_path`; `apply_config` is
+/// Runs the service until a signal ends it, which is returned. SIGHUP reads the settings again from `config_path`; `apply_config` is
 /// called with settings that take effect.
 ///
 /// # Errors
-/// What is wrong at the start, what only an administrator can fix later, or SIGINT. SIGTERM is no error.
+/// What is wrong at the start, or what only an administrator can fix later.
 pub async fn run_service(
     loaded: LoadedConfig,
     config_path: Option<PathBuf>,
     apply_config: impl Fn(&Config),
-) -> Result<(), AppError> {
+) -> Result<Signal, AppError> {
     let mut signals = Signals::listen()?;
     let mut service = tokio::select! {
         started = Service::start(loaded, config_path) => started?,
         // Opening the database may take minutes when its schema is migrated.
-        signal = signals.next_stop() => return result_for_signal(signal),
+        signal = signals.next_stop() => {
+            tracing::info!("stopped");
+            return Ok(signal);
+        }
     };
     let mut watchdog_timer = tokio::time::interval(service.watchdog_interval);
     watchdog_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -94,7 +97,10 @@ pub async fn run_service(
         tokio::select! {
             biased;
             command = signals.next() => match command {
-                SignalCommand::Stop(signal) => return service.stop(signal).await,
+                SignalCommand::Stop(signal) => {
+                    service.stop().await;
+                    return Ok(signal);
+                }
                 SignalCommand::Reload => service.reload(&apply_config),
                 SignalCommand::SyncNow => service.sync_now(),
             },
@@ -109,13 +115,6 @@ pub async fn run_service(
 }
 
 /// The result of a service that a signal ended.
-fn result_for_signal(signal: Signal) -> Result<(), AppError> {
-    match signal {
-        Signal::Terminate => Ok(()),
-        Signal::Interrupt => Err(AppError::Stopped(signal)),
-    }
-}
-
 /// Waits for the running cycle to end; forever if there is none.
 async fn wait_for_cycle(
     running_cycle: &mut Option<JoinHandle<CycleResult>>,
@@ -239,7 +238,7 @@ impl Service {
     }
 
     /// Stops: a transaction that is being committed is committed, everything else is cancelled.
-    async fn stop(mut self, signal: Signal) -> Result<(), AppError> {
+    async fn stop(mut self) {
         systemd::notify(&[NotifyState::Stopping]);
         self.systemd.set_status("stopping".into());
         tracing::info!("stopping");
@@ -263,6 +262,5 @@ impl Service {
                 tracing::warn!("stopped before the current work ended; everything committed so far is saved");
             }
         }
-        result_for_signal(signal)
     }
 }

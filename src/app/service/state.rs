@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::metrics::{MetricsSnapshot, ProcessStats};
 use crate::app::{AppError, LoadedConfig, StatusReport, status};
 use crate::halo::{HaloClient, RequestStats};
-use crate::sync::Progress;
+use crate::sync::{PhaseProgress, Progress};
 
 /// The phase of the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,8 +111,8 @@ impl ServiceState {
 }
 
 impl Progress for ServiceState {
-    fn received(&self, rows: u64, total: Option<u64>) {
-        self.rows.store(rows, Ordering::Relaxed);
-        self.total.store(total.unwrap_or(0), Ordering::Relaxed);
+    fn received(&self, progress: PhaseProgress) {
+        self.rows.store(progress.tickets, Ordering::Relaxed);
+        self.total.store(progress.total.unwrap_or(0), Ordering::Relaxed);
     }
 }

@@ -18,7 +18,7 @@ use crate::store::{
     DueFetchFilter, FetchFailure, FetchedCustomFields, PendingFetch, StoreError, StoreOutcome, TxEnd, WriteTx,
 };
 use crate::sync::SyncError;
-use crate::sync::context::{Interleave, RunContext};
+use crate::sync::context::{DECISION_TARGET, Interleave, RunContext, RunPhase};
 use crate::sync::report::RunReport;
 use crate::ticket::Timestamp;
 use crate::watermark::ScanKind;
@@ -151,6 +151,13 @@ async fn fetch_pending(
         context.record_requests().await?;
     }
     let batch_size = context.settings.parallel_requests.max(1) * TICKETS_PER_SLOT;
+    let total = context.store.call(|store| store.read(|it| it.unattempted_fetch_count())).await?;
+    if total != 0 {
+        tracing::info!(target: DECISION_TARGET, total, "fetching custom fields one by one, tickets: {total}");
+        context.progress.phase(RunPhase::CustomFields);
+        context.report_progress(0, Some(total), 1);
+    }
+    let mut fetched = 0;
     let (started_at, mut after, mut last_incremental) = (context.now(), i64::MIN, Instant::now());
     loop {
         let pending = context
@@ -162,9 +169,12 @@ async fn fetch_pending(
         if !fetch_batch(context, &pending, report).await? {
             return Ok(());
         }
+        fetched += pending.len() as u64;
+        context.report_progress(fetched, Some(total.max(fetched)), 1);
         if context.settings.schedule.incremental_every <= last_incremental.elapsed() {
             report.totals = interleave(report.totals).await?;
             last_incremental = Instant::now();
+            context.progress.phase(RunPhase::CustomFields);
         }
     }
     let selection = DueFetchFilter {

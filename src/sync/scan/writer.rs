@@ -71,7 +71,7 @@ impl<'c> BatchWriter<'c> {
         self.initial_start = self.initial_start.map(|_| InitialStart(start));
     }
 
-    /// Stores a batch as soon as the previous one is stored. `rows` is how many rows the scan has received so far;
+    /// Stores a batch as soon as the previous one is stored. `rows` is how many rows the scan has received up to its end;
     /// `checkpoint` is where it can continue once the batch is committed, `None` if it cannot continue there.
     pub(super) async fn store(
         &mut self,
@@ -85,7 +85,7 @@ impl<'c> BatchWriter<'c> {
         let (tx_end, run_id) = (context.tx_end(), context.run_id);
         let (now, requests) = (context.now(), context.requests());
         let received = self.totals.received + rows;
-        let run_stats = RunStats { received, ..self.totals.run_stats(requests) };
+        let mut run_stats = RunStats { received, ..self.totals.run_stats(requests) };
         self.in_flight = Some(context.store.start(move |store| {
             store.ensure_free_disk()?;
             store.write(tx_end, |tx| {
@@ -93,6 +93,7 @@ impl<'c> BatchWriter<'c> {
                 let upserted = tx.upsert(&batch.tickets, run_id, now)?;
                 tx.update_pending_tickets(&batch.tickets, &upserted.older, &batch.unreadable, now)?;
                 tx.record_scan(scan_id, &scan_stats, None, now)?;
+                run_stats.changes += upserted.changes;
                 tx.record_run_stats(run_id, &run_stats)?;
                 let checkpoint = checkpoint.map(|checkpoint| ScanCheckpoint {
                     older: upserted.older.iter().map(|id| id.cast_unsigned()).collect(),

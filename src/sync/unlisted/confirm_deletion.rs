@@ -7,7 +7,7 @@ use crate::halo::BudgetPermit;
 use crate::store::{ObservedTicket, Removal, RemovalReason, UnlistedStatus};
 use crate::sync::SyncError;
 use crate::sync::completeness::{GuardedDeletions, allowed_deletions};
-use crate::sync::context::RunContext;
+use crate::sync::context::{DECISION_TARGET, RunContext, RunPhase};
 use crate::sync::lookup::{IDS_PER_REQUEST, RECORD_REQUESTS_EVERY, listed_tickets};
 use crate::sync::row_intake::RowMapping;
 use crate::sync::scan::ScanEnd;
@@ -67,12 +67,23 @@ pub(in crate::sync) async fn check_unlisted(
     let undecided = groups.undecided.len() as u64;
     let decision = decide::check_delete_guard(undecided, stored, seen_count, delete_guard, accept_deletes);
     if let DeleteGuardDecision::Exceeded { allowed } = decision {
+        tracing::info!(
+            target: DECISION_TARGET,
+            undecided,
+            allowed,
+            "the delete guard holds: unlisted tickets {undecided}, allowed deletions {allowed}"
+        );
         writes.unconfirmed.extend(groups.undecided.iter().map(guarded));
         return Ok(Some(GuardedDeletions { removals: undecided, allowed }));
     }
     let mut to_ask = groups.undecided;
     to_ask.extend(groups.due);
     to_ask.sort_unstable();
+    if !to_ask.is_empty() {
+        let asked = to_ask.len() as u64;
+        tracing::info!(target: DECISION_TARGET, asked, "asking the server about unlisted tickets: {asked}");
+        context.progress.phase(RunPhase::UnlistedTickets(asked));
+    }
     let first_missed: HashMap<i64, Timestamp> =
         known.into_iter().map(|ticket| (ticket.id, ticket.first_missed_at)).collect();
     let mut removals = Vec::new();
@@ -104,6 +115,10 @@ pub(in crate::sync) async fn check_unlisted(
         return Ok(Some(GuardedDeletions { removals: removed, allowed }));
     }
     removals.extend(out_of_scope.into_iter().map(|id| Removal::new(id, RemovalReason::OutOfScope)));
+    if !removals.is_empty() {
+        let (removed, kept) = (removals.len(), writes.unconfirmed.len());
+        tracing::info!(target: DECISION_TARGET, removed, kept, "removing {removed} tickets, keeping {kept} unlisted ones");
+    }
     writes.removals = removals;
     Ok(None)
 }

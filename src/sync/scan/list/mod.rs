@@ -288,6 +288,12 @@ impl ListScan {
         self.pages
     }
 
+    /// Different rows received in this read, those before an interruption included.
+    #[must_use]
+    pub fn read_rows(&self) -> u64 {
+        self.read.different_rows()
+    }
+
     /// Rows received in all reads, repetitions included.
     #[must_use]
     pub fn rows(&self) -> u64 {

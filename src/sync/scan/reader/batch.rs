@@ -20,7 +20,7 @@ impl ScanReader<'_, '_> {
             let repairs = page.repaired;
             tracing::warn!(repairs, "a response contained invalid text; {repairs} places were repaired");
         }
-        self.context.progress.received(self.list().rows(), self.list().latest_count());
+        self.report_progress();
         let settings = &self.context.settings;
         let (rows, slots) = (self.end.unstored.tickets.len(), self.end.unstored.slots.len());
         // Two rows of one ticket with equal stamps are told apart only within a batch; they stand side by side.
@@ -31,6 +31,7 @@ impl ScanReader<'_, '_> {
         if slots_max <= slots || (settings.batch_rows <= rows && !repeats_ticket) {
             self.flush().await?;
         }
+        self.batched_rows += page.rows;
         self.unstored_ids.extend(page.ids().map(i64::cast_unsigned));
         self.checkpoint.cursor = self.list().cursor();
         if !page.rejected_rows.is_empty() {
@@ -69,12 +70,13 @@ impl ScanReader<'_, '_> {
             older: RoaringTreemap::new(),
             rejected_rows: self.checkpoint.rejected_rows.clone(),
         });
-        self.writer.store(batch, scan_stats(&self.end.list_scans), self.end.rows(), checkpoint).await?;
+        self.writer.store(batch, scan_stats(&self.end.list_scans), self.batched_rows, checkpoint).await?;
         let every = self.context.settings.schedule.incremental_every;
         if let Some(interleave) = self.interleave.filter(|_| every <= self.last_incremental.elapsed()) {
             self.writer.wait().await?;
             self.writer.totals = interleave(self.writer.totals).await?;
             self.last_incremental = Instant::now();
+            self.report_phase();
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::halo::HaloError;
 use crate::store::ScanCheckpoint;
 use crate::sync::SyncError;
 use crate::sync::completeness::Shortfall;
-use crate::sync::context::{Interleave, RunContext};
+use crate::sync::context::{Interleave, RunContext, RunPhase};
 use crate::sync::probes::FirstPage;
 use crate::sync::row_intake::MissingNames;
 use crate::sync::totals::RunTotals;
@@ -58,6 +58,7 @@ pub(in crate::sync) async fn read(
         is_start_taken: resumed_from.is_some(),
         first_page,
         unstored_ids: RoaringTreemap::new(),
+        batched_rows: 0,
         checkpoint: resumed_from.map(|scan| scan.checkpoint.clone()).unwrap_or_default(),
         last_incremental: Instant::now(),
         stored_tickets: None,
@@ -66,6 +67,7 @@ pub(in crate::sync) async fn read(
     if unidentified != 0 {
         reader.end.verdict = ReadVerdict::Short(Shortfall { missing: 0, unidentified });
     }
+    reader.report_phase();
     let first_list = resumed_from.map_or(0, |scan| scan.checkpoint.part as usize);
     for list_index in first_list..plan.lists.len() {
         reader.read_list(list_index).await?;
@@ -91,6 +93,8 @@ struct ScanReader<'c, 'i> {
     first_page: Option<FirstPage>,
     /// The ids of the rows that are not stored yet.
     unstored_ids: RoaringTreemap,
+    /// The rows that were handed to the writer or are about to be.
+    batched_rows: u64,
     /// The checkpoint once they are.
     checkpoint: ScanCheckpoint,
     last_incremental: Instant,
@@ -151,6 +155,7 @@ impl ScanReader<'_, '_> {
                 "the list changed while it was read, or its count differs: reading it again"
             );
             self.list_mut().read_again();
+            self.report_phase();
             let first_page = fetcher.fetch(1, self.list().page_size()).await?;
             self.read_once(&fetcher, first_page, false).await?;
         }
@@ -229,6 +234,7 @@ impl ScanReader<'_, '_> {
         is_resumed: bool,
     ) -> Result<(), SyncError> {
         self.list_mut().record_response(&first_page);
+        self.report_progress();
         let mut prefetcher = Prefetcher::new(fetcher);
         // Pages received before their turn.
         let mut parked: Vec<Page> = Vec::new();
@@ -279,6 +285,24 @@ impl ScanReader<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    fn report_phase(&self) {
+        let reads_again = self.end.list_scans.last().is_some_and(|list| 1 < list.reads());
+        self.context.progress.phase(match self.plan.kind {
+            _ if reads_again => RunPhase::Confirming,
+            ScanKind::Full if self.plan.is_initial => RunPhase::InitialLoad,
+            ScanKind::Full => RunPhase::FullScan,
+            ScanKind::Incremental { .. } => RunPhase::IncrementalScan,
+        });
+    }
+
+    /// Reports how many tickets of the lists so far are received.
+    fn report_progress(&self) {
+        let Some((list, earlier)) = self.end.list_scans.split_last() else { return };
+        let before = self.end.earlier_ids.len() + earlier.iter().map(ListScan::unique_ids).sum::<u64>();
+        let total = list.latest_count().map(|count| before + count);
+        self.context.report_progress(before + list.read_rows(), total, list.page_size());
     }
 
     async fn finish(mut self) -> Result<ScanEnd, SyncError> {
