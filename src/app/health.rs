@@ -279,8 +279,8 @@ impl StatusReport {
             last_complete: health.last_complete_at.zip(self.last_complete_age()),
         });
         // Where runs go on and lack something, that is why none was complete.
-        let (stale_before, stale_after) = if self.lacks_only() { (None, stale) } else { (stale, None) };
-        reasons.extend(stale_before);
+        let (stale_first, stale_last) = if self.lacks_only() { (None, stale) } else { (stale, None) };
+        reasons.extend(stale_first);
         let last_run_at = reasons.len();
         if self.accepted_lacks() == 0 && health.pending_tickets.count != 0 {
             reasons.push(HealthReason::PendingTickets(health.pending_tickets.clone()));
@@ -288,7 +288,7 @@ impl StatusReport {
         if self.accepted_lacks() == 0 && health.rejected_rows != 0 {
             reasons.push(HealthReason::RejectedRows(health.rejected_rows));
         }
-        reasons.extend(stale_after);
+        reasons.extend(stale_last);
         if let Some(edits) = self.inspection.as_ref().and_then(|it| it.local_edits.clone()) {
             reasons.push(HealthReason::LocalEdits(edits));
         }
@@ -406,7 +406,7 @@ mod tests {
 
     fn failed_with(outcome: RunStatus, error: &str) -> impl Fn(&mut StatusReport) {
         move |it| {
-            it.health.runs = vec![LastRun { error: Some(error.to_owned()), ..run((Sync, Some(outcome))) }]
+            it.health.runs = vec![LastRun { error: Some(error.to_owned()), ..run((Sync, Some(outcome))) }];
         }
     }
 
@@ -422,6 +422,7 @@ mod tests {
     const GUARD: RunOutcome = RunOutcome::DeleteGuard { removals: 500, allowed: 400 };
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn health_is_ok_or_names_every_reason() {
         let ended_at = |at| with(|it| it.health.last_complete_at = at);
         let (edge, old) = (Some(at("2026-11-22T11:45:00.000Z")), Some(at("2026-11-22T11:44:59.999Z")));
@@ -447,7 +448,7 @@ mod tests {
         let every_reason = "database_damaged schema_changed disk_low delete_guard stale last_run_not_complete \
                             pending_tickets rejected_rows local_edits rejected_values unreadable_custom_fields \
                             unlisted_tickets";
-        for (name, report, database_ok, reasons, ready) in [
+        let cases = vec![
             ("healthy", with(|_| ()), Some(true), "", true),
             ("never checked", with(|_| ()), None, "", true),
             ("damaged", with(|_| ()), Some(false), "database_damaged", false),
@@ -542,7 +543,8 @@ mod tests {
             ("to be asked", unlisted(UnlistedStatus::NotAsked), None, "", true),
             ("missing", unlisted(UnlistedStatus::Missing), None, "", true),
             ("everything", all, None, every_reason, false),
-        ] {
+        ];
+        for (name, report, database_ok, reasons, ready) in cases {
             let found = report.assess(database_ok);
             let names: Vec<_> = found.reasons.iter().map(HealthReason::as_str).collect();
             assert_eq!(names.join(" "), reasons, "{name}");

@@ -61,6 +61,7 @@ fn summary(status: &StatusReport, reasons: &[HealthReason], width: Option<u16>) 
     let Some((worst, others)) = reasons.split_first() else {
         let tickets = count(status.health.tickets, "ticket");
         let age = status.last_complete_age().map_or("never".into(), age_to_text);
+        let age = age.strip_prefix("just ").unwrap_or(&age);
         let accepted = match status.accepted_lacks() {
             0 => String::new(),
             accepted => format!("; {} missing, which `accept_shortfall` accepts", HumanCount(accepted)),
