@@ -6,6 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use halo_simulator::{ServerFault, Simulator};
 use serde_json::{Value as Json, json};
 use support::schema::Schema;
@@ -37,6 +38,14 @@ fn first_line(env: &TestEnv<()>) -> String {
     status_text(env).lines().next().unwrap().to_owned()
 }
 
+/// Asserts that the first line says `OK`, the number of tickets and their age.
+#[track_caller]
+fn assert_healthy(env: &TestEnv<()>, tickets: &str) {
+    let line = first_line(env);
+    let age = line.strip_prefix(&format!("OK — {tickets}, complete as of ")).unwrap_or_default();
+    assert!(age == "now" || age.ends_with(" s ago"), "{line}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed() {
     let (simulator, env) = serve("parallel_requests = 1\nmax_retries = 0").await;
@@ -66,13 +75,18 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
     let reasons: Vec<_> = (0..2).map(|position| &interrupted["reasons"][position]["reason"]).collect();
     assert_eq!(reasons, ["initial_load_incomplete", "last_run_not_complete"], "{interrupted:#}");
     let line = first_line(&env);
-    assert!(
-        line.starts_with("ATTENTION: the initial load has not completed; the last run failed: "),
-        "{line}"
+    let received = with_separator(received.unwrap_or(0));
+    assert_eq!(
+        line,
+        format!(
+            "ATTENTION — the initial load has not completed: {received} of 1,200 tickets are saved. \
+             `halosync sync` continues it."
+        )
     );
-    let received =
-        format!("interrupted scan  {} tickets received since", with_separator(received.unwrap_or(0)));
-    assert!(status_text(&env).contains(&received), "{}", status_text(&env));
+    let text = status_text(&env);
+    assert!(text.contains("\n  also — the last run failed: "), "{text}");
+    let received = format!("\n  Interrupted scan       {received} of 1,200 tickets received since ");
+    assert!(text.contains(&received), "{text}");
     Schema::of("status").assert_is_exact(&interrupted);
 
     simulator.with(|server| server.clear_faults());
@@ -95,7 +109,7 @@ async fn status_matches_its_schema_when_empty_interrupted_complete_and_confirmed
     }
     assert_eq!(full["readers"][0]["pid"], std::process::id(), "{full:#}");
     assert_eq!(full["consumers"][0]["waiting"], 0);
-    assert_eq!(first_line(&env), "OK");
+    assert_healthy(&env, "1,200 tickets");
     Schema::of("status").assert_is_exact(&full);
 }
 
@@ -134,9 +148,9 @@ async fn outcome_of_the_last_full_scan_outlives_incremental_scans() {
         assert_eq!(found["last_full_outcome"], outcome, "{found:#}");
     }
     let text = status_text(&env);
-    let line = text.lines().find(|line| line.starts_with("last full scan")).unwrap();
-    assert!(line.ends_with(" ago), confirmed"), "{text}");
-    for line in ["tickets           1,200\n", "service           not running\n"] {
+    let line = text.lines().find(|line| line.starts_with("  Last full scan ")).unwrap();
+    assert!(line.ends_with("), confirmed"), "{text}");
+    for line in ["  Tickets                1,200\n", "  Service                not running\n"] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
 }
@@ -149,21 +163,173 @@ async fn health_names_an_incomplete_run_rejected_values_and_stale_data() {
         server.set_raw_row(id, format!("{{\"id\":{id},\"summary\":[7]}}"));
     });
     env.run(&["sync"]).success();
-    let line = first_line(&env);
-    assert!(line.starts_with("ATTENTION: ") && line.contains(" could not be stored as received"), "{line}");
+    let text = status_text(&env);
+    assert!(
+        text.starts_with("ATTENTION — ") && text.contains(" could not be stored as received. "),
+        "{text}"
+    );
 
     simulator.with(|server| server.inject(ServerFault::parse("list:status=403").unwrap()));
     env.run(&["sync"]).code(77);
     let line = first_line(&env);
-    assert!(line.starts_with("ATTENTION: the last run failed: "), "{line}");
+    assert!(line.starts_with("ATTENTION — the last run failed: "), "{line}");
+    assert!(line.ends_with(" `halosync check` finds the cause."), "{line}");
     let database = rusqlite::Connection::open(env.path("halosync.db")).unwrap();
     for table in ["runs", "scans"] {
         let old = format!("UPDATE {table} SET ended_at = '2020-01-01T00:00:00.000Z'");
         database.execute(&old, []).unwrap();
     }
     let line = first_line(&env);
+    let stale = "ATTENTION — the last complete run ended at 2020-01-01T00:00:00Z, ";
+    assert!(line.starts_with(stale) && line.contains(" days ago. `halosync sync` catches up"), "{line}");
+}
+
+/// Deletes so many tickets that the delete guard holds, in a full scan.
+async fn hold_delete_guard() -> (Simulator, TestEnv<()>) {
+    let (simulator, env) = serve("").await;
+    env.run(&["sync"]).success();
+    simulator.with(|server| {
+        let ids = server.ids();
+        ids[..100].iter().for_each(|id| server.delete(*id, Utc::now()));
+    });
+    env.run(&["sync", "--full"]).code(3);
+    (simulator, env)
+}
+
+const GUARD: &str = "100 tickets would be deleted at once; the delete guard allows 60";
+const GUARD_HELP: &str = "halosync sync --full --accept-deletes";
+
+/// Also where later runs are incremental, or fail for another reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delete_guard_is_in_every_later_sync_status_and_check_until_it_is_settled() {
+    let (simulator, env) = hold_delete_guard().await;
+    for _ in 0..2 {
+        let sync = env.run(&["sync"]).code(3);
+        assert!(sync.stderr.contains(GUARD), "{sync:?}");
+        assert!(sync.stdout.contains(GUARD) && sync.stdout.contains(GUARD_HELP), "{sync:?}");
+        let report = env.run_json(&["sync"]).code(3).json;
+        assert_eq!(report["why"], GUARD, "{report:#}");
+        assert!(report["help"].as_str().unwrap().contains(GUARD_HELP), "{report:#}");
+    }
+    simulator.with(|server| server.inject(ServerFault::parse("token:status=403").unwrap()));
+    for expected in [3, 77] {
+        if expected == 77 {
+            env.run(&["sync"]).code(77);
+        }
+        let line = first_line(&env);
+        assert!(line.starts_with(&format!("ATTENTION — {GUARD}. ")) && line.contains(GUARD_HELP), "{line}");
+        let report = status_json(&env, &[], 0);
+        assert_eq!(report["reasons"][0]["reason"], "delete_guard", "{report:#}");
+        assert_eq!(report["delete_guard"], json!({ "removals": 100, "allowed": 60 }));
+        assert_eq!(report["unlisted"], json!([{ "status": "guarded", "tickets": 100 }]));
+        let has_other = expected == 77;
+        assert_eq!(report["reasons"].as_array().unwrap().len(), 1 + usize::from(has_other), "{report:#}");
+        let check = env.run(&["check", "--offline"]).success();
+        assert!(check.stdout.contains(GUARD) && check.stdout.contains(GUARD_HELP), "{check:?}");
+    }
+
+    simulator.with(|server| server.clear_faults());
+    env.run(&["sync", "--full", "--accept-deletes"]).success();
+    assert_healthy(&env, "1,100 tickets");
+    let report = status_json(&env, &[], 0);
+    assert_eq!((&report["delete_guard"], &report["unlisted"]), (&Json::Null, &json!([])));
+    let check = env.run(&["check", "--offline"]).success();
+    assert!(!check.stdout.contains("delete guard"), "{check:?}");
+    env.run(&["sync"]).success();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tickets_and_rows_that_cannot_be_read_are_named_or_accepted() {
+    let (simulator, env) = serve("").await;
+    let ids = simulator.with(|server| {
+        let ids = server.ids();
+        server.set_row_defects(ids[5], vec!["broken".parse().unwrap()]);
+        server.set_row_defects(ids[9], vec!["missing.id".parse().unwrap()]);
+        ids
+    });
+    let (pending, before) = (ids[5], ids[8]);
+    let why =
+        format!("1 row has no usable id (after ticket {before}); 1 ticket cannot be read yet: {pending}");
+    for _ in 0..2 {
+        env.run(&["sync"]).code(3);
+        let text = status_text(&env);
+        let line = format!(
+            "ATTENTION — 1 ticket cannot be read yet: {pending}. Each `halosync sync` asks for them again"
+        );
+        assert!(text.starts_with(&line), "{text}");
+        assert!(text.contains("\n  also — 1 row has no usable id. Correct them in HaloITSM"), "{text}");
+        let report = status_json(&env, &[], 0);
+        let reasons = report["reasons"].as_array().unwrap();
+        let reasons: Vec<_> = reasons.iter().map(|it| it["reason"].as_str().unwrap()).collect();
+        assert_eq!(reasons, ["pending_tickets", "rejected_rows", "stale"], "{report:#}");
+        assert_eq!((&report["pending_tickets"], &report["rejected_rows"]), (&json!(1), &json!(1)));
+    }
+    assert_eq!(status_json(&env, &[], 0)["runs"][0]["error"], why);
+
+    let accepting = |arguments: &[&str]| {
+        let mut command = env.command(arguments);
+        CommandResult::of(command.env("HALOSYNC_SYNC__ACCEPT_SHORTFALL", "2").spawn().unwrap())
+            .success()
+            .stdout
+    };
+    accepting(&["sync"]);
+    let text = accepting(&["status"]);
+    let line = text.lines().next().unwrap();
+    assert!(line.starts_with("OK — 1,198 tickets, complete as of "), "{text}");
+    assert!(line.ends_with("; 2 missing, which `accept_shortfall` accepts"), "{text}");
+}
+
+/// What another program or a bad disk does is found without `check`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edits_schema_changes_a_full_disk_and_damage_are_causes() {
+    let (_simulator, env) = serve("\n[store]\nmin_free_disk = \"0\"").await;
+    env.run(&["sync"]).success();
+    let execute =
+        |sql: &str| rusqlite::Connection::open(env.path("halosync.db")).unwrap().execute_batch(sql).unwrap();
+    let reasons = |env: &TestEnv<()>, status| {
+        let report = status_json(env, &[], status);
+        let reasons =
+            report["reasons"].as_array().unwrap().iter().map(|it| it["reason"].as_str().unwrap().to_owned());
+        reasons.collect::<Vec<_>>().join(" ")
+    };
+    execute("UPDATE tickets SET NAME = 'edited' WHERE UID = (SELECT MIN(UID) FROM tickets)");
+    assert_eq!(reasons(&env, 0), "local_edits");
+    execute("CREATE TRIGGER spy AFTER UPDATE ON tickets BEGIN SELECT 1; END");
+    assert_eq!(reasons(&env, 0), "schema_changed local_edits");
+    let line = first_line(&env);
     assert!(
-        line.starts_with("ATTENTION: the last complete run ended at 2020-01-01T00:00:00.000Z; "),
+        line.starts_with("ATTENTION — another program changed the schema: trigger spy on tickets "),
         "{line}"
     );
+    assert!(line.ends_with(" `halosync check` shows how to undo it."), "{line}");
+    execute("DROP TRIGGER spy; PRAGMA wal_checkpoint(TRUNCATE)");
+
+    let disk = env.command(&["status"]).env("HALOSYNC_STORE__MIN_FREE_DISK", "1000000TB").spawn().unwrap();
+    let text = CommandResult::of(disk).success().stdout;
+    assert!(text.starts_with("ATTENTION — the disk is full: "), "{text}");
+
+    // A page of `tickets` in the middle of the file.
+    let path = env.path("halosync.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 8].fill(0xAB);
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(reasons(&env, 65), "database_damaged");
+    let text = env.run(&["status"]).code(65).stdout;
+    let line = "ATTENTION — the database is damaged. Restore a backup, or move the file away, then run `halosync sync`";
+    assert!(text.starts_with(line), "{text}");
+}
+
+/// In a pipe a report is text without styles, on a terminal it depends on its width; here is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn piped_status_has_no_styles_and_one_line_for_each_fact() {
+    let (_simulator, env) = serve("").await;
+    env.run(&["sync"]).success();
+    env.run(&["export", "delta"]).success();
+    let text = env.run(&["-v", "status"]).success().stdout;
+    assert!(!text.contains('\u{1b}') && !text.contains("  \n"), "{text}");
+    let headings: Vec<_> = text.lines().skip(1).filter(|it| !it.starts_with(' ') && !it.is_empty()).collect();
+    assert_eq!(headings, ["Data", "Scans", "Waiting", "Last runs", "Consumers", "Server behavior"], "{text}");
+    let colored = env.run(&["--color", "always", "status"]).success().stdout;
+    assert!(colored.starts_with("\u{1b}[1m\u{1b}[32mOK"), "{colored:?}");
 }

@@ -5,6 +5,7 @@
 
 mod consumer_chain;
 mod consumers;
+mod duration;
 mod error;
 mod export_delta;
 mod export_session;
@@ -16,9 +17,9 @@ mod locked_store;
 mod reset;
 mod service;
 mod settings;
+mod status;
 mod trusted_file;
 
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,24 +29,29 @@ use chrono::{TimeDelta, Utc};
 pub use consumers::{
     Acknowledgment, ConsumerEntry, ConsumerList, ListedPackage, acknowledge, forget_consumer, list_consumers,
 };
+pub use duration::{age_to_text, duration_to_text, rough_duration};
 pub use error::{
     AppError, ConsumerError, ExitStatus, FileProblem, ResetError, SecretError, SecretLocation, Signal,
 };
 pub use export_delta::{DeltaSummary, WrittenPackage, export_delta, export_delta_if_due};
 pub use export_session::NewLineage;
 pub use export_snapshot::{SnapshotOptions, SnapshotOutcome, export_snapshot};
-pub use health::{Assessment, HealthLevel, HealthReason, assess};
+pub use health::{Assessment, HealthLevel, HealthReason, unlisted_to_text};
 pub use init::{InitSummary, init};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
 pub use settings::{LoadedConfig, load, load_log_from_environment};
+pub use status::{Inspection, StatusReport, inspected_status, status};
 
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport,
     verify,
 };
 pub use crate::halo::is_hidden;
-pub use crate::store::{Health, InterruptedScan, LastRun, LastScan, ReaderProcess, RunStatus, ServerProbe};
+pub use crate::store::{
+    Health, InterruptedScan, LastRun, LastScan, ReaderProcess, RunKind, RunStatus, ServerProbe,
+    UnlistedStatus,
+};
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{find_secret, read_secret};
 
@@ -54,7 +60,7 @@ use locked_store::LockedStore;
 
 use crate::config::Config;
 use crate::scope::{MAPPING_VERSION, Scope};
-use crate::store::{ConsumerPosition, LockHolders, Store, StoreOptions, ensure_free_disk, wal_size};
+use crate::store::{StoreOptions, ensure_free_disk};
 use crate::sync::{self, Clock, Progress, RunReport, RunSettings};
 use crate::ticket::Timestamp;
 use crate::watermark::ScanSchedule;
@@ -112,56 +118,6 @@ pub async fn sync(
 /// The local clock, for runs.
 fn clock() -> Clock {
     Arc::new(now)
-}
-
-/// The state of the database and of its consumers.
-#[derive(Debug)]
-pub struct StatusReport {
-    /// The database.
-    pub database: PathBuf,
-    /// The facts that the database records.
-    pub health: Health,
-    /// The consumers with their positions, and how many changes no package of theirs contains yet.
-    pub consumers: Vec<(String, ConsumerPosition, i64)>,
-    /// The size of the database file, in bytes.
-    pub database_bytes: u64,
-    /// The size of its write-ahead log, in bytes.
-    pub wal_bytes: u64,
-    /// The processes that have it open.
-    pub holders: LockHolders,
-    /// The interval between runs of the service.
-    pub interval: Duration,
-    /// When the report was made, by the local clock.
-    pub now: Timestamp,
-}
-
-impl StatusReport {
-    /// Assesses the health; `database_ok` is the result of the last integrity check, if there was one.
-    #[must_use]
-    pub fn assess(&self, database_ok: Option<bool>) -> Assessment {
-        assess(&self.health, self.interval, self.now, database_ok)
-    }
-}
-
-/// Reports the state of the database and of its consumers. Takes no lock and reads no secret.
-pub fn status(loaded: &LoadedConfig) -> Result<StatusReport, AppError> {
-    let config = &loaded.config;
-    let path = &config.store.path;
-    let store = Store::open_read_only(path, config.store.busy_timeout)?;
-    let database_bytes = std::fs::metadata(path).map_or(0, |it| it.len());
-    let (wal_bytes, holders) = (wal_size(path), LockHolders::detect(path));
-    store.read(|tx| {
-        Ok(StatusReport {
-            database: path.clone(),
-            database_bytes,
-            wal_bytes,
-            holders,
-            health: tx.health(5)?,
-            consumers: tx.consumers()?,
-            interval: config.sync.interval,
-            now: now(),
-        })
-    })
 }
 
 fn run_settings(config: &Config, options: SyncOptions) -> RunSettings {

@@ -97,13 +97,15 @@ pub(super) enum Command {
 impl Command {
     /// Whether the command works without a settings file.
     pub(super) fn needs_no_settings(&self) -> bool {
-        match self {
-            Command::Demo(_) | Command::Init { .. } | Command::Simulate(_) | Command::Completions { .. } => {
-                true
-            }
-            Command::Man { .. } | Command::Export(ExportCommand::Verify { .. }) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Command::Demo(_)
+                | Command::Init { .. }
+                | Command::Simulate(_)
+                | Command::Completions { .. }
+                | Command::Man { .. }
+                | Command::Export(ExportCommand::Verify { .. })
+        )
     }
 
     /// Whether the command is for what it does; others are for what they print.

@@ -34,9 +34,9 @@ pub(super) fn init_for_command(arguments: &CliArgs) -> LogLevelHandle {
     let (filter, handle) = reload::Layer::new(level.filter(None));
     let log = Registry::default().with(filter);
     if arguments.json {
-        log.with(json_layer()).init()
+        log.with(json_layer()).init();
     } else {
-        log.with(text_layer()).init()
+        log.with(text_layer()).init();
     }
     LogLevelHandle { handle, level }
 }

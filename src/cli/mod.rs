@@ -17,6 +17,7 @@ mod service;
 mod simulate;
 mod status;
 mod sync;
+mod table;
 mod verify;
 
 use std::ffi::OsString;

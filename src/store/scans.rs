@@ -149,6 +149,13 @@ impl ReadTx<'_> {
         }))
     }
 
+    /// The server's last count of the list that a scan reads.
+    pub(super) fn scan_record_count(&self, scan_id: i64) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT record_count FROM scans WHERE scan_id = ?1";
+        let count: Option<i64> = self.connection.query_row(sql, [scan_id], |row| row.get(0))?;
+        Ok(count.map(i64::cast_unsigned))
+    }
+
     /// Counts the changes after `seq` whose `last_update` is not after `until`, so that earlier scans should
     /// have found them.
     pub fn late_arrivals(&self, seq: i64, until: Timestamp) -> Result<u64, StoreError> {

@@ -8,8 +8,9 @@ use super::{ReadTx, StoreError, WriteTx};
 use crate::ticket::Timestamp;
 
 /// What is known about an unlisted ticket (`unlisted_tickets.status`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum UnlistedStatus {
     /// The delete guard holds: it has not been requested, or is not deleted although the server no longer has it.
     Guarded,
@@ -63,6 +64,19 @@ impl ReadTx<'_> {
             });
         }
         Ok(unlisted)
+    }
+
+    /// How many unlisted tickets have each status, by its word.
+    pub(super) fn unlisted_by_status(&self) -> Result<Vec<(UnlistedStatus, u64)>, StoreError> {
+        let sql = "SELECT status, COUNT(*) FROM unlisted_tickets GROUP BY status ORDER BY status";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        let mut counts = Vec::new();
+        while let Some(row) = rows.next()? {
+            let status = parse_word("unlisted_tickets.status", &row.get::<_, String>(0)?)?;
+            counts.push((status, row.get::<_, i64>(1)?.cast_unsigned()));
+        }
+        Ok(counts)
     }
 
     /// How many tickets the delete guard keeps.

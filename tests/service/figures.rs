@@ -202,3 +202,32 @@ async fn every_metric_in_the_alert_rules_is_exported() {
     }
     assert_eq!(daemon.stop(), Some(0));
 }
+
+/// The cause comes first, not the age of the data that follows from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readyz_is_503_and_names_the_delete_guard_while_it_holds() {
+    let metrics = free_address();
+    let simulator = serve(250).await;
+    let env =
+        TestEnv::for_server(&simulator.url(), &format!("{EVERY_HOUR}\n[metrics]\nlisten = \"{metrics}\"\n"));
+    env.run(&["sync"]).success();
+    simulator.with(|server| {
+        let ids = server.ids();
+        ids[..100].iter().for_each(|id| server.delete(*id, Utc::now()));
+    });
+    env.run(&["sync", "--full"]).code(3);
+    let mut daemon = Daemon::start(&env);
+    daemon.logged("run incomplete");
+    let (status, text) = get(&metrics, "/readyz");
+    let why = "100 tickets would be deleted at once; the delete guard allows 20";
+    assert_eq!((status, text), (503, format!("{{\"ready\":false,\"why\":\"{why}\"}}\n")));
+    let (_, text) = get(&metrics, "/metrics");
+    assert!(text.contains("\nhalosync_healthy 0\n"), "{text}");
+
+    assert_eq!(daemon.stop(), Some(0));
+    env.run(&["sync", "--full", "--accept-deletes"]).success();
+    let mut daemon = Daemon::start(&env);
+    daemon.notified("STATUS=150 tickets");
+    assert_eq!(get(&metrics, "/readyz").0, 200);
+    assert_eq!(daemon.stop(), Some(0));
+}

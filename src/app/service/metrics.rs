@@ -150,7 +150,7 @@ fn set_store_metrics(status: &StatusReport) {
     gauge!("halosync_database_bytes").set(to_f64(status.database_bytes));
     gauge!("halosync_wal_bytes").set(to_f64(status.wal_bytes));
     gauge!("halosync_tickets").set(to_f64(health.tickets));
-    gauge!("halosync_pending_tickets").set(to_f64(health.pending_tickets));
+    gauge!("halosync_pending_tickets").set(to_f64(health.pending_tickets.count));
     gauge!("halosync_pending_fetches").set(to_f64(health.pending_fetches));
     gauge!("halosync_unreadable_tickets").set(to_f64(health.unreadable));
     gauge!("halosync_unlisted_tickets").set(to_f64(health.unlisted_tickets));
