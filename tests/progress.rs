@@ -352,7 +352,9 @@ fn waits_for_the_rate_limit_and_before_retries_are_reported() {
             if let Some(requests) = limit {
                 env.rate_limit = RateLimit { requests, window: Duration::from_mins(5) };
             }
-            fault.into_iter().for_each(|fault| env.inject(fault));
+            for it in fault {
+                env.inject(it);
+            }
             let recorder = Recorder::attach(&mut env);
             env.run_ok().await;
             let waits = recorder.waits.lock().unwrap().clone();
