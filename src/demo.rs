@@ -14,12 +14,9 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use halo_simulator::{ApiEndpoint, Effect, RetryAfter, ServerFault, Simulator, SimulatorSettings};
 
-use crate::app::{self, AppError, DeltaSummary, LoadedConfig, SyncOptions};
+use crate::app::{self, AppError, DEMO_MARKER, DeltaSummary, LoadedConfig, SyncOptions};
 use crate::config::{ConsumerName, Format, FormatOptions};
 use crate::sync::{Progress, RunReport};
-
-/// File that marks a folder as created by the demo.
-const MARKER: &str = ".halosync-demo";
 
 /// A step that was done, with its figures.
 #[derive(Debug)]
@@ -151,14 +148,14 @@ fn recreate_dir(dir: &Path) -> Result<(), AppError> {
     let create = || fs::DirBuilder::new().mode(0o750).create(dir).map_err(failed);
     match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
         Ok(true) => {}
-        Ok(false) if dir.join(MARKER).is_file() => {
+        Ok(false) if dir.join(DEMO_MARKER).is_file() => {
             fs::remove_dir_all(dir).map_err(failed)?;
             create()?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => create()?,
         Ok(false) | Err(_) => return Err(AppError::NotADemo(dir.to_owned())),
     }
-    fs::write(dir.join(MARKER), "").map_err(failed)
+    fs::write(dir.join(DEMO_MARKER), "").map_err(failed)
 }
 
 /// Writes settings and secret as a person would, and returns the settings file.

@@ -1046,7 +1046,7 @@ fn check_json(name: &str, message: &str, status: i32) {
     let value: Value = serde_json::from_str(message).expect("one JSON object");
     let object = value.as_object().expect("one JSON object");
     let keys: Vec<_> = object.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["cause", "error", "exit_status", "help"], "{name}");
+    assert_eq!(keys, ["cause", "code", "error", "exit_status", "help", "schema_version"], "{name}");
     assert!(
         value["error"].is_string() && value["cause"].is_array() && value["help"].is_string(),
         "{name}:\n{message}"

@@ -352,8 +352,8 @@ fn waits_for_the_rate_limit_and_before_retries_are_reported() {
             if let Some(requests) = limit {
                 env.rate_limit = RateLimit { requests, window: Duration::from_mins(5) };
             }
-            for it in fault {
-                env.inject(it);
+            if let Some(fault) = fault {
+                env.inject(fault);
             }
             let recorder = Recorder::attach(&mut env);
             env.run_ok().await;

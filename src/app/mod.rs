@@ -49,19 +49,20 @@ pub use crate::export::{
 };
 pub use crate::halo::is_hidden;
 pub use crate::store::{
-    Health, InterruptedScan, LastRun, LastScan, ReaderProcess, RunKind, RunStatus, ServerProbe,
-    UnlistedStatus,
+    ConsumerPosition, Health, InterruptedScan, LastRun, LastScan, ReaderProcess, RunKind, RunStatus,
+    ServerProbe, UnlistedStatus,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
-pub(crate) use settings::{find_secret, read_secret};
+pub(crate) use settings::{DEMO_MARKER, find_secret, read_secret};
 
 use halo_connector::HaloConnector;
 use locked_store::LockedStore;
 
 use crate::config::Config;
+use crate::halo::HaloError;
 use crate::scope::{MAPPING_VERSION, Scope};
 use crate::store::{StoreOptions, ensure_free_disk};
-use crate::sync::{self, Clock, Progress, RunReport, RunSettings};
+use crate::sync::{self, Clock, Progress, RunReport, RunSettings, SyncError};
 use crate::ticket::Timestamp;
 use crate::watermark::ScanSchedule;
 
@@ -111,6 +112,9 @@ pub async fn sync(
     match (done, signal) {
         (Ok(report), _) => Ok(report),
         (Err(_), Some(signal)) => Err(AppError::Stopped(signal)),
+        (Err(SyncError::Halo(error @ HaloError::Unreachable { .. })), None) if loaded.is_demo() => {
+            Err(AppError::DemoEnded(error))
+        }
         (Err(error), None) => Err(error.into()),
     }
 }

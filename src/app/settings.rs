@@ -20,6 +20,16 @@ pub struct LoadedConfig {
     pub file: PathBuf,
 }
 
+/// File that marks a folder as created by the demo.
+pub(crate) const DEMO_MARKER: &str = ".halosync-demo";
+
+impl LoadedConfig {
+    /// Whether the demo wrote these settings, for a server that ends with it.
+    pub(super) fn is_demo(&self) -> bool {
+        self.file.with_file_name(DEMO_MARKER).exists()
+    }
+}
+
 /// Where the settings file is looked for if no path is given.
 const DEFAULT_PATHS: [&str; 2] = ["agent.toml", "/etc/halosync/agent.toml"];
 

@@ -1,37 +1,56 @@
 //! The command line: commands, options and how their values are parsed.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+use super::examples::with_examples;
 use crate::config::{ColumnSelection, ConsumerName, Format, FormatOptions, Newlines, ServerUrl};
 use crate::ticket::Timestamp;
+
+/// Heading of the options that every command has.
+const GLOBAL: &str = "Global options";
 
 /// Sync the tickets of a HaloITSM server into one SQLite file, and export every change
 #[derive(Debug, Parser)]
 #[command(name = "halosync", version, propagate_version = true, arg_required_else_help = true)]
 pub(super) struct CliArgs {
     /// Settings file [default: `$HALOSYNC_CONFIG`, ./agent.toml, /etc/halosync/agent.toml]
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(short, long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Print one JSON document to stdout, and errors as one JSON object to stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(super) json: bool,
     /// Print nothing on success; commands that show something, such as `status`, still do
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, help_heading = GLOBAL, conflicts_with = "verbose")]
     pub(super) quiet: bool,
     /// Log each decision to stderr; give it twice to log each request
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
     /// Color the output
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(super) color: Color,
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+impl CliArgs {
+    /// The definition of the command line, with an example for each command.
+    pub(super) fn definition() -> clap::Command {
+        with_examples(CliArgs::command(), "")
+    }
+
+    /// Parses a command line; help and version are errors too.
+    pub(super) fn parse_arguments(arguments: Vec<OsString>) -> Result<CliArgs, clap::Error> {
+        let mut definition = CliArgs::definition();
+        let matches = definition.try_get_matches_from_mut(arguments)?;
+        CliArgs::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))
+    }
 }
 
 /// When to color the output.
@@ -63,6 +82,9 @@ pub(super) enum Command {
         /// Compare every stored ticket with its hash, about 10 s for a million tickets
         #[arg(long)]
         deep: bool,
+        /// Exit with 78 if there are warnings, and no failure that has a status of its own
+        #[arg(long)]
+        deny_warnings: bool,
     },
     /// Sync once: fetch what changed since the last run, or everything the first time
     Sync(SyncArgs),
@@ -263,7 +285,7 @@ impl FileArgs {
         let for_csv = [(excel, "--excel"), (newlines == Some(Newlines::Escape), "--newlines escape")];
         if let Some((_, option)) = for_csv.into_iter().find(|(given, _)| *given && format != Format::Csv) {
             let message = format!("{option} is for CSV only, but the format is {}", format.as_str());
-            return Err(CliArgs::command().error(ErrorKind::ArgumentConflict, message));
+            return Err(CliArgs::definition().error(ErrorKind::ArgumentConflict, message));
         }
         let default_newlines = if excel { Newlines::Escape } else { Newlines::Keep };
         let newlines = newlines.unwrap_or(default_newlines);
@@ -350,6 +372,7 @@ fn parse_newlines(text: &str) -> Result<Newlines, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::examples::examples;
     use super::*;
 
     #[test]
@@ -395,6 +418,33 @@ mod tests {
 
     #[test]
     fn command_line_definition_is_consistent() {
-        CliArgs::command().debug_assert();
+        CliArgs::definition().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_can_be_parsed() {
+        let mut commands = vec![];
+        collect(&CliArgs::definition(), "", &mut commands);
+        for name in commands {
+            let examples = examples(&name);
+            assert!(!examples.is_empty(), "{name} has no example");
+            for (line, _) in examples {
+                for part in line.split("&&").map(str::trim) {
+                    let words = shlex::split(part).unwrap();
+                    let words = words.iter().skip_while(|it| *it != "halosync").take_while(|it| *it != ">");
+                    let words: Vec<_> = words.map(OsString::from).collect();
+                    let parsed = CliArgs::parse_arguments(words.clone());
+                    assert!(words.len() <= 1 || parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+                }
+            }
+        }
+    }
+
+    fn collect(command: &clap::Command, parent: &str, names: &mut Vec<String>) {
+        let name = format!("{parent}{}", command.get_name());
+        for it in command.get_subcommands() {
+            collect(it, &format!("{name} "), names);
+        }
+        names.push(name);
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::app::{AppError, ExitStatus, count};
 use crate::check::{self, CheckFinding, CheckOptions, CheckOutcome, CheckReport, CheckStep};
 
-pub(super) fn check(arguments: &CliArgs, options: CheckOptions) -> CommandResult {
+pub(super) fn check(arguments: &CliArgs, options: CheckOptions, deny_warnings: bool) -> CommandResult {
     let offline = options.offline;
     let mut output_error = None;
     let mut on_finding = |finding: &CheckFinding| {
@@ -27,8 +27,14 @@ pub(super) fn check(arguments: &CliArgs, options: CheckOptions) -> CommandResult
     if let Some(failure) = output_error {
         return Err(failure);
     }
-    print_report(arguments, &CheckJson::new(&report, offline), &summary(&report, offline))?;
-    Ok(report.exit_status())
+    let (warnings, _) = count_outcomes(&report);
+    let exit_status = match report.exit_status() {
+        ExitStatus::Ok if deny_warnings && 0 < warnings => ExitStatus::Config,
+        status => status,
+    };
+    let document = CheckJson::new(&report, offline, exit_status);
+    print_report(arguments, &document, &summary(&report, offline, deny_warnings))?;
+    Ok(exit_status)
 }
 
 /// Formats a finding as one line, with its causes and what to do in further lines.
@@ -50,7 +56,7 @@ fn finding_causes(finding: &CheckFinding) -> Vec<String> {
 }
 
 /// Lists the server probes and sums up the findings.
-fn summary(report: &CheckReport, offline: bool) -> String {
+fn summary(report: &CheckReport, offline: bool, deny_warnings: bool) -> String {
     let mut text = String::new();
     for it in &report.probes {
         let details = it.details.as_deref().map_or(String::new(), |details| format!(" ({details})"));
@@ -65,7 +71,10 @@ fn summary(report: &CheckReport, offline: bool) -> String {
     let offline_note = if offline { " (offline: the server was not asked)" } else { "" };
     let outcome = match (failures, warnings) {
         (0, 0) => "all checks passed".to_owned(),
-        (0, warnings) => format!("no failures, {}", count(warnings as u64, "warning")),
+        (0, warnings) => {
+            let denied = if deny_warnings { ", denied by --deny-warnings" } else { "" };
+            format!("no failures, {}{denied}", count(warnings as u64, "warning"))
+        }
         (failures, 0) => count(failures as u64, "failure"),
         (failures, warnings) => {
             format!("{}, {}", count(failures as u64, "failure"), count(warnings as u64, "warning"))
@@ -96,6 +105,7 @@ struct CheckJson<'a> {
 struct CheckStepJson {
     step: &'static str,
     outcome: &'static str,
+    code: Option<&'static str>,
     message: String,
     cause: Vec<String>,
     help: Option<String>,
@@ -103,11 +113,11 @@ struct CheckStepJson {
 }
 
 impl<'a> CheckJson<'a> {
-    fn new(report: &'a CheckReport, offline: bool) -> CheckJson<'a> {
+    fn new(report: &'a CheckReport, offline: bool, exit_status: ExitStatus) -> CheckJson<'a> {
         let (warnings, failures) = count_outcomes(report);
         CheckJson {
             offline,
-            exit_status: report.exit_status(),
+            exit_status,
             warnings,
             failures,
             steps: report.findings.iter().map(CheckStepJson::new).collect(),
@@ -122,6 +132,10 @@ impl CheckStepJson {
         CheckStepJson {
             step: finding.step.as_str(),
             outcome: finding.outcome.as_str(),
+            code: match &finding.outcome {
+                CheckOutcome::Fail(error) => Some(error.code()),
+                CheckOutcome::Ok(_) | CheckOutcome::Warning { .. } => None,
+            },
             message: printable(&finding.outcome.message()),
             cause: finding_causes(finding),
             help: finding.help().map(|help| printable(&help)),

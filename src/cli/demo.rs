@@ -9,7 +9,9 @@ use serde::Serialize;
 use super::args::{CliArgs, DemoArgs};
 use super::progress::RunProgress;
 use super::sync::RunReportJson;
-use super::{CommandError, CommandResult, block_on, export, print, print_json, stop_signal, sync};
+use super::{
+    CommandError, CommandResult, block_on, export, print, print_json, program, shell_path, stop_signal, sync,
+};
 use crate::app::{AppError, ExitStatus, count};
 use crate::demo::{Demo, DemoStep};
 use crate::sync::{Progress, RunOutcome};
@@ -124,11 +126,11 @@ fn print_step_json(step: &DemoStep) -> Result<(), CommandError> {
 }
 
 fn next_steps(args: &DemoArgs) -> String {
-    let dir = args.dir.display();
+    let (dir, program) = (shell_path(&args.dir), program());
     let serving = if args.keep_serving {
         format!(
             "The simulated server runs until Ctrl-C. Sync again in another terminal:\n  \
-             halosync -c {dir}/agent.toml sync\n\n"
+             {program} -c {dir}/agent.toml sync\n\n"
         )
     } else {
         String::new()
@@ -140,8 +142,8 @@ fn next_steps(args: &DemoArgs) -> String {
          sqlite3 {dir}/halosync.db 'SELECT attribute, old_value, new_value FROM ticket_history LIMIT 10'\n  \
          sqlite3 {dir}/halosync.db 'SELECT UID, LABEL, KIND, TEXT FROM ticket_custom_fields LIMIT 9'\n  \
          head -2 {dir}/export/deltas/warehouse/*.csv\n  \
-         halosync export verify {dir}/export\n  \
-         halosync -c {dir}/agent.toml status\n\n{serving}\
-         For a real server: halosync init\n"
+         {program} export verify {dir}/export\n  \
+         {program} -c {dir}/agent.toml status\n\n{serving}\
+         For a real server:\n  {program} init --server https://YOUR-SERVER\n"
     )
 }

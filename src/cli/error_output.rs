@@ -4,42 +4,69 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-use super::printable;
+use super::{JSON_SCHEMA_VERSION, printable};
 use crate::app::{AppError, ExitStatus};
 
-/// An error as one line of JSON.
+/// The code of a command line that cannot be parsed.
+const USAGE: &str = "usage";
+
+/// The code of results that cannot be written to stdout.
+const OUTPUT: &str = "cannot_write_output";
+
+/// The document of `docs/error.schema.json`, in one line.
 #[derive(Serialize)]
 struct ErrorJson<'a> {
-    cause: &'a [String],
+    schema_version: u32,
+    code: &'a str,
     error: &'a str,
-    exit_status: ExitStatus,
+    cause: &'a [String],
     help: &'a str,
+    exit_status: ExitStatus,
 }
 
 pub(super) fn print_error(error: &AppError, as_json: bool) {
     let message = printable(&error.to_string());
-    let causes = causes(error);
-    if as_json {
-        let exit_status = error.exit_status();
-        print_error_json(&ErrorJson { cause: &causes, error: &message, exit_status, help: &error.help() });
-        return;
-    }
-    let mut text = format!("error: {message}\n");
-    for cause in &causes {
-        text.push_str(&format!("cause: {cause}\n"));
-    }
-    text.push_str(&format!("help: {}\n", printable(&error.help())));
-    print_stderr(&text);
+    let (cause, help) = (causes(error), printable(&error.help()));
+    let document = ErrorJson {
+        schema_version: JSON_SCHEMA_VERSION,
+        code: error.code(),
+        error: &message,
+        cause: &cause,
+        help: &help,
+        exit_status: error.exit_status(),
+    };
+    document.print(as_json);
 }
 
 /// Writes to stderr that a command was interrupted: what is saved, and how to continue.
-pub(super) fn print_interruption(saved: &str, help: &str, exit_status: ExitStatus, as_json: bool) {
-    if as_json {
-        let message = format!("interrupted: {saved}");
-        print_error_json(&ErrorJson { cause: &[], error: &message, exit_status, help });
-    } else {
+pub(super) fn print_interruption(error: &AppError, saved: &str, help: &str, as_json: bool) {
+    if !as_json {
         print_stderr(&format!("Interrupted. {saved}; {help}.\n"));
+        return;
     }
+    let document = ErrorJson {
+        schema_version: JSON_SCHEMA_VERSION,
+        code: error.code(),
+        error: &format!("interrupted: {saved}"),
+        cause: &[],
+        help,
+        exit_status: error.exit_status(),
+    };
+    document.print(true);
+}
+
+/// Writes to stderr that the results cannot be written to stdout, and returns the exit status.
+pub(super) fn print_output_error(error: &std::io::Error, as_json: bool) -> ExitStatus {
+    let document = ErrorJson {
+        schema_version: JSON_SCHEMA_VERSION,
+        code: OUTPUT,
+        error: "cannot write the output",
+        cause: &[printable(&error.to_string())],
+        help: "check where the output goes: the disk may be full",
+        exit_status: ExitStatus::Io,
+    };
+    document.print(as_json);
+    ExitStatus::Io
 }
 
 /// Writes the error of a command line that cannot be parsed to stderr and returns the exit status.
@@ -48,12 +75,15 @@ pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> ExitStatu
         let text = error.render().to_string();
         let mut parts = text.trim_end().splitn(2, '\n').map(str::trim);
         let message = parts.next().unwrap_or_default();
-        print_error_json(&ErrorJson {
-            cause: &[],
+        let document = ErrorJson {
+            schema_version: JSON_SCHEMA_VERSION,
+            code: USAGE,
             error: message.strip_prefix("error: ").unwrap_or(message),
-            exit_status: ExitStatus::Usage,
+            cause: &[],
             help: parts.next().filter(|help| !help.is_empty()).unwrap_or("see halosync --help"),
-        });
+            exit_status: ExitStatus::Usage,
+        };
+        document.print(true);
     } else {
         let _ = error.print();
     }
@@ -65,8 +95,19 @@ pub(super) fn causes(error: &AppError) -> Vec<String> {
     error.causes().iter().map(|cause| printable(cause)).collect()
 }
 
-fn print_error_json(error: &ErrorJson<'_>) {
-    print_stderr(&(serde_json::to_string(error).unwrap_or_default() + "\n"));
+impl ErrorJson<'_> {
+    fn print(&self, as_json: bool) {
+        if as_json {
+            print_stderr(&(serde_json::to_string(self).unwrap_or_default() + "\n"));
+            return;
+        }
+        let mut text = format!("error: {}\n", self.error);
+        for cause in self.cause {
+            text.push_str(&format!("cause: {cause}\n"));
+        }
+        text.push_str(&format!("help: {}\n", self.help));
+        print_stderr(&text);
+    }
 }
 
 /// Ignores a failure: where stderr is closed, nobody reads it.

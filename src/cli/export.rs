@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use indicatif::HumanCount;
+use indicatif::{DecimalBytes, HumanCount};
 use serde::Serialize;
 
 use super::args::{CliArgs, DeltaArgs, ExportCommand, SnapshotArgs};
+use super::table::{ColumnKind, table, terminal_width};
 use super::{CommandError, CommandResult, format_time, print_report, printable};
 use crate::app::{
-    self, Acknowledgment, AppError, ConsumerEntry, ConsumerList, DeltaSummary, ExitStatus, ListedPackage,
+    self, Acknowledgment, AppError, ConsumerList, ConsumerPosition, DeltaSummary, ExitStatus, ListedPackage,
     LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, VerifyOptions, WrittenPackage, count,
 };
 use crate::config::ConsumerName;
@@ -165,41 +166,62 @@ fn forget(arguments: &CliArgs, loaded: &LoadedConfig, consumer: &ConsumerName) -
 
 fn list(arguments: &CliArgs, loaded: &LoadedConfig, consumer: Option<&ConsumerName>) -> CommandResult {
     let listing = app::list_consumers(loaded, consumer)?;
-    print_report(arguments, &listing, &listing_to_text(&listing))?;
+    print_report(arguments, &listing, &listing_to_text(&listing, terminal_width()))?;
     Ok(ExitStatus::Ok)
 }
 
-fn listing_to_text(listing: &ConsumerList) -> String {
+/// Formats the positions of the consumers and their packages as tables.
+fn listing_to_text(listing: &ConsumerList, width: Option<u16>) -> String {
+    use ColumnKind::{Number, Text};
     if listing.consumers.is_empty() {
         return "nothing was exported yet\n".into();
     }
-    let mut text = String::new();
-    for ConsumerEntry { name, position, waiting, packages } in &listing.consumers {
-        text += &consumer_to_text(name, *waiting, position.exported_seq, position.acked_seq);
-        text += "\n";
-        for ListedPackage { record, folder, created_at, acked, present } in packages {
+    let positions = listing.consumers.iter().map(|it| (it.name.as_str(), &it.position, it.waiting));
+    let text = format!("Consumers\n{}", consumer_table(positions, width));
+    let packages = listing.consumers.iter().flat_map(|consumer| {
+        consumer.packages.iter().map(move |ListedPackage { record, folder, created_at, acked, present }| {
             let state = match (present, acked) {
                 (false, _) => "files missing",
                 (true, true) => "acknowledged",
                 (true, false) => "not acknowledged",
             };
-            text += &format!(
-                "  {} {}, {}, {}: {state}\n",
+            let file = Path::new(folder).join(&record.data_file);
+            [
+                consumer.name.clone(),
                 format_time(*created_at),
-                count(record.rows, "row"),
-                count(record.bytes, "byte"),
-                printable(&Path::new(folder).join(&record.data_file).display().to_string()),
-            );
-        }
+                HumanCount(record.rows).to_string(),
+                DecimalBytes(record.bytes).to_string(),
+                state.to_owned(),
+                printable(&file.display().to_string()),
+            ]
+        })
+    });
+    let packages: Vec<_> = packages.collect();
+    if packages.is_empty() {
+        return text;
     }
-    text
+    let columns = [
+        ("CONSUMER", Text),
+        ("WRITTEN", Text),
+        ("ROWS", Number),
+        ("SIZE", Number),
+        ("STATE", Text),
+        ("FILE", Text),
+    ];
+    format!("{text}\nPackages\n{}", table(columns, packages, width))
 }
 
-/// Formats the position of a consumer, in `export list` and in `status`.
-pub(super) fn consumer_to_text(name: &str, waiting: i64, exported_seq: i64, acked_seq: i64) -> String {
-    let waiting = count(waiting.unsigned_abs(), "change");
-    format!(
-        "{name}: {waiting} not exported yet, exported up to change {exported_seq}, acknowledged up to change \
-         {acked_seq}"
-    )
+/// Formats the positions of consumers and how many changes wait for each, in `export list` and in `status`.
+pub(super) fn consumer_table<'a>(
+    positions: impl Iterator<Item = (&'a str, &'a ConsumerPosition, i64)>,
+    width: Option<u16>,
+) -> String {
+    use ColumnKind::{Number, Text};
+    let columns =
+        [("NAME", Text), ("NOT EXPORTED", Number), ("EXPORTED TO", Number), ("ACKNOWLEDGED TO", Number)];
+    let number = |number: i64| HumanCount(number.unsigned_abs()).to_string();
+    let rows = positions.map(|(name, position, waiting)| {
+        [name.to_owned(), number(waiting), number(position.exported_seq), number(position.acked_seq)]
+    });
+    table(columns, rows.collect(), width)
 }

@@ -5,11 +5,13 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
 
 use super::args::CliArgs;
+use super::examples::examples;
 use super::{CommandError, CommandResult, print};
 use crate::app::{AppError, ExitStatus};
 
@@ -17,16 +19,20 @@ use crate::app::{AppError, ExitStatus};
 const SECTIONS: &str = include_str!("manual.roff");
 const PREPROCESSOR: &str = "'\\\" t\n";
 
+/// The end of each other page.
+const SEE_ALSO: &str =
+    ".SH \"SEE ALSO\"\nExit statuses, files and environment variables: \\fBhalosync\\fR(1)\n";
+
 pub(super) fn completions(shell: Shell) -> CommandResult {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut CliArgs::command(), "halosync", &mut text);
+    clap_complete::generate(shell, &mut CliArgs::definition(), "halosync", &mut text);
     print(&String::from_utf8_lossy(&text))?;
     Ok(ExitStatus::Ok)
 }
 
 /// Writes one page to stdout, or one page for each command into a folder.
 pub(super) fn man(dir: Option<&Path>) -> CommandResult {
-    let mut command = CliArgs::command().disable_help_subcommand(true);
+    let mut command = CliArgs::definition().disable_help_subcommand(true);
     command.build();
     let Some(dir) = dir else {
         print(&render_page(&command).map_err(CommandError::Output)?)?;
@@ -59,7 +65,8 @@ fn collect_pages(command: &Command, pages: &mut Vec<ManPage>) {
 }
 
 fn render_page(command: &Command) -> io::Result<String> {
-    let man = Man::new(command.clone()).manual("halosync");
+    // The examples have a section of their own.
+    let man = Man::new(command.clone().after_help("")).manual("halosync");
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
@@ -71,7 +78,23 @@ fn render_page(command: &Command) -> io::Result<String> {
         man.render_subcommands_section(&mut text)?;
     }
     let text = String::from_utf8_lossy(&text).into_owned();
-    Ok(if is_program { format!("{PREPROCESSOR}{text}{SECTIONS}") } else { text })
+    let examples = examples_section(command);
+    Ok(if is_program {
+        format!("{PREPROCESSOR}{text}{SECTIONS}{examples}")
+    } else {
+        format!("{text}{examples}{SEE_ALSO}")
+    })
+}
+
+fn examples_section(command: &Command) -> String {
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let mut section = Roff::new();
+    section.control("SH", ["EXAMPLES"]);
+    for (line, effect) in examples(name) {
+        section.control("PP", []).text([roman(format!("{effect}:"))]);
+        section.control("RS", ["4"]).text([bold(*line)]).control("RE", []);
+    }
+    section.to_roff()
 }
 
 #[cfg(test)]

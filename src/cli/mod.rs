@@ -6,6 +6,7 @@ mod args;
 mod check;
 mod demo;
 mod error_output;
+mod examples;
 mod export;
 mod init;
 mod log;
@@ -20,9 +21,11 @@ mod sync;
 mod table;
 mod verify;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::num::NonZero;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,7 +33,7 @@ use crate::app::{self, AppError, ExitStatus, Signal, is_hidden};
 use crate::check::CheckOptions;
 use crate::ticket::Timestamp;
 use args::{CliArgs, Color, Command};
-use clap::Parser as _;
+use clap::error::ErrorKind;
 use rustix::fs::Mode;
 use serde::Serialize;
 
@@ -40,14 +43,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     // Parsing may fail, and its error must already be in the wanted form.
     let as_json = arguments.iter().take_while(|it| *it != "--").any(|it| it == "--json");
-    let arguments = match CliArgs::try_parse_from(arguments) {
+    let arguments = match CliArgs::parse_arguments(arguments) {
         Ok(arguments) => arguments,
-        // Help and version arrive here too; they go to stdout with status 0.
         Err(error) if error.use_stderr() => {
             return error_output::print_usage_error(&error, as_json).into();
         }
-        Err(data) => {
-            let _ = data.print();
+        // Help and version arrive here too; they go to stdout with status 0.
+        Err(version) if as_json && version.kind() == ErrorKind::DisplayVersion => {
+            let version = VersionJson { name: "halosync", version: env!("CARGO_PKG_VERSION") };
+            return exit_code(print_json(&version).map(|()| ExitStatus::Ok), as_json);
+        }
+        Err(help) => {
+            let _ = help.print();
             return ExitCode::SUCCESS;
         }
     };
@@ -59,19 +66,29 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
-    match dispatch(&arguments) {
-        Ok(status) => status.into(),
-        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(CommandError::Output(error)) => {
-            let _ = writeln!(io::stderr(), "error: cannot write the output: {error}");
-            ExitStatus::Io.into()
-        }
-        Err(CommandError::Usage(error)) => error_output::print_usage_error(&error, arguments.json).into(),
+    exit_code(dispatch(&arguments), as_json)
+}
+
+/// Reports an error, if there is one, and returns the status to end with.
+fn exit_code(result: CommandResult, as_json: bool) -> ExitCode {
+    let status = match result {
+        Ok(status) => status,
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Ok,
+        Err(CommandError::Output(error)) => error_output::print_output_error(&error, as_json),
+        Err(CommandError::Usage(error)) => error_output::print_usage_error(&error, as_json),
         Err(CommandError::App(error)) => {
-            error_output::print_error(&error, arguments.json);
-            error.exit_status().into()
+            error_output::print_error(&error, as_json);
+            error.exit_status()
         }
-    }
+    };
+    status.into()
+}
+
+/// The document of `--json --version`.
+#[derive(Serialize)]
+struct VersionJson {
+    name: &'static str,
+    version: &'static str,
 }
 
 /// Why a command ended early.
@@ -106,11 +123,11 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
         log_level.apply_config(&app::load_log_from_environment()?);
     }
     match &arguments.command {
-        Command::Init { file, server } => init::init(file, server.as_ref()),
-        Command::Check { offline, deep } => {
+        Command::Init { file, server } => init::init(arguments, file, server.as_ref()),
+        Command::Check { offline, deep, deny_warnings } => {
             // It reads the settings itself, and what is wrong with them is a finding.
             let _ = load();
-            check::check(arguments, CheckOptions { offline: *offline, deep: *deep })
+            check::check(arguments, CheckOptions { offline: *offline, deep: *deep }, *deny_warnings)
         }
         Command::Sync(args) => sync::sync(arguments, &load()?, args),
         Command::Run => unreachable!("it returned above"),
@@ -156,6 +173,21 @@ fn print_report(arguments: &CliArgs, report: &impl Serialize, text: &str) -> Res
         CliArgs { quiet: true, command, .. } if command.is_action() => Ok(()),
         _ => print(text),
     }
+}
+
+/// How this program is started, for lines that can be pasted: through Cargo where Cargo started it.
+fn program() -> &'static str {
+    match std::env::var_os("CARGO_MANIFEST_DIR") {
+        None => "halosync",
+        Some(_) if cfg!(debug_assertions) => "cargo run --",
+        Some(_) => "cargo run --release --",
+    }
+}
+
+/// A path as a shell reads it.
+fn shell_path(path: &Path) -> String {
+    let path = path.display().to_string();
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), Cow::into_owned)
 }
 
 /// A time for people: UTC, to the second.

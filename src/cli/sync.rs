@@ -12,7 +12,6 @@ use super::{
 use crate::app::{
     self, AppError, DeltaSummary, ExitStatus, Health, InterruptedScan, LoadedConfig, SyncOptions, count,
 };
-
 use crate::sync::{RunOutcome, RunReport};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::{ScanKind, WatermarkState};
@@ -37,7 +36,7 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
                 })
             };
             let help = "run `halosync sync` again to continue";
-            print_interruption(&saved, help, error.exit_status(), arguments.json);
+            print_interruption(&error, &saved, help, arguments.json);
             return Ok(error.exit_status());
         }
         result => result?,

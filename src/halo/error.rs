@@ -14,7 +14,8 @@ use crate::retry::{self, RequestFailure};
 use crate::ticket::parse::{CutRow, ParseError};
 
 /// Why a request failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case", prefix = "server_")]
 pub enum HaloError {
     /// There is no response.
     #[error("cannot reach {host}{}", attempts_suffix(" (", *retries, ")"))]
@@ -61,6 +62,7 @@ pub enum HaloError {
     },
     /// The authorization server refused the client.
     #[error("the authorization server refused client {client_id} ({code})")]
+    #[strum(serialize = "refused_client")]
     Credentials {
         /// The OAuth error code. Nothing else of the response is kept.
         code: OAuthErrorCode,
@@ -69,6 +71,7 @@ pub enum HaloError {
     },
     /// The response is longer than what is accepted.
     #[error("the response for {resource} exceeds the limit of {} MiB", limit >> 20)]
+    #[strum(serialize = "response_too_large")]
     TooLarge {
         /// What was requested.
         resource: Resource,
@@ -79,6 +82,7 @@ pub enum HaloError {
     },
     /// The response is not what was requested.
     #[error(transparent)]
+    #[strum(serialize = "response_unreadable")]
     Unreadable(#[from] UnreadableResponse),
     /// The server names an authorization server that is neither itself nor in the settings. It gets no secret.
     #[error("the server names another authorization server: {address}")]

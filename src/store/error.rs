@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 /// Why the database could not be opened, read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case", prefix = "database_")]
 pub enum StoreError {
     /// The file does not exist, or is not a database yet.
     #[error("there is no database at {0}")]
@@ -105,12 +106,14 @@ pub enum StoreError {
     },
     /// A migration failed.
     #[error("cannot migrate the database to the current schema")]
+    #[strum(serialize = "migration_failed")]
     Migration(#[source] Box<refinery::Error>),
     /// Another program held the write lock for longer than `busy_timeout`.
     #[error("the database is locked by another program")]
     Busy(#[source] rusqlite::Error),
     /// The disk is full.
     #[error("the disk is full")]
+    #[strum(serialize = "disk_full")]
     Full(#[source] rusqlite::Error),
     /// Reading or writing the file failed.
     #[error("the database cannot be read or written")]
@@ -123,6 +126,7 @@ pub enum StoreError {
     },
     /// SQLite reported any other error.
     #[error("the database reported an error")]
+    #[strum(serialize = "unexpected")]
     Sqlite(#[source] rusqlite::Error),
 }
 

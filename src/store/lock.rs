@@ -24,7 +24,8 @@ pub struct Lock {
 }
 
 /// Why a lock could not be acquired.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case", prefix = "lock_")]
 pub enum LockError {
     /// Another process holds it.
     #[error("another halosync{} is using {}", pid.map_or(String::new(), |pid| format!(" (pid {pid})")), database.display())]
@@ -42,6 +43,7 @@ pub enum LockError {
     },
     /// The lock file cannot be created.
     #[error("cannot create the lock file {path}")]
+    #[strum(serialize = "cannot_create")]
     Io {
         /// The lock file.
         path: PathBuf,

@@ -50,13 +50,16 @@ use crate::store::StoreError;
 pub const BATCH_ROWS: usize = 800;
 
 /// Why a run could not continue.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum SyncError {
     /// A request failed.
     #[error(transparent)]
+    #[strum(serialize = "")]
     Halo(#[from] HaloError),
     /// The database failed.
     #[error(transparent)]
+    #[strum(serialize = "")]
     Store(#[from] StoreError),
     /// The database holds the tickets of another server.
     #[error("the database is a copy of {stored}, not of {wanted}")]
@@ -68,6 +71,7 @@ pub enum SyncError {
     },
     /// A ticket type in the settings does not exist.
     #[error("the server has no ticket type {name:?}")]
+    #[strum(serialize = "unknown_ticket_type")]
     UnknownType {
         /// Its name in the settings.
         name: String,
@@ -76,6 +80,7 @@ pub enum SyncError {
     },
     /// The run was asked to stop.
     #[error("stopped before the end of the run; what was committed so far stays")]
+    #[strum(serialize = "interrupted")]
     Stopped,
     /// A task of the run panicked.
     #[error("a background task panicked or was cancelled: {0}")]

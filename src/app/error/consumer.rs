@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use super::ExitStatus;
 
 /// Why a consumer cannot acknowledge a package, be listed or be forgotten.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case", prefix = "consumer_")]
 pub enum ConsumerError {
     /// No package was ever exported for a consumer of that name.
     #[error("there is no consumer {0}")]
+    #[strum(serialize = "unknown")]
     NoConsumer(String),
     /// No package ends at that change.
     #[error("no package of {consumer} ends at change {seq}")]
+    #[strum(serialize = "no_package")]
     NoPackage {
         /// The consumer.
         consumer: String,

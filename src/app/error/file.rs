@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::halo::CaFileError;
 
 /// Why a file of settings, secrets or certificates is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case", prefix = "file_")]
 pub enum FileProblem {
     /// It is a folder, a pipe, a socket or a device.
     #[error("it is {0}, not a regular file")]
@@ -30,6 +31,7 @@ pub enum FileProblem {
     },
     /// It has no certificate, or one that cannot be used.
     #[error(transparent)]
+    #[strum(serialize = "unusable_certificate")]
     Certificate(#[from] CaFileError),
 }
 

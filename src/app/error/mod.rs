@@ -1,5 +1,6 @@
 //! Everything that can end a command, with its causes, its exit status and what to do about it.
 
+mod code;
 mod consumer;
 mod exit_status;
 mod file;
@@ -34,16 +35,20 @@ pub enum Signal {
 }
 
 /// Why a command or the service ended early.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum AppError {
     /// No settings file was found.
     #[error("there is no settings file: neither {}", .0.join(" nor "))]
+    #[strum(serialize = "settings_missing")]
     NoSettings(&'static [&'static str]),
     /// The settings are wrong.
     #[error("the settings cannot be used")]
+    #[strum(serialize = "settings_invalid")]
     Settings(Vec<ConfigProblem>),
     /// A required file cannot be read.
     #[error("cannot read {what} in {path}")]
+    #[strum(serialize = "file_unreadable")]
     Unreadable {
         /// What the file contains.
         what: &'static str,
@@ -55,6 +60,7 @@ pub enum AppError {
     },
     /// A file of settings, secrets or certificates cannot be trusted or used.
     #[error("cannot use {what} in {path}")]
+    #[strum(serialize = "")]
     File {
         /// What the file contains.
         what: &'static str,
@@ -76,8 +82,12 @@ pub enum AppError {
     /// The demo does not touch a folder that it did not create.
     #[error("{0} already exists and was not created by the demo")]
     NotADemo(PathBuf),
+    /// The simulated server of these settings ended with the demo.
+    #[error("the server of this demo has ended")]
+    DemoEnded(#[source] HaloError),
     /// The secret cannot be used.
     #[error("{problem}")]
+    #[strum(serialize = "")]
     Secret {
         /// Where the secret is.
         location: SecretLocation,
@@ -89,30 +99,38 @@ pub enum AppError {
     HttpOptions(#[source] RootCause),
     /// A run failed.
     #[error(transparent)]
+    #[strum(serialize = "")]
     Sync(#[from] SyncError),
     /// The database cannot be used.
     #[error(transparent)]
+    #[strum(serialize = "")]
     Store(#[from] StoreError),
     /// A lock cannot be taken.
     #[error(transparent)]
+    #[strum(serialize = "")]
     Lock(#[from] LockError),
     /// Export files cannot be written or read.
     #[error(transparent)]
+    #[strum(serialize = "")]
     Export(#[from] ExportError),
     /// A command names a consumer or package that does not exist.
     #[error(transparent)]
+    #[strum(serialize = "")]
     Consumer(#[from] ConsumerError),
     /// The watermark cannot be moved to the time asked for.
     #[error(transparent)]
+    #[strum(serialize = "")]
     Reset(#[from] ResetError),
     /// The address for metrics cannot be bound.
     #[error("cannot listen on {0}")]
     CannotListen(SocketAddr, #[source] io::Error),
     /// The simulator cannot start.
     #[error("cannot serve the simulated HaloITSM")]
+    #[strum(serialize = "cannot_serve")]
     Serve(#[source] io::Error),
     /// A response to replay cannot be read.
     #[error("cannot read the response to replay in {path}")]
+    #[strum(serialize = "replay_unreadable")]
     Replay {
         /// The file.
         path: PathBuf,
@@ -122,12 +140,14 @@ pub enum AppError {
     },
     /// The operating system refused something basic.
     #[error("the operating system refused {0}")]
+    #[strum(serialize = "system_refused")]
     System(&'static str, #[source] io::Error),
     /// The process may open too few files.
     #[error("the process may open too few files")]
     DescriptorLimit(#[source] io::Error),
     /// A signal ended the command.
     #[error("interrupted by a signal; everything committed so far is saved")]
+    #[strum(serialize = "interrupted")]
     Stopped(Signal),
 }
 

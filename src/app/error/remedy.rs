@@ -59,6 +59,11 @@ impl AppError {
                 };
                 (CannotCreate, help)
             }
+            AppError::DemoEnded(_) => (
+                Unavailable,
+                "the files stay and can be queried; `halosync demo --keep-serving` leaves the server running"
+                    .into(),
+            ),
             AppError::NotADemo(_) => (CannotCreate, "name another folder with --dir".into()),
             AppError::Secret { location, problem } => (Config, problem.help(location)),
             AppError::HttpOptions(_) => (Config, "check ca_file and proxy".into()),

@@ -4,7 +4,8 @@ use super::ExitStatus;
 use crate::ticket::Timestamp;
 
 /// Why the watermark cannot be moved to the time asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case", prefix = "reset_")]
 pub enum ResetError {
     /// The initial load has not completed.
     #[error("no watermark yet: the first full sync has not completed")]

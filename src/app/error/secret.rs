@@ -32,7 +32,8 @@ impl fmt::Display for SecretLocation {
 }
 
 /// What is wrong with a secret, which is never shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case", prefix = "secret_")]
 pub enum SecretError {
     /// No secret is configured.
     #[error("there is no client secret")]

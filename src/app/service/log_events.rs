@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::Level;
 
 use super::Service;
 use super::cycle::MaintenanceResult;
@@ -33,34 +34,55 @@ pub(super) struct LogState {
 impl Service {
     /// Logs a run that came to its end.
     pub(super) fn log_run(&mut self, report: &RunReport, took: Duration) {
+        let decision =
+            self.run_log.decide(&report.outcome, &report.run_stats, self.run_was_requested, Instant::now());
         let run = &report.run_stats;
         let (outcome, scan, seconds) =
             (report.outcome.as_str(), report.scan_kind.as_str(), took.as_secs_f64());
         let covered_until = report.covered_until.map_or("never".into(), |at| at.to_string());
         let coverage =
             report.covered_until.map_or("not yet complete".into(), |at| format!("complete until {at}"));
-        tracing::info!(
-            run_id = report.run_id,
-            outcome,
-            scan,
-            received = run.received,
-            created = run.changes.created,
-            updated = run.changes.updated,
-            deleted = run.changes.deleted,
-            requests = run.requests,
-            retries = run.retries,
-            seconds,
-            tickets = report.tickets,
-            covered_until,
-            "{outcome}: {scan} scan, {} rows, {} created, {} updated, {} deleted, {} requests, {seconds:.1} s; \
-             {} tickets, {coverage}",
-            run.received,
-            run.changes.created,
-            run.changes.updated,
-            run.changes.deleted,
-            run.requests,
-            report.tickets,
-        );
+        // The level of an event is part of its call site.
+        macro_rules! log_at {
+            ($level:expr) => {
+                tracing::event!(
+                    $level,
+                    run_id = report.run_id,
+                    outcome,
+                    scan,
+                    received = run.received,
+                    created = run.changes.created,
+                    updated = run.changes.updated,
+                    deleted = run.changes.deleted,
+                    requests = run.requests,
+                    retries = run.retries,
+                    seconds,
+                    tickets = report.tickets,
+                    covered_until,
+                    "{outcome}: {scan} scan, {} rows, {} created, {} updated, {} deleted, {} requests, \
+                     {seconds:.1} s; {} tickets, {coverage}",
+                    run.received,
+                    run.changes.created,
+                    run.changes.updated,
+                    run.changes.deleted,
+                    run.requests,
+                    report.tickets,
+                )
+            };
+        }
+        if decision.is_quiet {
+            log_at!(Level::DEBUG);
+        } else {
+            log_at!(Level::INFO);
+        }
+        if let Some(summary) = decision.summary {
+            tracing::info!(
+                tickets = report.tickets,
+                covered_until,
+                "{summary}; {} tickets, {coverage}",
+                report.tickets
+            );
+        }
         for warning in
             report.warnings.iter().filter(|warning| !self.log_state.reported_warnings.contains(warning))
         {

@@ -12,6 +12,7 @@ mod liveness;
 mod log_events;
 mod metrics;
 mod reload;
+mod run_log;
 mod schedule;
 mod scheduling;
 mod signals;
@@ -44,6 +45,7 @@ use http::MonitoringServer;
 use liveness::LivenessMonitor;
 use log_events::LogState;
 use reload::AcceptedConfig;
+use run_log::RunLog;
 use signals::{SignalCommand, Signals};
 use state::ServiceState;
 use systemd::SystemdNotifier;
@@ -151,8 +153,10 @@ struct Service {
     next_cycle_due: Instant,
     /// The same time by the local clock.
     next_run_at: Timestamp,
-    /// Whether SIGUSR1 asked for a run.
+    /// Whether SIGUSR1 asked for another run.
     run_requested: bool,
+    /// Whether it asked for the one that is running or has just ended.
+    run_was_requested: bool,
     /// What happened before the next failure.
     history: FailureHistory,
     /// Runs in a row that failed; incomplete ones do not count.
@@ -164,6 +168,7 @@ struct Service {
     /// The last ping of the writer.
     writer_ping: Option<JoinHandle<()>>,
     log_state: LogState,
+    run_log: RunLog,
 }
 
 impl Service {
@@ -211,6 +216,7 @@ impl Service {
             next_cycle_due: now,
             next_run_at: super::now(),
             run_requested: false,
+            run_was_requested: false,
             history: FailureHistory { has_synced, ..FailureHistory::default() },
             failed_runs: 0,
             integrity_checked_at: None,
@@ -218,6 +224,7 @@ impl Service {
             liveness: LivenessMonitor::new(now),
             writer_ping: None,
             log_state: LogState::default(),
+            run_log: RunLog::default(),
         };
         let version = env!("CARGO_PKG_VERSION");
         let (settings, config) = (service.loaded.file.display(), service.config());

@@ -24,7 +24,7 @@ impl Service {
     /// Starts a cycle.
     pub(super) fn begin_cycle(&mut self) -> Result<(), AppError> {
         self.cycle_started = Instant::now();
-        self.run_requested = false;
+        self.run_was_requested = std::mem::take(&mut self.run_requested);
         if self.locked_store.is_replaced(&self.loaded.config) {
             tracing::warn!("the database was moved, removed or replaced: opening the file that is there now");
             if !self.reopen_database()? {
@@ -140,6 +140,7 @@ impl Service {
         apply_config: &impl Fn(&Config),
     ) -> Result<bool, AppError> {
         self.state.lock().process.run_counts.failed += 1;
+        self.run_log.record_failure();
         self.failed_runs = self.failed_runs.saturating_add(1);
         let action = failure_action(&error, self.history);
         self.history.disk_failed = action == FailureAction::ReopenDatabase;

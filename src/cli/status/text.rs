@@ -7,6 +7,7 @@ use crate::app::{
     HealthReason, LastRun, LastScan, ReaderProcess, RunKind, RunStatus, StatusReport, age_to_text, count,
     rough_duration, unlisted_to_text,
 };
+use crate::cli::export::consumer_table;
 use crate::cli::table::{ColumnKind, pairs, paragraph, table};
 use crate::cli::{format_time, printable};
 use crate::ticket::{ChangeCounts, Timestamp};
@@ -48,7 +49,9 @@ pub(super) fn to_text(status: &StatusReport, reasons: &[HealthReason], options: 
         block("Last runs", runs(status, options.width));
     }
     if !status.consumers.is_empty() {
-        block("Consumers", consumers(status, options.width));
+        let positions =
+            status.consumers.iter().map(|(name, position, waiting)| (name.as_str(), position, *waiting));
+        block("Consumers", consumer_table(positions, options.width));
     }
     if let Some((heading, rows)) = server_behavior.filter(|(_, rows)| !rows.is_empty()) {
         block(heading, pairs(&rows, names, options.width));
@@ -273,17 +276,6 @@ fn run_result(run: &LastRun, is_running: bool) -> String {
         (RunKind::DryRun, _) => format!("dry run, {outcome}"),
         _ => outcome.into(),
     }
-}
-
-fn consumers(status: &StatusReport, width: Option<u16>) -> String {
-    use ColumnKind::{Number, Text};
-    let columns =
-        [("NAME", Text), ("NOT EXPORTED", Number), ("EXPORTED TO", Number), ("ACKNOWLEDGED TO", Number)];
-    let number = |number: i64| HumanCount(number.unsigned_abs()).to_string();
-    let rows = status.consumers.iter().map(|(name, position, waiting)| {
-        [name.clone(), number(*waiting), number(position.exported_seq), number(position.acked_seq)]
-    });
-    table(columns, rows.collect(), width)
 }
 
 fn server_behavior(status: &StatusReport) -> Pairs {
