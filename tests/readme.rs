@@ -74,7 +74,7 @@ fn demo_replaces_its_own_folder_and_no_other() {
     assert!(precious.join("halosync.db").exists(), "a folder that is not the demo's was emptied");
 }
 
-/// Every Markdown document that people read: the README, and those in `docs`.
+/// The Markdown documents at the top and in `docs`.
 fn documents() -> Vec<PathBuf> {
     let docs = fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path());
     let markdown = docs.filter(|path| path.extension().is_some_and(|it| it == "md"));
