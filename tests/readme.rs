@@ -1,18 +1,14 @@
-//! The README: its SQL runs on a real database, its links exist, its settings are known.
+//! The README and the other documents: their SQL runs on a real database, their links exist, their tables are complete.
 
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use halosync::config::{Config, EXAMPLE};
 
-fn readme() -> String {
-    fs::read_to_string("README.md").unwrap()
-}
-
-/// Returns the SQL blocks of the README.
+/// Returns the SQL blocks of a document.
 fn queries(text: &str) -> Vec<&str> {
     text.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
@@ -30,7 +26,7 @@ fn demo(folder: &Path) -> String {
 }
 
 #[test]
-fn demo_shows_every_step_and_readme_queries_run_on_its_database() {
+fn demo_shows_every_step_and_documented_queries_run_on_its_database() {
     let folder = tempfile::tempdir().unwrap();
     let text = demo(folder.path());
     for fragment in [
@@ -45,10 +41,12 @@ fn demo_shows_every_step_and_readme_queries_run_on_its_database() {
         assert!(text.contains(fragment), "the demo did not print {fragment:?}:\n{text}");
     }
     let database = rusqlite::Connection::open(folder.path().join("demo/halosync.db")).unwrap();
-    let readme = readme();
-    let queries = queries(&readme);
-    assert_eq!(queries.len(), 7);
-    for (query, rows) in queries.iter().zip([2.., 20.., 25.., 3.., 20.., 0.., 1..]) {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let page = fs::read_to_string("docs/queries.md").unwrap();
+    let queries: Vec<_> = [queries(&readme), queries(&page)].concat();
+    let expected = [25.., 25.., 2.., 20.., 20.., 30.., 25.., 3.., 0.., 20.., 1..];
+    assert_eq!(queries.len(), expected.len());
+    for (query, rows) in queries.iter().zip(expected) {
         let mut statement = database.prepare(query).unwrap_or_else(|error| panic!("{error}\n{query}"));
         let found = statement.query_map([], |_| Ok(())).unwrap().count();
         assert!(rows.contains(&found), "{found} rows for\n{query}");
@@ -76,11 +74,64 @@ fn demo_replaces_its_own_folder_and_no_other() {
     assert!(precious.join("halosync.db").exists(), "a folder that is not the demo's was emptied");
 }
 
+/// The Markdown documents at the top and in `docs`.
+fn documents() -> Vec<PathBuf> {
+    let docs = fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path());
+    let markdown = docs.filter(|path| path.extension().is_some_and(|it| it == "md"));
+    markdown.chain(["README.md", "ARCHITECTURE.md"].map(PathBuf::from)).collect()
+}
+
+/// The anchor of a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars()
+        .filter(|it| it.is_alphanumeric() || "-_ ".contains(*it))
+        .map(|it| if it == ' ' { '-' } else { it })
+        .collect()
+}
+
 #[test]
-fn readme_links_to_existing_files() {
-    for link in readme().split("](").skip(1).filter_map(|rest| rest.split(')').next().map(ToOwned::to_owned))
-    {
-        assert!(link.starts_with("http") || Path::new(&link).exists(), "{link}");
+fn documents_link_to_existing_files_and_headings() {
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => document.clone(),
+                file => document.parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{}: {link}", document.display());
+            let has_heading = || {
+                let text = fs::read_to_string(&target).unwrap();
+                text.lines().any(|line| line.starts_with('#') && anchor(line) == heading)
+            };
+            assert!(heading.is_empty() || has_heading(), "{}: {link}", document.display());
+        }
+    }
+}
+
+/// Whether a document has a table row that begins with this code.
+fn has_row(text: &str, code: &str) -> bool {
+    text.lines().any(|line| line.starts_with(&format!("| `{code}` |")))
+}
+
+#[test]
+fn troubleshooting_lists_every_cause_and_exit_status() {
+    let page = fs::read_to_string("docs/troubleshooting.md").unwrap();
+    let schema = fs::read_to_string("docs/status.schema.json").unwrap();
+    let schema: serde_json::Value = schema.parse().unwrap();
+    let causes = &schema["properties"]["reasons"]["items"]["properties"]["reason"]["enum"];
+    for cause in causes.as_array().unwrap() {
+        let cause = cause.as_str().unwrap();
+        assert!(has_row(&page, cause), "no row for the cause {cause}");
+    }
+    let source = fs::read_to_string("src/app/error/exit_status.rs").unwrap();
+    let statuses = source.lines().filter_map(|line| line.split_once(" = ")?.1.strip_suffix(','));
+    let statuses: Vec<_> = statuses.filter(|it| it.parse::<u8>().is_ok()).collect();
+    assert_eq!(statuses.len(), 15, "{statuses:?}");
+    for status in statuses {
+        assert!(has_row(&page, status), "no row for the exit status {status}");
     }
 }
 
