@@ -10,7 +10,8 @@ use super::args::{CliArgs, DemoArgs};
 use super::progress::RunProgress;
 use super::sync::RunReportJson;
 use super::{
-    CommandError, CommandResult, block_on, export, print, print_json, program, shell_path, stop_signal, sync,
+    CommandError, CommandResult, block_on, export, print, print_json_line, program, shell_path, stop_signal,
+    sync,
 };
 use crate::app::{AppError, ExitStatus, count};
 use crate::demo::{Demo, DemoStep};
@@ -113,14 +114,14 @@ struct DemoStepJson<'a, R> {
 fn print_step_json(step: &DemoStep) -> Result<(), CommandError> {
     match step {
         DemoStep::Serving { url, tickets } => {
-            print_json(&ServingJson { step: "serving", url, tickets: *tickets })
+            print_json_line(&ServingJson { step: "serving", url, tickets: *tickets })
         }
         DemoStep::Sync { title, report, elapsed } => {
             let (report, seconds) = (RunReportJson::new(report), elapsed.as_secs_f64());
-            print_json(&DemoStepJson { step: "sync", title, seconds, report })
+            print_json_line(&DemoStepJson { step: "sync", title, seconds, report })
         }
         DemoStep::Export { title, summary: report, elapsed } => {
-            print_json(&DemoStepJson { step: "export", title, seconds: elapsed.as_secs_f64(), report })
+            print_json_line(&DemoStepJson { step: "export", title, seconds: elapsed.as_secs_f64(), report })
         }
     }
 }

@@ -73,7 +73,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn exit_code(result: CommandResult, as_json: bool) -> ExitCode {
     let status = match result {
         Ok(status) => status,
-        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Ok,
         Err(CommandError::Output(error)) => error_output::print_output_error(&error, as_json),
         Err(CommandError::Usage(error)) => error_output::print_usage_error(&error, as_json),
         Err(CommandError::App(error)) => {
@@ -141,10 +140,13 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
     }
 }
 
-/// Writes data to stdout.
+/// Writes data to stdout. A reader that has read enough, such as `head`, is no error.
 fn print(text: &str) -> Result<(), CommandError> {
     let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CommandError::Output)
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::Output(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Version of the JSON documents; it grows when a member is renamed, removed or changes its meaning.
@@ -161,8 +163,17 @@ struct JsonDocument<'a, T> {
 /// Writes one JSON document to stdout.
 fn print_json(report: &impl Serialize) -> Result<(), CommandError> {
     let document = JsonDocument { schema_version: JSON_SCHEMA_VERSION, report };
-    let text = serde_json::to_string_pretty(&document)
-        .map_err(|error| CommandError::Output(io::Error::other(error)))?;
+    print_serialized(serde_json::to_string_pretty(&document))
+}
+
+/// Writes one JSON document of several to stdout, in one line.
+fn print_json_line(report: &impl Serialize) -> Result<(), CommandError> {
+    let document = JsonDocument { schema_version: JSON_SCHEMA_VERSION, report };
+    print_serialized(serde_json::to_string(&document))
+}
+
+fn print_serialized(text: serde_json::Result<String>) -> Result<(), CommandError> {
+    let text = text.map_err(|error| CommandError::Output(io::Error::other(error)))?;
     print(&(text + "\n"))
 }
 
