@@ -99,6 +99,7 @@ fn configuration_is_described_as_the_example_says() {
             above.clear();
         } else if let Some(Setting { key, default, meaning }) = setting(line, &above) {
             let variable = format!("HALOSYNC_{}__{}", section.to_uppercase(), key.to_uppercase());
+            assert!(!meaning.is_empty(), "the example does not explain {key}");
             let default = default.map_or("none".to_owned(), |value| format!("`{value}`"));
             page += &format!("| `{key}` | {default} | `{variable}` | {} |\n", meaning.replace('|', "\\|"));
             above.clear();

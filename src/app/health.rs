@@ -10,6 +10,7 @@ use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 use super::count;
 use super::duration::age_to_text;
 use super::status::StatusReport;
+use crate::config::size_to_text;
 use crate::store::{PendingTickets, RunKind, RunStatus, UnlistedStatus};
 use crate::sync::RunOutcome;
 use crate::ticket::Timestamp;
@@ -119,23 +120,25 @@ impl HealthReason {
                 "`halosync sync` catches up; `halosync check` finds what prevents it"
             }
             HealthReason::LastRunNotComplete { failed: true, .. } => "`halosync check` finds the cause",
-            HealthReason::LastRunNotComplete { failed: false, .. } => "`halosync sync` tries again",
+            HealthReason::LastRunNotComplete { failed: false, .. } => {
+                "`halosync sync` tries again, and says what to do where that does not help"
+            }
             HealthReason::PendingTickets(_) => {
-                "each `halosync sync` asks for them again; `accept_shortfall` lets runs be complete without them"
+                "every `halosync sync` asks again; with `accept_shortfall` runs are complete all the same"
             }
             HealthReason::RejectedRows(_) => {
-                "correct them in HaloITSM and run `halosync sync --full`; `accept_shortfall` lets runs be complete \
-                 without them"
+                "correct the data in HaloITSM and run `halosync sync --full`; with `accept_shortfall` runs are \
+                 complete all the same"
             }
             HealthReason::LocalEdits(_) => "`halosync sync --full` repairs them",
             HealthReason::RejectedValues(_) => {
-                "the last good ones stay; the table `rejects` shows what the server sent"
+                "the last good value stays; the table `rejects` shows what the server sent"
             }
             HealthReason::UnreadableCustomFields(_) => {
                 "let the agent of the API application see them, then run `halosync sync --full`"
             }
             HealthReason::UnlistedTickets(_) => {
-                "they stay stored; the table `unlisted_tickets` names them, `halosync sync --full` asks for them again"
+                "nothing was deleted; the table `unlisted_tickets` has the details, `halosync sync --full` asks again"
             }
         }
     }
@@ -149,9 +152,9 @@ impl fmt::Display for HealthReason {
                 write!(out, "another program changed the schema: {changes}")
             }
             HealthReason::DiskLow { free, minimum } => {
-                let nearly = if free < minimum { "" } else { "nearly " };
-                let (free, minimum) = (free >> 20, minimum >> 20);
-                write!(out, "the disk is {nearly}full: {free} MB are free, runs stop below {minimum} MB")
+                let nearly = if *free < *minimum { "" } else { "nearly " };
+                let (free, minimum) = (size_to_text(*free), size_to_text(*minimum));
+                write!(out, "the disk is {nearly}full: {free} are free, runs stop below {minimum}")
             }
             HealthReason::InitialLoadIncomplete { received, total, is_running } => {
                 let state = if *is_running { "is under way" } else { "has not completed" };
@@ -217,7 +220,7 @@ pub fn unlisted_to_text(unlisted: &[(UnlistedStatus, u64)]) -> String {
             UnlistedStatus::Guarded => "kept by the delete guard",
             UnlistedStatus::NotAsked => "not asked for yet",
             UnlistedStatus::Missing => "not found, to be asked for again",
-            UnlistedStatus::Forbidden => "refused",
+            UnlistedStatus::Forbidden => "refused (403)",
             UnlistedStatus::NotListed => "still on the server",
             UnlistedStatus::Unreadable => "unreadable",
         };
@@ -668,7 +671,7 @@ mod tests {
                 "the last complete run ended at 2026-11-22T09:00:00Z, 3 h ago",
             ),
             (disk(300 << 20), "the disk is nearly full: 300 MB are free, runs stop below 256 MB"),
-            (disk(3 << 20), "the disk is full: 3 MB are free, runs stop below 256 MB"),
+            (disk(3 << 20), "the disk is full: 3.0 MB are free, runs stop below 256 MB"),
         ] {
             let help = reason.help();
             assert!(!help.is_empty());

@@ -4,9 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use indicatif::HumanCount;
-
 use super::CheckOutcome;
+use crate::config::size_to_text;
 use crate::store::ensure_free_disk;
 
 /// Free space for packages that is always required, in bytes.
@@ -75,16 +74,16 @@ fn assess(database_disk: &Disk, export_disk: Option<&Disk>, needed: u64, package
         .map(|export_disk| (export_disk, MIN_EXPORT_BYTES.max(package_bytes)));
     for (disk, needed) in [(database_disk, needed)].into_iter().chain(separate_export_disk) {
         if disk.free < needed {
-            let (folder, free) = (disk.folder.display(), format_size(disk.free));
+            let (folder, free) = (disk.folder.display(), size_to_text(disk.free));
             return CheckOutcome::warning(
-                format!("{folder} has {free} free, but {} may be needed", format_size(needed)),
+                format!("{folder} has {free} free, but {} may be needed", size_to_text(needed)),
                 "free some space, or put store.path or export.dir on a larger disk; a full disk loses no data, but \
                  stops runs and exports",
             );
         }
     }
-    let (folder, free) = (database_disk.folder.display(), format_size(database_disk.free));
-    CheckOutcome::Ok(format!("{folder} has {free} free; {} may be needed", format_size(needed)))
+    let (folder, free) = (database_disk.folder.display(), size_to_text(database_disk.free));
+    CheckOutcome::Ok(format!("{folder} has {free} free; {} may be needed", size_to_text(needed)))
 }
 
 /// Returns the disk of a folder, or of its nearest existing parent.
@@ -99,13 +98,6 @@ fn disk_of(path: &Path) -> Option<Disk> {
         remote: REMOTE_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name),
         folder,
     })
-}
-
-fn format_size(bytes: u64) -> String {
-    match bytes >> 20 {
-        few @ 0..10_000 => format!("{} MB", HumanCount(few)),
-        many => format!("{} GB", HumanCount(many >> 10)),
-    }
 }
 
 #[cfg(test)]
@@ -137,7 +129,7 @@ mod tests {
             ("separate disks", &large, Some(&five), 8, 4, "8,192 MB may"),
             ("too small for packages", &large, Some(&three), 8, 4, "/disk2 has 3,072 MB free, but"),
             ("expected size unknown", &large, None, 1, 0, "free; 1,024 MB may be needed"),
-            ("full disk", &small, None, 1, 0, "has 0 MB free, but 1,024 MB"),
+            ("full disk", &small, None, 1, 0, "has 0.0 MB free, but 1,024 MB"),
             ("network disk", &nfs, None, 0, 0, "network file system (NFS)"),
         ] {
             let outcome = assess(database_disk, export_disk, needed << 30, package << 30);

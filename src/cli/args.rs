@@ -90,7 +90,7 @@ pub(super) enum Command {
     Sync(SyncArgs),
     /// Run the service: sync at every `[sync] interval`, export and serve metrics, until a signal arrives
     Run,
-    /// Show status
+    /// Show whether the copy is complete and fresh, and what to do if not
     Status {
         /// Exit with 4 if the last complete run is older than this, such as 15m
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -181,7 +181,7 @@ pub(super) struct ResetArgs {
 pub(super) enum ExportCommand {
     /// Export everything that changed since the consumer's last package
     Delta(DeltaArgs),
-    /// Export every table in its present state
+    /// Export the tickets as they are now, and the tables that belong to them
     Snapshot(SnapshotArgs),
     /// Acknowledge a consumer's packages up to a change, so that they may age out
     Ack {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use indicatif::{DecimalBytes, HumanCount};
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::args::{CliArgs, DeltaArgs, ExportCommand, SnapshotArgs};
@@ -12,7 +12,7 @@ use crate::app::{
     self, Acknowledgment, AppError, ConsumerList, ConsumerPosition, DeltaSummary, ExitStatus, ListedPackage,
     LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, VerifyOptions, WrittenPackage, count,
 };
-use crate::config::ConsumerName;
+use crate::config::{ConsumerName, size_to_text};
 
 pub(super) fn export(
     arguments: &CliArgs,
@@ -190,7 +190,7 @@ fn listing_to_text(listing: &ConsumerList, width: Option<u16>) -> String {
                 consumer.name.clone(),
                 format_time(*created_at),
                 HumanCount(record.rows).to_string(),
-                DecimalBytes(record.bytes).to_string(),
+                size_to_text(record.bytes),
                 state.to_owned(),
                 printable(&file.display().to_string()),
             ]

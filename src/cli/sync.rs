@@ -111,10 +111,12 @@ impl SavedWork {
 /// Formats a run as a few lines.
 pub(super) fn to_text(report: &RunReport) -> String {
     let RunReport { run_stats: run, scan_stats, .. } = report;
-    let verb = if report.dry_run { "would be stored" } else { "stored" };
     let (headline, advice) = match &report.outcome {
+        RunOutcome::Complete if report.dry_run => {
+            ("complete, but nothing is stored: a dry run".into(), String::new())
+        }
         RunOutcome::Complete => {
-            (format!("complete: {} {verb}", count(report.tickets, "ticket")), String::new())
+            (format!("complete: {} stored", count(report.tickets, "ticket")), String::new())
         }
         RunOutcome::Incomplete(why) => {
             let watermark = if report.moved_watermark { "moved" } else { "did not move" };
@@ -146,10 +148,14 @@ pub(super) fn to_text(report: &RunReport) -> String {
         scan_stats.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
     let [requests, list_requests, retries] = [run.requests, run.list_requests, run.retries].map(HumanCount);
     let complete_until = report.covered_until.map_or("not yet".to_owned(), format_time);
+    let scan = match scan_stats.pages {
+        0 => "nothing was read".to_owned(),
+        _ => format!("{kind} ({from}): {received} on {pages}, the server reports {server_count}"),
+    };
     format!(
         "{headline}\n  \
          changes    {created} created, {updated} updated, {deleted} deleted\n  \
-         scan       {kind} ({from}): {received} on {pages}, the server reports {server_count}\n  \
+         scan       {scan}\n  \
          requests   {requests}: {list_requests} for the list, {retries} retried\n  \
          complete until {complete_until} (the server's clock)\n{advice}"
     )

@@ -27,7 +27,7 @@ pub use halo::{HaloConfig, SecretSource};
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use metrics::MetricsConfig;
 pub use problem::ConfigProblem;
-pub use quantity::RateLimit;
+pub use quantity::{RateLimit, size_to_text};
 pub use server::ServerUrl;
 pub use store::StoreConfig;
 pub use sync::SyncConfig;

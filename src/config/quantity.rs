@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
+
 /// Parses a duration with a unit; never zero.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero())
@@ -53,6 +55,17 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
+/// Formats a number of bytes in the units of the settings, where 1 MB has 1,048,576 bytes: `24.2 MB`, `9,216 MB`, `12 GB`.
+#[must_use]
+pub fn size_to_text(bytes: u64) -> String {
+    let megabytes = bytes >> 20;
+    match megabytes {
+        0..100 => format!("{megabytes}.{} MB", ((bytes % (1 << 20)) * 10) >> 20),
+        100..10_000 => format!("{} MB", HumanCount(megabytes)),
+        _ => format!("{} GB", HumanCount(megabytes >> 10)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +115,21 @@ mod tests {
             [("5%", Some(0.05)), ("0%", Some(0.0)), ("101%", None), ("5", None), ("-1%", None)]
         {
             assert_eq!(parse_percentage(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_the_units_of_the_settings() {
+        for (bytes, text) in [
+            (0, "0.0 MB"),
+            (426_535, "0.4 MB"),
+            (25_400_000, "24.2 MB"),
+            (100 << 20, "100 MB"),
+            (9 << 30, "9,216 MB"),
+            (12 << 30, "12 GB"),
+            (u64::MAX, "17,179,869,183 GB"),
+        ] {
+            assert_eq!(size_to_text(bytes), text);
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use crate::config::size_to_text;
+
 /// Why the database could not be opened, read or written.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case", prefix = "database_")]
@@ -95,7 +97,7 @@ pub enum StoreError {
         faults: Vec<String>,
     },
     /// Less disk space is free than the settings demand.
-    #[error("the disk of {folder} has only {} free; store.min_free_disk is {}", megabytes(*free), megabytes(*minimum))]
+    #[error("the disk of {folder} has only {} free; store.min_free_disk is {}", size_to_text(*free), size_to_text(*minimum))]
     DiskLow {
         /// The folder of the database.
         folder: PathBuf,
@@ -158,10 +160,6 @@ fn missing_parts(missing: &[String]) -> String {
         [one] => format!("{one} is missing"),
         more => format!("{} are missing", more.join(", ")),
     }
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{} MB", bytes >> 20)
 }
 
 /// The part of the message about the application id, which most programs do not set.

@@ -54,6 +54,13 @@ impl Daemon {
         Daemon::start_with(env, &[], |_| {})
     }
 
+    /// Starts the service with a log that has every run, those without changes too.
+    pub(crate) fn start_with_every_run_logged(env: &TestEnv<()>) -> Daemon {
+        Daemon::start_with(env, &[], |command| {
+            command.env("HALOSYNC_LOG__LEVEL", "debug");
+        })
+    }
+
     /// Starts the service with more arguments; `adjust` may change the command before it runs.
     pub(crate) fn start_with(
         env: &TestEnv<()>,

@@ -37,7 +37,7 @@ async fn memory_descriptors_and_threads_do_not_grow_over_thousands_of_runs() {
     let settings =
         "rate_limit = \"1000000/1s\"\n\n[sync]\ninterval = \"1ms\"\n\n[export]\nschedule = \"after-sync\"\n";
     let env = TestEnv::for_server(&simulator.url(), settings);
-    let mut daemon = Daemon::start(&env);
+    let mut daemon = Daemon::start_with_every_run_logged(&env);
     let mut first = None;
     for run in 0..runs {
         if run % 20 == 0 {

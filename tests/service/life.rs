@@ -66,7 +66,7 @@ async fn edits_are_synced_and_exported_while_other_commands_run() {
 async fn service_starts_without_the_server_and_logs_outage_and_recovery() {
     let address = free_address();
     let env = TestEnv::for_server(&format!("http://{address}"), EVERY_200_MS);
-    let mut daemon = Daemon::start(&env);
+    let mut daemon = Daemon::start_with_every_run_logged(&env);
     daemon.notified("READY=1");
     let line = daemon.logged("run incomplete: cannot reach");
     assert!(line.contains(" WARN ") && line.contains(&address), "{line}");

@@ -107,7 +107,7 @@ async fn reload_during_a_run_takes_effect_after_the_run() {
     let simulator = serve(2_000).await;
     simulator.with(|server| server.knobs().latency_ms = 60);
     let env = TestEnv::for_server(&simulator.url(), EVERY_HOUR);
-    let mut daemon = Daemon::start(&env);
+    let mut daemon = Daemon::start_with_every_run_logged(&env);
     daemon.notified("STATUS=asking for changes");
     change(&env, "interval = \"1h\"", "interval = \"100ms\"");
     reload(&mut daemon);
@@ -123,7 +123,7 @@ async fn changed_client_secret_is_used_without_a_reload() {
     let at = |settings: SimulatorSettings| SimulatorSettings { listen: address.parse().unwrap(), ..settings };
     let simulator = Simulator::start(at(settings(250))).await.unwrap();
     let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
-    let mut daemon = Daemon::start(&env);
+    let mut daemon = Daemon::start_with_every_run_logged(&env);
     daemon.logged("complete: full scan");
     simulator.stop().await;
     fs::write(env.path("client-secret"), "another-secret\n").unwrap();

@@ -204,7 +204,11 @@ fn store_remedy(error: &StoreError) -> Remedy {
 
 fn lock_remedy(error: &LockError) -> Remedy {
     match error {
-        LockError::Held { .. } => (TryLater, "wait until it has finished; nothing was changed".into()),
+        LockError::Held { .. } => (
+            TryLater,
+            "wait until it has finished, or stop the service (systemctl stop halosync); nothing was changed"
+                .into(),
+        ),
         LockError::Io { source, .. } if is_disk_full(source) => {
             (Io, format!("{}; nothing was changed", make_room()))
         }

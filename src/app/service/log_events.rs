@@ -12,7 +12,8 @@ use super::Service;
 use super::cycle::MaintenanceResult;
 use super::failure_policy::{FailureStreak, LogDecision};
 use super::state::CyclePhase;
-use crate::app::{AppError, DeltaSummary, WrittenPackage};
+use crate::app::{AppError, DeltaSummary, WrittenPackage, count};
+use crate::config::size_to_text;
 use crate::store::WalCheckpoint;
 use crate::sync::RunReport;
 
@@ -59,13 +60,13 @@ impl Service {
                     seconds,
                     tickets = report.tickets,
                     covered_until,
-                    "{outcome}: {scan} scan, {} rows, {} created, {} updated, {} deleted, {} requests, \
+                    "{outcome}: {scan} scan, {} rows, {} created, {} updated, {} deleted, {}, \
                      {seconds:.1} s; {} tickets, {coverage}",
                     run.received,
                     run.changes.created,
                     run.changes.updated,
                     run.changes.deleted,
-                    run.requests,
+                    count(run.requests, "request"),
                     report.tickets,
                 )
             };
@@ -152,9 +153,9 @@ impl Service {
         if large && !self.log_state.large_wal_reported {
             tracing::warn!(
                 wal_bytes,
-                "a long-running reader keeps the write-ahead log from shrinking, it has grown to {} MB: \
+                "a long-running reader keeps the write-ahead log from shrinking, it has grown to {}: \
                  `halosync status` names the reader",
-                wal_bytes >> 20
+                size_to_text(wal_bytes)
             );
         }
         self.log_state.large_wal_reported = large;

@@ -10,6 +10,7 @@ use crate::app::{
 use crate::cli::export::consumer_table;
 use crate::cli::table::{ColumnKind, pairs, paragraph, table};
 use crate::cli::{format_time, printable};
+use crate::config::size_to_text;
 use crate::ticket::{ChangeCounts, Timestamp};
 
 /// Size that SQLite lets a write-ahead log reach before it starts over, in bytes; a larger one has a reader.
@@ -101,13 +102,6 @@ fn time_with_age(status: &StatusReport, at: Option<Timestamp>) -> String {
     at.map_or("never".into(), |at| {
         format!("{} ({})", format_time(at), age_to_text(status.now.instant() - at.instant()))
     })
-}
-
-/// A size in MB, or in GB from 1,000 MB on.
-fn size_to_text(bytes: u64) -> String {
-    let (unit, name) = if bytes < 1_000_000_000 { (1_000_000, "MB") } else { (1_000_000_000, "GB") };
-    let tenths = bytes.div_ceil(unit / 10);
-    format!("{}.{} {name}", HumanCount(tenths / 10), tenths % 10)
 }
 
 fn data(status: &StatusReport) -> Pairs {
