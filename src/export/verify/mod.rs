@@ -8,6 +8,7 @@ mod csv_rows;
 mod data_file;
 mod json_rows;
 mod manifest_check;
+mod row_text;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
