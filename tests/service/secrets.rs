@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chrono::Utc;
 use halo_simulator::{Edit, ServerFault, Simulator, Spelling};
 use rustix::process::Signal;
@@ -35,7 +37,7 @@ fn encodings(text: &str) -> Vec<(String, String)> {
     for offset in 0..3 {
         // The characters at both ends depend on the neighboring bytes; those between do not.
         let padded = [&vec![b'x'; offset][..], text.as_bytes()].concat();
-        let encoded = base64(&padded);
+        let encoded = STANDARD_NO_PAD.encode(&padded);
         let from = (offset * 8).div_ceil(6);
         let to = padded.len() * 8 / 6;
         let encoded = &encoded[from..to];
@@ -43,19 +45,6 @@ fn encodings(text: &str) -> Vec<(String, String)> {
         encodings.push((format!("base64url at {offset}"), encoded.replace('+', "-").replace('/', "_")));
     }
     encodings
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for piece in bytes.chunks(3) {
-        let group =
-            piece.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - piece.len()));
-        for index in 0..=piece.len() {
-            text.push(char::from(LETTERS[(group >> (18 - 6 * index) & 63) as usize]));
-        }
-    }
-    text
 }
 
 /// Returns each encoding of one of the texts that occurs in `bytes`.
@@ -118,8 +107,7 @@ fn search_finds_every_encoding() {
             assert!(!find_encodings(&[text], surrounded.as_bytes()).is_empty(), "{text} as {encoding_name}");
         }
     }
-    assert_eq!(base64(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw");
-    assert!(!find_encodings(&["canary"], base64(b"a canary in a mine").as_bytes()).is_empty());
+    assert!(!find_encodings(&["canary"], STANDARD_NO_PAD.encode("a canary in a mine").as_bytes()).is_empty());
     assert!(find_encodings(&["canary"], b"a canar in a mine").is_empty());
 }
 

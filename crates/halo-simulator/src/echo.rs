@@ -1,5 +1,7 @@
 //! Errors that repeat what a client must keep secret, as servers, proxies and firewalls do.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use crate::message::ApiResponse;
@@ -47,8 +49,8 @@ impl Spelling {
             Spelling::Plain => secret.to_owned(),
             Spelling::Percent => secret.bytes().map(|byte| format!("%{byte:02X}")).collect(),
             Spelling::Form => url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
-            Spelling::Basic => base64(format!("{client_id}:{secret}").as_bytes(), *b"+/"),
-            Spelling::Base64Url => base64(secret.as_bytes(), *b"-_"),
+            Spelling::Basic => STANDARD_NO_PAD.encode(format!("{client_id}:{secret}")),
+            Spelling::Base64Url => URL_SAFE_NO_PAD.encode(secret),
             Spelling::Hex => secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
             Spelling::Json => secret.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect(),
             Spelling::Html => secret.chars().map(|it| format!("&#{};", u32::from(it))).collect(),
@@ -88,19 +90,4 @@ fn add_to_strings(value: &mut Value, echo: &str) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-/// Encodes in base64 (RFC 4648); `last` are the last two characters of the alphabet.
-pub(crate) fn base64(bytes: &[u8], last: [u8; 2]) -> String {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits =
-            chunk.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for position in 0..=chunk.len() {
-            let letter = usize::try_from((bits >> (18 - 6 * position)) & 63).unwrap_or(0);
-            text.push(char::from(ALPHABET.iter().copied().chain(last).nth(letter).unwrap_or(b'A')));
-        }
-    }
-    text
 }
