@@ -11,7 +11,7 @@ use std::thread;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chrono::Utc;
-use halo_simulator::{Edit, ServerFault, Simulator, Spelling};
+use halo_simulator::{Edit, SecretEncoding, ServerFault, Simulator};
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, free_address, get};
@@ -212,7 +212,7 @@ const FAILURES: [&str; 18] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secret_and_tokens_that_errors_repeat_are_redacted_in_every_spelling() {
+async fn secret_and_tokens_that_errors_repeat_are_redacted_in_every_encoding() {
     let mut server_settings = super::settings(30);
     server_settings.client_secret = SECRET.into();
     server_settings.knobs.set("gzip=off").unwrap();
@@ -220,7 +220,7 @@ async fn secret_and_tokens_that_errors_repeat_are_redacted_in_every_spelling() {
     let (proxy, tokens) = token_recording_proxy(simulator.url().replace("http://", ""));
     let inject = |fault: &str| simulator.with(|server| server.inject(ServerFault::parse(fault).unwrap()));
     let mut redactions = 0;
-    for (number, (name, _)) in Spelling::ALL.into_iter().enumerate() {
+    for (number, (name, _)) in SecretEncoding::ALL.into_iter().enumerate() {
         let settings = "include_custom_fields = true\nmax_retries = 0\nrate_limit_wait = \"10ms\"\n";
         let env = TestEnv::for_server(&format!("http://{proxy}"), settings);
         fs::write(env.path("client-secret"), SECRET).unwrap();
@@ -233,7 +233,7 @@ async fn secret_and_tokens_that_errors_repeat_are_redacted_in_every_spelling() {
             assert_eq!(find_encodings(&texts, bytes), Vec::<String>::new(), "{name}: in {what}");
         };
         env.run(&["sync"]).success();
-        // All of them in the first spelling, every other one in each of the others.
+        // All of them in the first encoding, every other one in each of the others.
         let failures =
             FAILURES.iter().enumerate().filter(|(index, _)| number == 0 || (index + number) % 2 == 0);
         for (index, failure) in failures {
@@ -292,7 +292,7 @@ async fn service_redacts_what_errors_and_authinfo_repeat() {
     });
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
-    for (name, _) in Spelling::ALL {
+    for (name, _) in SecretEncoding::ALL {
         for failure in ["list:status=403", "list:error=500"] {
             simulator.with(|server| {
                 server.clear_faults();

@@ -1,67 +1,14 @@
 //! Errors that repeat what a client must keep secret, as servers, proxies and firewalls do.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use crate::message::ApiResponse;
-
-/// How a secret is encoded where it is repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spelling {
-    /// As it is.
-    Plain,
-    /// Every byte as `%2B`.
-    Percent,
-    /// As in a form: only special characters are encoded.
-    Form,
-    /// In base64, behind the client id as in HTTP's Basic authentication.
-    Basic,
-    /// In base64 with the alphabet of URLs.
-    Base64Url,
-    /// In hexadecimal.
-    Hex,
-    /// Every character as `\u002B`.
-    Json,
-    /// Every character as `&#43;`.
-    Html,
-}
-
-impl Spelling {
-    /// All spellings with their names.
-    pub const ALL: [(&'static str, Spelling); 8] = [
-        ("plain", Spelling::Plain),
-        ("percent", Spelling::Percent),
-        ("form", Spelling::Form),
-        ("basic", Spelling::Basic),
-        ("base64url", Spelling::Base64Url),
-        ("hex", Spelling::Hex),
-        ("json", Spelling::Json),
-        ("html", Spelling::Html),
-    ];
-
-    pub(crate) fn parse(name: &str) -> Option<Spelling> {
-        Spelling::ALL.iter().find(|(known, _)| *known == name).map(|(_, spelling)| *spelling)
-    }
-
-    fn spell(self, client_id: &str, secret: &str) -> String {
-        match self {
-            Spelling::Plain => secret.to_owned(),
-            Spelling::Percent => secret.bytes().map(|byte| format!("%{byte:02X}")).collect(),
-            Spelling::Form => url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
-            Spelling::Basic => STANDARD_NO_PAD.encode(format!("{client_id}:{secret}")),
-            Spelling::Base64Url => URL_SAFE_NO_PAD.encode(secret),
-            Spelling::Hex => secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
-            Spelling::Json => secret.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect(),
-            Spelling::Html => secret.chars().map(|it| format!("&#{};", u32::from(it))).collect(),
-        }
-    }
-}
+use crate::secret_encoding::SecretEncoding;
 
 /// Adds the secrets to every text of a response: each string of its JSON except an OAuth error code, its page or plain
 /// text, and its headers.
-pub(crate) fn add(response: &mut ApiResponse, spelling: Spelling, client_id: &str, secrets: &[String]) {
-    let encoded: Vec<_> = secrets.iter().map(|secret| spelling.spell(client_id, secret)).collect();
+pub(crate) fn add(response: &mut ApiResponse, encoding: SecretEncoding, client_id: &str, secrets: &[String]) {
+    let encoded: Vec<_> = secrets.iter().map(|secret| encoding.encode(client_id, secret)).collect();
     let echo = format!(" client_secret={}", encoded.join(" Bearer "));
     match serde_json::from_slice::<Value>(&response.body) {
         Ok(mut value) => {
