@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -16,8 +17,9 @@ use rustix::process::Signal;
 
 use super::daemon::{Daemon, free_address, get};
 use super::life::EVERY_200_MS;
+use super::readers::{GROUP, SERVICE, as_user, env_of_service_user, start_as_service_user};
 use super::serve;
-use super::support::test_env::{CLIENT_SECRET, TestEnv};
+use super::support::test_env::TestEnv;
 
 /// Needs escaping in a URL, so that its URL encoding differs from the plain text.
 const SECRET: &str = "canary+secret/4f1d=9b?&c7";
@@ -339,23 +341,32 @@ async fn ticket_text_is_in_no_log_above_debug() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn core_dumps_are_off_and_another_user_cannot_read_the_environment() {
+async fn core_dumps_are_off_and_no_process_of_the_same_user_reads_memory_or_environment() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
-    assert!(!CLIENT_SECRET.is_empty());
-    let mut daemon = Daemon::start(&env);
+    let is_root = rustix::process::geteuid().is_root();
+    // Root may read everything: only of the process of another user can one tell who else may.
+    let (env, mut daemon);
+    if is_root {
+        env = env_of_service_user(&simulator.url());
+        daemon = start_as_service_user(&env);
+    } else {
+        env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
+        daemon = Daemon::start(&env);
+    }
     daemon.notified("READY=1");
     let process = Path::new("/proc").join(daemon.pid().to_string());
     let limits = fs::read_to_string(process.join("limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().filter(|it| *it == "0").count(), 2, "{core}");
-    if rustix::process::geteuid().is_root() {
-        // The reader is another user. That the service's own user cannot read it either, because the files in /proc of
-        // a process that cannot be dumped belong to root, is not tested here.
-        let mut reader = Command::new("setpriv");
-        reader.args(["--reuid=65534", "--clear-groups", "--regid=65534", "cat"]).arg(process.join("environ"));
-        let result = reader.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(result.is_ok_and(|status| !status.success()), "the environment was read");
+    let owner = |name: &str| fs::metadata(process.join(name)).unwrap().uid();
+    assert_eq!(owner("") == SERVICE, is_root);
+    for name in ["environ", "mem"] {
+        // The kernel gives the files of a process that cannot be dumped to root.
+        assert_eq!(owner(name), 0, "{name}");
+        let mut reader =
+            if is_root { as_user(SERVICE, GROUP, Path::new("cat")) } else { Command::new("cat") };
+        let output = reader.arg(process.join(name)).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"), "{name}: {output:?}");
     }
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_for_exit().code(), Some(0));
