@@ -13,13 +13,13 @@ use super::data_file::read_data;
 use super::manifest_check::{ManifestProblem, check_package, check_snapshot, total_rows};
 use super::report::{Chain, VerifyProblem, VerifyReport};
 use crate::export::ExportError;
-use crate::export::file::{hex, is_temporary};
+use crate::export::file::{MAX_MANIFEST_BYTES, hex, is_temporary};
 use crate::export::folder::{FOREIGN, SUPERSEDED};
 use crate::export::manifest::{FileRole, Manifest, ManifestFile, PackageKind};
 use crate::export::name::{FileKind, MANIFEST, SeqRange, parse_file_name, snapshot_seq};
 use crate::export::position::POSITIONS;
 use crate::export::snapshot::{CHECKSUMS, checksums};
-use crate::export::untrusted::{MAX_MANIFEST_BYTES, Opened, describe, open_regular, read_small};
+use crate::regular_file::{LinkPolicy, OpenedFile, describe_other, open_regular, read_small};
 
 /// Files that file managers leave in folders, in lower case.
 const FILE_MANAGER_FILES: [&str; 6] =
@@ -105,7 +105,7 @@ impl FolderWalk<'_> {
                 self.report
                     .add_note(&entry.path(), "a file manager left it here; it is not part of the export");
             } else {
-                entries.files.insert(name, describe(kind));
+                entries.files.insert(name, describe_other(kind));
             }
         }
         entries.folders.sort();
@@ -114,9 +114,9 @@ impl FolderWalk<'_> {
 
     /// Opens a file; one that does not exist or is no regular file is a finding.
     fn open(&mut self, path: &Path) -> Result<Option<(File, u64)>, ExportError> {
-        match open_regular(path) {
-            Ok(Opened::Regular(file, length)) => return Ok(Some((file, length))),
-            Ok(Opened::Other(what)) => self.report.add_finding(path, VerifyProblem::Foreign, what),
+        match open_regular(path, LinkPolicy::Refuse) {
+            Ok(OpenedFile::Regular(file, metadata)) => return Ok(Some((file, metadata.len()))),
+            Ok(OpenedFile::Other(what)) => self.report.add_finding(path, VerifyProblem::Foreign, what),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.report.add_finding(path, VerifyProblem::Missing, "it is gone");
             }
