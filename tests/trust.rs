@@ -309,13 +309,13 @@ fn file_of_another_user_is_refused(#[values("agent.toml", "client-secret", "ca.p
 #[rstest]
 fn file_that_is_no_regular_file_is_refused_at_once(
     #[values("agent.toml", "client-secret", "ca.pem")] file: &str,
-    #[values("a pipe", "a socket", "a folder", "a device")] kind: &str,
+    #[values("a named pipe", "a socket", "a folder", "a device")] kind: &str,
     #[values(false, true)] by_link: bool,
 ) {
     let env = env_with_files();
     let elsewhere = env.path("elsewhere");
     let make = |path: &Path| match kind {
-        "a pipe" => assert!(Command::new("mkfifo").arg("-m600").arg(path).status().unwrap().success()),
+        "a named pipe" => assert!(Command::new("mkfifo").arg("-m600").arg(path).status().unwrap().success()),
         "a socket" => drop(UnixListener::bind(path).unwrap()),
         "a folder" => fs::create_dir(path).unwrap(),
         _ => symlink("/dev/zero", path).unwrap(),

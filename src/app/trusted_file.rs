@@ -1,14 +1,14 @@
 //! Reads files that decide whom halosync trusts: settings, secrets, certificates.
 
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 use super::error::{AppError, FileProblem};
+use crate::regular_file::{LinkPolicy, OpenedFile, describe_other, open_regular, read_small};
 
 /// The bits of a mode that let group or others write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -19,13 +19,16 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// It is no regular file, or somebody else than root and this user can write it.
 pub(super) fn inspect(path: &Path, what: &'static str) -> Result<Metadata, AppError> {
     let metadata = fs::metadata(path).map_err(unreadable(what, path))?;
-    let untrusted = |problem| AppError::File { what, path: path.to_owned(), problem };
-    check_regular(&metadata).and_then(|()| check_writers(&metadata)).map_err(untrusted)?;
-    Ok(metadata)
+    let problem = describe_other(metadata.file_type()).map(FileProblem::NotRegular);
+    match problem.map_or_else(|| check_writers(&metadata), Err) {
+        Ok(()) => Ok(metadata),
+        Err(problem) => Err(AppError::File { what, path: path.to_owned(), problem }),
+    }
 }
 
 /// Reads a file of at most `max` bytes that nobody but root and this user can write.
 pub(super) fn read(path: &Path, what: &'static str, max: u64) -> Result<Vec<u8>, AppError> {
+    // Said before that it cannot be opened.
     inspect(path, what)?;
     read_checked(path, what, max, check_writers)
 }
@@ -41,41 +44,14 @@ fn read_checked(
     max: u64,
     check: impl Fn(&Metadata) -> Result<(), FileProblem>,
 ) -> Result<Vec<u8>, AppError> {
-    let unreadable = unreadable(what, path);
     let untrusted = |problem| AppError::File { what, path: path.to_owned(), problem };
-    // Opening a device may have effects, and opening a pipe would wait for its other end.
-    check_regular(&fs::metadata(path).map_err(&unreadable)?).map_err(untrusted)?;
-    let file = open(path).map_err(&unreadable)?;
-    let metadata = file.metadata().map_err(&unreadable)?;
-    // Another file may be there by now.
-    check_regular(&metadata).and_then(|()| check(&metadata)).map_err(untrusted)?;
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(&unreadable)?;
-    if max < bytes.len() as u64 {
-        return Err(untrusted(FileProblem::TooLarge { max }));
-    }
-    Ok(bytes)
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
-}
-
-fn check_regular(metadata: &Metadata) -> Result<(), FileProblem> {
-    let kind = metadata.file_type();
-    if kind.is_file() {
-        return Ok(());
-    }
-    Err(FileProblem::NotRegular(if kind.is_dir() {
-        "a folder"
-    } else if kind.is_fifo() {
-        "a pipe"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
-    }))
+    // Volumes of Kubernetes and the certificates of a system are links.
+    let file = match open_regular(path, LinkPolicy::Follow).map_err(unreadable(what, path))? {
+        OpenedFile::Regular(file, metadata) => check(&metadata).map(|()| file),
+        OpenedFile::Other(kind) => Err(FileProblem::NotRegular(kind)),
+    };
+    let bytes = read_small(file.map_err(untrusted)?, max).map_err(unreadable(what, path))?;
+    bytes.ok_or_else(|| untrusted(FileProblem::TooLarge { max }))
 }
 
 fn check_writers(metadata: &Metadata) -> Result<(), FileProblem> {

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::ExportError;
-use super::untrusted::{self, MAX_MANIFEST_BYTES, Opened, read_small};
+use crate::regular_file::{self, LinkPolicy, OpenedFile, read_small};
+
+/// Size above which a file is no manifest.
+pub(super) const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// Prefix of temporary names. Files left behind by a killed process are recovered by the next one.
 pub(super) const TEMP_PREFIX: &str = ".halosync-";
@@ -50,9 +53,9 @@ pub(super) fn fsync(folder: &Path) -> io::Result<()> {
 
 /// Opens a regular file; a link or special file is refused.
 fn open_regular(path: &Path) -> Result<File, ExportError> {
-    match untrusted::open_regular(path).map_err(ExportError::cannot_read(path))? {
-        Opened::Regular(file, _) => Ok(file),
-        Opened::Other(what) => Err(ExportError::contradiction(path.to_owned(), what)),
+    match regular_file::open_regular(path, LinkPolicy::Refuse).map_err(ExportError::cannot_read(path))? {
+        OpenedFile::Regular(file, _) => Ok(file),
+        OpenedFile::Other(what) => Err(ExportError::contradiction(path.to_owned(), what)),
     }
 }
 

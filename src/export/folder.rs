@@ -10,9 +10,9 @@ use super::file::{
 use super::manifest::Manifest;
 use super::package_writer::{Sink, UnnamedFile};
 use super::position::{ChainPosition, remove_position, write_position};
-use super::untrusted::describe;
 use super::{ExportError, RowWriter};
 use crate::config::{ConsumerName, FormatOptions};
+use crate::regular_file::describe_other;
 use crate::ticket::Column;
 
 /// Folder of all consumers' folders, below the export folder.
@@ -135,7 +135,7 @@ impl ConsumerFolder {
     pub(super) fn check_regular(&self, name: &str) -> Result<(), ExportError> {
         let path = self.path.join(name);
         let kind = fs::symlink_metadata(&path).map_err(ExportError::cannot_read(&path))?.file_type();
-        match describe(kind) {
+        match describe_other(kind) {
             Some(what) => Err(ExportError::contradiction(path, what)),
             None => Ok(()),
         }

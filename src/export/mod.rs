@@ -14,7 +14,6 @@ mod package_writer;
 mod position;
 mod snapshot;
 mod unregistered;
-mod untrusted;
 mod verify;
 
 use std::io::{self, Write};

@@ -1,9 +1,12 @@
 //! The one way by which text of a server, a proxy or a library leaves `halo`: known secrets are taken out in every
-//! spelling, then it is cleaned, then cut.
+//! encoding, then it is cleaned, then cut.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 /// The longest text, in characters.
 const TEXT_MAX: usize = 500;
@@ -158,7 +161,7 @@ impl Redactor {
                     redacted.push_str(REDACTED);
                     (copied, at) = (end, end);
                 }
-                None => at += character_length(text, at),
+                None => at = text.ceil_char_boundary(at + 1),
             }
         }
         redacted.push_str(&text[copied..]);
@@ -178,22 +181,10 @@ fn encodings(secret: &str) -> Vec<EncodedSecret> {
         // The characters at both ends depend on the bytes around the secret; those between do not.
         let padded = [&vec![0; offset][..], secret.as_bytes()].concat();
         let (from, to) = ((offset * 8).div_ceil(6), padded.len() * 8 / 6);
-        let bytes = base64(&padded)[from..to].to_ascii_lowercase();
-        all.push(EncodedSecret { bytes, is_base64: true });
+        let encoded = &STANDARD_NO_PAD.encode(&padded)[from..to];
+        all.push(EncodedSecret { is_base64: true, ..EncodedSecret::plain(encoded.as_bytes()) });
     }
     all
-}
-
-/// Encodes in base64 (RFC 4648 §4) without padding.
-fn base64(bytes: &[u8]) -> Vec<u8> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = Vec::new();
-    for piece in bytes.chunks(3) {
-        let group =
-            piece.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - piece.len()));
-        encoded.extend((0..=piece.len()).map(|index| ALPHABET[(group >> (18 - 6 * index) & 63) as usize]));
-    }
-    encoded
 }
 
 impl EncodedSecret {
@@ -295,13 +286,11 @@ impl Units {
     }
 }
 
-fn character_length(text: &str, at: usize) -> usize {
-    text[at..].chars().next().map_or(1, char::len_utf8)
-}
-
-fn hex(bytes: &[u8], from: usize, digits: usize) -> Option<u32> {
-    let digits = bytes.get(from..from + digits)?;
-    digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
+/// Reads up to four hexadecimal digits.
+fn hex(bytes: &[u8], from: usize, digits: usize) -> Option<u16> {
+    let digits = str::from_utf8(bytes.get(from..from + digits)?).ok()?;
+    // `from_str_radix` also takes a sign.
+    u16::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))
 }
 
 /// `%2B`; and `%252B`, which was encoded more than once.
@@ -324,13 +313,12 @@ fn backslash(bytes: &[u8], at: usize) -> Option<(Unit, usize)> {
     match bytes.get(kind) {
         Some(b'u') => {
             let unit = hex(bytes, kind + 1, 4)?;
-            if let Some(character) = char::from_u32(unit) {
+            if let Some(character) = char::from_u32(unit.into()) {
                 return Some((Unit::character(character), kind + 5));
             }
             let low = kind + 5 + bytes[kind + 5..].iter().take_while(|byte| **byte == b'\\').count();
-            let low_unit = hex(bytes, low + 1, 4).filter(|it| (0xDC00..0xE000).contains(it))?;
-            let code_point = 0x1_0000 + ((unit & 0x3FF) << 10 | (low_unit & 0x3FF));
-            Some((Unit::character(char::from_u32(code_point)?), low + 5))
+            let character = char::decode_utf16([unit, hex(bytes, low + 1, 4)?]).next()?.ok()?;
+            Some((Unit::character(character), low + 5))
         }
         Some(b'x') => Some((Unit::byte(u8::try_from(hex(bytes, kind + 1, 2)?).ok()?), kind + 3)),
         Some(quoted @ (b'/' | b'"' | b'\'')) => Some((Unit::byte(*quoted), kind + 1)),
@@ -369,7 +357,7 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
-    /// Has characters that URLs, forms, JSON, HTML and base64 spell in another way, and one of two bytes.
+    /// Has characters that URLs, forms, JSON, HTML and base64 encode, and one of two bytes.
     const SECRET: &str = "s3cret+/<\"é\\&? =x";
 
     fn redactor() -> Redactor {
@@ -419,8 +407,7 @@ mod tests {
         let redactor = Redactor::new(secret);
         for before in ["", "a", "ab", "client-id:", "id:", "0123:"] {
             for after in ["", "x", "xy", "\n"] {
-                let encoded =
-                    String::from_utf8(base64(format!("{before}{secret}{after}").as_bytes())).unwrap();
+                let encoded = STANDARD_NO_PAD.encode(format!("{before}{secret}{after}"));
                 let url_alphabet = encoded.replace('+', "-").replace('/', "_");
                 let in_url = encoded.replace('+', "%2B").replace('/', "%2f");
                 let (first, rest) = encoded.split_at(14);

@@ -319,6 +319,13 @@ fn compressed(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn decompressed(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    std::io::copy(&mut flate2::read::GzDecoder::new(bytes), &mut plain).unwrap();
+    plain
+}
+
+#[expect(clippy::too_many_lines, reason = "one table")]
 #[test]
 fn rows_are_counted_in_every_format() {
     type Case = (&'static str, fn(&str, Vec<u8>) -> Vec<u8>, Option<&'static str>);
@@ -359,7 +366,52 @@ fn rows_are_counted_in_every_format() {
         ("bytes behind the rows", |_, bytes| [&bytes[..], b"\"{"].concat(), Some("")),
         ("half of the rows", |_, bytes| bytes[..bytes.len() - 9].to_vec(), Some("")),
         ("nothing", |_, _| Vec::new(), Some("")),
-        ("an open quote", |_, bytes| text(&bytes).replacen("edited", "\"edited", 1).into(), Some("row 1")),
+        ("an open quote", |_, bytes| text(&bytes).replacen("edited", "\"edited", 1).into(), Some("")),
+        ("a quote", |_, bytes| text(&bytes).replacen("edited", "edi\"ted", 1).into(), Some("")),
+        (
+            "text behind a closing quote",
+            |_, bytes| text(&bytes).replacen("edited", "\"edited\"\"\"x\"\"", 1).into(),
+            Some("row 1 is not valid"),
+        ),
+        (
+            "a carriage return",
+            |_, bytes| text(&bytes).replacen("edited", "edi\rted", 1).into(),
+            Some("row 1"),
+        ),
+        (
+            "another encoding",
+            |_, bytes| {
+                let at = bytes.windows(6).position(|it| it == b"edited").unwrap();
+                [&bytes[..at], b"\xE9", &bytes[at + 1..]].concat()
+            },
+            Some("it is not valid UTF-8"),
+        ),
+        ("half of a character", |_, bytes| [&bytes[..], b"\xC3"].concat(), Some("")),
+        (
+            "a row too few and an empty line",
+            |format, bytes| {
+                rewritten(format, &bytes, |rows| {
+                    rows.pop();
+                    rows.push(String::new());
+                })
+            },
+            Some(""),
+        ),
+        (
+            "a row that is no object",
+            |format, bytes| rewritten(format, &bytes, |rows| *rows.last_mut().unwrap() = "[\"c\",4]".into()),
+            Some("row 2"),
+        ),
+        (
+            "two operations",
+            |_, bytes| {
+                text(&bytes)
+                    .replacen("\"_op\":", "\"_op\":\"c\",\"_op\":", 1)
+                    .replacen("3,u,", "3,u,,", 1)
+                    .into()
+            },
+            Some("row 1"),
+        ),
     ];
     for format in ["csv", "jsonl", "json"] {
         for gzip in [false, true] {
@@ -368,11 +420,7 @@ fn rows_are_counted_in_every_format() {
             let data =
                 format!("{}.{format}{}", DATA.split('.').next().unwrap(), if gzip { ".gz" } else { "" });
             let stored = fs::read(export.path(&data)).unwrap();
-            let mut plain = stored.clone();
-            if gzip {
-                plain.clear();
-                std::io::copy(&mut flate2::read::GzDecoder::new(&stored[..]), &mut plain).unwrap();
-            }
+            let plain = if gzip { decompressed(&stored) } else { stored.clone() };
             let assert_found = |name: &str, bytes: &[u8], expected: Option<&str>| {
                 export.forge_data(&data, bytes, |_| {});
                 let found = export.verify().findings;
@@ -398,15 +446,46 @@ fn rows_are_counted_in_every_format() {
                 assert_found("zeros behind it", &[&stored[..], &[0; 64]].concat(), Some("bytes follow"));
                 assert_found("cut", &stored[..stored.len() - 4], Some("gzip"));
                 assert_found("no gzip", &plain, Some("gzip"));
-                // It would take a terabyte, and hours.
-                let row = vec![b'\n'; 1 << 20];
-                let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
-                bomb.write_all(plain.split_inclusive(|byte| *byte == b'\n').next().unwrap()).unwrap();
-                for _ in 0..64 {
-                    bomb.write_all(&row).unwrap();
-                }
-                assert_found("a bomb", &bomb.finish().unwrap(), Some(""));
             }
+        }
+    }
+}
+
+/// Each of them could go on for a terabyte, and hours.
+#[test]
+fn endless_rows_are_given_up() {
+    for format in ["csv", "jsonl", "json"] {
+        let export = ExportFolder::new(&["--format", format, "--gzip"]);
+        let data = format!("{}.{format}.gz", DATA.split('.').next().unwrap());
+        let mut plain = decompressed(&fs::read(export.path(&data)).unwrap());
+        let first_line = plain.iter().position(|it| *it == b'\n').unwrap() + 1;
+        plain.truncate(if format == "jsonl" { 0 } else { first_line });
+        let cases: &[(&str, u8, &str)] = match format {
+            "csv" => &[
+                ("", b'\n', "row 1"),
+                ("", b'x', "64 MiB"),
+                ("3,c,\"", b'\n', "64 MiB"),
+                ("", b',', "64 MiB"),
+            ],
+            "jsonl" => &[("", b'\n', "row 1"), ("", b' ', "64 MiB"), ("{\"", b'x', "64 MiB")],
+            _ => &[("", b'\n', "64 MiB"), ("{\"", b'x', "64 MiB"), ("{\"_op\":\"", b'c', "64 MiB")],
+        };
+        let numbers_and_depth: &[(&str, u8, &str)] = if format == "csv" {
+            &[]
+        } else {
+            &[("{\"_seq\":", b'3', "64 MiB"), ("{\"a\":", b'[', "64 MiB")]
+        };
+        for (start, filling, expected) in cases.iter().chain(numbers_and_depth) {
+            let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
+            bomb.write_all(&plain).unwrap();
+            bomb.write_all(start.as_bytes()).unwrap();
+            for _ in 0..65 {
+                bomb.write_all(&vec![*filling; 1 << 20]).unwrap();
+            }
+            export.forge_data(&data, &bomb.finish().unwrap(), |_| {});
+            let found = export.verify().findings;
+            let case = format!("{format}: {start}{}", char::from(*filling));
+            assert!(found.len() == 1 && found[0].message.contains(expected), "{case}: {found:#?}");
         }
     }
 }

@@ -15,17 +15,47 @@ use super::serve;
 use super::support::test_env::TestEnv;
 
 /// User and group ids that need no account.
-const SERVICE: u32 = 47_101;
+pub(crate) const SERVICE: u32 = 47_101;
 const READER: u32 = 47_102;
 const STRANGER: u32 = 47_103;
-const GROUP: u32 = 47_100;
+pub(crate) const GROUP: u32 = 47_100;
 
 /// Returns a command that runs as another user by `setpriv` (part of util-linux).
-fn as_user(user: u32, group: u32, program: &Path) -> Command {
+pub(crate) fn as_user(user: u32, group: u32, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".into()]);
     command.arg(program);
     command
+}
+
+/// Returns an environment for a service that runs as its own user, with the modes and owners that the package sets.
+pub(crate) fn env_of_service_user(url: &str) -> TestEnv<()> {
+    let env = TestEnv::for_server(url, &format!("{EVERY_HOUR}\n[store]\npath = \"state/halosync.db\"\n"));
+    let folder = env.path("state");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o750)).unwrap();
+    chown(&folder, Some(SERVICE), Some(GROUP)).unwrap();
+    fs::set_permissions(env.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(env.path("client-secret"), Some(SERVICE), None).unwrap();
+    // Other users may not have access to the build directory.
+    fs::copy(env!("CARGO_BIN_EXE_halosync"), env.path("halosync")).unwrap();
+    env
+}
+
+/// Starts the service in such an environment.
+pub(crate) fn start_as_service_user(env: &TestEnv<()>) -> Daemon {
+    Daemon::start_with(env, &[], |command| {
+        let socket = command.get_envs().find_map(|(name, value)| (name == "NOTIFY_SOCKET").then_some(value?));
+        let socket = PathBuf::from(socket.unwrap());
+        fs::set_permissions(socket.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
+        let mut as_service = as_user(SERVICE, GROUP, &env.path("halosync"));
+        as_service.arg("run").current_dir(env.path("")).env_clear().env("NOTIFY_SOCKET", &socket);
+        as_service.env("PATH", std::env::var_os("PATH").unwrap());
+        as_service.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        as_service.stderr(std::process::Stdio::piped());
+        *command = as_service;
+    })
 }
 
 /// An installation whose database directory belongs to the service's user and is readable by a group.
@@ -70,40 +100,10 @@ async fn group_member_reads_while_the_service_runs_is_stopped_or_was_killed() {
         return;
     };
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(
-        &simulator.url(),
-        &format!("{EVERY_HOUR}\n[store]\npath = \"state/halosync.db\"\n"),
-    );
+    let env = env_of_service_user(&simulator.url());
     let folder = env.path("state");
-    fs::create_dir(&folder).unwrap();
-    // With the mode and owner that the package sets.
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o750)).unwrap();
-    chown(&folder, Some(SERVICE), Some(GROUP)).unwrap();
-    fs::set_permissions(env.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-    chown(env.path("client-secret"), Some(SERVICE), None).unwrap();
-    // Other users may not have access to the build directory.
-    let binary = env.path("halosync");
-    fs::copy(env!("CARGO_BIN_EXE_halosync"), &binary).unwrap();
     let installation = SharedInstallation { env, folder, sqlite3 };
-    let start = || {
-        Daemon::start_with(&installation.env, &[], |command| {
-            let socket =
-                command.get_envs().find_map(|(name, value)| (name == "NOTIFY_SOCKET").then_some(value?));
-            let socket = PathBuf::from(socket.unwrap());
-            fs::set_permissions(socket.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
-            fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
-            let mut as_service = as_user(SERVICE, GROUP, &binary);
-            as_service
-                .arg("run")
-                .current_dir(installation.env.path(""))
-                .env_clear()
-                .env("NOTIFY_SOCKET", &socket);
-            as_service.env("PATH", std::env::var_os("PATH").unwrap());
-            as_service.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
-            as_service.stderr(std::process::Stdio::piped());
-            *command = as_service;
-        })
-    };
+    let start = || start_as_service_user(&installation.env);
 
     let mut daemon = start();
     daemon.logged("complete: full scan");

@@ -3,19 +3,23 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chrono::Utc;
-use halo_simulator::{Edit, ServerFault, Simulator, Spelling};
+use halo_simulator::{Edit, SecretEncoding, ServerFault, Simulator};
 use rustix::process::Signal;
 
 use super::daemon::{Daemon, free_address, get};
 use super::life::EVERY_200_MS;
+use super::readers::{GROUP, SERVICE, as_user, env_of_service_user, start_as_service_user};
 use super::serve;
-use super::support::test_env::{CLIENT_SECRET, TestEnv};
+use super::support::test_env::TestEnv;
 
 /// Needs escaping in a URL, so that its URL encoding differs from the plain text.
 const SECRET: &str = "canary+secret/4f1d=9b?&c7";
@@ -35,7 +39,7 @@ fn encodings(text: &str) -> Vec<(String, String)> {
     for offset in 0..3 {
         // The characters at both ends depend on the neighboring bytes; those between do not.
         let padded = [&vec![b'x'; offset][..], text.as_bytes()].concat();
-        let encoded = base64(&padded);
+        let encoded = STANDARD_NO_PAD.encode(&padded);
         let from = (offset * 8).div_ceil(6);
         let to = padded.len() * 8 / 6;
         let encoded = &encoded[from..to];
@@ -43,19 +47,6 @@ fn encodings(text: &str) -> Vec<(String, String)> {
         encodings.push((format!("base64url at {offset}"), encoded.replace('+', "-").replace('/', "_")));
     }
     encodings
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for piece in bytes.chunks(3) {
-        let group =
-            piece.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - piece.len()));
-        for index in 0..=piece.len() {
-            text.push(char::from(LETTERS[(group >> (18 - 6 * index) & 63) as usize]));
-        }
-    }
-    text
 }
 
 /// Returns each encoding of one of the texts that occurs in `bytes`.
@@ -118,8 +109,7 @@ fn search_finds_every_encoding() {
             assert!(!find_encodings(&[text], surrounded.as_bytes()).is_empty(), "{text} as {encoding_name}");
         }
     }
-    assert_eq!(base64(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw");
-    assert!(!find_encodings(&["canary"], base64(b"a canary in a mine").as_bytes()).is_empty());
+    assert!(!find_encodings(&["canary"], STANDARD_NO_PAD.encode("a canary in a mine").as_bytes()).is_empty());
     assert!(find_encodings(&["canary"], b"a canar in a mine").is_empty());
 }
 
@@ -224,7 +214,7 @@ const FAILURES: [&str; 18] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secret_and_tokens_that_errors_repeat_are_redacted_in_every_spelling() {
+async fn secret_and_tokens_that_errors_repeat_are_redacted_in_every_encoding() {
     let mut server_settings = super::settings(30);
     server_settings.client_secret = SECRET.into();
     server_settings.knobs.set("gzip=off").unwrap();
@@ -232,7 +222,7 @@ async fn secret_and_tokens_that_errors_repeat_are_redacted_in_every_spelling() {
     let (proxy, tokens) = token_recording_proxy(simulator.url().replace("http://", ""));
     let inject = |fault: &str| simulator.with(|server| server.inject(ServerFault::parse(fault).unwrap()));
     let mut redactions = 0;
-    for (number, (name, _)) in Spelling::ALL.into_iter().enumerate() {
+    for (number, (name, _)) in SecretEncoding::ALL.into_iter().enumerate() {
         let settings = "include_custom_fields = true\nmax_retries = 0\nrate_limit_wait = \"10ms\"\n";
         let env = TestEnv::for_server(&format!("http://{proxy}"), settings);
         fs::write(env.path("client-secret"), SECRET).unwrap();
@@ -245,7 +235,7 @@ async fn secret_and_tokens_that_errors_repeat_are_redacted_in_every_spelling() {
             assert_eq!(find_encodings(&texts, bytes), Vec::<String>::new(), "{name}: in {what}");
         };
         env.run(&["sync"]).success();
-        // All of them in the first spelling, every other one in each of the others.
+        // All of them in the first encoding, every other one in each of the others.
         let failures =
             FAILURES.iter().enumerate().filter(|(index, _)| number == 0 || (index + number) % 2 == 0);
         for (index, failure) in failures {
@@ -304,7 +294,7 @@ async fn service_redacts_what_errors_and_authinfo_repeat() {
     });
     let mut daemon = Daemon::start(&env);
     daemon.logged("complete: full scan");
-    for (name, _) in Spelling::ALL {
+    for (name, _) in SecretEncoding::ALL {
         for failure in ["list:status=403", "list:error=500"] {
             simulator.with(|server| {
                 server.clear_faults();
@@ -351,23 +341,32 @@ async fn ticket_text_is_in_no_log_above_debug() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn core_dumps_are_off_and_another_user_cannot_read_the_environment() {
+async fn core_dumps_are_off_and_no_process_of_the_same_user_reads_memory_or_environment() {
     let simulator = serve(250).await;
-    let env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
-    assert!(!CLIENT_SECRET.is_empty());
-    let mut daemon = Daemon::start(&env);
+    let is_root = rustix::process::geteuid().is_root();
+    // Root may read everything: only of the process of another user can one tell who else may.
+    let (env, mut daemon);
+    if is_root {
+        env = env_of_service_user(&simulator.url());
+        daemon = start_as_service_user(&env);
+    } else {
+        env = TestEnv::for_server(&simulator.url(), EVERY_200_MS);
+        daemon = Daemon::start(&env);
+    }
     daemon.notified("READY=1");
     let process = Path::new("/proc").join(daemon.pid().to_string());
     let limits = fs::read_to_string(process.join("limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().filter(|it| *it == "0").count(), 2, "{core}");
-    if rustix::process::geteuid().is_root() {
-        // The reader is another user. That the service's own user cannot read it either, because the files in /proc of
-        // a process that cannot be dumped belong to root, is not tested here.
-        let mut reader = Command::new("setpriv");
-        reader.args(["--reuid=65534", "--clear-groups", "--regid=65534", "cat"]).arg(process.join("environ"));
-        let result = reader.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(result.is_ok_and(|status| !status.success()), "the environment was read");
+    let owner = |name: &str| fs::metadata(process.join(name)).unwrap().uid();
+    assert_eq!(owner("") == SERVICE, is_root);
+    for name in ["environ", "mem"] {
+        // The kernel gives the files of a process that cannot be dumped to root.
+        assert_eq!(owner(name), 0, "{name}");
+        let mut reader =
+            if is_root { as_user(SERVICE, GROUP, Path::new("cat")) } else { Command::new("cat") };
+        let output = reader.arg(process.join(name)).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"), "{name}: {output:?}");
     }
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait_for_exit().code(), Some(0));

@@ -3,63 +3,12 @@
 use serde_json::Value;
 
 use crate::message::ApiResponse;
-
-/// How a secret is encoded where it is repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spelling {
-    /// As it is.
-    Plain,
-    /// Every byte as `%2B`.
-    Percent,
-    /// As in a form: only special characters are encoded.
-    Form,
-    /// In base64, behind the client id as in HTTP's Basic authentication.
-    Basic,
-    /// In base64 with the alphabet of URLs.
-    Base64Url,
-    /// In hexadecimal.
-    Hex,
-    /// Every character as `\u002B`.
-    Json,
-    /// Every character as `&#43;`.
-    Html,
-}
-
-impl Spelling {
-    /// All spellings with their names.
-    pub const ALL: [(&'static str, Spelling); 8] = [
-        ("plain", Spelling::Plain),
-        ("percent", Spelling::Percent),
-        ("form", Spelling::Form),
-        ("basic", Spelling::Basic),
-        ("base64url", Spelling::Base64Url),
-        ("hex", Spelling::Hex),
-        ("json", Spelling::Json),
-        ("html", Spelling::Html),
-    ];
-
-    pub(crate) fn parse(name: &str) -> Option<Spelling> {
-        Spelling::ALL.iter().find(|(known, _)| *known == name).map(|(_, spelling)| *spelling)
-    }
-
-    fn spell(self, client_id: &str, secret: &str) -> String {
-        match self {
-            Spelling::Plain => secret.to_owned(),
-            Spelling::Percent => secret.bytes().map(|byte| format!("%{byte:02X}")).collect(),
-            Spelling::Form => url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
-            Spelling::Basic => base64(format!("{client_id}:{secret}").as_bytes(), *b"+/"),
-            Spelling::Base64Url => base64(secret.as_bytes(), *b"-_"),
-            Spelling::Hex => secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
-            Spelling::Json => secret.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect(),
-            Spelling::Html => secret.chars().map(|it| format!("&#{};", u32::from(it))).collect(),
-        }
-    }
-}
+use crate::secret_encoding::SecretEncoding;
 
 /// Adds the secrets to every text of a response: each string of its JSON except an OAuth error code, its page or plain
 /// text, and its headers.
-pub(crate) fn add(response: &mut ApiResponse, spelling: Spelling, client_id: &str, secrets: &[String]) {
-    let encoded: Vec<_> = secrets.iter().map(|secret| spelling.spell(client_id, secret)).collect();
+pub(crate) fn add(response: &mut ApiResponse, encoding: SecretEncoding, client_id: &str, secrets: &[String]) {
+    let encoded: Vec<_> = secrets.iter().map(|secret| encoding.encode(client_id, secret)).collect();
     let echo = format!(" client_secret={}", encoded.join(" Bearer "));
     match serde_json::from_slice::<Value>(&response.body) {
         Ok(mut value) => {
@@ -88,19 +37,4 @@ fn add_to_strings(value: &mut Value, echo: &str) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-/// Encodes in base64 (RFC 4648); `last` are the last two characters of the alphabet.
-pub(crate) fn base64(bytes: &[u8], last: [u8; 2]) -> String {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits =
-            chunk.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for position in 0..=chunk.len() {
-            let letter = usize::try_from((bits >> (18 - 6 * position)) & 63).unwrap_or(0);
-            text.push(char::from(ALPHABET.iter().copied().chain(last).nth(letter).unwrap_or(b'A')));
-        }
-    }
-    text
 }

@@ -3,9 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::bomb::Bomb;
-use crate::echo::Spelling;
 use crate::knob_values::RetryAfter;
 use crate::row_defect::{self, Places, RowDefect};
+use crate::secret_encoding::SecretEncoding;
 
 /// The most by which a fault moves the clock: no year then has more than four digits.
 const CLOCK_SECONDS_MAX: i64 = 250_000_000_000;
@@ -24,7 +24,7 @@ pub enum Effect {
     /// Redirects to another host.
     Redirect(u16),
     /// Adds the client secret and a token to every text of an error, and of `authinfo`.
-    Echo(Spelling),
+    Echo(SecretEncoding),
     /// Names this authorization server in `authinfo`.
     AuthUrl(String),
     /// Responds with 200 and an empty body.
@@ -123,8 +123,8 @@ pub(crate) const EFFECTS: &[EffectSpec] = &[
         parse: throttle },
     EffectSpec { name: "redirect", value: "301, 302, 303, 307 or 308", description: "redirects to another host",
         parse: |value| status(value, 301..=308).filter(|code| ![304, 305, 306].contains(code)).map(Effect::Redirect) },
-    EffectSpec { name: "echo", value: "`plain`, `percent`, `form`, `basic`, `base64url`, `hex`, `json` or `html`", description: "adds the client secret and a token in that spelling to every text of an error, and of `authinfo`",
-        parse: |value| Spelling::parse(value?).map(Effect::Echo) },
+    EffectSpec { name: "echo", value: "`plain`, `percent`, `form`, `basic`, `base64url`, `hex`, `json` or `html`", description: "adds the client secret and a token in that encoding to every text of an error, and of `authinfo`",
+        parse: |value| SecretEncoding::parse(value?).map(Effect::Echo) },
     EffectSpec { name: "auth_url", value: "an address", description: "names that authorization server in `authinfo`", parse: |value| value.map(|url| Effect::AuthUrl(url.to_owned())) },
     EffectSpec { name: "blank", value: "none", description: "responds with 200 and an empty body", parse: |value| without_value(value, Effect::Blank) },
     EffectSpec { name: "expire", value: "none", description: "revokes all tokens; this request is the first to get 401",

@@ -60,9 +60,9 @@ impl Server {
                 Effect::AuthUrl(ref url) if endpoint == ApiEndpoint::AuthInfo && !is_replaced => {
                     response = self.auth.auth_info(url);
                 }
-                Effect::Echo(spelling) if is_error => {
+                Effect::Echo(encoding) if is_error => {
                     let (client_id, secrets) = self.auth.secrets(request.authorization.as_deref());
-                    echo::add(&mut response, spelling, client_id, &secrets);
+                    echo::add(&mut response, encoding, client_id, &secrets);
                 }
                 Effect::Age(seconds) => {
                     response = response.with_header("age", seconds.to_string());

@@ -8,8 +8,8 @@ use crate::halo::CaFileError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case", prefix = "file_")]
 pub enum FileProblem {
-    /// It is a folder, a pipe, a socket or a device.
-    #[error("it is {0}, not a regular file")]
+    /// It is a folder, a named pipe, a socket or a device, as a clause.
+    #[error("{0}, not a regular file")]
     NotRegular(&'static str),
     /// Its mode lets group or others write.
     #[error("other users can write it (mode {mode:04o})")]
@@ -39,7 +39,7 @@ impl FileProblem {
     pub(super) fn help(self, what: &str, path: &Path) -> String {
         let path = path.display();
         match self {
-            FileProblem::NotRegular("a folder") => format!("name the file itself: {path} is a folder"),
+            FileProblem::NotRegular("it is a folder") => format!("name the file itself: {path} is a folder"),
             FileProblem::NotRegular(_) => format!("put {what} into a regular file and name that"),
             FileProblem::Writable { .. } => format!("chmod go-w {path}, after a look at what is in it"),
             FileProblem::OwnedByAnother { owner } => {

@@ -4,36 +4,6 @@ use crate::export::manifest::ManifestCounts;
 use crate::export::name::SeqRange;
 use crate::ticket::{OP_COLUMN, Op, SEQ_COLUMN};
 
-/// Number of bytes of a value that are looked at; longer ones are none that halosync writes.
-const MAX_CAPTURED_BYTES: usize = 64;
-
-/// The beginning of a value, so that memory does not grow with it.
-#[derive(Debug, Default)]
-pub(super) struct CapturedValue {
-    bytes: Vec<u8>,
-    is_cut: bool,
-}
-
-impl CapturedValue {
-    pub(super) fn push(&mut self, byte: u8) {
-        if self.bytes.len() < MAX_CAPTURED_BYTES {
-            self.bytes.push(byte);
-        } else {
-            self.is_cut = true;
-        }
-    }
-
-    /// Returns the value, unless it is too long.
-    pub(super) fn get(&self) -> Option<&[u8]> {
-        (!self.is_cut).then_some(&self.bytes)
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.is_cut = false;
-    }
-}
-
 /// The rows of a data file so far.
 #[derive(Debug)]
 pub(super) struct CountedRows {
@@ -56,7 +26,7 @@ impl CountedRows {
     }
 
     /// Counts a row with its values of `_op` and `_seq`.
-    pub(super) fn add_row(&mut self, op: Option<&[u8]>, seq: Option<&[u8]>) -> Result<(), String> {
+    pub(super) fn add_row(&mut self, op: Option<&[u8]>, seq: Option<i64>) -> Result<(), String> {
         self.rows += 1;
         let row = self.rows;
         if self.expected < row {
@@ -74,7 +44,6 @@ impl CountedRows {
             return Err(format!("`{OP_COLUMN}` of row {row} is none of c, u and d"));
         };
         *count += 1;
-        let seq = seq.and_then(|it| std::str::from_utf8(it).ok()).and_then(|it| it.parse::<i64>().ok());
         match seq {
             Some(seq) if range.from < seq && seq <= range.to => Ok(()),
             Some(seq) => Err(format!("`{SEQ_COLUMN}` of row {row} is {seq}, outside of its range")),

@@ -1,152 +1,79 @@
-//! Reads the rows of a CSV file by RFC 4180, in pieces.
+//! Counts the rows of a CSV file, strictly by RFC 4180.
+//!
+//! The CSV libraries find rows in any bytes: they skip empty lines without end, and take text behind a closing quote.
 
-use std::mem;
+use std::io::BufRead as _;
 
-use super::counted_rows::{CapturedValue, CountedRows};
+use super::counted_rows::CountedRows;
+use super::row_text::RowText;
 use crate::ticket::{OP_COLUMN, SEQ_COLUMN};
 
 /// UTF-8 byte order mark.
 const BOM: &[u8] = "\u{FEFF}".as_bytes();
 
-/// A reader of CSV.
-pub(super) struct CsvRows {
-    counted: CountedRows,
-    state: CsvState,
-    /// Number of columns, once the header was read.
-    columns: Option<usize>,
-    op_column: Option<usize>,
-    seq_column: Option<usize>,
-    /// Number of complete fields of the record.
-    fields: usize,
-    field: CapturedValue,
-    op: CapturedValue,
-    seq: CapturedValue,
+/// Counts the rows below the header.
+pub(super) fn count_csv(text: &mut RowText<'_>, rows: &mut CountedRows) -> Result<(), String> {
+    let mut record = Vec::new();
+    if !read_record(text, &mut record)? {
+        return Err("it has no header".to_owned());
+    }
+    let header = fields(record.strip_prefix(BOM).unwrap_or(&record));
+    let header = header.ok_or_else(|| "its header is not valid CSV".to_owned())?;
+    let column = |name: &str| header.iter().position(|field| *field == name.as_bytes());
+    let (op, seq, columns) = (column(OP_COLUMN), column(SEQ_COLUMN), header.len());
+    if rows.needs_changes() && (op.is_none() || seq.is_none()) {
+        return Err(format!("its header lacks `{OP_COLUMN}` or `{SEQ_COLUMN}`"));
+    }
+    while read_record(text, &mut record)? {
+        let row = rows.rows + 1;
+        let values = fields(&record).ok_or_else(|| format!("row {row} is not valid CSV"))?;
+        if values.len() != columns {
+            return Err(format!("row {row} has {} fields, but the header has {columns}", values.len()));
+        }
+        let seq = seq.and_then(|it| str::from_utf8(values[it]).ok()?.parse().ok());
+        rows.add_row(op.map(|it| values[it]), seq)?;
+    }
+    Ok(())
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum CsvState {
-    RecordStart,
-    FieldStart,
-    Unquoted,
-    Quoted,
-    /// After a quote within quotes, which ends them or is the first of two.
-    QuoteInQuotes,
-    CarriageReturn,
+/// Reads a record without its line break; returns whether there is one.
+fn read_record(text: &mut RowText<'_>, record: &mut Vec<u8>) -> Result<bool, String> {
+    record.clear();
+    text.get_mut().start_row();
+    let mut is_quoted = false;
+    loop {
+        let start = record.len();
+        let read = text.read_until(b'\n', record).map_err(|error| error.to_string())?;
+        is_quoted = record[start..].iter().fold(is_quoted, |quoted, byte| quoted ^ (*byte == b'"'));
+        match (read, is_quoted) {
+            (0, true) => return Err("it ends within quotes".to_owned()),
+            (0, false) => return Ok(false),
+            (_, true) => {}
+            (_, false) => break,
+        }
+    }
+    for end in [b'\n', b'\r'] {
+        record.pop_if(|last| *last == end);
+    }
+    Ok(true)
 }
 
-impl CsvRows {
-    pub(super) fn new(counted: CountedRows) -> CsvRows {
-        CsvRows {
-            counted,
-            state: CsvState::RecordStart,
-            columns: None,
-            op_column: None,
-            seq_column: None,
-            fields: 0,
-            field: CapturedValue::default(),
-            op: CapturedValue::default(),
-            seq: CapturedValue::default(),
-        }
-    }
+/// Returns the fields of a record without the quotes around them; none if one is not valid.
+fn fields(record: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut is_quoted = false;
+    let fields = record.split(|byte| {
+        is_quoted ^= *byte == b'"';
+        *byte == b',' && !is_quoted
+    });
+    fields.map(without_quotes).collect()
+}
 
-    /// Reads the next piece.
-    ///
-    /// # Errors
-    /// The problem, as a clause.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), String> {
-        for byte in bytes {
-            self.state = self.next_state(*byte)?;
-        }
-        Ok(())
-    }
-
-    fn next_state(&mut self, byte: u8) -> Result<CsvState, String> {
-        use CsvState::{CarriageReturn, FieldStart, QuoteInQuotes, Quoted, RecordStart, Unquoted};
-        Ok(match (self.state, byte) {
-            (Quoted, b'"') => QuoteInQuotes,
-            (QuoteInQuotes, b'"') | (Quoted, _) => {
-                self.field.push(byte);
-                Quoted
-            }
-            (RecordStart | FieldStart, b'"') => Quoted,
-            (CarriageReturn, b'\n') => {
-                self.end_record()?;
-                RecordStart
-            }
-            (CarriageReturn, _) => return Err(self.malformed("has a carriage return alone")),
-            (_, b',') => {
-                self.end_field();
-                FieldStart
-            }
-            (_, b'\r') => CarriageReturn,
-            (_, b'\n') => {
-                self.end_record()?;
-                RecordStart
-            }
-            (QuoteInQuotes, _) => return Err(self.malformed("has text behind a closing quote")),
-            (Unquoted, b'"') => return Err(self.malformed("has a quote in an unquoted field")),
-            (RecordStart | FieldStart | Unquoted, _) => {
-                self.field.push(byte);
-                Unquoted
-            }
-        })
-    }
-
-    fn end_field(&mut self) {
-        let index = self.fields;
-        self.fields += 1;
-        if self.columns.is_none() {
-            let name = self.field.get().unwrap_or_default();
-            let name = if index == 0 { name.strip_prefix(BOM).unwrap_or(name) } else { name };
-            if name == OP_COLUMN.as_bytes() {
-                self.op_column = Some(index);
-            } else if name == SEQ_COLUMN.as_bytes() {
-                self.seq_column = Some(index);
-            }
-        } else if self.op_column == Some(index) {
-            mem::swap(&mut self.op, &mut self.field);
-        } else if self.seq_column == Some(index) {
-            mem::swap(&mut self.seq, &mut self.field);
-        }
-        self.field.clear();
-    }
-
-    fn end_record(&mut self) -> Result<(), String> {
-        self.end_field();
-        let fields = mem::take(&mut self.fields);
-        match self.columns {
-            None => {
-                self.columns = Some(fields);
-                if self.counted.needs_changes() && (self.op_column.is_none() || self.seq_column.is_none()) {
-                    return Err(format!("its header lacks `{OP_COLUMN}` or `{SEQ_COLUMN}`"));
-                }
-                Ok(())
-            }
-            Some(columns) if columns != fields => {
-                let row = self.counted.rows + 1;
-                Err(format!("row {row} has {fields} fields, but the header has {columns}"))
-            }
-            Some(_) => self.counted.add_row(self.op.get(), self.seq.get()),
-        }
-    }
-
-    /// Reads the end of the file and returns the rows.
-    pub(super) fn finish(mut self) -> Result<CountedRows, String> {
-        match self.state {
-            CsvState::Quoted => return Err(self.malformed("ends within quotes")),
-            CsvState::RecordStart => {}
-            _ => self.end_record()?,
-        }
-        if self.columns.is_none() {
-            return Err("it has no header".to_owned());
-        }
-        Ok(self.counted)
-    }
-
-    fn malformed(&self, problem: &str) -> String {
-        match self.columns {
-            None => format!("its header {problem}"),
-            Some(_) => format!("row {} {problem}", self.counted.rows + 1),
-        }
-    }
+fn without_quotes(field: &[u8]) -> Option<&[u8]> {
+    let Some(quoted) = field.strip_prefix(b"\"") else {
+        return (!field.iter().any(|byte| matches!(byte, b'"' | b'\r'))).then_some(field);
+    };
+    let text = quoted.strip_suffix(b"\"")?;
+    // Quotes within quotes are doubled: nothing is between the first and the second, the third and the fourth ...
+    let mut between = text.split(|byte| *byte == b'"').skip(1).step_by(2);
+    between.all(<[u8]>::is_empty).then_some(text)
 }

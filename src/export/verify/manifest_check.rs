@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::VerifyProblem;
+use super::report::VerifyProblem;
 use crate::config::FormatOptions;
 use crate::export::manifest::{Compression, FileRole, Manifest, ManifestFile, PackageKind};
 use crate::export::name::{FileKind, SeqRange, parse_file_name};
@@ -115,4 +115,9 @@ fn described_as(file: &ManifestFile, named: FormatOptions) -> Result<(), Manifes
 
 fn wrong_role(file: &ManifestFile) -> ManifestProblem {
     (VerifyProblem::Edited, format!("it has the role {}", file.role.as_str()))
+}
+
+/// The rows in data files; a forged manifest may say any number.
+pub(super) fn total_rows<'f>(files: impl IntoIterator<Item = &'f ManifestFile>) -> u64 {
+    files.into_iter().fold(0, |sum, file| sum.saturating_add(file.rows))
 }

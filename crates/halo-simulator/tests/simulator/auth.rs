@@ -104,7 +104,7 @@ fn authinfo_needs_no_token_and_can_be_absent() {
 }
 
 #[test]
-fn errors_repeat_the_secret_and_the_token_of_the_request_in_every_spelling() {
+fn errors_repeat_the_secret_and_the_token_of_the_request_in_every_encoding() {
     for (name, secret, token) in [
         ("plain", "demo-secret", "a.b"),
         ("percent", "%64%65%6D%6F%2D%73%65%63%72%65%74", "%61%2E%62"),
