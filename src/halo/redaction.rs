@@ -262,6 +262,8 @@ impl Unit {
 
 /// The meanings of one place, each with the place behind it: the character itself, and what it stands for as an escape
 /// of URLs, forms, JSON, HTML or debug output.
+///
+/// A library decodes a whole text of one encoding; here a text may mix several, and its places must stay known.
 struct Units([Option<(Unit, usize)>; 3]);
 
 impl Units {

@@ -332,6 +332,12 @@ fn rows_are_counted_in_every_format() {
     let cases: &[Case] = &[
         ("the same rows", |_, bytes| bytes, None),
         (
+            // Of its characters some are in two pieces of what is read, wherever it begins.
+            "a long row",
+            |_, bytes| text(&bytes).replacen("edited", &"€".repeat(400_000), 1).into(),
+            None,
+        ),
+        (
             "a row twice",
             |format, bytes| rewritten(format, &bytes, |rows| rows.push(rows[rows.len() - 1].clone())),
             Some("more rows than the 2"),
