@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use halo_simulator::{ApiEndpoint, Effect, RetryAfter, ServerFault, Simulator, SimulatorSettings};
 
-use crate::app::{self, AppError, DEMO_MARKER, DeltaSummary, LoadedConfig, SyncOptions};
+use crate::app::{self, AppError, DEMO_MARKER, DeltaSummary, LoadedConfig, SyncOptions, WorkCounter};
 use crate::config::{ConsumerName, Format, FormatOptions};
 use crate::sync::{Progress, RunReport};
 
@@ -137,7 +137,13 @@ impl Demo {
         let started = Instant::now();
         let consumer =
             ConsumerName::parse(consumer).unwrap_or_else(|| self.loaded.config.export.consumer.clone());
-        let summary = app::export_delta(&self.loaded, &consumer, FormatOptions::exact(format), None)?;
+        let summary = app::export_delta(
+            &self.loaded,
+            &consumer,
+            FormatOptions::exact(format),
+            None,
+            &WorkCounter::default(),
+        )?;
         Ok(DemoStep::Export { title, summary: Box::new(summary), elapsed: started.elapsed() })
     }
 }

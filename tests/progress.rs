@@ -45,7 +45,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(env: &TestEnv<()>, arguments: &[&str], columns: u16) -> Terminal {
+    fn start<S>(env: &TestEnv<S>, arguments: &[&str], columns: u16) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -338,6 +338,21 @@ fn phases_follow_the_run() {
         env.run_full_ok().await;
         assert_eq!(phases(), [FullScan, Confirming, UnlistedTickets(3), Confirming]);
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn export_that_takes_long_is_shown_on_a_terminal() {
+    let env = TestEnv::builder().tickets(200).run_in_directory().start().await;
+    env.run(&["sync"]).success();
+    let lock = File::create(env.path("halosync.db.export.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut terminal = Terminal::start(&env, &["export", "delta"], 80);
+    terminal.shows("Exporting");
+    lock.unlock().unwrap();
+    let (status, text) = terminal.end();
+    assert_eq!(status, Some(0), "{text}");
+    let lines = drawn_lines(&text);
+    assert!(lines.last().is_some_and(|line| line.contains("200 rows")), "{lines:?}");
 }
 
 #[test]

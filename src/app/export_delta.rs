@@ -16,7 +16,7 @@ use super::{AppError, LoadedConfig, now};
 use crate::config::{AckMode, ConsumerName, ExportSchedule, FormatOptions};
 use crate::export::{
     ConsumerFolder, ExportError, FileDigest, Manifest, ManifestCounts, ManifestFile, ManifestOptions,
-    PackageKind, PackageMetadata, SeqRange, UnnamedFile, serialize_path,
+    PackageKind, PackageMetadata, SeqRange, UnnamedFile, WorkCounter, serialize_path,
 };
 use crate::store::{ConsumerPosition, LockError, NamedPackage, PackageRecord, ReadTx, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp, delta_columns};
@@ -52,7 +52,7 @@ pub struct WrittenPackage {
     pub counts: ManifestCounts,
 }
 
-/// Writes the next package of a consumer, if anything changed.
+/// Writes the next package of a consumer, if anything changed; `rows` counts those that were written.
 ///
 /// # Errors
 /// The consumer's position is then unchanged.
@@ -61,10 +61,12 @@ pub fn export_delta(
     consumer: &ConsumerName,
     format_options: FormatOptions,
     dir: Option<&Path>,
+    rows: &WorkCounter,
 ) -> Result<DeltaSummary, AppError> {
     let config = &loaded.config;
     let mut session = ExportSession::open(config, config.store.busy_timeout)?;
-    let summary = session.write_packages(consumer, format_options, dir.unwrap_or(&config.export.dir))?;
+    let summary =
+        session.write_packages(consumer, format_options, dir.unwrap_or(&config.export.dir), rows)?;
     session.close()?;
     Ok(summary)
 }
@@ -86,8 +88,11 @@ pub fn export_delta_if_due(loaded: &LoadedConfig) -> Result<Option<DeltaSummary>
     let last = session.position(consumer)?.exported_at;
     let due = is_due(config.export.schedule, last, now());
     let format_options = FormatOptions::exact(config.export.format);
-    let summary =
-        due.then(|| session.write_packages(consumer, format_options, &config.export.dir)).transpose()?;
+    let summary = due
+        .then(|| {
+            session.write_packages(consumer, format_options, &config.export.dir, &WorkCounter::default())
+        })
+        .transpose()?;
     session.close()?;
     Ok(summary)
 }
@@ -114,10 +119,11 @@ impl ExportSession<'_> {
         consumer: &ConsumerName,
         format_options: FormatOptions,
         dir: &Path,
+        rows: &WorkCounter,
     ) -> Result<DeltaSummary, AppError> {
         let folder = ConsumerFolder::new(dir, consumer);
         let prepared = self.prepare_folder(&folder, consumer, dir)?;
-        let mut export = DeltaExport { session: self, folder, consumer, format_options };
+        let mut export = DeltaExport { session: self, folder, consumer, format_options, rows };
         let mut packages = Vec::new();
         packages.extend(export.finish_named_package()?);
         export.folder.remove_temporary_files()?;
@@ -142,6 +148,7 @@ struct DeltaExport<'s, 'a> {
     folder: ConsumerFolder,
     consumer: &'s ConsumerName,
     format_options: FormatOptions,
+    rows: &'s WorkCounter,
 }
 
 impl DeltaExport<'_, '_> {
@@ -159,7 +166,10 @@ impl DeltaExport<'_, '_> {
             let columns = delta_columns();
             let failed = |source| ExportError::CannotWrite { path: self.folder.path().join(&name), source };
             let (counts, data) = self.folder.write_data(&name, self.format_options, &columns, |rows| {
-                tx.delta(from, |row| Ok::<_, AppError>(rows.write_row(row.all_cells()).map_err(failed)?))
+                tx.delta(from, |row| {
+                    self.rows.add(1);
+                    Ok::<_, AppError>(rows.write_row(row.all_cells()).map_err(failed)?)
+                })
             })?;
             let package = self.metadata(tx, (from, to), &position, counts, self.format_options)?;
             Ok(Some((counts, data, package)))

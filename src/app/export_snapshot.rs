@@ -6,7 +6,7 @@ use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, now};
 use crate::config::{ConsumerName, FormatOptions};
 use crate::export::{
-    ExportError, Manifest, ManifestOptions, PackageMetadata, SnapshotWriter, snapshot_names,
+    ExportError, Manifest, ManifestOptions, PackageMetadata, SnapshotWriter, WorkCounter, snapshot_names,
 };
 use crate::ticket::{CUSTOM_FIELDS_KEY, ChangeCounts, SnapshotTable};
 
@@ -23,6 +23,8 @@ pub struct SnapshotOptions<'a> {
     pub allow_incomplete: bool,
     /// Whether to export when there is no ticket.
     pub allow_empty: bool,
+    /// Rows that were written.
+    pub rows: &'a WorkCounter,
 }
 
 /// A snapshot, or why there is none.
@@ -75,6 +77,7 @@ pub fn export_snapshot(
             writer.write_table(table, options.format_options, |rows| {
                 let failed = |source| ExportError::CannotWrite { path: display_path.clone(), source };
                 tx.for_each_row(table, |cells| {
+                    options.rows.add(1);
                     Ok::<_, AppError>(rows.write_row(cells.iter().copied()).map_err(failed)?)
                 })
             })?;

@@ -45,7 +45,7 @@ pub use status::{Inspection, StatusReport, inspected_status, status};
 
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport,
-    verify,
+    WorkCounter, verify,
 };
 pub use crate::halo::is_hidden;
 pub use crate::store::{

@@ -6,11 +6,13 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::args::{CliArgs, DeltaArgs, ExportCommand, SnapshotArgs};
+use super::progress::WorkProgress;
 use super::table::{ColumnKind, table, terminal_width};
 use super::{CommandError, CommandResult, format_time, print_report, printable};
 use crate::app::{
     self, Acknowledgment, AppError, ConsumerList, ConsumerPosition, DeltaSummary, ExitStatus, ListedPackage,
-    LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, VerifyOptions, WrittenPackage, count,
+    LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, VerifyOptions, WorkCounter, WrittenPackage,
+    count,
 };
 use crate::config::{ConsumerName, size_to_text};
 
@@ -22,7 +24,8 @@ pub(super) fn export(
     match command {
         // Runs on the consumer's side, which has neither settings nor a database.
         ExportCommand::Verify { dir, expect_to, from_start } => {
-            let options = VerifyOptions { expect_to: *expect_to, from_start: *from_start };
+            let bytes_read = WorkCounter::default();
+            let options = VerifyOptions { expect_to: *expect_to, from_start: *from_start, bytes_read };
             super::verify::verify(arguments, dir, &options)
         }
         ExportCommand::Delta(delta) => self::delta(arguments, &load()?, delta),
@@ -43,6 +46,7 @@ struct SnapshotJson<'a, M> {
 }
 
 fn snapshot(arguments: &CliArgs, loaded: &LoadedConfig, args: &SnapshotArgs) -> CommandResult {
+    let rows = WorkCounter::default();
     let options = SnapshotOptions {
         consumer: args.consumer.as_ref(),
         format_options: args
@@ -52,8 +56,12 @@ fn snapshot(arguments: &CliArgs, loaded: &LoadedConfig, args: &SnapshotArgs) -> 
         dir: args.files.out.as_deref(),
         allow_incomplete: args.allow_incomplete,
         allow_empty: !args.fail_if_empty,
+        rows: &rows,
     };
-    let (status, message) = match app::export_snapshot(loaded, &options)? {
+    let progress = export_progress(arguments, &rows);
+    let outcome = app::export_snapshot(loaded, &options);
+    drop(progress);
+    let (status, message) = match outcome? {
         SnapshotOutcome::Written { folder, manifest, new_lineage } => {
             let folder = folder.display().to_string();
             let mut text = format!("{folder}\n");
@@ -81,9 +89,22 @@ fn delta(arguments: &CliArgs, loaded: &LoadedConfig, args: &DeltaArgs) -> Comman
     let settings = &loaded.config.export;
     let consumer = args.consumer.as_ref().unwrap_or(&settings.consumer);
     let format_options = args.files.format_options(settings.format).map_err(CommandError::Usage)?;
-    let summary = app::export_delta(loaded, consumer, format_options, args.files.out.as_deref())?;
+    let rows = WorkCounter::default();
+    let progress = export_progress(arguments, &rows);
+    let summary = app::export_delta(loaded, consumer, format_options, args.files.out.as_deref(), &rows);
+    drop(progress);
+    let summary = summary?;
     print_report(arguments, &summary, &to_text(&summary))?;
     Ok(if args.fail_if_empty && summary.packages.is_empty() { ExitStatus::NotFresh } else { ExitStatus::Ok })
+}
+
+/// Shows how many rows were written until it is dropped.
+fn export_progress(arguments: &CliArgs, rows: &WorkCounter) -> WorkProgress {
+    let rows = rows.clone();
+    WorkProgress::start(arguments, move || match rows.get() {
+        0 => "Exporting".into(),
+        written => format!("Exporting  {}", count(written, "row")),
+    })
 }
 
 /// Formats an export, one line for each package.

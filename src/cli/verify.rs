@@ -5,8 +5,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::CliArgs;
+use super::progress::WorkProgress;
 use super::{CommandResult, print_report, printable};
 use crate::app::{ExitStatus, PackageKind, VerifyOptions, VerifyReport, count, verify as verify_packages};
+use crate::config::size_to_text;
 
 #[derive(Serialize)]
 struct VerifyJson<'a> {
@@ -16,7 +18,12 @@ struct VerifyJson<'a> {
 }
 
 pub(super) fn verify(arguments: &CliArgs, dir: &Path, options: &VerifyOptions) -> CommandResult {
-    let report = verify_packages(dir, options)?;
+    let bytes = options.bytes_read.clone();
+    let text = move || format!("Verifying  {}", size_to_text(bytes.get()));
+    let progress = WorkProgress::start(arguments, text);
+    let report = verify_packages(dir, options);
+    drop(progress);
+    let report = report?;
     let ok = report.findings.is_empty();
     print_report(arguments, &VerifyJson { ok, report: &report }, &to_text(&report))?;
     Ok(if ok { ExitStatus::Ok } else { ExitStatus::DataError })

@@ -15,6 +15,7 @@ mod position;
 mod snapshot;
 mod unregistered;
 mod verify;
+mod work_counter;
 
 use std::io::{self, Write};
 use std::mem;
@@ -33,6 +34,7 @@ pub use snapshot::SnapshotWriter;
 pub use unregistered::{RegisteredPackage, UnregisteredFiles, UnregisteredPackage, newer_snapshot};
 pub(crate) use verify::serialize_path;
 pub use verify::{Chain, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport, verify};
+pub use work_counter::WorkCounter;
 
 use crate::config::{Format, FormatOptions};
 use crate::ticket::{CellValue, Column};

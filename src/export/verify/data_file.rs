@@ -14,6 +14,7 @@ use crate::config::Format;
 use crate::export::file::{CHUNK_SIZE, hex};
 use crate::export::manifest::{Compression, ManifestFile};
 use crate::export::name::SeqRange;
+use crate::export::work_counter::WorkCounter;
 
 /// What a data file holds.
 pub(super) struct DataContent {
@@ -28,8 +29,10 @@ pub(super) fn read_data(
     file: File,
     entry: &ManifestFile,
     range: Option<SeqRange>,
+    bytes_read: &WorkCounter,
 ) -> io::Result<DataContent> {
-    let hashed = HashedFile { file: file.take(entry.bytes.saturating_add(1)), hash: Sha256::new() };
+    let hashed =
+        HashedFile { file: file.take(entry.bytes.saturating_add(1)), hash: Sha256::new(), bytes_read };
     let mut source = BufReader::with_capacity(CHUNK_SIZE, hashed);
     let text = match entry.compression {
         Compression::None => CheckedText::new(Box::new(&mut source), "it cannot be read"),
@@ -55,15 +58,17 @@ fn count_rows(mut text: RowText<'_>, format: Format, mut rows: CountedRows) -> R
 }
 
 /// A file that is hashed while it is read.
-struct HashedFile {
+struct HashedFile<'a> {
     file: io::Take<File>,
     hash: Sha256,
+    bytes_read: &'a WorkCounter,
 }
 
-impl Read for HashedFile {
+impl Read for HashedFile<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.hash.update(&buffer[..read]);
+        self.bytes_read.add(read as u64);
         Ok(read)
     }
 }

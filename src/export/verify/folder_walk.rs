@@ -19,6 +19,7 @@ use crate::export::manifest::{FileRole, Manifest, ManifestFile, PackageKind};
 use crate::export::name::{FileKind, MANIFEST, SeqRange, parse_file_name, snapshot_seq};
 use crate::export::position::POSITIONS;
 use crate::export::snapshot::{CHECKSUMS, checksums};
+use crate::export::work_counter::WorkCounter;
 use crate::regular_file::{LinkPolicy, OpenedFile, describe_other, open_regular, read_small};
 
 /// Files that file managers leave in folders, in lower case.
@@ -39,6 +40,7 @@ struct FolderEntries {
 /// Verifies one folder after another, from `root` on.
 pub(super) struct FolderWalk<'a> {
     root: &'a Path,
+    bytes_read: &'a WorkCounter,
     report: VerifyReport,
 }
 
@@ -58,8 +60,8 @@ impl FolderWalk<'_> {
     }
 
     /// Verifies everything below a folder.
-    pub(super) fn verify(root: &Path) -> Result<VerifyReport, ExportError> {
-        let mut walk = FolderWalk { root, report: VerifyReport::default() };
+    pub(super) fn verify(root: &Path, bytes_read: &WorkCounter) -> Result<VerifyReport, ExportError> {
+        let mut walk = FolderWalk { root, bytes_read, report: VerifyReport::default() };
         walk.verify_folder(root)?;
         Ok(walk.report)
     }
@@ -156,7 +158,8 @@ impl FolderWalk<'_> {
             let message = format!("its size is {length} bytes, but the manifest says {}", file.bytes);
             (VerifyProblem::Edited, message)
         } else {
-            let content = read_data(opened, file, range).map_err(ExportError::cannot_read(path))?;
+            let content =
+                read_data(opened, file, range, self.bytes_read).map_err(ExportError::cannot_read(path))?;
             let edited = match content.rows {
                 _ if content.sha256 != file.sha256 => {
                     "its hash differs from the one in the manifest".to_owned()

@@ -17,19 +17,22 @@ use std::path::Path;
 
 use super::ExportError;
 use super::manifest::PackageKind;
+use super::work_counter::WorkCounter;
 use folder_walk::{FolderWalk, is_superseded};
 
 pub(crate) use report::serialize_path;
 pub use report::{Chain, VerifyFinding, VerifyNote, VerifyProblem, VerifyReport};
 
 /// What is expected of the packages, beside that they are whole.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct VerifyOptions {
     /// Change that must be reached by every chain that is not superseded, and by the snapshot if the folder is one.
     /// If it has neither, any snapshot below it is enough.
     pub expect_to: Option<i64>,
     /// Whether every chain that is not superseded must begin at 0.
     pub from_start: bool,
+    /// Bytes of data files that were read.
+    pub bytes_read: WorkCounter,
 }
 
 /// Verifies everything below a folder, which may be an export folder, the folder of a consumer, or a
@@ -38,7 +41,8 @@ pub struct VerifyOptions {
 /// # Errors
 /// A file that cannot be read is an error, and so is a folder without packages.
 pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<VerifyReport, ExportError> {
-    let mut report = if dir.is_dir() { FolderWalk::verify(dir)? } else { VerifyReport::default() };
+    let mut report =
+        if dir.is_dir() { FolderWalk::verify(dir, &options.bytes_read)? } else { VerifyReport::default() };
     if report.chains.is_empty() && report.findings.is_empty() {
         return Err(ExportError::NoPackage { path: dir.to_owned() });
     }
