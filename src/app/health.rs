@@ -663,7 +663,7 @@ mod tests {
                     (UnlistedStatus::Forbidden, 2_000),
                     (UnlistedStatus::NotListed, 1),
                 ]),
-                "2,001 tickets are no longer listed by the server: 2,000 refused, 1 still on the server",
+                "2,001 tickets are no longer listed by the server: 2,000 refused (403), 1 still on the server",
             ),
             (HealthReason::Stale { last_complete: None }, "no complete run is on record"),
             (

@@ -106,7 +106,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("halosync export snapshot --out /mnt/share", "Write every table as files"),
             (
-                "halosync export snapshot --excel --columns SUMMARY,STATUS,_custom_fields",
+                "halosync export snapshot --excel --columns NAME,STATUS,_custom_fields",
                 "Write some columns for a spreadsheet",
             ),
         ],
