@@ -5,16 +5,20 @@
 mod support;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::thread;
 
 use chrono::TimeDelta;
 use halo_simulator::{Server, ServerFault, Simulator};
 use halosync::check::CheckStep;
 use rstest::rstest;
 use serde_json::Value as Json;
-use support::fixture_server::serve_response;
+use support::fixture_server::{FixtureServer, serve_response};
 use support::schema::Schema;
-use support::test_env::{CLIENT_SECRET, TestEnv};
+use support::test_env::{CLIENT_SECRET, CommandResult, TestEnv};
 use support::tls::{CertificateOptions, TlsProxy};
 
 async fn serve(knobs: &[&str]) -> Simulator {
@@ -239,9 +243,9 @@ fn invalid_settings_fail_with_every_problem_listed() {
 #[case::a_token_without_a_scope(&[], "", &["list:status=401"], "coverage", 77, "have the scope read:tickets or all")]
 #[case::the_limit_is_used_up_at_once(&[], "", &["any:throttle=1"], "server", 75, "other integrations may share the limit")]
 #[case::the_limit_is_used_up_for_long(&[], "", &["any:throttle=600"], "server", 75, "other integrations may share the limit")]
-#[case::a_proxy_that_wants_a_login(&[], "", &["any:html=407"], "server", 65, "a proxy on the way requires a login")]
+#[case::a_proxy_that_wants_a_login(&[], "", &["any:html=407"], "server", 65, "a proxy on the way requires a login: set `proxy`")]
 #[case::a_maintenance_page(&[], "", &["any:html=503"], "server", 69, "under maintenance")]
-#[case::a_firewall(&[], "", &["token:html=403"], "token", 77, "a firewall or proxy may have blocked the request")]
+#[case::a_firewall(&[], "", &["token:html=403"], "token", 77, "allow this machine's address")]
 #[case::a_custom_host_that_redirects(&[], "", &["any:redirect=308"], "server", 65, "set server_url to the new address")]
 #[case::a_token_that_redirects(&[], "", &["token:redirect=307"], "token", 65, "redirects are never followed, because they would receive the secret")]
 #[case::others_use_up_the_limit(&[], "", &["list:throttle=1"], "coverage", 75, "other integrations may share the limit")]
@@ -351,8 +355,220 @@ fn proxy_that_refuses_requests_is_named_without_its_login() {
     let env = TestEnv::for_server("https://halo.example", &format!("proxy = \"{proxy}\"\nmax_retries = 0"));
     let found = check(&env, &[], 69);
     let help = step(&found, "server")["help"].as_str().unwrap();
-    assert!(help.starts_with("requests go through the proxy set by `proxy`"), "{help}");
+    assert!(help.starts_with("put user name and password into the setting `proxy`"), "{help}");
     assert!(!found.to_string().contains("hunter2"), "{found:#}");
+}
+
+/// What a proxy answers to CONNECT, or that there is none: never told as the server's.
+#[rstest]
+#[case::login_portal(
+    "302 Found\r\nLocation: http://portal.example/login",
+    "the proxy refuses to connect to the server",
+    "let the proxy allow connections to the server, or correct "
+)]
+#[case::forbidden(
+    "403 Forbidden",
+    "the proxy refuses to connect to the server",
+    "let the proxy allow connections to the server, or correct "
+)]
+#[case::login(
+    "407 Proxy Authentication Required",
+    "the proxy requires a login (407)",
+    "put user name and password into "
+)]
+#[case::bad_gateway(
+    "502 Bad Gateway",
+    "the proxy refuses to connect to the server",
+    "let the proxy allow connections to the server, or correct "
+)]
+#[case::no_http("closes", "the proxy closed the connection", "names an HTTP proxy and its right port")]
+#[case::refused_connection("refuses", "the proxy cannot be reached", "and that the proxy runs")]
+#[case::unknown_host("unknown", "the proxy cannot be reached", "and that the proxy runs")]
+fn failure_of_a_proxy_names_the_proxy_and_where_it_is_set(
+    #[case] head: &str,
+    #[case] cause: &str,
+    #[case] help: &str,
+) {
+    let proxy = match head {
+        "refuses" => "http://127.0.0.1:1".to_owned(),
+        "unknown" => "http://proxy.invalid:3128".to_owned(),
+        "closes" => connect_proxy(None),
+        head => serve_response(head, "<html>No way</html>"),
+    };
+    let address = proxy.replace("http://", "");
+    let proxy = proxy.replace("http://", "http://me:hunter2@");
+    let from_settings = format!("proxy = \"{proxy}\"\nmax_retries = 0");
+    for (settings, variable, source) in [
+        (&*from_settings, None, "the setting `proxy`"),
+        ("max_retries = 0", Some("HTTPS_PROXY"), "the environment variable HTTPS_PROXY"),
+        ("max_retries = 0", Some("all_proxy"), "the environment variable all_proxy"),
+    ] {
+        let env = TestEnv::for_server("https://halo.example", settings);
+        for command in ["sync", "check"] {
+            let mut command = env.command(&["--json", command]);
+            command.envs(variable.map(|name| (name, &*proxy)));
+            let result = CommandResult::of(command.spawn().unwrap()).code(69);
+            let text = result.stdout + &result.stderr;
+            for wanted in
+                [&*format!("cannot reach halo.example through the proxy {address}"), cause, help, source]
+            {
+                assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+            }
+            assert!(!text.contains("hunter2") && !text.contains("server_url"), "{text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxy_in_use_is_named_with_where_it_is_set() {
+    let simulator = serve(&[]).await;
+    let name = "halo.example";
+    let tls = TlsProxy::start(&simulator.url(), &CertificateOptions { name, days: (-1, 90) });
+    let proxy = connect_proxy(Some(tls.address));
+    let address = proxy.replace("http://", "");
+    let proxy = proxy.replace("http://", "http://me:hunter2@");
+    let setting = format!("proxy = \"{proxy}\"\n");
+    for (settings, variables, used) in [
+        (&*setting, vec![], Some("the setting `proxy`")),
+        (&*setting, vec![("NO_PROXY", name)], Some("the setting `proxy`")),
+        ("", vec![("HTTPS_PROXY", &*proxy)], Some("the environment variable HTTPS_PROXY")),
+        (
+            "",
+            vec![("ALL_PROXY", &*proxy), ("HTTP_PROXY", "http://127.0.0.1:1")],
+            Some("the environment variable ALL_PROXY"),
+        ),
+        ("", vec![("https_proxy", &*proxy), ("NO_PROXY", ".example")], None),
+    ] {
+        let settings = format!("{settings}ca_file = \"authority.pem\"\nmax_retries = 0");
+        let env = TestEnv::for_server(&format!("https://{name}"), &settings);
+        fs::write(env.path("authority.pem"), &tls.authority).unwrap();
+        let mut command = env.command(&["--json", "check"]);
+        command.envs(variables.iter().copied());
+        let found = CommandResult::of(command.spawn().unwrap()).json;
+        let step = step(&found, "server");
+        assert_eq!(step["outcome"], if used.is_some() { "ok" } else { "failure" }, "{step:#}");
+        let message = step["message"].as_str().unwrap();
+        match used {
+            Some(source) => assert!(
+                message.ends_with(&format!(" through the proxy {address}, set by {source}")),
+                "{message}"
+            ),
+            None => assert!(!step.to_string().contains("proxy 1"), "{step:#}"),
+        }
+        assert!(!found.to_string().contains("hunter2"), "{found:#}");
+    }
+    let env = TestEnv::for_server(&simulator.url(), "");
+    let mut command = env.command(&["--json", "check"]);
+    command.env("HTTP_PROXY", &proxy);
+    let found = CommandResult::of(command.spawn().unwrap()).success().json;
+    assert!(!found.to_string().contains("proxy"), "a server on this machine: {found:#}");
+}
+
+/// Starts a proxy that connects every CONNECT request to `target`, or answers with something that is not HTTP.
+fn connect_proxy(target: Option<SocketAddr>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let forward = |mut client: TcpStream, target: Option<SocketAddr>| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        let Some(target) = target else { return Ok(()) };
+        let mut server = TcpStream::connect(target)?;
+        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+        let (mut to_server, mut from_client) = (server.try_clone()?, client.try_clone()?);
+        thread::spawn(move || io::copy(&mut from_client, &mut to_server));
+        io::copy(&mut server, &mut client)?;
+        client.shutdown(Shutdown::Both)
+    };
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            thread::spawn(move || forward(client, target));
+        }
+    });
+    url
+}
+
+/// Responses that are not the server's: who answered, and what to do about that.
+#[rstest]
+#[case::firewall(
+    "403 Forbidden",
+    "<html>Blocked</html>",
+    77,
+    "an address filter or firewall between this machine and the server answered",
+    "allow this machine's address"
+)]
+#[case::firewall_with_a_mark(
+    "403 Forbidden",
+    "\u{feff} <!DOCTYPE html>",
+    77,
+    "an address filter or firewall between",
+    "allow this machine's address"
+)]
+#[case::module_of_a_web_server(
+    "406 Not Acceptable",
+    "<html>",
+    65,
+    "an address filter or firewall between",
+    "allow this machine's address"
+)]
+#[case::cache(
+    "304 Not Modified",
+    "",
+    65,
+    "a cache between this machine and the server answered",
+    "exclude the server from the cache"
+)]
+#[case::proxy(
+    "407 Proxy Authentication Required",
+    "",
+    65,
+    "a proxy between this machine and the server answered",
+    "set `proxy` to its address"
+)]
+#[case::redirect(
+    "301 Moved Permanently\r\nLocation: https://new.example/",
+    "",
+    65,
+    "redirect to https://new.example",
+    "redirects are never followed"
+)]
+#[case::redirect_to_nowhere("303 See Other", "", 65, "(status 303)", "redirects are never followed")]
+#[case::no_redirect("300 Multiple Choices", "", 65, "(status 300)", "check server_url against")]
+fn response_of_something_on_the_way_is_told_as_such(
+    #[case] head: &str,
+    #[case] body: &str,
+    #[case] status: i32,
+    #[case] message: &str,
+    #[case] help: &str,
+) {
+    let server = serve_response(head, body);
+    let env = TestEnv::for_server(&server, "max_retries = 0");
+    let found = check(&env, &[], status);
+    assert_eq!(steps(&found, "failure"), ["server"]);
+    for (text, wanted) in
+        [(&step(&found, "server")["message"], message), (&step(&found, "server")["help"], help)]
+    {
+        assert!(text.as_str().unwrap().contains(wanted), "{text}");
+    }
+    let synced = env.run(&["sync"]).code(status).stderr;
+    assert!(synced.contains(message), "{synced}");
+    assert!(!synced.contains("read:tickets"), "{synced}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusal_as_json_is_a_missing_permission_and_as_a_page_a_firewall() {
+    for (fault, message, help) in [
+        ("list:status=403", "(status 403): The request was refused.", "who may see tickets"),
+        ("list:html=403", "an address filter or firewall", "allow this machine's address"),
+    ] {
+        let env = TestEnv::new(10).await;
+        env.inject(fault);
+        let result = env.run(&["sync"]).code(77);
+        assert!(result.stderr.contains(message) && result.stderr.contains(help), "{}", result.stderr);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -509,8 +725,101 @@ async fn delete_guard_that_holds_is_a_warning() {
     let found = check(&env, &["--offline"], 0);
     assert_eq!(steps(&found, "warning"), ["database"], "{found:#}");
     let (message, help) = (&step(&found, "database")["message"], &step(&found, "database")["help"]);
-    assert!(message.as_str().unwrap().contains("100 tickets would be deleted at once"), "{message}");
-    assert!(help.as_str().unwrap().contains("halosync sync --full --accept-deletes"), "{help}");
+    // In the words of `status`.
+    let status = env.run_json(&["status"]).json;
+    let causes = status["reasons"].as_array().unwrap();
+    let cause = causes.iter().find(|it| it["reason"] == "delete_guard").unwrap();
+    assert!(
+        cause["message"].as_str().unwrap().starts_with("100 tickets would be deleted at once; "),
+        "{cause}"
+    );
+    assert!(message.as_str().unwrap().ends_with(cause["message"].as_str().unwrap()), "{message} {cause}");
+    assert_eq!(help, &cause["help"]);
+}
+
+#[test]
+fn offline_check_does_not_need_the_secret() {
+    for (name, spoil) in [
+        ("missing", (|file| fs::remove_file(file).unwrap()) as fn(&Path)),
+        ("a folder", |file| {
+            fs::remove_file(file).unwrap();
+            fs::create_dir(file).unwrap();
+        }),
+        ("readable by others", |file| fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap()),
+        ("unreadable", |file| fs::set_permissions(file, fs::Permissions::from_mode(0o000)).unwrap()),
+        ("writable by others", |file| fs::set_permissions(file, fs::Permissions::from_mode(0o622)).unwrap()),
+    ] {
+        let server = FixtureServer::serve([]);
+        let env = TestEnv::for_server(&server.url(), "");
+        spoil(&env.path("client-secret"));
+        let found = check(&env, &["--offline"], 0);
+        let expected: &[&str] = if name == "unreadable" { &[] } else { &["secret"] };
+        assert_eq!(steps(&found, "warning"), expected, "{name}: {found:#}");
+        assert!(server.requests().is_empty(), "{name}");
+    }
+    let env = TestEnv::for_server("http://127.0.0.1:1", "");
+    let settings = fs::read_to_string(env.path("agent.toml")).unwrap();
+    let settings = settings.replace("client_secret_file = \"client-secret\"\n", "");
+    fs::write(env.path("agent.toml"), settings).unwrap();
+    let found = check(&env, &["--offline"], 0);
+    assert_eq!(steps(&found, "warning"), ["secret"], "{found:#}");
+}
+
+#[test]
+fn deny_warnings_exits_with_78_unless_a_failure_has_a_status_of_its_own() {
+    let env =
+        TestEnv::for_server("http://127.0.0.1:1", "max_retries = 0\n[metrics]\nlisten = \"0.0.0.0:9184\"");
+    let found = check(&env, &["--offline"], 0);
+    assert_eq!(steps(&found, "warning"), ["settings"]);
+    let step = step(&found, "settings");
+    assert!(
+        step["message"].as_str().unwrap().ends_with("served to other machines, on 0.0.0.0:9184"),
+        "{step}"
+    );
+    assert!(step["help"].as_str().unwrap().contains("set metrics.listen to 127.0.0.1"), "{step}");
+    check(&env, &["--offline", "--deny-warnings"], 78);
+    let text = env.run(&["check", "--offline", "--deny-warnings"]).code(78).stdout;
+    assert!(text.contains("no failures, 1 warning, denied by --deny-warnings"), "{text}");
+    check(&env, &["--deny-warnings"], 69);
+    for listen in ["127.0.0.1:9184", "[::1]:9184"] {
+        let env = TestEnv::for_server("http://127.0.0.1:1", &format!("[metrics]\nlisten = \"{listen}\""));
+        check(&env, &["--offline", "--deny-warnings"], 0);
+    }
+}
+
+#[test]
+fn verbose_check_begins_with_versions_and_system() {
+    let env = TestEnv::for_server("http://127.0.0.1:1", "");
+    let found = check(&env, &["--offline"], 0);
+    let program = &found["program"];
+    assert_eq!(program["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(program["sqlite"], rusqlite::version());
+    assert_eq!(program["user_id"], rustix::process::geteuid().as_raw());
+    assert_eq!(program["settings"], env.path("agent.toml").to_str().unwrap());
+    let text = env.run(&["-v", "check", "--offline"]).success().stdout;
+    let first = format!("halosync {}, SQLite {}\n", env!("CARGO_PKG_VERSION"), rusqlite::version());
+    assert!(text.starts_with(&first), "{text}");
+    let (head, _) = text.split_once('✓').unwrap();
+    for name in ["system", "kernel", "user_id", "settings"] {
+        let value = program[name].as_str().map_or(program[name].to_string(), ToOwned::to_owned);
+        assert!(!value.is_empty() && head.contains(&value), "{value} is not in\n{head}");
+    }
+    let quiet = env.run(&["check", "--offline"]).success().stdout;
+    assert!(quiet.starts_with('✓'), "{quiet}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn initial_load_waits_for_what_the_window_has_used_up() {
+    let simulator = serve(&[]).await;
+    let env = TestEnv::for_server(&simulator.url(), "rate_limit = \"60/1h\"");
+    assert_eq!(check(&env, &[], 0)["initial_load"]["seconds"], 0);
+    env.run(&["sync"]).success();
+    let used = env.number("SELECT SUM(requests) FROM runs");
+    edit(&env, "UPDATE runs SET requests = 45");
+    let found = check(&env, &[], 0);
+    assert!(used < 20, "{used}");
+    assert_eq!(found["initial_load"]["requests"], 9);
+    assert_eq!(found["initial_load"]["seconds"], 3_600, "{found:#}");
 }
 
 /// What another program does.

@@ -206,8 +206,21 @@ async fn quiet_commands_print_nothing_on_success_unless_they_are_for_what_they_p
     let ids: Vec<i64> = env.query("SELECT UID FROM tickets ORDER BY UID LIMIT 1000", |row| row.get(0));
     simulator.with(|server| ids.iter().for_each(|id| server.delete(*id, chrono::Utc::now())));
     let CommandResult { stdout, stderr, .. } = env.run(&["-q", "sync", "--full"]).code(3);
-    assert!(stdout.is_empty() && stderr.starts_with("warning: incomplete: "), "{stdout}{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    let lines: Vec<_> = stderr.lines().collect();
+    let [warning, help] = lines[..] else { panic!("{stderr}") };
+    assert!(
+        warning.starts_with("warning: incomplete: 1,000 tickets would be deleted at once; "),
+        "{warning}"
+    );
+    assert!(help.starts_with("help: ") && help.contains("--accept-deletes"), "{help}");
+    assert!(stdout.is_empty(), "{stdout}");
+    // Without -q in the same two lines, and no log line repeats them; with --json only in the document.
+    let spoken = env.run(&["sync", "--full"]).code(3);
+    assert_eq!(spoken.stderr, stderr);
+    let json = env.run_json(&["sync", "--full"]).code(3);
+    assert_eq!(json.stderr, "");
+    assert_eq!(warning, format!("warning: incomplete: {}", json.json["why"].as_str().unwrap()));
+    assert_eq!(help, format!("help: {}", json.json["help"].as_str().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -307,6 +307,21 @@ async fn sync_after_sigterm_converges() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupted_sync_counts_every_ticket_that_it_created() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let env = TestEnv::new(2_500).await;
+        let child = start_stuck_initial_load(&env).await;
+        kill_process(Pid::from_child(&child), signal).expect("a signal");
+        CommandResult::of(child).code(status);
+        let tickets = env.number("SELECT COUNT(*) FROM tickets");
+        assert!(0 < tickets, "{signal:?}");
+        assert_eq!(env.number("SELECT SUM(created) FROM runs"), tickets, "{signal:?}");
+        assert_eq!(env.number("SELECT SUM(received) FROM runs"), tickets, "{signal:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_after_sigkill_converges() {
     let env = TestEnv::new(2_500).await;
     let mut child = start_stuck_initial_load(&env).await;

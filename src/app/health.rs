@@ -112,10 +112,7 @@ impl HealthReason {
             HealthReason::InitialLoadIncomplete { is_running: true, .. } => "it continues by itself",
             HealthReason::InitialLoadIncomplete { received: 0, .. } => "`halosync sync` starts it",
             HealthReason::InitialLoadIncomplete { .. } => "`halosync sync` continues it",
-            HealthReason::DeleteGuard { .. } => {
-                "check that the agent of the API application can see all tickets; if they are really gone, run \
-                 `halosync sync --full --accept-deletes`"
-            }
+            HealthReason::DeleteGuard { .. } => RunOutcome::DELETE_GUARD_HELP,
             HealthReason::Stale { .. } => {
                 "`halosync sync` catches up; `halosync check` finds what prevents it"
             }
@@ -174,8 +171,7 @@ impl fmt::Display for HealthReason {
                 out.write_str(&outcome.reason().unwrap_or_default())
             }
             HealthReason::Stale { last_complete: Some((at, age)) } => {
-                let at = at.instant().format("%Y-%m-%dT%H:%M:%SZ");
-                write!(out, "the last complete run ended at {at}, {}", age_to_text(*age))
+                write!(out, "the last complete run ended at {}, {}", at.to_second(), age_to_text(*age))
             }
             HealthReason::Stale { last_complete: None } => out.write_str("no complete run is on record"),
             HealthReason::LastRunNotComplete { failed, error } => {

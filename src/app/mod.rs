@@ -53,7 +53,7 @@ pub use crate::store::{
     ServerProbe, UnlistedStatus,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
-pub(crate) use settings::{DEMO_MARKER, find_secret, read_secret};
+pub(crate) use settings::{DEMO_MARKER, find_secret, read_secret, settings_path};
 
 use halo_connector::HaloConnector;
 use locked_store::LockedStore;

@@ -47,9 +47,7 @@ const CA_MAX: u64 = 4 << 20;
 
 /// Reads the settings file: `path`, else `$HALOSYNC_CONFIG`, else the default paths.
 pub fn load(path: Option<&Path>) -> Result<LoadedConfig, AppError> {
-    let path = path.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from));
-    let default_path = || DEFAULT_PATHS.into_iter().map(PathBuf::from).find(|path| path.exists());
-    let file = path.or_else(default_path).ok_or(AppError::NoSettings(&DEFAULT_PATHS))?;
+    let file = settings_path(path).ok_or(AppError::NoSettings(&DEFAULT_PATHS))?;
     let text = into_text(trusted_file::read(&file, SETTINGS, SETTINGS_MAX)?, SETTINGS, &file)?;
     let folder = std::path::absolute(&file).map_err(unreadable(SETTINGS, &file))?;
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
@@ -64,6 +62,12 @@ pub fn load(path: Option<&Path>) -> Result<LoadedConfig, AppError> {
 /// A variable that begins with `HALOSYNC_` and is unknown.
 pub fn load_log_from_environment() -> Result<LogConfig, AppError> {
     config::read_log_from_environment(environment()).map_err(AppError::Settings)
+}
+
+/// The path of the settings file: `path`, else `$HALOSYNC_CONFIG`, else a default path where there is a file.
+pub(crate) fn settings_path(path: Option<&Path>) -> Option<PathBuf> {
+    let path = path.map(Path::to_owned).or_else(|| std::env::var_os("HALOSYNC_CONFIG").map(PathBuf::from));
+    path.or_else(|| DEFAULT_PATHS.into_iter().map(PathBuf::from).find(|path| path.exists()))
 }
 
 fn environment() -> impl Iterator<Item = (String, String)> {

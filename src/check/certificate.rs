@@ -28,8 +28,8 @@ pub(super) fn check(der: Option<&[u8]>, now: Timestamp) -> CheckOutcome {
     let Some(expires_at) = DateTime::from_timestamp(expires_at, 0).and_then(Timestamp::new) else {
         return CheckOutcome::Ok("the certificate is trusted".into());
     };
-    let message =
-        format!("trusted: for {}, by {}, until {expires_at}", names(&certificate), certificate.issuer());
+    let (names, issuer, until) = (names(&certificate), certificate.issuer(), expires_at.to_second());
+    let message = format!("trusted: for {names}, by {issuer}, until {until}");
     if expires_at.instant() - now.instant() < EXPIRY_WARNING {
         CheckOutcome::warning(message, "renew it on the server in time: no run can connect after that")
     } else {

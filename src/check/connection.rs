@@ -9,15 +9,16 @@ use url::Url;
 use super::CheckOutcome;
 use super::requests::{CHECK_REQUESTS, UsedRequests};
 use crate::config::{RateLimit, ServerUrl};
-use crate::halo::{PingResponse, effective_limit};
+use crate::halo::{PingResponse, ProxyRoute, effective_limit};
 use crate::ticket::Timestamp;
 
 /// Difference of clocks that is tolerated.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
 /// Checks whether the response looks like the HaloITSM API.
-pub(super) fn server(ping: PingResponse, server: &ServerUrl) -> CheckOutcome {
-    let message = format!("{} responded in {} ms", server.as_str(), ping.took.as_millis());
+pub(super) fn server(ping: PingResponse, server: &ServerUrl, proxy: Option<&ProxyRoute>) -> CheckOutcome {
+    let through = proxy.map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
+    let message = format!("{} responded in {} ms{through}", server.as_str(), ping.took.as_millis());
     if !ping.is_html {
         return CheckOutcome::Ok(message);
     }

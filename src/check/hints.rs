@@ -3,32 +3,26 @@
 use super::CheckOutcome;
 use crate::app::AppError;
 use crate::config::HaloConfig;
-use crate::halo::{HaloError, TransportError, UnreadableResponse};
+use crate::halo::{HaloError, ProxyRoute, TransportError, UnreadableResponse};
 use crate::sync::SyncError;
-
-/// Environment variables that name a proxy, in order of precedence.
-const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Settings and environment that often cause failures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hints {
     /// Path of `server_url`, empty if it has none.
     path: String,
-    /// The setting or variable that names the proxy in use.
-    proxy: Option<&'static str>,
+    /// The proxy that requests for the server go through.
+    proxy: Option<ProxyRoute>,
 }
 
 impl Hints {
-    /// `is_set` says whether an environment variable is set.
-    pub(super) fn new(halo: &HaloConfig, is_set: impl Fn(&str) -> bool) -> Hints {
-        let proxy = if halo.server.is_loopback() {
-            None
-        } else if halo.proxy.is_some() {
-            Some("`proxy`")
-        } else {
-            PROXY_VARIABLES.into_iter().find(|name| is_set(name))
-        };
-        Hints { path: halo.server.path().to_owned(), proxy }
+    pub(super) fn new(halo: &HaloConfig) -> Hints {
+        Hints { path: halo.server.path().to_owned(), proxy: None }
+    }
+
+    /// Sets the proxy that requests for the server go through.
+    pub(super) fn set_proxy(&mut self, proxy: Option<ProxyRoute>) {
+        self.proxy = proxy;
     }
 
     /// Returns the likely cause of a failure.
@@ -46,13 +40,11 @@ impl Hints {
                 ))
             }
             HaloError::Unreachable {
-                source:
-                    TransportError::Connect(_) | TransportError::Timeout | TransportError::ConnectionLost(_),
+                source: TransportError::Timeout | TransportError::ConnectionLost(_),
                 ..
-            } => self.proxy.map(|source| {
-                format!("requests go through the proxy set by {source}: check that it allows this machine")
+            } => self.proxy.as_ref().map(|proxy| {
+                format!("requests go through the proxy {proxy}: check that it allows this machine")
             }),
-            HaloError::Refused { status: 407, .. } => Some("a proxy on the way requires a login".into()),
             _ => None,
         }
     }
@@ -61,14 +53,19 @@ impl Hints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::halo::Resource;
+    use crate::halo::{HttpOptions, HttpTransport, Resource, Responder};
 
     fn hint_for(hints: &Hints, error: HaloError) -> String {
         hints.hint_for(&CheckOutcome::Fail(error.into())).unwrap_or_default()
     }
 
     fn refused(status: u16) -> HaloError {
-        HaloError::Refused { resource: Resource::TicketList, status, message: None }
+        HaloError::Refused {
+            resource: Resource::TicketList,
+            status,
+            answered_by: Responder::Server,
+            message: None,
+        }
     }
 
     fn unreachable(source: TransportError) -> HaloError {
@@ -79,16 +76,23 @@ mod tests {
     fn hint_names_path_when_not_found_and_proxy_when_unreachable() {
         let none = Hints::default();
         let path = Hints { path: "/portal".into(), proxy: None };
-        let proxy = Hints { path: String::new(), proxy: Some("HTTPS_PROXY") };
+        let options =
+            HttpOptions { proxy: Some("http://proxy.example:3128".into()), ..HttpOptions::default() };
+        let http = HttpTransport::new(&options).unwrap();
+        let mut proxy = Hints::default();
+        proxy.set_proxy(http.proxy_route(&"https://halo.example".parse().unwrap()));
         for (hints, error, fragment) in [
             (&path, refused(404), "server_url ends in `/portal`"),
             (&path, refused(403), ""),
             (&path, unreachable(TransportError::Timeout), ""),
-            (&proxy, unreachable(TransportError::Timeout), "the proxy set by HTTPS_PROXY"),
+            (
+                &proxy,
+                unreachable(TransportError::Timeout),
+                "the proxy proxy.example:3128, set by the setting `proxy`",
+            ),
             (&proxy, unreachable(TransportError::MemoryBusy), ""),
             (&proxy, refused(404), ""),
             (&none, refused(404), ""),
-            (&none, refused(407), "requires a login"),
             (&none, unreachable(TransportError::Timeout), ""),
         ] {
             let message = error.to_string();

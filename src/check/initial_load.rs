@@ -54,7 +54,8 @@ pub(super) fn custom_fields_mode(wanted: bool, probes: &[ServerProbe]) -> Custom
 }
 
 /// Estimates the initial load of `tickets` tickets with `page_rows` rows a page and `parallel_requests` requests of
-/// `latency` each; `single_requests` fetch tickets one by one.
+/// `latency` each; `single_requests` fetch tickets one by one. `used` requests of the rate limit's window are used up
+/// already.
 pub(super) fn estimate_initial_load(
     tickets: u64,
     page_rows: u64,
@@ -62,9 +63,11 @@ pub(super) fn estimate_initial_load(
     parallel_requests: u32,
     latency: Duration,
     limit: RateLimit,
+    used: u64,
 ) -> InitialLoadEstimate {
     let requests = tickets.div_ceil(page_rows.max(1)) + single_requests + REQUESTS_BESIDES_PAGES;
-    let whole_windows = u32::try_from((requests - 1) / u64::from(effective_limit(limit))).unwrap_or(u32::MAX);
+    let last_request = used.saturating_add(requests - 1);
+    let whole_windows = u32::try_from(last_request / u64::from(effective_limit(limit))).unwrap_or(u32::MAX);
     let rate_limit_time = limit.window.saturating_mul(whole_windows);
     let sequential_requests =
         u32::try_from(requests.div_ceil(u64::from(parallel_requests.max(1)))).unwrap_or(u32::MAX);
@@ -118,20 +121,29 @@ mod tests {
 
     #[test]
     fn initial_load_estimate_is_longer_of_rate_limit_and_pages() {
-        let estimate =
-            |count, took| estimate_initial_load(count, 100, 0, 4, Duration::from_millis(took), LIMIT);
-        for (count, took, requests, seconds) in [
-            (0, 100, 6, 0),
-            (10_000, 100, 106, 2),
-            (27_900, 0, 285, 0),
-            (28_000, 0, 286, 300),
-            (1_000_000, 100, 10_006, 35 * 300),
-            (20_000, 60_000, 206, 52 * 60),
+        let estimate = |count, took, used| {
+            estimate_initial_load(count, 100, 0, 4, Duration::from_millis(took), LIMIT, used)
+        };
+        for (count, took, used, requests, seconds) in [
+            (0, 100, 0, 6, 0),
+            (10_000, 100, 0, 106, 2),
+            (27_900, 0, 0, 285, 0),
+            (28_000, 0, 0, 286, 300),
+            (1_000_000, 100, 0, 10_006, 35 * 300),
+            (20_000, 60_000, 0, 206, 52 * 60),
+            // What the window has used up already is waited for.
+            (10_000, 100, 179, 106, 2),
+            (10_000, 100, 180, 106, 300),
+            (0, 100, 285, 6, 300),
         ] {
-            let InitialLoadEstimate { requests: found, duration: takes } = estimate(count, took);
-            assert_eq!((found, takes.as_secs()), (requests, seconds), "{count} tickets, {took} ms");
+            let InitialLoadEstimate { requests: found, duration: takes } = estimate(count, took, used);
+            assert_eq!(
+                (found, takes.as_secs()),
+                (requests, seconds),
+                "{count} tickets, {took} ms, {used} used"
+            );
         }
-        let per_ticket = estimate_initial_load(10_000, 100, 10_000, 4, Duration::from_millis(100), LIMIT);
+        let per_ticket = estimate_initial_load(10_000, 100, 10_000, 4, Duration::from_millis(100), LIMIT, 0);
         assert_eq!((per_ticket.requests, per_ticket.duration.as_secs()), (10_106, 35 * 300));
     }
 

@@ -105,7 +105,7 @@ pub(super) fn page_cap(received: u64, requested: u64, record_count: Option<u64>)
 mod tests {
     use super::*;
     use crate::app::ExitStatus;
-    use crate::halo::Resource;
+    use crate::halo::{Resource, Responder};
     use crate::ticket::parse::ReferenceDetails;
 
     #[test]
@@ -148,8 +148,10 @@ mod tests {
         assert_eq!((ids, outcome.as_str()), (vec![], "ok"));
         let (_, outcome) = ticket_types(&wanted("incidents"), types());
         assert_eq!(outcome.exit_status(), ExitStatus::Config);
-        let forbidden =
-            || Err(HaloError::Refused { resource: Resource::TicketTypes, status: 403, message: None });
+        let forbidden = || {
+            let (resource, answered_by) = (Resource::TicketTypes, Responder::Server);
+            Err(HaloError::Refused { resource, status: 403, answered_by, message: None })
+        };
         assert_eq!(ticket_types(&[], forbidden()).1.as_str(), "warning");
         let (_, outcome) = ticket_types(&wanted("incident"), forbidden());
         assert_eq!(outcome.exit_status(), ExitStatus::Refused);

@@ -106,7 +106,7 @@ impl ReportBuilder<'_> {
         }
         let oldest = probes.iter().map(|it| it.probed_at).min();
         let message = oldest.map_or("none yet: the first runs probe the server".into(), |oldest| {
-            format!("{}, the oldest from {oldest}", count(probes.len() as u64, "probe"))
+            format!("{}, the oldest from {}", count(probes.len() as u64, "probe"), oldest.to_second())
         });
         self.record(CheckStep::Probes, CheckOutcome::Ok(message));
         self.report.probes = probes;

@@ -12,6 +12,7 @@ mod initial_load;
 mod lists;
 mod local;
 mod local_content;
+mod program;
 mod requests;
 mod server;
 mod settings;
@@ -25,6 +26,7 @@ use serde::Serialize;
 use hints::Hints;
 pub use initial_load::InitialLoadEstimate;
 pub use lists::ListCounts;
+pub use program::ProgramInfo;
 use requests::CheckRecord;
 pub use step::CheckStep;
 
@@ -172,8 +174,7 @@ pub async fn check(
     let loaded = app::load(config_path);
     if let Some(loaded) = builder.value_or_failure(CheckStep::Settings, loaded) {
         builder.record(CheckStep::Settings, settings::check(&loaded));
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|it| !it.is_empty());
-        builder.hints = Hints::new(&loaded.config.halo, is_set);
+        builder.hints = Hints::new(&loaded.config.halo);
         let secret = builder.check_secret(&loaded, offline);
         builder.check_local(&loaded.config, options);
         if !offline {
@@ -229,7 +230,12 @@ impl ReportBuilder<'_> {
             location => format!("in {location}"),
         });
         if offline {
-            self.record_result(CheckStep::Secret, location, |location| format!("{location}; not read"));
+            // Nothing that follows needs the secret.
+            let outcome = match location {
+                Ok(location) => CheckOutcome::Ok(format!("{location}; not read")),
+                Err(error) => CheckOutcome::warning(error.chain(), error.help()),
+            };
+            self.record(CheckStep::Secret, outcome);
             return None;
         }
         let secret = location.and_then(|location| Ok((app::read_secret(loaded)?, location)));

@@ -10,7 +10,7 @@ use super::requests::UsedRequests;
 use super::{CheckOutcome, CheckStep, ListCounts, ReportBuilder, certificate, connection, lists};
 use crate::app::{self, AppError, now};
 use crate::config::Config;
-use crate::halo::{Coverage, Filter, HaloClient, HttpOptions, HttpTransport, RateLimiter};
+use crate::halo::{Coverage, Filter, HaloClient, HttpOptions, HttpTransport, ProxyRoute, RateLimiter};
 
 /// Largest page size that HaloITSM allows.
 const PAGE_MAX: u32 = 100;
@@ -34,6 +34,8 @@ impl ReportBuilder<'_> {
         let http =
             http_options.and_then(|options| HttpTransport::new(&options).map_err(AppError::HttpOptions));
         let Some(http) = self.value_or_failure(CheckStep::Server, http).map(Arc::new) else { return 0 };
+        let proxy = http.proxy_route(&config.halo.server.endpoint("/"));
+        self.hints.set_proxy(proxy.clone());
         // The steps before the token need no secret.
         let has_secret = secret.is_some();
         let mut options =
@@ -41,10 +43,11 @@ impl ReportBuilder<'_> {
         options.retry.max_retries = options.retry.max_retries.min(RETRIES_MAX);
         options.retry.rate_limit_wait = options.retry.rate_limit_wait.min(MAX_WAIT);
         options.retry.max_wait = MAX_WAIT;
+        let used_before = used.total;
         let (limit, used) = used.limit_for_check(config.halo.rate_limit);
         let halo = HaloClient::new(http.clone(), RateLimiter::new(limit, used), options, fastrand::f64);
         // An early end is recorded as a finding.
-        let _ = self.check_connection(config, &http, &halo, has_secret).await;
+        let _ = self.check_connection(config, &http, &halo, proxy.as_ref(), has_secret, used_before).await;
         halo.request_counts().requests
     }
 
@@ -54,10 +57,12 @@ impl ReportBuilder<'_> {
         config: &Config,
         http: &HttpTransport,
         halo: &HaloClient,
+        proxy: Option<&ProxyRoute>,
         has_secret: bool,
+        used_before: u64,
     ) -> Option<()> {
         let ping = self.value_or_failure(CheckStep::Server, halo.ping().await)?;
-        self.record(CheckStep::Server, connection::server(ping, &config.halo.server));
+        self.record(CheckStep::Server, connection::server(ping, &config.halo.server, proxy));
         let outcome = if config.halo.server.is_encrypted() {
             certificate::check(http.certificate().as_deref(), now())
         } else {
@@ -88,11 +93,17 @@ impl ReportBuilder<'_> {
         let failed = matches!(outcome, CheckOutcome::Fail(_));
         self.record(CheckStep::TicketTypes, outcome);
         // Without the ids of the types the counts would be those of other tickets.
-        if failed { None } else { self.check_lists(config, halo, types).await }
+        if failed { None } else { self.check_lists(config, halo, types, used_before).await }
     }
 
     /// Checks counts, page size and the cost of the initial load for these ticket types.
-    async fn check_lists(&mut self, config: &Config, halo: &HaloClient, types: Vec<i64>) -> Option<()> {
+    async fn check_lists(
+        &mut self,
+        config: &Config,
+        halo: &HaloClient,
+        types: Vec<i64>,
+        used_before: u64,
+    ) -> Option<()> {
         let filter_for = |coverage| Filter::All { types: types.clone(), coverage };
         let mut counts = ListCounts::default();
         for (coverage, count) in [
@@ -121,8 +132,10 @@ impl ReportBuilder<'_> {
         let limit = config.halo.rate_limit;
         let mode = custom_fields_mode(config.halo.include_custom_fields, &self.report.probes);
         let took = page.meta.took;
+        // A load that starts now waits until the requests of the check leave the window, too.
+        let used = used_before + halo.request_counts().requests;
         let estimate = |single_requests| {
-            estimate_initial_load(count, page_rows, single_requests, parallel_requests, took, limit)
+            estimate_initial_load(count, page_rows, single_requests, parallel_requests, took, limit, used)
         };
         let (with_list, per_ticket) = (estimate(0), estimate(count));
         self.report.initial_load =

@@ -8,10 +8,14 @@ use super::{
     CommandError, CommandResult, block_on, format_time, print, print_report, printable, stop_signal,
 };
 use crate::app::{AppError, ExitStatus, count};
-use crate::check::{self, CheckFinding, CheckOptions, CheckOutcome, CheckReport, CheckStep};
+use crate::check::{self, CheckFinding, CheckOptions, CheckOutcome, CheckReport, CheckStep, ProgramInfo};
 
 pub(super) fn check(arguments: &CliArgs, options: CheckOptions, deny_warnings: bool) -> CommandResult {
     let offline = options.offline;
+    let program = ProgramInfo::collect(arguments.config.as_deref());
+    if !arguments.json && 0 < arguments.verbose {
+        print(&printable_lines(&program.to_text()))?;
+    }
     let mut output_error = None;
     let mut on_finding = |finding: &CheckFinding| {
         if !arguments.json && output_error.is_none() {
@@ -32,9 +36,14 @@ pub(super) fn check(arguments: &CliArgs, options: CheckOptions, deny_warnings: b
         ExitStatus::Ok if deny_warnings && 0 < warnings => ExitStatus::Config,
         status => status,
     };
-    let document = CheckJson::new(&report, offline, exit_status);
+    let document = CheckJson::new(&report, &program, offline, exit_status);
     print_report(arguments, &document, &summary(&report, offline, deny_warnings))?;
     Ok(exit_status)
+}
+
+/// Makes the lines of a text safe for a terminal.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(|line| printable(line) + "\n").collect()
 }
 
 /// Formats a finding as one line, with its causes and what to do in further lines.
@@ -91,6 +100,7 @@ fn count_outcomes(report: &CheckReport) -> (usize, usize) {
 /// The report of `docs/check.schema.json`.
 #[derive(Serialize)]
 struct CheckJson<'a> {
+    program: &'a ProgramInfo,
     offline: bool,
     exit_status: ExitStatus,
     warnings: usize,
@@ -113,9 +123,15 @@ struct CheckStepJson {
 }
 
 impl<'a> CheckJson<'a> {
-    fn new(report: &'a CheckReport, offline: bool, exit_status: ExitStatus) -> CheckJson<'a> {
+    fn new(
+        report: &'a CheckReport,
+        program: &'a ProgramInfo,
+        offline: bool,
+        exit_status: ExitStatus,
+    ) -> CheckJson<'a> {
         let (warnings, failures) = count_outcomes(report);
         CheckJson {
+            program,
             offline,
             exit_status,
             warnings,

@@ -203,7 +203,7 @@ fn shell_path(path: &Path) -> String {
 
 /// A time for people: UTC, to the second.
 fn format_time(at: Timestamp) -> String {
-    at.instant().format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    at.to_second()
 }
 
 /// Makes text safe for a terminal by replacing control characters and others that show nothing.

@@ -48,11 +48,11 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
         tracing::warn!("{warning}");
     }
     if let Some(reason) = report.outcome.reason() {
-        if arguments.quiet && !arguments.json {
-            // Neither the log nor the report says it.
-            print_stderr(&format!("warning: incomplete: {}\n", printable(&reason)));
+        // The document of `--json` says it.
+        if !arguments.json {
+            let help = report.outcome.help().map_or(String::new(), |help| format!("help: {help}\n"));
+            print_stderr(&format!("warning: incomplete: {}\n{help}", printable(&reason)));
         }
-        tracing::warn!("incomplete: {reason}");
     }
     let text = to_text(&report) + &delta.map_or(String::new(), export::to_text);
     print_report(arguments, &SyncJson { run: RunReportJson::new(&report), export: delta }, &text)?;

@@ -17,8 +17,13 @@ impl ServerUrl {
             return Err("must not have a query or a fragment".into());
         }
         let path = url.path().trim_end_matches('/');
-        let path = path.strip_suffix("/api").unwrap_or(path).trim_end_matches('/').to_owned();
-        url.set_path(&path);
+        let base = match path.rsplit_once('/') {
+            // The paths of IIS are the same in any case.
+            Some((base, last)) if last.eq_ignore_ascii_case("api") => base,
+            _ => path,
+        };
+        let base = base.trim_end_matches('/').to_owned();
+        url.set_path(&base);
         Ok(ServerUrl(url))
     }
 
@@ -119,6 +124,10 @@ mod tests {
     #[case("https://halo.example/", "https://halo.example")]
     #[case("https://halo.example/api/", "https://halo.example")]
     #[case("https://HALO.example:443/desk/api", "https://halo.example/desk")]
+    #[case::capitals("https://halo.example/API", "https://halo.example")]
+    #[case::a_capital("https://halo.example/Api/", "https://halo.example")]
+    #[case::capitals_below_a_path("https://halo.example/Desk/API//", "https://halo.example/Desk")]
+    #[case::no_segment_of_its_own("https://halo.example/myapi", "https://halo.example/myapi")]
     #[case("http://127.0.0.1:8080", "http://127.0.0.1:8080")]
     #[case("http://[::1]:8080/", "http://[::1]:8080")]
     #[case("http://localhost:1", "http://localhost:1")]

@@ -16,7 +16,7 @@ use super::rate_limiter::RequestSlot;
 use super::redaction::is_hidden;
 use super::request::RequestSpec;
 use super::token::{Token, TokenCache};
-use super::{HaloClient, HaloError, HttpResponse, Resource};
+use super::{HaloClient, HaloError, HttpResponse, Resource, Responder};
 use crate::config;
 use crate::ticket::parse::ParseError;
 
@@ -163,9 +163,12 @@ impl HaloClient {
             TokenRefusal::OAuth(code) => {
                 HaloError::Credentials { code, client_id: self.options.client_id.clone() }
             }
-            TokenRefusal::Other { status } => {
-                HaloError::Refused { resource: Resource::Token, status, message: None }
-            }
+            TokenRefusal::Other { status } => HaloError::Refused {
+                resource: Resource::Token,
+                status,
+                answered_by: Responder::Server,
+                message: None,
+            },
         })
     }
 }

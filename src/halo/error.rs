@@ -18,7 +18,7 @@ use crate::ticket::parse::{CutRow, ParseError};
 #[strum(serialize_all = "snake_case", prefix = "server_")]
 pub enum HaloError {
     /// There is no response.
-    #[error("cannot reach {host}{}", attempts_suffix(" (", *retries, ")"))]
+    #[error("cannot reach {host}{}{}", source.proxy_suffix(), attempts_suffix(" (", *retries, ")"))]
     Unreachable {
         /// The host, with its port unless it is the default one.
         host: String,
@@ -50,13 +50,15 @@ pub enum HaloError {
         /// How often the request was retried.
         retries: u32,
     },
-    /// The server refused the request.
-    #[error("request for {resource} was refused (status {status}){}", message_suffix(message.as_ref()))]
+    /// The server refused the request, or something on the way to it did.
+    #[error("request for {resource} was refused (status {status}{}){}", answered_by.suffix(), message_suffix(message.as_ref()))]
     Refused {
         /// What was requested.
         resource: Resource,
         /// The HTTP status.
         status: u16,
+        /// Who refused it.
+        answered_by: Responder,
         /// The message in the response.
         message: Option<ServerText>,
     },
@@ -94,6 +96,66 @@ pub enum HaloError {
     },
 }
 
+/// Who sent a response that refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Responder {
+    /// The server, as far as one can see.
+    Server,
+    /// An address filter or firewall: the API never sends a web page.
+    Firewall,
+    /// A cache: the server is never asked whether something has changed.
+    Cache,
+    /// A proxy that the settings do not name.
+    Proxy,
+}
+
+impl Responder {
+    /// Tells who refused a request with this status.
+    pub(super) fn of(status: u16, body: &[u8]) -> Responder {
+        match status {
+            304 => Responder::Cache,
+            407 => Responder::Proxy,
+            403 | 406 | 451 if is_html(body) => Responder::Firewall,
+            _ => Responder::Server,
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Responder::Server => "",
+            Responder::Firewall => {
+                ": an address filter or firewall between this machine and the server answered"
+            }
+            Responder::Cache => ": a cache between this machine and the server answered",
+            Responder::Proxy => ": a proxy between this machine and the server answered",
+        }
+    }
+
+    /// What an administrator can do, if that does not depend on what was requested.
+    const fn advice(self) -> Option<&'static str> {
+        match self {
+            Responder::Server => None,
+            Responder::Firewall => Some(
+                "allow this machine's address in the address filter, the firewall or the web application firewall in \
+                 front of the server",
+            ),
+            Responder::Cache => Some(
+                "exclude the server from the cache; halosync never asks whether something has changed, so the server \
+                 does not respond like this",
+            ),
+            Responder::Proxy => Some(
+                "a proxy on the way requires a login: set `proxy` to its address with user name and password, or let it \
+                 admit this machine without",
+            ),
+        }
+    }
+}
+
+/// Whether a status asks to request another address.
+const fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
+}
+
 /// A response that is not what was requested. Its text is not kept: it may be a whole page.
 #[derive(Debug, thiserror::Error)]
 #[error("unexpected response for {resource} (status {status}, {bytes} {}{})", if *bytes == 1 { "byte" } else { "bytes" }, if *html { " of HTML" } else { "" })]
@@ -116,7 +178,8 @@ pub struct UnreadableResponse {
 
 /// Whether a body looks like a web page.
 pub(super) fn is_html(body: &[u8]) -> bool {
-    body.trim_ascii_start().first() == Some(&b'<')
+    const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii_start().first() == Some(&b'<')
 }
 
 /// Tells how often a request was tried, if more than once.
@@ -147,16 +210,19 @@ impl HaloError {
             429 => HaloError::RateLimited { resource, retry_after, retries: 0 },
             503 if retry_after.is_some() => HaloError::RateLimited { resource, retry_after, retries: 0 },
             status @ 500.. => HaloError::Unavailable { resource, status, message: message(), retries: 0 },
-            status @ 300..400 => {
+            status if is_redirect(status) => {
                 // Parsing changes the spelling of a host, so a secret is looked for before.
                 let location = response.location.as_deref().filter(|it| !redactor.finds_secret(it));
                 let message = location.and_then(|it| url::Url::parse(it).ok()).map(|url| {
                     let host = url.host_str().unwrap_or_default();
                     redactor.text(&format!("redirect to {}://{host}", url.scheme()))
                 });
-                HaloError::Refused { resource, status, message }
+                HaloError::Refused { resource, status, answered_by: Responder::Server, message }
             }
-            status => HaloError::Refused { resource, status, message: message() },
+            status => {
+                let answered_by = Responder::of(status, &response.body);
+                HaloError::Refused { resource, status, answered_by, message: message() }
+            }
         }
     }
 
@@ -256,6 +322,9 @@ impl HaloError {
     /// Returns what an administrator can do.
     #[must_use]
     pub fn advice(&self) -> Cow<'static, str> {
+        if let HaloError::Unreachable { source: TransportError::Proxy(error), .. } = self {
+            return error.advice().into();
+        }
         if let HaloError::OtherAuthServer { settings: Some(lines), .. } = self {
             return format!(
                 "if that is the \"Authorisation Server\" in Configuration > Integrations > HaloITSM API, add this below \
@@ -290,6 +359,9 @@ impl HaloError {
                 "check client_id and the secret; the API application must use the authentication method \
                  \"Client ID and Secret (Services)\" and log in as an agent"
             }
+            HaloError::Refused { answered_by, .. } if answered_by.advice().is_some() => {
+                answered_by.advice().unwrap_or_default()
+            }
             HaloError::Refused { resource: Resource::Token, status: 401 | 403, .. } => {
                 "HaloITSM does not respond to wrong credentials like this, so a firewall or proxy may have blocked \
                  the request; check server_url, auth_url, and whether this machine's address is allowed"
@@ -298,11 +370,11 @@ impl HaloError {
                 "the API application must log in as an agent (login type \"Agent\") who may see tickets, and \
                  have the scope read:tickets or all"
             }
-            HaloError::Refused { resource: Resource::Token, status: 300..=399, .. } => {
+            HaloError::Refused { resource: Resource::Token, status, .. } if is_redirect(*status) => {
                 "redirects are never followed, because they would receive the secret; set auth_url to the new address \
                  if you trust it"
             }
-            HaloError::Refused { status: 300..=399, .. } => {
+            HaloError::Refused { status, .. } if is_redirect(*status) => {
                 "redirects are never followed; set server_url to the new address if you trust it"
             }
             HaloError::Refused { .. } => {

@@ -13,8 +13,10 @@ use reqwest::tls::TlsInfo;
 use reqwest::{Certificate, Client, Proxy, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
+use url::Url;
 
 use super::ca::Certificates;
+use super::proxy::{ProxyError, ProxyProblem, ProxyRoute, ProxyRules};
 use super::tls_error::TlsError;
 use super::transport::{
     Body, HttpRequest, HttpResponse, RootCause, SHORT_BODY_MAX, Transport, TransportError,
@@ -45,6 +47,7 @@ pub struct HttpOptions {
 /// Sends requests over HTTP.
 pub struct HttpTransport {
     client: Client,
+    proxies: ProxyRules,
     certificate: Mutex<Option<Vec<u8>>>,
 }
 
@@ -55,7 +58,14 @@ impl HttpTransport {
     /// A certificate or a proxy that cannot be used.
     pub fn new(options: &HttpOptions) -> Result<HttpTransport, RootCause> {
         let client = HttpTransport::build_client(options).map_err(|error| RootCause::of(&error))?;
-        Ok(HttpTransport { client, certificate: Mutex::default() })
+        let proxies = ProxyRules::new(options.proxy.as_ref(), options.loopback);
+        Ok(HttpTransport { client, proxies, certificate: Mutex::default() })
+    }
+
+    /// Returns the proxy that requests for an address go through, if they do.
+    #[must_use]
+    pub fn proxy_route(&self, url: &Url) -> Option<ProxyRoute> {
+        self.proxies.route(url)
     }
 
     /// Returns the last certificate (DER) of the server, if it is kept and the connection was encrypted.
@@ -94,6 +104,7 @@ impl HttpTransport {
     }
 
     async fn exchange(&self, http_request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let proxy = self.proxies.route(&http_request.url);
         let mut request = match &http_request.form {
             None => self.client.get(http_request.url),
             Some(form) => {
@@ -106,7 +117,7 @@ impl HttpTransport {
             request = request.header(AUTHORIZATION, token.header());
         }
         let since = Instant::now();
-        let response = request.send().await.map_err(transport_error)?;
+        let response = request.send().await.map_err(|error| connection_error(error, proxy))?;
         let peer = response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
         if let Some(certificate) = peer {
             *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate.to_vec());
@@ -161,6 +172,22 @@ impl Transport for HttpTransport {
         request: HttpRequest,
     ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>> {
         Box::pin(self.exchange(request))
+    }
+}
+
+/// Converts an error of a request without a response, which goes through a proxy or not.
+fn connection_error(error: reqwest::Error, proxy: Option<ProxyRoute>) -> TransportError {
+    let problem = match ProxyProblem::find_in(&error) {
+        None if error.is_connect() && error.is_timeout() => Some(ProxyProblem::Timeout),
+        problem => problem,
+    };
+    match (proxy, problem) {
+        (Some(route), Some(problem)) => {
+            // The tunnel's own text says no more than the problem.
+            let source = (problem == ProxyProblem::Unreachable).then(|| RootCause::of(&error.without_url()));
+            TransportError::Proxy(ProxyError { route, problem, source })
+        }
+        _ => transport_error(error),
     }
 }
 

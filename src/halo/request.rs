@@ -13,7 +13,7 @@ use super::rate_limiter::RequestSlot;
 use super::token::Token;
 use super::transport::{HttpRequest, HttpResponse, TransportError};
 use super::wait::WaitReason;
-use super::{HaloClient, HaloError, Resource, ResponseMeta};
+use super::{HaloClient, HaloError, Resource, Responder, ResponseMeta};
 use crate::retry::{self, RequestFailure, RetryDecision};
 use crate::ticket::parse::{self, CutRow, ParseError};
 
@@ -208,7 +208,10 @@ impl HaloClient {
             bytes: response.body.len(),
             age: response.age.as_deref().and_then(parse_age),
         };
-        if !(200..300).contains(&response.status) && !spec.accepted_statuses.contains(&response.status) {
+        // What a firewall says about the request says nothing about what was requested.
+        let is_accepted = spec.accepted_statuses.contains(&response.status)
+            && Responder::of(response.status, &response.body) == Responder::Server;
+        if !(200..300).contains(&response.status) && !is_accepted {
             return Err(SendError::Failed(HaloError::from_status(spec.resource, &response, &self.redactor)));
         }
         let _parsing = if PARSED_INLINE_MAX < meta.bytes { Some(self.parsing.lock().await) } else { None };

@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::memory::{BudgetPermit, MemoryShortage};
+use super::proxy::ProxyError;
 use super::redaction::Redactor;
 use super::tls_error::TlsError;
 use super::token::Token;
@@ -176,6 +177,9 @@ pub enum TransportError {
     /// The connection is not secure: a certificate that is not trusted, or no TLS at all.
     #[error("TLS connection failed: {0}")]
     Tls(TlsError, #[source] RootCause),
+    /// The proxy on the way did not connect to the server.
+    #[error(transparent)]
+    Proxy(ProxyError),
     /// The request took too long.
     #[error("the request timed out")]
     Timeout,
@@ -197,6 +201,14 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// Names the proxy that failed, as the end of a message.
+    pub(super) fn proxy_suffix(&self) -> String {
+        match self {
+            TransportError::Proxy(error) => format!(" through the proxy {}", error.route.address()),
+            _ => String::new(),
+        }
+    }
+
     /// Makes its texts safe to show: a server may put one into a certificate, or into the frame that ends a connection.
     pub(super) fn redacted(self, redactor: &Redactor) -> TransportError {
         match self {
@@ -205,6 +217,10 @@ impl TransportError {
                 TransportError::Tls(error.redacted(redactor), root.redacted(redactor))
             }
             TransportError::ConnectionLost(root) => TransportError::ConnectionLost(root.redacted(redactor)),
+            TransportError::Proxy(ProxyError { route, problem, source }) => {
+                let source = source.map(|source| source.redacted(redactor));
+                TransportError::Proxy(ProxyError { route, problem, source })
+            }
             TransportError::Timeout
             | TransportError::TooLarge { .. }
             | TransportError::MemoryBusy

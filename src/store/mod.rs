@@ -73,6 +73,12 @@ pub use upsert::{
 pub use wal::{WalCheckpoint, wal_size, write_activity};
 pub use watermark::MoveReason;
 
+/// The version of SQLite that is built in.
+#[must_use]
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
 /// An open database, for writing or for reading only.
 pub struct Store {
     connection: Connection,

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use indicatif::HumanCount;
+
 use crate::store::{PendingTickets, ReadTx, StoreError};
 
 /// How a run ended that came to its end.
@@ -32,6 +34,10 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
+    /// What a person can do about a delete guard that holds: the same in `sync`, `check` and `status`.
+    pub const DELETE_GUARD_HELP: &str = "check that the agent of the API application can see all tickets; if they are really gone, run \
+         `halosync sync --full --accept-deletes`";
+
     /// Its text in `runs.outcome`.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -53,30 +59,38 @@ impl RunOutcome {
                 Some(RunOutcome::delete_guard_reason(*removals, *allowed))
             }
             RunOutcome::ScopeGuard { removals, allowed } => Some(format!(
-                "with the new `ticket_type`, {removals} tickets would leave at once; the delete guard allows {allowed}"
+                "with the new `ticket_type`, {} would leave at once; the delete guard allows {}",
+                tickets(*removals),
+                HumanCount(*allowed)
             )),
         }
     }
 
     fn delete_guard_reason(removals: u64, allowed: u64) -> String {
-        format!("{removals} tickets would be deleted at once; the delete guard allows {allowed}")
+        let tickets = tickets(removals);
+        if removals <= allowed {
+            // There are more tickets than when the scan met the guard.
+            return format!("{tickets} would be deleted at once, more than the delete guard allowed then");
+        }
+        format!("{tickets} would be deleted at once; the delete guard allows {}", HumanCount(allowed))
     }
 
     /// What a person can do.
     #[must_use]
     pub const fn help(&self) -> Option<&'static str> {
         match self {
-            RunOutcome::DeleteGuard { .. } => Some(
-                "The agent that the API application logs in as may have lost permissions: check that it can see all \
-                 tickets. If the tickets are really gone: halosync sync --full --accept-deletes",
-            ),
+            RunOutcome::DeleteGuard { .. } => Some(RunOutcome::DELETE_GUARD_HELP),
             RunOutcome::ScopeGuard { .. } => Some(
-                "Check `ticket_type` in the settings. If the other tickets should really go: \
-                 halosync sync --accept-deletes",
+                "check `ticket_type` in the settings; if the other tickets should really go, run \
+                 `halosync sync --accept-deletes`",
             ),
             RunOutcome::Complete | RunOutcome::Incomplete(_) => None,
         }
     }
+}
+
+fn tickets(number: u64) -> String {
+    format!("{} {}", HumanCount(number), if number == 1 { "ticket" } else { "tickets" })
 }
 
 /// What a list did not show, although its pages fit together.
@@ -122,7 +136,9 @@ impl GuardedDeletions {
             // Usually: then the tickets need not be counted.
             return Ok(None);
         }
-        let allowed = allowed_deletions(tx.ticket_count()?, delete_guard);
+        let stored = tx.ticket_count()?;
+        // Where the server lists none at all, none may be deleted.
+        let allowed = if removals < stored { allowed_deletions(stored, delete_guard) } else { 0 };
         Ok(Some(GuardedDeletions { removals, allowed }))
     }
 }
@@ -285,6 +301,27 @@ mod tests {
                 Lacks { guard, ..Lacks::default() },
                 9,
                 Some("50 tickets would be deleted at once; the delete guard allows 20"),
+            ),
+            (
+                "delete guard of many",
+                Lacks {
+                    guard: Some(GuardedDeletions { removals: 8_000, allowed: 1_000 }),
+                    ..Lacks::default()
+                },
+                9,
+                Some("8,000 tickets would be deleted at once; the delete guard allows 1,000"),
+            ),
+            (
+                "delete guard of one",
+                Lacks { guard: Some(GuardedDeletions { removals: 1, allowed: 0 }), ..Lacks::default() },
+                9,
+                Some("1 ticket would be deleted at once; the delete guard allows 0"),
+            ),
+            (
+                "delete guard that fewer tickets met",
+                Lacks { guard: Some(GuardedDeletions { removals: 21, allowed: 50 }), ..Lacks::default() },
+                9,
+                Some("21 tickets would be deleted at once, more than the delete guard allowed then"),
             ),
             (
                 "delete guard besides a fault",

@@ -90,6 +90,7 @@ pub(super) async fn finish_scan(
         WatermarkMove::Stay
     };
     if let WatermarkMove::ClockStepped(to) = movement {
+        let to = to.to_second();
         warnings.push(format!("the server's clock stepped back to {to}: a full scan reads everything again"));
     }
     log_conclusion(plan, &scan, &evaluation, movement);
@@ -103,8 +104,8 @@ fn log_conclusion(plan: &ScanPlan, scan: &ScanEnd, evaluation: &Evaluation, move
     let stats = scan_stats(&scan.list_scans);
     let count = stats.record_count.map_or("sends no count".to_owned(), |count| format!("counts {count}"));
     let watermark = match movement {
-        WatermarkMove::Advance(to) => format!("moves to {to}"),
-        WatermarkMove::ClockStepped(to) => format!("moves back to {to}"),
+        WatermarkMove::Advance(to) => format!("moves to {}", to.to_second()),
+        WatermarkMove::ClockStepped(to) => format!("moves back to {}", to.to_second()),
         WatermarkMove::Stay => "stays".to_owned(),
     };
     let received = stats.unique_ids;

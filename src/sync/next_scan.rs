@@ -99,7 +99,7 @@ pub(super) async fn interrupted(context: &RunContext) -> Result<Option<Interrupt
 pub(super) fn none_possible(context: &RunContext) -> Result<RunOutcome, SyncError> {
     let unverified = context.store.lock().read(|tx| tx.unverified_full_scans())?;
     let every = context.settings.schedule.full_every;
-    let due = unverified.map_or(String::new(), |it| format!(" at {}", it.retry_at(every)));
+    let due = unverified.map_or(String::new(), |it| format!(" at {}", it.retry_at(every).to_second()));
     Ok(RunOutcome::Incomplete(format!(
         "the last full scan was not verified, and without a date filter nothing else can be read; the next one is due{due}, \
          `halosync sync --full` reads at once"

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::SyncError;
 use super::context::RunContext;
-use crate::halo::HaloError;
+use crate::halo::{HaloError, Responder};
 use crate::store::Probe;
 
 /// Whether a result is missing or older than `max_age`.
@@ -48,7 +48,7 @@ pub(super) async fn record_unavailable(
         return Err(error.into());
     }
     let result = match &error {
-        HaloError::Refused { status: 401 | 403, .. } => "forbidden",
+        HaloError::Refused { status: 401 | 403, answered_by: Responder::Server, .. } => "forbidden",
         HaloError::Refused { .. }
         | HaloError::Unreadable(_)
         | HaloError::TooLarge { .. }

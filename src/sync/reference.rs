@@ -1,9 +1,11 @@
-//! Reference tables: the names of statuses and ticket types. They are refreshed daily and with `--full`, and at most hourly
+//! Reference tables: the names of statuses and ticket types. They are refreshed daily and with every full scan, and at most hourly
 //! when a number without a name turns up. An answer that cannot be read, is empty, or lost more than half of its rows is
 //! no result: what is known stays, and the next run asks again. A server that forbids the lists does not stop the tickets.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
+
+use chrono::TimeDelta;
 
 use super::SyncError;
 use super::context::RunContext;
@@ -11,6 +13,7 @@ use super::custom_fields::source::FieldSource;
 use super::probe_results::{self, is_older_than, record_unavailable};
 use super::row_intake::{MissingNames, RowMapping};
 use crate::store::{Probe, StoreError};
+use crate::ticket::Timestamp;
 use crate::ticket::parse::{ParsedItems, ReferenceItem};
 
 const DAILY: Duration = Duration::from_hours(24);
@@ -27,6 +30,25 @@ pub(super) async fn refresh(context: &RunContext) -> Result<(), SyncError> {
     let max_age = if context.settings.schedule.full_requested { Duration::ZERO } else { DAILY };
     refresh_statuses(context, max_age).await?;
     refresh_types(context, max_age).await
+}
+
+/// Refreshes the tables again where this run, which began at `started_at`, did not: a full scan brings everything up to
+/// date. Returns whether it asked.
+pub(super) async fn refresh_for_full_scan(
+    context: &RunContext,
+    started_at: Timestamp,
+) -> Result<bool, SyncError> {
+    let age = (context.now().instant() - started_at.instant()).abs() + TimeDelta::milliseconds(1);
+    let max_age = age.to_std().unwrap_or(DAILY);
+    let is_stale = |probe| is_older_than(context, probe, max_age);
+    let (statuses, types) = (is_stale(Probe::StatusNames)?, is_stale(Probe::TypeNames)?);
+    if statuses {
+        refresh_statuses(context, max_age).await?;
+    }
+    if types {
+        refresh_types(context, max_age).await?;
+    }
+    Ok(statuses || types)
 }
 
 /// Asks again before an initial load ends for what had no result when it began.

@@ -80,13 +80,21 @@ async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
             return RunReport::end_without_scan(context, outcome).await;
         }
     };
+    let started_at = context.now();
     reference::refresh(context).await?;
     let field_source = discover::field_source_for_scan(context).await?;
     let mapping = Arc::new(reference::load_mapping(context, field_source)?);
     let mut report = match next_scan::choose(context, &watermark, &mapping).await? {
-        Some(ScanKind::Full) => full_scan(context, watermark, &mapping, RunTotals::default()).await?,
+        Some(ScanKind::Full) => {
+            let mapping = match reference::refresh_for_full_scan(context, started_at).await? {
+                true => Arc::new(reference::load_mapping(context, mapping.fields.clone())?),
+                false => Arc::clone(&mapping),
+            };
+            full_scan(context, watermark, &mapping, RunTotals::default()).await?
+        }
         Some(ScanKind::Incremental { from }) => {
-            tracing::info!(target: DECISION_TARGET, %from, "incremental scan: reading what was updated since {from}");
+            let since = from.to_second();
+            tracing::info!(target: DECISION_TARGET, %from, "incremental scan: reading what was updated since {since}");
             let changes_max = next_scan::changes_max(context)?;
             incremental_scan(context, watermark, from, &mapping, RunTotals::default(), changes_max).await?
         }
@@ -193,7 +201,8 @@ async fn incremental_scan(
         }
         tracing::warn!(
             canary = watermark.canary,
-            "a ticket that must be listed among the changes since {from} is missing: {next_step}"
+            "a ticket that must be listed among the changes since {} is missing: {next_step}",
+            from.to_second()
         );
         totals = finish_scan(context, &plan, scan, FinishMode::CanaryMissing).await?.totals;
         if let (Some(id), Some(last_update)) = (watermark.canary, watermark.newest_seen) {

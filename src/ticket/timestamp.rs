@@ -49,6 +49,12 @@ impl Timestamp {
         self.0
     }
 
+    /// Returns the text to the second, for people.
+    #[must_use]
+    pub fn to_second(self) -> String {
+        self.0.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
     /// Returns the timestamp `span` later; 1970-01-01 if the result is out of range.
     #[must_use]
     pub fn plus(self, span: TimeDelta) -> Timestamp {

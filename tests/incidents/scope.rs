@@ -1,8 +1,11 @@
 //! Changes of the scope between two runs, and reference tables.
 
+use std::time::Duration;
+
 use halo_simulator::{ApiEndpoint, Edit};
 use halosync::sync::{RunOutcome, SyncError};
 use halosync::ticket::Timestamp;
+use rstest::rstest;
 
 use crate::support::virtual_env::{VirtualEnv, advance_minutes, is_incremental, with_paused_time};
 
@@ -16,6 +19,14 @@ fn count_of_types(env: &VirtualEnv, types: &[i64]) -> i64 {
     env.with_server(|server, now| {
         let kind = |id: &i64| server.row(*id, now).unwrap()["tickettype_id"].as_i64().unwrap();
         i64::try_from(ids.iter().filter(|id| types.is_empty() || types.contains(&kind(id))).count()).unwrap()
+    })
+}
+
+/// How often statuses and ticket types were requested.
+fn reference_requests(env: &VirtualEnv) -> (u64, u64) {
+    env.with_server(|server, _| {
+        let count = |endpoint| server.log().count(endpoint);
+        (count(ApiEndpoint::Status), count(ApiEndpoint::TicketType))
     })
 }
 
@@ -131,24 +142,18 @@ fn changed_mapping_version_reloads_without_change_records() {
 fn reference_tables_are_requested_daily_or_hourly_for_unknown_ids() {
     with_paused_time(async {
         let env = VirtualEnv::new(60, &[]);
-        let requests = |env: &VirtualEnv| {
-            env.with_server(|server, _| {
-                let count = |endpoint| server.log().count(endpoint);
-                (count(ApiEndpoint::Status), count(ApiEndpoint::TicketType))
-            })
-        };
         // Both reference tables are forbidden at first: the ids in all rows are unknown.
         env.inject("status:status=403");
         env.inject("tickettype:status=403");
         env.run_ok().await;
-        assert_eq!(requests(&env), (1, 1), "requested once, although every row has unknown ids");
+        assert_eq!(reference_requests(&env), (1, 1), "requested once, although every row has unknown ids");
         assert_eq!(env.number("SELECT COUNT(*) FROM tickets WHERE STATUS = CAST(STATUS_ID AS TEXT)"), 60);
         for (after, expected) in [(30, (0, 0)), (31, (1, 1)), (30, (0, 0))] {
             advance_minutes(after).await;
             env.reset_request_log();
             env.with_server(|server, now| drop(server.edit_some(3, now)));
             env.run_ok().await;
-            assert_eq!(requests(&env), expected, "{after} minutes later");
+            assert_eq!(reference_requests(&env), expected, "{after} minutes later");
         }
         // The permission is back: all tickets get the names in one transaction.
         env.clear_faults();
@@ -161,10 +166,37 @@ fn reference_tables_are_requested_daily_or_hourly_for_unknown_ids() {
         advance_minutes(23 * 60).await;
         env.reset_request_log();
         env.run_ok().await;
-        assert_eq!(requests(&env), (0, 0), "known ids are requested daily only");
+        assert_eq!(reference_requests(&env), (0, 0), "known ids are requested daily only");
         advance_minutes(2 * 60).await;
         env.run_ok().await;
-        assert_eq!(requests(&env), (2, 1), "a day later: all statuses, and which of them are open");
+        assert_eq!(reference_requests(&env), (2, 1), "a day later: all statuses, and which of them are open");
+    });
+}
+
+/// A status or ticket type is renamed: no ticket changes, so only a full scan looks.
+#[rstest]
+fn full_scan_takes_up_renamed_statuses_and_types(#[values(true, false)] requested: bool) {
+    with_paused_time(async {
+        let mut env = VirtualEnv::new(60, &[]);
+        env.run_ok().await;
+        advance_minutes(60).await;
+        let status = env.number("SELECT STATUS_ID FROM tickets LIMIT 1");
+        env.with_server(|server, _| {
+            server.rename_status(status, "Being worked on");
+            server.rename_ticket_type(1, "Disturbance");
+        });
+        env.run_ok().await;
+        assert_eq!(env.number("SELECT COUNT(*) FROM tickets WHERE STATUS = 'Being worked on'"), 0);
+        env.reset_request_log();
+        env.settings.schedule.full_requested = requested;
+        env.settings.schedule.full_every = Some(Duration::from_mins(30));
+        env.run_ok().await;
+        assert_eq!(reference_requests(&env), (2, 1), "all statuses, which of them are open, and the types");
+        assert_eq!(
+            env.number("SELECT COUNT(*) FROM tickets WHERE STATUS = 'Being worked on'"),
+            env.number(&format!("SELECT COUNT(*) FROM tickets WHERE STATUS_ID = {status}")),
+        );
+        assert_eq!(env.texts("SELECT NAME FROM ticket_types WHERE ID = 1"), ["Disturbance"]);
     });
 }
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use halo_simulator::{Application, Simulator, SimulatorSettings};
+use halo_simulator::{Application, ServerFault, Simulator, SimulatorSettings};
 use rstest::rstest;
 use rustix::process::Signal;
 
@@ -87,6 +87,31 @@ async fn service_starts_without_the_server_and_logs_outage_and_recovery() {
     simulator.with(|server| server.revoke_tokens());
     daemon.logged("complete: incremental scan");
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// The service is stopped in the middle of its initial load.
+#[rstest]
+#[case::sigterm(Signal::TERM)]
+#[case::sigint(Signal::INT)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_service_counts_every_ticket_that_its_run_created(#[case] signal: Signal) {
+    let simulator = serve(2_500).await;
+    let stuck = ServerFault::parse("list@18:delay=600000").unwrap();
+    simulator.with(|server| server.inject(stuck));
+    let env = TestEnv::for_server(&simulator.url(), EVERY_HOUR);
+    let mut daemon = Daemon::start(&env);
+    daemon.notified("READY=1");
+    let committed = || env.try_value::<i64>("SELECT COUNT(*) FROM tickets").is_some_and(|rows| 0 < rows);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !(committed() && 18 <= simulator.with(|server| server.log().list_count())) {
+        assert!(Instant::now() < deadline, "{}", daemon.transcript());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    daemon.signal(signal);
+    assert_eq!(daemon.wait_for_exit().code(), Some(0), "{}", daemon.transcript());
+    let tickets = env.number("SELECT COUNT(*) FROM tickets");
+    assert_eq!(env.number("SELECT SUM(created) FROM runs"), tickets);
+    assert_eq!(env.number("SELECT SUM(received) FROM runs"), tickets);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,9 +30,9 @@ POST /_sim/edit?id=N[&summary=T][&details=T][&status=N][&type=N][&agent=N][&fiel
 POST /_sim/delete?id=N | ?count=N            delete tickets; undo with restore?id=N
 POST /_sim/merge?id=N&into=N                 merge a ticket; undo with unmerge?id=N
 POST /_sim/recount?id=N                      recalculate the SLA
-POST /_sim/hide?ids=N,N | ?count=N           hide tickets from the agent; undo with reveal?ids=N,N
+POST /_sim/hide?ids=N,N | ?count=N           hide tickets from the agent; undo with reveal?ids=N,N | ?count=N
 POST /_sim/defect?id=N        (body: words)  serve the ticket's row with defects; no words repair it
-POST /_sim/rename?status=N&name=T            rename a status; client=N renames a client
+POST /_sim/rename?status=N&name=T            rename a status; type=N renames a ticket type, client=N a client
 POST /_sim/define?field=N&name=T[&label=T]   define a custom field
 POST /_sim/backup                            back up all data
 POST /_sim/rollback                          restore the backup
@@ -98,7 +98,7 @@ fn handle_post(
         "unmerge" => json!(for_each_ticket(server, query, |server, id| server.unmerge(id, now))?),
         "recount" => json!(for_each_ticket(server, query, |server, id| server.recount_sla(id, now))?),
         "hide" => json!(for_each_ticket(server, query, |server, id| server.hide(&[id]))?),
-        "reveal" => json!(for_each_ticket(server, query, |server, id| server.unhide(&[id]))?),
+        "reveal" => json!(reveal(server, query)?),
         "merge" => {
             let into = required_number(query, "into")?;
             json!(for_each_ticket(server, query, |server, id| server.merge(id, into, now))?)
@@ -193,6 +193,15 @@ fn for_each_ticket(
     Ok(ids)
 }
 
+/// Reveals the named tickets, or `count` hidden ones: those that are listed have nothing to reveal.
+fn reveal(server: &mut Server, query: &Query) -> Result<Vec<i64>, InvalidParameter> {
+    let is_named = query.integers("ids")?.or(query.integers("id")?).is_some();
+    match query.number("count")? {
+        Some(count) if !is_named => Ok(server.reveal_some(count)),
+        _ => for_each_ticket(server, query, |server, id| server.unhide(&[id])),
+    }
+}
+
 fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i64>, InvalidParameter> {
     let Some(id) = query.number("id")? else {
         return Ok(server.edit_some(query.number("count")?.unwrap_or(1), now));
@@ -219,12 +228,13 @@ fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i6
 fn rename(server: &mut Server, query: &Query) -> Result<Value, InvalidParameter> {
     let name =
         query.text("name").ok_or_else(|| InvalidParameter("the parameter `name` is missing".to_owned()))?;
-    match (query.number("status")?, query.number("client")?) {
-        (Some(id), _) => server.rename_status(id, name),
-        (None, Some(id)) => server.rename_client(id, name),
-        (None, None) => {
+    match (query.number("status")?, query.number("type")?, query.number("client")?) {
+        (Some(id), ..) => server.rename_status(id, name),
+        (None, Some(id), _) => server.rename_ticket_type(id, name),
+        (None, None, Some(id)) => server.rename_client(id, name),
+        (None, None, None) => {
             return Err(InvalidParameter(
-                "one of the parameters `status` and `client` is required".to_owned(),
+                "one of the parameters `status`, `type` and `client` is required".to_owned(),
             ));
         }
     }

@@ -4,12 +4,12 @@
 //! `record_change`, which updates the index by last update and invalidates cached selections. Callers decide whether
 //! `last_update` changes, because knobs are not known here.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
 use crate::field_definitions::{self, CustomFieldDef};
-use crate::fixtures::{self, Client, TicketStatus};
+use crate::fixtures::{self, Client, TicketStatus, TicketType};
 use crate::json;
 use crate::phrases::Phrases;
 use crate::rng::SeededRng;
@@ -28,6 +28,8 @@ pub(crate) struct HaloDatabase {
     pub(crate) epoch: SqlDateTime,
     pub(crate) statuses: Vec<TicketStatus>,
     pub(crate) clients: Vec<Client>,
+    /// Names of renamed ticket types by id.
+    type_names: BTreeMap<i64, String>,
     pub(crate) fields: Vec<CustomFieldDef>,
     pub(crate) details_bytes: u32,
     pub(crate) phrases: Phrases,
@@ -66,6 +68,7 @@ impl HaloDatabase {
             changes: count,
             tickets,
             overrides: HashMap::new(),
+            type_names: BTreeMap::new(),
             merges: HashMap::new(),
             generation: 0,
         }
@@ -251,6 +254,15 @@ impl HaloDatabase {
         for status in self.statuses.iter_mut().filter(|status| i64::from(status.id) == id) {
             name.clone_into(&mut status.name);
         }
+    }
+
+    pub(crate) fn rename_ticket_type(&mut self, id: i64, name: &str) {
+        self.type_names.insert(id, name.to_owned());
+    }
+
+    /// The name of a ticket type, unless it was renamed its first one.
+    pub(crate) fn type_name<'s>(&'s self, ticket_type: &'s TicketType) -> &'s str {
+        self.type_names.get(&ticket_type.id.into()).map_or(ticket_type.name, String::as_str)
     }
 
     pub(crate) fn rename_client(&mut self, id: i64, name: &str) {

@@ -54,7 +54,7 @@ fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Valu
     let open_hours = ticket.closed.unwrap_or(now).millis_since(ticket.opened) / 3_600_000;
     let mut extras = json!({
         "status_name": status.map(|status| &status.name),
-        "tickettype_name": ticket_type.map(|it| it.name),
+        "tickettype_name": ticket_type.map(|it| database.type_name(it)),
         "workflow_name": "Standard workflow",
         "datecreated": text(ticket.opened),
         "startdate": "1900-01-01T00:00:00",

@@ -147,6 +147,11 @@ impl Server {
         self.database.rename_status(status_id, name);
     }
 
+    /// Renames a ticket type; no ticket's timestamp changes.
+    pub fn rename_ticket_type(&mut self, type_id: i64, name: &str) {
+        self.database.rename_ticket_type(type_id, name);
+    }
+
     /// Renames a client; no ticket's timestamp changes.
     pub fn rename_client(&mut self, client_id: i64, name: &str) {
         self.database.rename_client(client_id, name);

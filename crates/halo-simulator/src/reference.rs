@@ -41,7 +41,7 @@ pub(crate) fn ticket_types(database: &HaloDatabase, query: &Query) -> ApiRespons
         .zip(1..)
         .map(|(ticket_type, sequence)| {
             json!({
-                "id": ticket_type.id, "guid": guid(database, 1_000 + i64::from(ticket_type.id)), "name": ticket_type.name,
+                "id": ticket_type.id, "guid": guid(database, 1_000 + i64::from(ticket_type.id)), "name": database.type_name(ticket_type),
                 "use": "tickets", "sequence": sequence, "group_id": 0, "group_name": "",
                 "jira_issue_type": "", "cancreate": true, "agentscanselect": true,
                 "itilrequesttype": ticket_type.itil, "allowattachments": true, "copyattachmentstochild": false,

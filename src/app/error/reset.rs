@@ -11,10 +11,10 @@ pub enum ResetError {
     #[error("no watermark yet: the first full sync has not completed")]
     NoWatermark,
     /// The time is later than now.
-    #[error("{0} is in the future")]
+    #[error("{} is in the future", .0.to_second())]
     Future(Timestamp),
     /// The time is later than the watermark, so rows before it may be missing.
-    #[error("{to} is later than the watermark, which is at {watermark}")]
+    #[error("{} is later than the watermark, which is at {}", to.to_second(), watermark.to_second())]
     Forward {
         /// The time asked for.
         to: Timestamp,
@@ -38,6 +38,26 @@ impl ResetError {
             ResetError::Forward { .. } => {
                 "name an earlier time; only a complete sync moves the watermark forward"
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_messages_are_to_the_second() {
+        let [to, watermark] =
+            ["2026-11-22T12:00:00.999Z", "2026-11-21T08:00:00.001Z"].map(|it| it.parse().unwrap());
+        for (error, message) in [
+            (ResetError::Future(to), "2026-11-22T12:00:00Z is in the future"),
+            (
+                ResetError::Forward { to, watermark },
+                "2026-11-22T12:00:00Z is later than the watermark, which is at 2026-11-21T08:00:00Z",
+            ),
+        ] {
+            assert_eq!(error.to_string(), message);
         }
     }
 }

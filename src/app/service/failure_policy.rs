@@ -114,7 +114,7 @@ fn without_digits(cause: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::halo::Resource;
+    use crate::halo::{Resource, Responder};
 
     use FailureAction::{ReloadSecret, ReopenDatabase, Retry, StopService};
     use LogDecision::{Report, Summarize};
@@ -134,8 +134,10 @@ mod tests {
 
     #[test]
     fn service_stops_on_failures_only_an_administrator_can_fix() {
-        let refused =
-            |status| halo(HaloError::Refused { resource: Resource::TicketList, status, message: None });
+        let refused = |status| {
+            let (resource, answered_by) = (Resource::TicketList, Responder::Server);
+            halo(HaloError::Refused { resource, status, answered_by, message: None })
+        };
         let rate_limited =
             HaloError::RateLimited { resource: Resource::Token, retry_after: None, retries: 5 };
         let text = crate::halo::ServerText::default();

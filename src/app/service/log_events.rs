@@ -41,8 +41,9 @@ impl Service {
         let (outcome, scan, seconds) =
             (report.outcome.as_str(), report.scan_kind.as_str(), took.as_secs_f64());
         let covered_until = report.covered_until.map_or("never".into(), |at| at.to_string());
-        let coverage =
-            report.covered_until.map_or("not yet complete".into(), |at| format!("complete until {at}"));
+        let coverage = report
+            .covered_until
+            .map_or("not yet complete".into(), |at| format!("complete until {}", at.to_second()));
         // The level of an event is part of its call site.
         macro_rules! log_at {
             ($level:expr) => {

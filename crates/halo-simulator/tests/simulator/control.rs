@@ -62,6 +62,27 @@ fn control_endpoints_change_the_server() {
 }
 
 #[test]
+fn reveal_by_count_takes_hidden_tickets() {
+    let mut server = server(20);
+    let hidden = server.ids()[3..9].to_vec();
+    server.hide(&hidden);
+    let mut reveal = |query: &str| {
+        let request = ApiRequest {
+            method: "POST".into(),
+            path: "/_sim/reveal".into(),
+            query: query.into(),
+            ..ApiRequest::default()
+        };
+        server.respond(&request, now()).json_body()
+    };
+    assert_eq!(reveal("count=2"), Some(json!(hidden[..2])));
+    assert_eq!(reveal(&format!("ids={},{}", hidden[4], hidden[5])), Some(json!(hidden[4..])));
+    assert_eq!(reveal("count=9"), Some(json!(hidden[2..4])));
+    assert_eq!(reveal("count=1"), Some(json!([])));
+    assert_eq!(server.ids().len(), 20);
+}
+
+#[test]
 fn edits_change_row_and_last_update() {
     let mut server = server(100);
     let changed = server.edit_some(25, now());
