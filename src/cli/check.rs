@@ -1,9 +1,11 @@
 //! `halosync check`.
 
+use clap::builder::styling::AnsiColor;
 use serde::Serialize;
 
 use super::args::CliArgs;
 use super::error_output::causes;
+use super::table::{paragraph, terminal_width};
 use super::{
     CommandError, CommandResult, block_on, format_time, print, print_report, printable, stop_signal,
 };
@@ -16,10 +18,10 @@ pub(super) fn check(arguments: &CliArgs, options: CheckOptions, deny_warnings: b
     if !arguments.json && 0 < arguments.verbose {
         print(&printable_lines(&program.to_text()))?;
     }
-    let mut output_error = None;
+    let (width, mut output_error) = (terminal_width(), None);
     let mut on_finding = |finding: &CheckFinding| {
         if !arguments.json && output_error.is_none() {
-            output_error = print(&to_text(finding)).err();
+            output_error = print(&to_text(finding, width)).err();
         }
     };
     let report = block_on(async {
@@ -46,18 +48,23 @@ fn printable_lines(text: &str) -> String {
     text.lines().map(|line| printable(line) + "\n").collect()
 }
 
-/// Formats a finding as one line, with its causes and what to do in further lines.
-fn to_text(finding: &CheckFinding) -> String {
-    let symbol = match &finding.outcome {
-        CheckOutcome::Ok(_) => "\x1b[32m✓\x1b[0m",
-        CheckOutcome::Warning { .. } => "\x1b[33m!\x1b[0m",
-        CheckOutcome::Fail(_) => "\x1b[31m✗\x1b[0m",
+/// Formats a finding with its causes and what to do, wrapped where a terminal is narrow.
+fn to_text(finding: &CheckFinding, width: Option<u16>) -> String {
+    let (symbol, color) = match &finding.outcome {
+        CheckOutcome::Ok(_) => ("✓", AnsiColor::Green),
+        CheckOutcome::Warning { .. } => ("!", AnsiColor::Yellow),
+        CheckOutcome::Fail(_) => ("✗", AnsiColor::Red),
     };
-    let message = printable(&finding.outcome.message());
-    let causes: String =
-        finding_causes(finding).iter().map(|cause| format!("    cause: {cause}\n")).collect();
-    let help = finding.help().map_or(String::new(), |help| format!("    help: {}\n", printable(&help)));
-    format!("{symbol} {:<14} {message}\n{causes}{help}", finding.step.as_str())
+    let lead = format!("{symbol} {:<14}", finding.step.as_str());
+    let mut text = paragraph(&lead, &printable(&finding.outcome.message()), width);
+    text.replace_range(..symbol.len(), &format!("{0}{symbol}{0:#}", color.on_default()));
+    for cause in finding_causes(finding) {
+        text += &paragraph("    cause:", &cause, width);
+    }
+    if let Some(help) = finding.help() {
+        text += &paragraph("    help:", &printable(&help), width);
+    }
+    text
 }
 
 fn finding_causes(finding: &CheckFinding) -> Vec<String> {
@@ -75,7 +82,7 @@ fn summary(report: &CheckReport, offline: bool, deny_warnings: bool) -> String {
     let (warnings, failures) = count_outcomes(report);
     let skipped: Vec<_> = report.skipped_steps().map(CheckStep::as_str).collect();
     if failures != 0 && !skipped.is_empty() {
-        text.push_str(&format!("skipped: {}\n", skipped.join(", ")));
+        text.push_str(&paragraph("skipped:", &skipped.join(", "), terminal_width()));
     }
     let offline_note = if offline { " (offline: the server was not asked)" } else { "" };
     let outcome = match (failures, warnings) {

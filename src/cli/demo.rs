@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::args::{CliArgs, DemoArgs};
 use super::progress::RunProgress;
 use super::sync::RunReportJson;
+use super::table::terminal_width;
 use super::{
     CommandError, CommandResult, block_on, export, print, print_json_line, program, shell_path, stop_signal,
     sync,
@@ -19,7 +20,8 @@ use crate::sync::{Progress, RunOutcome};
 
 pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
     block_on(async {
-        let mut printer = StepPrinter { as_json: arguments.json, number: 0, output_error: None };
+        let width = terminal_width().map(|width| width.saturating_sub(INDENTATION));
+        let mut printer = StepPrinter { as_json: arguments.json, width, number: 0, output_error: None };
         let mut on_step = |step| printer.print_step(&step);
         let prepared = Demo::prepare(&args.dir, args.tickets, &mut on_step).await?;
         let outcome = tokio::select! {
@@ -43,6 +45,8 @@ pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
 
 struct StepPrinter {
     as_json: bool,
+    /// The width of the terminal without the indentation.
+    width: Option<u16>,
     number: u32,
     output_error: Option<CommandError>,
 }
@@ -64,10 +68,10 @@ impl StepPrinter {
                     + "\n"
             }
             DemoStep::Sync { title: text, report, elapsed } => {
-                let mut body = indented(&sync::to_text(report));
+                let mut body = indented(&sync::to_text(report, self.width));
                 if report.outcome == RunOutcome::Complete {
                     body.push_str(&format!(
-                        "     took       {}\n",
+                        "     took            {}\n",
                         format_throughput(report.run_stats.received, *elapsed)
                     ));
                 }
@@ -75,12 +79,15 @@ impl StepPrinter {
             }
             DemoStep::Export { title: text, summary, elapsed } => {
                 let rows = summary.packages.iter().map(|package| package.record.rows).sum();
-                let elapsed_line = format!("     took       {}\n", format_throughput(rows, *elapsed));
+                let elapsed_line = format!("     took            {}\n", format_throughput(rows, *elapsed));
                 title(text) + &indented(&export::to_text(summary)) + &elapsed_line + "\n"
             }
         }
     }
 }
+
+/// Columns before the lines of a step.
+const INDENTATION: u16 = 3;
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("   {line}\n")).collect()

@@ -1,7 +1,5 @@
 //! `halosync export`, except for `verify`.
 
-use std::path::Path;
-
 use indicatif::HumanCount;
 use serde::Serialize;
 
@@ -10,9 +8,9 @@ use super::progress::WorkProgress;
 use super::table::{ColumnKind, table, terminal_width};
 use super::{CommandError, CommandResult, format_time, print_report, printable};
 use crate::app::{
-    self, Acknowledgment, AppError, ConsumerList, ConsumerPosition, DeltaSummary, ExitStatus, ListedPackage,
-    LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, VerifyOptions, WorkCounter, WrittenPackage,
-    count,
+    self, Acknowledgment, AppError, ConsumerEntry, ConsumerList, ConsumerPosition, DeltaSummary, ExitStatus,
+    ListedPackage, LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, VerifyOptions, WorkCounter,
+    WrittenPackage, count,
 };
 use crate::config::{ConsumerName, size_to_text};
 
@@ -193,43 +191,41 @@ fn list(arguments: &CliArgs, loaded: &LoadedConfig, consumer: Option<&ConsumerNa
 
 /// Formats the positions of the consumers and their packages as tables.
 fn listing_to_text(listing: &ConsumerList, width: Option<u16>) -> String {
-    use ColumnKind::{Number, Text};
     if listing.consumers.is_empty() {
         return "nothing was exported yet\n".into();
     }
     let positions = listing.consumers.iter().map(|it| (it.name.as_str(), &it.position, it.waiting));
     let text = format!("Consumers\n{}", consumer_table(positions, width));
-    let packages = listing.consumers.iter().flat_map(|consumer| {
-        consumer.packages.iter().map(move |ListedPackage { record, folder, created_at, acked, present }| {
+    let with_packages = listing.consumers.iter().filter(|it| !it.packages.is_empty());
+    text + &with_packages.map(|it| package_table(it, width)).collect::<String>()
+}
+
+/// Formats the packages of a consumer, with the folder of each group that lies in one.
+fn package_table(consumer: &ConsumerEntry, width: Option<u16>) -> String {
+    use ColumnKind::{Number, Text};
+    let columns =
+        [("UP TO CHANGE", Number), ("WRITTEN", Text), ("ROWS", Number), ("SIZE", Number), ("STATE", Text)];
+    let groups = consumer.packages.chunk_by(|one, next| one.folder == next.folder);
+    let tables = groups.map(|packages| {
+        let rows = packages.iter().map(|ListedPackage { record, created_at, acked, present, .. }| {
             let state = match (present, acked) {
                 (false, _) => "files missing",
                 (true, true) => "acknowledged",
                 (true, false) => "not acknowledged",
             };
-            let file = Path::new(folder).join(&record.data_file);
             [
-                consumer.name.clone(),
+                HumanCount(record.to_seq.unsigned_abs()).to_string(),
                 format_time(*created_at),
                 HumanCount(record.rows).to_string(),
                 size_to_text(record.bytes),
                 state.to_owned(),
-                printable(&file.display().to_string()),
             ]
-        })
+        });
+        let folder = packages.first().map_or("", |it| &it.folder);
+        let heading = format!("{}, in {}", consumer.name, printable(folder));
+        format!("\nPackages of {heading}\n{}", table(columns, rows.collect(), width))
     });
-    let packages: Vec<_> = packages.collect();
-    if packages.is_empty() {
-        return text;
-    }
-    let columns = [
-        ("CONSUMER", Text),
-        ("WRITTEN", Text),
-        ("ROWS", Number),
-        ("SIZE", Number),
-        ("STATE", Text),
-        ("FILE", Text),
-    ];
-    format!("{text}\nPackages\n{}", table(columns, packages, width))
+    tables.collect()
 }
 
 /// Formats the positions of consumers and how many changes wait for each, in `export list` and in `status`.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::args::{CliArgs, SyncArgs};
 use super::error_output::{print_interruption, print_stderr};
 use super::progress::RunProgress;
+use super::table::{pairs, paragraph, terminal_width};
 use super::{
     CommandError, CommandResult, block_on, export, format_time, print_report, printable, stop_signal,
 };
@@ -54,7 +55,7 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
             print_stderr(&format!("warning: incomplete: {}\n{help}", printable(&reason)));
         }
     }
-    let text = to_text(&report) + &delta.map_or(String::new(), export::to_text);
+    let text = to_text(&report, terminal_width()) + &delta.map_or(String::new(), export::to_text);
     print_report(arguments, &SyncJson { run: RunReportJson::new(&report), export: delta }, &text)?;
     export_result?;
     Ok(if report.outcome == RunOutcome::Complete { ExitStatus::Ok } else { ExitStatus::Incomplete })
@@ -108,33 +109,25 @@ impl SavedWork {
     }
 }
 
-/// Formats a run as a few lines.
-pub(super) fn to_text(report: &RunReport) -> String {
+/// Formats a run as a few lines, wrapped where a terminal is narrow.
+pub(super) fn to_text(report: &RunReport, width: Option<u16>) -> String {
     let RunReport { run_stats: run, scan_stats, .. } = report;
     let (headline, advice) = match &report.outcome {
-        RunOutcome::Complete if report.dry_run => {
-            ("complete, but nothing is stored: a dry run".into(), String::new())
-        }
-        RunOutcome::Complete => {
-            (format!("complete: {} stored", count(report.tickets, "ticket")), String::new())
-        }
+        RunOutcome::Complete if report.dry_run => ("complete, but nothing is stored: a dry run".into(), None),
+        RunOutcome::Complete => (format!("complete: {} stored", count(report.tickets, "ticket")), None),
         RunOutcome::Incomplete(why) => {
             let watermark = if report.moved_watermark { "moved" } else { "did not move" };
-            (
-                format!("incomplete: {why}"),
-                format!(
-                    "  Everything received is stored; the watermark {watermark}. The next run tries again.\n"
-                ),
-            )
+            let advice = format!(
+                "Everything received is stored; the watermark {watermark}. The next run tries again."
+            );
+            (format!("incomplete: {why}"), Some(advice))
         }
-        outcome @ RunOutcome::ScopeGuard { .. } => (
-            format!("incomplete, nothing changed: {}", outcome.reason().unwrap_or_default()),
-            format!("  {}\n", outcome.help().unwrap_or_default()),
-        ),
-        outcome @ RunOutcome::DeleteGuard { .. } => (
-            format!("incomplete, nothing deleted: {}", outcome.reason().unwrap_or_default()),
-            format!("  {}\n", outcome.help().unwrap_or_default()),
-        ),
+        outcome @ RunOutcome::ScopeGuard { .. } => {
+            (format!("incomplete, nothing changed: {}", outcome.reason().unwrap_or_default()), None)
+        }
+        outcome @ RunOutcome::DeleteGuard { .. } => {
+            (format!("incomplete, nothing deleted: {}", outcome.reason().unwrap_or_default()), None)
+        }
     };
     let ChangeCounts { created, updated, deleted } = run.changes;
     let [created, updated, deleted] = [created, updated, deleted].map(HumanCount);
@@ -147,18 +140,22 @@ pub(super) fn to_text(report: &RunReport) -> String {
     let server_count =
         scan_stats.record_count.map_or("no count".to_owned(), |number| count(number, "ticket"));
     let [requests, list_requests, retries] = [run.requests, run.list_requests, run.retries].map(HumanCount);
-    let complete_until = report.covered_until.map_or("not yet".to_owned(), format_time);
     let scan = match scan_stats.pages {
         0 => "nothing was read".to_owned(),
         _ => format!("{kind} ({from}): {received} on {pages}, the server reports {server_count}"),
     };
-    format!(
-        "{headline}\n  \
-         changes    {created} created, {updated} updated, {deleted} deleted\n  \
-         scan       {scan}\n  \
-         requests   {requests}: {list_requests} for the list, {retries} retried\n  \
-         complete until {complete_until} (the server's clock)\n{advice}"
-    )
+    let complete_until = report
+        .covered_until
+        .map_or("not yet".into(), |at| format!("{} (the server's clock)", format_time(at)));
+    let rows = [
+        ("changes", format!("{created} created, {updated} updated, {deleted} deleted")),
+        ("scan", scan),
+        ("requests", format!("{requests}: {list_requests} for the list, {retries} retried")),
+        ("complete until", complete_until),
+    ];
+    let rows = rows.map(|(name, value)| (name.to_owned(), value));
+    let advice = advice.map_or(String::new(), |advice| paragraph(" ", &printable(&advice), width));
+    paragraph("", &printable(&headline), width) + &pairs(&rows, 0, width) + &advice
 }
 
 /// The document of `sync`: the run, and the export that followed it.

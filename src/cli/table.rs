@@ -61,11 +61,12 @@ pub(super) fn pairs(rows: &[(String, String)], names: usize, width: Option<u16>)
     to_text(table, width)
 }
 
-/// Formats a paragraph whose further lines begin below the text after `lead`. Commands in backticks stay in one line.
+/// Formats a paragraph whose further lines begin below the text after `lead`, if there is one. Commands in backticks stay in one line.
 pub(super) fn paragraph(lead: &str, text: &str, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.add_row([lead.to_owned(), unbreakable_commands(text)]);
-    for (column, gap) in table.column_iter_mut().zip([0, 1]) {
+    let gap = u16::from(!lead.is_empty());
+    for (column, gap) in table.column_iter_mut().zip([0, gap]) {
         column.set_padding((gap, 0));
     }
     if let Some(lead) = table.column_mut(0) {
@@ -125,6 +126,7 @@ mod tests {
         assert_eq!(pairs(&rows, 6, Some(30)), "  Name    a value of many\n          words that is long\n");
         assert_eq!(paragraph("OK —", "all is well", Some(13)), "OK — all is\n     well\n");
         assert_eq!(paragraph("OK —", "all is well", None), "OK — all is well\n");
+        assert_eq!(paragraph("", "all is well", Some(8)), "all is\nwell\n");
         assert_eq!(
             paragraph("OK —", "run `halosync sync` now", Some(20)),
             "OK — run\n     `halosync sync`\n     now\n"
