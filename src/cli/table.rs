@@ -64,12 +64,12 @@ pub(super) fn pairs(rows: &[(String, String)], names: usize, width: Option<u16>)
 /// Formats a paragraph whose further lines begin below the text after `lead`, if there is one. Commands in backticks stay in one line.
 pub(super) fn paragraph(lead: &str, text: &str, width: Option<u16>) -> String {
     let mut table = Table::new();
-    table.add_row([lead.to_owned(), unbreakable_commands(text)]);
-    let gap = u16::from(!lead.is_empty());
-    for (column, gap) in table.column_iter_mut().zip([0, gap]) {
+    let cells = [lead.to_owned(), unbreakable_commands(text)];
+    table.add_row(cells.into_iter().filter(|it| !it.is_empty()));
+    for (column, gap) in table.column_iter_mut().zip([0, 1]) {
         column.set_padding((gap, 0));
     }
-    if let Some(lead) = table.column_mut(0) {
+    if let Some(lead) = table.column_mut(0).filter(|_| !lead.is_empty()) {
         lead.set_constraint(ColumnConstraint::ContentWidth);
     }
     to_text(table, width).replace(UNBREAKABLE_SPACE, " ")
