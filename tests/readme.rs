@@ -1,11 +1,13 @@
 //! The README and the other documents: their SQL runs on a real database, their links exist, their tables are complete.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use halo_simulator::{Simulator, SimulatorSettings};
 use halosync::config::{Config, EXAMPLE};
 
 /// Returns the SQL blocks of a document.
@@ -59,6 +61,46 @@ fn demo_shows_every_step_and_documented_queries_run_on_its_database() {
         .query_row("SELECT GROUP_CONCAT(DISTINCT REASON) FROM deleted_tickets", [], |row| row.get(0))
         .unwrap();
     assert_eq!(reasons, "vanished");
+}
+
+/// The commands of the README's ten minutes, as a reader types them: everything but the installation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_minutes_of_the_readme_lead_to_an_answer() {
+    if Command::new("sqlite3").arg("-version").output().is_err() {
+        eprintln!("SKIPPED: sqlite3 is not installed");
+        return;
+    }
+    let readme = fs::read_to_string("README.md").unwrap();
+    let (_, steps) = readme.split_once("in ten minutes\n").unwrap();
+    let (steps, _) = steps.split_once("\n## ").unwrap();
+    let commands = steps.lines().filter_map(|line| line.strip_prefix("       "));
+    let commands: Vec<_> = commands.filter(|command| !command.starts_with("cargo install")).collect();
+    assert_eq!(commands.len(), 5, "{commands:?}");
+
+    let simulator = Simulator::start(SimulatorSettings { tickets: 300, ..SimulatorSettings::default() });
+    let simulator = simulator.await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_halosync")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut answer = String::new();
+    for command in commands {
+        let command = command.replace("https://YOUR-SERVER", &simulator.url());
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", &command]).current_dir(folder.path()).env_clear().env("PATH", &path);
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Only the step that saves the secret reads it.
+        let _ = child.stdin.take().unwrap().write_all(b"demo-secret\n");
+        let output = child.wait_with_output().unwrap();
+        answer = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{command}: {answer}");
+        if command.starts_with("halosync init") {
+            let file = folder.path().join("agent.toml");
+            let settings = fs::read_to_string(&file).unwrap();
+            let settings = settings.replace("00000000-0000-0000-0000-000000000000", "halosync-demo");
+            fs::write(file, settings).unwrap();
+        }
+    }
+    assert!(1 < answer.lines().count() && answer.contains('|'), "{answer}");
 }
 
 #[test]
@@ -115,8 +157,8 @@ fn packaged_settings_differ_from_the_example_only_in_paths() {
             "# The secret is in /etc/halosync/client-secret (root, mode 0600); systemd passes it to the service as the",
             "# credential \"halo-client-secret\":  (umask 077; cat > /etc/halosync/client-secret)",
             "# client_secret_file = \"\"       # without systemd",
-            "path = \"/var/lib/halosync/halosync.db\"",
-            "dir = \"/var/lib/halosync/export\"",
+            "path = \"/var/lib/halosync/halosync.db\" # the database",
+            "dir = \"/var/lib/halosync/export\" # folder of packages and snapshots",
         ]
     );
     assert_eq!(differing(EXAMPLE, &packaged).len(), 5, "{:?}", differing(EXAMPLE, &packaged));

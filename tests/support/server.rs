@@ -13,6 +13,7 @@ use halo_simulator::{PlainList, Server, Simulator, SimulatorSettings};
 use serde_json::Value as Json;
 
 use super::mapping::{self, Fields, Names, Tickets};
+use super::schema::Schema;
 use super::test_env::{CLIENT_ID, CLIENT_SECRET};
 use super::virtual_server::VirtualServer;
 
@@ -108,6 +109,7 @@ impl ServerProcess {
             assert_ne!(lines.read_line(&mut text).unwrap(), 0, "the simulator ended: {text}");
         }
         let started: Json = serde_json::from_str(&text).unwrap();
+        Schema::of("simulate").assert_valid(&started);
         let address = started["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
         ServerProcess { process, address }
     }
