@@ -17,10 +17,9 @@ use url::Url;
 
 use super::ca::Certificates;
 use super::proxy::{ProxyError, ProxyProblem, ProxyRoute, ProxyRules};
+use super::root_cause::RootCause;
 use super::tls_error::TlsError;
-use super::transport::{
-    Body, HttpRequest, HttpResponse, RootCause, SHORT_BODY_MAX, Transport, TransportError,
-};
+use super::transport::{Body, HttpRequest, HttpResponse, SHORT_BODY_MAX, Transport, TransportError};
 
 /// How long a connection may be silent in the middle of a response.
 const IDLE_MAX: Duration = Duration::from_secs(30);

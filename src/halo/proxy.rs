@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tower_service::Service;
 use url::Url;
 
-use super::transport::RootCause;
+use super::root_cause::RootCause;
 
 /// The error of an HTTP proxy that does not connect to the server, as the HTTP client has it in its chain of causes.
 type TunnelError = <Tunnel<HttpConnector> as Service<Uri>>::Error;
@@ -92,9 +92,10 @@ impl ProxyRules {
         };
         let port = proxy.uri().port_u16().unwrap_or(default_port);
         let address = format!("{}:{port}", proxy.uri().host()?);
-        let source = match self.is_setting {
-            true => ProxySource::Setting,
-            false => ProxySource::Variable(variable(&uri, |name| std::env::var(name).ok())?),
+        let source = if self.is_setting {
+            ProxySource::Setting
+        } else {
+            ProxySource::Variable(variable(&uri, |name| std::env::var(name).ok())?)
         };
         Some(ProxyRoute { address, source })
     }

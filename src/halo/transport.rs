@@ -3,7 +3,6 @@
 //! [`super::HttpTransport`] is the real one; a simulation implements [`Transport`] with a server model
 //! and needs no sockets.
 
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
@@ -17,6 +16,7 @@ use url::Url;
 use super::memory::{BudgetPermit, MemoryShortage};
 use super::proxy::ProxyError;
 use super::redaction::Redactor;
+use super::root_cause::RootCause;
 use super::tls_error::TlsError;
 use super::token::Token;
 use crate::ticket::repair;
@@ -144,27 +144,6 @@ impl Deref for Body {
 
     fn deref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-/// The innermost cause of an error. The layers above it add only their own names.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct RootCause(String);
-
-impl RootCause {
-    /// Returns the last error in the chain of causes.
-    #[must_use]
-    pub fn of(error: &dyn Error) -> RootCause {
-        let mut root = error;
-        while let Some(cause) = root.source() {
-            root = cause;
-        }
-        RootCause(root.to_string())
-    }
-
-    fn redacted(&self, redactor: &Redactor) -> RootCause {
-        RootCause(redactor.text(&self.0).into_string())
     }
 }
 

@@ -86,9 +86,13 @@ async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
     let mapping = Arc::new(reference::load_mapping(context, field_source)?);
     let mut report = match next_scan::choose(context, &watermark, &mapping).await? {
         Some(ScanKind::Full) => {
-            let mapping = match reference::refresh_for_full_scan(context, started_at).await? {
-                true => Arc::new(reference::load_mapping(context, mapping.fields.clone())?),
-                false => Arc::clone(&mapping),
+            // A scan that is resumed refreshed them when it began.
+            let is_resumed = next_scan::interrupted(context).await?.is_some();
+            let refreshed = !is_resumed && reference::refresh_for_full_scan(context, started_at).await?;
+            let mapping = if refreshed {
+                Arc::new(reference::load_mapping(context, mapping.fields.clone())?)
+            } else {
+                Arc::clone(&mapping)
             };
             full_scan(context, watermark, &mapping, RunTotals::default()).await?
         }

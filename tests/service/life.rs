@@ -91,10 +91,13 @@ async fn service_starts_without_the_server_and_logs_outage_and_recovery() {
 
 /// The service is stopped in the middle of its initial load.
 #[rstest]
-#[case::sigterm(Signal::TERM)]
-#[case::sigint(Signal::INT)]
+#[case::sigterm(Signal::TERM, 0)]
+#[case::sigint(Signal::INT, 130)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopped_service_counts_every_ticket_that_its_run_created(#[case] signal: Signal) {
+async fn stopped_service_counts_every_ticket_that_its_run_created(
+    #[case] signal: Signal,
+    #[case] status: i32,
+) {
     let simulator = serve(2_500).await;
     let stuck = ServerFault::parse("list@18:delay=600000").unwrap();
     simulator.with(|server| server.inject(stuck));
@@ -108,7 +111,7 @@ async fn stopped_service_counts_every_ticket_that_its_run_created(#[case] signal
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     daemon.signal(signal);
-    assert_eq!(daemon.wait_for_exit().code(), Some(0), "{}", daemon.transcript());
+    assert_eq!(daemon.wait_for_exit().code(), Some(status), "{}", daemon.transcript());
     let tickets = env.number("SELECT COUNT(*) FROM tickets");
     assert_eq!(env.number("SELECT SUM(created) FROM runs"), tickets);
     assert_eq!(env.number("SELECT SUM(received) FROM runs"), tickets);
