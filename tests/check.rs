@@ -741,10 +741,6 @@ async fn delete_guard_that_holds_is_a_warning() {
 fn offline_check_does_not_need_the_secret() {
     for (name, spoil) in [
         ("missing", (|file| fs::remove_file(file).unwrap()) as fn(&Path)),
-        ("a folder", |file| {
-            fs::remove_file(file).unwrap();
-            fs::create_dir(file).unwrap();
-        }),
         ("readable by others", |file| fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap()),
         ("unreadable", |file| fs::set_permissions(file, fs::Permissions::from_mode(0o000)).unwrap()),
         ("writable by others", |file| fs::set_permissions(file, fs::Permissions::from_mode(0o622)).unwrap()),

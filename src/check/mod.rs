@@ -30,7 +30,7 @@ pub use program::ProgramInfo;
 use requests::CheckRecord;
 pub use step::CheckStep;
 
-use crate::app::{self, AppError, ExitStatus, LoadedConfig, SecretLocation};
+use crate::app::{self, AppError, ExitStatus, FileProblem, LoadedConfig, SecretLocation};
 use crate::store::ServerProbe;
 
 /// Outcome of a step.
@@ -230,9 +230,12 @@ impl ReportBuilder<'_> {
             location => format!("in {location}"),
         });
         if offline {
-            // Nothing that follows needs the secret.
+            // Nothing that follows needs the secret. A path that can never be that of a secret is a wrong setting.
             let outcome = match location {
                 Ok(location) => CheckOutcome::Ok(format!("{location}; not read")),
+                Err(error @ AppError::File { problem: FileProblem::NotRegular(_), .. }) => {
+                    CheckOutcome::Fail(error)
+                }
                 Err(error) => CheckOutcome::warning(error.chain(), error.help()),
             };
             self.record(CheckStep::Secret, outcome);
