@@ -63,11 +63,48 @@ fn demo_shows_every_step_and_documented_queries_run_on_its_database() {
     assert_eq!(reasons, "vanished");
 }
 
+/// A shell in a folder, with the program in `PATH` and nothing of Cargo in its environment.
+fn shell(folder: &Path, line: &str) -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_halosync")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", line]).current_dir(folder).env_clear().env("PATH", path);
+    shell
+}
+
+fn has_sqlite3() -> bool {
+    let found = Command::new("sqlite3").arg("-version").output().is_ok();
+    if !found {
+        eprintln!("SKIPPED: sqlite3 is not installed");
+    }
+    found
+}
+
+#[test]
+fn lines_that_the_demo_prints_can_be_pasted_and_a_sync_afterwards_says_that_its_server_has_ended() {
+    if !has_sqlite3() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = shell(folder.path(), "halosync demo --tickets 300 --dir 'my demo'").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (_, next) = text.split_once("What to try next:\n").unwrap();
+    let lines: Vec<_> = next.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    assert_eq!(lines.len(), 7, "{next}");
+    for line in lines {
+        let output = shell(folder.path(), line).output().unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{line}: {output:?}");
+    }
+    let output = shell(folder.path(), "halosync -c 'my demo/agent.toml' sync").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{error}");
+    assert!(error.starts_with("error: the server of this demo has ended\n"), "{error}");
+}
+
 /// The commands of the README's ten minutes, as a reader types them: everything but the installation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_minutes_of_the_readme_lead_to_an_answer() {
-    if Command::new("sqlite3").arg("-version").output().is_err() {
-        eprintln!("SKIPPED: sqlite3 is not installed");
+    if !has_sqlite3() {
         return;
     }
     let readme = fs::read_to_string("README.md").unwrap();
@@ -80,13 +117,10 @@ async fn ten_minutes_of_the_readme_lead_to_an_answer() {
     let simulator = Simulator::start(SimulatorSettings { tickets: 300, ..SimulatorSettings::default() });
     let simulator = simulator.await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_halosync")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let mut answer = String::new();
     for command in commands {
         let command = command.replace("https://YOUR-SERVER", &simulator.url());
-        let mut shell = Command::new("sh");
-        shell.args(["-euc", &command]).current_dir(folder.path()).env_clear().env("PATH", &path);
+        let mut shell = shell(folder.path(), &command);
         let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // Only the step that saves the secret reads it.
         let _ = child.stdin.take().unwrap().write_all(b"demo-secret\n");
@@ -98,6 +132,10 @@ async fn ten_minutes_of_the_readme_lead_to_an_answer() {
             let settings = fs::read_to_string(&file).unwrap();
             let settings = settings.replace("00000000-0000-0000-0000-000000000000", "halosync-demo");
             fs::write(file, settings).unwrap();
+            assert!(
+                answer.contains("\nNext steps:\n  1. ") && answer.contains("Write client_id into"),
+                "{answer}"
+            );
         }
     }
     assert!(1 < answer.lines().count() && answer.contains('|'), "{answer}");
