@@ -178,7 +178,7 @@ fn write_config(dir: &Path, url: &str, client_id: &str, secret: &str) -> Result<
     let text = format!(
         "# Written by `halosync demo`. The server is simulated, so the rate limit is set very high.\n\n\
          [halo]\nserver_url = \"{url}\"\nclient_id = \"{client_id}\"\nclient_secret_file = \"client-secret\"\n\
-         rate_limit = \"100000/1m\"\ninclude_custom_fields = true\n\n[store]\nfull_text = true\n"
+         rate_limit = \"100000/1m\"\nmax_retries = 1\ninclude_custom_fields = true\n\n[store]\nfull_text = true\n"
     );
     write("agent.toml", 0o640, &text)
 }

@@ -27,7 +27,7 @@ const TICKETS: u32 = 4_000;
 
 /// Fewer requests than there are pages.
 const LONG_WINDOW: &str = "rate_limit = \"30/5m\"";
-const SHORT_WINDOW: &str = "rate_limit = \"30/4s\"";
+const SHORT_WINDOW: &str = "rate_limit = \"30/8s\"";
 
 const RATE_LIMIT: &str = "Waiting for HaloITSM's rate limit until ";
 
@@ -199,7 +199,11 @@ async fn quiet_commands_print_nothing_on_success_unless_they_are_for_what_they_p
         let CommandResult { stdout, stderr, .. } = env.run(&[&["-q"], arguments].concat()).success();
         assert_eq!((stdout.as_str(), stderr.as_str()), ("", ""), "{arguments:?}");
     }
-    for arguments in [&["status"][..], &["export", "list"], &["check", "--offline"]] {
+    for arguments in [&["check"][..], &["check", "--offline"], &["export", "verify", "export"]] {
+        let CommandResult { stdout, stderr, .. } = env.run(&[&["-q"], arguments].concat()).success();
+        assert_eq!((stdout.as_str(), stderr.as_str()), ("", ""), "{arguments:?}");
+    }
+    for arguments in [&["status"][..], &["export", "list"]] {
         assert!(!env.run(&[&["-q"], arguments].concat()).success().stdout.is_empty(), "{arguments:?}");
     }
     // What is incomplete is said all the same.

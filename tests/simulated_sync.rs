@@ -225,8 +225,8 @@ async fn delete_guard_deletes_nothing_until_accepted() {
     assert_eq!((env.watermark(), env.change_count()), (watermark.clone(), changes));
     env.assert_matches_server_and(&gone, "after the last sync");
     assert_eq!(env.number("SELECT COUNT(*) FROM unlisted_tickets WHERE status = 'guarded'"), 21);
-    let stdout = env.run(&["sync", "--full"]).stdout;
-    assert!(stdout.contains("halosync sync --full --accept-deletes"), "{stdout}");
+    let stderr = env.run(&["sync", "--full"]).stderr;
+    assert!(stderr.contains("halosync sync --full --accept-deletes"), "{stderr}");
 
     env.advance_server_clock();
     env.run_ok(&["sync", "--full", "--accept-deletes"]);

@@ -253,11 +253,10 @@ async fn tickets_and_rows_that_cannot_be_read_are_named_or_accepted() {
     for _ in 0..2 {
         env.run(&["sync"]).code(3);
         let text = status_text(&env);
-        let line = format!(
-            "ATTENTION — 1 ticket cannot be read yet: {pending}. Each `halosync sync` asks for them again"
-        );
+        let line =
+            format!("ATTENTION — 1 ticket cannot be read yet: {pending}. Every `halosync sync` asks again");
         assert!(text.starts_with(&line), "{text}");
-        assert!(text.contains("\n  also — 1 row has no usable id. Correct them in HaloITSM"), "{text}");
+        assert!(text.contains("\n  also — 1 row has no usable id. Correct the data in HaloITSM"), "{text}");
         let report = status_json(&env, &[], 0);
         let reasons = report["reasons"].as_array().unwrap();
         let reasons: Vec<_> = reasons.iter().map(|it| it["reason"].as_str().unwrap()).collect();

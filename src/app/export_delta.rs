@@ -73,7 +73,10 @@ pub fn export_delta(
 
 /// Does what is due after a run: exports for the consumer in the settings if `[export] schedule` says so, and
 /// removes expired packages and change records. Does nothing while another export is running.
-pub fn export_delta_if_due(loaded: &LoadedConfig) -> Result<Option<DeltaSummary>, AppError> {
+pub fn export_delta_if_due(
+    loaded: &LoadedConfig,
+    rows: &WorkCounter,
+) -> Result<Option<DeltaSummary>, AppError> {
     let config = &loaded.config;
     if config.export.schedule == ExportSchedule::Off && config.store.keep_changes.is_none() {
         return Ok(None);
@@ -89,9 +92,7 @@ pub fn export_delta_if_due(loaded: &LoadedConfig) -> Result<Option<DeltaSummary>
     let due = is_due(config.export.schedule, last, now());
     let format_options = FormatOptions::exact(config.export.format);
     let summary = due
-        .then(|| {
-            session.write_packages(consumer, format_options, &config.export.dir, &WorkCounter::default())
-        })
+        .then(|| session.write_packages(consumer, format_options, &config.export.dir, rows))
         .transpose()?;
     session.close()?;
     Ok(summary)

@@ -1,6 +1,6 @@
 //! Exports a snapshot: every table as of one change, whatever is written meanwhile.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, now};
@@ -12,19 +12,17 @@ use crate::ticket::{CUSTOM_FIELDS_KEY, ChangeCounts, SnapshotTable};
 
 /// The options of a snapshot.
 #[derive(Clone, Debug)]
-pub struct SnapshotOptions<'a> {
+pub struct SnapshotOptions {
     /// The consumer that it is for, if any.
-    pub consumer: Option<&'a ConsumerName>,
+    pub consumer: Option<ConsumerName>,
     /// The file format.
     pub format_options: FormatOptions,
     /// The export folder, if not that of the settings.
-    pub dir: Option<&'a Path>,
+    pub dir: Option<PathBuf>,
     /// Whether to export before the initial load has completed.
     pub allow_incomplete: bool,
     /// Whether to export when there is no ticket.
     pub allow_empty: bool,
-    /// Rows that were written.
-    pub rows: &'a WorkCounter,
 }
 
 /// A snapshot, or why there is none.
@@ -45,24 +43,25 @@ pub enum SnapshotOutcome {
     Empty,
 }
 
-/// Writes all tables as of the newest change.
+/// Writes all tables as of the newest change, and counts the rows.
 ///
 /// # Errors
 /// No snapshot folder is then left behind.
 pub fn export_snapshot(
     loaded: &LoadedConfig,
-    options: &SnapshotOptions<'_>,
+    options: &SnapshotOptions,
+    rows_written: &WorkCounter,
 ) -> Result<SnapshotOutcome, AppError> {
     let config = &loaded.config;
     let mut session = ExportSession::open(config, config.store.busy_timeout)?;
-    let dir = options.dir.unwrap_or(&config.export.dir);
+    let dir = options.dir.as_ref().unwrap_or(&config.export.dir);
     let new_lineage = session.detect_restored_backup(dir)?;
     let outcome = session.store.read(|tx| {
         let at = now();
         let to = tx.greatest_seq()?;
         let counts = ChangeCounts { created: tx.ticket_count()?, ..ChangeCounts::default() };
         let package = PackageMetadata {
-            consumer: options.consumer.map(|it| it.as_str().to_owned()),
+            consumer: options.consumer.as_ref().map(|it| it.as_str().to_owned()),
             ..package_metadata(tx, (0, to), counts, ManifestOptions::new(options.format_options), at)?
         };
         if !package.complete && !options.allow_incomplete {
@@ -77,7 +76,7 @@ pub fn export_snapshot(
             writer.write_table(table, options.format_options, |rows| {
                 let failed = |source| ExportError::CannotWrite { path: display_path.clone(), source };
                 tx.for_each_row(table, |cells| {
-                    options.rows.add(1);
+                    rows_written.add(1);
                     Ok::<_, AppError>(rows.write_row(cells.iter().copied()).map_err(failed)?)
                 })
             })?;
@@ -90,7 +89,7 @@ pub fn export_snapshot(
 }
 
 /// Whether a table is in the snapshot: where columns are selected, custom fields are one of them or left out.
-fn is_exported(table: SnapshotTable, options: &SnapshotOptions<'_>) -> bool {
+fn is_exported(table: SnapshotTable, options: &SnapshotOptions) -> bool {
     let is_custom = matches!(table, SnapshotTable::CustomFields | SnapshotTable::FieldDefinitions);
     let selected = options.format_options.columns;
     !is_custom || selected.is_none_or(|columns| columns.contains(CUSTOM_FIELDS_KEY))

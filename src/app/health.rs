@@ -12,7 +12,7 @@ use super::duration::age_to_text;
 use super::status::StatusReport;
 use crate::config::size_to_text;
 use crate::store::{PendingTickets, RunKind, RunStatus, UnlistedStatus};
-use crate::sync::RunOutcome;
+use crate::sync::{RunOutcome, SyncError};
 use crate::ticket::Timestamp;
 use crate::watermark::WatermarkState;
 
@@ -266,7 +266,7 @@ impl StatusReport {
         let is_initial = state != Some(WatermarkState::Incremental);
         if is_initial {
             reasons.push(HealthReason::InitialLoadIncomplete {
-                received: health.interrupted_scan.as_ref().map_or(0, |scan| scan.received()),
+                received: health.saved_by_initial_load(),
                 total: health.interrupted_scan_count,
                 is_running: self.is_running(),
             });
@@ -350,9 +350,15 @@ impl StatusReport {
             RunStatus::Incomplete => false,
             RunStatus::Failed => true,
         };
+        // Whoever interrupted it knows, and the next run continues.
+        if run.error.as_deref() == Some(SyncError::Stopped.to_string().as_str()) {
+            return None;
+        }
         // A run joins its reasons with semicolons, and some contain one.
         let known: Vec<_> = reasons.iter().map(ToString::to_string).collect();
-        let is_known = |part: &str| known.iter().any(|it| it.split("; ").any(|it| part.starts_with(it)));
+        let is_known = |part: &str| {
+            known.iter().any(|it| it.split("; ").any(|it| !it.is_empty() && part.starts_with(it)))
+        };
         let error = run.error.as_deref().map(|error| {
             error.split("; ").filter(|part| failed || !is_known(part)).collect::<Vec<_>>().join("; ")
         });

@@ -26,7 +26,7 @@ pub(crate) const DEMO_MARKER: &str = ".halosync-demo";
 impl LoadedConfig {
     /// Whether the demo wrote these settings, for a server that ends with it.
     pub(super) fn is_demo(&self) -> bool {
-        self.file.with_file_name(DEMO_MARKER).exists()
+        self.config.halo.server.is_loopback() && self.file.with_file_name(DEMO_MARKER).exists()
     }
 }
 

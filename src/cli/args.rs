@@ -26,7 +26,7 @@ pub(super) struct CliArgs {
     /// Print one JSON document to stdout, and errors as one JSON object to stderr
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(super) json: bool,
-    /// Print nothing on success; commands that show something, such as `status`, still do
+    /// Print nothing on success; `status`, `export list` and other commands that only show something still do
     #[arg(short, long, global = true, help_heading = GLOBAL, conflicts_with = "verbose")]
     pub(super) quiet: bool,
     /// Log each decision to stderr; give it twice to log each request

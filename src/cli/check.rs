@@ -20,7 +20,8 @@ pub(super) fn check(arguments: &CliArgs, options: CheckOptions, deny_warnings: b
     }
     let (width, mut output_error) = (terminal_width(), None);
     let mut on_finding = |finding: &CheckFinding| {
-        if !arguments.json && output_error.is_none() {
+        let is_shown = !arguments.quiet || !matches!(finding.outcome, CheckOutcome::Ok(_));
+        if is_shown && !arguments.json && output_error.is_none() {
             output_error = print(&to_text(finding, width)).err();
         }
     };
@@ -39,6 +40,9 @@ pub(super) fn check(arguments: &CliArgs, options: CheckOptions, deny_warnings: b
         status => status,
     };
     let document = CheckJson::new(&report, &program, offline, exit_status);
+    if arguments.quiet && !arguments.json {
+        return Ok(exit_status);
+    }
     print_report(arguments, &document, &summary(&report, offline, deny_warnings))?;
     Ok(exit_status)
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::args::{CliArgs, DeltaArgs, ExportCommand, SnapshotArgs};
 use super::progress::WorkProgress;
 use super::table::{ColumnKind, table, terminal_width};
-use super::{CommandError, CommandResult, format_time, print_report, printable};
+use super::{CommandError, CommandResult, format_time, print_report, printable, run_blocking};
 use crate::app::{
     self, Acknowledgment, AppError, ConsumerEntry, ConsumerList, ConsumerPosition, DeltaSummary, ExitStatus,
     ListedPackage, LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, VerifyOptions, WorkCounter,
@@ -26,8 +26,8 @@ pub(super) fn export(
             let options = VerifyOptions { expect_to: *expect_to, from_start: *from_start, bytes_read };
             super::verify::verify(arguments, dir, &options)
         }
-        ExportCommand::Delta(delta) => self::delta(arguments, &load()?, delta),
-        ExportCommand::Snapshot(snapshot) => self::snapshot(arguments, &load()?, snapshot),
+        ExportCommand::Delta(delta) => self::delta(arguments, load()?, delta),
+        ExportCommand::Snapshot(snapshot) => self::snapshot(arguments, load()?, snapshot),
         ExportCommand::Ack { consumer, seq, restored } => {
             acknowledge(arguments, &load()?, consumer.as_ref(), *seq, *restored)
         }
@@ -43,23 +43,18 @@ struct SnapshotJson<'a, M> {
     restart: Option<&'a NewLineage>,
 }
 
-fn snapshot(arguments: &CliArgs, loaded: &LoadedConfig, args: &SnapshotArgs) -> CommandResult {
-    let rows = WorkCounter::default();
+fn snapshot(arguments: &CliArgs, loaded: LoadedConfig, args: &SnapshotArgs) -> CommandResult {
+    let format_options =
+        args.files.format_options(loaded.config.export.format).map_err(CommandError::Usage)?;
     let options = SnapshotOptions {
-        consumer: args.consumer.as_ref(),
-        format_options: args
-            .files
-            .format_options(loaded.config.export.format)
-            .map_err(CommandError::Usage)?,
-        dir: args.files.out.as_deref(),
+        consumer: args.consumer.clone(),
+        format_options,
+        dir: args.files.out.clone(),
         allow_incomplete: args.allow_incomplete,
         allow_empty: !args.fail_if_empty,
-        rows: &rows,
     };
-    let progress = export_progress(arguments, &rows);
-    let outcome = app::export_snapshot(loaded, &options);
-    drop(progress);
-    let (status, message) = match outcome? {
+    let work = move |rows: &WorkCounter| app::export_snapshot(&loaded, &options, rows);
+    let (status, message) = match run_with_progress(arguments, work)? {
         SnapshotOutcome::Written { folder, manifest, new_lineage } => {
             let folder = folder.display().to_string();
             let mut text = format!("{folder}\n");
@@ -83,26 +78,30 @@ fn snapshot(arguments: &CliArgs, loaded: &LoadedConfig, args: &SnapshotArgs) -> 
     Ok(status)
 }
 
-fn delta(arguments: &CliArgs, loaded: &LoadedConfig, args: &DeltaArgs) -> CommandResult {
+fn delta(arguments: &CliArgs, loaded: LoadedConfig, args: &DeltaArgs) -> CommandResult {
     let settings = &loaded.config.export;
-    let consumer = args.consumer.as_ref().unwrap_or(&settings.consumer);
+    let consumer = args.consumer.as_ref().unwrap_or(&settings.consumer).clone();
     let format_options = args.files.format_options(settings.format).map_err(CommandError::Usage)?;
-    let rows = WorkCounter::default();
-    let progress = export_progress(arguments, &rows);
-    let summary = app::export_delta(loaded, consumer, format_options, args.files.out.as_deref(), &rows);
-    drop(progress);
-    let summary = summary?;
+    let dir = args.files.out.clone();
+    let work =
+        move |rows: &WorkCounter| app::export_delta(&loaded, &consumer, format_options, dir.as_deref(), rows);
+    let summary = run_with_progress(arguments, work)?;
     print_report(arguments, &summary, &to_text(&summary))?;
     Ok(if args.fail_if_empty && summary.packages.is_empty() { ExitStatus::NotFresh } else { ExitStatus::Ok })
 }
 
-/// Shows how many rows were written until it is dropped.
-fn export_progress(arguments: &CliArgs, rows: &WorkCounter) -> WorkProgress {
-    let rows = rows.clone();
-    WorkProgress::start(arguments, move || match rows.get() {
+/// Runs an export that counts the rows it writes, and shows their number.
+pub(super) fn run_with_progress<T: Send + 'static>(
+    arguments: &CliArgs,
+    export: impl FnOnce(&WorkCounter) -> Result<T, AppError> + Send + 'static,
+) -> Result<T, CommandError> {
+    let rows = WorkCounter::default();
+    let written = rows.clone();
+    let _progress = WorkProgress::start(arguments, move || match written.get() {
         0 => "Exporting".into(),
         written => format!("Exporting  {}", count(written, "row")),
-    })
+    });
+    run_blocking(move || export(&rows))
 }
 
 /// Formats an export, one line for each package.

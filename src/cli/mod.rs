@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use crate::app::{self, AppError, ExitStatus, Signal, is_hidden};
 use crate::check::CheckOptions;
+use crate::sync::SyncError;
 use crate::ticket::Timestamp;
 use args::{CliArgs, Color, Command};
 use clap::error::ErrorKind;
@@ -128,7 +129,7 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
             let _ = load();
             check::check(arguments, CheckOptions { offline: *offline, deep: *deep }, *deny_warnings)
         }
-        Command::Sync(args) => sync::sync(arguments, &load()?, args),
+        Command::Sync(args) => sync::sync(arguments, load()?, args),
         Command::Run => unreachable!("it returned above"),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
         Command::Reset(args) => reset::reset(arguments, &load()?, args),
@@ -238,6 +239,18 @@ fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T,
     // Dropping the runtime would wait without limit for a thread that waits for the database.
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
     done
+}
+
+/// Runs blocking work to its end, or until SIGINT or SIGTERM ends the command, and the process with it.
+fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AppError> + Send + 'static,
+) -> Result<T, CommandError> {
+    block_on(async {
+        tokio::select! {
+            done = tokio::task::spawn_blocking(work) => Ok(done.map_err(SyncError::TaskFailed)??),
+            signal = stop_signal() => Err(AppError::Stopped(signal).into()),
+        }
+    })
 }
 
 /// Waits for SIGINT or SIGTERM. From then on, another one ends the process at once.

@@ -6,7 +6,7 @@ use std::sync::Once;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use crate::app::{AppError, ExitStatus, Signal as StopSignal};
 
@@ -32,17 +32,32 @@ pub(super) fn ignore_signals() {
     }
 }
 
+/// SIGINT and SIGTERM, from the moment on at which somebody listens.
+struct StopSignals {
+    interrupt: Signals,
+    terminate: Signals,
+}
+
+impl StopSignals {
+    fn listen() -> Option<StopSignals> {
+        let interrupt = signal(SignalKind::interrupt()).ok()?;
+        Some(StopSignals { interrupt, terminate: signal(SignalKind::terminate()).ok()? })
+    }
+
+    async fn next(&mut self) -> StopSignal {
+        tokio::select! {
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
+        }
+    }
+}
+
 /// Waits for SIGINT or SIGTERM.
 pub(super) async fn next_signal() -> StopSignal {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    match StopSignals::listen() {
+        Some(mut signals) => signals.next().await,
         // Without handlers the signals end the process as usual.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => StopSignal::Interrupt,
-        _ = terminate.recv() => StopSignal::Terminate,
+        None => std::future::pending().await,
     }
 }
 
@@ -51,20 +66,28 @@ pub(super) async fn next_signal() -> StopSignal {
 pub(super) fn end_at_second_signal() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        let watch = || {
+        let (listening, wait) = std::sync::mpsc::channel::<()>();
+        let watch = move || {
             // Without a thread of its own the second signal has no effect.
             let Ok(runtime) = Builder::new_current_thread().enable_io().build() else { return };
             let signal = runtime.block_on(async {
-                next_signal().await;
-                next_signal().await
+                let signals = StopSignals::listen();
+                let _ = listening.send(());
+                let mut signals = signals?;
+                signals.next().await;
+                Some(signals.next().await)
             });
+            let Some(signal) = signal else { return };
             let status = match signal {
                 StopSignal::Interrupt => ExitStatus::Interrupted,
                 StopSignal::Terminate => ExitStatus::Terminated,
             };
             std::process::exit(status.code().into());
         };
-        let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
+        if std::thread::Builder::new().name("signals".into()).spawn(watch).is_ok() {
+            // The first signal counts from now on.
+            let _ = wait.recv();
+        }
     });
 }
 

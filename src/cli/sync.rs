@@ -1,5 +1,7 @@
 //! `halosync sync`.
 
+use std::sync::Arc;
+
 use indicatif::HumanCount;
 use serde::Serialize;
 
@@ -11,17 +13,19 @@ use super::{
     CommandError, CommandResult, block_on, export, format_time, print_report, printable, stop_signal,
 };
 use crate::app::{
-    self, AppError, DeltaSummary, ExitStatus, Health, InterruptedScan, LoadedConfig, SyncOptions, count,
+    self, AppError, DeltaSummary, ExitStatus, Health, InterruptedScan, LoadedConfig, SyncOptions,
+    WorkCounter, count,
 };
 use crate::sync::{RunOutcome, RunReport};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::{ScanKind, WatermarkState};
 
-pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) -> CommandResult {
+pub(super) fn sync(arguments: &CliArgs, loaded: LoadedConfig, args: &SyncArgs) -> CommandResult {
+    let loaded = Arc::new(loaded);
     let options = SyncOptions { full: args.full, accept_deletes: args.accept_deletes, dry_run: args.dry_run };
     let progress = RunProgress::start(arguments);
     let result = block_on(async {
-        Ok::<_, CommandError>(app::sync(loaded, options, progress.clone(), stop_signal()).await?)
+        Ok::<_, CommandError>(app::sync(&loaded, options, progress.clone(), stop_signal()).await?)
     });
     let list_total = progress.list_total();
     // The live line is gone before anything else is printed.
@@ -31,7 +35,7 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
             let saved = if args.dry_run {
                 "Nothing was stored".into()
             } else {
-                let status = app::status(loaded);
+                let status = app::status(&loaded);
                 status.map_or("What was committed is saved".into(), |status| {
                     SavedWork::new(&status.health, list_total).to_text()
                 })
@@ -42,8 +46,13 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
         }
         result => result?,
     };
-    // The run is reported even if the export fails.
-    let export_result = if report.dry_run { Ok(None) } else { app::export_delta_if_due(loaded) };
+    // The run is reported even if the export fails or is interrupted.
+    let export_result = if report.dry_run {
+        Ok(None)
+    } else {
+        let work = move |rows: &WorkCounter| app::export_delta_if_due(&loaded, rows);
+        export::run_with_progress(arguments, work)
+    };
     let delta = export_result.as_ref().ok().and_then(Option::as_ref);
     for warning in &report.warnings {
         tracing::warn!("{warning}");
@@ -57,6 +66,11 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
     }
     let text = to_text(&report, terminal_width()) + &delta.map_or(String::new(), export::to_text);
     print_report(arguments, &SyncJson { run: RunReportJson::new(&report), export: delta }, &text)?;
+    if let Err(CommandError::App(error @ AppError::Stopped(_))) = &export_result {
+        let help = "`halosync export delta` makes up for it";
+        print_interruption(error, "The run is saved, the export was not made", help, arguments.json);
+        return Ok(error.exit_status());
+    }
     export_result?;
     Ok(if report.outcome == RunOutcome::Complete { ExitStatus::Ok } else { ExitStatus::Incomplete })
 }
@@ -64,7 +78,7 @@ pub(super) fn sync(arguments: &CliArgs, loaded: &LoadedConfig, args: &SyncArgs) 
 /// What an interrupted run left in the database.
 struct SavedWork {
     is_initial: bool,
-    /// The stored tickets.
+    /// The tickets that an initial load has stored.
     tickets: u64,
     /// The changes that the run stored.
     changes: u64,
@@ -79,7 +93,7 @@ impl SavedWork {
         let watermark = health.watermark.as_ref();
         SavedWork {
             is_initial: watermark.is_none_or(|watermark| watermark.state == WatermarkState::Initial),
-            tickets: health.tickets,
+            tickets: health.saved_by_initial_load(),
             changes: health.runs.first().map_or(0, |run| run.changes.total()),
             read: health.interrupted_scan.as_ref().map(InterruptedScan::received),
             list_total,

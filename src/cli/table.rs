@@ -38,8 +38,12 @@ pub(super) fn table<const N: usize>(
     let mut table = Table::new();
     table.set_header(columns.map(|(title, _)| title));
     table.add_rows(rows);
-    for (column, (_, kind)) in table.column_iter_mut().zip(columns) {
+    for (number, (column, (_, kind))) in table.column_iter_mut().zip(columns).enumerate() {
         column.set_padding((GAP, 0));
+        // Dates and numbers in two lines cannot be read; a terminal that is too narrow wraps the row.
+        if number + 1 < N {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         column.set_cell_alignment(match kind {
             ColumnKind::Text => CellAlignment::Left,
             ColumnKind::Number => CellAlignment::Right,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::CliArgs;
 use super::progress::WorkProgress;
-use super::{CommandResult, print_report, printable};
+use super::{CommandResult, print_report, printable, run_blocking};
 use crate::app::{ExitStatus, PackageKind, VerifyOptions, VerifyReport, count, verify as verify_packages};
 use crate::config::size_to_text;
 
@@ -21,10 +21,14 @@ pub(super) fn verify(arguments: &CliArgs, dir: &Path, options: &VerifyOptions) -
     let bytes = options.bytes_read.clone();
     let text = move || format!("Verifying  {}", size_to_text(bytes.get()));
     let progress = WorkProgress::start(arguments, text);
-    let report = verify_packages(dir, options);
+    let (folder, options) = (dir.to_owned(), options.clone());
+    let report = run_blocking(move || Ok(verify_packages(&folder, &options)?));
     drop(progress);
     let report = report?;
     let ok = report.findings.is_empty();
+    if ok && arguments.quiet && !arguments.json {
+        return Ok(ExitStatus::Ok);
+    }
     print_report(arguments, &VerifyJson { ok, report: &report }, &to_text(&report))?;
     Ok(if ok { ExitStatus::Ok } else { ExitStatus::DataError })
 }

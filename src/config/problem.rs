@@ -11,6 +11,14 @@ pub struct ConfigProblem {
     pub message: String,
 }
 
+impl ConfigProblem {
+    /// Whether an environment variable is wrong, and not the file.
+    #[must_use]
+    pub fn is_of_environment(&self) -> bool {
+        self.location.starts_with("HALOSYNC_") && !self.location.contains(':')
+    }
+}
+
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}: {}", self.location, self.message)

@@ -50,6 +50,15 @@ pub struct Health {
 }
 
 impl Health {
+    /// How many of the tickets that the server lists an unfinished initial load has stored. After a change of scope there are
+    /// older ones too.
+    #[must_use]
+    pub fn saved_by_initial_load(&self) -> u64 {
+        self.interrupted_scan.as_ref().map_or(self.tickets, |scan| scan.received().min(self.tickets))
+    }
+}
+
+impl Health {
     /// Tickets whose custom fields are still to be fetched.
     #[must_use]
     pub fn pending_custom_fields(&self) -> u64 {

@@ -79,7 +79,7 @@ pub enum SyncError {
         known: Vec<String>,
     },
     /// The run was asked to stop.
-    #[error("stopped before the end of the run; what was committed so far stays")]
+    #[error("interrupted; the next run continues")]
     #[strum(serialize = "interrupted")]
     Stopped,
     /// A task of the run panicked.

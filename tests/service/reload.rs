@@ -111,7 +111,7 @@ async fn reload_during_a_run_takes_effect_after_the_run() {
     daemon.notified("STATUS=asking for changes");
     change(&env, "interval = \"1h\"", "interval = \"100ms\"");
     reload(&mut daemon);
-    daemon.logged("complete: full scan, 2000 rows");
+    daemon.logged("complete: full scan, 2,000 rows");
     daemon.logged("complete: incremental scan");
     daemon.logged("complete: incremental scan");
     assert_eq!(daemon.stop(), Some(0));

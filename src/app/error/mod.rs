@@ -146,7 +146,7 @@ pub enum AppError {
     #[error("the process may open too few files")]
     DescriptorLimit(#[source] io::Error),
     /// A signal ended the command.
-    #[error("interrupted by a signal; everything committed so far is saved")]
+    #[error("interrupted by a signal")]
     #[strum(serialize = "interrupted")]
     Stopped(Signal),
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{AppError, ExitStatus, Signal};
+use crate::config::ConfigProblem;
 use crate::export::ExportError;
 use crate::halo::HaloError;
 use crate::store::{LockError, StoreError};
@@ -37,7 +38,10 @@ impl AppError {
             AppError::NoSettings(_) => {
                 (Config, "create one with `halosync init`, or name one with --config".into())
             }
-            AppError::Settings { .. } => {
+            AppError::Settings(problems) if problems.iter().all(ConfigProblem::is_of_environment) => {
+                (Config, "correct the environment variable, or unset it".into())
+            }
+            AppError::Settings(_) => {
                 (Config, "see the commented example that `halosync init FILE` writes".into())
             }
             AppError::Unreadable { what, path, source } => {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::{CyclePhase, ServiceState};
 use crate::app::{
-    AppError, DeltaSummary, LoadedConfig, SyncOptions, clock, export_delta_if_due, run_settings,
+    AppError, DeltaSummary, LoadedConfig, SyncOptions, WorkCounter, clock, export_delta_if_due, run_settings,
 };
 use crate::halo::HaloClient;
 use crate::store::{Store, StoreError, TxEnd, UnequalHashes, WalCheckpoint};
@@ -77,7 +77,7 @@ impl ServiceCycle {
             tracing::debug!(%error, "cannot checkpoint the write-ahead log");
         }
         let loaded = Arc::clone(&self.loaded);
-        let export = run_blocking(move || export_delta_if_due(&loaded)).await;
+        let export = run_blocking(move || export_delta_if_due(&loaded, &WorkCounter::default())).await;
         let mut integrity_check = None;
         if self.checks_integrity {
             integrity_check = Some(self.check_integrity().await);

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -61,14 +62,14 @@ impl Service {
                     seconds,
                     tickets = report.tickets,
                     covered_until,
-                    "{outcome}: {scan} scan, {} rows, {} created, {} updated, {} deleted, {}, \
-                     {seconds:.1} s; {} tickets, {coverage}",
-                    run.received,
-                    run.changes.created,
-                    run.changes.updated,
-                    run.changes.deleted,
+                    "{outcome}: {scan} scan, {}, {} created, {} updated, {} deleted, {}, \
+                     {seconds:.1} s; {}, {coverage}",
+                    count(run.received, "row"),
+                    HumanCount(run.changes.created),
+                    HumanCount(run.changes.updated),
+                    HumanCount(run.changes.deleted),
                     count(run.requests, "request"),
-                    report.tickets,
+                    count(report.tickets, "ticket"),
                 )
             };
         }
@@ -81,8 +82,8 @@ impl Service {
             tracing::info!(
                 tickets = report.tickets,
                 covered_until,
-                "{summary}; {} tickets, {coverage}",
-                report.tickets
+                "{summary}; {}, {coverage}",
+                count(report.tickets, "ticket")
             );
         }
         for warning in
@@ -91,7 +92,7 @@ impl Service {
             tracing::warn!("{warning}");
         }
         self.log_state.reported_warnings.clone_from(&report.warnings);
-        self.log_state.status_line = format!("{} tickets, {coverage}; ", report.tickets);
+        self.log_state.status_line = format!("{}, {coverage}; ", count(report.tickets, "ticket"));
     }
 
     /// Logs that runs are complete again.

@@ -116,7 +116,6 @@ pub async fn run_service(
     }
 }
 
-/// The result of a service that a signal ended.
 /// Waits for the running cycle to end; forever if there is none.
 async fn wait_for_cycle(
     running_cycle: &mut Option<JoinHandle<CycleResult>>,

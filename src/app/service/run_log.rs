@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::app::count;
+use crate::app::{count, duration_to_text};
 use crate::store::RunStats;
 use crate::sync::RunOutcome;
 
@@ -27,6 +27,7 @@ pub(super) struct RunLog {
 pub(super) struct RunCounts {
     runs: u64,
     complete: u64,
+    failed: u64,
     quiet: u64,
     changes: u64,
     requests: u64,
@@ -65,24 +66,30 @@ impl RunLog {
             std::mem::take(&mut self.counts)
         });
         // Where every run was logged, a summary says nothing new.
-        let summary = summary.filter(|counts| counts.quiet != 0).map(|counts| counts.to_text());
+        let summary = summary.filter(|counts| counts.quiet != 0).map(|counts| counts.to_text(now - since));
         RunLogDecision { is_quiet, summary }
     }
 
-    /// The run failed, so that the next one that does not is worth a line.
-    pub(super) fn record_failure(&mut self) {
+    /// Counts a run that failed, so that the next one that does not is worth a line.
+    pub(super) fn record_failure(&mut self, now: Instant) {
         self.last_outcome = None;
+        self.since.get_or_insert(now);
+        self.counts.runs += 1;
+        self.counts.failed += 1;
     }
 }
 
 impl RunCounts {
-    fn to_text(self) -> String {
-        let RunCounts { runs, complete, changes, requests, .. } = self;
-        let outcome =
-            if complete == runs { "all complete".to_owned() } else { format!("{complete} complete") };
+    fn to_text(self, span: Duration) -> String {
+        let RunCounts { runs, complete, failed, changes, requests, .. } = self;
+        let outcome = match (complete == runs, failed) {
+            (true, _) => "all complete".to_owned(),
+            (false, 0) => format!("{complete} complete"),
+            (false, failed) => format!("{complete} complete, {failed} failed"),
+        };
         let (runs, changes, requests) =
             (count(runs, "run"), count(changes, "change"), count(requests, "request"));
-        format!("in the last hour: {runs}, {outcome}; {changes}, {requests}")
+        format!("{runs} in {}, {outcome}; {changes}, {requests}", duration_to_text(span.as_secs()))
     }
 }
 
@@ -97,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn only_runs_that_tell_something_are_logged() {
+    fn runs_are_logged_that_differ_from_the_one_before_or_changed_something() {
         let (mut log, now) = (RunLog::default(), Instant::now());
         let incomplete = || RunOutcome::Incomplete("two tickets are missing".into());
         for (name, outcome, created, was_requested, is_quiet) in [
@@ -113,7 +120,7 @@ mod tests {
             let decision = log.decide(&outcome, &stats(created), was_requested, now);
             assert_eq!(decision, RunLogDecision { is_quiet, summary: None }, "{name}");
         }
-        log.record_failure();
+        log.record_failure(now);
         assert!(!log.decide(&RunOutcome::Complete, &stats(0), false, now).is_quiet, "after a failure");
     }
 
@@ -131,10 +138,18 @@ mod tests {
         assert_eq!(
             summaries,
             [
-                "in the last hour: 13 runs, all complete; 1 change, 26 requests",
-                "in the last hour: 13 runs, 12 complete; 0 changes, 26 requests",
+                "13 runs in 1 h, all complete; 1 change, 26 requests",
+                "13 runs in 1 h, 12 complete; 0 changes, 26 requests",
             ]
         );
+        let mut log = RunLog::default();
+        let at = |minutes| start + Duration::from_mins(minutes);
+        for minutes in [0, 10] {
+            log.decide(&RunOutcome::Complete, &stats(0), false, at(minutes));
+        }
+        log.record_failure(at(20));
+        let late = log.decide(&RunOutcome::Complete, &stats(0), false, at(480)).summary;
+        assert_eq!(late.as_deref(), Some("4 runs in 8 h, 3 complete, 1 failed; 0 changes, 6 requests"));
         let mut log = RunLog::default();
         for hour in 0..3 {
             let now = start + Duration::from_hours(hour);

@@ -140,7 +140,7 @@ impl Service {
         apply_config: &impl Fn(&Config),
     ) -> Result<bool, AppError> {
         self.state.lock().process.run_counts.failed += 1;
-        self.run_log.record_failure();
+        self.run_log.record_failure(Instant::now());
         self.failed_runs = self.failed_runs.saturating_add(1);
         let action = failure_action(&error, self.history);
         self.history.disk_failed = action == FailureAction::ReopenDatabase;

@@ -48,8 +48,8 @@ impl LiveLine {
 
 impl Drop for LiveLine {
     fn drop(&mut self) {
-        *present() = None;
         self.0.finish_and_clear();
+        *present() = None;
     }
 }
 
