@@ -205,8 +205,8 @@ async fn delete_guard_is_in_every_later_sync_status_and_check_until_it_is_settle
     let (simulator, env) = hold_delete_guard().await;
     for _ in 0..2 {
         let sync = env.run(&["sync"]).code(3);
-        assert!(sync.stderr.contains(GUARD), "{sync:?}");
-        assert!(sync.stdout.contains(GUARD) && sync.stdout.contains(GUARD_HELP), "{sync:?}");
+        assert!(sync.stderr.contains(GUARD) && sync.stderr.contains(GUARD_HELP), "{sync:?}");
+        assert!(sync.stdout.contains(GUARD), "{sync:?}");
         let report = env.run_json(&["sync"]).code(3).json;
         assert_eq!(report["why"], GUARD, "{report:#}");
         assert!(report["help"].as_str().unwrap().contains(GUARD_HELP), "{report:#}");
