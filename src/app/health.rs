@@ -11,7 +11,7 @@ use super::count;
 use super::duration::age_to_text;
 use super::status::StatusReport;
 use crate::config::size_to_text;
-use crate::store::{PendingTickets, RunKind, RunStatus, UnlistedStatus};
+use crate::store::{LastRun, PendingTickets, RunKind, RunStatus, UnlistedStatus};
 use crate::sync::{RunOutcome, SyncError};
 use crate::ticket::Timestamp;
 use crate::watermark::WatermarkState;
@@ -204,6 +204,12 @@ impl fmt::Display for HealthReason {
     }
 }
 
+/// Whether somebody interrupted a run.
+#[must_use]
+pub fn was_interrupted(run: &LastRun) -> bool {
+    run.error.as_deref() == Some(SyncError::Stopped.to_string().as_str())
+}
+
 fn with_verb(number: u64, noun: &str, singular: &str, plural: &str) -> String {
     format!("{} {}", count(number, noun), if number == 1 { singular } else { plural })
 }
@@ -351,7 +357,7 @@ impl StatusReport {
             RunStatus::Failed => true,
         };
         // Whoever interrupted it knows, and the next run continues.
-        if run.error.as_deref() == Some(SyncError::Stopped.to_string().as_str()) {
+        if was_interrupted(run) {
             return None;
         }
         // A run joins its reasons with semicolons, and some contain one.
@@ -373,7 +379,7 @@ impl StatusReport {
 mod tests {
     use super::*;
     use crate::app::Inspection;
-    use crate::store::{InterruptedScan, LastRun, ScanCheckpoint};
+    use crate::store::{InterruptedScan, ScanCheckpoint};
     use crate::ticket::ChangeCounts;
     use crate::watermark::Watermark;
 
@@ -682,5 +688,15 @@ mod tests {
                 serde_json::json!({ "reason": reason.as_str(), "message": message, "help": help })
             );
         }
+    }
+
+    #[test]
+    fn interrupted_run_is_no_reason() {
+        let mut report = StatusReport::example();
+        let failed = |error: &str| LastRun { error: Some(error.into()), ..run((Sync, Some(Failed))) };
+        report.health.runs = vec![failed(&SyncError::Stopped.to_string())];
+        assert_eq!(report.assess(None).reasons, []);
+        report.health.runs = vec![failed("the disk is full")];
+        assert_eq!(report.assess(None).reasons.len(), 1);
     }
 }

@@ -36,7 +36,7 @@ pub use error::{
 pub use export_delta::{DeltaSummary, WrittenPackage, export_delta, export_delta_if_due};
 pub use export_session::NewLineage;
 pub use export_snapshot::{SnapshotOptions, SnapshotOutcome, export_snapshot};
-pub use health::{Assessment, HealthLevel, HealthReason, unlisted_to_text};
+pub use health::{Assessment, HealthLevel, HealthReason, unlisted_to_text, was_interrupted};
 pub use init::{InitSummary, init};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};

@@ -5,7 +5,7 @@ use indicatif::HumanCount;
 
 use crate::app::{
     HealthReason, LastRun, LastScan, ReaderProcess, RunKind, RunStatus, StatusReport, age_to_text, count,
-    rough_duration, unlisted_to_text,
+    rough_duration, unlisted_to_text, was_interrupted,
 };
 use crate::cli::export::consumer_table;
 use crate::cli::table::{ColumnKind, pairs, paragraph, table};
@@ -240,7 +240,7 @@ fn runs(status: &StatusReport, width: Option<u16>) -> String {
     });
     let mut text = table(columns, rows.collect(), width);
     for run in runs {
-        if let Some(error) = &run.error {
+        if let Some(error) = run.error.as_ref().filter(|_| !was_interrupted(run)) {
             text += &paragraph(&format!("  {}:", started_at(run)), &printable(error), width);
         }
     }
@@ -261,6 +261,7 @@ fn run_seconds(run: &LastRun) -> Option<u64> {
 
 fn run_result(run: &LastRun, is_running: bool) -> String {
     let outcome = match run.outcome {
+        Some(_) if was_interrupted(run) => "interrupted",
         Some(outcome) => outcome.as_str(),
         None if is_running => "running",
         None => "killed",
