@@ -359,7 +359,7 @@ fn proxy_that_refuses_requests_is_named_without_its_login() {
     assert!(!found.to_string().contains("hunter2"), "{found:#}");
 }
 
-/// What a proxy answers to CONNECT, or that there is none: never told as the server's.
+/// What a proxy answers to CONNECT, or that there is none: never reported as the server's.
 #[rstest]
 #[case::login_portal(
     "302 Found\r\nLocation: http://portal.example/login",
@@ -409,9 +409,11 @@ fn failure_of_a_proxy_names_the_proxy_and_where_it_is_set(
             command.envs(variable.map(|name| (name, &*proxy)));
             let result = CommandResult::of(command.spawn().unwrap()).code(69);
             let text = result.stdout + &result.stderr;
-            for wanted in
-                [&*format!("cannot reach halo.example through the proxy {address}"), cause, help, source]
-            {
+            for wanted in [
+                &*format!("cannot reach halo.example through the proxy {address} (from {source})"),
+                cause,
+                help,
+            ] {
                 assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
             }
             assert!(!text.contains("hunter2") && !text.contains("server_url"), "{text}");
@@ -450,7 +452,7 @@ async fn proxy_in_use_is_named_with_where_it_is_set() {
         let message = step["message"].as_str().unwrap();
         match used {
             Some(source) => assert!(
-                message.ends_with(&format!(" through the proxy {address}, set by {source}")),
+                message.ends_with(&format!(" through the proxy {address} (from {source})")),
                 "{message}"
             ),
             None => assert!(!step.to_string().contains("proxy 1"), "{step:#}"),
@@ -462,6 +464,64 @@ async fn proxy_in_use_is_named_with_where_it_is_set() {
     command.env("HTTP_PROXY", &proxy);
     let found = CommandResult::of(command.spawn().unwrap()).success().json;
     assert!(!found.to_string().contains("proxy"), "a server on this machine: {found:#}");
+}
+
+/// A proxy that intercepts TLS, and a server that ends connections: neither is a failure of the proxy itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failure_behind_a_proxy_names_the_proxy_and_where_it_is_set() {
+    let simulator = serve(&[]).await;
+    let intercepting =
+        TlsProxy::start(&simulator.url(), &CertificateOptions { name: "halo.example", days: (-1, 90) });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closing = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().flatten().for_each(drop));
+    for (target, cause, help) in [
+        (
+            intercepting.address,
+            "is not signed by a trusted authority",
+            "from a proxy that inspects TLS, set ca_file",
+        ),
+        (closing, "connection failed", "check that the proxy in the "),
+    ] {
+        let proxy = connect_proxy(Some(target));
+        let address = proxy.replace("http://", "");
+        let from_settings = format!("proxy = \"{proxy}\"\nmax_retries = 0");
+        for (settings, variable, source) in [
+            (&*from_settings, None, "the setting `proxy`"),
+            ("max_retries = 0", Some("HTTPS_PROXY"), "the environment variable HTTPS_PROXY"),
+        ] {
+            let env = TestEnv::for_server("https://halo.example", settings);
+            for command in ["sync", "check"] {
+                let mut command = env.command(&["--json", command]);
+                command.envs(variable.map(|name| (name, &*proxy)));
+                let result = CommandResult::of(command.spawn().unwrap()).code(69);
+                let text = result.stdout + &result.stderr;
+                let message =
+                    format!("cannot reach halo.example through the proxy {address} (from {source})");
+                for wanted in [&*message, cause, help] {
+                    assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn socks_proxy_is_reported_as_not_supported() {
+    let proxy = "socks5://me:hunter2@127.0.0.1:1";
+    let from_settings = format!("proxy = \"{proxy}\"");
+    for (settings, variable, status) in [(&*from_settings, None, 78), ("", Some("HTTPS_PROXY"), 69)] {
+        let env = TestEnv::for_server("https://halo.example", settings);
+        for command in ["sync", "check"] {
+            let mut command = env.command(&["--json", command]);
+            command.envs(variable.map(|name| (name, proxy)));
+            let result = CommandResult::of(command.spawn().unwrap()).code(status);
+            let text = result.stdout + &result.stderr;
+            assert!(text.contains("halosync supports http:// and https:// proxies, not socks5://"), "{text}");
+            assert!(variable.is_none_or(|name| text.contains(name)), "{text}");
+            assert!(!text.contains("hunter2") && !text.contains("tried"), "{text}");
+        }
+    }
 }
 
 /// Starts a proxy that connects every CONNECT request to `target`, or answers with something that is not HTTP.
@@ -497,21 +557,21 @@ fn connect_proxy(target: Option<SocketAddr>) -> String {
     "403 Forbidden",
     "<html>Blocked</html>",
     77,
-    "an address filter or firewall between this machine and the server answered",
+    "a web page answered: probably an address filter or firewall between this machine and the server",
     "allow this machine's address"
 )]
 #[case::firewall_with_a_mark(
     "403 Forbidden",
     "\u{feff} <!DOCTYPE html>",
     77,
-    "an address filter or firewall between",
+    "probably an address filter or firewall between",
     "allow this machine's address"
 )]
 #[case::module_of_a_web_server(
     "406 Not Acceptable",
     "<html>",
     65,
-    "an address filter or firewall between",
+    "probably an address filter or firewall between",
     "allow this machine's address"
 )]
 #[case::cache(
@@ -537,7 +597,7 @@ fn connect_proxy(target: Option<SocketAddr>) -> String {
 )]
 #[case::redirect_to_nowhere("303 See Other", "", 65, "(status 303)", "redirects are never followed")]
 #[case::no_redirect("300 Multiple Choices", "", 65, "(status 300)", "check server_url against")]
-fn response_of_something_on_the_way_is_told_as_such(
+fn response_of_something_on_the_way_is_reported_as_such(
     #[case] head: &str,
     #[case] body: &str,
     #[case] status: i32,
@@ -547,15 +607,32 @@ fn response_of_something_on_the_way_is_told_as_such(
     let server = serve_response(head, body);
     let env = TestEnv::for_server(&server, "max_retries = 0");
     let found = check(&env, &[], status);
-    assert_eq!(steps(&found, "failure"), ["server"]);
-    for (text, wanted) in
-        [(&step(&found, "server")["message"], message), (&step(&found, "server")["help"], help)]
+    // Of the first request, which needs no token, a 403 counts as a response.
+    let failed = if status == 77 { "token" } else { "server" };
+    assert_eq!(steps(&found, "failure"), [failed]);
+    for (text, wanted) in [(&step(&found, failed)["message"], message), (&step(&found, failed)["help"], help)]
     {
         assert!(text.as_str().unwrap().contains(wanted), "{text}");
     }
     let synced = env.run(&["sync"]).code(status).stderr;
     assert!(synced.contains(message), "{synced}");
     assert!(!synced.contains("read:tickets"), "{synced}");
+}
+
+/// Only the first request is refused, and a run does not need it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_page_that_refuses_authinfo_fails_neither_check_nor_sync() {
+    let simulator = serve(&[]).await;
+    simulator.with(|server| server.inject(ServerFault::parse("authinfo:html=403").unwrap()));
+    let env = TestEnv::for_server(&simulator.url(), "");
+    for auth_url in ["as configured", "as the server says"] {
+        let found = check(&env, &[], 0);
+        assert_eq!(steps(&found, "failure"), [""; 0], "{auth_url}: {found:#}");
+        env.run(&["sync"]).success();
+        let settings = fs::read_to_string(env.path("agent.toml")).unwrap();
+        let settings: Vec<_> = settings.lines().filter(|line| !line.starts_with("auth_url")).collect();
+        fs::write(env.path("agent.toml"), settings.join("\n")).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,28 +1,21 @@
-//! Likely causes in the settings or the environment, shown beside a failure.
+//! Likely causes in the settings, shown beside a failure.
 
 use super::CheckOutcome;
 use crate::app::AppError;
 use crate::config::HaloConfig;
-use crate::halo::{HaloError, ProxyRoute, TransportError, UnreadableResponse};
+use crate::halo::{HaloError, UnreadableResponse};
 use crate::sync::SyncError;
 
-/// Settings and environment that often cause failures.
+/// Settings that often cause failures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hints {
     /// Path of `server_url`, empty if it has none.
     path: String,
-    /// The proxy that requests for the server go through.
-    proxy: Option<ProxyRoute>,
 }
 
 impl Hints {
     pub(super) fn new(halo: &HaloConfig) -> Hints {
-        Hints { path: halo.server.path().to_owned(), proxy: None }
-    }
-
-    /// Sets the proxy that requests for the server go through.
-    pub(super) fn set_proxy(&mut self, proxy: Option<ProxyRoute>) {
-        self.proxy = proxy;
+        Hints { path: halo.server.path().to_owned() }
     }
 
     /// Returns the likely cause of a failure.
@@ -39,12 +32,6 @@ impl Hints {
                     self.path
                 ))
             }
-            HaloError::Unreachable {
-                source: TransportError::Timeout | TransportError::ConnectionLost(_),
-                ..
-            } => self.proxy.as_ref().map(|proxy| {
-                format!("requests go through the proxy {proxy}: check that it allows this machine")
-            }),
             _ => None,
         }
     }
@@ -53,7 +40,7 @@ impl Hints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::halo::{HttpOptions, HttpTransport, Resource, Responder};
+    use crate::halo::{Resource, Responder, TransportError};
 
     fn hint_for(hints: &Hints, error: HaloError) -> String {
         hints.hint_for(&CheckOutcome::Fail(error.into())).unwrap_or_default()
@@ -69,31 +56,18 @@ mod tests {
     }
 
     fn unreachable(source: TransportError) -> HaloError {
-        HaloError::Unreachable { host: "halo.example".into(), source, retries: 0 }
+        HaloError::Unreachable { host: "halo.example".into(), proxy: None, source, retries: 0 }
     }
 
     #[test]
-    fn hint_names_path_when_not_found_and_proxy_when_unreachable() {
+    fn hint_names_path_when_not_found() {
         let none = Hints::default();
-        let path = Hints { path: "/portal".into(), proxy: None };
-        let options =
-            HttpOptions { proxy: Some("http://proxy.example:3128".into()), ..HttpOptions::default() };
-        let http = HttpTransport::new(&options).unwrap();
-        let mut proxy = Hints::default();
-        proxy.set_proxy(http.proxy_route(&"https://halo.example".parse().unwrap()));
+        let path = Hints { path: "/portal".into() };
         for (hints, error, fragment) in [
             (&path, refused(404), "server_url ends in `/portal`"),
             (&path, refused(403), ""),
             (&path, unreachable(TransportError::Timeout), ""),
-            (
-                &proxy,
-                unreachable(TransportError::Timeout),
-                "the proxy proxy.example:3128, set by the setting `proxy`",
-            ),
-            (&proxy, unreachable(TransportError::MemoryBusy), ""),
-            (&proxy, refused(404), ""),
             (&none, refused(404), ""),
-            (&none, unreachable(TransportError::Timeout), ""),
         ] {
             let message = error.to_string();
             let found = hint_for(hints, error);

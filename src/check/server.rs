@@ -10,7 +10,9 @@ use super::requests::UsedRequests;
 use super::{CheckOutcome, CheckStep, ListCounts, ReportBuilder, certificate, connection, lists};
 use crate::app::{self, AppError, now};
 use crate::config::Config;
-use crate::halo::{Coverage, Filter, HaloClient, HttpOptions, HttpTransport, ProxyRoute, RateLimiter};
+use crate::halo::{
+    Coverage, Filter, HaloClient, HttpOptions, HttpTransport, ProxyRoute, RateLimiter, Transport as _,
+};
 
 /// Largest page size that HaloITSM allows.
 const PAGE_MAX: u32 = 100;
@@ -35,7 +37,6 @@ impl ReportBuilder<'_> {
             http_options.and_then(|options| HttpTransport::new(&options).map_err(AppError::HttpOptions));
         let Some(http) = self.value_or_failure(CheckStep::Server, http).map(Arc::new) else { return 0 };
         let proxy = http.proxy_route(&config.halo.server.endpoint("/"));
-        self.hints.set_proxy(proxy.clone());
         // The steps before the token need no secret.
         let has_secret = secret.is_some();
         let mut options =

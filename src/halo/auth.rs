@@ -125,7 +125,10 @@ impl HaloClient {
         let spec = RequestSpec::new(Resource::AuthInfo, &url, &[400, 401, 403, 404, 500]);
         let read = |response: &HttpResponse| {
             let info = serde_json::from_slice(&response.body).ok();
-            let is_definite = info.is_some() || (400..500).contains(&response.status);
+            // A firewall may let the next request through.
+            let is_refusal = (400..500).contains(&response.status)
+                && Responder::of(response.status, &response.body) == Responder::Server;
+            let is_definite = info.is_some() || is_refusal;
             Ok((info.unwrap_or_default(), is_definite))
         };
         match self.send_unauthenticated(&spec, None, None, read).await {
@@ -163,12 +166,9 @@ impl HaloClient {
             TokenRefusal::OAuth(code) => {
                 HaloError::Credentials { code, client_id: self.options.client_id.clone() }
             }
-            TokenRefusal::Other { status } => HaloError::Refused {
-                resource: Resource::Token,
-                status,
-                answered_by: Responder::Server,
-                message: None,
-            },
+            TokenRefusal::Other { status, answered_by } => {
+                HaloError::Refused { resource: Resource::Token, status, answered_by, message: None }
+            }
         })
     }
 }
@@ -223,7 +223,7 @@ enum TokenRefusal {
     /// With an OAuth error.
     OAuth(OAuthErrorCode),
     /// With something else, by a firewall for example.
-    Other { status: u16 },
+    Other { status: u16, answered_by: Responder },
 }
 
 /// The OAuth error object (RFC 6749 §5.2). Its description is not read: nothing else of it may be shown.
@@ -304,7 +304,10 @@ fn parse_token_response(response: &HttpResponse) -> Result<Result<TokenGrant, To
         let code = refusal.and_then(|OAuthError { error }| error.parse().ok());
         return Ok(Err(match code {
             Some(code) => TokenRefusal::OAuth(code),
-            None => TokenRefusal::Other { status: response.status },
+            None => TokenRefusal::Other {
+                status: response.status,
+                answered_by: Responder::of(response.status, &response.body),
+            },
         }));
     }
     let token_response: TokenResponse = serde_json::from_slice(&response.body).map_err(|error| {

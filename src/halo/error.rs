@@ -7,6 +7,7 @@ use super::ResponseMeta;
 use super::error_message::error_message;
 use super::memory::ROWS_LEFT;
 use super::oauth::OAuthErrorCode;
+use super::proxy::{ProxyError, ProxyProblem, ProxyRoute};
 use super::redaction::{Redactor, ServerText};
 use super::resource::Resource;
 use super::transport::{HttpResponse, TransportError};
@@ -18,10 +19,12 @@ use crate::ticket::parse::{CutRow, ParseError};
 #[strum(serialize_all = "snake_case", prefix = "server_")]
 pub enum HaloError {
     /// There is no response.
-    #[error("cannot reach {host}{}{}", source.proxy_suffix(), attempts_suffix(" (", *retries, ")"))]
+    #[error("cannot reach {host}{}", route_suffix(proxy.as_deref(), *retries))]
     Unreachable {
         /// The host, with its port unless it is the default one.
         host: String,
+        /// The proxy that requests for it go through, if they do.
+        proxy: Option<Box<ProxyRoute>>,
         /// Why.
         #[source]
         source: TransportError,
@@ -101,7 +104,7 @@ pub enum HaloError {
 pub enum Responder {
     /// The server, as far as one can see.
     Server,
-    /// An address filter or firewall: the API never sends a web page.
+    /// Probably an address filter or firewall: few servers refuse a request with a web page.
     Firewall,
     /// A cache: the server is never asked whether something has changed.
     Cache,
@@ -124,7 +127,7 @@ impl Responder {
         match self {
             Responder::Server => "",
             Responder::Firewall => {
-                ": an address filter or firewall between this machine and the server answered"
+                ": a web page answered: probably an address filter or firewall between this machine and the server"
             }
             Responder::Cache => ": a cache between this machine and the server answered",
             Responder::Proxy => ": a proxy between this machine and the server answered",
@@ -137,7 +140,7 @@ impl Responder {
             Responder::Server => None,
             Responder::Firewall => Some(
                 "allow this machine's address in the address filter, the firewall or the web application firewall in \
-                 front of the server",
+                 front of the server; if there is none, check login type and scope of the API application",
             ),
             Responder::Cache => Some(
                 "exclude the server from the cache; halosync never asks whether something has changed, so the server \
@@ -188,6 +191,14 @@ fn attempts_suffix(before: &str, retries: u32, after: &str) -> String {
         0 => String::new(),
         1 => format!("{before}tried twice{after}"),
         more => format!("{before}tried {} times{after}", more + 1),
+    }
+}
+
+/// Tells through which proxy, and how often a request was tried.
+fn route_suffix(proxy: Option<&ProxyRoute>, retries: u32) -> String {
+    match proxy {
+        None => attempts_suffix(" (", retries, ")"),
+        Some(route) => format!(" through the proxy {route}{}", attempts_suffix(", ", retries, "")),
     }
 }
 
@@ -247,7 +258,9 @@ impl HaloError {
     /// Sets how often the request was retried.
     pub(super) fn with_retries(self, retries: u32) -> HaloError {
         match self {
-            HaloError::Unreachable { host, source, .. } => HaloError::Unreachable { host, source, retries },
+            HaloError::Unreachable { host, proxy, source, .. } => {
+                HaloError::Unreachable { host, proxy, source, retries }
+            }
             HaloError::Unavailable { resource, status, message, .. } => {
                 HaloError::Unavailable { resource, status, message, retries }
             }
@@ -322,8 +335,12 @@ impl HaloError {
     /// Returns what an administrator can do.
     #[must_use]
     pub fn advice(&self) -> Cow<'static, str> {
-        if let HaloError::Unreachable { source: TransportError::Proxy(error), .. } = self {
-            return error.advice().into();
+        if let HaloError::Unreachable { source, proxy: Some(proxy), .. } = self {
+            match source {
+                TransportError::Proxy(error) => return error.advice(proxy).into(),
+                TransportError::Tls(..) => {}
+                _ => return proxy.advice().into(),
+            }
         }
         if let HaloError::OtherAuthServer { settings: Some(lines), .. } = self {
             return format!(
@@ -411,6 +428,10 @@ impl HaloError {
             HaloError::RateLimited { retry_after, .. } => {
                 RequestFailure::RateLimited { retry_after: *retry_after }
             }
+            HaloError::Unreachable {
+                source: TransportError::Proxy(ProxyError { problem: ProxyProblem::Unsupported(_), .. }),
+                ..
+            } => RequestFailure::Refused,
             HaloError::Unreachable { .. } | HaloError::Unavailable { .. } => RequestFailure::Unavailable,
             // A refusal with an unexpected body is still a refusal; only a 2xx response is worth a retry.
             HaloError::Unreadable(response) if 400 <= response.status => RequestFailure::Refused,

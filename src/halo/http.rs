@@ -56,15 +56,12 @@ impl HttpTransport {
     /// # Errors
     /// A certificate or a proxy that cannot be used.
     pub fn new(options: &HttpOptions) -> Result<HttpTransport, RootCause> {
-        let client = HttpTransport::build_client(options).map_err(|error| RootCause::of(&error))?;
         let proxies = ProxyRules::new(options.proxy.as_ref(), options.loopback);
+        if let Some(problem) = proxies.setting_problem() {
+            return Err(RootCause::of(&problem));
+        }
+        let client = HttpTransport::build_client(options).map_err(|error| RootCause::of(&error))?;
         Ok(HttpTransport { client, proxies, certificate: Mutex::default() })
-    }
-
-    /// Returns the proxy that requests for an address go through, if they do.
-    #[must_use]
-    pub fn proxy_route(&self, url: &Url) -> Option<ProxyRoute> {
-        self.proxies.route(url)
     }
 
     /// Returns the last certificate (DER) of the server, if it is kept and the connection was encrypted.
@@ -104,6 +101,9 @@ impl HttpTransport {
 
     async fn exchange(&self, http_request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let proxy = self.proxies.route(&http_request.url);
+        if let Some(problem) = proxy.as_ref().and_then(ProxyRoute::problem) {
+            return Err(TransportError::Proxy(ProxyError { problem, source: None }));
+        }
         let mut request = match &http_request.form {
             None => self.client.get(http_request.url),
             Some(form) => {
@@ -116,7 +116,7 @@ impl HttpTransport {
             request = request.header(AUTHORIZATION, token.header());
         }
         let since = Instant::now();
-        let response = request.send().await.map_err(|error| connection_error(error, proxy))?;
+        let response = request.send().await.map_err(|error| connection_error(error, proxy.is_some()))?;
         let peer = response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
         if let Some(certificate) = peer {
             *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate.to_vec());
@@ -172,19 +172,23 @@ impl Transport for HttpTransport {
     ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>> {
         Box::pin(self.exchange(request))
     }
+
+    fn proxy_route(&self, url: &Url) -> Option<ProxyRoute> {
+        self.proxies.route(url)
+    }
 }
 
 /// Converts an error of a request without a response, which goes through a proxy or not.
-fn connection_error(error: reqwest::Error, proxy: Option<ProxyRoute>) -> TransportError {
+fn connection_error(error: reqwest::Error, through_proxy: bool) -> TransportError {
     let problem = match ProxyProblem::find_in(&error) {
         None if error.is_connect() && error.is_timeout() => Some(ProxyProblem::Timeout),
         problem => problem,
     };
-    match (proxy, problem) {
-        (Some(route), Some(problem)) => {
+    match problem {
+        Some(problem) if through_proxy => {
             // The tunnel's own text says no more than the problem.
             let source = (problem == ProxyProblem::Unreachable).then(|| RootCause::of(&error.without_url()));
-            TransportError::Proxy(ProxyError { route, problem, source })
+            TransportError::Proxy(ProxyError { problem, source })
         }
         _ => transport_error(error),
     }

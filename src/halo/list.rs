@@ -153,7 +153,8 @@ impl HaloClient {
         Ok(details)
     }
 
-    /// A response about another ticket is unreadable: it says nothing about this one.
+    /// A response about another ticket is unreadable: it says nothing about this one. A 403 refuses this ticket, whatever
+    /// its body: a firewall that blocks everything blocks the list before.
     async fn lookup_ticket(&self, id: i64, url: &Url) -> Result<TicketDetails, HaloError> {
         let spec = RequestSpec::new(Resource::Ticket, url, &[403, 404, 410]);
         let read = move |response: &HttpResponse| match response.status {

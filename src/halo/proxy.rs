@@ -21,6 +21,9 @@ const HTTPS_VARIABLES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const HTTP_VARIABLES: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const ALL_VARIABLES: [&str; 2] = ["ALL_PROXY", "all_proxy"];
 
+/// The schemes of a proxy that are understood, but not supported.
+const SOCKS_SCHEMES: [&str; 4] = ["socks4", "socks4a", "socks5", "socks5h"];
+
 /// The port of a SOCKS proxy that names none.
 const SOCKS_PORT: u16 = 1080;
 
@@ -29,6 +32,8 @@ const SOCKS_PORT: u16 = 1080;
 pub struct ProxyRoute {
     /// Host and port.
     address: String,
+    /// The scheme, if it is not supported.
+    unsupported_scheme: Option<&'static str>,
     source: ProxySource,
 }
 
@@ -48,18 +53,37 @@ impl fmt::Display for ProxySource {
     }
 }
 
-/// `HOST:PORT, set by …`.
+impl ProxySource {
+    /// The other thing that an administrator can do, as the end of advice.
+    fn exemption(self) -> &'static str {
+        match self {
+            ProxySource::Setting => "",
+            ProxySource::Variable(_) => ", or name the server in NO_PROXY if it needs no proxy",
+        }
+    }
+}
+
+/// `HOST:PORT (from …)`.
 impl fmt::Display for ProxyRoute {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}, set by {}", self.address, self.source)
+        write!(out, "{} (from {})", self.address, self.source)
     }
 }
 
 impl ProxyRoute {
-    /// Returns host and port.
-    #[must_use]
-    pub fn address(&self) -> &str {
-        &self.address
+    /// Returns why requests cannot go through it, whether it can be reached or not.
+    pub(super) fn problem(&self) -> Option<ProxyProblem> {
+        self.unsupported_scheme.map(ProxyProblem::Unsupported)
+    }
+
+    /// Returns what an administrator can do if the server is not reached, and the proxy is not known to have failed.
+    pub(super) fn advice(&self) -> String {
+        let ProxyRoute { source, .. } = self;
+        format!(
+            "check that the proxy in {source} reaches the server and allows this machine{}; the next run continues where \
+             this one stopped",
+            source.exemption()
+        )
     }
 }
 
@@ -81,11 +105,21 @@ impl ProxyRules {
         ProxyRules { matcher, is_setting: setting.is_some() }
     }
 
+    /// Returns why the setting `proxy` cannot be used.
+    pub(super) fn setting_problem(&self) -> Option<ProxyProblem> {
+        let any_server = Uri::from_static("https://server.invalid/");
+        if self.is_setting { self.route_to(&any_server)?.problem() } else { None }
+    }
+
     /// Returns the proxy of a request.
     pub(super) fn route(&self, url: &Url) -> Option<ProxyRoute> {
-        let uri = url.as_str().parse().ok()?;
-        let proxy = self.matcher.as_ref()?.intercept(&uri)?;
-        let default_port = match proxy.uri().scheme_str() {
+        self.route_to(&url.as_str().parse().ok()?)
+    }
+
+    fn route_to(&self, uri: &Uri) -> Option<ProxyRoute> {
+        let proxy = self.matcher.as_ref()?.intercept(uri)?;
+        let scheme = proxy.uri().scheme_str();
+        let default_port = match scheme {
             Some("http") => 80,
             Some("https") => 443,
             _ => SOCKS_PORT,
@@ -95,9 +129,10 @@ impl ProxyRules {
         let source = if self.is_setting {
             ProxySource::Setting
         } else {
-            ProxySource::Variable(variable(&uri, |name| std::env::var(name).ok())?)
+            ProxySource::Variable(variable(uri, |name| std::env::var(name).ok())?)
         };
-        Some(ProxyRoute { address, source })
+        let unsupported_scheme = SOCKS_SCHEMES.into_iter().find(|it| Some(*it) == scheme);
+        Some(ProxyRoute { address, unsupported_scheme, source })
     }
 }
 
@@ -113,6 +148,9 @@ fn variable(uri: &Uri, value_of: impl Fn(&str) -> Option<String>) -> Option<&'st
 /// How a proxy failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyProblem {
+    /// It is of a kind that is not supported: its scheme.
+    #[error("halosync supports http:// and https:// proxies, not {0}://")]
+    Unsupported(&'static str),
     /// There is no connection to it.
     #[error("the proxy cannot be reached")]
     Unreachable,
@@ -156,8 +194,6 @@ impl ProxyProblem {
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
 pub struct ProxyError {
-    /// The proxy.
-    pub route: ProxyRoute,
     /// What it did.
     pub problem: ProxyProblem,
     /// Why, where more is known.
@@ -166,21 +202,20 @@ pub struct ProxyError {
 }
 
 impl ProxyError {
-    /// Returns what an administrator can do.
-    pub(super) fn advice(&self) -> String {
-        let source = self.route.source;
-        let exempt = match source {
-            ProxySource::Setting => "",
-            ProxySource::Variable(_) => ", or name the server in NO_PROXY if it needs no proxy",
-        };
+    /// Returns what an administrator can do about the failure of this proxy.
+    pub(super) fn advice(&self, route: &ProxyRoute) -> String {
+        let ProxyRoute { address, source, .. } = route;
+        let exempt = source.exemption();
         match self.problem {
+            ProxyProblem::Unsupported(_) => {
+                format!("set {source} to the address of an HTTP proxy{exempt}")
+            }
             ProxyProblem::Unreachable => {
                 format!("check the address in {source}, and that the proxy runs{exempt}")
             }
             ProxyProblem::LoginRequired => format!(
-                "put user name and password into {source} (http://USER:PASSWORD@{}), or let the proxy admit this machine \
-                 without",
-                self.route.address
+                "put user name and password into {source} (http://USER:PASSWORD@{address}), or let the proxy admit this \
+                 machine without"
             ),
             ProxyProblem::Refused => {
                 format!("let the proxy allow connections to the server, or correct {source}{exempt}")
@@ -211,9 +246,20 @@ mod tests {
         let url = "https://halo.example/api".parse().unwrap();
         let setting = SecretString::from(setting.to_owned());
         let route = ProxyRules::new(Some(&setting), false).route(&url);
-        assert_eq!(route.as_ref().map(ProxyRoute::address), address);
-        assert!(route.unwrap().to_string().ends_with(", set by the setting `proxy`"));
+        assert_eq!(route.as_ref().map(|it| &*it.address), address);
+        assert_eq!(route.as_ref().and_then(ProxyRoute::problem), None);
+        assert!(route.unwrap().to_string().ends_with(" (from the setting `proxy`)"));
         assert_eq!(ProxyRules::new(Some(&setting), true).route(&url), None, "a server on this machine");
+    }
+
+    #[rstest]
+    fn socks_proxy_is_not_supported(#[values("socks4", "socks4a", "socks5", "socks5h")] scheme: &str) {
+        let setting = SecretString::from(format!("{scheme}://me:hunter2@proxy.example"));
+        let rules = ProxyRules::new(Some(&setting), false);
+        let route = rules.route(&"https://halo.example/api".parse().unwrap());
+        assert_eq!(route.map(|it| it.address).as_deref(), Some("proxy.example:1080"));
+        let problem = rules.setting_problem().map(|it| it.to_string());
+        assert!(problem.is_some_and(|it| it.ends_with(&format!(", not {scheme}://"))));
     }
 
     #[rstest]
@@ -237,10 +283,11 @@ mod tests {
     #[test]
     fn advice_names_where_the_proxy_is_set() {
         let error = |source, problem| {
-            let route = ProxyRoute { address: "proxy.example:3128".into(), source };
-            ProxyError { route, problem, source: None }.advice()
+            let route = ProxyRoute { address: "proxy.example:3128".into(), unsupported_scheme: None, source };
+            ProxyError { problem, source: None }.advice(&route)
         };
         for problem in [
+            ProxyProblem::Unsupported("socks5"),
             ProxyProblem::Unreachable,
             ProxyProblem::LoginRequired,
             ProxyProblem::Refused,

@@ -13,7 +13,7 @@ use super::rate_limiter::RequestSlot;
 use super::token::Token;
 use super::transport::{HttpRequest, HttpResponse, TransportError};
 use super::wait::WaitReason;
-use super::{HaloClient, HaloError, Resource, Responder, ResponseMeta};
+use super::{HaloClient, HaloError, Resource, ResponseMeta};
 use crate::retry::{self, RequestFailure, RetryDecision};
 use crate::ticket::parse::{self, CutRow, ParseError};
 
@@ -197,7 +197,7 @@ impl HaloClient {
         self.log_request(request_no, spec, &result, started.elapsed());
         let mut response = match result {
             Ok(response) => response,
-            Err(error) => return Err(send_error(spec, error).await),
+            Err(error) => return Err(self.send_error(spec, error).await),
         };
         let arrival_no = self.response_count.fetch_add(1, Ordering::Relaxed);
         let meta = ResponseMeta {
@@ -208,10 +208,7 @@ impl HaloClient {
             bytes: response.body.len(),
             age: response.age.as_deref().and_then(parse_age),
         };
-        // What a firewall says about the request says nothing about what was requested.
-        let is_accepted = spec.accepted_statuses.contains(&response.status)
-            && Responder::of(response.status, &response.body) == Responder::Server;
-        if !(200..300).contains(&response.status) && !is_accepted {
+        if !(200..300).contains(&response.status) && !spec.accepted_statuses.contains(&response.status) {
             return Err(SendError::Failed(HaloError::from_status(spec.resource, &response, &self.redactor)));
         }
         let _parsing = if PARSED_INLINE_MAX < meta.bytes { Some(self.parsing.lock().await) } else { None };
@@ -219,7 +216,7 @@ impl HaloClient {
         let repaired;
         (response.body, repaired) = match off_loop(meta.bytes, move || body.repaired()).await {
             Ok(repaired) => repaired,
-            Err(error) => return Err(send_error(spec, error).await),
+            Err(error) => return Err(self.send_error(spec, error).await),
         };
         let (resource, is_single_row) = (spec.resource, spec.part.is_single_row);
         off_loop(meta.bytes, move || match read(&response) {
@@ -230,6 +227,28 @@ impl HaloClient {
             }
         })
         .await
+    }
+
+    /// Converts the failure of a request without a complete response.
+    async fn send_error(&self, spec: &RequestSpec<'_>, error: TransportError) -> SendError {
+        let (resource, is_single_row) = (spec.resource, spec.part.is_single_row);
+        match error {
+            TransportError::MemoryBusy => SendError::MemoryBusy,
+            TransportError::TooLarge { received } => {
+                let limit = received.limit().unwrap_or(resource.body_max());
+                let bytes = received.len();
+                let read =
+                    move || if is_single_row { parse::read_cut_row(&received) } else { CutRow::default() };
+                let row = off_loop(bytes, read).await;
+                SendError::Failed(HaloError::TooLarge { resource, limit, row })
+            }
+            source => {
+                let host = spec.url.host_str().unwrap_or_default();
+                let host = spec.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+                let proxy = self.transport.proxy_route(spec.url).map(Box::new);
+                SendError::Failed(HaloError::Unreachable { host, proxy, source, retries: 0 })
+            }
+        }
     }
 
     /// The metadata of a page of which no response could be read.
@@ -297,26 +316,6 @@ impl HaloClient {
                 tracing::debug!(request, what, path, page, query, status, bytes, ms, "response received");
             }
             Err(error) => tracing::debug!(request, what, path, page, query, %error, ms, "no response"),
-        }
-    }
-}
-
-/// Converts the failure of a request without a complete response.
-async fn send_error(spec: &RequestSpec<'_>, error: TransportError) -> SendError {
-    let (resource, is_single_row) = (spec.resource, spec.part.is_single_row);
-    match error {
-        TransportError::MemoryBusy => SendError::MemoryBusy,
-        TransportError::TooLarge { received } => {
-            let limit = received.limit().unwrap_or(resource.body_max());
-            let bytes = received.len();
-            let read = move || if is_single_row { parse::read_cut_row(&received) } else { CutRow::default() };
-            let row = off_loop(bytes, read).await;
-            SendError::Failed(HaloError::TooLarge { resource, limit, row })
-        }
-        source => {
-            let host = spec.url.host_str().unwrap_or_default();
-            let host = spec.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-            SendError::Failed(HaloError::Unreachable { host, source, retries: 0 })
         }
     }
 }

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::memory::{BudgetPermit, MemoryShortage};
-use super::proxy::ProxyError;
+use super::proxy::{ProxyError, ProxyRoute};
 use super::redaction::Redactor;
 use super::root_cause::RootCause;
 use super::tls_error::TlsError;
@@ -180,14 +180,6 @@ pub enum TransportError {
 }
 
 impl TransportError {
-    /// Names the proxy that failed, as the end of a message.
-    pub(super) fn proxy_suffix(&self) -> String {
-        match self {
-            TransportError::Proxy(error) => format!(" through the proxy {}", error.route.address()),
-            _ => String::new(),
-        }
-    }
-
     /// Makes its texts safe to show: a server may put one into a certificate, or into the frame that ends a connection.
     pub(super) fn redacted(self, redactor: &Redactor) -> TransportError {
         match self {
@@ -196,9 +188,9 @@ impl TransportError {
                 TransportError::Tls(error.redacted(redactor), root.redacted(redactor))
             }
             TransportError::ConnectionLost(root) => TransportError::ConnectionLost(root.redacted(redactor)),
-            TransportError::Proxy(ProxyError { route, problem, source }) => {
+            TransportError::Proxy(ProxyError { problem, source }) => {
                 let source = source.map(|source| source.redacted(redactor));
-                TransportError::Proxy(ProxyError { route, problem, source })
+                TransportError::Proxy(ProxyError { problem, source })
             }
             TransportError::Timeout
             | TransportError::TooLarge { .. }
@@ -215,4 +207,9 @@ pub trait Transport: Send + Sync {
         &self,
         request: HttpRequest,
     ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + '_>>;
+
+    /// Returns the proxy that requests for an address go through, if they do.
+    fn proxy_route(&self, _: &Url) -> Option<ProxyRoute> {
+        None
+    }
 }

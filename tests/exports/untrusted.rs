@@ -457,6 +457,26 @@ fn rows_are_counted_in_every_format() {
     }
 }
 
+#[test]
+fn wrong_type_in_a_row_is_not_reported_as_invalid_json() {
+    for format in ["jsonl", "json"] {
+        let export = ExportFolder::new(&["--format", format]);
+        let data = format!("{}.{format}", DATA.split('.').next().unwrap());
+        let plain = text(&fs::read(export.path(&data)).unwrap());
+        for (from, to, fragment) in [
+            ("\"_seq\":3,", "\"_seq\":\"3\",", "`_op` or `_seq` of row 1 has the wrong type"),
+            ("\"_seq\":3,", "\"_seq\":3.5,", "`_op` or `_seq` of row 1 has the wrong type"),
+            ("\"_op\":\"u\"", "\"_op\":1", "`_op` or `_seq` of row 1 has the wrong type"),
+            ("\"_op\":\"u\"", "\"_op\":u", "row 1 is not valid JSON"),
+        ] {
+            assert!(plain.contains(from), "{plain}");
+            export.forge_data(&data, plain.replacen(from, to, 1).as_bytes(), |_| {});
+            let found = export.verify().findings;
+            assert!(found.len() == 1 && found[0].message.contains(fragment), "{format} {to}: {found:#?}");
+        }
+    }
+}
+
 /// Each of them could go on for a terabyte, and hours.
 #[test]
 fn endless_rows_are_given_up() {

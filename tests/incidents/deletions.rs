@@ -1,12 +1,13 @@
 //! Unlisted tickets: when they are deleted, what the checks cost, and when nothing is decided (incidents 81 to 87).
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use halo_simulator::{Edit, Server};
 use halosync::sync::{RunOutcome, RunReport, SyncError};
 use rstest::rstest;
 
-use crate::support::virtual_env::{VirtualEnv, advance_minutes, with_paused_time};
+use crate::support::virtual_env::{VirtualEnv, advance_minutes, is_incremental, with_paused_time};
 
 /// The ids of removed tickets, each with the reason.
 fn tombstones(env: &VirtualEnv) -> Vec<String> {
@@ -124,6 +125,19 @@ fn inc_84_and_85_server_answer_decides_about_unlisted_ticket(
 fn merge(server: &mut Server, id: i64, now: chrono::DateTime<chrono::Utc>) {
     let into = server.ids()[0];
     server.merge(id, into, now);
+}
+
+#[test]
+fn refusal_of_a_ticket_as_a_web_page_is_forbidden() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(100, &["hidden_get=403", "error_body=html"]);
+        env.run_ok().await;
+        let hidden = &env.server_ids()[..3];
+        env.with_server(|server, _| server.hide(hidden));
+        env.run_full_ok().await;
+        let expected: Vec<_> = hidden.iter().map(|id| format!("{id} forbidden")).collect();
+        assert_eq!((tombstones(&env), unlisted_tickets(&env)), (vec![], expected));
+    });
 }
 
 /// Half of the tickets become invisible to the client. Nothing is deleted until `--accept-deletes`, and then only what the
@@ -249,18 +263,21 @@ fn unlisted_tickets_are_requested_by_the_hundred(#[values((100, 3), (40, 9))] (c
     });
 }
 
-/// An unlisted ticket is requested again after 1, 2, 4 … days, however many full scans there are.
+/// An unlisted ticket is requested again after 1, 2, 4 … days, however many full scans there are that nobody requested.
 #[test]
 fn unlisted_ticket_is_rechecked_less_and_less_often() {
     with_paused_time(async {
-        let env = VirtualEnv::new(60, &["hidden_get=403"]);
+        let mut env = VirtualEnv::new(60, &["hidden_get=403"]);
+        env.settings.schedule.full_every = Some(Duration::from_hours(24));
         env.run_ok().await;
         let id = env.server_ids()[3];
         env.with_server(|server, _| server.hide(&[id]));
+        days(1).await;
         let mut requested_on = Vec::new();
         for day in 0..70 {
             env.reset_request_log();
-            env.run_full_ok().await;
+            let report = env.run_ok().await;
+            assert!(!is_incremental(&report), "day {day}");
             if 0 < env.ticket_request_count() {
                 requested_on.push(day);
             }
@@ -269,6 +286,26 @@ fn unlisted_ticket_is_rechecked_less_and_less_often() {
         assert_eq!(requested_on, [0, 1, 3, 7, 15, 31, 61]);
         assert_eq!(unlisted_tickets(&env), [format!("{id} forbidden")]);
         assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 60);
+    });
+}
+
+/// `sync --full` asks again, although it is not yet time to.
+#[test]
+fn requested_full_scan_asks_about_every_unlisted_ticket() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(100, &["hidden_get=403"]);
+        env.run_ok().await;
+        let hidden = &env.server_ids()[..3];
+        env.with_server(|server, _| server.hide(hidden));
+        for scan in 1..=3 {
+            env.reset_request_log();
+            env.run_full_ok().await;
+            assert_eq!(env.ticket_request_count(), 3, "scan {scan}");
+            advance_minutes(1).await;
+        }
+        env.set_knob("hidden_get=404");
+        env.run_full_ok().await;
+        assert_eq!(tombstones(&env).len(), 3);
     });
 }
 

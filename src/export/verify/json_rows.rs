@@ -7,6 +7,7 @@ use serde_json::Deserializer;
 
 use super::counted_rows::CountedRows;
 use super::row_text::RowText;
+use crate::ticket::{OP_COLUMN, SEQ_COLUMN};
 
 #[derive(Deserialize)]
 struct JsonRow {
@@ -65,6 +66,10 @@ fn add_row(row: serde_json::Result<JsonRow>, rows: &mut CountedRows) -> Result<(
     match row {
         Ok(row) => rows.add_row(row.op.as_deref().map(str::as_bytes), row.seq),
         Err(error) if error.is_io() => Err(error.to_string()),
+        Err(error) if error.is_data() => {
+            let row = rows.rows + 1;
+            Err(format!("`{OP_COLUMN}` or `{SEQ_COLUMN}` of row {row} has the wrong type, or occurs twice"))
+        }
         Err(_) => Err(invalid(rows)),
     }
 }

@@ -61,7 +61,9 @@ pub(in crate::sync) async fn check_unlisted(
         })
         .await?;
     let (delete_guard, accept_deletes) = (context.settings.delete_guard, context.settings.accept_deletes);
-    let groups = decide::group_unlisted(&unlisted, &known, now);
+    // Whoever requests a full scan wants to know now.
+    let all_due = context.settings.schedule.full_requested;
+    let groups = decide::group_unlisted(&unlisted, &known, now, all_due);
     let guarded =
         |id: &i64| UnconfirmedRemoval { id: *id, status: UnlistedStatus::Guarded, ask_again_at: now };
     let undecided = groups.undecided.len() as u64;

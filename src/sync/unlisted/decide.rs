@@ -28,9 +28,14 @@ pub struct UnlistedGroups {
     pub deferred: u64,
 }
 
-/// Groups unlisted tickets by what is known about them.
+/// Groups unlisted tickets by what is known about them. If `all_due`, it is time to ask again about each.
 #[must_use]
-pub fn group_unlisted(unlisted: &[i64], known: &[UnlistedTicket], now: Timestamp) -> UnlistedGroups {
+pub fn group_unlisted(
+    unlisted: &[i64],
+    known: &[UnlistedTicket],
+    now: Timestamp,
+    all_due: bool,
+) -> UnlistedGroups {
     let known: HashMap<i64, &UnlistedTicket> = known.iter().map(|ticket| (ticket.id, ticket)).collect();
     let mut groups = UnlistedGroups::default();
     for id in unlisted {
@@ -40,7 +45,7 @@ pub fn group_unlisted(unlisted: &[i64], known: &[UnlistedTicket], now: Timestamp
                 status: UnlistedStatus::Guarded | UnlistedStatus::NotAsked | UnlistedStatus::Missing,
                 ..
             }) => groups.undecided.push(*id),
-            Some(ticket) if is_due(ticket, now) => groups.due.push(*id),
+            Some(ticket) if all_due || is_due(ticket, now) => groups.due.push(*id),
             Some(_) => groups.deferred += 1,
         }
     }
@@ -193,8 +198,10 @@ mod tests {
             known(5, UnlistedStatus::Missing, at(9)),
             known(6, UnlistedStatus::Forbidden, at(900)),
         ];
-        let groups = group_unlisted(&[1, 2, 3, 4, 5, 6, 7], &known, at(2));
-        assert_eq!(groups, UnlistedGroups { undecided: vec![4, 5, 7], due: vec![2, 3, 6], deferred: 1 });
+        for (all_due, due, deferred) in [(false, vec![2, 3, 6], 1), (true, vec![1, 2, 3, 6], 0)] {
+            let groups = group_unlisted(&[1, 2, 3, 4, 5, 6, 7], &known, at(2), all_due);
+            assert_eq!(groups, UnlistedGroups { undecided: vec![4, 5, 7], due, deferred });
+        }
     }
 
     #[test]
