@@ -156,7 +156,7 @@ async fn long_reader_is_reported_blocks_no_run_and_the_wal_shrinks_afterwards() 
 
     reader.execute_batch("COMMIT").unwrap();
     daemon.sync_now();
-    daemon.notified("STATUS=20000 tickets");
+    daemon.notified("STATUS=20,000 tickets");
     assert!(wal_size() <= 4 << 20, "the write-ahead log has {} bytes", wal_size());
     assert!(!status().contains("keeps the log"), "{}", status());
     assert_eq!(daemon.stop(), Some(0));
