@@ -33,6 +33,20 @@ pub enum ScopeChange {
     OtherServer,
 }
 
+#[cfg(test)]
+impl Scope {
+    /// Every ticket of one server, without custom fields.
+    pub(crate) fn example() -> Scope {
+        Scope {
+            server: "https://halo.example".into(),
+            tenant: String::new(),
+            ticket_types: vec![],
+            custom_fields: false,
+            mapping: MAPPING_VERSION,
+        }
+    }
+}
+
 impl Scope {
     /// Whether tickets of this type belong to the scope. A ticket without a type belongs only to a scope of
     /// all types.

@@ -359,6 +359,32 @@ fn proxy_that_refuses_requests_is_named_without_its_login() {
     assert!(!found.to_string().contains("hunter2"), "{found:#}");
 }
 
+/// Runs `sync` and `check` through a proxy, from the setting and from each of the variables. Asserts that they fail, name its
+/// address and where it is set, and contain the texts; returns what they print.
+fn outputs_through(proxy: &str, variables: &[&str], address: &str, wanted: &[&str]) -> Vec<String> {
+    let from_settings = format!("proxy = \"{proxy}\"\nmax_retries = 0");
+    let setting = (&*from_settings, None, "the setting `proxy`".to_owned());
+    let variables = variables
+        .iter()
+        .map(|name| ("max_retries = 0", Some(*name), format!("the environment variable {name}")));
+    let mut outputs = vec![];
+    for (settings, variable, source) in [setting].into_iter().chain(variables) {
+        let env = TestEnv::for_server("https://halo.example", settings);
+        let message = format!("cannot reach halo.example through the proxy {address} (from {source})");
+        for command in ["sync", "check"] {
+            let mut command = env.command(&["--json", command]);
+            command.envs(variable.map(|name| (name, proxy)));
+            let result = CommandResult::of(command.spawn().unwrap()).code(69);
+            let text = result.stdout + &result.stderr;
+            for wanted in [&[&*message], wanted].concat() {
+                assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+            }
+            outputs.push(text);
+        }
+    }
+    outputs
+}
+
 /// What a proxy answers to CONNECT, or that there is none: never reported as the server's.
 #[rstest]
 #[case::login_portal(
@@ -397,27 +423,8 @@ fn failure_of_a_proxy_names_the_proxy_and_where_it_is_set(
     };
     let address = proxy.replace("http://", "");
     let proxy = proxy.replace("http://", "http://me:hunter2@");
-    let from_settings = format!("proxy = \"{proxy}\"\nmax_retries = 0");
-    for (settings, variable, source) in [
-        (&*from_settings, None, "the setting `proxy`"),
-        ("max_retries = 0", Some("HTTPS_PROXY"), "the environment variable HTTPS_PROXY"),
-        ("max_retries = 0", Some("all_proxy"), "the environment variable all_proxy"),
-    ] {
-        let env = TestEnv::for_server("https://halo.example", settings);
-        for command in ["sync", "check"] {
-            let mut command = env.command(&["--json", command]);
-            command.envs(variable.map(|name| (name, &*proxy)));
-            let result = CommandResult::of(command.spawn().unwrap()).code(69);
-            let text = result.stdout + &result.stderr;
-            for wanted in [
-                &*format!("cannot reach halo.example through the proxy {address} (from {source})"),
-                cause,
-                help,
-            ] {
-                assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
-            }
-            assert!(!text.contains("hunter2") && !text.contains("server_url"), "{text}");
-        }
+    for text in outputs_through(&proxy, &["HTTPS_PROXY", "all_proxy"], &address, &[cause, help]) {
+        assert!(!text.contains("hunter2") && !text.contains("server_url"), "{text}");
     }
 }
 
@@ -485,24 +492,7 @@ async fn failure_behind_a_proxy_names_the_proxy_and_where_it_is_set() {
     ] {
         let proxy = connect_proxy(Some(target));
         let address = proxy.replace("http://", "");
-        let from_settings = format!("proxy = \"{proxy}\"\nmax_retries = 0");
-        for (settings, variable, source) in [
-            (&*from_settings, None, "the setting `proxy`"),
-            ("max_retries = 0", Some("HTTPS_PROXY"), "the environment variable HTTPS_PROXY"),
-        ] {
-            let env = TestEnv::for_server("https://halo.example", settings);
-            for command in ["sync", "check"] {
-                let mut command = env.command(&["--json", command]);
-                command.envs(variable.map(|name| (name, &*proxy)));
-                let result = CommandResult::of(command.spawn().unwrap()).code(69);
-                let text = result.stdout + &result.stderr;
-                let message =
-                    format!("cannot reach halo.example through the proxy {address} (from {source})");
-                for wanted in [&*message, cause, help] {
-                    assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
-                }
-            }
-        }
+        outputs_through(&proxy, &["HTTPS_PROXY"], &address, &[cause, help]);
     }
 }
 

@@ -64,7 +64,7 @@ pub fn reset(loaded: &LoadedConfig, to: Timestamp, reason: &str) -> Result<Water
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scope::{MAPPING_VERSION, Scope};
+    use crate::scope::Scope;
     use chrono::DateTime;
 
     fn at(second: i64) -> Timestamp {
@@ -73,13 +73,7 @@ mod tests {
 
     #[test]
     fn reset_moves_the_watermark_back_never_forward() {
-        let scope = Scope {
-            server: "https://halo.example".into(),
-            tenant: String::new(),
-            ticket_types: vec![],
-            custom_fields: false,
-            mapping: MAPPING_VERSION,
-        };
+        let scope = Scope::example();
         let initial = Watermark::new(scope);
         let incremental =
             Watermark { state: WatermarkState::Incremental, covered_until: Some(at(0)), ..initial.clone() };

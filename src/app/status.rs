@@ -183,18 +183,12 @@ fn is_damaged(store: &Store, report: &StatusReport) -> Result<bool, StoreError> 
 impl StatusReport {
     /// A server that was read completely a minute ago.
     pub(crate) fn example() -> StatusReport {
-        use crate::scope::{MAPPING_VERSION, Scope};
+        use crate::scope::Scope;
         use crate::store::PendingTickets;
         use crate::watermark::Watermark;
 
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let scope = Scope {
-            server: "https://halo.example".into(),
-            tenant: String::new(),
-            ticket_types: vec![],
-            custom_fields: false,
-            mapping: MAPPING_VERSION,
-        };
+        let scope = Scope::example();
         let watermark = Watermark {
             state: WatermarkState::Incremental,
             covered_until: Some(at("2026-11-22T11:58:51.000Z")),

@@ -18,8 +18,6 @@ mod server;
 mod settings;
 mod step;
 
-use std::path::Path;
-
 use secrecy::SecretString;
 use serde::Serialize;
 
@@ -163,15 +161,14 @@ pub struct CheckOptions {
     pub deep: bool,
 }
 
-/// Runs all steps and calls `on_finding` after each.
+/// Runs all steps and calls `on_finding` after each; that the settings cannot be used is the first finding.
 pub async fn check(
-    config_path: Option<&Path>,
+    loaded: Result<LoadedConfig, AppError>,
     options: CheckOptions,
     on_finding: &mut dyn FnMut(&CheckFinding),
 ) -> CheckReport {
     let offline = options.offline;
     let mut builder = ReportBuilder { report: CheckReport::default(), hints: Hints::default(), on_finding };
-    let loaded = app::load(config_path);
     if let Some(loaded) = builder.value_or_failure(CheckStep::Settings, loaded) {
         builder.record(CheckStep::Settings, settings::check(&loaded));
         builder.hints = Hints::new(&loaded.config.halo);

@@ -9,10 +9,15 @@ use super::table::{paragraph, terminal_width};
 use super::{
     CommandError, CommandResult, block_on, format_time, print, print_report, printable, stop_signal,
 };
-use crate::app::{AppError, ExitStatus, count};
+use crate::app::{AppError, ExitStatus, LoadedConfig, count};
 use crate::check::{self, CheckFinding, CheckOptions, CheckOutcome, CheckReport, CheckStep, ProgramInfo};
 
-pub(super) fn check(arguments: &CliArgs, options: CheckOptions, deny_warnings: bool) -> CommandResult {
+pub(super) fn check(
+    arguments: &CliArgs,
+    loaded: Result<LoadedConfig, AppError>,
+    options: CheckOptions,
+    deny_warnings: bool,
+) -> CommandResult {
     let offline = options.offline;
     let program = ProgramInfo::collect(arguments.config.as_deref());
     if !arguments.json && 0 < arguments.verbose {
@@ -27,7 +32,7 @@ pub(super) fn check(arguments: &CliArgs, options: CheckOptions, deny_warnings: b
     };
     let report = block_on(async {
         tokio::select! {
-            report = check::check(arguments.config.as_deref(), options, &mut on_finding) => Ok(report),
+            report = check::check(loaded, options, &mut on_finding) => Ok(report),
             signal = stop_signal() => Err(CommandError::App(AppError::Stopped(signal))),
         }
     })?;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-use super::{JSON_SCHEMA_VERSION, printable};
+use super::{JsonDocument, printable};
 use crate::app::{AppError, ExitStatus};
 
 /// The code of a command line that cannot be parsed.
@@ -16,7 +16,6 @@ const OUTPUT: &str = "cannot_write_output";
 /// The document of `docs/error.schema.json`, in one line.
 #[derive(Serialize)]
 struct ErrorJson<'a> {
-    schema_version: u32,
     code: &'a str,
     error: &'a str,
     cause: &'a [String],
@@ -28,7 +27,6 @@ pub(super) fn print_error(error: &AppError, as_json: bool) {
     let message = printable(&error.to_string());
     let (cause, help) = (causes(error), printable(&error.help()));
     let document = ErrorJson {
-        schema_version: JSON_SCHEMA_VERSION,
         code: error.code(),
         error: &message,
         cause: &cause,
@@ -45,7 +43,6 @@ pub(super) fn print_interruption(error: &AppError, saved: &str, help: &str, as_j
         return;
     }
     let document = ErrorJson {
-        schema_version: JSON_SCHEMA_VERSION,
         code: error.code(),
         error: &format!("interrupted: {saved}"),
         cause: &[],
@@ -58,7 +55,6 @@ pub(super) fn print_interruption(error: &AppError, saved: &str, help: &str, as_j
 /// Writes to stderr that the results cannot be written to stdout, and returns the exit status.
 pub(super) fn print_output_error(error: &std::io::Error, as_json: bool) -> ExitStatus {
     let document = ErrorJson {
-        schema_version: JSON_SCHEMA_VERSION,
         code: OUTPUT,
         error: "cannot write the output",
         cause: &[printable(&error.to_string())],
@@ -76,7 +72,6 @@ pub(super) fn print_usage_error(error: &clap::Error, as_json: bool) -> ExitStatu
         let mut parts = text.trim_end().splitn(2, '\n').map(str::trim);
         let message = parts.next().unwrap_or_default();
         let document = ErrorJson {
-            schema_version: JSON_SCHEMA_VERSION,
             code: USAGE,
             error: message.strip_prefix("error: ").unwrap_or(message),
             cause: &[],
@@ -98,7 +93,7 @@ pub(super) fn causes(error: &AppError) -> Vec<String> {
 impl ErrorJson<'_> {
     fn print(&self, as_json: bool) {
         if as_json {
-            print_stderr(&(serde_json::to_string(self).unwrap_or_default() + "\n"));
+            print_stderr(&(serde_json::to_string(&JsonDocument::new(self)).unwrap_or_default() + "\n"));
             return;
         }
         let mut text = format!("error: {}\n", self.error);

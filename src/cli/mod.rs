@@ -125,9 +125,9 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
     match &arguments.command {
         Command::Init { file, server } => init::init(arguments, file, server.as_ref()),
         Command::Check { offline, deep, deny_warnings } => {
-            // It reads the settings itself, and what is wrong with them is a finding.
-            let _ = load();
-            check::check(arguments, CheckOptions { offline: *offline, deep: *deep }, *deny_warnings)
+            // What is wrong with the settings is a finding.
+            let options = CheckOptions { offline: *offline, deep: *deep };
+            check::check(arguments, load(), options, *deny_warnings)
         }
         Command::Sync(args) => sync::sync(arguments, load()?, args),
         Command::Run => unreachable!("it returned above"),
@@ -161,16 +161,20 @@ struct JsonDocument<'a, T> {
     report: &'a T,
 }
 
+impl<'a, T> JsonDocument<'a, T> {
+    fn new(report: &'a T) -> JsonDocument<'a, T> {
+        JsonDocument { schema_version: JSON_SCHEMA_VERSION, report }
+    }
+}
+
 /// Writes one JSON document to stdout.
 fn print_json(report: &impl Serialize) -> Result<(), CommandError> {
-    let document = JsonDocument { schema_version: JSON_SCHEMA_VERSION, report };
-    print_serialized(serde_json::to_string_pretty(&document))
+    print_serialized(serde_json::to_string_pretty(&JsonDocument::new(report)))
 }
 
 /// Writes one JSON document of several to stdout, in one line.
 fn print_json_line(report: &impl Serialize) -> Result<(), CommandError> {
-    let document = JsonDocument { schema_version: JSON_SCHEMA_VERSION, report };
-    print_serialized(serde_json::to_string(&document))
+    print_serialized(serde_json::to_string(&JsonDocument::new(report)))
 }
 
 fn print_serialized(text: serde_json::Result<String>) -> Result<(), CommandError> {

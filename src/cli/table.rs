@@ -1,6 +1,7 @@
 //! Tables without borders, on a terminal as wide as it is, elsewhere never wrapped.
 
 use std::io::IsTerminal as _;
+use std::os::fd::AsFd;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
@@ -14,10 +15,13 @@ const GAP: u16 = 2;
 /// The width of the terminal on stdout; `None` where that is none.
 pub(super) fn terminal_width() -> Option<u16> {
     let stdout = std::io::stdout();
-    stdout.is_terminal().then(|| {
-        let size = rustix::termios::tcgetwinsize(&stdout).ok();
-        size.map(|size| size.ws_col).filter(|width| 0 < *width).unwrap_or(DEFAULT_WIDTH)
-    })
+    stdout.is_terminal().then(|| width_of(&stdout))
+}
+
+/// The width of a terminal, in columns.
+pub(super) fn width_of(terminal: impl AsFd) -> u16 {
+    let size = rustix::termios::tcgetwinsize(terminal).ok();
+    size.map(|size| size.ws_col).filter(|width| 0 < *width).unwrap_or(DEFAULT_WIDTH)
 }
 
 /// A column of a table.

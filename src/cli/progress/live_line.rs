@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
+use crate::cli::table::width_of;
+
 /// How often the line is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
-
-/// The width of a terminal that does not tell.
-const DEFAULT_WIDTH: u16 = 80;
 
 /// Columns at the end that stay free: terminals show Ctrl-C there as `^C`, and wrap behind the last one.
 const FREE_COLUMNS: u16 = 3;
@@ -93,9 +92,7 @@ impl StderrTerminal {
 
 impl TermLike for StderrTerminal {
     fn width(&self) -> u16 {
-        let size = rustix::termios::tcgetwinsize(io::stderr());
-        let columns = size.ok().map(|size| size.ws_col).filter(|columns| *columns != 0);
-        columns.unwrap_or(DEFAULT_WIDTH).saturating_sub(FREE_COLUMNS)
+        width_of(io::stderr()).saturating_sub(FREE_COLUMNS)
     }
 
     fn move_cursor_up(&self, count: usize) -> io::Result<()> {
