@@ -135,6 +135,16 @@ CREATE TABLE custom_fields (
     PRIMARY KEY (UID, FIELD_ID)
 ) WITHOUT ROWID;
 
+-- What list rows carry beside the mapped attributes. Many servers do not; which columns they carry is the probe
+-- 'list_extras'. A ticket that never had any of the values has no row.
+CREATE TABLE ticket_extra (
+    UID           INTEGER PRIMARY KEY,
+    CLOSED_AT     TEXT    CHECK (length(CLOSED_AT) = 24),
+    RESPONDED_AT  TEXT    CHECK (length(RESPONDED_AT) = 24),
+    ASSIGNED_AT   TEXT    CHECK (length(ASSIGNED_AT) = 24),
+    PARENT_ID     INTEGER CHECK (typeof(PARENT_ID) IN ('integer', 'null'))
+);
+
 -- Local edits: whoever writes a row empties its hash, so that the next full scan compares it with the server's.
 -- halosync sets the hash again in the transaction of its own writes. REPLACE fires no delete trigger, therefore
 -- there is one for inserts. Changing a UID touches two tickets.
@@ -181,16 +191,119 @@ CREATE TABLE ticket_types (
     PRESENT   INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed; tickets may still name it
 );
 
+-- Who works on tickets. 1 is nobody: "Unassigned".
+CREATE TABLE agents (
+    ID         INTEGER PRIMARY KEY,
+    NAME       TEXT NOT NULL,
+    INITIALS   TEXT,
+    JOB_TITLE  TEXT,
+    TEAM       TEXT,  -- the name of the default team
+    DISABLED   INTEGER CHECK (DISABLED IN (0, 1)),
+    API_AGENT  INTEGER CHECK (API_AGENT IN (0, 1)),
+    PRESENT    INTEGER NOT NULL DEFAULT 1
+);
+
+CREATE TABLE teams (
+    ID               INTEGER PRIMARY KEY,
+    NAME             TEXT NOT NULL,
+    SEQUENCE         INTEGER,
+    DEPARTMENT_ID    INTEGER,
+    DEPARTMENT_NAME  TEXT,
+    INACTIVE         INTEGER CHECK (INACTIVE IN (0, 1)),
+    FOR_REQUESTS     INTEGER CHECK (FOR_REQUESTS IN (0, 1)),
+    PRESENT          INTEGER NOT NULL DEFAULT 1
+);
+
+-- Priority 3 of one SLA is not priority 3 of another: look one up by both numbers.
+CREATE TABLE priorities (
+    SLA_ID          INTEGER NOT NULL,
+    PRIORITY_ID     INTEGER NOT NULL,
+    NAME            TEXT NOT NULL,
+    GUID            TEXT,
+    COLOUR          TEXT,
+    HIDDEN          INTEGER CHECK (HIDDEN IN (0, 1)),
+    RESPONSE_TIME   REAL,
+    RESPONSE_UNITS  TEXT,  -- such as 'H' for hours, 'D' for days
+    FIX_TIME        REAL,
+    FIX_UNITS       TEXT,
+    PRESENT         INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (SLA_ID, PRIORITY_ID)
+) WITHOUT ROWID;
+
+CREATE TABLE slas (
+    ID              INTEGER PRIMARY KEY,
+    NAME            TEXT NOT NULL,
+    WORKDAY_ID      INTEGER,
+    WORKDAY_NAME    TEXT,
+    TRACK_RESPONSE  INTEGER CHECK (TRACK_RESPONSE IN (0, 1)),
+    TRACK_FIX       INTEGER CHECK (TRACK_FIX IN (0, 1)),
+    PRESENT         INTEGER NOT NULL DEFAULT 1
+);
+
+-- Tickets name the path of a category as text; which of the two texts here equals it differs between servers.
+CREATE TABLE categories (
+    ID                    INTEGER PRIMARY KEY,
+    VALUE                 TEXT NOT NULL,
+    NAME                  TEXT,
+    TYPE_ID               INTEGER,  -- the level, 1 to 4
+    SLA_ID                INTEGER,
+    PRIORITY_ID           INTEGER,
+    ITIL_REQUEST_TYPE_ID  INTEGER,
+    PRESENT               INTEGER NOT NULL DEFAULT 1
+);
+
+-- Customers. 1 is "Unknown".
+CREATE TABLE clients (
+    ID             INTEGER PRIMARY KEY,
+    NAME           TEXT NOT NULL,
+    TOPLEVEL_ID    INTEGER,
+    TOPLEVEL_NAME  TEXT,
+    REF            TEXT,
+    CUSTOMER_TYPE  INTEGER,
+    IS_VIP         INTEGER CHECK (IS_VIP IN (0, 1)),
+    INACTIVE       INTEGER CHECK (INACTIVE IN (0, 1)),
+    PRESENT        INTEGER NOT NULL DEFAULT 1
+);
+
+CREATE TABLE sites (
+    ID           INTEGER PRIMARY KEY,
+    NAME         TEXT NOT NULL,
+    CLIENT_ID    INTEGER,
+    CLIENT_NAME  TEXT,
+    SLA_ID       INTEGER,
+    TIMEZONE     TEXT,
+    INACTIVE     INTEGER CHECK (INACTIVE IN (0, 1)),
+    PRESENT      INTEGER NOT NULL DEFAULT 1
+);
+
+-- End users: personal data, only read where the settings say so.
+CREATE TABLE users (
+    ID                  INTEGER PRIMARY KEY,
+    NAME                TEXT NOT NULL,
+    EMAIL               TEXT,
+    TITLE               TEXT,
+    CLIENT_ID           INTEGER,
+    CLIENT_NAME         TEXT,
+    SITE_ID             INTEGER,
+    SITE_NAME           TEXT,
+    LINKED_AGENT_ID     INTEGER,  -- 0: none
+    IS_SERVICE_ACCOUNT  INTEGER CHECK (IS_SERVICE_ACCOUNT IN (0, 1)),
+    INACTIVE            INTEGER CHECK (INACTIVE IN (0, 1)),
+    PRESENT             INTEGER NOT NULL DEFAULT 1
+);
+
 -- Every change of `tickets`, in order and without gaps. Append-only; old records may be pruned.
 CREATE TABLE changes (
     seq                   INTEGER PRIMARY KEY AUTOINCREMENT,
     UID                   INTEGER NOT NULL,
     op                    TEXT NOT NULL CHECK (op IN ('c', 'u', 'd')),
     reason                TEXT,
-    observed_at           TEXT NOT NULL,
+    observed_at           TEXT NOT NULL,  -- by the local clock
+    not_before            TEXT,           -- by the same clock: the start of the newest verified scan that would have
+                                          -- shown the change; NULL where there was none
     source_last_modified  TEXT,
     run_id                INTEGER NOT NULL,
-    changed               TEXT,  -- for 'u': JSON, attribute or CUSTOM.<FIELD_ID> to [old, new]
+    changed               TEXT,  -- for 'u': JSON, attribute, EXTRA.<NAME> or CUSTOM.<FIELD_ID> to [old, new]
     last_row              TEXT   -- for 'd': JSON, the last known row
 );
 CREATE INDEX changes_by_ticket ON changes (UID, seq);
