@@ -119,7 +119,8 @@ CREATE TABLE ticket_state (
     last_seen_at    TEXT NOT NULL,     -- when it was last written; later full scans have seen it too
     last_seq        INTEGER NOT NULL,  -- its newest change record
     rejected        TEXT,              -- what could not be read of it: names as in `rejects`, separated by commas
-    received_hash   INTEGER,           -- XXH3 of the row as received, where attributes were rejected
+    received_hash   INTEGER,           -- XXH3 of the row as received, where it is not stored as received: values were
+                                       -- rejected, or the list said nothing about stored extras
     fields_last_modified TEXT          -- the last_update of the version whose custom fields are stored, where it
                                        -- is later than that of the row
 );
@@ -155,6 +156,14 @@ BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = old.UID AND hash IS NOT NU
 CREATE TRIGGER tickets_new_uid_empties_hash AFTER UPDATE OF UID ON tickets
 BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = new.UID AND hash IS NOT NULL; END;
 CREATE TRIGGER tickets_delete_empties_hash AFTER DELETE ON tickets
+BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = old.UID AND hash IS NOT NULL; END;
+CREATE TRIGGER ticket_extra_insert_empties_hash AFTER INSERT ON ticket_extra
+BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = new.UID AND hash IS NOT NULL; END;
+CREATE TRIGGER ticket_extra_update_empties_hash AFTER UPDATE ON ticket_extra
+BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = old.UID AND hash IS NOT NULL; END;
+CREATE TRIGGER ticket_extra_new_uid_empties_hash AFTER UPDATE OF UID ON ticket_extra
+BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = new.UID AND hash IS NOT NULL; END;
+CREATE TRIGGER ticket_extra_delete_empties_hash AFTER DELETE ON ticket_extra
 BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = old.UID AND hash IS NOT NULL; END;
 CREATE TRIGGER custom_fields_insert_empties_hash AFTER INSERT ON custom_fields
 BEGIN UPDATE ticket_state SET fields_hash = NULL, fields_no = 0 WHERE UID = new.UID AND fields_no <> 0; END;
@@ -299,7 +308,7 @@ CREATE TABLE changes (
     op                    TEXT NOT NULL CHECK (op IN ('c', 'u', 'd')),
     reason                TEXT,
     observed_at           TEXT NOT NULL,  -- by the local clock
-    not_before            TEXT,           -- by the same clock: the start of the newest verified scan that would have
+    not_before            TEXT CHECK (length(not_before) = 24),  -- by the same clock: the start of the newest verified scan that would have
                                           -- shown the change; NULL where there was none
     source_last_modified  TEXT,
     run_id                INTEGER NOT NULL,
@@ -331,6 +340,20 @@ CREATE TABLE watermark_journal (
     covered_until  TEXT,
     reason         TEXT NOT NULL,
     run_id         INTEGER
+);
+
+-- When each reference table was read last, and what came of it.
+CREATE TABLE reference_lists (
+    name         TEXT PRIMARY KEY,  -- of the table
+    -- 'listed'; 'partial': not yet read to its end; 'forbidden'; 'missing': the server has no such list; or why the
+    -- answer changed nothing: 'empty', 'shrunk': it has fewer than half of the rows, 'incomplete': its pages do not have
+    -- all rows, 'unreadable'
+    result       TEXT NOT NULL,
+    details      TEXT,
+    read_at      TEXT NOT NULL CHECK (length(read_at) = 24),  -- by the local clock
+    unknown_ids  TEXT,     -- numbers that were looked up in vain since then, separated by commas
+    next_page    INTEGER,  -- of a partial list: the page to continue with
+    seen         BLOB      -- of a partial list: the ids on the pages before, a serialized roaring bitmap
 );
 
 -- Facts about the server, and when something about it was last refreshed.

@@ -8,7 +8,8 @@ use crate::config::{ConsumerName, FormatOptions};
 use crate::export::{
     ExportError, Manifest, ManifestOptions, PackageMetadata, SnapshotWriter, WorkCounter, snapshot_names,
 };
-use crate::ticket::{CUSTOM_FIELDS_KEY, ChangeCounts, SnapshotTable};
+use crate::snapshot_table::SnapshotTable;
+use crate::ticket::{CUSTOM_FIELDS_KEY, ChangeCounts};
 
 /// The options of a snapshot.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ pub fn export_snapshot(
             return Ok(SnapshotOutcome::Empty);
         }
         let mut writer = SnapshotWriter::create(dir)?;
-        for table in SnapshotTable::ALL.into_iter().filter(|table| is_exported(*table, options)) {
+        for table in SnapshotTable::all().filter(|table| is_exported(*table, options)) {
             let display_path = writer.display_path(table, options.format_options);
             writer.write_table(table, options.format_options, |rows| {
                 let failed = |source| ExportError::CannotWrite { path: display_path.clone(), source };

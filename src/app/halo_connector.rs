@@ -58,6 +58,7 @@ pub(crate) fn client_options(config: &Config, secret: SecretString) -> ClientOpt
         client_id: config.halo.client_id.clone(),
         client_secret: secret,
         scope: config.halo.scope.clone(),
+        narrower_scope: config.halo.narrower_scope.clone(),
         retry: config.halo.retry,
     }
 }

@@ -128,6 +128,7 @@ fn run_settings(config: &Config, options: SyncOptions) -> RunSettings {
     RunSettings {
         scope: configured_scope(config),
         ticket_types: config.halo.ticket_types.clone(),
+        reference: config.halo.reference.clone(),
         page_size: config.halo.page_size,
         parallel_requests: config.halo.parallel_requests,
         requests_per_window: config.halo.rate_limit.requests,

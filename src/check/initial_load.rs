@@ -152,7 +152,7 @@ mod tests {
         let probed_at: Timestamp = "2026-11-22T12:00:00.000Z".parse().unwrap();
         let probe =
             |probe, result: &str| ServerProbe { probe, result: result.into(), details: None, probed_at };
-        let names = probe(Probe::StatusNames, "listed");
+        let names = probe(Probe::ClosedStatuses, "known");
         let unreliable = probe(Probe::CustomFields, "unreliable");
         let listed = probe(Probe::CustomFields, "listed");
         for (wanted, probes, mode, fragment) in [

@@ -7,7 +7,7 @@ use super::CheckOutcome;
 use crate::app::count;
 use crate::halo::HaloError;
 use crate::sync;
-use crate::ticket::parse::ReferenceItem;
+use crate::reference::ReferenceItem;
 
 /// The server's ticket counts (`record_count`); `None` where it gives none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::app::ExitStatus;
     use crate::halo::{Resource, Responder};
-    use crate::ticket::parse::ReferenceDetails;
+    use crate::reference::TICKET_TYPES;
 
     #[test]
     fn plain_list_smaller_than_open_plus_closed_warns() {
@@ -138,8 +138,7 @@ mod tests {
 
     #[test]
     fn ticket_type_names_match_ignoring_case_and_blanks() {
-        let reference_item =
-            |name: &str| ReferenceItem { id: 1, name: name.into(), details: ReferenceDetails::default() };
+        let reference_item = |name: &str| ReferenceItem { id: 1, name: name.into() };
         let types = || Ok(vec![reference_item(" Incident "), reference_item("Change")]);
         let wanted = |name: &str| vec![name.to_owned()];
         let (ids, outcome) = ticket_types(&wanted("incident"), types());
@@ -149,7 +148,7 @@ mod tests {
         let (_, outcome) = ticket_types(&wanted("incidents"), types());
         assert_eq!(outcome.exit_status(), ExitStatus::Config);
         let forbidden = || {
-            let (resource, answered_by) = (Resource::TicketTypes, Responder::Server);
+            let (resource, answered_by) = (Resource::Reference(TICKET_TYPES), Responder::Server);
             Err(HaloError::Refused { resource, status: 403, answered_by, message: None })
         };
         assert_eq!(ticket_types(&[], forbidden()).1.as_str(), "warning");

@@ -10,6 +10,7 @@ use super::requests::UsedRequests;
 use super::{CheckOutcome, CheckStep, ListCounts, ReportBuilder, certificate, connection, lists};
 use crate::app::{self, AppError, now};
 use crate::config::Config;
+use crate::reference::{TICKET_TYPES, reference_items};
 use crate::halo::{
     Coverage, Filter, HaloClient, HttpOptions, HttpTransport, ProxyRoute, RateLimiter, Transport as _,
 };
@@ -89,7 +90,7 @@ impl ReportBuilder<'_> {
         self.record_result(CheckStep::Token, halo.authenticate().await, message)?;
         let (types, outcome) = lists::ticket_types(
             &config.halo.ticket_types,
-            halo.fetch_ticket_types().await.map(|it| it.items),
+            halo.fetch_reference_list(TICKET_TYPES).await.map(|list| reference_items(TICKET_TYPES, &list)),
         );
         let failed = matches!(outcome, CheckOutcome::Fail(_));
         self.record(CheckStep::TicketTypes, outcome);

@@ -4,8 +4,8 @@ use super::reader::did_you_mean;
 use crate::ticket::attribute::ATTRIBUTE_COUNT;
 use crate::ticket::{Column, delta_columns};
 
-/// Most columns that can be named: the attributes, the four before them, and the custom fields.
-const MAX_COLUMNS: usize = ATTRIBUTE_COUNT + 5;
+/// Most columns that can be named: the attributes, the four before them, extras and custom fields.
+const MAX_COLUMNS: usize = ATTRIBUTE_COUNT + 6;
 
 /// Names of columns, in the order in which they are exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl ColumnSelection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ticket::SnapshotTable;
+    use crate::snapshot_table::SnapshotTable;
 
     #[test]
     fn selected_columns_follow_those_that_are_always_exported() {

@@ -7,9 +7,13 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::quantity::RateLimit;
-use super::reader::Section;
+use super::reader::{Section, did_you_mean};
 use super::server::{ServerUrl, parse_safe_url};
+use crate::reference::{REFERENCE_TABLES, ReferenceTable, Selection};
 use crate::retry::RetryPolicy;
+
+/// The default scope.
+const READ_TICKETS: &str = "read:tickets";
 
 /// Values in the example that everyone has to replace.
 const EXAMPLE_SERVER: &str = "https://example.haloitsm.com";
@@ -30,6 +34,10 @@ pub struct HaloConfig {
     pub secret: SecretSource,
     /// OAuth scope that the token is requested for.
     pub scope: String,
+    /// The scope that is requested where the server does not know the default one.
+    pub narrower_scope: Option<String>,
+    /// The reference tables that are read besides statuses and ticket types.
+    pub reference: Vec<&'static ReferenceTable>,
     /// File with additional root certificates.
     pub ca_file: Option<PathBuf>,
     /// Whether only the certificates of `ca_file` are trusted.
@@ -90,12 +98,22 @@ impl HaloConfig {
             let message = "is still the example value: set it to the Client ID of your API application";
             section.add_problem("client_id", message);
         }
+        let reference = read_reference(section);
+        let reads_customers = reference.iter().any(|table| table.needs_customers);
+        // A scope in the settings is requested as it is.
+        let (scope, narrower_scope) = match section.text("scope") {
+            Some(scope) => (scope, None),
+            None if reads_customers => (format!("{READ_TICKETS} read:customers"), Some(READ_TICKETS.to_owned())),
+            None => (READ_TICKETS.to_owned(), None),
+        };
         let halo = HaloConfig {
             secret: SecretSource::read(section),
             tenant: section.filled_text("tenant"),
             auth_url,
             client_id,
-            scope: section.text("scope").unwrap_or_else(|| "read:tickets".into()),
+            scope,
+            narrower_scope,
+            reference,
             ca_file,
             ca_only,
             proxy: section.filled_text("proxy").map(SecretString::from),
@@ -118,6 +136,31 @@ impl HaloConfig {
         };
         Some(halo)
     }
+}
+
+/// Reads the names of reference tables; those that are always read may be named, too.
+fn read_reference(section: &mut Section<'_, '_>) -> Vec<&'static ReferenceTable> {
+    if !section.is_set("reference") {
+        return REFERENCE_TABLES.iter().filter(|table| table.selection == Selection::Default).collect();
+    }
+    let mut tables: Vec<&ReferenceTable> = Vec::new();
+    for name in section.texts("reference") {
+        match ReferenceTable::named(name.trim()) {
+            Some(table) if !tables.contains(&table) => tables.push(table),
+            Some(_) => {}
+            None => {
+                let known: Vec<_> = REFERENCE_TABLES
+                    .iter()
+                    .filter(|table| table.selection != Selection::Always)
+                    .map(|table| table.name)
+                    .collect();
+                let hint = did_you_mean(&name, known.iter().copied());
+                let message = format!("has no table `{name}`{hint}; known are {}", known.join(", "));
+                section.add_problem("reference", message);
+            }
+        }
+    }
+    tables
 }
 
 fn read_server(section: &mut Section<'_, '_>) -> Option<ServerUrl> {

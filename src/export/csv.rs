@@ -136,11 +136,12 @@ mod tests {
             observed_at: "2026-11-22T12:00:00.000Z",
             reason: None,
             cells,
+            extra: None,
             custom_fields: None,
         };
         csv.write_row(row.all_cells(), &mut bytes);
         let mut reader = csv::ReaderBuilder::new().from_reader(&bytes[..]);
-        assert_eq!(reader.headers().unwrap().len(), BEFORE + ATTRIBUTE_COUNT + 1);
+        assert_eq!(reader.headers().unwrap().len(), BEFORE + ATTRIBUTE_COUNT + 2);
         let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
         assert_eq!(rows.len(), 1, "a value ended the row");
         let fields = rows[0].iter().map(ToOwned::to_owned).collect();
@@ -163,7 +164,7 @@ mod tests {
         assert!(
             text.ends_with(&format!(
                 "7,u,2026-11-22T12:00:00.000Z,,\"\",0.0{}\r\n",
-                ",".repeat(ATTRIBUTE_COUNT - 1)
+                ",".repeat(ATTRIBUTE_COUNT)
             )),
             "{text}"
         );

@@ -105,6 +105,7 @@ mod tests {
                 observed_at: "2026-11-22T12:00:00.000Z",
                 reason: None,
                 cells,
+                extra: None,
                 custom_fields: None,
             };
             json.write_row(row.all_cells(), &mut bytes);

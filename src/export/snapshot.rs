@@ -14,7 +14,7 @@ use super::name::MANIFEST;
 use super::package_writer::{Sink, UnnamedFile};
 use super::{ExportError, RowWriter};
 use crate::config::FormatOptions;
-use crate::ticket::SnapshotTable;
+use crate::snapshot_table::SnapshotTable;
 
 /// Folder of snapshots, below the export folder.
 pub(super) const SNAPSHOTS: &str = "snapshots";

@@ -47,7 +47,19 @@ impl HaloClient {
     ) -> Result<Token, HaloError> {
         let endpoint = self.token_endpoint(cache).await?;
         // A wider scope is never requested on the word of a server: who owns the secret decides that.
-        let issued = self.request_token(&endpoint, &self.options.scope, slot).await?;
+        let issued = match (&self.options.narrower_scope, cache.is_scope_refused) {
+            (Some(narrower), true) => self.request_token(&endpoint, narrower, slot).await,
+            _ => self.request_token(&endpoint, &self.options.scope, slot).await,
+        };
+        let issued = match (issued, &self.options.narrower_scope) {
+            (Err(HaloError::Credentials { code: OAuthErrorCode::InvalidScope, .. }), Some(narrower))
+                if !cache.is_scope_refused =>
+            {
+                cache.is_scope_refused = true;
+                self.request_token(&endpoint, narrower, None).await?
+            }
+            (issued, _) => issued?,
+        };
         self.redactor.add_token(issued.header.to_str().unwrap_or_default().trim_start_matches("Bearer "));
         Ok(cache.insert(issued.header, issued.lifetime))
     }

@@ -1,4 +1,4 @@
-//! The requests for data: the ticket list, single tickets, statuses, ticket types and custom fields.
+//! The requests for tickets: the list, single tickets and custom fields.
 
 use url::Url;
 
@@ -6,7 +6,7 @@ use super::memory::BudgetPermit;
 use super::request::{ReadResponse, RequestPart, RequestSpec};
 use super::row_memory::{ROW_MAX, memory_until_stored, row_memory, set_aside_large_rows};
 use super::{HaloClient, HaloError, HttpResponse, Resource, ResponseMeta};
-use crate::ticket::parse::{self, CutRow, ParseError, ParsedItems, ParsedPage, ReferenceItem};
+use crate::ticket::parse::{self, CutRow, ParseError, ParsedPage};
 use crate::ticket::{CustomField, Ticket, Timestamp};
 
 /// Which tickets to list.
@@ -170,24 +170,6 @@ impl HaloClient {
         Ok(TicketDetails { lookup, meta, memory: memory.into_rows(memory_until_stored(bytes, bytes)) })
     }
 
-    /// Fetches the statuses. `open_only` requests only those of open tickets, which a server may ignore
-    /// (`halo-api.md` §4.1).
-    pub async fn fetch_statuses(&self, open_only: bool) -> Result<ParsedItems<ReferenceItem>, HaloError> {
-        let mut url = self.options.server.endpoint("/api/status");
-        url.query_pairs_mut().append_pair("showall", "true");
-        if open_only {
-            url.query_pairs_mut().append_pair("excludeclosed", "true");
-        }
-        self.fetch_reference_items(Resource::Statuses, &url).await
-    }
-
-    /// Fetches the ticket types, including inactive ones.
-    pub async fn fetch_ticket_types(&self) -> Result<ParsedItems<ReferenceItem>, HaloError> {
-        let mut url = self.options.server.endpoint("/api/tickettype");
-        url.query_pairs_mut().append_pair("showall", "true").append_pair("showinactive", "true");
-        self.fetch_reference_items(Resource::TicketTypes, &url).await
-    }
-
     /// Fetches the definitions of the custom fields of tickets.
     pub async fn fetch_field_definitions(&self) -> Result<Vec<CustomField>, HaloError> {
         let url = self.options.server.endpoint("/api/FieldInfo");
@@ -202,16 +184,6 @@ impl HaloClient {
         let url = self.list_url(&query.filter, &[], page, page_size);
         let base_length = url.query().unwrap_or_default().len();
         split_to_fit(&query.fields, QUERY_MAX.saturating_sub(base_length + "&include_custom_fields=".len()))
-    }
-
-    async fn fetch_reference_items(
-        &self,
-        resource: Resource,
-        url: &Url,
-    ) -> Result<ParsedItems<ReferenceItem>, HaloError> {
-        let spec = RequestSpec::new(resource, url, &[]);
-        let read = self.get(&spec, |response| parse::parse_reference_items(&response.body)).await?;
-        Ok(read.value)
     }
 
     fn list_url(&self, filter: &Filter, fields: &[i64], page: u32, page_size: u32) -> Url {

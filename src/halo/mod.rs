@@ -18,6 +18,7 @@ mod page_split;
 mod proxy;
 mod rate_limiter;
 mod redaction;
+mod reference_list;
 mod request;
 mod resource;
 mod root_cause;
@@ -78,6 +79,8 @@ pub struct ClientOptions {
     pub client_secret: SecretString,
     /// The OAuth scope to request.
     pub scope: String,
+    /// The scope to request where the server does not know all of `scope`.
+    pub narrower_scope: Option<String>,
     /// When to retry.
     pub retry: RetryPolicy,
 }
@@ -94,6 +97,7 @@ impl ClientOptions {
             client_id: String::new(),
             client_secret: SecretString::default(),
             scope: String::new(),
+            narrower_scope: None,
             retry: RetryPolicy { max_retries: 1, rate_limit_wait: wait, max_wait: wait },
         }
     }

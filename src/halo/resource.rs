@@ -2,30 +2,22 @@
 
 use super::memory::MEMORY_MAX;
 use super::transport::SHORT_BODY_MAX;
+use crate::reference::ReferenceTable;
 
 /// What a request is for. Its text appears in messages: `request for a token was refused`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// The address of the authorization server.
-    #[strum(to_string = "the authorization server's address")]
     AuthInfo,
     /// An access token.
-    #[strum(to_string = "a token")]
     Token,
     /// A page of the ticket list.
-    #[strum(to_string = "the ticket list")]
     TicketList,
     /// A single ticket.
-    #[strum(to_string = "a ticket")]
     Ticket,
-    /// The statuses of tickets.
-    #[strum(to_string = "the status list")]
-    Statuses,
-    /// The ticket types.
-    #[strum(to_string = "the ticket type list")]
-    TicketTypes,
+    /// A reference table.
+    Reference(&'static ReferenceTable),
     /// The definitions of the custom fields.
-    #[strum(to_string = "the custom field list")]
     FieldDefinitions,
 }
 
@@ -33,7 +25,14 @@ impl Resource {
     /// Returns the name of the resource in messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        self.into()
+        match self {
+            Resource::AuthInfo => "the authorization server's address",
+            Resource::Token => "a token",
+            Resource::TicketList => "the ticket list",
+            Resource::Ticket => "a ticket",
+            Resource::Reference(table) => table.list_name,
+            Resource::FieldDefinitions => "the custom field list",
+        }
     }
 
     /// Returns the longest body that is accepted; a longer one of at most `SHORT_BODY_MAX` is cut.
@@ -41,7 +40,13 @@ impl Resource {
         match self {
             Resource::AuthInfo | Resource::Token => SHORT_BODY_MAX,
             Resource::TicketList | Resource::Ticket => MEMORY_MAX,
-            Resource::Statuses | Resource::TicketTypes | Resource::FieldDefinitions => 32 << 20,
+            Resource::Reference(_) | Resource::FieldDefinitions => 32 << 20,
         }
+    }
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.as_str())
     }
 }

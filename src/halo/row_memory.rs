@@ -49,8 +49,8 @@ pub(super) fn row_memory(ticket: &Ticket) -> usize {
     let rejected = ticket.rejected_values().iter().map(|it| size_of_val(it) + text_memory(&it.1.raw));
     let fields = ticket.custom_fields().map_or(&[][..], CustomFields::fields);
     size_of::<Ticket>()
-        + size_of_val(ticket.values())
-        + ticket.values().iter().map(value).sum::<usize>()
+        + size_of_val(ticket.stored_values())
+        + ticket.stored_values().iter().map(value).sum::<usize>()
         + rejected.sum::<usize>()
         + fields.iter().map(field).sum::<usize>()
 }

@@ -38,6 +38,8 @@ impl Token {
 #[derive(Default)]
 pub(super) struct TokenCache {
     token: Option<Token>,
+    /// Whether the server does not know all of the scope.
+    pub(super) is_scope_refused: bool,
     generation: u64,
     /// The address that tokens are requested from, once it is known.
     pub(super) endpoint: Option<Url>,

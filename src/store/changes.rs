@@ -1,13 +1,16 @@
 //! Change records, reduced to one row for each ticket.
 
 use rusqlite::Row;
+use rusqlite::types::ValueRef;
 use serde_json::{Map, Value as Json};
 
-use super::upsert::{cell, columns, read_custom_fields};
+use super::upsert::{EXTRA_COLUMNS, JOIN_EXTRA, cell, columns, read_custom_fields};
 use super::{ReadTx, StoreError};
-use crate::ticket::attribute::{ATTRIBUTE_COUNT, UID};
+use crate::snapshot_table::SnapshotTable;
+use crate::ticket::attribute::{ATTRIBUTE_COUNT, EXTRA_COUNT, UID};
 use crate::ticket::{
-    ATTRIBUTES, AttributeValue, CUSTOM_FIELDS_KEY, CellValue, ChangeCounts, DeltaRow, Op, SnapshotTable,
+    ATTRIBUTES, AttributeValue, CUSTOM_FIELDS_KEY, CellValue, ChangeCounts, DeltaRow, EXTRA_KEY, Op,
+    extras_to_json,
 };
 
 /// The first and last record of each ticket in a range: the first shows whether the ticket existed before
@@ -59,12 +62,13 @@ impl ReadTx<'_> {
             // A row of `ticket_state` is missing only if another program deleted it, or inserted the ticket: the
             // next scan records that ticket.
             "SELECT COALESCE(s.last_seq, (SELECT MAX(r.seq) FROM changes r WHERE r.UID = t.UID), 0),
-                 COALESCE(c.observed_at, s.last_seen_at, (SELECT MAX(since) FROM lineage)), c.reason, {}
-             FROM tickets t
+                 COALESCE(c.observed_at, s.last_seen_at, (SELECT MAX(since) FROM lineage)), c.reason, {}, x.UID, {}
+             FROM tickets t {JOIN_EXTRA}
              LEFT JOIN ticket_state s ON s.UID = t.UID LEFT JOIN changes c ON c.seq = s.last_seq
              WHERE s.UID IS NOT NULL OR EXISTS (SELECT 1 FROM changes r WHERE r.UID = t.UID)
              ORDER BY t.UID",
-            columns("t.")
+            columns("t."),
+            *EXTRA_COLUMNS
         );
         let has_custom_fields = self.has_custom_fields()?;
         let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
@@ -74,10 +78,11 @@ impl ReadTx<'_> {
             let seq = row.get(0).map_err(StoreError::from)?;
             let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
             read_cells(row, 3, &mut cells)?;
+            let extra = extra_json(row, 3 + ATTRIBUTE_COUNT)?;
             let (observed_at, reason) = (text(row, 1)?, optional_text(row, 2)?);
             let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
-            let custom_fields = fields.as_deref();
-            visit(DeltaRow { seq, op: Op::Create, observed_at, reason, cells: &cells, custom_fields })?;
+            let (extra, custom_fields) = (extra.as_deref(), fields.as_deref());
+            visit(DeltaRow { seq, op: Op::Create, observed_at, reason, cells: &cells, extra, custom_fields })?;
             counts.add(Op::Create);
         }
         Ok(counts)
@@ -93,11 +98,12 @@ impl ReadTx<'_> {
             return Err(StoreError::InvalidData { what }.into());
         }
         let sql = format!(
-            "{RANGE_ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, touched.UID, l.reason, {} FROM touched
+            "{RANGE_ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, touched.UID, l.reason, {}, x.UID, {} FROM touched
              JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq
-             LEFT JOIN tickets t ON t.UID = touched.UID
+             LEFT JOIN tickets t ON t.UID = touched.UID {JOIN_EXTRA}
              WHERE {IS_EXPORTED} ORDER BY touched.UID",
-            columns("t.")
+            columns("t."),
+            *EXTRA_COLUMNS
         );
         let has_custom_fields = self.has_custom_fields()?;
         let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
@@ -110,16 +116,18 @@ impl ReadTx<'_> {
             if op == Op::Delete {
                 let last_row: Option<String> = row.get(4).map_err(StoreError::from)?;
                 let id = row.get(5).map_err(StoreError::from)?;
-                let (last, fields) = parse_last_row(id, last_row.as_deref())?;
-                let cells: Vec<_> = last.iter().map(AttributeValue::as_cell).collect();
-                let custom_fields = has_custom_fields.then_some(&*fields);
-                visit(DeltaRow { seq, op, observed_at, reason, cells: &cells, custom_fields })?;
+                let last = parse_last_row(id, last_row.as_deref())?;
+                let cells: Vec<_> = last.values.iter().map(AttributeValue::as_cell).collect();
+                let extra = last.extra.as_deref();
+                let custom_fields = has_custom_fields.then_some(&*last.custom_fields);
+                visit(DeltaRow { seq, op, observed_at, reason, cells: &cells, extra, custom_fields })?;
             } else {
                 let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
                 read_cells(row, 7, &mut cells)?;
+                let extra = extra_json(row, 7 + ATTRIBUTE_COUNT)?;
                 let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
-                let custom_fields = fields.as_deref();
-                visit(DeltaRow { seq, op, observed_at, reason, cells: &cells, custom_fields })?;
+                let (extra, custom_fields) = (extra.as_deref(), fields.as_deref());
+                visit(DeltaRow { seq, op, observed_at, reason, cells: &cells, extra, custom_fields })?;
             }
             counts.add(op);
         }
@@ -184,6 +192,18 @@ fn read_cells<'r>(
     Ok(())
 }
 
+/// The extras of a row as a JSON object: the column before them is NULL if there are none.
+fn extra_json(row: &Row<'_>, first: usize) -> Result<Option<String>, StoreError> {
+    if row.get_ref(first)? == ValueRef::Null {
+        return Ok(None);
+    }
+    let mut cells = [CellValue::Null; EXTRA_COUNT];
+    for (index, slot) in cells.iter_mut().enumerate() {
+        *slot = cell(row.get_ref(first + 1 + index)?);
+    }
+    Ok(Some(extras_to_json(cells).to_string()))
+}
+
 fn optional_text<'r>(row: &'r Row<'_>, column: usize) -> Result<Option<&'r str>, StoreError> {
     let text = row.get_ref(column)?.as_str_or_null();
     text.map_err(|error| StoreError::InvalidData {
@@ -196,13 +216,21 @@ fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
     text.map_err(|error| StoreError::InvalidData { what: format!("a change record without text ({error})") })
 }
 
-/// Parses `changes.last_row` into the attributes and the custom fields as a JSON array. Of a ticket whose row
-/// was lost only the id is known.
-fn parse_last_row(id: i64, json: Option<&str>) -> Result<(Vec<AttributeValue>, String), StoreError> {
+/// The last known row of a deleted ticket.
+struct LastRow {
+    values: Vec<AttributeValue>,
+    /// A JSON object.
+    extra: Option<String>,
+    /// A JSON array.
+    custom_fields: String,
+}
+
+/// Parses `changes.last_row`. Of a ticket whose row was lost only the id is known.
+fn parse_last_row(id: i64, json: Option<&str>) -> Result<LastRow, StoreError> {
     let Some(json) = json else {
         let mut row = vec![AttributeValue::Null; ATTRIBUTE_COUNT];
         row[UID] = AttributeValue::Integer(id);
-        return Ok((row, NO_CUSTOM_FIELDS.to_owned()));
+        return Ok(LastRow { values: row, extra: None, custom_fields: NO_CUSTOM_FIELDS.to_owned() });
     };
     let object: Map<String, Json> = serde_json::from_str(json).map_err(|error| StoreError::InvalidData {
         what: format!("a change record whose last row is not JSON ({error})"),
@@ -218,6 +246,11 @@ fn parse_last_row(id: i64, json: Option<&str>) -> Result<(Vec<AttributeValue>, S
         Some(Json::String(text)) => AttributeValue::Text(text.clone()),
         Some(other) => AttributeValue::Text(other.to_string()),
     };
-    let fields = object.get(CUSTOM_FIELDS_KEY).map_or_else(|| NO_CUSTOM_FIELDS.to_owned(), Json::to_string);
-    Ok((ATTRIBUTES.iter().map(|attribute| value(attribute.name)).collect(), fields))
+    Ok(LastRow {
+        values: ATTRIBUTES.iter().map(|attribute| value(attribute.name)).collect(),
+        extra: object.get(EXTRA_KEY).map(Json::to_string),
+        custom_fields: object
+            .get(CUSTOM_FIELDS_KEY)
+            .map_or_else(|| NO_CUSTOM_FIELDS.to_owned(), Json::to_string),
+    })
 }

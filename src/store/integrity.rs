@@ -6,9 +6,9 @@ use roaring::RoaringTreemap;
 use rustix::fs::Access;
 
 use super::paths::parent_folder;
-use super::upsert::{cell, columns, read_custom_fields};
+use super::upsert::{EXTRA_COLUMNS, JOIN_EXTRA, cell, columns, read_custom_fields};
 use super::{ReadTx, Store, StoreError};
-use crate::ticket::attribute::ATTRIBUTE_COUNT;
+use crate::ticket::attribute::STORED_COUNT;
 use crate::ticket::{CellValue, row_hash};
 
 /// Tickets whose stored content does not match its hash, although no trigger saw an edit: a damaged disk, or a
@@ -39,8 +39,10 @@ impl ReadTx<'_> {
     /// are known to be edited are left out ([`ReadTx::find_local_edits`]).
     pub fn unequal_hashes(&self) -> Result<UnequalHashes, StoreError> {
         let sql = format!(
-            "SELECT t.UID, s.hash, s.fields_hash, {} FROM tickets t JOIN ticket_state s ON s.UID = t.UID",
-            columns("t.")
+            "SELECT t.UID, s.hash, s.fields_hash, {}, {} FROM tickets t
+             JOIN ticket_state s ON s.UID = t.UID {JOIN_EXTRA}",
+            columns("t."),
+            *EXTRA_COLUMNS
         );
         let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
@@ -48,7 +50,7 @@ impl ReadTx<'_> {
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             let (hash, fields_hash): (Option<i64>, Option<i64>) = (row.get(1)?, row.get(2)?);
-            let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
+            let mut cells = [CellValue::Null; STORED_COUNT];
             for (position, slot) in cells.iter_mut().enumerate() {
                 *slot = cell(row.get_ref(3 + position)?);
             }

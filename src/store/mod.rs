@@ -58,6 +58,7 @@ pub use pending_fetches::{DueFetchFilter, FetchFailure, PendingFetch};
 pub use pending_tickets::{
     DueTicket, PENDING_TICKET_PAUSE_MAX, PendingTicketReason, PendingTickets, pending_ticket_due_at,
 };
+pub use reference::{ReferenceList, ReferenceRest, ReferenceResult};
 pub use runs::{LastRun, RunEnd, RunKind, RunStats, RunStatus};
 pub use scan_checkpoints::{InterruptedScan, ScanCheckpoint};
 pub use scans::{LastFullScan, LastScan, ScanOutcome, ScanStats};

@@ -1,14 +1,102 @@
-//! Reference tables: names for the numbers of statuses and ticket types.
+//! Reference tables: names for numbers. One set of statements, made from [`REFERENCE_TABLES`], serves all of them.
+//!
+//! A row that is no longer listed stays, because tickets may still name it.
+//!
+//! [`REFERENCE_TABLES`]: crate::reference::REFERENCE_TABLES
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use rusqlite::OptionalExtension as _;
-use rusqlite::types::FromSql;
+use roaring::RoaringTreemap;
+use rusqlite::{OptionalExtension as _, Row, params_from_iter};
+use strum::{EnumString, IntoStaticStr};
 
+use super::tx::{parse_timestamp, parse_word};
+use super::upsert::{CellParam, cell};
 use super::{ReadTx, StoreError, WriteTx};
-use crate::ticket::Timestamp;
-use crate::ticket::parse::{ParsedItems, ReferenceDetails, ReferenceItem};
+use crate::reference::{
+    ColumnRole, PRESENT, REFERENCE_TABLES, ReferenceItem, ReferenceRow, ReferenceTable, STATUSES,
+};
+use crate::ticket::parse::ParsedItems;
+use crate::ticket::{AttributeValue, Timestamp};
+
+/// What came of reading the list of a reference table (`reference_lists.result`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize)]
+#[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceResult {
+    /// It was read.
+    Listed,
+    /// It is read page by page, and not yet to its end.
+    Partial,
+    /// The server refuses to show it.
+    Forbidden,
+    /// The server has no such list.
+    Missing,
+    /// It was empty, although rows are stored, or although every server has some.
+    Empty,
+    /// It had fewer than half of the stored rows.
+    Shrunk,
+    /// Its pages did not have all of its rows.
+    Incomplete,
+    /// The answer could not be read.
+    Unreadable,
+}
+
+impl ReferenceResult {
+    /// The word in `reference_lists.result`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether it says something about the server, so that the list is not requested again in the next run.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, ReferenceResult::Listed | ReferenceResult::Forbidden | ReferenceResult::Missing)
+    }
+}
+
+/// When a list was read last, and what came of it: a row of `reference_lists`.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct ReferenceList {
+    /// What came of it.
+    pub result: ReferenceResult,
+    /// Why it could not be read.
+    pub details: Option<String>,
+    /// When, by the local clock.
+    pub read_at: Timestamp,
+    /// Numbers that were looked up in vain since then.
+    #[serde(skip)]
+    pub unknown_ids: BTreeSet<i64>,
+    /// Where to continue with a partial list.
+    #[serde(skip)]
+    pub rest: Option<ReferenceRest>,
+}
+
+/// Where to continue with a list that is read page by page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReferenceRest {
+    /// The next page, from 1.
+    pub next_page: u32,
+    /// The ids on the pages before.
+    pub seen: RoaringTreemap,
+}
+
+impl ReferenceRest {
+    /// The whole list.
+    #[must_use]
+    pub fn from_start() -> ReferenceRest {
+        ReferenceRest { next_page: 1, seen: RoaringTreemap::new() }
+    }
+}
+
+impl ReferenceList {
+    /// A result without anything left to do.
+    #[must_use]
+    pub fn new(result: ReferenceResult, read_at: Timestamp) -> ReferenceList {
+        ReferenceList { result, details: None, read_at, unknown_ids: BTreeSet::new(), rest: None }
+    }
+}
 
 impl ReadTx<'_> {
     /// The names of the statuses by id.
@@ -18,117 +106,211 @@ impl ReadTx<'_> {
         Ok(names.collect::<Result<_, _>>()?)
     }
 
-    /// The ticket types, ascending by id, without details.
+    /// The ticket types, ascending by id.
     pub fn ticket_types(&self) -> Result<Vec<ReferenceItem>, StoreError> {
         let mut statement = self.connection.prepare("SELECT ID, NAME FROM ticket_types ORDER BY ID")?;
-        let types = statement.query_map([], |row| {
-            Ok(ReferenceItem { id: row.get(0)?, name: row.get(1)?, details: ReferenceDetails::default() })
-        })?;
+        let types = statement.query_map([], |row| Ok(ReferenceItem { id: row.get(0)?, name: row.get(1)? }))?;
         Ok(types.collect::<Result<_, _>>()?)
     }
 
-    /// How many statuses the server listed last.
-    pub fn present_statuses(&self) -> Result<u64, StoreError> {
-        self.present_rows("SELECT COUNT(*) FROM statuses WHERE PRESENT")
+    /// The ids of a table whose key is one number.
+    pub fn reference_ids(&self, table: &ReferenceTable) -> Result<HashSet<i64>, StoreError> {
+        let sql = format!("SELECT {} FROM {table}", table.key().collect::<Vec<_>>().join(", "));
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let ids = statement.query_map([], |row| row.get(0))?;
+        Ok(ids.collect::<Result<_, _>>()?)
     }
 
-    /// How many ticket types the server listed last.
-    pub fn present_ticket_types(&self) -> Result<u64, StoreError> {
-        self.present_rows("SELECT COUNT(*) FROM ticket_types WHERE PRESENT")
-    }
-
-    fn present_rows(&self, sql: &str) -> Result<u64, StoreError> {
-        let count: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
+    /// How many rows of a table the server listed last.
+    pub fn present_rows(&self, table: &ReferenceTable) -> Result<u64, StoreError> {
+        let sql = format!("SELECT COUNT(*) FROM {table} WHERE PRESENT");
+        let count: i64 = self.connection.query_row(&sql, [], |row| row.get(0))?;
         Ok(count.cast_unsigned())
+    }
+
+    /// Whether a table has no rows.
+    pub fn is_reference_empty(&self, table: &ReferenceTable) -> Result<bool, StoreError> {
+        let sql = format!("SELECT NOT EXISTS (SELECT 1 FROM {table})");
+        Ok(self.connection.query_row(&sql, [], |row| row.get(0))?)
+    }
+
+    /// When the list of a table was read last, and what came of it.
+    pub fn reference_list(&self, table: &ReferenceTable) -> Result<Option<ReferenceList>, StoreError> {
+        let sql = "SELECT result, details, read_at, unknown_ids, next_page, seen FROM reference_lists
+                   WHERE name = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([table.name])?;
+        rows.next()?.map(read_list).transpose()
+    }
+
+    /// The same for every table that was ever read.
+    pub fn reference_lists(
+        &self,
+    ) -> Result<Vec<(&'static ReferenceTable, ReferenceList)>, StoreError> {
+        let mut lists = Vec::new();
+        for table in &REFERENCE_TABLES {
+            lists.extend(self.reference_list(table)?.map(|list| (table, list)));
+        }
+        Ok(lists)
     }
 }
 
+fn read_list(row: &Row<'_>) -> Result<ReferenceList, StoreError> {
+    let unknown_ids: Option<String> = row.get(3)?;
+    let next_page: Option<u32> = row.get(4)?;
+    let seen: Option<Vec<u8>> = row.get(5)?;
+    let rest = next_page.map(|next_page| {
+        // Of a damaged set nothing is known: then the list is read from its beginning.
+        match seen.map(|bytes| RoaringTreemap::deserialize_from(bytes.as_slice())) {
+            Some(Ok(seen)) => ReferenceRest { next_page, seen },
+            _ => ReferenceRest::from_start(),
+        }
+    });
+    Ok(ReferenceList {
+        result: parse_word("reference_lists.result", &row.get::<_, String>(0)?)?,
+        details: row.get(1)?,
+        read_at: parse_timestamp(&row.get::<_, String>(2)?)?,
+        unknown_ids: unknown_ids.iter().flat_map(|ids| ids.split(',')).filter_map(|id| id.parse().ok()).collect(),
+        rest,
+    })
+}
+
 impl WriteTx<'_> {
-    /// Updates the ticket types. One that is no longer listed keeps its row; where elements could not be read, none counts
-    /// as no longer listed.
-    pub fn update_ticket_types(
+    /// Updates the rows of a table. Those that do not differ are not written; where a value cannot be read, the stored one
+    /// stays. Returns how many rows were written.
+    pub fn update_reference(
         &self,
-        types: &ParsedItems<ReferenceItem>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let items = self.with_last_good_details("ticket_types", &types.items)?;
-        if types.unreadable == 0 {
-            self.connection.execute("UPDATE ticket_types SET PRESENT = 0", [])?;
+        table: &ReferenceTable,
+        list: &ParsedItems<ReferenceRow>,
+    ) -> Result<u64, StoreError> {
+        let columns: Vec<_> = table.stored_columns().map(|it| format!("\"{}\"", it.name)).collect();
+        let (names, key) = (columns.join(", "), key_condition(table));
+        let mut select = self.connection.prepare_cached(&format!("SELECT {names} FROM {table} WHERE {key}"))?;
+        let placeholders = vec!["?"; columns.len()].join(", ");
+        let mut replace = self
+            .connection
+            .prepare_cached(&format!("INSERT OR REPLACE INTO {table} ({names}) VALUES ({placeholders})"))?;
+        let mut written = 0;
+        for row in &list.items {
+            let stored: Option<Vec<AttributeValue>> = select
+                .query_row(params_from_iter(row.key(table)), |stored| {
+                    (0..columns.len()).map(|index| Ok(cell(stored.get_ref(index)?).into())).collect()
+                })
+                .optional()?;
+            let mut values = row.values.clone();
+            trim_name(table, &mut values);
+            if let Some(stored) = &stored {
+                for position in &row.rejected {
+                    values[*position].clone_from(&stored[*position]);
+                }
+            }
+            values.push(AttributeValue::Integer(1));
+            if stored.as_ref() != Some(&values) {
+                replace.execute(params_from_iter(values.iter().map(|it| CellParam(it.as_cell()))))?;
+                written += 1;
+            }
         }
-        let mut upsert = self.connection.prepare_cached(
-            "INSERT INTO ticket_types (ID, NAME, \"USE\", SEQUENCE, PRESENT) VALUES (?1, ?2, ?3, ?4, 1)
-             ON CONFLICT (ID) DO UPDATE SET NAME = excluded.NAME, \"USE\" = excluded.\"USE\",
-                 SEQUENCE = excluded.SEQUENCE, PRESENT = 1",
-        )?;
-        for ReferenceItem { id, name, details } in &*items {
-            upsert.execute((id, name.trim(), &details.usage, details.sequence))?;
+        Ok(written)
+    }
+
+    /// Marks the rows that a whole list does not have: they are no longer present. Returns how many.
+    pub fn mark_absent(
+        &self,
+        table: &ReferenceTable,
+        is_listed: impl Fn(&[i64]) -> bool,
+    ) -> Result<u64, StoreError> {
+        let keys: Vec<_> = table.key().collect();
+        let sql = format!("SELECT {} FROM {table} WHERE {}", keys.join(", "), PRESENT.name);
+        let mut select = self.connection.prepare_cached(&sql)?;
+        let present: Vec<Vec<i64>> = select
+            .query_map([], |row| (0..keys.len()).map(|index| row.get(index)).collect())?
+            .collect::<Result<_, _>>()?;
+        let mut update = self.connection.prepare_cached(&format!(
+            "UPDATE {table} SET {} = 0 WHERE {}",
+            PRESENT.name,
+            key_condition(table)
+        ))?;
+        let mut marked = 0;
+        for key in present.into_iter().filter(|key| !is_listed(key)) {
+            update.execute(params_from_iter(key))?;
+            marked += 1;
         }
-        self.replace_rejected_items("ticket_types", types, now)
+        Ok(marked)
     }
 
     /// Updates the statuses, and the status names of the tickets whose status was renamed, each with a change record.
-    /// One that is no longer listed keeps its row; where elements could not be read, none counts as no longer listed.
-    /// `closed` are the ids that count as closed, if the server says so. Returns how many tickets changed.
+    /// Returns how many tickets changed.
     pub fn update_statuses(
         &self,
-        statuses: &ParsedItems<ReferenceItem>,
-        closed: Option<&HashSet<i64>>,
+        statuses: &ParsedItems<ReferenceRow>,
         run_id: i64,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let old = self.as_read_tx().status_names()?;
-        let items = self.with_last_good_details("statuses", &statuses.items)?;
-        if statuses.unreadable == 0 {
-            self.connection.execute("UPDATE statuses SET PRESENT = 0", [])?;
-        }
-        let mut upsert = self.connection.prepare_cached(
-            "INSERT INTO statuses (ID, NAME, TYPE, SEQUENCE, COLOUR, CLOSED, PRESENT) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)
-             ON CONFLICT (ID) DO UPDATE SET NAME = excluded.NAME, TYPE = excluded.TYPE, SEQUENCE = excluded.SEQUENCE,
-                 COLOUR = excluded.COLOUR, CLOSED = excluded.CLOSED, PRESENT = 1",
-        )?;
-        let mut names = BTreeMap::new();
-        for ReferenceItem { id, name, details } in &*items {
-            let closed = closed.map(|closed| closed.contains(id));
-            upsert.execute((id, name, details.kind, details.sequence, &details.color, closed))?;
-            names.insert(*id, name);
-        }
-        self.replace_rejected_items("statuses", statuses, now)?;
+        self.update_reference(STATUSES, statuses)?;
+        let names: BTreeMap<_, _> =
+            statuses.items.iter().filter_map(|row| Some((row.id()?, row.name(STATUSES)))).collect();
         let mut renamed = 0;
-        for (id, name) in names.into_iter().filter(|(id, name)| old.get(id) != Some(*name)) {
+        for (id, name) in names.into_iter().filter(|(id, name)| old.get(id).map(String::as_str) != Some(*name)) {
             renamed += self.rename_status(id, name, run_id, now)?;
         }
         Ok(renamed)
     }
 
-    /// The items with the stored details instead of those that cannot be read.
-    fn with_last_good_details<'i>(
+    /// Records when the list of a table was read, and what came of it.
+    pub fn record_reference_list(
         &self,
-        table: &str,
-        items: &'i [ReferenceItem],
-    ) -> Result<Cow<'i, [ReferenceItem]>, StoreError> {
-        let mut items = Cow::Borrowed(items);
-        for index in 0..items.len() {
-            if items[index].details.rejected_columns.is_empty() {
-                continue;
-            }
-            let ReferenceItem { id, details, .. } = &mut items.to_mut()[index];
-            for column in details.rejected_columns.clone() {
-                match (table, column) {
-                    (_, "SEQUENCE") => details.sequence = self.stored_detail(table, column, *id)?,
-                    ("statuses", "TYPE") => details.kind = self.stored_detail(table, column, *id)?,
-                    ("statuses", "COLOUR") => details.color = self.stored_detail(table, column, *id)?,
-                    ("ticket_types", "USE") => details.usage = self.stored_detail(table, column, *id)?,
-                    // The table has no such column.
-                    _ => {}
-                }
-            }
+        table: &ReferenceTable,
+        list: &ReferenceList,
+    ) -> Result<(), StoreError> {
+        let unknown: Vec<_> = list.unknown_ids.iter().map(ToString::to_string).collect();
+        let unknown = (!unknown.is_empty()).then(|| unknown.join(","));
+        let (mut next_page, mut seen) = (None, None);
+        if let Some(rest) = &list.rest {
+            let mut bytes = Vec::new();
+            rest.seen.serialize_into(&mut bytes).map_err(|error| StoreError::InvalidData {
+                what: format!("a set of ids that cannot be written ({error})"),
+            })?;
+            (next_page, seen) = (Some(rest.next_page), Some(bytes));
         }
-        Ok(items)
+        self.connection.execute(
+            "INSERT OR REPLACE INTO reference_lists (name, result, details, read_at, unknown_ids, next_page, seen)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (
+                table.name,
+                list.result.as_str(),
+                &list.details,
+                list.read_at.to_string(),
+                unknown,
+                next_page,
+                seen,
+            ),
+        )?;
+        Ok(())
     }
 
-    fn stored_detail<T: FromSql>(&self, table: &str, column: &str, id: i64) -> Result<Option<T>, StoreError> {
-        let mut select =
-            self.connection.prepare_cached(&format!("SELECT \"{column}\" FROM {table} WHERE ID = ?1"))?;
-        Ok(select.query_row([id], |row| row.get::<_, Option<T>>(0)).optional()?.flatten())
+    /// Empties a table that is no longer read, and forgets when it was.
+    pub fn clear_reference(&self, table: &ReferenceTable) -> Result<(), StoreError> {
+        self.connection.execute(&format!("DELETE FROM {table}"), [])?;
+        self.connection.execute("DELETE FROM reference_lists WHERE name = ?1", [table.name])?;
+        self.connection
+            .execute("DELETE FROM rejects WHERE UID IS NULL AND attribute = ?1", [table.name])?;
+        Ok(())
+    }
+}
+
+fn key_condition(table: &ReferenceTable) -> String {
+    let conditions: Vec<_> =
+        table.key().zip(1..).map(|(column, number)| format!("\"{column}\" = ?{number}")).collect();
+    conditions.join(" AND ")
+}
+
+/// Surrounding spaces are no part of a name, except of statuses, whose names are attributes of tickets.
+fn trim_name(table: &ReferenceTable, values: &mut [AttributeValue]) {
+    let position = table.columns.iter().position(|it| it.role == ColumnRole::Name);
+    if let Some(position) = position.filter(|_| table != STATUSES)
+        && let AttributeValue::Text(name) = &mut values[position]
+    {
+        *name = name.trim().to_owned();
     }
 }

@@ -6,7 +6,7 @@ use strum::{EnumString, IntoStaticStr};
 
 use super::tx::{parse_timestamp, parse_word};
 use super::{ReadTx, StoreError, WriteTx};
-use crate::ticket::Timestamp;
+use crate::ticket::{ExtraSet, Timestamp};
 
 /// What is known about the server, or refreshed from it (`server_probes.probe`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString, serde::Serialize)]
@@ -17,20 +17,16 @@ pub enum Probe {
     DateFilter,
     /// Which lists together contain every ticket.
     ListCoverage,
-    /// When the names of statuses were last refreshed, and whether the server lists them.
-    StatusNames,
-    /// The same for the names of ticket types.
-    TypeNames,
+    /// When it was last asked which statuses are closed.
+    ClosedStatuses,
     /// Whether the list contains custom fields.
     CustomFields,
     /// When the definitions of custom fields were last refreshed, and where they come from.
     FieldList,
     /// A flag: whether a full scan has requested every known custom field (`done`), or still has to (`due`).
     FieldScan,
-    /// Numbers of statuses that were looked up in vain since the last refresh, separated by commas.
-    UnknownStatuses,
-    /// The same of ticket types.
-    UnknownTypes,
+    /// Which extras the rows of the list carry.
+    ListExtras,
     /// By how many seconds the clocks of the server's nodes differ, as far as a step backwards showed it.
     ClockDifference,
 }
@@ -72,6 +68,23 @@ impl ReadTx<'_> {
         Ok(self.probes()?.into_iter().find(|it| it.probe == probe))
     }
 
+    /// Which extras the rows of the list carry, as far as scans showed it.
+    pub fn carried_extras(&self) -> Result<ExtraSet, StoreError> {
+        self.probe(Probe::ListExtras)?.map_or_else(|| Ok(ExtraSet::default()), |probe| probe.parse_result())
+    }
+
+    /// Which of the extras any stored ticket has a value of.
+    pub fn stored_extras(&self) -> Result<ExtraSet, StoreError> {
+        let mut stored = Vec::new();
+        for column in ExtraSet::ALL.columns() {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM ticket_extra WHERE {column} IS NOT NULL)");
+            if self.connection.query_row(&sql, [], |row| row.get(0))? {
+                stored.push(column);
+            }
+        }
+        parse_word("column of ticket_extra", &stored.join(","))
+    }
+
     /// The last results of all probes, by name.
     pub fn probes(&self) -> Result<Vec<ServerProbe>, StoreError> {
         let sql = "SELECT probe, result, details, probed_at FROM server_probes ORDER BY probe";
@@ -104,6 +117,27 @@ impl WriteTx<'_> {
             (probe.as_str(), result, details, now.to_string()),
         )?;
         Ok(())
+    }
+
+    /// Records which extras a scan saw that the list carries. An extra that no row of a `whole` list carried although values of
+    /// it are stored is carried no longer; those are returned.
+    pub fn update_carried_extras(
+        &self,
+        shown: ExtraSet,
+        whole: bool,
+        now: Timestamp,
+    ) -> Result<ExtraSet, StoreError> {
+        let read_tx = self.as_read_tx();
+        let carried = read_tx.carried_extras()?;
+        let mut hidden = ExtraSet::default();
+        if whole && !carried.without(shown).is_empty() {
+            hidden = carried.without(shown).intersection(read_tx.stored_extras()?);
+        }
+        let carries = carried.union(shown).without(hidden);
+        if carries != carried {
+            self.record_probe(Probe::ListExtras, &carries.to_string(), None, now)?;
+        }
+        Ok(hidden)
     }
 
     /// Deletes the result of a probe.

@@ -10,6 +10,7 @@ use super::totals::RunTotals;
 use super::{SharedStore, SyncError};
 use crate::halo::{HaloClient, RequestWait};
 use crate::retry::RequestCounts;
+use crate::reference::ReferenceTable;
 use crate::scope::Scope;
 use crate::store::TxEnd;
 use crate::ticket::Timestamp;
@@ -78,6 +79,8 @@ pub struct RunSettings {
     pub scope: Scope,
     /// Names of the ticket types in the scope; an empty list means all.
     pub ticket_types: Vec<String>,
+    /// The reference tables that are read besides statuses and ticket types.
+    pub reference: Vec<&'static ReferenceTable>,
     /// Rows per page, at most 100.
     pub page_size: u32,
     /// Requests at the same time.

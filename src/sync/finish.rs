@@ -12,7 +12,7 @@ use super::report::{RunReport, end_run};
 use super::scan::list::NewestTicket;
 use super::scan::{Evaluation, ScanEnd, ScanPlan, evaluate, scan_stats};
 use super::unlisted::confirm_deletion::{UnconfirmedRemoval, UnlistedWrites, check_unlisted};
-use super::{SyncError, date_filter, older_versions, probes, reference};
+use super::{SyncError, date_filter, older_versions, probes, reference, reference_pages};
 use crate::store::{
     MoveReason, ObservedTicket, PENDING_TICKET_PAUSE_MAX, Probe, ScanOutcome, Store, StoreError, TxEnd,
     WriteTx,
@@ -150,7 +150,7 @@ async fn commit(
     let was_resumed = plan.resumed_from.is_some();
     // A full scan requests every known field, if it requests any from the list.
     let all_fields_requested = is_full && matches!(plan.mapping.fields, FieldSource::List { .. });
-    let fetches_custom_fields = context.fetches_custom_fields();
+    let continues = context.fetches_custom_fields() || reference_pages::is_any_due(context)?;
     let Conclusion { mode, mut evaluation, warnings, movement, canary, mut confirmed_older, mut unlisted } =
         conclusion;
     let mut report = RunReport::new(context, kind, scan_stats(&scan.list_scans));
@@ -158,7 +158,7 @@ async fn commit(
     let mut seen_ids = scan.seen_ids();
     seen_ids.extend(unlisted.present.iter().map(|observed| observed.ticket.id().cast_unsigned()));
     let rejected_rows = scan.rejected_rows();
-    let ScanEnd { mut unstored, mut totals, start, .. } = scan;
+    let ScanEnd { mut unstored, mut totals, start, shown_extras, .. } = scan;
     let job = move |store: &mut Store| {
         store.write(tx_end, |tx| {
             for observed in [&mut unstored.tickets, &mut unlisted.present, &mut confirmed_older] {
@@ -179,6 +179,16 @@ async fn commit(
             if is_full && evaluation.is_settled {
                 let rejected: Vec<_> = rejected_rows.iter().map(|(_, row)| row.clone()).collect();
                 tx.replace_rejected_rows(&rejected, now)?;
+            }
+            let is_whole = is_full && !was_resumed && evaluation.is_settled;
+            let hidden_extras = tx.update_carried_extras(shown_extras, is_whole, now)?;
+            if !hidden_extras.is_empty() {
+                let columns: Vec<_> = hidden_extras.columns().collect();
+                report.warnings.push(format!(
+                    "the server's list no longer shows what is stored in ticket_extra as {}: the stored values stay, and \
+                     are no longer updated; a column profile in HaloITSM may have been changed",
+                    columns.join(", ")
+                ));
             }
             let may_confirm = is_full
                 && !is_initial
@@ -240,7 +250,7 @@ async fn commit(
                 FinishMode::Scan | FinishMode::Replaced | FinishMode::CanaryMissing => false,
             };
             report.is_ended = is_scan_last
-                && !fetches_custom_fields
+                && !continues
                 && tx.as_read_tx().due_tickets(now, now.plus(PENDING_TICKET_PAUSE_MAX))?.is_empty();
             if report.is_ended {
                 report.add_warnings(&tx.as_read_tx(), &settings)?;

@@ -22,6 +22,7 @@ mod pending_tickets;
 mod probe_results;
 pub mod probes;
 mod reference;
+mod reference_pages;
 mod report;
 mod row_intake;
 mod run;

@@ -1,6 +1,8 @@
-//! Reference tables: the names of statuses and ticket types. They are refreshed daily and with every full scan, and at most hourly
-//! when a number without a name turns up. An answer that cannot be read, is empty, or lost more than half of its rows is
-//! no result: what is known stays, and the next run asks again. A server that forbids the lists does not stop the tickets.
+//! Reference tables: names for the numbers in tickets. They are refreshed daily and with every full scan on request. Lists
+//! that come whole are read before the first page; those that are read page by page after the scan (`reference_pages`).
+//!
+//! An answer that cannot be read, is empty, or lost more than half of its rows is no result: what is known stays, and the
+//! next run asks again. A server that forbids a list does not stop the tickets, nor the other lists.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -8,28 +10,41 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::SyncError;
-use super::context::RunContext;
+use super::context::{DECISION_TARGET, RunContext};
 use super::custom_fields::source::FieldSource;
-use super::probe_results::{self, is_older_than, record_unavailable};
-use super::row_intake::{MissingNames, RowMapping};
-use crate::store::{Probe, StoreError};
-use crate::ticket::Timestamp;
-use crate::ticket::parse::{ParsedItems, ReferenceItem};
+use super::probe_results::{self, is_older_than};
+use super::row_intake::{LOOKED_UP, MissingNames, RowMapping};
+use crate::halo::{HaloError, Responder};
+use crate::reference::{
+    REFERENCE_TABLES, ReferenceItem, ReferenceRow, ReferenceTable, STATUS_CLOSED, STATUSES, Selection, TICKET_TYPES,
+};
+use crate::store::{Probe, ReferenceList, ReferenceResult};
+use crate::ticket::parse::ParsedItems;
+use crate::ticket::{AttributeValue, Timestamp};
 
-const DAILY: Duration = Duration::from_hours(24);
+pub(super) const DAILY: Duration = Duration::from_hours(24);
 const HOURLY: Duration = Duration::from_hours(1);
 
-/// The result for a list that was stored.
-const LISTED: &str = "listed";
+/// How often it is asked which statuses are closed, unless the statuses changed.
+const CLOSED_STATUSES_EVERY: Duration = Duration::from_hours(7 * 24);
 
-/// The results that are none: the list is requested again in the next run.
-const NO_RESULTS: [&str; 3] = ["empty", "shrunk", "unreadable"];
+/// Whether a table is read.
+fn is_selected(context: &RunContext, table: &ReferenceTable) -> bool {
+    table.selection == Selection::Always || context.settings.reference.iter().any(|it| *it == table)
+}
 
-/// Refreshes the tables that are older than a day, or that have no result.
+/// The tables that are read, in order.
+pub(super) fn selected(context: &RunContext) -> impl Iterator<Item = &'static ReferenceTable> {
+    REFERENCE_TABLES.iter().filter(|table| is_selected(context, table))
+}
+
+/// Refreshes the tables that are older than a day, or that have no result, and empties those that are no longer read.
 pub(super) async fn refresh(context: &RunContext) -> Result<(), SyncError> {
+    for table in REFERENCE_TABLES.iter().filter(|table| !is_selected(context, table)) {
+        clear(context, table).await?;
+    }
     let max_age = if context.settings.schedule.full_requested { Duration::ZERO } else { DAILY };
-    refresh_statuses(context, max_age).await?;
-    refresh_types(context, max_age).await
+    refresh_older_than(context, max_age).await
 }
 
 /// Refreshes the tables again where this run, which began at `started_at`, did not: a full scan brings everything up to
@@ -40,161 +55,238 @@ pub(super) async fn refresh_for_full_scan(
 ) -> Result<bool, SyncError> {
     let age = (context.now().instant() - started_at.instant()).abs() + TimeDelta::milliseconds(1);
     let max_age = age.to_std().unwrap_or(DAILY);
-    let is_stale = |probe| is_older_than(context, probe, max_age);
-    let (statuses, types) = (is_stale(Probe::StatusNames)?, is_stale(Probe::TypeNames)?);
-    if statuses {
-        refresh_statuses(context, max_age).await?;
+    let mut asked = false;
+    for table in selected(context).filter(|table| !table.is_paged) {
+        asked |= is_due(context, table, max_age)?;
+        refresh_table(context, table, max_age).await?;
     }
-    if types {
-        refresh_types(context, max_age).await?;
-    }
-    Ok(statuses || types)
+    Ok(asked)
 }
 
 /// Asks again before an initial load ends for what had no result when it began.
 pub(super) async fn refresh_before_load_ends(context: &RunContext) -> Result<(), SyncError> {
-    refresh_statuses(context, DAILY).await?;
-    refresh_types(context, DAILY).await
+    refresh_older_than(context, DAILY).await
+}
+
+async fn refresh_older_than(context: &RunContext, max_age: Duration) -> Result<(), SyncError> {
+    for table in selected(context).filter(|table| !table.is_paged) {
+        refresh_table(context, table, max_age).await?;
+    }
+    Ok(())
 }
 
 /// Looks up names for numbers that have none, at most hourly. A number that an answer did not show is not looked up again
 /// before the daily refresh.
 pub(super) async fn look_up(context: &RunContext, missing: &MissingNames) -> Result<(), SyncError> {
-    let unknown = new_numbers(context, Probe::UnknownStatuses, &missing.statuses)?;
-    if !unknown.is_empty() && is_older_than(context, Probe::StatusNames, HOURLY)? {
-        refresh_statuses(context, HOURLY).await?;
-        remember_unknown(context, Probe::UnknownStatuses, unknown).await?;
-    }
-    let unknown = new_numbers(context, Probe::UnknownTypes, &missing.types)?;
-    if !unknown.is_empty() && is_older_than(context, Probe::TypeNames, HOURLY)? {
-        refresh_types(context, HOURLY).await?;
-        remember_unknown(context, Probe::UnknownTypes, unknown).await?;
+    for ((table, _), numbers) in LOOKED_UP.into_iter().zip(&missing.0) {
+        let list = context.store.lock().read(|tx| tx.reference_list(table))?;
+        let remembered = list.map(|list| list.unknown_ids).unwrap_or_default();
+        let unknown: BTreeSet<_> = numbers.difference(&remembered).copied().collect();
+        if unknown.is_empty() || !is_selected(context, table) || !is_due(context, table, HOURLY)? {
+            continue;
+        }
+        refresh_table(context, table, HOURLY).await?;
+        let tx_end = context.tx_end();
+        context
+            .store
+            .call(move |store| {
+                store.write(tx_end, |tx| {
+                    let Some(mut list) = tx.as_read_tx().reference_list(table)? else { return Ok(()) };
+                    list.unknown_ids.extend(unknown);
+                    tx.record_reference_list(table, &list)
+                })
+            })
+            .await?;
     }
     Ok(())
-}
-
-/// The numbers that were not looked up in vain since the last daily refresh.
-fn new_numbers(
-    context: &RunContext,
-    probe: Probe,
-    numbers: &BTreeSet<i64>,
-) -> Result<BTreeSet<i64>, StoreError> {
-    let stored = context.store.lock().read(|tx| tx.probe(probe))?;
-    let remembered: HashSet<i64> = stored
-        .iter()
-        .flat_map(|probe| probe.result.split(','))
-        .filter_map(|number| number.parse().ok())
-        .collect();
-    Ok(numbers.iter().copied().filter(|number| !remembered.contains(number)).collect())
-}
-
-/// Remembers that numbers were looked up.
-async fn remember_unknown(
-    context: &RunContext,
-    probe: Probe,
-    numbers: BTreeSet<i64>,
-) -> Result<(), SyncError> {
-    // Where the refresh had a result, nothing is remembered from before it.
-    let earlier = context.store.lock().read(|tx| tx.probe(probe))?.map(|probe| probe.result);
-    let all: Vec<_> = earlier.into_iter().chain(numbers.iter().map(ToString::to_string)).collect();
-    probe_results::record(context, probe, all.join(","), None).await
 }
 
 /// What rows are mapped with, from the stored tables.
 pub(super) fn load_mapping(context: &RunContext, field_source: FieldSource) -> Result<RowMapping, SyncError> {
     context.store.lock().read(|tx| {
-        let types = tx.ticket_types()?.into_iter().map(|it| it.id).collect();
-        let statuses = tx.status_names()?.into_keys().collect();
-        Ok(RowMapping { scope: context.settings.scope.clone(), statuses, types, fields: field_source })
+        let mut named = [const { None }; LOOKED_UP.len()];
+        for (slot, (table, _)) in named.iter_mut().zip(LOOKED_UP) {
+            if is_selected(context, table) {
+                *slot = Some(tx.reference_ids(table)?);
+            }
+        }
+        Ok(RowMapping { scope: context.settings.scope.clone(), named, fields: field_source })
     })
 }
 
-/// Whether a list is to be requested: it has no result, or one older than `max_age`.
-fn is_due(context: &RunContext, probe: Probe, max_age: Duration) -> Result<bool, SyncError> {
-    let stored = context.store.lock().read(|tx| tx.probe(probe))?;
-    let has_result = stored.is_some_and(|probe| !NO_RESULTS.contains(&probe.result.as_str()));
-    Ok(!has_result || is_older_than(context, probe, max_age)?)
+/// Empties a table that is no longer read: nobody refreshes what it says about people.
+async fn clear(context: &RunContext, table: &'static ReferenceTable) -> Result<(), SyncError> {
+    let is_empty = context.store.lock().read(|tx| {
+        Ok::<_, SyncError>(tx.is_reference_empty(table)? && tx.reference_list(table)?.is_none())
+    })?;
+    if is_empty {
+        return Ok(());
+    }
+    tracing::info!(target: DECISION_TARGET, "`[halo] reference` no longer names {table}: the table is emptied");
+    let tx_end = context.tx_end();
+    context.store.call(move |store| store.write(tx_end, |tx| tx.clear_reference(table))).await
+}
+
+/// Whether a list is to be requested: it has no result, or one of at least `max_age`.
+pub(super) fn is_due(
+    context: &RunContext,
+    table: &ReferenceTable,
+    max_age: Duration,
+) -> Result<bool, SyncError> {
+    let list = context.store.lock().read(|tx| tx.reference_list(table))?;
+    let max_age = TimeDelta::from_std(max_age).unwrap_or(TimeDelta::MAX);
+    let now = context.now().instant();
+    // A time in the future was recorded when the local clock was wrong.
+    Ok(list.is_none_or(|it| !it.result.is_final() || max_age <= (now - it.read_at.instant()).abs()))
 }
 
 /// Why a list cannot be the whole of it: it is empty, or shows fewer than half of the `stored` rows.
-fn why_doubtful(list: &ParsedItems<ReferenceItem>, stored: u64) -> Option<&'static str> {
-    match list.items.len() as u64 {
-        0 => Some("empty"),
-        shown if shown + (list.unreadable as u64) < stored.div_ceil(2) => Some("shrunk"),
+pub(super) fn why_doubtful(table: &ReferenceTable, shown: u64, stored: u64) -> Option<ReferenceResult> {
+    match shown {
+        // Every server has statuses and ticket types.
+        0 if 0 < stored || table.selection == Selection::Always => Some(ReferenceResult::Empty),
+        shown if shown < stored.div_ceil(2) => Some(ReferenceResult::Shrunk),
         _ => None,
     }
 }
 
-async fn record_doubtful(
+/// Records a result that changes nothing.
+pub(super) async fn record_result(
     context: &RunContext,
-    probe: Probe,
-    result: &'static str,
-    what: &str,
+    table: &'static ReferenceTable,
+    list: ReferenceList,
 ) -> Result<(), SyncError> {
-    tracing::warn!(result, "the list of {what} is {result}; continuing with those already stored");
-    probe_results::record(context, probe, result, None).await
+    let tx_end = context.tx_end();
+    context.store.call(move |store| store.write(tx_end, |tx| tx.record_reference_list(table, &list))).await
 }
 
-async fn refresh_types(context: &RunContext, max_age: Duration) -> Result<(), SyncError> {
-    if !is_due(context, Probe::TypeNames, max_age)? {
-        return Ok(());
-    }
-    let types = match context.halo.fetch_ticket_types().await {
-        Ok(types) => types,
-        Err(error) => {
-            return record_unavailable(context, Probe::TypeNames, "names of ticket types", error).await;
-        }
-    };
-    let stored = context.store.lock().read(|tx| tx.present_ticket_types())?;
-    if let Some(result) = why_doubtful(&types, stored) {
-        return record_doubtful(context, Probe::TypeNames, result, "ticket types").await;
-    }
-    let (now, tx_end) = (context.now(), context.tx_end());
-    context
-        .store
-        .call(move |store| {
-            store.write(tx_end, |tx| {
-                tx.update_ticket_types(&types, now)?;
-                tx.delete_probe(Probe::UnknownTypes)?;
-                tx.record_probe(Probe::TypeNames, LISTED, None, now)
-            })
-        })
-        .await
+/// Records that the answer cannot be the whole list.
+pub(super) async fn record_doubtful(
+    context: &RunContext,
+    table: &'static ReferenceTable,
+    result: ReferenceResult,
+) -> Result<(), SyncError> {
+    let (words, result_word) = (table.words(), result.as_str());
+    tracing::warn!(result = result_word, "the list of {words} is {result_word}; continuing with those already stored");
+    record_result(context, table, ReferenceList::new(result, context.now())).await
 }
 
-async fn refresh_statuses(context: &RunContext, max_age: Duration) -> Result<(), SyncError> {
-    if !is_due(context, Probe::StatusNames, max_age)? {
+/// Records that a list is not available. An error that is not about this list alone is passed on.
+pub(super) async fn record_unavailable(
+    context: &RunContext,
+    table: &'static ReferenceTable,
+    error: HaloError,
+) -> Result<(), SyncError> {
+    if error.is_token_error() {
+        return Err(error.into());
+    }
+    let result = match &error {
+        HaloError::Refused { status: 401 | 403, answered_by: Responder::Server, .. } => ReferenceResult::Forbidden,
+        HaloError::Refused { status: 404 | 410, answered_by: Responder::Server, .. } => ReferenceResult::Missing,
+        HaloError::Refused { .. }
+        | HaloError::Unreadable(_)
+        | HaloError::TooLarge { .. }
+        | HaloError::Unavailable { .. } => ReferenceResult::Unreadable,
+        // Statuses and ticket types answered, so it is this list that cannot be reached.
+        HaloError::Unreachable { .. } if table.selection != Selection::Always => ReferenceResult::Unreadable,
+        HaloError::Unreachable { .. }
+        | HaloError::RateLimited { .. }
+        | HaloError::Credentials { .. }
+        | HaloError::OtherAuthServer { .. } => return Err(error.into()),
+    };
+    let stored = context.store.lock().read(|tx| tx.reference_list(table))?;
+    let words = table.words();
+    let message = format!("the names of {words} are not available; continuing with those already stored: {error}");
+    // Some applications may never see a list: `status -v` and `check` say so.
+    let is_normal = result.is_final() && table.selection != Selection::Always;
+    if stored.as_ref().is_none_or(|it| it.result != result) && !is_normal {
+        tracing::warn!("{message}");
+    } else {
+        tracing::debug!("{message}");
+    }
+    // A list that is half read goes on where it was.
+    let rest = stored.and_then(|it| it.rest);
+    let details = Some(error.to_string());
+    record_result(context, table, ReferenceList { details, rest, ..ReferenceList::new(result, context.now()) }).await
+}
+
+/// Reads a list that comes whole, if it is due.
+async fn refresh_table(
+    context: &RunContext,
+    table: &'static ReferenceTable,
+    max_age: Duration,
+) -> Result<(), SyncError> {
+    if !is_due(context, table, max_age)? {
         return Ok(());
     }
-    let statuses = match context.halo.fetch_statuses(false).await {
-        Ok(statuses) => statuses,
-        Err(error) => {
-            return record_unavailable(context, Probe::StatusNames, "names of statuses", error).await;
-        }
+    let mut list = match context.halo.fetch_reference_list(table).await {
+        Ok(list) => list,
+        Err(error) => return record_unavailable(context, table, error).await,
     };
-    let stored = context.store.lock().read(|tx| tx.present_statuses())?;
-    if let Some(result) = why_doubtful(&statuses, stored) {
-        return record_doubtful(context, Probe::StatusNames, result, "statuses").await;
+    let shown = (list.items.len() + list.unreadable) as u64;
+    let stored = context.store.lock().read(|tx| tx.present_rows(table))?;
+    let shown = if list.items.is_empty() { 0 } else { shown };
+    if let Some(result) = why_doubtful(table, shown, stored) {
+        return record_doubtful(context, table, result).await;
     }
-    // A server that does not know `excludeclosed` returns the same list; then nobody knows which are closed.
-    let open: HashSet<i64> = match context.halo.fetch_statuses(true).await {
-        Ok(open) => open.items.iter().map(|status| status.id).collect(),
-        Err(_) => HashSet::new(),
-    };
-    let closed: HashSet<i64> =
-        statuses.items.iter().map(|it| it.id).filter(|id| !open.contains(id)).collect();
-    let closed_known = !open.is_empty() && !closed.is_empty();
+    if table == STATUSES {
+        find_closed_statuses(context, &mut list, max_age).await?;
+    }
+    store_list(context, table, list).await
+}
+
+async fn store_list(
+    context: &RunContext,
+    table: &'static ReferenceTable,
+    list: ParsedItems<ReferenceRow>,
+) -> Result<(), SyncError> {
     let (run_id, now, tx_end) = (context.run_id, context.now(), context.tx_end());
     context
         .store
         .call(move |store| {
             store.write(tx_end, |tx| {
-                tx.update_statuses(&statuses, closed_known.then_some(&closed), run_id, now)?;
-                tx.delete_probe(Probe::UnknownStatuses)?;
-                tx.record_probe(Probe::StatusNames, LISTED, None, now)
+                if table == STATUSES {
+                    tx.update_statuses(&list, run_id, now)?;
+                } else {
+                    tx.update_reference(table, &list)?;
+                }
+                tx.replace_rejected_items(table.name, &list, now)?;
+                // An element that cannot be read may be any of those that seem to be missing.
+                if list.unreadable == 0 {
+                    let keys: HashSet<_> = list.items.iter().map(|row| row.key(table)).collect();
+                    tx.mark_absent(table, |key| keys.contains(key))?;
+                }
+                tx.record_reference_list(table, &ReferenceList::new(ReferenceResult::Listed, now))
             })
         })
         .await
+}
+
+/// Finds out which statuses are closed. Where that is not asked, or cannot be told this time, the stored answer stays.
+async fn find_closed_statuses(
+    context: &RunContext,
+    list: &mut ParsedItems<ReferenceRow>,
+    max_age: Duration,
+) -> Result<(), SyncError> {
+    let known = context.store.lock().read(|tx| tx.reference_ids(STATUSES))?;
+    let has_new = list.items.iter().filter_map(ReferenceRow::id).any(|id| !known.contains(&id));
+    let every = if max_age.is_zero() { max_age } else { CLOSED_STATUSES_EVERY };
+    let is_due = has_new || is_older_than(context, Probe::ClosedStatuses, every)?;
+    let open = if is_due { context.halo.fetch_open_statuses().await.ok() } else { None };
+    let Some(open) = open else {
+        list.items.iter_mut().for_each(|row| row.rejected.push(STATUS_CLOSED));
+        return Ok(());
+    };
+    let open: HashSet<i64> = open.items.iter().filter_map(ReferenceRow::id).collect();
+    let is_closed = |row: &ReferenceRow| row.id().is_some_and(|id| !open.contains(&id));
+    // A server that does not know the parameter returns the same list; then nobody knows which are closed.
+    let is_known = !open.is_empty() && list.items.iter().any(is_closed);
+    for row in &mut list.items {
+        row.values[STATUS_CLOSED] =
+            if is_known { AttributeValue::Integer(is_closed(row).into()) } else { AttributeValue::Null };
+    }
+    let result = if is_known { "known" } else { "unknown" };
+    probe_results::record(context, Probe::ClosedStatuses, result, None).await
 }
 
 /// The ids of ticket types by their names, which are compared trimmed and without regard to case;
@@ -218,4 +310,9 @@ pub fn resolve_ticket_types(wanted: &[String], types: &[ReferenceItem]) -> Resul
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
+}
+
+/// The ticket types of the server.
+pub(super) async fn fetch_ticket_types(context: &RunContext) -> Result<Vec<ReferenceItem>, HaloError> {
+    Ok(crate::reference::reference_items(TICKET_TYPES, &context.halo.fetch_reference_list(TICKET_TYPES).await?))
 }

@@ -6,36 +6,38 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::custom_fields::source::FieldSource;
+use crate::reference::{AGENTS, ReferenceTable, STATUSES, TICKET_TYPES};
 use crate::scope::Scope;
 use crate::store::ObservedTicket;
 use crate::ticket::Ticket;
-use crate::ticket::attribute::{STATUS_ID, TICKET_TYPE_ID};
+use crate::ticket::attribute::{AGENT_ID, STATUS_ID, TICKET_TYPE_ID};
 
 /// The facts about the server that the mapping of its rows needs.
 #[derive(Clone, Debug)]
 pub(super) struct RowMapping {
     pub(super) scope: Scope,
-    pub(super) statuses: HashSet<i64>,
-    pub(super) types: HashSet<i64>,
+    /// The numbers that have names, in the order of [`LOOKED_UP`]; `None` where the table is not read.
+    pub(super) named: [Option<HashSet<i64>>; LOOKED_UP.len()],
     pub(super) fields: FieldSource,
 }
 
-/// Numbers in rows that the reference tables do not name.
+/// The tables that are asked early for a number without a name, with the attribute that has it. All of them come in one
+/// request.
+pub(super) static LOOKED_UP: [(&ReferenceTable, usize); 3] =
+    [(STATUSES, STATUS_ID), (TICKET_TYPES, TICKET_TYPE_ID), (AGENTS, AGENT_ID)];
+
+/// Numbers in rows that the reference tables do not name, in the order of [`LOOKED_UP`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct MissingNames {
-    pub(super) statuses: BTreeSet<i64>,
-    pub(super) types: BTreeSet<i64>,
-}
+pub(super) struct MissingNames(pub(super) [BTreeSet<i64>; LOOKED_UP.len()]);
 
 /// So many numbers without a name are looked up at most.
 const MISSING_NAMES_MAX: usize = 1_000;
 
 impl MissingNames {
     pub(super) fn add(&mut self, more: MissingNames) {
-        self.statuses.extend(more.statuses);
-        self.types.extend(more.types);
-        // A server that invents numbers must not cost memory.
-        for numbers in [&mut self.statuses, &mut self.types] {
+        for (numbers, more) in self.0.iter_mut().zip(more.0) {
+            numbers.extend(more);
+            // A server that invents numbers must not cost memory.
             while MISSING_NAMES_MAX < numbers.len() {
                 numbers.pop_last();
             }
@@ -62,10 +64,12 @@ impl RowMapping {
 
     /// Adds the numbers of a row that the reference tables do not name.
     pub(super) fn add_missing_names(&self, ticket: &Ticket, missing: &mut MissingNames) {
-        let unknown = |position, known: &HashSet<i64>| {
-            ticket.integer(position).filter(|number| !known.contains(number))
-        };
-        missing.statuses.extend(unknown(STATUS_ID, &self.statuses));
-        missing.types.extend(unknown(TICKET_TYPE_ID, &self.types));
+        for ((named, missing), (_, position)) in self.named.iter().zip(&mut missing.0).zip(LOOKED_UP) {
+            if let (Some(named), Some(number)) = (named, ticket.integer(position))
+                && !named.contains(&number)
+            {
+                missing.insert(number);
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::row_intake::RowMapping;
 use super::scan::{self, ChangesMax, ListReadError, ScanPlan};
 use super::scope_change::{ScopeStep, apply_scope, check_same_server, resolve_scope_types};
 use super::totals::RunTotals;
-use super::{SharedStore, SyncError, canary, date_filter, next_scan, pending_tickets, probes, reference};
+use super::{SharedStore, SyncError, canary, date_filter, next_scan, pending_tickets, probes, reference, reference_pages};
 use crate::halo::HaloClient;
 use crate::store::{InterruptedScan, Probe, REQUEST_NUMBER_BITS, RunEnd, RunKind, TxEnd, WriteTx};
 use crate::ticket::Timestamp;
@@ -105,6 +105,7 @@ async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
         None => return RunReport::end_without_scan(context, next_scan::none_possible(context)?).await,
     };
     report = pending_tickets::fetch_due(context, &mapping, report).await?;
+    reference_pages::read_due(context, &mut report).await?;
     if context.fetches_custom_fields() {
         let interleave = |totals| -> InterleavedScan<'_> {
             Box::pin(async move {

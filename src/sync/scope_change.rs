@@ -22,7 +22,7 @@ pub(super) async fn resolve_scope_types(context: &RunContext) -> Result<Vec<i64>
     let stored = context.store.lock().read(|tx| tx.ticket_types())?;
     match reference::resolve_ticket_types(wanted, &stored) {
         Ok(ids) => Ok(ids),
-        Err(_) => reference::resolve_ticket_types(wanted, &context.halo.fetch_ticket_types().await?.items),
+        Err(_) => reference::resolve_ticket_types(wanted, &reference::fetch_ticket_types(context).await?),
     }
 }
 

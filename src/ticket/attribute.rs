@@ -183,8 +183,43 @@ pub const ATTRIBUTES: [Attribute; ATTRIBUTE_COUNT] = [
     field("WORKFLOW_STEP",                  "workflow_step",              Integer,   "Step of the workflow."),
 ];
 
+/// How many values list rows may carry beside the attributes.
+pub const EXTRA_COUNT: usize = 4;
+
+/// What list rows may carry beside the attributes: the columns of `ticket_extra`, in order. Their names are those in
+/// `changes.changed` and `rejects`. Only lists of some servers carry them (`halo-api.md` §2.7).
+#[rustfmt::skip]
+pub const EXTRAS: [Attribute; EXTRA_COUNT] = [
+    field("EXTRA.CLOSED_AT",    "dateclosed",   Timestamp, "When the ticket was closed; NULL where it is open."),
+    field("EXTRA.RESPONDED_AT", "responsedate", Timestamp, "When an agent first responded."),
+    field("EXTRA.ASSIGNED_AT",  "dateassigned", Timestamp, "When the ticket was assigned."),
+    field("EXTRA.PARENT_ID",    "parent_id",    Integer,   "Ticket that it belongs to."),
+];
+
+/// What the names of [`EXTRAS`] begin with; the rest is the name of the column.
+pub const EXTRA_PREFIX: &str = "EXTRA.";
+
+/// How many values of a ticket are stored: the attributes, then the extras.
+pub const STORED_COUNT: usize = ATTRIBUTE_COUNT + EXTRA_COUNT;
+
+/// Iterates over everything that is stored of a ticket: the attributes, then the extras.
+pub fn stored_attributes() -> impl Iterator<Item = &'static Attribute> {
+    ATTRIBUTES.iter().chain(&EXTRAS)
+}
+
+/// Returns the attribute or the extra at a position.
+///
+/// # Panics
+/// If the position is not below [`STORED_COUNT`].
+#[must_use]
+pub fn stored_attribute(position: usize) -> &'static Attribute {
+    ATTRIBUTES.get(position).unwrap_or_else(|| &EXTRAS[position - ATTRIBUTE_COUNT])
+}
+
 /// Position of the ticket number.
 pub const UID: usize = position("UID");
+/// Position of the agent.
+pub const AGENT_ID: usize = position("AGENT_ID");
 /// Position of the status name.
 pub const STATUS: usize = position("STATUS");
 /// Position of the status number.

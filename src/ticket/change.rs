@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::attribute::ATTRIBUTES;
+use super::attribute::{self, EXTRA_PREFIX};
 use super::custom_field::CustomFields;
 use super::value::CellValue;
 
@@ -36,13 +36,13 @@ impl Op {
 pub struct TicketDiff(Map<String, Json>);
 
 impl TicketDiff {
-    /// Compares two versions, both in the order of [`ATTRIBUTES`].
+    /// Compares two versions, both in the order of [`attribute::stored_attributes`].
     pub fn between<'a>(
         old: impl IntoIterator<Item = CellValue<'a>>,
         new: impl IntoIterator<Item = CellValue<'a>>,
     ) -> TicketDiff {
         let mut changed = Map::new();
-        for (attribute, (old, new)) in ATTRIBUTES.iter().zip(old.into_iter().zip(new)) {
+        for (attribute, (old, new)) in attribute::stored_attributes().zip(old.into_iter().zip(new)) {
             if old != new {
                 let pair = Json::Array(vec![old.to_json(attribute.kind), new.to_json(attribute.kind)]);
                 changed.insert(attribute.name.to_owned(), pair);
@@ -54,7 +54,7 @@ impl TicketDiff {
     /// Returns the change of one attribute.
     #[must_use]
     pub fn of_attribute(position: usize, old: CellValue<'_>, new: CellValue<'_>) -> TicketDiff {
-        let attribute = &ATTRIBUTES[position];
+        let attribute = attribute::stored_attribute(position);
         let pair = Json::Array(vec![old.to_json(attribute.kind), new.to_json(attribute.kind)]);
         TicketDiff(Map::from_iter([(attribute.name.to_owned(), pair)]))
     }
@@ -79,17 +79,31 @@ impl TicketDiff {
     }
 }
 
-/// Returns a row as one JSON object, the content of `changes.last_row`. Custom fields, if there are any,
-/// are the member `_custom_fields`.
+/// Returns a row as one JSON object, the content of `changes.last_row`. Extras and custom fields, if there are any, are the
+/// members `_extra` and `_custom_fields`.
 pub(crate) fn row_to_json<'a>(row: impl IntoIterator<Item = CellValue<'a>>, fields: &CustomFields) -> String {
-    let cells = ATTRIBUTES.iter().zip(row);
+    let mut row = row.into_iter();
+    let cells = attribute::ATTRIBUTES.iter().zip(row.by_ref());
     let mut object: Map<_, _> =
         cells.map(|(attribute, cell)| (attribute.name.to_owned(), cell.to_json(attribute.kind))).collect();
+    let extras: Vec<_> = row.collect();
+    if extras.iter().any(|cell| *cell != CellValue::Null) {
+        object.insert(EXTRA_KEY.to_owned(), extras_to_json(extras));
+    }
     if !fields.fields().is_empty() {
         object.insert(CUSTOM_FIELDS_KEY.to_owned(), fields.to_json());
     }
     Json::Object(object).to_string()
 }
+
+/// Returns the extras of a ticket as a JSON object, with the names of the columns of `ticket_extra`.
+pub(crate) fn extras_to_json<'a>(extras: impl IntoIterator<Item = CellValue<'a>>) -> Json {
+    let name = |attribute: &attribute::Attribute| attribute.name[EXTRA_PREFIX.len()..].to_owned();
+    attribute::EXTRAS.iter().zip(extras).map(|(it, cell)| (name(it), cell.to_json(it.kind))).collect()
+}
+
+/// Name of the extras: a member of `changes.last_row`, and a column of a delta.
+pub(crate) const EXTRA_KEY: &str = "_extra";
 
 /// Name of the custom fields: a member of `changes.last_row`, and a column of a delta.
 pub(crate) const CUSTOM_FIELDS_KEY: &str = "_custom_fields";

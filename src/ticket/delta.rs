@@ -18,6 +18,8 @@ pub struct DeltaRow<'a> {
     pub reason: Option<&'a str>,
     /// Row at the end of the range; for a deletion, the last known row.
     pub cells: &'a [CellValue<'a>],
+    /// What the list carries beside the attributes as a JSON object, if it ever carried anything of this ticket.
+    pub extra: Option<&'a str>,
     /// Custom fields as a JSON array, if they are synchronized.
     pub custom_fields: Option<&'a str>,
 }
@@ -31,8 +33,8 @@ impl<'a> DeltaRow<'a> {
             CellValue::Text(self.observed_at),
             self.reason.map_or(CellValue::Null, CellValue::Text),
         ];
-        let fields = self.custom_fields.map_or(CellValue::Null, CellValue::Json);
-        first.into_iter().chain(self.cells.iter().copied()).chain([fields])
+        let json = [self.extra, self.custom_fields].map(|it| it.map_or(CellValue::Null, CellValue::Json));
+        first.into_iter().chain(self.cells.iter().copied()).chain(json)
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn parse_count(raw: &str) -> Option<u64> {
 }
 
 /// Converts a value from its text in the JSON, which a parser has passed over without looking into it.
-pub(super) fn convert_raw(
+pub(crate) fn convert_raw(
     kind: ValueKind,
     raw: &str,
     repaired: &mut usize,

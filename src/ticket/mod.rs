@@ -10,9 +10,10 @@ mod custom_field;
 mod cut_row;
 mod delta;
 mod document;
+mod extra_set;
 mod json_value;
+mod list;
 pub mod parse;
-mod reference_list;
 pub(crate) mod repair;
 mod row;
 mod table;
@@ -22,20 +23,23 @@ mod value;
 use xxhash_rust::xxh3::Xxh3;
 
 pub use attribute::{ATTRIBUTES, Attribute, ValueKind};
-pub(crate) use change::{CUSTOM_FIELDS_KEY, row_to_json};
+pub(crate) use change::{CUSTOM_FIELDS_KEY, EXTRA_KEY, extras_to_json, row_to_json};
 pub use change::{Op, TicketDiff};
 pub(crate) use custom_field::{CUSTOM_FIELDS_PROPERTY, CUSTOM_PREFIX};
 pub use custom_field::{CustomField, CustomFields};
 pub use delta::{ChangeCounts, DeltaRow};
-pub use table::{Column, OP_COLUMN, SEQ_COLUMN, SnapshotTable, delta_columns};
+pub use extra_set::ExtraSet;
+pub(crate) use json_value::convert_raw;
+pub use table::{Column, OP_COLUMN, SEQ_COLUMN, attribute_columns, delta_columns};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use value::{AttributeValue, CellValue, MAX_RAW_CHARS, RejectedValue};
 
-/// A ticket as received in one response: the attributes in table order.
+/// A ticket as received in one response: the attributes in table order, then the extras.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ticket {
     id: i64,
     values: Box<[AttributeValue]>,
+    shown_extras: ExtraSet,
     rejected_values: Vec<(usize, RejectedValue)>,
     deleted: bool,
     custom_fields: Option<CustomFields>,
@@ -52,10 +56,33 @@ impl Ticket {
     /// Returns the values, in the order of [`ATTRIBUTES`].
     #[must_use]
     pub fn values(&self) -> &[AttributeValue] {
+        &self.values[..attribute::ATTRIBUTE_COUNT]
+    }
+
+    /// Returns the values and then the extras, in the order of [`attribute::stored_attributes`].
+    #[must_use]
+    pub fn stored_values(&self) -> &[AttributeValue] {
         &self.values
     }
 
-    /// Returns the rejected values, each with its position in [`ATTRIBUTES`].
+    /// Returns which extras the response carries, in this row or in another one. Of those an absent one is NULL; of the
+    /// others the response says nothing, because lists carry only what the server is set to show.
+    #[must_use]
+    pub fn shown_extras(&self) -> ExtraSet {
+        self.shown_extras
+    }
+
+    /// Returns the ticket with the stored values of some extras.
+    #[must_use]
+    pub fn with_stored_extras(&self, extras: ExtraSet, stored: &[AttributeValue]) -> Ticket {
+        let mut ticket = self.clone();
+        for position in extras.positions() {
+            ticket.values[position].clone_from(&stored[position]);
+        }
+        ticket
+    }
+
+    /// Returns the rejected values, each with its position in [`attribute::stored_attributes`].
     #[must_use]
     pub fn rejected_values(&self) -> &[(usize, RejectedValue)] {
         &self.rejected_values
@@ -160,7 +187,7 @@ impl Ticket {
     }
 }
 
-/// Returns the hash of a stored row, in the order of [`ATTRIBUTES`]: [`Ticket::hash`] of a ticket with these
+/// Returns the hash of a stored row, in the order of [`attribute::stored_attributes`]: [`Ticket::hash`] of a ticket with these
 /// values.
 pub(crate) fn row_hash<'a>(row: impl IntoIterator<Item = CellValue<'a>>) -> u64 {
     let mut hash = Xxh3::new();

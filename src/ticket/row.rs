@@ -8,12 +8,12 @@ use std::sync::LazyLock;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Ticket;
-use super::attribute::{ATTRIBUTE_COUNT, ATTRIBUTES, AttributeSource, UID, ValueKind};
+use super::attribute::{AttributeSource, STORED_COUNT, UID, ValueKind, stored_attribute, stored_attributes};
 use super::conversion::{Conversion, is_ticket_id};
 use super::custom_field::{self, CustomFields};
 use super::json_value::{ValueSeed, convert_raw};
 use super::value::{AttributeValue, RejectedValue};
+use super::{ExtraSet, Ticket};
 
 /// Role of a property of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ enum Property {
 }
 
 static PROPERTIES: LazyLock<HashMap<&'static str, Property>> = LazyLock::new(|| {
-    let fields = ATTRIBUTES.iter().enumerate().filter_map(|(position, attribute)| match attribute.source {
+    let fields = stored_attributes().enumerate().filter_map(|(position, attribute)| match attribute.source {
         AttributeSource::Property(property) => Some((property, Property::Attribute(position))),
         AttributeSource::StatusName(_) => None,
     });
@@ -121,7 +121,8 @@ impl<'de> Visitor<'de> for &mut TicketSeed {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut row: A) -> Result<RowResult, A::Error> {
-        let mut values = vec![AttributeValue::Null; ATTRIBUTE_COUNT];
+        let mut values = vec![AttributeValue::Null; STORED_COUNT];
+        let mut shown_extras = ExtraSet::default();
         let mut unresolved: Vec<UnresolvedValue> = Vec::new();
         let mut deleted = false;
         let (mut custom_fields, mut custom_fields_unreadable) = (None, false);
@@ -129,8 +130,9 @@ impl<'de> Visitor<'de> for &mut TicketSeed {
         while let Some(name) = row.next_key::<PropertyName<'de>>()? {
             match self.property(&mut cursor, &name.0) {
                 Property::Attribute(position) => {
-                    let kind = ATTRIBUTES[position].kind;
+                    let kind = stored_attribute(position).kind;
                     let value = row.next_value_seed(ValueSeed { kind, repaired: &mut self.repaired })?;
+                    shown_extras.insert(position);
                     // Of a repeated property the last value counts, as in `serde_json` maps.
                     if !unresolved.is_empty() {
                         unresolved.retain(|it| it.position != position);
@@ -166,6 +168,7 @@ impl<'de> Visitor<'de> for &mut TicketSeed {
         let ticket = Ticket {
             id,
             values: values.into(),
+            shown_extras,
             rejected_values: Vec::new(),
             deleted,
             custom_fields,
@@ -219,7 +222,7 @@ pub(super) fn resolve_row(
         .deserialize_map(RawValuesVisitor { unresolved, found: &mut found })?;
     for (UnresolvedValue { position, is_taken }, raw) in unresolved.iter().zip(found) {
         let raw = raw.map_or("", RawValue::get);
-        match convert_raw(ATTRIBUTES[*position].kind, raw, repaired) {
+        match convert_raw(stored_attribute(*position).kind, raw, repaired) {
             Ok(value) if *is_taken => ticket.values[*position] = value,
             Err(rejected) if !is_taken => ticket.rejected_values.push((*position, rejected)),
             // Both times the same rules look at the same text.

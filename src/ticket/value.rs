@@ -84,7 +84,7 @@ pub const MAX_RAW_CHARS: usize = 1_000;
 
 impl RejectedValue {
     /// Whitespace between the values of `raw` is left out, so that the layout of the JSON makes no difference.
-    pub(super) fn new(reason: impl Into<Cow<'static, str>>, raw: &str) -> RejectedValue {
+    pub(crate) fn new(reason: impl Into<Cow<'static, str>>, raw: &str) -> RejectedValue {
         let kept = without_whitespace(raw).map(|it| if it == '\0' { '\u{FFFD}' } else { it });
         RejectedValue { reason: reason.into(), raw: kept.take(MAX_RAW_CHARS).collect() }
     }

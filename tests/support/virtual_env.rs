@@ -386,6 +386,7 @@ pub(crate) fn run_settings() -> RunSettings {
             mapping: MAPPING_VERSION,
         },
         ticket_types: Vec::new(),
+        reference: Vec::new(),
         page_size: 10,
         parallel_requests: 4,
         requests_per_window: 300,
@@ -415,6 +416,7 @@ pub(crate) fn client_options(max_retries: u32, knobs: &Knobs) -> ClientOptions {
         client_id: "halosync-demo".into(),
         client_secret: "demo-secret".to_owned().into(),
         scope: scope.into(),
+        narrower_scope: None,
         retry: RetryPolicy { max_retries, rate_limit_wait: RATE_LIMIT_WAIT, max_wait: Duration::MAX },
     }
 }

@@ -89,6 +89,7 @@ fn client(server: &Arc<BrokenRows>) -> HaloClient {
         client_id: String::new(),
         client_secret: SecretString::from(String::new()),
         scope: String::new(),
+        narrower_scope: None,
         retry: RetryPolicy {
             max_retries: 5,
             rate_limit_wait: std::time::Duration::from_mins(1),

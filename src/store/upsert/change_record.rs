@@ -30,5 +30,8 @@ impl ChangeRecord<'_> {
 /// of the ticket: the server's row had been stored before.
 pub(super) const REPAIRED: &str = "repaired";
 
+/// The reason of a change record of tickets whose status was renamed.
+pub(super) const STATUS_RENAMED: &str = "status_renamed";
+
 /// The reason of a ticket that is stored again after a deletion.
 pub(super) const RETURNED: &str = "returned";

@@ -1,6 +1,6 @@
 //! Rows that another program edited or lost, and what a full scan needs to repair them.
 //!
-//! Every write of `tickets` and `custom_fields` empties the hash in `ticket_state` by a trigger; `upsert` sets
+//! Every write of `tickets`, `ticket_extra` and `custom_fields` empties the hash in `ticket_state` by a trigger; `upsert` sets
 //! it again in the same transaction. A row without a hash is therefore an edit by another program, and costs
 //! the scan nothing to find: it cannot be equal to a received row, so it is compared.
 //!
@@ -26,7 +26,7 @@ pub const REQUEST_NUMBER_BITS: u32 = 32;
 /// Rows of the local database that do not agree with each other, as ids of tickets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LocalEdits {
-    /// Rows of `tickets` or `custom_fields` that another program wrote.
+    /// Rows of `tickets`, `ticket_extra` or `custom_fields` that another program wrote.
     pub edited: RoaringTreemap,
     /// Tickets without a row in `tickets` that should have one.
     pub lost: RoaringTreemap,
@@ -36,7 +36,7 @@ pub struct LocalEdits {
     pub unrecorded: RoaringTreemap,
     /// Tickets whose `STATUS` is not the name of their status.
     pub status_names: RoaringTreemap,
-    /// Tickets with custom fields that should have none: they are not stored, or custom fields are not
+    /// Tickets with custom fields or extras that should have none: they are not stored, or custom fields are not
     /// synchronized.
     pub orphaned_fields: RoaringTreemap,
 }
@@ -50,7 +50,7 @@ impl LocalEdits {
             (&self.without_state, "without a row in ticket_state"),
             (&self.unrecorded, "not recorded in changes"),
             (&self.status_names, "with a wrong status name"),
-            (&self.orphaned_fields, "with custom fields that belong to no stored ticket"),
+            (&self.orphaned_fields, "with custom fields or extras that belong to no stored ticket"),
         ]
     }
 
@@ -122,11 +122,10 @@ impl ReadTx<'_> {
              ) SELECT UID, 0 FROM ids WHERE UID IS NOT NULL",
             &mut RoaringTreemap::new(),
         )?;
-        edits.orphaned_fields = if has_custom_fields {
-            with_fields - ((&states | &edits.lost) | &edits.without_state)
-        } else {
-            with_fields
-        };
+        let with_extras = self.collect_ids("SELECT UID, 0 FROM ticket_extra", &mut RoaringTreemap::new())?;
+        let may_have = (&states | &edits.lost) | &edits.without_state;
+        edits.orphaned_fields = if has_custom_fields { with_fields - &may_have } else { with_fields };
+        edits.orphaned_fields |= with_extras - may_have;
         edits.edited -= &edits.lost;
         // The scan compares the whole row, status name included.
         for compared in [&edited_rows, &edits.without_state, &edits.unrecorded] {
@@ -170,6 +169,10 @@ impl WriteTx<'_> {
         let context = WriteContext { run_id, now: &now.to_string() };
         for id in ids(&edits.orphaned_fields) {
             self.connection.prepare_cached("DELETE FROM custom_fields WHERE UID = ?1")?.execute([id])?;
+            let is_stored = "SELECT 1 FROM ticket_state s WHERE s.UID = ticket_extra.UID";
+            self.connection
+                .prepare_cached(&format!("DELETE FROM ticket_extra WHERE UID = ?1 AND NOT EXISTS ({is_stored})"))?
+                .execute([id])?;
         }
         for marked in [&edits.lost, &edits.without_state, &edits.unrecorded] {
             for id in ids(marked) {
@@ -261,7 +264,7 @@ impl UpsertStatements<'_> {
 /// triggers of the other tables find nothing to write.
 pub(super) fn delete_ticket(connection: &Connection, id: i64) -> Result<(), StoreError> {
     for table in
-        ["ticket_state", "tickets", "custom_fields", "rejects", "unlisted_tickets", "pending_fetches"]
+        ["ticket_state", "tickets", "ticket_extra", "custom_fields", "rejects", "unlisted_tickets", "pending_fetches"]
     {
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE UID = ?1"))?.execute([id])?;
     }

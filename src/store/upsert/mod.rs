@@ -4,6 +4,7 @@
 mod change_record;
 mod custom_fields;
 mod local_edits;
+mod not_before;
 mod received_version;
 mod reject_group;
 mod rejects;
@@ -13,7 +14,7 @@ mod ticket_columns;
 
 use std::collections::HashMap;
 
-use change_record::{ChangeRecord, WriteContext};
+use change_record::{ChangeRecord, STATUS_RENAMED, WriteContext};
 pub(super) use custom_fields::read_custom_fields;
 pub use custom_fields::{FetchedCustomFields, StoreOutcome};
 use local_edits::delete_ticket;
@@ -22,7 +23,7 @@ use statements::UpsertStatements;
 use stored_version::StoredVersion;
 use strum::IntoStaticStr;
 use ticket_columns::last_modified;
-pub(super) use ticket_columns::{cell, columns};
+pub(super) use ticket_columns::{CellParam, EXTRA_COLUMNS, JOIN_EXTRA, cell, columns};
 
 use super::full_text::repair_full_text;
 use super::{FetchFailure, ReadTx, StoreError, WriteTx};
@@ -279,7 +280,7 @@ impl WriteTx<'_> {
             select.query_map((status, name), |row| row.get(0))?.collect::<Result<_, _>>()?;
         let mut statements = UpsertStatements::prepare(self.connection)?;
         for id in &tickets {
-            statements.set_status_name(*id, name, "status_renamed", context)?;
+            statements.set_status_name(*id, name, STATUS_RENAMED, context)?;
         }
         Ok(tickets.len() as u64)
     }

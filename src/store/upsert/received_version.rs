@@ -9,7 +9,7 @@ use super::ticket_columns::last_modified;
 use super::{CustomFieldsState, ObservedTicket};
 use crate::store::StoreError;
 use crate::ticket::attribute::VOLATILE;
-use crate::ticket::{AttributeValue, CustomFields, Op, TicketDiff};
+use crate::ticket::{AttributeValue, CustomFields, ExtraSet, Op, TicketDiff};
 
 impl UpsertStatements<'_> {
     /// Stores a ticket that has no row in `ticket_state`. Returns what was recorded, if anything.
@@ -31,7 +31,9 @@ impl UpsertStatements<'_> {
         };
         let seq = self.record_change(record, context)?;
         self.insert_state.execute((ticket.id(), stored_hash(*hash), request_no, context.now, seq))?;
-        self.replace_attribute_rejects(observed, false, context.now)?;
+        if !ticket.rejected_values().is_empty() {
+            self.replace_attribute_rejects(observed, true, context.now)?;
+        }
         let fields = match custom_fields {
             CustomFieldsState::NotSynced => None,
             CustomFieldsState::NotProvided | CustomFieldsState::Unreadable => {
@@ -54,7 +56,7 @@ impl UpsertStatements<'_> {
     /// The ticket to store where the received one does not show all of it: with the last good value instead of one that
     /// cannot be read, and with what it means that custom fields are left out.
     fn with_last_good(
-        &self,
+        &mut self,
         observed: &ObservedTicket,
         stored: &StoredVersion,
     ) -> Result<Option<ObservedTicket>, StoreError> {
@@ -65,6 +67,13 @@ impl UpsertStatements<'_> {
             && let Some(row) = stored.last_good_row()
         {
             ticket = Cow::Owned(ticket.with_last_good(row));
+            hash = ticket.hash();
+        }
+        let kept_extras = self.kept_extras(observed, stored)?;
+        if let Some(row) = stored.row.as_deref()
+            && !kept_extras.is_empty()
+        {
+            ticket = Cow::Owned(ticket.with_stored_extras(kept_extras, row));
             hash = ticket.hash();
         }
         if let CustomFieldsState::Provided(fields) = &*custom_fields
@@ -86,6 +95,23 @@ impl UpsertStatements<'_> {
                 request_no: *request_no,
             }),
         })
+    }
+
+    /// The extras that the response says nothing about, so that the stored ones stay. Where the list is known to carry an
+    /// extra, another version without it has none; the same version cannot have lost it, so there the server no longer
+    /// shows it.
+    fn kept_extras(
+        &mut self,
+        observed: &ObservedTicket,
+        stored: &StoredVersion,
+    ) -> Result<ExtraSet, StoreError> {
+        let hidden = ExtraSet::ALL.without(observed.ticket.shown_extras());
+        let is_same_version = stored.state.hash.is_some()
+            && stored.last_modified.as_deref() == last_modified(observed.ticket.values());
+        if hidden.is_empty() || is_same_version {
+            return Ok(hidden);
+        }
+        Ok(hidden.without(self.carried_extras()?))
     }
 
     /// Stores a ticket that lost its row in `ticket_state`: it is compared like an edited one.
@@ -131,7 +157,7 @@ impl UpsertStatements<'_> {
         let fields_changed = fields.is_some_and(|(stored, received)| stored.fields() != received.fields());
         let same_hash = stored.row.is_some() && state.has_same_row(observed);
         let row_changed =
-            !same_hash && stored.row.as_deref().is_none_or(|row| is_changed(row, ticket.values()));
+            !same_hash && stored.row.as_deref().is_none_or(|row| is_changed(row, ticket.stored_values()));
         let changed = fields_changed || row_changed || stored.is_missed;
         if changed {
             let seq = self.record_version(stored, observed, fields, reason, context)?;
@@ -143,7 +169,10 @@ impl UpsertStatements<'_> {
         }
         let had_rejects = state.rejected.is_some();
         // The row as received, by which it is recognized when it is received again.
-        self.replace_attribute_rejects(received, had_rejects, context.now)?;
+        let is_merged = received.hash != *hash || !received.ticket.rejected_values().is_empty();
+        if is_merged || had_rejects || state.received_hash.is_some() {
+            self.replace_attribute_rejects(received, is_merged, context.now)?;
+        }
         match (fields, custom_fields) {
             (Some((stored, received)), _) => {
                 self.write_custom_fields(id, stored, received)?;
@@ -177,7 +206,7 @@ impl UpsertStatements<'_> {
         context: WriteContext<'_>,
     ) -> Result<i64, StoreError> {
         let ticket = &observed.ticket;
-        self.write_row(stored.row.is_some(), ticket)?;
+        self.write_row(stored.row.as_deref(), ticket)?;
         let record = ChangeRecord {
             last_modified: last_modified(ticket.values()),
             ..ChangeRecord::new(ticket.id(), Op::Create)
@@ -190,7 +219,7 @@ impl UpsertStatements<'_> {
         let row = stored.row.as_deref().map(|row| {
             TicketDiff::between(
                 row.iter().map(AttributeValue::as_cell),
-                ticket.values().iter().map(AttributeValue::as_cell),
+                ticket.stored_values().iter().map(AttributeValue::as_cell),
             )
         });
         let mut change = row.unwrap_or_default();

@@ -20,24 +20,21 @@ fn stored_count(count: usize) -> i64 {
 }
 
 impl UpsertStatements<'_> {
-    /// Replaces the rejects of the attributes of a stored ticket by those of a response. `had_any` is whether it has
-    /// rejects of any kind.
+    /// Replaces the rejects of the attributes of a stored ticket by those of a response. `is_merged` is whether its row is
+    /// not stored as received.
     pub(super) fn replace_attribute_rejects(
         &self,
         observed: &ObservedTicket,
-        had_any: bool,
+        is_merged: bool,
         now: &str,
     ) -> Result<(), StoreError> {
         let ticket = &observed.ticket;
         let rejected: Vec<_> = ticket
             .rejected_values()
             .iter()
-            .map(|(position, rejected)| (ATTRIBUTES[*position].name.to_owned(), rejected))
+            .map(|(position, rejected)| (attribute::stored_attribute(*position).name.to_owned(), rejected))
             .collect();
-        if rejected.is_empty() && !had_any {
-            return Ok(());
-        }
-        let received_hash = (!rejected.is_empty()).then(|| ticket.received_hash().cast_signed());
+        let received_hash = is_merged.then(|| ticket.received_hash().cast_signed());
         self.replace_rejects(ticket.id(), RejectGroup::Attributes, &rejected, now)?;
         self.connection
             .prepare_cached(
@@ -263,6 +260,14 @@ impl WriteTx<'_> {
         Ok(())
     }
 
+    /// Forgets that elements of a reference list could not be read.
+    pub fn clear_rejected_items(&self, table: &str) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("DELETE FROM rejects WHERE UID IS NULL AND attribute = ?1")?
+            .execute([table])?;
+        Ok(())
+    }
+
     /// Records how many elements of a reference list could not be read, with the first of them, as one row; deletes it
     /// where all could.
     pub fn replace_rejected_items<T>(
@@ -272,10 +277,7 @@ impl WriteTx<'_> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let Some(RejectedValue { reason, raw }) = &list.first_unreadable else {
-            self.connection
-                .prepare_cached("DELETE FROM rejects WHERE UID IS NULL AND attribute = ?1")?
-                .execute([table])?;
-            return Ok(());
+            return self.clear_rejected_items(table);
         };
         let unreadable = stored_count(list.unreadable);
         self.connection

@@ -1,16 +1,19 @@
-//! The prepared statements that read and write `tickets`, `ticket_state` and `changes`.
+//! The prepared statements that read and write `tickets`, `ticket_extra`, `ticket_state` and `changes`.
 //!
-//! A write of `tickets` empties the hash of the row, a write of `custom_fields` that of the fields
+//! A write of `tickets` or `ticket_extra` empties the hash of the row, a write of `custom_fields` that of the fields
 //! (`local_edits`). So the hash is always written after them.
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 
 use super::change_record::{ChangeRecord, WriteContext};
+use super::not_before::VerifiedScans;
 use super::stored_version::{StoredVersion, TicketState};
-use super::ticket_columns::{INSERT, SELECT_ROW, UPDATE, bind_and_execute, cell, last_modified};
+use super::ticket_columns::{
+    INSERT, SELECT_ROW, UPDATE, UPSERT_EXTRA, bind_and_execute, cell, last_modified,
+};
 use crate::store::{ReadTx, StoreError};
-use crate::ticket::attribute::ATTRIBUTE_COUNT;
-use crate::ticket::{AttributeValue, Ticket};
+use crate::ticket::attribute::{ATTRIBUTE_COUNT, STORED_COUNT};
+use crate::ticket::{AttributeValue, ExtraSet, Ticket};
 
 /// The newest change record of a ticket.
 pub(super) struct LastRecord {
@@ -33,6 +36,10 @@ pub(super) struct UpsertStatements<'c> {
     ///
     /// [`WriteTx::mark_local_edits`]: crate::store::WriteTx::mark_local_edits
     pub(super) met_unmarked_edit: bool,
+    /// See [`UpsertStatements::carried_extras`].
+    carried_extras: Option<ExtraSet>,
+    /// Read with the first change record.
+    verified_scans: Option<VerifiedScans>,
     pub(super) connection: &'c Connection,
 }
 
@@ -55,13 +62,16 @@ impl<'c> UpsertStatements<'c> {
                 "UPDATE ticket_state SET hash = ?2, request_no = ?3, last_seen_at = ?4, last_seq = ?5 WHERE UID = ?1",
             )?,
             insert_change: connection.prepare_cached(
-                "INSERT INTO changes (UID, op, reason, observed_at, source_last_modified, run_id, changed, last_row)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO changes
+                     (UID, op, reason, observed_at, source_last_modified, run_id, changed, last_row, not_before)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?,
             select_last_record: connection.prepare_cached(
                 "SELECT op = 'd', source_last_modified FROM changes WHERE UID = ?1 ORDER BY seq DESC LIMIT 1",
             )?,
             met_unmarked_edit: false,
+            carried_extras: None,
+            verified_scans: None,
             connection,
         })
     }
@@ -82,10 +92,10 @@ impl<'c> UpsertStatements<'c> {
         Ok(state.optional()?)
     }
 
-    /// The stored row; `None` if it was lost.
+    /// The stored row with its extras; `None` if it was lost.
     pub(super) fn stored_row(&mut self, id: i64) -> Result<Option<Vec<AttributeValue>>, StoreError> {
         let row = self.select_row.query_row([id], |row| {
-            (0..ATTRIBUTE_COUNT).map(|position| Ok(cell(row.get_ref(position)?).into())).collect()
+            (0..STORED_COUNT).map(|position| Ok(cell(row.get_ref(position)?).into())).collect()
         });
         Ok(row.optional()?)
     }
@@ -128,17 +138,54 @@ impl<'c> UpsertStatements<'c> {
 
     /// Inserts the row of a ticket unless there is one; returns whether it did.
     pub(super) fn insert_row(&mut self, ticket: &Ticket) -> Result<bool, StoreError> {
-        Ok(bind_and_execute(&mut self.insert_row, ticket)? != 0)
+        if bind_and_execute(&mut self.insert_row, ticket.values())? == 0 {
+            return Ok(false);
+        }
+        self.write_extras(None, ticket)?;
+        Ok(true)
     }
 
-    /// Writes the row of a ticket, which there is if it `exists`.
-    pub(super) fn write_row(&mut self, exists: bool, ticket: &Ticket) -> Result<(), StoreError> {
-        if exists {
-            bind_and_execute(&mut self.update_row, ticket)?;
+    /// Writes the row of a ticket over the stored one, if there is one.
+    pub(super) fn write_row(
+        &mut self,
+        stored: Option<&[AttributeValue]>,
+        ticket: &Ticket,
+    ) -> Result<(), StoreError> {
+        if stored.is_some() {
+            bind_and_execute(&mut self.update_row, ticket.values())?;
+            self.write_extras(stored, ticket)
         } else {
-            self.insert_row(ticket)?;
+            self.insert_row(ticket).map(drop)
+        }
+    }
+
+    /// A ticket that never had an extra has no row in `ticket_extra`.
+    fn write_extras(
+        &mut self,
+        stored: Option<&[AttributeValue]>,
+        ticket: &Ticket,
+    ) -> Result<(), StoreError> {
+        let extras = &ticket.stored_values()[ATTRIBUTE_COUNT..];
+        let is_same = match stored {
+            Some(stored) => stored[ATTRIBUTE_COUNT..] == *extras,
+            None => extras.iter().all(|value| *value == AttributeValue::Null),
+        };
+        if !is_same {
+            let mut values = extras.to_vec();
+            values.push(AttributeValue::Integer(ticket.id()));
+            bind_and_execute(&mut self.connection.prepare_cached(&UPSERT_EXTRA)?, &values)?;
         }
         Ok(())
+    }
+
+    /// The extras that the server's list is known to carry.
+    pub(super) fn carried_extras(&mut self) -> Result<ExtraSet, StoreError> {
+        if let Some(carried) = self.carried_extras {
+            return Ok(carried);
+        }
+        let carried = ReadTx { connection: self.connection }.carried_extras()?;
+        self.carried_extras = Some(carried);
+        Ok(carried)
     }
 
     /// Adds a row to `changes`; returns its number.
@@ -147,6 +194,11 @@ impl<'c> UpsertStatements<'c> {
         record: ChangeRecord<'_>,
         context: WriteContext<'_>,
     ) -> Result<i64, StoreError> {
+        let scans = match self.verified_scans.take() {
+            Some(scans) => scans,
+            None => VerifiedScans::read(self.connection)?,
+        };
+        let not_before = scans.not_before(self.connection, &record, context)?;
         let ChangeRecord { id, op, reason, last_modified, changed, last_row } = record;
         let WriteContext { run_id, now } = context;
         self.insert_change.execute((
@@ -158,7 +210,9 @@ impl<'c> UpsertStatements<'c> {
             run_id,
             changed,
             last_row,
+            not_before,
         ))?;
+        self.verified_scans = Some(scans);
         self.insert_change.clear_bindings();
         Ok(self.connection.last_insert_rowid())
     }

@@ -6,7 +6,7 @@ use super::change_record::REPAIRED;
 use super::reject_group::RejectGroup;
 use super::ticket_columns::last_modified;
 use super::{CustomFieldsState, ObservedTicket};
-use crate::ticket::{AttributeValue, CustomFields};
+use crate::ticket::{AttributeValue, CustomFields, ExtraSet};
 
 /// A row of `ticket_state`.
 pub(super) struct TicketState {
@@ -19,7 +19,8 @@ pub(super) struct TicketState {
     pub(super) fields_no: Option<i64>,
     /// What is rejected of the ticket.
     pub(super) rejected: Option<String>,
-    /// The hash of the row as received, if attributes were rejected.
+    /// The hash of the row as received, if it is not stored as received: values were rejected, or the response says nothing
+    /// about extras that are stored.
     pub(super) received_hash: Option<i64>,
     /// The newest change record; 0 if `ticket_state` lost the row and no record of the ticket is kept.
     pub(super) last_seq: i64,
@@ -46,7 +47,8 @@ impl TicketState {
         };
         fields
             && if observed.ticket.rejected_values().is_empty() {
-                self.has_same_row(observed) && !RejectGroup::Attributes.is_in(self.rejected.as_deref())
+                !RejectGroup::Attributes.is_in(self.rejected.as_deref())
+                    && (self.has_same_row(observed) || self.has_same_row_without_extras(observed))
             } else {
                 // The row was merged with the stored one when it was received first.
                 self.hash.is_some()
@@ -60,6 +62,13 @@ impl TicketState {
         let Some(fields_last_modified) = self.fields_last_modified.as_deref() else { return false };
         last_modified(observed.ticket.values()).is_some_and(|received| received < fields_last_modified)
             && self.fields_no.is_some_and(|stored| stored < observed.request_no)
+    }
+
+    /// Whether a response that says nothing about some extras showed the same row before.
+    fn has_same_row_without_extras(&self, observed: &ObservedTicket) -> bool {
+        observed.ticket.shown_extras() != ExtraSet::ALL
+            && self.hash.is_some()
+            && self.received_hash == Some(stored_hash(observed.hash))
     }
 
     pub(super) fn has_same_row(&self, observed: &ObservedTicket) -> bool {
@@ -90,7 +99,7 @@ impl TicketState {
 /// What is stored of a ticket, as far as it is needed to compare it with a received one.
 pub(super) struct StoredVersion {
     pub(super) state: TicketState,
-    /// `None` if the row was lost.
+    /// The row with its extras; `None` if it was lost.
     pub(super) row: Option<Vec<AttributeValue>>,
     /// Its `last_update`; that of the newest change record where the row cannot be trusted.
     pub(super) last_modified: Option<String>,

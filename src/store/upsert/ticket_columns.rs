@@ -1,4 +1,4 @@
-//! The columns of `tickets`: as SQL text, as parameters and as values.
+//! The columns of `tickets` and `ticket_extra`: as SQL text, as parameters and as values.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -7,8 +7,8 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, ToSql};
 
 use crate::store::StoreError;
-use crate::ticket::attribute::{ATTRIBUTE_COUNT, SOURCE_LAST_MODIFIED, UID};
-use crate::ticket::{ATTRIBUTES, AttributeValue, CellValue, Ticket};
+use crate::ticket::attribute::{ATTRIBUTE_COUNT, EXTRA_COUNT, SOURCE_LAST_MODIFIED, UID};
+use crate::ticket::{ATTRIBUTES, AttributeValue, CellValue, ExtraSet};
 
 /// The text of `SOURCE_LAST_MODIFIED` in a row.
 pub(super) fn last_modified(row: &[AttributeValue]) -> Option<&str> {
@@ -18,12 +18,12 @@ pub(super) fn last_modified(row: &[AttributeValue]) -> Option<&str> {
     }
 }
 
-/// Runs a statement with the attributes as its parameters; returns how many rows it wrote.
+/// Runs a statement with values as its parameters; returns how many rows it wrote.
 pub(super) fn bind_and_execute(
     statement: &mut CachedStatement<'_>,
-    ticket: &Ticket,
+    values: &[AttributeValue],
 ) -> Result<usize, StoreError> {
-    for (position, value) in ticket.values().iter().enumerate() {
+    for (position, value) in values.iter().enumerate() {
         statement.raw_bind_parameter(position + 1, CellParam(value.as_cell()))?;
     }
     let changed = statement.raw_execute()?;
@@ -33,7 +33,7 @@ pub(super) fn bind_and_execute(
 }
 
 /// A cell as a borrowed parameter.
-struct CellParam<'a>(CellValue<'a>);
+pub(in crate::store) struct CellParam<'a>(pub(in crate::store) CellValue<'a>);
 
 impl ToSql for CellParam<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -62,8 +62,31 @@ pub(in crate::store) fn columns(prefix: &str) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-pub(super) static SELECT_ROW: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM tickets WHERE UID = ?1", columns("")));
+/// The columns of `ticket_extra` that follow those of `tickets` in a stored row.
+pub(in crate::store) static EXTRA_COLUMNS: LazyLock<String> = LazyLock::new(|| {
+    let names = ExtraSet::ALL.columns().map(|name| format!("x.\"{name}\""));
+    names.collect::<Vec<_>>().join(", ")
+});
+
+/// Joins the extras of a ticket `t`.
+pub(in crate::store) const JOIN_EXTRA: &str = "LEFT JOIN ticket_extra x ON x.UID = t.UID";
+
+pub(super) static SELECT_ROW: LazyLock<String> = LazyLock::new(|| {
+    format!("SELECT {}, {} FROM tickets t {JOIN_EXTRA} WHERE t.UID = ?1", columns("t."), *EXTRA_COLUMNS)
+});
+
+/// Writes the extras of a ticket; the last parameter is its id.
+pub(super) static UPSERT_EXTRA: LazyLock<String> = LazyLock::new(|| {
+    let names: Vec<_> = ExtraSet::ALL.columns().collect();
+    let placeholders: Vec<_> = (1..=EXTRA_COUNT + 1).map(|number| format!("?{number}")).collect();
+    let sets: Vec<_> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+    format!(
+        "INSERT INTO ticket_extra ({}, UID) VALUES ({}) ON CONFLICT (UID) DO UPDATE SET {}",
+        names.join(", "),
+        placeholders.join(", "),
+        sets.join(", ")
+    )
+});
 
 pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
     let placeholders: Vec<_> = (1..=ATTRIBUTE_COUNT).map(|number| format!("?{number}")).collect();

@@ -29,6 +29,7 @@ use super::completeness::Shortfall;
 use super::row_intake::MissingNames;
 use super::totals::RunTotals;
 use crate::store::ObservedTicket;
+use crate::ticket::ExtraSet;
 use crate::ticket::parse::RejectedRow;
 use crate::watermark::ScanStart;
 
@@ -53,6 +54,8 @@ pub(super) struct ScanEnd {
     /// Listed tickets that are older than the stored version.
     pub(super) older: Vec<ObservedTicket>,
     pub(super) missing_names: MissingNames,
+    /// The extras that any row of this session carried.
+    pub(super) shown_extras: ExtraSet,
     /// Listed tickets whose type is not in the scope.
     pub(super) out_of_scope: Vec<i64>,
 }

@@ -4,7 +4,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::halo::BudgetPermit;
 use crate::store::ObservedTicket;
-use crate::ticket::Timestamp;
+use crate::ticket::{ExtraSet, Timestamp};
 use crate::ticket::parse::{ParsedPage, RejectedRow, UnreadableTicket};
 
 use super::super::row_intake::MissingNames;
@@ -39,6 +39,8 @@ pub struct Page {
     /// Listed tickets whose type is not in the scope.
     pub(in crate::sync) out_of_scope: Vec<i64>,
     pub(in crate::sync) missing_names: MissingNames,
+    /// The extras that its rows carry.
+    pub(in crate::sync) shown_extras: ExtraSet,
     /// Whether it was requested in parts.
     pub(in crate::sync) was_split: bool,
     /// Whether the count fell between two parts: then a row between them may be missing.
@@ -66,6 +68,7 @@ impl Page {
             record_count: list.record_count,
             arrival_no,
             repaired: list.repaired,
+            shown_extras: list.tickets.iter().fold(ExtraSet::default(), |set, it| set.union(it.shown_extras())),
             was_split: list.was_split,
             count_fell: list.count_fell,
             ..Page::default()

@@ -10,7 +10,7 @@ use super::set::{CustomFields, ParsedField, RejectedMember};
 use super::{CustomField, DISPLAY, LABEL, NAME, TYPE};
 use crate::ticket::attribute::ValueKind;
 use crate::ticket::json_value::convert_raw;
-use crate::ticket::reference_list::{integer, text};
+use crate::ticket::list::{integer, text};
 use crate::ticket::value::{AttributeValue, RejectedValue, without_whitespace};
 
 /// The most elements of one ticket; with more they tell nothing.

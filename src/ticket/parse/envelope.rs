@@ -144,6 +144,7 @@ impl<'de> Visitor<'de> for RowsSeed<'_> {
             }
         }
         draft.page.repaired = seed.repaired;
+        draft.page.share_shown_extras();
         Ok(draft)
     }
 }

@@ -11,12 +11,12 @@ use std::collections::{HashMap, HashSet};
 
 pub use super::cut_row::{CutRow, read_cut_row};
 pub use super::document::ParseError;
-pub use super::reference_list::{ParsedItems, ReferenceDetails, ReferenceItem, parse_reference_items};
+pub use super::list::{ParsedItems, parse_list};
 
 use super::document::{parse_document, parse_with_seed};
 use super::row::{TicketSeed, resolve_row};
 use super::value::RejectedValue;
-use super::{CustomField, Ticket, Timestamp, custom_field, reference_list};
+use super::{CustomField, ExtraSet, Ticket, Timestamp, custom_field};
 
 /// The most rows of one page. The API returns at most 1,000 (`count`); with more, the page is not what was requested.
 pub const ROWS_PER_PAGE_MAX: usize = 1_000;
@@ -86,6 +86,14 @@ impl ParsedPage {
             page.tickets = dedup_tickets(page.tickets);
         }
         Ok(page)
+    }
+
+    /// What one row carries, the response carries: where another row lacks it, it is NULL.
+    fn share_shown_extras(&mut self) {
+        let shown = self.tickets.iter().fold(ExtraSet::default(), |set, it| set.union(it.shown_extras));
+        for ticket in &mut self.tickets {
+            ticket.shown_extras = shown;
+        }
     }
 
     /// Adds the next part of the page, which was requested in parts. A count that fell between two parts hid a row at their
@@ -169,10 +177,10 @@ pub fn parse_ticket(bytes: &[u8]) -> Result<Ticket, ParseError> {
 }
 
 /// Parses a response of `/api/FieldInfo`: the definitions of the custom fields of tickets, in the same
-/// shape as [`parse_reference_items`] (`halo-api.md` §8). Rows without an id are skipped.
+/// shape as statuses (`halo-api.md` §8). Rows without an id are skipped.
 pub fn parse_field_definitions(bytes: &[u8]) -> Result<Vec<CustomField>, ParseError> {
     let list =
-        reference_list::parse_list(bytes, "a list of field definitions", custom_field::parse_definition)?;
+        parse_list(bytes, "a list of field definitions", &[], custom_field::parse_definition)?;
     Ok(list.items)
 }
 

@@ -171,7 +171,7 @@ fn second_list_in_one_answer_is_an_error() {
 proptest! {
     #[test]
     fn parsing_arbitrary_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = (ParsedPage::parse(&bytes), parse_ticket(&bytes), parse_reference_items(&bytes));
+        let _ = (ParsedPage::parse(&bytes), parse_ticket(&bytes), parse_field_definitions(&bytes));
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl ScanReader<'_, '_> {
             self.checkpoint.rejected_rows = self.list().rejected_rows().to_vec();
         }
         self.end.missing_names.add(page.missing_names);
+        self.end.shown_extras = self.end.shown_extras.union(page.shown_extras);
         self.end.out_of_scope.extend(page.out_of_scope);
         self.end.unstored.tickets.extend(page.observed);
         self.end.unstored.unreadable.extend(page.unreadable);

@@ -21,6 +21,7 @@ use crate::sync::completeness::Shortfall;
 use crate::sync::context::{Interleave, RunContext, RunPhase};
 use crate::sync::probes::FirstPage;
 use crate::sync::row_intake::MissingNames;
+use crate::ticket::ExtraSet;
 use crate::sync::totals::RunTotals;
 use crate::watermark::{ScanKind, ScanStart, WatermarkState};
 
@@ -53,6 +54,7 @@ pub(in crate::sync) async fn read(
             unstored: RowBatch::default(),
             older: Vec::new(),
             missing_names: MissingNames::default(),
+            shown_extras: ExtraSet::default(),
             out_of_scope: Vec::new(),
         },
         is_start_taken: resumed_from.is_some(),
