@@ -43,6 +43,8 @@ pub(crate) enum ColumnSource {
     Team,
     TeamName,
     Department,
+    Sla,
+    SlaName,
     Priority,
     Impact,
     Urgency,
@@ -64,12 +66,12 @@ const FIELDS: &[(&str, ColumnSource)] = {
         Age, Agent, Attachments, Category, Children, Client, ClientName, ClockZero, Closed, Cost,
         Department, Details, FixBy, Fixed, Guid, HoldHours, Id, IdSummary, Impact, Important, Itil,
         LastAction, LastEmail, MergedInto, OnHold, Opened, Parent, Phone, Priority, Read, RespondBy, Site,
-        SiteName, Status, SubCategory, Summary, Tags, TargetDate, Team, TeamName, Type, Updated, Urgency,
+        SiteName, Sla, Status, SubCategory, Summary, Tags, TargetDate, Team, TeamName, Type, Updated, Urgency,
         User, UserEmail, UserName, WorkflowStep,
     };
     &[
         ("id", Id), ("dateoccurred", Opened), ("summary", Summary), ("details", Details),
-        ("status_id", Status), ("tickettype_id", Type), ("sla_id", Fixed("1")), ("priority_id", Priority),
+        ("status_id", Status), ("tickettype_id", Type), ("sla_id", Sla), ("priority_id", Priority),
         ("client_id", Client), ("client_name", ClientName), ("site_id", Site), ("site_name", SiteName),
         ("user_id", User), ("user_name", UserName), ("user_email", UserEmail), ("reportedby", UserEmail),
         ("emailtolist", UserEmail), ("emailcclist", Fixed("\"\"")), ("team_id", Team), ("team", TeamName),
@@ -106,9 +108,9 @@ const FIELDS: &[(&str, ColumnSource)] = {
 /// The properties that a column profile adds to the row (halo-api.md §2.7).
 #[rustfmt::skip]
 const PROFILE_FIELDS: &[(&str, ColumnSource)] = {
-    use ColumnSource::Fixed;
+    use ColumnSource::{Fixed, SlaName};
     &[
-        ("sla_name", Fixed("\"Standard\"")), ("categoryid_1", Fixed("0")), ("timetaken", Fixed("0.7500000000000001")),
+        ("sla_name", SlaName), ("categoryid_1", Fixed("0")), ("timetaken", Fixed("0.7500000000000001")),
         ("slaresponsestate", Fixed("\"I\"")), ("nextactivitydate", Fixed("\"1900-01-01T00:00:00\"")),
         ("unread_child_action_count", Fixed("0")), ("unread_related_action_count", Fixed("0")), ("lastnote", Fixed("\"\"")),
     ]

@@ -12,6 +12,7 @@ use crate::field_definitions::{self, CustomFieldDef};
 use crate::fixtures::{self, Client, TicketStatus, TicketType};
 use crate::json;
 use crate::phrases::Phrases;
+use crate::reference_key::{ReferenceEdits, ReferenceKey};
 use crate::rng::SeededRng;
 use crate::row_defect::RowDefect;
 use crate::seed::{self, InitialTickets};
@@ -31,6 +32,12 @@ pub(crate) struct HaloDatabase {
     /// Names of renamed ticket types by id.
     type_names: BTreeMap<i64, String>,
     pub(crate) fields: Vec<CustomFieldDef>,
+    /// What users have changed about agents, teams and other reference objects.
+    pub(crate) reference: ReferenceEdits,
+    /// The number of SLAs that tickets have.
+    pub(crate) slas: u32,
+    /// The number of clients without tickets.
+    pub(crate) more_clients: u32,
     pub(crate) details_bytes: u32,
     pub(crate) phrases: Phrases,
     tickets: Vec<TicketRecord>,
@@ -62,6 +69,9 @@ impl HaloDatabase {
             statuses,
             clients: fixtures::clients(),
             fields: field_definitions::initial_fields(),
+            reference: ReferenceEdits::default(),
+            slas: 1,
+            more_clients: 0,
             details_bytes,
             phrases: Phrases::new(),
             by_update: timestamps.into_iter().collect(),
@@ -82,6 +92,11 @@ impl HaloDatabase {
     /// Returns all tickets, including deleted ones, with their indices, in ascending order of id.
     pub(crate) fn tickets(&self) -> impl Iterator<Item = (TicketIndex, &TicketRecord)> {
         (0..).zip(&self.tickets)
+    }
+
+    /// Returns the number of tickets, including deleted ones.
+    pub(crate) fn ticket_count(&self) -> usize {
+        self.tickets.len()
     }
 
     pub(crate) fn ticket(&self, index: TicketIndex) -> &TicketRecord {
@@ -266,6 +281,7 @@ impl HaloDatabase {
     }
 
     pub(crate) fn rename_client(&mut self, id: i64, name: &str) {
+        self.reference.rename(ReferenceKey::Client(id), name);
         for client in self.clients.iter_mut().filter(|client| i64::from(client.id) == id) {
             client.name_json = json::escaped(name);
         }

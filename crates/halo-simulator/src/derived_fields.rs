@@ -16,6 +16,7 @@ pub(crate) struct DerivedFields<'w> {
     pub(crate) user: Option<User>,
     pub(crate) team: &'static Team,
     pub(crate) priority: u8,
+    pub(crate) sla: i64,
     pub(crate) impact: u8,
     pub(crate) urgency: u8,
     pub(crate) category: &'static str,
@@ -43,14 +44,7 @@ impl<'w> DerivedFields<'w> {
     pub(crate) fn for_ticket(database: &'w HaloDatabase, ticket: &TicketRecord) -> DerivedFields<'w> {
         let mut rng = SeededRng::for_ticket(database.seed, ticket.id);
         let client = client_of(database, &mut rng);
-        let first = rng.index(fixtures::FIRST_NAMES.len());
-        let last = rng.index(fixtures::LAST_NAMES.len());
-        let number = first * fixtures::LAST_NAMES.len() + last;
-        let user = (client.id != 1).then(|| User {
-            id: i64::from(client.id) * 1_000 + i64::try_from(number).unwrap_or(0),
-            first: fixtures::FIRST_NAMES[first],
-            last: fixtures::LAST_NAMES[last],
-        });
+        let user = draw_user(client, &mut rng);
         // One draw gives many small numbers; a row needs about 30, and a page has 100 rows.
         let mut bits = rng.next();
         let mut draw = |bound: u64| {
@@ -71,6 +65,7 @@ impl<'w> DerivedFields<'w> {
             user,
             team: rng.pick(&fixtures::TEAMS),
             priority,
+            sla: sla_of(database, ticket.id),
             impact,
             urgency,
             category: rng.pick::<&str>(&fixtures::CATEGORIES),
@@ -113,6 +108,10 @@ impl<'w> DerivedFields<'w> {
         }
     }
 
+    pub(crate) fn user_id(&self) -> i64 {
+        self.user.as_ref().map_or(1, |user| user.id)
+    }
+
     pub(crate) fn site_id(&self) -> i64 {
         i64::from(self.client.id) * 10 + i64::try_from(self.site_index).unwrap_or(0)
     }
@@ -132,6 +131,34 @@ impl<'w> DerivedFields<'w> {
         let recounted = chrono::TimeDelta::minutes(15 * i64::from(ticket.sla_recounts));
         ticket.opened.plus(chrono::TimeDelta::hours(hours) + recounted)
     }
+}
+
+/// Returns the SLA of a ticket, drawn from a generator of its own: the other draws are the same for any number of SLAs.
+fn sla_of(database: &HaloDatabase, ticket_id: i64) -> i64 {
+    if database.slas <= 1 {
+        return 1;
+    }
+    let mut rng = SeededRng::for_ticket(database.seed ^ 0x51A0, ticket_id);
+    1 + i64::try_from(rng.below(database.slas.into())).unwrap_or(0)
+}
+
+/// Draws a user of a client. The order of the draws is the order of those of a ticket.
+fn draw_user(client: &Client, rng: &mut SeededRng) -> Option<User> {
+    let first = rng.index(fixtures::FIRST_NAMES.len());
+    let last = rng.index(fixtures::LAST_NAMES.len());
+    let number = first * fixtures::LAST_NAMES.len() + last;
+    (client.id != 1).then(|| User {
+        id: i64::from(client.id) * 1_000 + i64::try_from(number).unwrap_or(0),
+        first: fixtures::FIRST_NAMES[first],
+        last: fixtures::LAST_NAMES[last],
+    })
+}
+
+/// Returns the user of a ticket only.
+pub(crate) fn user_of(database: &HaloDatabase, ticket_id: i64) -> Option<i64> {
+    let mut rng = SeededRng::for_ticket(database.seed, ticket_id);
+    let client = client_of(database, &mut rng);
+    draw_user(client, &mut rng).map(|user| user.id)
 }
 
 /// Returns the client only, for filters that check every ticket.

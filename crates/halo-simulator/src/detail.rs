@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::custom_fields;
 use crate::database::{HaloDatabase, TicketIndex};
 use crate::derived_fields::DerivedFields;
+use crate::directory;
 use crate::error_response::error_response;
 use crate::fixtures::TICKET_TYPES;
 use crate::knob_values::{DeletedGet, HiddenGet};
@@ -50,7 +51,7 @@ fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Valu
     let derived = DerivedFields::for_ticket(database, ticket);
     let status = database.statuses.iter().find(|status| status.id == ticket.status);
     let ticket_type = TICKET_TYPES.iter().find(|it| it.id == ticket.ticket_type);
-    let priority = ["Critical", "High", "Medium", "Low"][usize::from(derived.priority - 1)];
+    let priority = directory::priority_name(database, derived.sla, derived.priority.into());
     let open_hours = ticket.closed.unwrap_or(now).millis_since(ticket.opened) / 3_600_000;
     let mut extras = json!({
         "status_name": status.map(|status| &status.name),
@@ -65,12 +66,12 @@ fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Valu
         "hasbeenclosed": ticket.closed.is_some(),
         "changeseq": ticket.change_seq,
         "details_html": "",
-        "sla_name": "Standard",
+        "sla_name": directory::sla_name(database, derived.sla),
         "slatimeleft": -f64::from(i32::try_from(open_hours).unwrap_or(0)),
         "slapercused": 27.0,
         "currentelapsedhours": f64::from(i32::try_from(open_hours).unwrap_or(0)),
         "slaresponsestate": "I",
-        "priority": { "slaid": 1, "priorityid": derived.priority, "name": priority, "colour": "#c0392b" },
+        "priority": { "slaid": derived.sla, "priorityid": derived.priority, "name": priority, "colour": "#c0392b" },
         "responsedate": text(derived.respond_by(ticket)),
         "dateassigned": text(ticket.opened),
         "timetaken": 0.750_000_000_000_000_1,
@@ -78,10 +79,10 @@ fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Valu
         "isdetailscreen": false,
         "is_sensitive": false,
         "allowallstatuses": true,
-        "address": { "line1": derived.site_name(), "line2": "", "postcode": "" },
+        "address": { "line1": directory::site_name(database, derived.site_id()), "line2": "", "postcode": "" },
         "user": derived.user.as_ref().map(|user| json!({
             // Only here is the site id a floating-point number (halo-api.md §5).
-            "id": user.id, "name": format!("{} {}", user.first, user.last), "site_id": site_id(&derived),
+            "id": user.id, "name": directory::user_name(database, user.id), "site_id": site_id(&derived),
         })),
     });
     if let Value::Object(properties) = &mut extras {

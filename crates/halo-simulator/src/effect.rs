@@ -284,11 +284,11 @@ impl ListFault {
         body.extend_from_slice(format!("\"record_count\":{value},").as_bytes());
     }
 
-    /// Writes `"tickets":`; returns false if no rows follow.
-    pub(crate) fn write_tickets_key(&self, body: &mut Vec<u8>) -> bool {
+    /// Writes the key of the array in an envelope, such as `"tickets":`; returns false if no rows follow.
+    pub(crate) fn write_array_key(&self, name: &str, body: &mut Vec<u8>) -> bool {
         match self.tickets {
-            None => body.extend_from_slice(b"\"tickets\":"),
-            Some(WrongTickets::Null) => body.extend_from_slice(b"\"tickets\":null,"),
+            None => body.extend_from_slice(format!("\"{name}\":").as_bytes()),
+            Some(WrongTickets::Null) => body.extend_from_slice(format!("\"{name}\":null,").as_bytes()),
             Some(WrongTickets::Missing) => {}
         }
         self.tickets.is_none()

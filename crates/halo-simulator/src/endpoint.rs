@@ -19,13 +19,29 @@ pub enum ApiEndpoint {
     TicketType,
     /// `GET /api/fieldinfo`, with or without an id
     FieldInfo,
+    /// `GET /api/agent`
+    Agent,
+    /// `GET /api/team`
+    Team,
+    /// `GET /api/priority`
+    Priority,
+    /// `GET /api/sla`
+    Sla,
+    /// `GET /api/category`
+    Category,
+    /// `GET /api/client`
+    Client,
+    /// `GET /api/site`
+    Site,
+    /// `GET /api/users`
+    Users,
     /// Any other path.
     Other,
 }
 
 impl ApiEndpoint {
     /// All endpoints with the names used in fault specifications.
-    pub const NAMES: [(ApiEndpoint, &'static str); 8] = [
+    pub const NAMES: [(ApiEndpoint, &'static str); 16] = [
         (ApiEndpoint::Token, "token"),
         (ApiEndpoint::AuthInfo, "authinfo"),
         (ApiEndpoint::List, "list"),
@@ -33,6 +49,14 @@ impl ApiEndpoint {
         (ApiEndpoint::Status, "status"),
         (ApiEndpoint::TicketType, "tickettype"),
         (ApiEndpoint::FieldInfo, "fieldinfo"),
+        (ApiEndpoint::Agent, "agent"),
+        (ApiEndpoint::Team, "team"),
+        (ApiEndpoint::Priority, "priority"),
+        (ApiEndpoint::Sla, "sla"),
+        (ApiEndpoint::Category, "category"),
+        (ApiEndpoint::Client, "client"),
+        (ApiEndpoint::Site, "site"),
+        (ApiEndpoint::Users, "users"),
         (ApiEndpoint::Other, "other"),
     ];
 }
@@ -58,6 +82,14 @@ pub(crate) fn route(path: &str) -> (ApiEndpoint, Option<i64>) {
         ["api", "tickettype"] => (ApiEndpoint::TicketType, None),
         ["api", "fieldinfo"] => (ApiEndpoint::FieldInfo, None),
         ["api", "fieldinfo", id] => (ApiEndpoint::FieldInfo, id.parse().ok()),
+        ["api", "agent"] => (ApiEndpoint::Agent, None),
+        ["api", "team"] => (ApiEndpoint::Team, None),
+        ["api", "priority"] => (ApiEndpoint::Priority, None),
+        ["api", "sla"] => (ApiEndpoint::Sla, None),
+        ["api", "category"] => (ApiEndpoint::Category, None),
+        ["api", "client"] => (ApiEndpoint::Client, None),
+        ["api", "site"] => (ApiEndpoint::Site, None),
+        ["api", "users"] => (ApiEndpoint::Users, None),
         _ => (ApiEndpoint::Other, None),
     }
 }

@@ -8,57 +8,15 @@ use crate::database::{HaloDatabase, TicketIndex};
 use crate::effect::{EndlessList, ListFault};
 use crate::fixtures::NEW;
 use crate::generated::GeneratedText;
-use crate::knob_values::{ListEnvelope, PagePastEnd};
+use crate::knob_values::ListEnvelope;
 use crate::knobs::Knobs;
 use crate::message::ApiResponse;
 use crate::query::{InvalidParameter, Query};
 use crate::row::RowTemplate;
 use crate::row_defect::{self, RowDefect};
+use crate::row_range::{RowRange, length};
 use crate::selection::{Selection, SelectionCache};
 use crate::timestamp::SqlDateTime;
-
-/// The part of a selection that a response holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RowRange {
-    /// `pageinate` and `page_no` were both sent: only then is `record_count` a total (halo-api.md §2.1).
-    Page { number: usize, size: usize },
-    /// At most `rows` rows in one response, whose `record_count` is the number of rows sent.
-    Unpaged { rows: usize },
-}
-
-impl RowRange {
-    fn from_query(query: &Query, knobs: &Knobs) -> Result<RowRange, InvalidParameter> {
-        let page_no = query.number::<i64>("page_no")?;
-        let default_rows = length(knobs.default_rows.into());
-        if let (true, Some(number)) = (query.flag("pageinate"), page_no) {
-            let size = query.number::<i64>("page_size")?.filter(|&size| size > 0);
-            let size = size.map_or(default_rows, length).min(length(knobs.page_cap.into()));
-            return Ok(RowRange::Page { number: length(number.max(1)), size });
-        }
-        let count = query.number::<i64>("count")?.filter(|&count| count > 0);
-        let rows = count.map_or(default_rows, length).min(length(knobs.count_cap.into()));
-        Ok(RowRange::Unpaged { rows })
-    }
-
-    fn is_paged(self) -> bool {
-        matches!(self, RowRange::Page { .. })
-    }
-
-    /// Returns the start and end of the part among `total` rows.
-    fn bounds(self, total: usize, knobs: &Knobs, list_fault: &ListFault) -> (usize, usize) {
-        let (first, rows) = match self {
-            RowRange::Unpaged { rows } => (0, rows),
-            RowRange::Page { number, size } => {
-                let last = total.div_ceil(size).max(1);
-                let number = if knobs.page_past_end == PagePastEnd::Last { number.min(last) } else { number };
-                // A page that begins too early repeats the end of the previous page.
-                ((number - 1).saturating_mul(size).saturating_sub(list_fault.rows_repeated), size)
-            }
-        };
-        let first = first.min(total);
-        (first, first.saturating_add(rows).min(total))
-    }
-}
 
 /// Responds to a list request.
 pub(crate) fn respond(
@@ -69,7 +27,7 @@ pub(crate) fn respond(
     list_fault: &ListFault,
     now: SqlDateTime,
 ) -> Result<ApiResponse, InvalidParameter> {
-    let range = RowRange::from_query(query, knobs)?;
+    let range = RowRange::from_query(query, knobs, length(knobs.page_cap.into()))?;
     let selection = Selection::from_query(query, knobs, range.is_paged(), now)?;
     let indices = selections.get_or_compute(database, knobs, &selection);
     let (first, end) = range.bounds(indices.len(), knobs, list_fault);
@@ -92,7 +50,7 @@ pub(crate) fn respond(
         body.extend_from_slice(b"\"columns_id\":15,");
     }
     let mut generated = Vec::new();
-    if list_fault.write_tickets_key(&mut body) {
+    if list_fault.write_array_key("tickets", &mut body) {
         let column_set = if with_profile { ColumnSet::Profile } else { ColumnSet::Plain };
         let writer = RowWriter {
             database,
@@ -226,11 +184,6 @@ const COLUMN_PROFILE: &str = concat!(
     r#"{"id":204,"columns_id":15,"column_seq":4,"column_name":"priority_id","width":90,"order_seq":2,"order_desc":0,"groupbystatus":0}],"#,
     r#""collapse_by_default":false,"#,
 );
-
-/// Converts a parameter to a length; values out of range become the nearest limit.
-fn length(number: i64) -> usize {
-    usize::try_from(number.max(0)).unwrap_or(usize::MAX)
-}
 
 /// Returns the row of one ticket, exactly as the list serves it.
 pub(crate) fn row(database: &HaloDatabase, knobs: &Knobs, index: TicketIndex, now: SqlDateTime) -> Vec<u8> {

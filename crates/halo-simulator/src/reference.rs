@@ -53,7 +53,7 @@ pub(crate) fn ticket_types(database: &HaloDatabase, query: &Query) -> ApiRespons
     ApiResponse::json(200, Value::from(rows).to_string())
 }
 
-fn guid(database: &HaloDatabase, number: i64) -> Value {
+pub(crate) fn guid(database: &HaloDatabase, number: i64) -> Value {
     let mut rng = SeededRng::for_ticket(database.seed ^ 0x601D, number);
     let mut text = Vec::new();
     json::guid(&mut text, rng.next(), rng.next());

@@ -18,6 +18,7 @@ use crate::message::{ApiRequest, ApiResponse, Delivery, http_date};
 use crate::query::{InvalidParameter, Query};
 use crate::rate_limit::too_many_requests;
 use crate::reference;
+use crate::reference_list;
 use crate::row_defect;
 use crate::server::Server;
 use crate::timestamp::SqlDateTime;
@@ -168,8 +169,16 @@ impl Server {
             && (has_full_scope || token.has_any_scope(&["read:tickets", "edit:tickets"]));
         let allowed = match routed.endpoint {
             ApiEndpoint::List | ApiEndpoint::Ticket => may_read_tickets,
-            ApiEndpoint::Status | ApiEndpoint::TicketType | ApiEndpoint::FieldInfo => {
-                has_full_scope || !self.knobs.reference_needs_all.is_on()
+            ApiEndpoint::Status
+            | ApiEndpoint::TicketType
+            | ApiEndpoint::FieldInfo
+            | ApiEndpoint::Agent
+            | ApiEndpoint::Team
+            | ApiEndpoint::Priority
+            | ApiEndpoint::Sla
+            | ApiEndpoint::Category => has_full_scope || !self.knobs.reference_needs_all.is_on(),
+            ApiEndpoint::Client | ApiEndpoint::Site | ApiEndpoint::Users => {
+                has_full_scope || token.has_any_scope(&["read:customers", "edit:customers"])
             }
             _ => true,
         };
@@ -196,6 +205,26 @@ impl Server {
             (ApiEndpoint::Ticket, Some(id)) => {
                 let response = self.ticket_response(id, now);
                 return Ok(self.with_defects(response, id, &routed.list_fault));
+            }
+            (
+                endpoint @ (ApiEndpoint::Agent
+                | ApiEndpoint::Team
+                | ApiEndpoint::Priority
+                | ApiEndpoint::Sla
+                | ApiEndpoint::Category
+                | ApiEndpoint::Client
+                | ApiEndpoint::Site
+                | ApiEndpoint::Users),
+                _,
+            ) => {
+                return reference_list::respond(
+                    database,
+                    &mut self.user_ids,
+                    knobs,
+                    (endpoint, routed.query),
+                    &routed.list_fault,
+                    now,
+                );
             }
             (ApiEndpoint::Status, _) => reference::statuses(database, knobs, routed.query),
             (ApiEndpoint::TicketType, _) => reference::ticket_types(database, routed.query),

@@ -10,10 +10,12 @@ use chrono::TimeDelta;
 use crate::columns::{ColumnSet, ColumnSource, columns};
 use crate::database::{HaloDatabase, TicketIndex};
 use crate::derived_fields::DerivedFields;
+use crate::directory;
 use crate::fixtures::{ON_HOLD, TICKET_TYPES};
 use crate::json;
 use crate::knob_values::ClockZero;
 use crate::knobs::Knobs;
+use crate::reference_key::ReferenceKey;
 use crate::ticket::TicketRecord;
 use crate::timestamp::SqlDateTime;
 
@@ -132,6 +134,21 @@ impl<'w> RowTemplate<'w> {
             | ColumnSource::TargetDate
             | ColumnSource::LastEmail => write_timestamp(out, timestamp_of(source, ticket, derived)?),
             ColumnSource::Age => json::real(out, self.age_in_days(ticket)),
+            ColumnSource::SlaName => {
+                write_quoted(out, &[&json::escaped(&directory::sla_name(self.database, derived.sla))]);
+            }
+            ColumnSource::TeamName | ColumnSource::SiteName | ColumnSource::UserName => {
+                let key = match source {
+                    ColumnSource::TeamName => ReferenceKey::Team(derived.team.id.into()),
+                    ColumnSource::SiteName => ReferenceKey::Site(derived.site_id()),
+                    _ => ReferenceKey::User(derived.user_id()),
+                };
+                // Names are joined in when a row is read (halo-api.md §2.4).
+                match self.database.reference.name(key) {
+                    Some(name) => write_quoted(out, &[&json::escaped(name)]),
+                    None => write_derived(source, ticket, derived, out)?,
+                }
+            }
             _ => write_derived(source, ticket, derived, out)?,
         }
         Some(())
@@ -227,7 +244,7 @@ fn write_derived(
         ColumnSource::ClientName => write_quoted(out, &[&derived.client.name_json]),
         ColumnSource::Site => json::integer(out, derived.site_id()),
         ColumnSource::SiteName => write_quoted(out, &[derived.site_name()]),
-        ColumnSource::User => json::integer(out, derived.user.as_ref().map_or(1, |user| user.id)),
+        ColumnSource::User => json::integer(out, derived.user_id()),
         ColumnSource::UserName => match &derived.user {
             Some(user) => write_quoted(out, &[user.first, " ", user.last]),
             None => write_quoted(out, &["General User"]),
@@ -236,6 +253,7 @@ fn write_derived(
         ColumnSource::Team => json::integer(out, derived.team.id.into()),
         ColumnSource::TeamName => write_quoted(out, &[derived.team.name]),
         ColumnSource::Department => json::integer(out, derived.team.department.into()),
+        ColumnSource::Sla => json::integer(out, derived.sla),
         ColumnSource::Priority => json::integer(out, derived.priority.into()),
         ColumnSource::Impact => json::integer(out, derived.impact.into()),
         ColumnSource::Urgency => json::integer(out, derived.urgency.into()),

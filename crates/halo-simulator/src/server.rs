@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::auth::AuthServer;
 use crate::cache::ResponseCache;
 use crate::database::HaloDatabase;
+use crate::directory::UserIds;
 use crate::faults::FaultInjector;
 use crate::knobs::Knobs;
 use crate::log::RequestLog;
@@ -26,6 +27,7 @@ use crate::timestamp::SqlDateTime;
 pub struct Server {
     pub(crate) database: HaloDatabase,
     pub(crate) selections: SelectionCache,
+    pub(crate) user_ids: UserIds,
     pub(crate) knobs: Knobs,
     pub(crate) faults: FaultInjector,
     pub(crate) auth: AuthServer,
@@ -61,6 +63,7 @@ impl Server {
         Server {
             database: HaloDatabase::new(seed, tickets, knobs.undated, knobs.details_bytes, now),
             selections: SelectionCache::default(),
+            user_ids: UserIds::default(),
             faults: FaultInjector::new(faults, seed),
             auth: AuthServer::new(client_id, client_secret, tenant, seed),
             rate_limit: RollingWindow::default(),

@@ -7,6 +7,7 @@ mod defects;
 mod faults;
 mod http;
 mod lists;
+mod reference;
 mod replay;
 mod rows;
 mod unbounded;
