@@ -19,6 +19,7 @@ use halosync::halo::{
     ClientOptions, Coverage, Filter, HaloClient, HaloError, HttpOptions, HttpTransport, ListQuery,
     RateLimiter,
 };
+use halosync::reference::{STATUSES, TICKET_TYPES};
 use halosync::retry::RetryPolicy;
 use halosync::ticket::parse::{ParsedPage, UnreadableReason};
 use rstest::rstest;
@@ -94,6 +95,7 @@ fn client(url: &str, auth_url: bool) -> HaloClient {
         client_id: "fixture-client".into(),
         client_secret: "fixture-secret-of-nobody".to_owned().into(),
         scope: "read:tickets".into(),
+        narrower_scope: None,
         retry: RetryPolicy {
             max_retries: 5,
             rate_limit_wait: Duration::from_secs(1),
@@ -178,10 +180,10 @@ async fn reference_list_may_have_32_mib() {
         ("/api/tickettype", vec![names(31 << 20)]),
     ]);
     let client = client(&server.url(), true);
-    let error = client.fetch_statuses(false).await.unwrap_err();
+    let error = client.fetch_reference_list(STATUSES).await.unwrap_err();
     assert_eq!(error.to_string(), "the response for the status list exceeds the limit of 32 MiB");
     assert_eq!(server.requests_for("/api/status").len(), 1, "it was requested again");
-    client.fetch_ticket_types().await.unwrap();
+    client.fetch_reference_list(TICKET_TYPES).await.unwrap();
 }
 
 /// The server sends the start of a long error body and then nothing more.

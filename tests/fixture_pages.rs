@@ -12,6 +12,7 @@ use halosync::halo::{
     ClientOptions, Coverage, Filter, HaloClient, HaloError, HttpRequest, HttpResponse, RateLimiter,
     TicketLookup, Transport, TransportError,
 };
+use halosync::reference::{ReferenceRow, ReferenceTable, STATUSES, TICKET_TYPES, parse_reference_list};
 use halosync::retry::RetryPolicy;
 use halosync::sync::scan::Page;
 use halosync::sync::scan::list::{ListScan, ListScanOptions, NextRequest, ReadVerdict};
@@ -41,7 +42,7 @@ enum FixtureKind {
     /// Status 404: the ticket does not exist.
     Missing,
     /// A reference table: ids and names as received.
-    ReferenceItems(&'static [(i64, &'static str)]),
+    ReferenceItems(&'static str, &'static [(&'static [i64], &'static str)]),
     /// A token with this lifetime in seconds.
     Token(u64),
     /// HTTP statuses of the token response, and the resulting error.
@@ -152,9 +153,9 @@ const FILES: &[(&str, FixtureKind)] = &[
     ("detail-404-bare-string.json", FixtureKind::Missing),
     ("detail-404-html.html", FixtureKind::Missing),
 
-    ("status-bare-array.json", FixtureKind::ReferenceItems(&[(1, "New"), (2, "In Progress"), (28, "On Hold \u{2013} with \"Supplier\""), (9, "Closed"), (40, "Shipped")])),
-    ("status-in-an-envelope.json", FixtureKind::ReferenceItems(&[(1, "New"), (2, "In Progress"), (9, "Closed")])),
-    ("tickettype-bare-array.json", FixtureKind::ReferenceItems(&[(1, "Incident"), (36, " General Enquiry "), (33, "Service Request"), (41, "Service request\t"), (22, "Project")])),
+    ("status-bare-array.json", FixtureKind::ReferenceItems("statuses", &[(&[1], "New"), (&[2], "In Progress"), (&[9], "Closed"), (&[28], "On Hold \u{2013} with \"Supplier\""), (&[40], "Shipped")])),
+    ("status-in-an-envelope.json", FixtureKind::ReferenceItems("statuses", &[(&[1], "New"), (&[2], "In Progress"), (&[9], "Closed")])),
+    ("tickettype-bare-array.json", FixtureKind::ReferenceItems("ticket_types", &[(&[1], "Incident"), (&[22], "Project"), (&[33], "Service Request"), (&[36], " General Enquiry "), (&[41], "Service request\t")])),
 
     ("token-ok.json", FixtureKind::Token(3_600)),
     ("token-expires-as-text.json", FixtureKind::Token(3_600)),
@@ -220,10 +221,12 @@ fn read(name: &str) -> ParsedPage {
 
 /// Returns the tickets of a page, with status names from the recorded status list.
 fn tickets(name: &str) -> BTreeMap<i64, Ticket> {
-    let statuses = parse::parse_reference_items(&page("status-bare-array.json")).expect("statuses").items;
+    let statuses = reference_rows(STATUSES, "status-bare-array.json");
     let mut tickets = read(name).tickets;
     for ticket in &mut tickets {
-        ticket.resolve_status_name(|id| statuses.iter().find(|it| it.id == id).map(|it| it.name.clone()));
+        ticket.resolve_status_name(|id| {
+            statuses.iter().find(|it| it.id() == Some(id)).map(|it| it.name(STATUSES).to_owned())
+        });
     }
     tickets.into_iter().map(|ticket| (ticket.id(), ticket)).collect()
 }
@@ -494,6 +497,7 @@ fn client_options(auth_url: Option<&str>, max_retries: u32) -> ClientOptions {
         client_id: CLIENT_ID.into(),
         client_secret: SecretString::from(CLIENT_SECRET.to_owned()),
         scope: "read:tickets".into(),
+        narrower_scope: None,
         retry: RetryPolicy { max_retries, rate_limit_wait: Duration::from_mins(1), max_wait: Duration::MAX },
     }
 }
@@ -640,24 +644,31 @@ async fn status_404_means_missing_ticket_for_any_body() {
 #[test]
 fn reference_items_are_read_bare_or_in_an_envelope() {
     for (name, expectation) in FILES {
-        let FixtureKind::ReferenceItems(names) = expectation else { continue };
-        let read =
-            parse::parse_reference_items(&page(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(read.unreadable, 0, "{name}");
-        let read: Vec<_> = read.items.iter().map(|it| (it.id, it.name.as_str())).collect();
-        assert_eq!(read, *names, "{name}");
+        let FixtureKind::ReferenceItems(table, expected) = expectation else { continue };
+        let table = ReferenceTable::named(table).expect("a reference table");
+        let rows = reference_rows(table, name);
+        let names: Vec<_> = rows.iter().map(|row| (row.key(table), row.name(table))).collect();
+        let expected: Vec<_> = expected.iter().map(|(key, name)| (key.to_vec(), *name)).collect();
+        assert_eq!(names, expected, "{name}");
     }
-    let statuses = parse::parse_reference_items(&page("status-bare-array.json")).unwrap().items;
-    let kinds: Vec<_> = statuses.iter().map(|it| it.details.kind).collect();
-    assert_eq!(kinds, [Some(0), Some(0), Some(0), Some(0), Some(1)], "status 40 belongs to orders");
-    assert_eq!(statuses[3].details.sequence, Some(900));
-    assert_eq!(statuses[3].details.color.as_deref(), Some("#000000"));
-    let types = parse::parse_reference_items(&page("tickettype-bare-array.json")).unwrap().items;
-    let usages: Vec<_> = types.iter().map(|it| it.details.usage.as_deref()).collect();
-    assert_eq!(
-        usages,
-        [Some("tickets"), Some("tickets"), Some("tickets"), Some("tickets"), Some("projects")]
-    );
+    let column = |table: &'static ReferenceTable, name: &str, column: &str| {
+        let position = table.position(column).expect("a column");
+        reference_rows(table, name).into_iter().map(|mut row| row.values.remove(position)).collect::<Vec<_>>()
+    };
+    let kinds = [0, 0, 0, 0, 1].map(AttributeValue::Integer);
+    assert_eq!(column(STATUSES, "status-bare-array.json", "TYPE"), kinds, "status 40 belongs to orders");
+    let last = |name| column(STATUSES, "status-bare-array.json", name)[2].clone();
+    assert_eq!(last("SEQUENCE"), AttributeValue::Integer(900));
+    assert_eq!(last("COLOUR"), AttributeValue::Text("#000000".into()));
+    let usages =
+        ["tickets", "projects", "tickets", "tickets", "tickets"].map(|it| AttributeValue::Text(it.into()));
+    assert_eq!(column(TICKET_TYPES, "tickettype-bare-array.json", "USE"), usages);
+}
+
+fn reference_rows(table: &ReferenceTable, name: &str) -> Vec<ReferenceRow> {
+    let list = parse_reference_list(table, &page(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(list.unreadable, 0, "{name}");
+    list.items
 }
 
 /// Starts a server over sockets that issues the token of this file and has no tickets.

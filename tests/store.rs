@@ -12,12 +12,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use halosync::reference::{STATUSES, parse_reference_list};
 use halosync::store::{
     CustomFieldsState, FetchedCustomFields, Health, MoveReason, ObservedTicket, Removal, RemovalReason,
     RunEnd, RunKind, RunStats, ScanOutcome, ScanStats, Store, StoreError, StoreOptions, TxEnd, UpsertOutcome,
     WriteTx,
 };
-use halosync::ticket::parse::{ParsedItems, ReferenceDetails, ReferenceItem};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, CustomFields, Op, Timestamp};
 use halosync::watermark::{ScanKind, Watermark, WatermarkState};
 use proptest::prelude::*;
@@ -140,13 +140,10 @@ fn removed_ticket_is_recorded_with_its_last_row_and_may_return() {
 #[test]
 fn renamed_status_renames_its_tickets() {
     let mut store = store();
-    let named = |name: &str| ParsedItems {
-        items: vec![ReferenceItem { id: 2, name: name.into(), details: ReferenceDetails::default() }],
-        unreadable: 0,
-        first_unreadable: None,
-    };
     let update = |store: &mut Store, name: &str| {
-        store.write(TxEnd::Commit, |tx| tx.update_statuses(&named(name), None, 1, now())).unwrap()
+        let json = serde_json::json!([{ "id": 2, "name": name }]).to_string();
+        let list = parse_reference_list(STATUSES, json.as_bytes()).unwrap();
+        store.write(TxEnd::Commit, |tx| tx.store_reference_list(STATUSES, &list, 1, now())).unwrap()
     };
     update(&mut store, "In Progress");
     apply(&mut store, 1, &[version(7, Some(1), "a"), version(8, Some(1), "b")]);

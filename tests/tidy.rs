@@ -29,7 +29,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "config", "export", "halo", "reference", "regular_file", "scope", "snapshot_table", "store", "sync", "ticket",
+            "config",
+            "export",
+            "halo",
+            "reference",
+            "regular_file",
+            "scope",
+            "snapshot_table",
+            "store",
+            "sync",
+            "ticket",
             "watermark",
         ],
     ),

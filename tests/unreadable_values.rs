@@ -9,11 +9,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use halosync::reference::{ReferenceRow, STATUSES, TICKET_TYPES, parse_reference_list};
 use halosync::store::{
     CustomFieldsState, FetchedCustomFields, ObservedTicket, Removal, RemovalReason, Store, StoreOptions,
     StoreOutcome, TxEnd, UpsertOutcome,
 };
-use halosync::ticket::parse::{self, ParsedPage, ReferenceItem};
+use halosync::ticket::parse::{self, ParsedPage};
 use halosync::ticket::{Ticket, Timestamp};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -212,10 +213,8 @@ fn text_of_an_unreadable_volatile_attribute_may_move() {
 #[test]
 fn unreadable_status_keeps_number_and_name() {
     let mut copy = Copy::new(false);
-    let named =
-        ReferenceItem { id: 2, name: "In Progress".into(), details: parse::ReferenceDetails::default() };
-    let list = parse::ParsedItems { items: vec![named], unreadable: 0, first_unreadable: None };
-    copy.store.write(TxEnd::Commit, |tx| tx.update_statuses(&list, None, 1, now())).unwrap();
+    let list = parse_reference_list(STATUSES, br#"[{"id": 2, "name": "In Progress"}]"#).unwrap();
+    copy.store.write(TxEnd::Commit, |tx| tx.store_reference_list(STATUSES, &list, 1, now())).unwrap();
     copy.receive(&page(&[json!({ "id": 7, "status_id": 2 })]));
     copy.receive(&page(&[json!({ "id": 7, "status_id": { "id": 3 }, "summary": "new" })]));
     assert_eq!(copy.row(&["STATUS_ID", "STATUS", "NAME"]), ["2", "In Progress", "new"]);
@@ -380,10 +379,11 @@ fn switched_off_custom_fields_leave_no_rejects() {
 #[test]
 fn elements_of_a_reference_list_that_cannot_be_read_are_one_reject() {
     let mut copy = Copy::new(false);
-    let list = parse::parse_reference_items(&input("status-elements-that-cannot-be-read.json")).unwrap();
-    let names: Vec<_> = list.items.iter().map(|it| (it.id, it.name.as_str())).collect();
+    let parse = |json: &[u8]| parse_reference_list(STATUSES, json).unwrap();
+    let list = parse(&input("status-elements-that-cannot-be-read.json"));
+    let names: Vec<_> = list.items.iter().map(|it| (it.id().unwrap(), it.name(STATUSES))).collect();
     assert_eq!((names, list.unreadable), (vec![(1, "New"), (2, "In Progress")], 3));
-    let record = |copy: &mut Copy, list: &parse::ParsedItems<ReferenceItem>| {
+    let record = |copy: &mut Copy, list: &parse::ParsedItems<ReferenceRow>| {
         copy.store.write(TxEnd::Commit, |tx| tx.replace_rejected_items("statuses", list, now())).unwrap();
         copy.texts("SELECT attribute || ' ' || count || ' ' || raw FROM rejects")
     };
@@ -394,7 +394,7 @@ fn elements_of_a_reference_list_that_cannot_be_read_are_one_reject() {
     // Rows of tickets are another set.
     copy.store.write(TxEnd::Commit, |tx| tx.replace_rejected_rows(&[], now())).unwrap();
     assert_eq!(copy.rejects().len(), 1);
-    let good = parse::parse_reference_items(br#"[{"id": 1, "name": "New"}]"#).unwrap();
+    let good = parse(br#"[{"id": 1, "name": "New"}]"#);
     assert_eq!(record(&mut copy, &good), [""; 0]);
 }
 
@@ -405,13 +405,10 @@ fn unreadable_detail_of_a_status_leaves_the_last_good_one() {
         r##"[{"id": 1, "name": "New", "colour": "#fff", "type": 0}]"##,
         r#"[{"id": 1, "name": "Newer", "colour": {}, "use": [], "type": "1"}]"#,
     ] {
-        let list = parse::parse_reference_items(json.as_bytes()).unwrap();
-        copy.store
-            .write(TxEnd::Commit, |tx| {
-                tx.update_statuses(&list, None, 1, now())?;
-                tx.update_ticket_types(&list, now())
-            })
-            .unwrap();
+        for table in [STATUSES, TICKET_TYPES] {
+            let list = parse_reference_list(table, json.as_bytes()).unwrap();
+            copy.store.write(TxEnd::Commit, |tx| tx.store_reference_list(table, &list, 1, now())).unwrap();
+        }
     }
     assert_eq!(copy.texts("SELECT NAME || COLOUR || TYPE FROM statuses"), ["Newer#fff1"]);
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::CheckOutcome;
 use crate::app::count;
 use crate::halo::HaloError;
-use crate::sync;
 use crate::reference::ReferenceItem;
+use crate::sync;
 
 /// The server's ticket counts (`record_count`); `None` where it gives none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

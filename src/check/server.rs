@@ -10,10 +10,10 @@ use super::requests::UsedRequests;
 use super::{CheckOutcome, CheckStep, ListCounts, ReportBuilder, certificate, connection, lists};
 use crate::app::{self, AppError, now};
 use crate::config::Config;
-use crate::reference::{TICKET_TYPES, reference_items};
 use crate::halo::{
     Coverage, Filter, HaloClient, HttpOptions, HttpTransport, ProxyRoute, RateLimiter, Transport as _,
 };
+use crate::reference::{TICKET_TYPES, reference_items};
 
 /// Largest page size that HaloITSM allows.
 const PAGE_MAX: u32 = 100;

@@ -103,7 +103,9 @@ impl HaloConfig {
         // A scope in the settings is requested as it is.
         let (scope, narrower_scope) = match section.text("scope") {
             Some(scope) => (scope, None),
-            None if reads_customers => (format!("{READ_TICKETS} read:customers"), Some(READ_TICKETS.to_owned())),
+            None if reads_customers => {
+                (format!("{READ_TICKETS} read:customers"), Some(READ_TICKETS.to_owned()))
+            }
             None => (READ_TICKETS.to_owned(), None),
         };
         let halo = HaloConfig {

@@ -9,7 +9,7 @@ mod tables;
 
 pub use parse::{ReferenceRow, parse_reference_list, reference_items};
 pub use tables::{
-    AGENTS, PRIORITIES, REFERENCE_TABLES, STATUSES, STATUS_CLOSED, TICKET_TYPES, render_markdown,
+    AGENTS, PRIORITIES, REFERENCE_TABLES, STATUS_CLOSED, STATUSES, TICKET_TYPES, render_markdown,
 };
 
 use crate::ticket::{Column, ValueKind};

@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn column_that_cannot_be_read_costs_nothing_else() {
-        let list = parse(TICKET_TYPES, r#"[{"id": 1, "name": "New", "type": "x", "sequence": 3, "use": []}]"#);
+        let list =
+            parse(TICKET_TYPES, r#"[{"id": 1, "name": "New", "type": "x", "sequence": 3, "use": []}]"#);
         let row = &list.items[0];
         assert_eq!((row.name(TICKET_TYPES), &row.values[3]), ("New", &AttributeValue::Integer(3)));
         assert_eq!((&row.values[2], row.rejected.as_slice()), (&AttributeValue::Null, [2].as_slice()));

@@ -2,8 +2,8 @@
 
 use super::ColumnRole::{Key, Name, Other};
 use super::{ColumnRole, ReferenceColumn, ReferenceTable, Selection};
-use crate::ticket::ValueKind::{self, Boolean, Integer, Real, Text};
 use crate::ticket::Column;
+use crate::ticket::ValueKind::{self, Boolean, Integer, Real, Text};
 
 const fn column(
     name: &'static str,

@@ -82,7 +82,15 @@ impl ReadTx<'_> {
             let (observed_at, reason) = (text(row, 1)?, optional_text(row, 2)?);
             let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
             let (extra, custom_fields) = (extra.as_deref(), fields.as_deref());
-            visit(DeltaRow { seq, op: Op::Create, observed_at, reason, cells: &cells, extra, custom_fields })?;
+            visit(DeltaRow {
+                seq,
+                op: Op::Create,
+                observed_at,
+                reason,
+                cells: &cells,
+                extra,
+                custom_fields,
+            })?;
             counts.add(Op::Create);
         }
         Ok(counts)

@@ -109,7 +109,8 @@ impl ReadTx<'_> {
     /// The ticket types, ascending by id.
     pub fn ticket_types(&self) -> Result<Vec<ReferenceItem>, StoreError> {
         let mut statement = self.connection.prepare("SELECT ID, NAME FROM ticket_types ORDER BY ID")?;
-        let types = statement.query_map([], |row| Ok(ReferenceItem { id: row.get(0)?, name: row.get(1)? }))?;
+        let types =
+            statement.query_map([], |row| Ok(ReferenceItem { id: row.get(0)?, name: row.get(1)? }))?;
         Ok(types.collect::<Result<_, _>>()?)
     }
 
@@ -144,9 +145,7 @@ impl ReadTx<'_> {
     }
 
     /// The same for every table that was ever read.
-    pub fn reference_lists(
-        &self,
-    ) -> Result<Vec<(&'static ReferenceTable, ReferenceList)>, StoreError> {
+    pub fn reference_lists(&self) -> Result<Vec<(&'static ReferenceTable, ReferenceList)>, StoreError> {
         let mut lists = Vec::new();
         for table in &REFERENCE_TABLES {
             lists.extend(self.reference_list(table)?.map(|list| (table, list)));
@@ -170,7 +169,11 @@ fn read_list(row: &Row<'_>) -> Result<ReferenceList, StoreError> {
         result: parse_word("reference_lists.result", &row.get::<_, String>(0)?)?,
         details: row.get(1)?,
         read_at: parse_timestamp(&row.get::<_, String>(2)?)?,
-        unknown_ids: unknown_ids.iter().flat_map(|ids| ids.split(',')).filter_map(|id| id.parse().ok()).collect(),
+        unknown_ids: unknown_ids
+            .iter()
+            .flat_map(|ids| ids.split(','))
+            .filter_map(|id| id.parse().ok())
+            .collect(),
         rest,
     })
 }
@@ -185,7 +188,8 @@ impl WriteTx<'_> {
     ) -> Result<u64, StoreError> {
         let columns: Vec<_> = table.stored_columns().map(|it| format!("\"{}\"", it.name)).collect();
         let (names, key) = (columns.join(", "), key_condition(table));
-        let mut select = self.connection.prepare_cached(&format!("SELECT {names} FROM {table} WHERE {key}"))?;
+        let mut select =
+            self.connection.prepare_cached(&format!("SELECT {names} FROM {table} WHERE {key}"))?;
         let placeholders = vec!["?"; columns.len()].join(", ");
         let mut replace = self
             .connection
@@ -238,9 +242,34 @@ impl WriteTx<'_> {
         Ok(marked)
     }
 
+    /// Stores a whole list: its rows, what could not be read of it, which rows are no longer listed, and that it was read. An
+    /// element that cannot be read may be any of those that seem to be missing. Returns how many tickets changed, because
+    /// their status was renamed.
+    pub fn store_reference_list(
+        &self,
+        table: &ReferenceTable,
+        list: &ParsedItems<ReferenceRow>,
+        run_id: i64,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut renamed = 0;
+        if table == STATUSES {
+            renamed = self.update_statuses(list, run_id, now)?;
+        } else {
+            self.update_reference(table, list)?;
+        }
+        self.replace_rejected_items(table.name, list, now)?;
+        if list.unreadable == 0 {
+            let keys: HashSet<_> = list.items.iter().map(|row| row.key(table)).collect();
+            self.mark_absent(table, |key| keys.contains(key))?;
+        }
+        self.record_reference_list(table, &ReferenceList::new(ReferenceResult::Listed, now))?;
+        Ok(renamed)
+    }
+
     /// Updates the statuses, and the status names of the tickets whose status was renamed, each with a change record.
     /// Returns how many tickets changed.
-    pub fn update_statuses(
+    fn update_statuses(
         &self,
         statuses: &ParsedItems<ReferenceRow>,
         run_id: i64,
@@ -251,7 +280,9 @@ impl WriteTx<'_> {
         let names: BTreeMap<_, _> =
             statuses.items.iter().filter_map(|row| Some((row.id()?, row.name(STATUSES)))).collect();
         let mut renamed = 0;
-        for (id, name) in names.into_iter().filter(|(id, name)| old.get(id).map(String::as_str) != Some(*name)) {
+        for (id, name) in
+            names.into_iter().filter(|(id, name)| old.get(id).map(String::as_str) != Some(*name))
+        {
             renamed += self.rename_status(id, name, run_id, now)?;
         }
         Ok(renamed)
@@ -293,8 +324,7 @@ impl WriteTx<'_> {
     pub fn clear_reference(&self, table: &ReferenceTable) -> Result<(), StoreError> {
         self.connection.execute(&format!("DELETE FROM {table}"), [])?;
         self.connection.execute("DELETE FROM reference_lists WHERE name = ?1", [table.name])?;
-        self.connection
-            .execute("DELETE FROM rejects WHERE UID IS NULL AND attribute = ?1", [table.name])?;
+        self.connection.execute("DELETE FROM rejects WHERE UID IS NULL AND attribute = ?1", [table.name])?;
         Ok(())
     }
 }

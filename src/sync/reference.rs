@@ -16,7 +16,8 @@ use super::probe_results::{self, is_older_than};
 use super::row_intake::{LOOKED_UP, MissingNames, RowMapping};
 use crate::halo::{HaloError, Responder};
 use crate::reference::{
-    REFERENCE_TABLES, ReferenceItem, ReferenceRow, ReferenceTable, STATUS_CLOSED, STATUSES, Selection, TICKET_TYPES,
+    REFERENCE_TABLES, ReferenceItem, ReferenceRow, ReferenceTable, STATUS_CLOSED, STATUSES, Selection,
+    TICKET_TYPES,
 };
 use crate::store::{Probe, ReferenceList, ReferenceResult};
 use crate::ticket::parse::ParsedItems;
@@ -167,7 +168,10 @@ pub(super) async fn record_doubtful(
     result: ReferenceResult,
 ) -> Result<(), SyncError> {
     let (words, result_word) = (table.words(), result.as_str());
-    tracing::warn!(result = result_word, "the list of {words} is {result_word}; continuing with those already stored");
+    tracing::warn!(
+        result = result_word,
+        "the list of {words} is {result_word}; continuing with those already stored"
+    );
     record_result(context, table, ReferenceList::new(result, context.now())).await
 }
 
@@ -181,8 +185,12 @@ pub(super) async fn record_unavailable(
         return Err(error.into());
     }
     let result = match &error {
-        HaloError::Refused { status: 401 | 403, answered_by: Responder::Server, .. } => ReferenceResult::Forbidden,
-        HaloError::Refused { status: 404 | 410, answered_by: Responder::Server, .. } => ReferenceResult::Missing,
+        HaloError::Refused { status: 401 | 403, answered_by: Responder::Server, .. } => {
+            ReferenceResult::Forbidden
+        }
+        HaloError::Refused { status: 404 | 410, answered_by: Responder::Server, .. } => {
+            ReferenceResult::Missing
+        }
         HaloError::Refused { .. }
         | HaloError::Unreadable(_)
         | HaloError::TooLarge { .. }
@@ -196,7 +204,8 @@ pub(super) async fn record_unavailable(
     };
     let stored = context.store.lock().read(|tx| tx.reference_list(table))?;
     let words = table.words();
-    let message = format!("the names of {words} are not available; continuing with those already stored: {error}");
+    let message =
+        format!("the names of {words} are not available; continuing with those already stored: {error}");
     // Some applications may never see a list: `status -v` and `check` say so.
     let is_normal = result.is_final() && table.selection != Selection::Always;
     if stored.as_ref().is_none_or(|it| it.result != result) && !is_normal {
@@ -207,7 +216,12 @@ pub(super) async fn record_unavailable(
     // A list that is half read goes on where it was.
     let rest = stored.and_then(|it| it.rest);
     let details = Some(error.to_string());
-    record_result(context, table, ReferenceList { details, rest, ..ReferenceList::new(result, context.now()) }).await
+    record_result(
+        context,
+        table,
+        ReferenceList { details, rest, ..ReferenceList::new(result, context.now()) },
+    )
+    .await
 }
 
 /// Reads a list that comes whole, if it is due.
@@ -244,20 +258,7 @@ async fn store_list(
     context
         .store
         .call(move |store| {
-            store.write(tx_end, |tx| {
-                if table == STATUSES {
-                    tx.update_statuses(&list, run_id, now)?;
-                } else {
-                    tx.update_reference(table, &list)?;
-                }
-                tx.replace_rejected_items(table.name, &list, now)?;
-                // An element that cannot be read may be any of those that seem to be missing.
-                if list.unreadable == 0 {
-                    let keys: HashSet<_> = list.items.iter().map(|row| row.key(table)).collect();
-                    tx.mark_absent(table, |key| keys.contains(key))?;
-                }
-                tx.record_reference_list(table, &ReferenceList::new(ReferenceResult::Listed, now))
-            })
+            store.write(tx_end, |tx| tx.store_reference_list(table, &list, run_id, now).map(drop))
         })
         .await
 }
@@ -314,5 +315,8 @@ pub fn resolve_ticket_types(wanted: &[String], types: &[ReferenceItem]) -> Resul
 
 /// The ticket types of the server.
 pub(super) async fn fetch_ticket_types(context: &RunContext) -> Result<Vec<ReferenceItem>, HaloError> {
-    Ok(crate::reference::reference_items(TICKET_TYPES, &context.halo.fetch_reference_list(TICKET_TYPES).await?))
+    Ok(crate::reference::reference_items(
+        TICKET_TYPES,
+        &context.halo.fetch_reference_list(TICKET_TYPES).await?,
+    ))
 }

@@ -39,7 +39,9 @@ pub(super) async fn read_due(context: &RunContext, report: &mut RunReport) -> Re
         match read_table(context, table, &mut requests_left).await {
             Ok(()) => {}
             Err(SyncError::Halo(error)) => {
-                report.warnings.push(format!("the list of {} is not read to its end: {error}", table.words()));
+                report
+                    .warnings
+                    .push(format!("the list of {} is not read to its end: {error}", table.words()));
                 return Ok(());
             }
             Err(error) => return Err(error),

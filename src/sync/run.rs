@@ -13,7 +13,10 @@ use super::row_intake::RowMapping;
 use super::scan::{self, ChangesMax, ListReadError, ScanPlan};
 use super::scope_change::{ScopeStep, apply_scope, check_same_server, resolve_scope_types};
 use super::totals::RunTotals;
-use super::{SharedStore, SyncError, canary, date_filter, next_scan, pending_tickets, probes, reference, reference_pages};
+use super::{
+    SharedStore, SyncError, canary, date_filter, next_scan, pending_tickets, probes, reference,
+    reference_pages,
+};
 use crate::halo::HaloClient;
 use crate::store::{InterruptedScan, Probe, REQUEST_NUMBER_BITS, RunEnd, RunKind, TxEnd, WriteTx};
 use crate::ticket::Timestamp;

@@ -171,7 +171,9 @@ impl WriteTx<'_> {
             self.connection.prepare_cached("DELETE FROM custom_fields WHERE UID = ?1")?.execute([id])?;
             let is_stored = "SELECT 1 FROM ticket_state s WHERE s.UID = ticket_extra.UID";
             self.connection
-                .prepare_cached(&format!("DELETE FROM ticket_extra WHERE UID = ?1 AND NOT EXISTS ({is_stored})"))?
+                .prepare_cached(&format!(
+                    "DELETE FROM ticket_extra WHERE UID = ?1 AND NOT EXISTS ({is_stored})"
+                ))?
                 .execute([id])?;
         }
         for marked in [&edits.lost, &edits.without_state, &edits.unrecorded] {
@@ -263,9 +265,15 @@ impl UpsertStatements<'_> {
 /// Deletes everything that is stored of a ticket, without a change record. `ticket_state` goes first: then the
 /// triggers of the other tables find nothing to write.
 pub(super) fn delete_ticket(connection: &Connection, id: i64) -> Result<(), StoreError> {
-    for table in
-        ["ticket_state", "tickets", "ticket_extra", "custom_fields", "rejects", "unlisted_tickets", "pending_fetches"]
-    {
+    for table in [
+        "ticket_state",
+        "tickets",
+        "ticket_extra",
+        "custom_fields",
+        "rejects",
+        "unlisted_tickets",
+        "pending_fetches",
+    ] {
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE UID = ?1"))?.execute([id])?;
     }
     Ok(())

@@ -41,7 +41,9 @@ impl VerifiedScans {
             Ok(VerifiedScan { started_at: row.get(0)?, updated_from: row.get(1)?, is_of_scope: row.get(2)? })
         })?;
         let statuses_read_at = connection
-            .prepare_cached("SELECT read_at FROM reference_lists WHERE name = 'statuses' AND result = 'listed'")?
+            .prepare_cached(
+                "SELECT read_at FROM reference_lists WHERE name = 'statuses' AND result = 'listed'",
+            )?
             .query_row([], |row| row.get(0))
             .optional()?;
         Ok(VerifiedScans { scans: scans.collect::<Result<_, _>>()?, statuses_read_at })

@@ -160,11 +160,7 @@ impl<'c> UpsertStatements<'c> {
     }
 
     /// A ticket that never had an extra has no row in `ticket_extra`.
-    fn write_extras(
-        &mut self,
-        stored: Option<&[AttributeValue]>,
-        ticket: &Ticket,
-    ) -> Result<(), StoreError> {
+    fn write_extras(&mut self, stored: Option<&[AttributeValue]>, ticket: &Ticket) -> Result<(), StoreError> {
         let extras = &ticket.stored_values()[ATTRIBUTE_COUNT..];
         let is_same = match stored {
             Some(stored) => stored[ATTRIBUTE_COUNT..] == *extras,

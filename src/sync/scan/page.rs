@@ -4,8 +4,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::halo::BudgetPermit;
 use crate::store::ObservedTicket;
-use crate::ticket::{ExtraSet, Timestamp};
 use crate::ticket::parse::{ParsedPage, RejectedRow, UnreadableTicket};
+use crate::ticket::{ExtraSet, Timestamp};
 
 use super::super::row_intake::MissingNames;
 
@@ -68,7 +68,10 @@ impl Page {
             record_count: list.record_count,
             arrival_no,
             repaired: list.repaired,
-            shown_extras: list.tickets.iter().fold(ExtraSet::default(), |set, it| set.union(it.shown_extras())),
+            shown_extras: list
+                .tickets
+                .iter()
+                .fold(ExtraSet::default(), |set, it| set.union(it.shown_extras())),
             was_split: list.was_split,
             count_fell: list.count_fell,
             ..Page::default()

@@ -179,8 +179,7 @@ pub fn parse_ticket(bytes: &[u8]) -> Result<Ticket, ParseError> {
 /// Parses a response of `/api/FieldInfo`: the definitions of the custom fields of tickets, in the same
 /// shape as statuses (`halo-api.md` §8). Rows without an id are skipped.
 pub fn parse_field_definitions(bytes: &[u8]) -> Result<Vec<CustomField>, ParseError> {
-    let list =
-        parse_list(bytes, "a list of field definitions", &[], custom_field::parse_definition)?;
+    let list = parse_list(bytes, "a list of field definitions", &[], custom_field::parse_definition)?;
     Ok(list.items)
 }
 

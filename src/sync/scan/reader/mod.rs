@@ -21,8 +21,8 @@ use crate::sync::completeness::Shortfall;
 use crate::sync::context::{Interleave, RunContext, RunPhase};
 use crate::sync::probes::FirstPage;
 use crate::sync::row_intake::MissingNames;
-use crate::ticket::ExtraSet;
 use crate::sync::totals::RunTotals;
+use crate::ticket::ExtraSet;
 use crate::watermark::{ScanKind, ScanStart, WatermarkState};
 
 /// Reads the lists of a plan. `first_page` is the first page of the first list if it was fetched already; `interleave`
