@@ -7,9 +7,10 @@ use std::path::Path;
 
 use halosync::config::{Format, FormatOptions};
 use halosync::export::RowWriter;
+use halosync::reference::{STATUSES, parse_reference_list};
 use halosync::store::{Store, StoreOptions};
 use halosync::ticket::attribute::{self, ATTRIBUTE_COUNT, STATUS};
-use halosync::ticket::parse::{self, ParsedPage};
+use halosync::ticket::parse::ParsedPage;
 use halosync::ticket::{ATTRIBUTES, Attribute, AttributeValue, ValueKind};
 
 mod support;
@@ -90,7 +91,10 @@ fn export_header_has_the_attributes_of_the_table() {
     let written = written.finish().unwrap();
     let written = String::from_utf8(written).unwrap();
     let names: Vec<_> = ATTRIBUTES.iter().map(|attribute| attribute.name).collect();
-    assert_eq!(written, format!("_seq,_op,_observed_at,_reason,{},_custom_fields\r\n", names.join(",")));
+    assert_eq!(
+        written,
+        format!("_seq,_op,_observed_at,_reason,{},_extra,_custom_fields\r\n", names.join(","))
+    );
     assert_eq!(
         written,
         file("fixtures/exports/header.csv"),
@@ -114,11 +118,13 @@ fn attribute_documentation_is_up_to_date() {
 #[test]
 fn recorded_page_has_a_value_for_every_attribute() {
     let list = ParsedPage::parse(&support::page("list-full-envelope-with-column-profile.json")).unwrap();
-    let names = parse::parse_reference_items(&support::page("status-bare-array.json")).unwrap().items;
+    let names = parse_reference_list(STATUSES, &support::page("status-bare-array.json")).unwrap().items;
     let mut tickets = list.tickets;
     for ticket in &mut tickets {
         assert_eq!(ticket.values()[STATUS], AttributeValue::Null, "a list row has no status name");
-        ticket.resolve_status_name(|id| names.iter().find(|it| it.id == id).map(|it| it.name.clone()));
+        ticket.resolve_status_name(|id| {
+            names.iter().find(|it| it.id() == Some(id)).map(|it| it.name(STATUSES).to_owned())
+        });
     }
     let always_null: Vec<_> = (0..ATTRIBUTE_COUNT)
         .filter(|position| tickets.iter().all(|ticket| ticket.values()[*position] == AttributeValue::Null))

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use halosync::reference::{ReferenceRow, STATUSES, parse_reference_list};
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{
     CustomFieldsState, FetchedCustomFields, LocalEdits, MoveReason, ObservedTicket, Removal, RemovalReason,
     Store, StoreError, StoreOptions, StoreOutcome, TxEnd, UpsertOutcome,
 };
-use halosync::ticket::parse::{ParsedItems, ParsedPage, ReferenceDetails, ReferenceItem};
+use halosync::ticket::parse::{ParsedItems, ParsedPage};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, CustomField, CustomFields, Op, Timestamp, attribute};
 use halosync::watermark::Watermark;
 use proptest::prelude::*;
@@ -52,8 +53,9 @@ fn fields(of: &[(i64, u8)]) -> CustomFields {
     of.iter().map(field).collect::<Vec<_>>().into()
 }
 
-fn listed<const N: usize>(items: [ReferenceItem; N]) -> ParsedItems<ReferenceItem> {
-    ParsedItems { items: items.into(), unreadable: 0, first_unreadable: None }
+fn statuses(named: [(i64, &str); 2]) -> ParsedItems<ReferenceRow> {
+    let rows = named.map(|(id, name)| serde_json::json!({ "id": id, "name": name }));
+    parse_reference_list(STATUSES, serde_json::json!(rows).to_string().as_bytes()).unwrap()
 }
 
 /// How custom fields are received.
@@ -91,13 +93,11 @@ impl TestStore {
             custom_fields: mode != FieldMode::Off,
             mapping: MAPPING_VERSION,
         };
-        let status =
-            |id, name: &str| ReferenceItem { id, name: name.into(), details: ReferenceDetails::default() };
-        let statuses = listed([status(2, "In Progress"), status(9, "Closed")]);
+        let statuses = statuses([(2, "In Progress"), (9, "Closed")]);
         store
             .write(TxEnd::Commit, |tx| {
                 tx.set_watermark(&Watermark::new(scope), Some(MoveReason::Created), None, now())?;
-                tx.update_statuses(&statuses, None, 1, now())
+                tx.store_reference_list(STATUSES, &statuses, 1, now())
             })
             .unwrap();
         TestStore { folder, store, mode, request_no: 0, consumer: BTreeMap::new(), exported: 0 }
@@ -538,12 +538,8 @@ fn renamed_status_keeps_the_hash_and_an_emptied_one_empty() {
     copy.edit("UPDATE tickets SET NAME = 'mine' WHERE UID = 1");
     let before = copy.texts("SELECT UID, hash FROM ticket_state");
     assert_eq!(before[0], "1|NULL");
-    let renamed = listed([(2, "Working"), (9, "Done")].map(|(id, name)| ReferenceItem {
-        id,
-        name: name.into(),
-        details: ReferenceDetails::default(),
-    }));
-    copy.store.write(TxEnd::Commit, |tx| tx.update_statuses(&renamed, None, 1, now())).unwrap();
+    let renamed = statuses([(2, "Working"), (9, "Done")]);
+    copy.store.write(TxEnd::Commit, |tx| tx.store_reference_list(STATUSES, &renamed, 1, now())).unwrap();
     assert_eq!(copy.texts("SELECT UID, hash FROM ticket_state"), before);
     assert_eq!(copy.texts("SELECT STATUS FROM tickets"), ["Working", "Done", "Working"]);
 }
