@@ -456,13 +456,22 @@ CREATE TABLE consumers (
     exported_seq  INTEGER NOT NULL DEFAULT 0,
     acked_seq     INTEGER NOT NULL DEFAULT 0,
     exported_at   TEXT,  -- when its last package was written, by the local clock
-    last_manifest TEXT   -- `manifest_sha256` of its last package, whose row may have aged out
+    last_manifest TEXT,  -- `manifest_sha256` of its last package, whose row may have aged out
+    reference_seq INTEGER  -- the last change record after which a package has nothing but reference tables
 );
+
+-- The reference tables as a consumer has them.
+CREATE TABLE exported_reference (
+    consumer    TEXT NOT NULL REFERENCES consumers (name) ON DELETE CASCADE,
+    table_name  TEXT NOT NULL,
+    hash        INTEGER NOT NULL,  -- XXH3 of its rows
+    PRIMARY KEY (consumer, table_name)
+) WITHOUT ROWID;
 
 CREATE TABLE packages (
     consumer         TEXT NOT NULL REFERENCES consumers (name) ON DELETE CASCADE,
     from_seq         INTEGER NOT NULL,
-    to_seq           INTEGER NOT NULL CHECK (from_seq < to_seq),
+    to_seq           INTEGER NOT NULL CHECK (from_seq <= to_seq),  -- equal: nothing but reference tables
     -- A package is named before its files are: what has another hash is never published.
     state            TEXT NOT NULL CHECK (state IN ('named', 'published')),
     manifest         TEXT CHECK ((manifest IS NULL) = (state = 'published')),  -- the content of its manifest
@@ -473,7 +482,8 @@ CREATE TABLE packages (
     sha256           TEXT NOT NULL,
     manifest_sha256  TEXT NOT NULL,
     created_at       TEXT NOT NULL,
-    PRIMARY KEY (consumer, to_seq)
+    reference        TEXT NOT NULL DEFAULT '{}',  -- JSON: its reference tables with their hashes
+    PRIMARY KEY (consumer, to_seq, from_seq)
 ) WITHOUT ROWID;
 
 -- The identity of this sequence of change records: the newest row is the present lineage, the others are

@@ -5,6 +5,7 @@
 //! as published, then the position file is replaced. The next call finishes a named package from a file with that hash, or
 //! plans it anew.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, now};
 use crate::config::{AckMode, ConsumerName, ExportSchedule, FormatOptions};
 use crate::export::{
-    ConsumerFolder, ExportError, FileDigest, Manifest, ManifestCounts, ManifestFile, ManifestOptions,
-    PackageKind, PackageMetadata, SeqRange, UnnamedFile, WorkCounter, serialize_path,
+    ConsumerFolder, ExportError, FileDigest, FileRole, Manifest, ManifestCounts, ManifestFile,
+    ManifestOptions, PackageKind, PackageMetadata, SeqRange, UnnamedFile, WorkCounter, serialize_path,
 };
+use crate::reference::ReferenceTable;
+use crate::snapshot_table::SnapshotTable;
 use crate::store::{ConsumerPosition, LockError, NamedPackage, PackageRecord, ReadTx, StoreError, TxEnd};
 use crate::ticket::{ChangeCounts, Timestamp, delta_columns};
 
@@ -50,6 +53,14 @@ pub struct WrittenPackage {
     pub record: PackageRecord,
     /// Its rows by what happened.
     pub counts: ManifestCounts,
+    /// The reference tables that it has, because they changed.
+    pub reference: Vec<String>,
+}
+
+/// A data file of a package before it has its name.
+struct DraftFile {
+    entry: ManifestFile,
+    data: UnnamedFile,
 }
 
 /// Writes the next package of a consumer, if anything changed; `rows` counts those that were written.
@@ -153,75 +164,125 @@ struct DeltaExport<'s, 'a> {
 }
 
 impl DeltaExport<'_, '_> {
-    /// Writes the package from the consumer's position to the newest change. Range, rows and manifest are
-    /// read in one transaction.
+    /// Writes the package from the consumer's position to the newest change, with the reference tables that changed. Range,
+    /// rows and manifest are read in one transaction.
     fn write_next_package(&mut self) -> Result<Option<WrittenPackage>, AppError> {
         let position = self.session.position(self.consumer)?;
         let from = position.exported_seq;
         let written = self.session.store.read(|tx| {
-            let to = tx.greatest_seq()?;
-            if to == from {
+            let range = SeqRange { from, to: tx.greatest_seq()? };
+            let tables = tx.changed_reference(self.consumer)?;
+            if range.from == range.to && !self.is_worth_a_package(tx, from, tables.len())? {
                 return Ok::<_, AppError>(None);
             }
-            let name = SeqRange { from, to }.data_file(self.format_options);
-            let columns = delta_columns();
-            let failed = |source| ExportError::CannotWrite { path: self.folder.path().join(&name), source };
-            let (counts, data) = self.folder.write_data(&name, self.format_options, &columns, |rows| {
-                tx.delta(from, |row| {
-                    self.rows.add(1);
-                    Ok::<_, AppError>(rows.write_row(row.all_cells()).map_err(failed)?)
-                })
-            })?;
-            let package = self.metadata(tx, (from, to), &position, counts, self.format_options)?;
-            Ok(Some((counts, data, package)))
+            let (counts, tickets) = self.write_tickets(tx, range)?;
+            let mut files = vec![tickets];
+            for (table, _) in &tables {
+                files.push(self.write_reference(tx, table, range)?);
+            }
+            let package = self.metadata(tx, (from, range.to), &position, counts, self.format_options)?;
+            let hashes = tables.iter().map(|(table, hash)| (table.name.to_owned(), *hash)).collect();
+            Ok(Some((files, hashes, package)))
         })?;
-        let Some((counts, data, package)) = written else { return Ok(None) };
-        let named = self.name_package(&data, counts.total(), package)?;
-        data.commit(&named.record.data_file)?;
+        let Some((files, hashes, package)) = written else { return Ok(None) };
+        let entries = files.iter().map(|file| file.entry.clone()).collect();
+        let named = self.name_package(entries, hashes, package)?;
+        for file in files {
+            file.data.commit(&file.entry.name)?;
+        }
         self.publish(named).map(Some)
     }
 
-    /// Records a package in the database, before its files have names.
+    /// Whether a package is made for reference tables alone. The first package begins at 0, and after each change there is
+    /// one name for a package without changes; what changes then comes with the next change.
+    fn is_worth_a_package(&self, tx: &ReadTx<'_>, seq: i64, tables: usize) -> Result<bool, StoreError> {
+        Ok(0 < tables && 0 < seq && !tx.has_reference_package(self.consumer, seq)?)
+    }
+
+    fn write_tickets(&self, tx: &ReadTx<'_>, range: SeqRange) -> Result<(ChangeCounts, DraftFile), AppError> {
+        let name = range.data_file(self.format_options);
+        let columns = delta_columns();
+        let failed = |source| ExportError::CannotWrite { path: self.folder.path().join(&name), source };
+        let (counts, data) = self.folder.write_data(&name, self.format_options, &columns, |rows| {
+            if range.from == range.to {
+                return Ok(ChangeCounts::default());
+            }
+            tx.delta(range.from, |row| {
+                self.rows.add(1);
+                Ok::<_, AppError>(rows.write_row(row.all_cells()).map_err(failed)?)
+            })
+        })?;
+        let entry = ManifestFile::new(name, self.format_options, counts.total(), data.digest().clone());
+        Ok((counts, DraftFile { entry, data }))
+    }
+
+    fn write_reference(
+        &self,
+        tx: &ReadTx<'_>,
+        table: &'static ReferenceTable,
+        range: SeqRange,
+    ) -> Result<DraftFile, AppError> {
+        // Selected columns are those of tickets.
+        let options = FormatOptions { columns: None, ..self.format_options };
+        let name = range.reference_file(table.name, options);
+        let table = SnapshotTable::Reference(table);
+        let failed = |source| ExportError::CannotWrite { path: self.folder.path().join(&name), source };
+        let (rows, data) = self.folder.write_data(&name, options, &table.columns(), |rows| {
+            tx.for_each_row(table, |cells| {
+                Ok::<_, AppError>(rows.write_row(cells.iter().copied()).map_err(failed)?)
+            })
+        })?;
+        let entry = ManifestFile::new(name, options, rows, data.digest().clone());
+        Ok(DraftFile { entry: ManifestFile { role: FileRole::Reference, ..entry }, data })
+    }
+
+    /// Records a package in the database, before its files have names. The first file is that of the tickets.
     fn name_package(
         &mut self,
-        data: &UnnamedFile,
-        rows: u64,
+        files: Vec<ManifestFile>,
+        reference: BTreeMap<String, i64>,
         package: PackageMetadata,
     ) -> Result<NamedPackage, AppError> {
         let range = package.range();
-        let data_file = range.data_file(self.format_options);
-        let file = ManifestFile::new(data_file, self.format_options, rows, data.digest().clone());
+        let tickets = files[0].clone();
         let manifest_file = range.manifest_file();
         let path = self.folder.path().join(&manifest_file);
         let failed = |source| ExportError::CannotWrite { path, source };
-        let (manifest, content) = Manifest::build(package, vec![file.clone()]).map_err(failed)?;
+        let (manifest, content) = Manifest::build(package, files).map_err(failed)?;
         let record = PackageRecord {
             from_seq: range.from,
             to_seq: range.to,
-            data_file: file.name,
+            data_file: tickets.name,
             manifest_file,
-            rows: file.rows,
-            bytes: file.bytes,
-            sha256: file.sha256,
+            rows: tickets.rows,
+            bytes: tickets.bytes,
+            sha256: tickets.sha256,
             manifest_sha256: manifest.manifest_sha256,
             created_at: now(),
         };
-        let named = NamedPackage { record, manifest: content };
+        let named = NamedPackage { record, manifest: content, reference };
         let folder = self.folder.path();
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         self.session.store.write(TxEnd::Commit, |tx| tx.name_package(self.consumer, &folder, &named))?;
         Ok(named)
     }
 
-    /// Finishes the package that a killed process named, from a file with its hash; if there is none, nothing was published,
+    /// Finishes the package that a killed process named, from files with its hashes; if one is missing, nothing was published,
     /// and its changes go into the next package.
     fn finish_named_package(&mut self) -> Result<Option<WrittenPackage>, AppError> {
         let named = self.session.store.read(|tx| tx.named_package(self.consumer))?;
         let Some(named) = named else { return Ok(None) };
-        let NamedPackage { record, .. } = &named;
-        let digest = FileDigest { bytes: record.bytes, sha256: record.sha256.clone() };
-        if self.folder.recover_data(&record.data_file, &digest)? {
+        let files = self.manifest_of(&named)?.files;
+        let mut is_whole = true;
+        for file in &files {
+            let digest = FileDigest { bytes: file.bytes, sha256: file.sha256.clone() };
+            is_whole &= self.folder.recover_data(&file.name, &digest)?;
+        }
+        if is_whole {
             return self.publish(named).map(Some);
+        }
+        for file in files {
+            self.folder.make_room(&file.name)?;
         }
         self.session.store.write(TxEnd::Commit, |tx| tx.discard_named_package(self.consumer))?;
         Ok(None)
@@ -229,16 +290,18 @@ impl DeltaExport<'_, '_> {
 
     /// Writes the manifest of a named package whose data file has its name.
     fn publish(&mut self, named: NamedPackage) -> Result<WrittenPackage, AppError> {
-        let NamedPackage { record, manifest } = named;
-        let path = self.folder.path().join(&record.manifest_file);
-        let counts = Manifest::parse(manifest.as_bytes())
-            .map_err(|why| ExportError::Contradiction { path, why })?
-            .counts;
+        let counts = self.manifest_of(&named)?.counts;
+        let NamedPackage { record, manifest, reference } = named;
         self.folder.write_manifest(&record.manifest_file, &manifest)?;
         let acknowledged = self.session.config.export.ack == AckMode::Auto;
         let store = &mut self.session.store;
         store.write(TxEnd::Commit, |tx| tx.publish_package(self.consumer, &record, acknowledged, now()))?;
-        Ok(WrittenPackage { record, counts })
+        Ok(WrittenPackage { record, counts, reference: reference.into_keys().collect() })
+    }
+
+    fn manifest_of(&self, named: &NamedPackage) -> Result<Manifest, ExportError> {
+        let path = self.folder.path().join(&named.record.manifest_file);
+        Manifest::parse(named.manifest.as_bytes()).map_err(|why| ExportError::Contradiction { path, why })
     }
 
     fn metadata(

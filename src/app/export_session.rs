@@ -87,7 +87,7 @@ impl<'a> ExportSession<'a> {
                     tracing::warn!(consumer, "cannot remove an expired package: {error}");
                     break;
                 }
-                self.store.write(TxEnd::Commit, |tx| tx.delete_package(&consumer, package.to_seq))?;
+                self.store.write(TxEnd::Commit, |tx| tx.delete_package(&consumer, package))?;
             }
         }
         Ok(())

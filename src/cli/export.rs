@@ -118,7 +118,7 @@ pub(super) fn to_text(summary: &DeltaSummary) -> String {
         let exported_seq = summary.exported_seq;
         text += &format!("nothing to export for {consumer}: its packages end at change {exported_seq}\n");
     }
-    for WrittenPackage { record, counts } in &summary.packages {
+    for WrittenPackage { record, counts, reference } in &summary.packages {
         let [created, updated, deleted] = [counts.c, counts.u, counts.d].map(HumanCount);
         text += &format!(
             "{}: {} ({created} created, {updated} updated, {deleted} deleted), {}\n",
@@ -126,6 +126,9 @@ pub(super) fn to_text(summary: &DeltaSummary) -> String {
             count(record.rows, "row"),
             count(record.bytes, "byte"),
         );
+        if !reference.is_empty() {
+            text += &format!("  with the reference tables that changed: {}\n", reference.join(", "));
+        }
     }
     text
 }

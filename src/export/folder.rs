@@ -8,6 +8,7 @@ use super::file::{
     read_small_file, remove_if_present, remove_temporary_files,
 };
 use super::manifest::Manifest;
+use super::name::REFERENCE;
 use super::package_writer::{Sink, UnnamedFile};
 use super::position::{ChainPosition, remove_position, write_position};
 use super::{ExportError, RowWriter};
@@ -70,24 +71,28 @@ impl ConsumerFolder {
         columns: &[Column],
         emit_rows: impl FnOnce(&mut RowWriter<Sink>) -> Result<T, E>,
     ) -> Result<(T, UnnamedFile), E> {
-        write_rows((&self.path, &self.path.join(name)), options, columns, emit_rows)
+        create_parents(&self.path, name)?;
+        let path = self.path.join(name);
+        write_rows((parent(&path), &path), options, columns, emit_rows)
     }
 
     /// Finds the data file of a named package by its hash, under its name or a temporary one, and makes sure that it has its
     /// name. Returns whether there is one. Whatever else has that name is moved away.
     pub fn recover_data(&self, name: &str, digest: &FileDigest) -> Result<bool, ExportError> {
+        create_parents(&self.path, name)?;
         let path = self.path.join(name);
+        let folder = parent(&path);
         if has_content(&path, digest)? {
-            fsync_folder(&self.path)?;
+            fsync_folder(folder)?;
             return Ok(true);
         }
-        for (temporary, kind) in list_entries(&self.path)? {
+        for (temporary, kind) in list_entries(folder)? {
             let is_temporary = kind.is_file() && is_temporary(&temporary);
-            let temporary = self.path.join(temporary);
+            let temporary = folder.join(temporary);
             if is_temporary && has_content(&temporary, digest)? {
                 self.make_room(name)?;
                 fs::rename(&temporary, &path).map_err(ExportError::cannot_create(&path))?;
-                fsync_folder(&self.path)?;
+                fsync_folder(folder)?;
                 return Ok(true);
             }
         }
@@ -112,7 +117,7 @@ impl ConsumerFolder {
     }
 
     /// Moves what has the name of a file that is about to be published.
-    fn make_room(&self, name: &str) -> Result<(), ExportError> {
+    pub fn make_room(&self, name: &str) -> Result<(), ExportError> {
         if fs::symlink_metadata(self.path.join(name)).is_ok() {
             self.move_foreign(name)?;
         }
@@ -122,7 +127,9 @@ impl ConsumerFolder {
     /// Moves a file that is part of no package to `superseded/foreign/`; returns its path there.
     pub fn move_foreign(&self, name: &str) -> Result<PathBuf, ExportError> {
         self.check_regular(name)?;
-        let moved = move_file(&self.path.join(name), &self.create_superseded(FOREIGN)?)?;
+        let target = self.create_superseded(FOREIGN)?;
+        create_parents(&target, name)?;
+        let moved = move_file(&self.path.join(name), parent(&target.join(name)))?;
         tracing::warn!(
             "{} is part of no package of this database; moved to {}",
             self.path.join(name).display(),
@@ -151,6 +158,9 @@ impl ConsumerFolder {
 
     /// Removes the temporary files of a killed process.
     pub fn remove_temporary_files(&self) -> Result<(), ExportError> {
+        for folder in reference_folders(&self.path)? {
+            remove_temporary_files(&folder)?;
+        }
         remove_temporary_files(&self.path)
     }
 
@@ -159,6 +169,13 @@ impl ConsumerFolder {
     pub fn remove_package(folder: &Path, manifest: &str, data: &str) -> Result<(), ExportError> {
         remove_if_present(&folder.join(manifest))?;
         remove_if_present(&folder.join(data))?;
+        for table in reference_folders(folder)? {
+            let path = table.join(data);
+            if fs::symlink_metadata(&path).is_ok() {
+                remove_if_present(&path)?;
+                fsync_folder(&table)?;
+            }
+        }
         if folder.exists() { fsync_folder(folder) } else { Ok(()) }
     }
 
@@ -166,6 +183,42 @@ impl ConsumerFolder {
     pub fn remove_position(&self) -> Result<(), ExportError> {
         remove_position(&self.dir, &self.consumer)
     }
+}
+
+/// Returns the folders of reference tables in the folder of a consumer. A link is no folder.
+fn reference_folders(consumer_folder: &Path) -> Result<Vec<PathBuf>, ExportError> {
+    let reference = consumer_folder.join(REFERENCE);
+    if !fs::symlink_metadata(&reference).is_ok_and(|it| it.is_dir()) {
+        return Ok(Vec::new());
+    }
+    let entries = list_entries(&reference)?;
+    Ok(entries.into_iter().filter(|(_, kind)| kind.is_dir()).map(|(name, _)| reference.join(name)).collect())
+}
+
+/// Lists the files in the folder of a consumer, those of reference tables with their folders.
+pub(super) fn list_package_files(consumer_folder: &Path) -> Result<Vec<String>, ExportError> {
+    let mut names: Vec<String> = list_entries(consumer_folder)?.into_iter().map(|(name, _)| name).collect();
+    for folder in reference_folders(consumer_folder)? {
+        let table = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let files = list_entries(&folder)?.into_iter();
+        names.extend(files.map(|(name, _)| format!("{REFERENCE}/{table}/{name}")));
+    }
+    Ok(names)
+}
+
+/// Creates the folders in `name` below an existing folder.
+pub(super) fn create_parents(folder: &Path, name: &str) -> Result<(), ExportError> {
+    let mut path = folder.to_owned();
+    for part in name.split('/').rev().skip(1).collect::<Vec<_>>().into_iter().rev() {
+        path.push(part);
+        create_folders([&path])?;
+    }
+    Ok(())
+}
+
+/// The folder of a file.
+pub(super) fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 /// Whether a regular file has this size and hash.

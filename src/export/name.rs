@@ -21,7 +21,10 @@ const MANIFEST_SUFFIX: &str = ".manifest";
 /// Separates the time from the sequence number in the name of a snapshot.
 const SEQ_SEPARATOR: &str = "-seq";
 
-/// Range of sequence numbers of a package. Ranges sort in the order of their packages.
+/// Folder of the reference tables, below that of a consumer.
+pub(super) const REFERENCE: &str = "reference";
+
+/// Range of sequence numbers of a package; empty where it has nothing but reference tables. Ranges sort in the order of their packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeqRange {
     /// Lower end, exclusive.
@@ -45,6 +48,12 @@ impl SeqRange {
         format!("{self}.{}", options.extension())
     }
 
+    /// Returns the name of the file of a reference table, with its folders.
+    #[must_use]
+    pub fn reference_file(self, table: &str, options: FormatOptions) -> String {
+        format!("{REFERENCE}/{table}/{}", self.data_file(options))
+    }
+
     /// Returns the name of the manifest.
     #[must_use]
     pub fn manifest_file(self) -> String {
@@ -55,7 +64,7 @@ impl SeqRange {
         let (from, to) = text.split_once('-')?;
         let range = SeqRange { from: from.parse().ok()?, to: to.parse().ok()? };
         // Only the exact form: `1-2` and `+00000000001-…` are not written by halosync.
-        (range.to_string() == text && range.from < range.to).then_some(range)
+        (range.to_string() == text && range.from <= range.to).then_some(range)
     }
 }
 
@@ -65,8 +74,23 @@ impl fmt::Display for SeqRange {
     }
 }
 
-/// Parses the name of a package file; `None` for any other name.
+/// Splits the name of the file of a reference table into the table and the name in its folder.
+pub(super) fn parse_reference_name(name: &str) -> Option<(&str, &str)> {
+    let (table, name) = name.strip_prefix(REFERENCE)?.strip_prefix('/')?.split_once('/')?;
+    is_table(table).then_some((table, name))
+}
+
+/// Whether a text can be the name of a table.
+pub(super) fn is_table(name: &str) -> bool {
+    let may_be_in_name = |byte: u8| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit();
+    !name.is_empty() && name.bytes().all(may_be_in_name)
+}
+
+/// Parses the name of a package file, that of a reference table with its folders; `None` for any other name.
 pub(super) fn parse_file_name(name: &str) -> Option<(SeqRange, FileKind)> {
+    if let Some((_, name)) = parse_reference_name(name) {
+        return parse_file_name(name).filter(|(_, kind)| *kind != FileKind::Manifest);
+    }
     if let Some(rest) = name.strip_prefix(MANIFEST_PREFIX) {
         return Some((SeqRange::parse(rest.strip_suffix(MANIFEST_SUFFIX)?)?, FileKind::Manifest));
     }
@@ -113,6 +137,8 @@ mod tests {
                 let options = FormatOptions { gzip, ..FormatOptions::exact(*format) };
                 let name = range.data_file(options);
                 assert_eq!(parse_file_name(&name), Some((range, FileKind::Data(options))), "{name}");
+                let name = range.reference_file("agents", options);
+                assert_eq!(parse_file_name(&name), Some((range, FileKind::Data(options))), "{name}");
             }
         }
         for name in [
@@ -120,7 +146,6 @@ mod tests {
             "000000004200-000000004211.csv.bz2",
             "000000004200-000000004211.CSV",
             "000000004211-000000004200.csv",
-            "000000004200-000000004200.csv",
             "4200-4211.csv",
             "+00000004200-000000004211.csv",
             "_000000004200-000000004211.manifest.gz",
@@ -130,6 +155,9 @@ mod tests {
             "000000004200-000000004211.manifest.json",
             "__000000004200-000000004211.manifest",
             "README",
+            "reference/../000000004200-000000004211.csv",
+            "reference/agents/_000000004200-000000004211.manifest",
+            "reference/000000004200-000000004211.csv",
         ] {
             assert_eq!(parse_file_name(name), None, "{name}");
         }

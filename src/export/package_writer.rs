@@ -193,11 +193,12 @@ impl UnnamedFile {
         &self.digest
     }
 
-    /// Gives the file its name. An existing file of that name is an error and remains unchanged.
+    /// Gives the file its name, which may have the folders that it is in. An existing file of that name is an error and remains unchanged.
     ///
     /// # Errors
     /// After an error of flushing the folder the file has its name.
     pub fn commit(self, name: &str) -> Result<FileDigest, ExportError> {
+        let name = Path::new(name).file_name().unwrap_or_default();
         let persisted = self.file.persist_noclobber(self.folder.join(name)).map_err(|error| error.error);
         persisted.map_err(ExportError::cannot_create(&self.display_path))?;
         fsync(&self.folder).map_err(ExportError::cannot_write(&self.display_path))?;

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::file::{fsync_folder, list_entries, move_file};
-use super::folder::read_manifest;
+use super::folder::{create_parents, list_package_files, parent, read_manifest};
 use super::manifest::Manifest;
-use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name, snapshot_seq};
+use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name, parse_reference_name, snapshot_seq};
 use super::position::ChainPosition;
 use super::{ConsumerFolder, ExportError};
 
@@ -73,7 +73,7 @@ impl ConsumerFolder {
         registered: &BTreeMap<SeqRange, RegisteredPackage>,
     ) -> Result<UnregisteredFiles, ExportError> {
         let mut by_range: BTreeMap<SeqRange, Vec<(String, FileKind)>> = BTreeMap::new();
-        for (name, _) in list_entries(&self.path)? {
+        for name in list_package_files(&self.path)? {
             if let Some((range, kind)) = parse_file_name(&name) {
                 by_range.entry(range).or_default().push((name, kind));
             }
@@ -91,7 +91,9 @@ impl ConsumerFolder {
                     && read_manifest(&self.path.join(&manifest_file))
                         .is_ok_and(|it| it.manifest_sha256 != package.manifest_sha256);
                 if !is_replaced {
-                    names.retain(|name| *name != manifest_file && *name != package.data_file);
+                    let is_data =
+                        |name: &str| parse_reference_name(name).map_or(name, |it| it.1) == package.data_file;
+                    names.retain(|name| *name != manifest_file && !is_data(name));
                     unregistered.foreign.append(&mut names);
                     continue;
                 }
@@ -124,7 +126,9 @@ impl ConsumerFolder {
         let target = self.create_superseded(&package.manifest.lineage)?;
         // The manifest is moved last, because it has the lineage, which is needed again if the move is interrupted.
         for name in &package.files {
-            move_file(&self.path.join(name), &target)?;
+            create_parents(&target, name)?;
+            let folder = target.join(name);
+            move_file(&self.path.join(name), parent(&folder))?;
         }
         fsync_folder(&target)?;
         fsync_folder(&self.path)?;

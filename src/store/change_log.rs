@@ -120,8 +120,10 @@ impl WriteTx<'_> {
             )?;
         }
         self.connection.execute("DELETE FROM packages", [])?;
+        self.connection.execute("DELETE FROM exported_reference", [])?;
         self.connection.execute(
-            "UPDATE consumers SET exported_seq = 0, acked_seq = 0, exported_at = NULL, last_manifest = NULL",
+            "UPDATE consumers SET exported_seq = 0, acked_seq = 0, exported_at = NULL, last_manifest = NULL,
+                 reference_seq = NULL",
             [],
         )?;
         Ok(lineage)

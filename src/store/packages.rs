@@ -1,12 +1,16 @@
 //! Consumers and their packages.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension as _, Row};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::tx::{parse_optional_timestamp, parse_timestamp};
 use super::{ReadTx, StoreError, WriteTx};
 use crate::config::ConsumerName;
+use crate::reference::{REFERENCE_TABLES, ReferenceTable};
+use crate::snapshot_table::SnapshotTable;
 use crate::ticket::Timestamp;
 
 /// The position of a consumer in the change records.
@@ -59,6 +63,8 @@ pub struct NamedPackage {
     pub record: PackageRecord,
     /// The content of its manifest.
     pub manifest: String,
+    /// The hashes of its reference tables, by name.
+    pub reference: BTreeMap<String, i64>,
 }
 
 const POSITION_COLUMNS: &str = "exported_seq, acked_seq, exported_at, last_manifest, folder";
@@ -92,7 +98,7 @@ impl ReadTx<'_> {
     /// The published packages of a consumer that have not aged out, in order.
     pub fn packages(&self, consumer: &str) -> Result<Vec<PackageRecord>, StoreError> {
         let sql = format!(
-            "SELECT {PACKAGE_COLUMNS} FROM packages WHERE consumer = ?1 AND state = 'published' ORDER BY to_seq"
+            "SELECT {PACKAGE_COLUMNS} FROM packages WHERE consumer = ?1 AND state = 'published' ORDER BY to_seq, from_seq"
         );
         let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query([consumer])?;
@@ -106,13 +112,50 @@ impl ReadTx<'_> {
     /// The package of a consumer that is named and not published: a killed export left it.
     pub fn named_package(&self, consumer: &ConsumerName) -> Result<Option<NamedPackage>, StoreError> {
         let sql = format!(
-            "SELECT {PACKAGE_COLUMNS}, manifest FROM packages WHERE consumer = ?1 AND state = 'named'"
+            "SELECT {PACKAGE_COLUMNS}, manifest, reference FROM packages WHERE consumer = ?1 AND state = 'named'"
         );
         let row = self.connection.query_row(&sql, [consumer.as_str()], |row| {
-            let manifest = row.get("manifest")?;
-            Ok(read_package(row).map(|record| NamedPackage { record, manifest }))
+            let (manifest, reference): (_, String) = (row.get("manifest")?, row.get("reference")?);
+            Ok(read_package(row).and_then(|record| {
+                Ok(NamedPackage { record, manifest, reference: parse_hashes(&reference)? })
+            }))
         });
         row.optional()?.transpose()
+    }
+
+    /// The reference tables that a consumer does not have as they are, with the hashes of their rows. A table that is empty
+    /// and was never exported is none of them.
+    pub fn changed_reference(
+        &self,
+        consumer: &ConsumerName,
+    ) -> Result<Vec<(&'static ReferenceTable, i64)>, StoreError> {
+        let mut select = self
+            .connection
+            .prepare("SELECT hash FROM exported_reference WHERE consumer = ?1 AND table_name = ?2")?;
+        let mut changed = Vec::new();
+        for table in &REFERENCE_TABLES {
+            let sent: Option<i64> =
+                select.query_row((consumer.as_str(), table.name), |row| row.get(0)).optional()?;
+            if sent.is_none() && self.is_reference_empty(table)? {
+                continue;
+            }
+            let mut hash = Xxh3::new();
+            self.for_each_row(SnapshotTable::Reference(table), |cells| {
+                cells.iter().for_each(|cell| cell.add_to_hash(&mut hash));
+                Ok::<_, StoreError>(())
+            })?;
+            let hash = hash.digest().cast_signed();
+            if sent != Some(hash) {
+                changed.push((table, hash));
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Whether a consumer has a package with nothing but reference tables after a change record. There is one name for it.
+    pub fn has_reference_package(&self, consumer: &ConsumerName, seq: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM consumers WHERE name = ?1 AND reference_seq = ?2)";
+        Ok(self.connection.query_row(sql, (consumer.as_str(), seq), |row| row.get(0))?)
     }
 }
 
@@ -144,8 +187,8 @@ impl WriteTx<'_> {
         )?;
         self.connection.execute(
             &format!(
-                "INSERT INTO packages ({PACKAGE_COLUMNS}, consumer, manifest, state)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'named')"
+                "INSERT INTO packages ({PACKAGE_COLUMNS}, consumer, manifest, reference, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'named')"
             ),
             (
                 record.from_seq,
@@ -159,6 +202,7 @@ impl WriteTx<'_> {
                 record.created_at.to_string(),
                 consumer.as_str(),
                 &package.manifest,
+                serde_json::json!(package.reference).to_string(),
             ),
         )?;
         Ok(())
@@ -172,16 +216,32 @@ impl WriteTx<'_> {
         acknowledged: bool,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.connection.execute(
-            "UPDATE packages SET state = 'published', manifest = NULL, created_at = ?3
-             WHERE consumer = ?1 AND to_seq = ?2",
-            (consumer.as_str(), package.to_seq, now.to_string()),
+        let PackageRecord { from_seq, to_seq, .. } = package;
+        let reference: String = self.connection.query_row(
+            "UPDATE packages SET state = 'published', manifest = NULL, created_at = ?4
+             WHERE consumer = ?1 AND to_seq = ?2 AND from_seq = ?3 RETURNING reference",
+            (consumer.as_str(), to_seq, from_seq, now.to_string()),
+            |row| row.get(0),
         )?;
         self.connection.execute(
             "UPDATE consumers SET exported_seq = ?2, acked_seq = CASE WHEN ?3 THEN ?2 ELSE acked_seq END,
-                 exported_at = ?4, last_manifest = ?5 WHERE name = ?1",
-            (consumer.as_str(), package.to_seq, acknowledged, now.to_string(), &package.manifest_sha256),
+                 exported_at = ?4, last_manifest = ?5, reference_seq = CASE WHEN ?6 THEN ?2 ELSE reference_seq END
+             WHERE name = ?1",
+            (
+                consumer.as_str(),
+                to_seq,
+                acknowledged,
+                now.to_string(),
+                &package.manifest_sha256,
+                from_seq == to_seq,
+            ),
         )?;
+        for (table, hash) in parse_hashes(&reference)? {
+            self.connection.execute(
+                "INSERT OR REPLACE INTO exported_reference (consumer, table_name, hash) VALUES (?1, ?2, ?3)",
+                (consumer.as_str(), table, hash),
+            )?;
+        }
         Ok(())
     }
 
@@ -209,16 +269,23 @@ impl WriteTx<'_> {
     /// Deletes a consumer and the records of its packages.
     pub fn forget_consumer(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
         self.connection.execute("DELETE FROM packages WHERE consumer = ?1", [consumer.as_str()])?;
+        self.connection.execute("DELETE FROM exported_reference WHERE consumer = ?1", [consumer.as_str()])?;
         self.connection.execute("DELETE FROM consumers WHERE name = ?1", [consumer.as_str()])?;
         Ok(())
     }
 
     /// Deletes the record of a package; the position of its consumer stays.
-    pub fn delete_package(&self, consumer: &str, to_seq: i64) -> Result<(), StoreError> {
-        let sql = "DELETE FROM packages WHERE consumer = ?1 AND to_seq = ?2";
-        self.connection.execute(sql, (consumer, to_seq))?;
+    pub fn delete_package(&self, consumer: &str, package: &PackageRecord) -> Result<(), StoreError> {
+        let sql = "DELETE FROM packages WHERE consumer = ?1 AND to_seq = ?2 AND from_seq = ?3";
+        self.connection.execute(sql, (consumer, package.to_seq, package.from_seq))?;
         Ok(())
     }
+}
+
+fn parse_hashes(json: &str) -> Result<BTreeMap<String, i64>, StoreError> {
+    serde_json::from_str(json).map_err(|error| StoreError::InvalidData {
+        what: format!("a package whose reference tables are not JSON ({error})"),
+    })
 }
 
 fn read_position(row: &Row<'_>, first: usize) -> Result<ConsumerPosition, StoreError> {

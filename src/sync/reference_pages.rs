@@ -15,7 +15,7 @@ use crate::ticket::parse::ParsedItems;
 const ROWS_MAX: u64 = 2_000_000;
 
 /// How far the reading of a list is.
-enum PageOutcome {
+enum PageVerdict {
     /// There may be more pages.
     More(ReferenceRest),
     /// That was the last one.
@@ -91,11 +91,11 @@ async fn read_table(
         context.record_requests().await?;
         unreadable += page.unreadable as u64;
         match after_page(rest, table, &page, unreadable) {
-            PageOutcome::More(next) => {
+            PageVerdict::More(next) => {
                 store_page(context, table, page, Some(next.clone())).await?;
                 rest = next;
             }
-            PageOutcome::End { rest, is_complete } => {
+            PageVerdict::End { rest, is_complete } => {
                 store_page(context, table, page, None).await?;
                 return end(context, table, rest, is_complete, unreadable).await;
             }
@@ -111,7 +111,7 @@ fn after_page(
     table: &ReferenceTable,
     page: &ParsedItems<ReferenceRow>,
     unreadable: u64,
-) -> PageOutcome {
+) -> PageVerdict {
     let before = rest.seen.len();
     rest.seen.extend(page.items.iter().flat_map(|row| row.key(table)).map(i64::cast_unsigned));
     rest.next_page += 1;
@@ -121,9 +121,9 @@ fn after_page(
     let brings_nothing = rest.seen.len() == before && page.unreadable == 0;
     let is_counted = page.record_count.is_some() && is_complete;
     if brings_nothing || is_counted || ROWS_MAX < rest.seen.len() {
-        PageOutcome::End { rest, is_complete }
+        PageVerdict::End { rest, is_complete }
     } else {
-        PageOutcome::More(rest)
+        PageVerdict::More(rest)
     }
 }
 
@@ -202,8 +202,8 @@ mod tests {
         for page in pages {
             read += 1;
             match after_page(rest, clients(), &page, 0) {
-                PageOutcome::More(next) => rest = next,
-                PageOutcome::End { rest, is_complete } => return (read, rest.seen.len(), Some(is_complete)),
+                PageVerdict::More(next) => rest = next,
+                PageVerdict::End { rest, is_complete } => return (read, rest.seen.len(), Some(is_complete)),
             }
         }
         (read, rest.seen.len(), None)

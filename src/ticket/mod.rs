@@ -200,21 +200,6 @@ fn hash_row<'a>(row: impl IntoIterator<Item = CellValue<'a>>, hash: &mut Xxh3) {
         if attribute::VOLATILE.contains(&position) || position == attribute::STATUS {
             continue;
         }
-        match value {
-            CellValue::Null => hash.update(&[0]),
-            CellValue::Integer(number) => {
-                hash.update(&[1]);
-                hash.update(&number.to_le_bytes());
-            }
-            CellValue::Real(number) => {
-                hash.update(&[2]);
-                hash.update(&number.to_bits().to_le_bytes());
-            }
-            CellValue::Text(text) | CellValue::Json(text) => {
-                hash.update(&[3]);
-                hash.update(&text.len().to_le_bytes());
-                hash.update(text.as_bytes());
-            }
-        }
+        value.add_to_hash(hash);
     }
 }

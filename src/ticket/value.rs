@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::attribute::ValueKind;
 
 /// A value as stored in the database. Booleans are the integers 0 and 1, timestamps are text.
@@ -55,6 +57,28 @@ impl CellValue<'_> {
             CellValue::Integer(number) => number.into(),
             CellValue::Real(number) => number.into(),
             CellValue::Text(text) | CellValue::Json(text) => text.into(),
+        }
+    }
+}
+
+impl CellValue<'_> {
+    /// Adds the value to a hash of a row; two rows of as many values have the same hash only if they are equal.
+    pub(crate) fn add_to_hash(self, hash: &mut Xxh3) {
+        match self {
+            CellValue::Null => hash.update(&[0]),
+            CellValue::Integer(number) => {
+                hash.update(&[1]);
+                hash.update(&number.to_le_bytes());
+            }
+            CellValue::Real(number) => {
+                hash.update(&[2]);
+                hash.update(&number.to_bits().to_le_bytes());
+            }
+            CellValue::Text(text) | CellValue::Json(text) => {
+                hash.update(&[3]);
+                hash.update(&text.len().to_le_bytes());
+                hash.update(text.as_bytes());
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::export::ExportError;
 use crate::export::file::{MAX_MANIFEST_BYTES, hex, is_temporary};
 use crate::export::folder::{FOREIGN, SUPERSEDED};
 use crate::export::manifest::{FileRole, Manifest, ManifestFile, PackageKind};
-use crate::export::name::{FileKind, MANIFEST, SeqRange, parse_file_name, snapshot_seq};
+use crate::export::name::{FileKind, MANIFEST, REFERENCE, SeqRange, parse_file_name, snapshot_seq};
 use crate::export::position::POSITIONS;
 use crate::export::snapshot::{CHECKSUMS, checksums};
 use crate::export::work_counter::WorkCounter;
@@ -67,7 +67,13 @@ impl FolderWalk<'_> {
     }
 
     fn verify_folder(&mut self, folder: &Path) -> Result<(), ExportError> {
-        let FolderEntries { folders, files } = self.list(folder)?;
+        let FolderEntries { mut folders, mut files } = self.list(folder)?;
+        let is_chain = files.keys().any(|name| parse_file_name(name).is_some());
+        let reference = folder.join(REFERENCE);
+        if is_chain && folders.contains(&reference) {
+            folders.retain(|it| *it != reference);
+            self.list_reference(&reference, &mut files)?;
+        }
         if folder == self.root.join(POSITIONS) {
             self.verify_positions(folder, &files);
         } else if files.contains_key(MANIFEST) || files.contains_key(CHECKSUMS) {
@@ -112,6 +118,26 @@ impl FolderWalk<'_> {
         }
         entries.folders.sort();
         Ok(entries)
+    }
+
+    /// Adds the files of the reference tables of a chain, with their folders.
+    fn list_reference(
+        &mut self,
+        reference: &Path,
+        files: &mut BTreeMap<String, Option<&'static str>>,
+    ) -> Result<(), ExportError> {
+        let FolderEntries { folders, files: beside } = self.list(reference)?;
+        files.extend(beside.into_iter().map(|(name, special)| (format!("{REFERENCE}/{name}"), special)));
+        for folder in folders {
+            let table = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let FolderEntries { folders, files: tables } = self.list(&folder)?;
+            let named = |name: String| format!("{REFERENCE}/{table}/{name}");
+            files.extend(tables.into_iter().map(|(name, special)| (named(name), special)));
+            for folder in folders {
+                self.verify_folder(&folder)?;
+            }
+        }
+        Ok(())
     }
 
     /// Opens a file; one that does not exist or is no regular file is a finding.
@@ -313,7 +339,7 @@ impl FolderWalk<'_> {
                 continue;
             }
             let changes = (file.role == FileRole::Tickets).then_some(range);
-            let counted = self.verify_data_file(&path, file, changes)?;
+            let counted = self.verify_data_file(&path, file, changes)?.filter(|_| changes.is_some());
             if let Some(counts) = counted.map(|it| it.counts).filter(|counts| *counts != manifest.counts) {
                 let message = format!(
                     "it says that {} tickets were created, {} updated and {} deleted, but the data says {}, {} and {}",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::report::VerifyProblem;
 use crate::config::FormatOptions;
 use crate::export::manifest::{Compression, FileRole, Manifest, ManifestFile, PackageKind};
-use crate::export::name::{FileKind, SeqRange, parse_file_name};
+use crate::export::name::{FileKind, SeqRange, is_table, parse_file_name, parse_reference_name};
 
 /// What is wrong with a manifest, for people.
 pub(super) type ManifestProblem = (VerifyProblem, String);
@@ -26,7 +26,9 @@ pub(super) fn check_package(
             Some((named, FileKind::Data(options))) if named == range => described_as(file, options),
             _ => Err((VerifyProblem::Foreign, "it is not the name of its data".to_owned())),
         }?;
-        if file.role == FileRole::Tickets { Ok(()) } else { Err(wrong_role(file)) }
+        let is_reference = parse_reference_name(&file.name).is_some();
+        let role = if is_reference { FileRole::Reference } else { FileRole::Tickets };
+        if file.role == role { Ok(()) } else { Err(wrong_role(file)) }
     });
     (problems, files)
 }
@@ -54,10 +56,6 @@ pub(super) fn check_snapshot(
         problems.push((VerifyProblem::Edited, message));
     }
     let files = check_files(manifest, &mut problems, |file| {
-        let is_table = |name: &str| {
-            !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
-        };
         let parts = file.name.split_once('.').filter(|(table, _)| is_table(table));
         let parsed =
             parts.and_then(|(table, extension)| Some((table, FormatOptions::from_extension(extension)?)));
