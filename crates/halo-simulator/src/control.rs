@@ -261,19 +261,19 @@ fn reference_key(query: &Query) -> Result<Option<ReferenceKey>, InvalidParameter
     if let Some(priority) = query.number("priority")? {
         return Ok(Some(ReferenceKey::Priority { sla: required_number(query, "sla")?, priority }));
     }
-    let kinds: [(&str, fn(i64) -> ReferenceKey); 7] = [
-        ("agent", ReferenceKey::Agent),
-        ("team", ReferenceKey::Team),
-        ("sla", ReferenceKey::Sla),
-        ("category", ReferenceKey::Category),
-        ("client", ReferenceKey::Client),
-        ("site", ReferenceKey::Site),
-        ("user", ReferenceKey::User),
-    ];
-    for (name, key) in kinds {
-        if let Some(id) = query.number(name)? {
-            return Ok(Some(key(id)));
-        }
+    let ids = ["agent", "team", "sla", "category", "client", "site", "user"]
+        .map(|kind| query.number(kind).map(|id| id.map(|id| (kind, id))));
+    for found in ids {
+        let Some((kind, id)) = found? else { continue };
+        return Ok(Some(match kind {
+            "agent" => ReferenceKey::Agent(id),
+            "team" => ReferenceKey::Team(id),
+            "sla" => ReferenceKey::Sla(id),
+            "category" => ReferenceKey::Category(id),
+            "client" => ReferenceKey::Client(id),
+            "site" => ReferenceKey::Site(id),
+            _ => ReferenceKey::User(id),
+        }));
     }
     Ok(None)
 }
