@@ -20,6 +20,8 @@ pub(crate) enum ColumnSource {
     Closed,
     FixBy,
     RespondBy,
+    Responded,
+    Assigned,
     TargetDate,
     LastEmail,
     Age,
@@ -63,9 +65,9 @@ pub(crate) enum ColumnSource {
 #[rustfmt::skip]
 const FIELDS: &[(&str, ColumnSource)] = {
     use ColumnSource::{
-        Age, Agent, Attachments, Category, Children, Client, ClientName, ClockZero, Closed, Cost,
+        Age, Agent, Assigned, Attachments, Category, Children, Client, ClientName, ClockZero, Closed, Cost,
         Department, Details, FixBy, Fixed, Guid, HoldHours, Id, IdSummary, Impact, Important, Itil,
-        LastAction, LastEmail, MergedInto, OnHold, Opened, Parent, Phone, Priority, Read, RespondBy, Site,
+        LastAction, LastEmail, MergedInto, OnHold, Opened, Parent, Phone, Priority, Read, RespondBy, Responded, Site,
         SiteName, Sla, Status, SubCategory, Summary, Tags, TargetDate, Team, TeamName, Type, Updated, Urgency,
         User, UserEmail, UserName, WorkflowStep,
     };
@@ -81,6 +83,7 @@ const FIELDS: &[(&str, ColumnSource)] = {
         ("category_3_display", Fixed("\"\"")), ("category_4_display", Fixed("\"\"")),
         ("estimate", Fixed("-0.0")), ("estimatedays", Fixed("0.0")), ("cost", Cost), ("excludefromsla", Fixed("false")),
         ("slaholdtime", HoldHours), ("onhold", OnHold), ("fixbydate", FixBy), ("respondbydate", RespondBy),
+        ("responsedate", Responded), ("dateassigned", Assigned),
         ("dateclosed", Closed), ("lastactiondate", LastAction), ("last_update", Updated),
         ("lastincomingemail", LastEmail), ("targetdate", TargetDate), ("targettime", ClockZero),
         ("deadlinedate", Fixed("\"1900-01-01T00:00:00\"")), ("starttime", ClockZero),
@@ -130,10 +133,11 @@ pub(crate) fn columns(
 ) -> impl Iterator<Item = (&'static str, ColumnSource)> {
     let older = knobs.row_shape == RowShape::Older;
     let with_display = knobs.category_display == Switch::On;
+    let extras = knobs.row_extras;
     let profile = if column_set == ColumnSet::Profile { PROFILE_FIELDS } else { &[] };
     FIELDS.iter().chain(profile).copied().filter(move |(name, _)| match *name {
         "team_id" | "_open_search_score" => !older,
         _ if name.ends_with("_display") => with_display,
-        _ => true,
+        _ => extras.carries(name),
     })
 }

@@ -11,6 +11,7 @@ use crate::faults::ServerFault;
 use crate::knobs::Knobs;
 use crate::message::{ApiRequest, ApiResponse};
 use crate::query::{InvalidParameter, Query};
+use crate::reference_key::ReferenceKey;
 use crate::replay::ReplayedResponse;
 use crate::row_defect::RowDefect;
 use crate::server::Server;
@@ -32,7 +33,10 @@ POST /_sim/merge?id=N&into=N                 merge a ticket; undo with unmerge?i
 POST /_sim/recount?id=N                      recalculate the SLA
 POST /_sim/hide?ids=N,N | ?count=N           hide tickets from the agent; undo with reveal?ids=N,N | ?count=N
 POST /_sim/defect?id=N        (body: words)  serve the ticket's row with defects; no words repair it
-POST /_sim/rename?status=N&name=T            rename a status; type=N renames a ticket type, client=N a client
+POST /_sim/rename?status=N&name=T            rename a status; type=N renames a ticket type; other OBJECTs: see below
+POST /_sim/add?OBJECT&name=T                 add OBJECT: agent=N, team=N, priority=N&sla=N, sla=N, category=N, client=N, site=N or user=N
+POST /_sim/remove?OBJECT                     remove OBJECT from its list; tickets still name it
+POST /_sim/disable?OBJECT                    disable OBJECT; undo with enable?OBJECT
 POST /_sim/define?field=N&name=T[&label=T]   define a custom field
 POST /_sim/backup                            back up all data
 POST /_sim/rollback                          restore the backup
@@ -121,9 +125,20 @@ fn handle_post(
             confirm(|| server.replay(response))
         }
         "rename" => rename(server, query)?,
+        "add" => {
+            let (key, name) = (required_reference_key(query)?, required_name(query)?);
+            confirm(|| server.add_reference(key, name))
+        }
+        "remove" => {
+            let key = required_reference_key(query)?;
+            confirm(|| server.remove_reference(key))
+        }
+        "disable" | "enable" => {
+            let key = required_reference_key(query)?;
+            confirm(|| server.set_reference_inactive(key, action == "disable"))
+        }
         "define" => {
-            let (id, name) = (required_number(query, "field")?, query.text("name"));
-            let name = name.ok_or_else(|| InvalidParameter("the parameter `name` is missing".to_owned()))?;
+            let (id, name) = (required_number(query, "field")?, required_name(query)?);
             server.define_field(id, name, query.text("label").unwrap_or(name));
             json!("ok\n")
         }
@@ -226,19 +241,52 @@ fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i6
 }
 
 fn rename(server: &mut Server, query: &Query) -> Result<Value, InvalidParameter> {
-    let name =
-        query.text("name").ok_or_else(|| InvalidParameter("the parameter `name` is missing".to_owned()))?;
-    match (query.number("status")?, query.number("type")?, query.number("client")?) {
-        (Some(id), ..) => server.rename_status(id, name),
-        (None, Some(id), _) => server.rename_ticket_type(id, name),
-        (None, None, Some(id)) => server.rename_client(id, name),
-        (None, None, None) => {
-            return Err(InvalidParameter(
-                "one of the parameters `status`, `type` and `client` is required".to_owned(),
-            ));
+    let name = required_name(query)?;
+    match (query.number("status")?, query.number("type")?) {
+        (Some(id), _) => server.rename_status(id, name),
+        (None, Some(id)) => server.rename_ticket_type(id, name),
+        (None, None) => {
+            let key = reference_key(query)?.ok_or_else(|| missing_key("`status`, `type`, "))?;
+            server.rename_reference(key, name);
         }
     }
     Ok(json!("ok\n"))
+}
+
+fn required_name(query: &Query) -> Result<&str, InvalidParameter> {
+    query.text("name").ok_or_else(|| InvalidParameter("the parameter `name` is missing".to_owned()))
+}
+
+fn reference_key(query: &Query) -> Result<Option<ReferenceKey>, InvalidParameter> {
+    if let Some(priority) = query.number("priority")? {
+        return Ok(Some(ReferenceKey::Priority { sla: required_number(query, "sla")?, priority }));
+    }
+    let ids = ["agent", "team", "sla", "category", "client", "site", "user"]
+        .map(|kind| query.number(kind).map(|id| id.map(|id| (kind, id))));
+    for found in ids {
+        let Some((kind, id)) = found? else { continue };
+        return Ok(Some(match kind {
+            "agent" => ReferenceKey::Agent(id),
+            "team" => ReferenceKey::Team(id),
+            "sla" => ReferenceKey::Sla(id),
+            "category" => ReferenceKey::Category(id),
+            "client" => ReferenceKey::Client(id),
+            "site" => ReferenceKey::Site(id),
+            _ => ReferenceKey::User(id),
+        }));
+    }
+    Ok(None)
+}
+
+fn required_reference_key(query: &Query) -> Result<ReferenceKey, InvalidParameter> {
+    reference_key(query)?.ok_or_else(|| missing_key(""))
+}
+
+fn missing_key(others: &str) -> InvalidParameter {
+    InvalidParameter(format!(
+        "one of the parameters {others}`agent`, `team`, `priority`, `sla`, `category`, `client`, `site` and `user` \
+         is required"
+    ))
 }
 
 fn knobs(server: &mut Server) -> Value {

@@ -2,7 +2,7 @@
 //!
 //! Tickets are in ascending order of id and are never removed, so an index stays valid. Every change goes through
 //! `record_change`, which updates the index by last update and invalidates cached selections. Callers decide whether
-//! `last_update` changes, because knobs are not known here.
+//! `last_update` changes, because the knobs of a change are not known here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use crate::field_definitions::{self, CustomFieldDef};
 use crate::fixtures::{self, Client, TicketStatus, TicketType};
 use crate::json;
+use crate::knobs::Knobs;
 use crate::phrases::Phrases;
 use crate::reference_key::{ReferenceEdits, ReferenceKey};
 use crate::rng::SeededRng;
@@ -49,16 +50,13 @@ pub(crate) struct HaloDatabase {
 }
 
 impl HaloDatabase {
-    pub(crate) fn new(
-        seed: u64,
-        count: u32,
-        undated: u32,
-        details_bytes: u32,
-        now: DateTime<Utc>,
-    ) -> HaloDatabase {
+    /// Generates the initial data; later changes of the knobs do not alter it.
+    pub(crate) fn new(seed: u64, count: u32, knobs: &Knobs, now: DateTime<Utc>) -> HaloDatabase {
+        let &Knobs { undated, lost_agents, details_bytes, slas, more_clients, .. } = knobs;
         let epoch = SqlDateTime::from_utc(now);
         let statuses = fixtures::statuses();
-        let tickets = InitialTickets { seed, count, undated, epoch, statuses: &statuses }.generate();
+        let tickets =
+            InitialTickets { seed, count, undated, lost_agents, epoch, statuses: &statuses }.generate();
         let mut timestamps: Vec<_> =
             (0..).zip(&tickets).filter_map(|(index, it)| Some((it.updated?, index))).collect();
         // Sorted first, because a set is built from sorted entries in one pass.
@@ -70,8 +68,8 @@ impl HaloDatabase {
             clients: fixtures::clients(),
             fields: field_definitions::initial_fields(),
             reference: ReferenceEdits::default(),
-            slas: 1,
-            more_clients: 0,
+            slas,
+            more_clients,
             details_bytes,
             phrases: Phrases::new(),
             by_update: timestamps.into_iter().collect(),
@@ -284,6 +282,14 @@ impl HaloDatabase {
         self.reference.rename(ReferenceKey::Client(id), name);
         for client in self.clients.iter_mut().filter(|client| i64::from(client.id) == id) {
             client.name_json = json::escaped(name);
+        }
+    }
+
+    /// Tickets do not change, as with the names of statuses.
+    pub(crate) fn rename_reference(&mut self, key: ReferenceKey, name: &str) {
+        match key {
+            ReferenceKey::Client(id) => self.rename_client(id, name),
+            _ => self.reference.rename(key, name),
         }
     }
 

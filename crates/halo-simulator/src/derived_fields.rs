@@ -125,12 +125,33 @@ impl<'w> DerivedFields<'w> {
         ticket.opened.plus(chrono::TimeDelta::minutes(15 * i64::from(self.priority)))
     }
 
+    /// Returns the first response: always to a closed ticket, not after it was closed, and to most that were updated
+    /// after it.
+    pub(crate) fn responded_at(&self, ticket: &TicketRecord) -> Option<SqlDateTime> {
+        let draw = self.extra_draws[3] >> 16;
+        let at = ticket.opened.plus(minutes(1 + draw % 240));
+        match ticket.closed {
+            Some(closed) => Some(at.min(closed)),
+            None => ticket.updated.filter(|&updated| at <= updated && (draw >> 24) % 10 < 6).map(|_| at),
+        }
+    }
+
+    /// Returns when the ticket was assigned to its agent.
+    pub(crate) fn assigned_at(&self, ticket: &TicketRecord) -> Option<SqlDateTime> {
+        let at = ticket.opened.plus(minutes((self.extra_draws[3] >> 32) % 30));
+        (ticket.agent != fixtures::UNASSIGNED).then(|| ticket.closed.map_or(at, |closed| at.min(closed)))
+    }
+
     /// Returns the resolution target; each SLA recalculation moves it by 15 minutes.
     pub(crate) fn fix_by(&self, ticket: &TicketRecord) -> SqlDateTime {
         let hours = [4, 8, 24, 72][usize::from(self.priority - 1)];
         let recounted = chrono::TimeDelta::minutes(15 * i64::from(ticket.sla_recounts));
         ticket.opened.plus(chrono::TimeDelta::hours(hours) + recounted)
     }
+}
+
+fn minutes(number: u64) -> chrono::TimeDelta {
+    chrono::TimeDelta::minutes(i64::try_from(number).unwrap_or(0))
 }
 
 /// Returns the SLA of a ticket, drawn from a generator of its own: the other draws are the same for any number of SLAs.

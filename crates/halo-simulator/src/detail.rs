@@ -38,7 +38,7 @@ fn body(database: &HaloDatabase, knobs: &Knobs, index: TicketIndex, now: SqlDate
     if raw || body.pop() != Some(b'}') {
         return body;
     }
-    let extras = extras(database, index, now).to_string();
+    let extras = extras(database, knobs, index, now).to_string();
     body.push(b',');
     body.extend_from_slice(&extras.as_bytes()[1..]);
     custom_fields::append_to_detail(database, index, &mut body);
@@ -46,12 +46,12 @@ fn body(database: &HaloDatabase, knobs: &Knobs, index: TicketIndex, now: SqlDate
 }
 
 /// Returns about 40 of the 94 properties that only the detail has, including all that halo-api.md names.
-fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Value {
+fn extras(database: &HaloDatabase, knobs: &Knobs, index: TicketIndex, now: SqlDateTime) -> Value {
     let ticket = database.ticket(index);
     let derived = DerivedFields::for_ticket(database, ticket);
     let status = database.statuses.iter().find(|status| status.id == ticket.status);
     let ticket_type = TICKET_TYPES.iter().find(|it| it.id == ticket.ticket_type);
-    let priority = directory::priority_name(database, derived.sla, derived.priority.into());
+    let priority = directory::priority_name(database, knobs, derived.sla, derived.priority.into());
     let open_hours = ticket.closed.unwrap_or(now).millis_since(ticket.opened) / 3_600_000;
     let mut extras = json!({
         "status_name": status.map(|status| &status.name),
@@ -72,8 +72,10 @@ fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Valu
         "currentelapsedhours": f64::from(i32::try_from(open_hours).unwrap_or(0)),
         "slaresponsestate": "I",
         "priority": { "slaid": derived.sla, "priorityid": derived.priority, "name": priority, "colour": "#c0392b" },
-        "responsedate": text(derived.respond_by(ticket)),
-        "dateassigned": text(ticket.opened),
+        "dateclosed": ticket.closed.map(text),
+        "responsedate": derived.responded_at(ticket).map(text),
+        "dateassigned": derived.assigned_at(ticket).map(text),
+        "parent_id": derived.has_parent.then_some(ticket.id - 1),
         "timetaken": 0.750_000_000_000_000_1,
         "reassigncount": 0,
         "isdetailscreen": false,
@@ -86,7 +88,12 @@ fn extras(database: &HaloDatabase, index: TicketIndex, now: SqlDateTime) -> Valu
         })),
     });
     if let Value::Object(properties) = &mut extras {
-        properties.retain(|_, value| !value.is_null());
+        // What the row carries is there already.
+        let extra_columns = ["dateclosed", "responsedate", "dateassigned", "parent_id"];
+        properties.retain(|name, value| {
+            let is_in_row = extra_columns.contains(&name.as_str()) && knobs.row_extras.carries(name);
+            !value.is_null() && !is_in_row
+        });
     }
     extras
 }

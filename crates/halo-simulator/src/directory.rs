@@ -10,6 +10,8 @@ use crate::derived_fields;
 use crate::fixtures::{
     AGENTS, CATEGORIES, Client, FIRST_NAMES, LAST_NAMES, SUB_CATEGORIES, TEAMS, UNASSIGNED,
 };
+use crate::knob_values::PriorityNames;
+use crate::knobs::Knobs;
 use crate::reference_key::ReferenceKey;
 
 /// The names of [`AGENTS`].
@@ -50,6 +52,7 @@ const PRIORITY_NAMES: [[&str; 4]; 3] = [
     ["Immediate", "Urgent", "Planned", "Routine"],
     ["Blocker", "This sprint", "Next sprint", "Backlog"],
 ];
+const PRIORITY_TWICE: ReferenceKey = ReferenceKey::Priority { sla: 1, priority: 3 };
 pub(crate) const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=4;
 
 /// The first id of the clients without tickets.
@@ -123,23 +126,29 @@ fn sla_ids(database: &HaloDatabase) -> std::ops::RangeInclusive<i64> {
     1..=i64::from(database.slas).max(SLAS_MIN)
 }
 
-/// Returns the priorities of all SLAs.
-pub(crate) fn priorities(database: &HaloDatabase) -> Vec<ReferenceRow> {
+/// Returns the priorities of all SLAs; if a knob says so, one of them twice.
+pub(crate) fn priorities(database: &HaloDatabase, knobs: &Knobs) -> Vec<ReferenceRow> {
     let keys = sla_ids(database).flat_map(|sla| PRIORITIES.map(move |priority| (sla, priority)));
     let rows = keys.map(|(sla, priority)| {
         let key = ReferenceKey::Priority { sla, priority };
-        ReferenceRow::new(key, first_priority_name(sla, priority), false)
+        ReferenceRow::new(key, first_priority_name(knobs, sla, priority), false)
     });
-    edited(database, rows, |key| matches!(key, ReferenceKey::Priority { .. }))
+    let mut rows = edited(database, rows, |key| matches!(key, ReferenceKey::Priority { .. }));
+    if knobs.priority_twice.is_on() {
+        let name = "Medium (before 2019)".to_owned();
+        rows.insert(0, ReferenceRow { key: PRIORITY_TWICE, name, inactive: true, is_copy: true });
+    }
+    rows
 }
 
 /// Returns the name of a priority.
-pub(crate) fn priority_name(database: &HaloDatabase, sla: i64, priority: i64) -> String {
+pub(crate) fn priority_name(database: &HaloDatabase, knobs: &Knobs, sla: i64, priority: i64) -> String {
     let edited = database.reference.name(ReferenceKey::Priority { sla, priority });
-    edited.map_or_else(|| first_priority_name(sla, priority), str::to_owned)
+    edited.map_or_else(|| first_priority_name(knobs, sla, priority), str::to_owned)
 }
 
-fn first_priority_name(sla: i64, priority: i64) -> String {
+fn first_priority_name(knobs: &Knobs, sla: i64, priority: i64) -> String {
+    let sla = if knobs.priority_names == PriorityNames::Same { 1 } else { sla };
     let index = |number: i64| usize::try_from(number - 1).unwrap_or(usize::MAX);
     let known = PRIORITY_NAMES.get(index(sla)).and_then(|names| names.get(index(priority)));
     known.map_or_else(|| format!("Priority {priority} of SLA {sla}"), |name| (*name).to_owned())
@@ -256,7 +265,7 @@ pub(crate) fn home_of_user(database: &HaloDatabase, id: i64) -> (i64, i64) {
     let client = if id < 1_000 { 1 } else { id / 1_000 };
     let sites = i64::try_from(sites_of(database, client).len()).unwrap_or(1).max(1);
     let number = id % 1_000;
-    let site = if number < GENERAL_USER { number % sites } else { number - GENERAL_USER };
+    let site = if number < GENERAL_USER { number } else { number - GENERAL_USER } % sites;
     (client, client * 10 + if client == 1 { 0 } else { site })
 }
 

@@ -53,7 +53,7 @@ pub enum Effect {
     Bomb(Bomb),
     /// Sends a wrong `record_count`.
     Count(WrongCount),
-    /// Sends no `tickets`.
+    /// Sends no `tickets`, or no array of clients, sites or users.
     Tickets(WrongTickets),
     /// Deletes this many listed tickets before the response.
     Delete(u32),
@@ -138,7 +138,7 @@ pub(crate) const EFFECTS: &[EffectSpec] = &[
     EffectSpec { name: "repeat", value: "rows", description: "starts the page that many rows too early", parse: |value| number(value).map(Effect::Repeat) },
     EffectSpec { name: "empty", value: "none", description: "sends no rows, but the correct count; a reference list is an empty array", parse: |value| without_value(value, Effect::Empty) },
     EffectSpec { name: "count", value: "+N, -N, N, `text`, `null` or `missing`", description: "sends a wrong `record_count`", parse: wrong_count },
-    EffectSpec { name: "tickets", value: "`missing` or `null`", description: "sends no `tickets`", parse: wrong_tickets },
+    EffectSpec { name: "tickets", value: "`missing` or `null`", description: "sends no `tickets`, or no `clients`, `sites`, `users` or `results`", parse: wrong_tickets },
     EffectSpec { name: "row", value: "a defect, and places: `text.id`, `broken:3,17`, `null.id:all`; the first place if omitted", description: "serves the rows at those places with a defect, see below", parse: row },
     EffectSpec { name: "endless", value: "the first count; the true one if omitted", description: "appends new rows to the list without end; `record_count` grows with every page",
         parse: |value| number(value.or(Some("0"))).filter(|count| *count <= FIRST_COUNT_MAX).map(Effect::Endless) },

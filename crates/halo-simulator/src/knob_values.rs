@@ -227,12 +227,135 @@ words! {
         /// Without `team_id` and `_open_search_score`.
         Older = "2024",
     }
+    /// The maximum page size of clients, sites and users.
+    ReferencePageCap {
+        /// 50 rows.
+        Fifty = "50",
+        /// 100 rows.
+        Hundred = "100",
+        /// As many as requested.
+        Unlimited = "none",
+    }
+    /// The form of the list of agents.
+    AgentList {
+        /// A bare array, whether paged or not.
+        Bare = "bare",
+        /// A bare array, but an object with `results` if paging is requested.
+        Paged = "paged",
+        /// Always an object with `results`.
+        Results = "results",
+    }
+    /// How reference objects represent ids.
+    ReferenceIds {
+        /// `12`
+        Integer = "integer",
+        /// `12.0`
+        Double = "double",
+    }
+    /// When disabled agents and teams, and inactive clients, sites and users, are listed.
+    DisabledInList {
+        /// Always.
+        Always = "always",
+        /// With `includedisabled` or `includeinactive`.
+        Asked = "asked",
+        /// Never.
+        Never = "never",
+    }
+    /// The names of priorities with the same number in different SLAs.
+    PriorityNames {
+        /// Other names in each SLA.
+        Different = "different",
+        /// The same names in all SLAs.
+        Same = "same",
+    }
+    /// Which property of a category has the text that tickets have.
+    CategoryPath {
+        /// `value`; `category_name` has the last level.
+        Value = "value",
+        /// `category_name`; `value` has the last level.
+        CategoryName = "category_name",
+    }
+    /// How a list row represents optional properties that are not set.
+    UnsetExtras {
+        /// Absent.
+        LeftOut = "left_out",
+        /// `1900-01-01T00:00:00`, or 0 for an id.
+        Sentinel = "sentinel",
+    }
     /// The value of an unset time of day.
     ClockZero {
         /// `00:00:00`
         Midnight = "00:00:00",
         /// `04:00:00`, midnight of US Eastern in UTC.
         Eastern = "04:00:00",
+    }
+}
+
+/// Which optional properties list rows carry; an administrator edits the column profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "independent properties")]
+pub struct RowExtras {
+    /// `dateclosed`
+    pub dateclosed: bool,
+    /// `responsedate`
+    pub responsedate: bool,
+    /// `dateassigned`
+    pub dateassigned: bool,
+    /// `parent_id`
+    pub parent_id: bool,
+}
+
+impl RowExtras {
+    /// None of them.
+    pub const NONE: RowExtras =
+        RowExtras { dateclosed: false, responsedate: false, dateassigned: false, parent_id: false };
+    /// All of them.
+    pub const ALL: RowExtras =
+        RowExtras { dateclosed: true, responsedate: true, dateassigned: true, parent_id: true };
+    /// Those that were recorded without a column profile.
+    pub const RECORDED: RowExtras = RowExtras { dateclosed: true, parent_id: true, ..RowExtras::NONE };
+
+    fn properties(&mut self) -> [(&'static str, &mut bool); 4] {
+        [
+            ("dateclosed", &mut self.dateclosed),
+            ("responsedate", &mut self.responsedate),
+            ("dateassigned", &mut self.dateassigned),
+            ("parent_id", &mut self.parent_id),
+        ]
+    }
+
+    /// Returns whether rows carry this property; all others than the four they do.
+    pub(crate) fn carries(mut self, property: &str) -> bool {
+        self.properties().into_iter().find(|(name, _)| *name == property).is_none_or(|(_, carried)| *carried)
+    }
+}
+
+impl KnobValue for RowExtras {
+    fn parse(text: &str, _: (Bound<&i64>, Bound<&i64>)) -> Option<Self> {
+        let mut extras = RowExtras::NONE;
+        match text.to_ascii_lowercase().as_str() {
+            "none" => {}
+            "all" => extras = RowExtras::ALL,
+            names => {
+                // A plus sign in a query is a space.
+                for name in names.split(['+', ' ', ',']) {
+                    *extras.properties().into_iter().find(|(known, _)| *known == name)?.1 = true;
+                }
+            }
+        }
+        Some(extras)
+    }
+    fn to_text(&self) -> String {
+        let mut extras = *self;
+        let carried = extras.properties().into_iter().filter(|(_, carried)| **carried);
+        match carried.map(|(name, _)| name).collect::<Vec<_>>()[..] {
+            [] => "none".to_owned(),
+            [_, _, _, _] => "all".to_owned(),
+            ref names => names.join("+"),
+        }
+    }
+    fn allowed(_: (Bound<&i64>, Bound<&i64>)) -> String {
+        "none, dateclosed, responsedate, dateassigned, parent_id, dateclosed+parent_id, all".to_owned()
     }
 }
 

@@ -8,9 +8,10 @@
 use std::fmt;
 
 use crate::knob_values::{
-    Application, ClockZero, DateFilterMode, DatePrecision, DefaultOrder, DeletedGet, DeletedInList,
-    ErrorBody, ExpiresIn, HiddenGet, KnobValue, ListEnvelope, ListedFields, PagePastEnd, ParameterSupport,
-    PlainList, RetryAfter, RowShape, Switch, TenantPolicy, UnfilledFields, bounds,
+    AgentList, Application, CategoryPath, ClockZero, DateFilterMode, DatePrecision, DefaultOrder, DeletedGet,
+    DeletedInList, DisabledInList, ErrorBody, ExpiresIn, HiddenGet, KnobValue, ListEnvelope, ListedFields,
+    PagePastEnd, ParameterSupport, PlainList, PriorityNames, ReferenceIds, ReferencePageCap, RetryAfter,
+    RowExtras, RowShape, Switch, TenantPolicy, UnfilledFields, UnsetExtras, bounds,
 };
 
 /// The description of one knob, for the documentation and the command line.
@@ -215,7 +216,7 @@ knobs! {
     tenant: TenantPolicy, .., TenantPolicy::Accepted, "How the token endpoint handles the tenant", "differs by instance", "M";
     application: Application, .., Application::Service, "How the API application is set up", "the two common mistakes", "M";
     scope_read_tickets: Switch, .., Switch::On, "Whether the scope `read:tickets` exists (otherwise `invalid_scope`)", "it does; unknown for older servers", "H";
-    reference_needs_all: Switch, .., Switch::Off, "Whether /Status and /TicketType return 403 for the scope `read:tickets`", "sources disagree", "L";
+    reference_needs_all: Switch, .., Switch::Off, "Whether /Status, /TicketType, /FieldInfo, /Agent, /Team, /Priority, /SLA and /Category return 403 for the scope `read:tickets`", "sources disagree", "L";
     token_seconds: u32, 1..=86_400, 3600, "Lifetime of a token in seconds", "3600 in every source", "H";
     expires_in: ExpiresIn, .., ExpiresIn::Number, "Format of `expires_in`", "a number", "H";
     new_token_kills_old: Switch, .., Switch::Off, "Whether a new token revokes older ones", "assumed by one client, no evidence", "L";
@@ -230,6 +231,22 @@ knobs! {
     // Generated data, used only at the start
     undated: u32, 0..=1000, 0, "Tickets per thousand without `last_update` (half absent, half 1900-01-01)", "possible by the schema", "M";
     details_bytes: u32, 0..=1_000_000, 1350, "Average length of `details` in bytes", "a row is then about 3.6 kB", "–";
+    slas: u32, 1..=9, 1, "Number of SLAs that tickets have, from 1 on", "1 to 30 on real servers", "–";
+    more_clients: u32, 0..=2000, 0, "Clients without tickets, each with a site and a user", "10 to 10,000 clients on real servers", "–";
+    lost_agents: u32, 0..=1000, 0, "Assigned tickets per thousand with an agent that no list has", "some old ids are in no answer at all", "M";
+
+    // Reference objects
+    customers_scope: Switch, .., Switch::On, "Whether /Client, /Site and /Users return 403 without the scope `read:customers`", "probed on a live server", "H";
+    reference_page_cap: ReferencePageCap, .., ReferencePageCap::Hundred, "Maximum page size of /Client, /Site and /Users", "clients ask for 500 and 999; nobody says what they get", "L";
+    reference_ids: ReferenceIds, .., ReferenceIds::Integer, "How reference objects represent ids", "integers, and doubles on some objects", "H";
+    sidecar_arrays: Switch, .., Switch::Off, "Whether envelopes of reference objects have further arrays", "recorded for attachments and actions", "M";
+    agent_list: AgentList, .., AgentList::Paged, "Form of the list of agents", "bare without paging; `results` with it since 2025", "M";
+    disabled_listed: DisabledInList, .., DisabledInList::Asked, "When disabled or inactive agents, teams, clients, sites and users are listed", "the parameters exist", "L";
+    priority_names: PriorityNames, .., PriorityNames::Different, "Names of priorities with the same number in different SLAs", "tried on a live server", "H";
+    priority_twice: Switch, .., Switch::Off, "Whether a priority is listed twice, first as a hidden one", "rows have `ishidden`", "L";
+    category_path: CategoryPath, .., CategoryPath::Value, "Which property of a category has the text that tickets have", "not established", "L";
+    row_extras: RowExtras, .., RowExtras::RECORDED, "Which optional properties list rows carry: any of `dateclosed`, `responsedate`, `dateassigned` and `parent_id`, joined by `+`", "two without a column profile, four with one", "H";
+    unset_extras: UnsetExtras, .., UnsetExtras::LeftOut, "How a list row represents those that are not set", "`dateclosed` and `parent_id` appear only when set", "H";
 }
 
 #[cfg(test)]

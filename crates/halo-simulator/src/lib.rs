@@ -83,9 +83,10 @@ pub use effect::{Effect, WrongCount, WrongTickets};
 pub use endpoint::ApiEndpoint;
 pub use faults::{FaultSpecError, ServerFault, Trigger};
 pub use knob_values::{
-    Application, ClockZero, DateFilterMode, DatePrecision, DefaultOrder, DeletedGet, DeletedInList,
-    ErrorBody, ExpiresIn, HiddenGet, ListEnvelope, ListedFields, PagePastEnd, ParameterSupport, PlainList,
-    RetryAfter, RowShape, Switch, TenantPolicy, UnfilledFields,
+    AgentList, Application, CategoryPath, ClockZero, DateFilterMode, DatePrecision, DefaultOrder, DeletedGet,
+    DeletedInList, DisabledInList, ErrorBody, ExpiresIn, HiddenGet, ListEnvelope, ListedFields, PagePastEnd,
+    ParameterSupport, PlainList, PriorityNames, ReferenceIds, ReferencePageCap, RetryAfter, RowExtras,
+    RowShape, Switch, TenantPolicy, UnfilledFields, UnsetExtras,
 };
 pub use knobs::{Knob, KnobError, Knobs};
 pub use log::{RequestLog, RequestLogEntry};

@@ -16,6 +16,7 @@ use crate::knobs::Knobs;
 use crate::list;
 use crate::log::RequestLog;
 use crate::message::millis;
+use crate::reference_key::ReferenceKey;
 use crate::replay::ReplayedResponse;
 use crate::row_defect::RowDefect;
 use crate::selection::Selection;
@@ -155,6 +156,29 @@ impl Server {
     /// Renames a client; no ticket's timestamp changes.
     pub fn rename_client(&mut self, client_id: i64, name: &str) {
         self.database.rename_client(client_id, name);
+    }
+
+    /// Renames a reference object; no ticket's timestamp changes. Rows have the new name of a team, client, site or user
+    /// at once, as they do with statuses, and the text of a category stays as it is.
+    pub fn rename_reference(&mut self, key: ReferenceKey, name: &str) {
+        self.database.rename_reference(key, name);
+    }
+
+    /// Adds a reference object, or lists a removed one again; no ticket names a new one.
+    pub fn add_reference(&mut self, key: ReferenceKey, name: &str) {
+        self.database.reference.add(key);
+        self.database.rename_reference(key, name);
+    }
+
+    /// Deletes a reference object. Tickets that name it stay as they are, and it is in no list any more.
+    pub fn remove_reference(&mut self, key: ReferenceKey) {
+        self.database.reference.remove(key);
+    }
+
+    /// Disables or enables a reference object: an agent's `isdisabled`, a priority's `ishidden`, the `inactive` of
+    /// others. SLAs and categories have no such flag.
+    pub fn set_reference_inactive(&mut self, key: ReferenceKey, inactive: bool) {
+        self.database.reference.set_inactive(key, inactive);
     }
 
     /// Serves this text verbatim in place of the ticket's row. It need not be valid JSON; filters and order still use

@@ -43,8 +43,7 @@ impl ReferenceEdits {
     }
 
     /// Adds an object, or lists a removed one again.
-    pub(crate) fn add(&mut self, key: ReferenceKey, name: &str) {
-        self.rename(key, name);
+    pub(crate) fn add(&mut self, key: ReferenceKey) {
         self.removed.remove(&key);
         self.added.insert(key);
     }

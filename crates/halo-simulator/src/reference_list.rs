@@ -9,7 +9,7 @@ use crate::directory::{self, API_AGENT, ReferenceRow, SALES_TEAM, UserIds};
 use crate::effect::ListFault;
 use crate::endpoint::ApiEndpoint;
 use crate::fixtures::UNASSIGNED;
-use crate::knob_values::ListEnvelope;
+use crate::knob_values::{AgentList, DisabledInList, ListEnvelope, ReferencePageCap};
 use crate::knobs::Knobs;
 use crate::message::ApiResponse;
 use crate::query::{InvalidParameter, Query};
@@ -31,7 +31,7 @@ pub(crate) fn respond(
     let mut rows = match endpoint {
         ApiEndpoint::Agent => directory::agents(database),
         ApiEndpoint::Team => directory::teams(database),
-        ApiEndpoint::Priority => directory::priorities(database),
+        ApiEndpoint::Priority => directory::priorities(database, knobs),
         ApiEndpoint::Sla => directory::slas(database),
         ApiEndpoint::Category => directory::categories(database),
         ApiEndpoint::Client => directory::clients(database),
@@ -41,7 +41,7 @@ pub(crate) fn respond(
     let client = query.number::<i64>("client_id")?;
     let sla = query.number::<i64>("slaid")?;
     rows.retain(|row| {
-        is_listed(row, query)
+        is_listed(row, knobs, query)
             && match row.key {
                 ReferenceKey::Site(id) => client.is_none_or(|it| it == directory::client_of_site(id)),
                 ReferenceKey::User(id) => {
@@ -52,17 +52,19 @@ pub(crate) fn respond(
             }
     });
     let writer = ReferenceWriter { database, knobs, now, with_priorities: query.flag("showpriorities") };
-    let Some(key) = array_key(endpoint, query) else {
+    let Some(key) = array_key(endpoint, knobs, query) else {
         return Ok(ApiResponse::json(200, array(&rows, 0, &writer, list_fault)));
     };
     let by_id = query.text("order").is_some_and(|order| order.eq_ignore_ascii_case("id"));
-    if !(by_id && knobs.order_by_id.is_honored()) {
-        rows.sort_by(|a, b| (&a.name, a.key).cmp(&(&b.name, b.key)));
-    } else {
+    if by_id && knobs.order_by_id.is_honored() {
         rows.sort_by_key(|row| row.key);
+    } else {
+        rows.sort_by(|a, b| (&a.name, a.key).cmp(&(&b.name, b.key)));
     }
-    let range = RowRange::from_query(query, knobs, 100)?;
-    let (first, end) = range.bounds(rows.len(), knobs, list_fault);
+    let range = RowRange::from_query(query, knobs, page_cap(knobs))?;
+    // Agents are listed whole unless paging is requested.
+    let is_whole = endpoint == ApiEndpoint::Agent && !range.is_paged();
+    let (first, end) = if is_whole { (0, rows.len()) } else { range.bounds(rows.len(), knobs, list_fault) };
     let page = &rows[first..end];
 
     let mut body = b"{".to_vec();
@@ -71,28 +73,46 @@ pub(crate) fn respond(
     }
     let count = if range.is_paged() { rows.len() } else { page.len() };
     list_fault.write_count(u64::try_from(count).unwrap_or(u64::MAX), &mut body);
+    let (before, after) = if knobs.sidecar_arrays.is_on() { SIDECAR_ARRAYS } else { ("", "") };
+    body.extend_from_slice(before.as_bytes());
     if list_fault.write_array_key(key, &mut body) {
         body.extend_from_slice(&array(page, first, &writer, list_fault));
         body.push(b',');
     }
+    body.extend_from_slice(after.as_bytes());
     // Every member ends with a comma.
     body.pop();
     body.push(b'}');
     Ok(ApiResponse::json(200, body))
 }
 
+/// Further arrays before and after the one with the objects.
+const SIDECAR_ARRAYS: (&str, &str) =
+    (r#""folders":[{"id":9001,"name":"Unfiled"},{"id":9002,"name":"Archive"}],"#, r#""views":[],"#);
+
+fn page_cap(knobs: &Knobs) -> usize {
+    match knobs.reference_page_cap {
+        ReferencePageCap::Fifty => 50,
+        ReferencePageCap::Hundred => 100,
+        ReferencePageCap::Unlimited => usize::MAX,
+    }
+}
+
 /// Returns the key of the array in the envelope; `None` for a bare array.
-fn array_key(endpoint: ApiEndpoint, _query: &Query) -> Option<&'static str> {
-    match endpoint {
-        ApiEndpoint::Client => Some("clients"),
-        ApiEndpoint::Site => Some("sites"),
-        ApiEndpoint::Users => Some("users"),
+fn array_key(endpoint: ApiEndpoint, knobs: &Knobs, query: &Query) -> Option<&'static str> {
+    let is_paged = || query.flag("pageinate") && query.text("page_no").is_some();
+    match (endpoint, knobs.agent_list) {
+        (ApiEndpoint::Client, _) => Some("clients"),
+        (ApiEndpoint::Site, _) => Some("sites"),
+        (ApiEndpoint::Users, _) => Some("users"),
+        (ApiEndpoint::Agent, AgentList::Results) => Some("results"),
+        (ApiEndpoint::Agent, AgentList::Paged) if is_paged() => Some("results"),
         _ => None,
     }
 }
 
 /// Returns whether a row is listed with the flags of this request. A hidden priority and a category are always.
-fn is_listed(row: &ReferenceRow, query: &Query) -> bool {
+fn is_listed(row: &ReferenceRow, knobs: &Knobs, query: &Query) -> bool {
     let is_denied = |name| query.text(name).is_some_and(|text: &str| text.eq_ignore_ascii_case("false"));
     let (wanted, active_denied) = match row.key {
         ReferenceKey::Agent(_) => (query.flag("includedisabled"), is_denied("includeenabled")),
@@ -102,7 +122,11 @@ fn is_listed(row: &ReferenceRow, query: &Query) -> bool {
         }
         _ => (true, false),
     };
-    let by_state = if row.inactive { wanted } else { !active_denied };
+    let can_be_listed = match (knobs.disabled_listed, row.key) {
+        (DisabledInList::Asked, _) | (_, ReferenceKey::Priority { .. }) => wanted,
+        (listed, _) => listed == DisabledInList::Always,
+    };
+    let by_state = if row.inactive { can_be_listed } else { !active_denied };
     by_state
         && match row.key {
             ReferenceKey::Agent(id) if id == i64::from(UNASSIGNED) => query.flag("includeunassigned"),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::database::HaloDatabase;
 use crate::directory::{self, API_AGENT, ReferenceRow, SALES_TEAM, SECOND_CATEGORIES};
 use crate::fixtures::UNASSIGNED;
+use crate::knob_values::{CategoryPath, ReferenceIds};
 use crate::knobs::Knobs;
 use crate::reference::guid;
 use crate::reference_key::ReferenceKey;
@@ -45,6 +46,13 @@ impl ReferenceWriter<'_> {
         };
         if let Value::Object(properties) = &mut object {
             properties.retain(|_, value| !value.is_null());
+            if self.knobs.reference_ids == ReferenceIds::Double {
+                for (_, id) in properties.iter_mut().filter(|(name, _)| name.ends_with("id")) {
+                    if let Some(number) = id.as_i64() {
+                        *id = double(number);
+                    }
+                }
+            }
         }
         object
     }
@@ -120,7 +128,7 @@ impl ReferenceWriter<'_> {
 
     fn sla(&self, id: i64, row: &ReferenceRow) -> Value {
         let priorities = self.with_priorities.then(|| {
-            let all = directory::priorities(self.database);
+            let all = directory::priorities(self.database, self.knobs);
             let of_sla =
                 all.iter().filter(|row| matches!(row.key, ReferenceKey::Priority { sla, .. } if sla == id));
             of_sla.map(|row| self.object(row)).collect::<Vec<_>>()
@@ -141,11 +149,15 @@ impl ReferenceWriter<'_> {
 
     fn category(&self, id: i64, row: &ReferenceRow) -> Value {
         let last_level = row.name.rsplit('>').next().unwrap_or("");
+        let (value, category_name) = match self.knobs.category_path {
+            CategoryPath::Value => (row.name.as_str(), last_level),
+            CategoryPath::CategoryName => (last_level, row.name.as_str()),
+        };
         json!({
             "id": id,
             "guid": self.guid(6, id),
-            "value": row.name,
-            "category_name": last_level,
+            "value": value,
+            "category_name": category_name,
             "type_id": if id < SECOND_CATEGORIES { 1 } else { 2 },
             "sla_id": 0,
             "priority_id": 0,

@@ -178,7 +178,9 @@ impl Server {
             | ApiEndpoint::Sla
             | ApiEndpoint::Category => has_full_scope || !self.knobs.reference_needs_all.is_on(),
             ApiEndpoint::Client | ApiEndpoint::Site | ApiEndpoint::Users => {
-                has_full_scope || token.has_any_scope(&["read:customers", "edit:customers"])
+                has_full_scope
+                    || !self.knobs.customers_scope.is_on()
+                    || token.has_any_scope(&["read:customers", "edit:customers"])
             }
             _ => true,
         };

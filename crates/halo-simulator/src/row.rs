@@ -13,7 +13,7 @@ use crate::derived_fields::DerivedFields;
 use crate::directory;
 use crate::fixtures::{ON_HOLD, TICKET_TYPES};
 use crate::json;
-use crate::knob_values::ClockZero;
+use crate::knob_values::{ClockZero, UnsetExtras};
 use crate::knobs::Knobs;
 use crate::reference_key::ReferenceKey;
 use crate::ticket::TicketRecord;
@@ -24,6 +24,7 @@ pub(crate) struct RowTemplate<'w> {
     database: &'w HaloDatabase,
     now: SqlDateTime,
     clock_zero: &'static str,
+    unset_extras: UnsetExtras,
     constant_text: String,
     segments: Vec<TemplateSegment>,
 }
@@ -50,6 +51,7 @@ impl<'w> RowTemplate<'w> {
             database,
             now,
             clock_zero,
+            unset_extras: knobs.unset_extras,
             constant_text: String::with_capacity(4_096),
             segments: Vec::new(),
         };
@@ -94,9 +96,14 @@ impl<'w> RowTemplate<'w> {
             out.extend_from_slice(&self.constant_text.as_bytes()[segment.prefix.clone()]);
             let len_before = out.len();
             out.extend_from_slice(&self.constant_text.as_bytes()[segment.name.clone()]);
-            // A null property is omitted (halo-api.md §2.7).
             if self.write_value(segment.source, index, ticket, &derived, out).is_none() {
-                out.truncate(len_before);
+                match sentinel_of(segment.source) {
+                    Some(sentinel) if self.unset_extras == UnsetExtras::Sentinel => {
+                        out.extend_from_slice(sentinel.as_bytes());
+                    }
+                    // A null property is omitted (halo-api.md §2.7).
+                    _ => out.truncate(len_before),
+                }
             }
         }
         out.push(b'}');
@@ -131,6 +138,8 @@ impl<'w> RowTemplate<'w> {
             | ColumnSource::Closed
             | ColumnSource::FixBy
             | ColumnSource::RespondBy
+            | ColumnSource::Responded
+            | ColumnSource::Assigned
             | ColumnSource::TargetDate
             | ColumnSource::LastEmail => write_timestamp(out, timestamp_of(source, ticket, derived)?),
             ColumnSource::Age => json::real(out, self.age_in_days(ticket)),
@@ -192,6 +201,17 @@ impl<'w> RowTemplate<'w> {
     }
 }
 
+/// Returns what some servers send for an optional property that is not set.
+fn sentinel_of(source: ColumnSource) -> Option<&'static str> {
+    match source {
+        ColumnSource::Closed | ColumnSource::Responded | ColumnSource::Assigned => {
+            Some("\"1900-01-01T00:00:00\"")
+        }
+        ColumnSource::Parent => Some("0"),
+        _ => None,
+    }
+}
+
 fn write_timestamp(out: &mut Vec<u8>, timestamp: SqlDateTime) {
     out.push(b'"');
     timestamp.write(out);
@@ -209,6 +229,8 @@ fn timestamp_of(
         ColumnSource::Updated => ticket.updated,
         ColumnSource::Closed => ticket.closed,
         ColumnSource::RespondBy => Some(derived.respond_by(ticket)),
+        ColumnSource::Responded => derived.responded_at(ticket),
+        ColumnSource::Assigned => derived.assigned_at(ticket),
         ColumnSource::FixBy if derived.has_target => Some(derived.fix_by(ticket)),
         ColumnSource::FixBy => Some(SqlDateTime::OLE_ZERO),
         ColumnSource::TargetDate if derived.extra_draws[3].is_multiple_of(9) => {

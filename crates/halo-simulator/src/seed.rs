@@ -23,12 +23,17 @@ const UNASSIGNED_SHARE: u64 = 120;
 const BULK_SHARE: u64 = 30;
 const NEXT_ID_SHARE: u64 = 850;
 
+/// Agents that tickets name and no list has.
+const LOST_AGENTS: [i32; 2] = [2, 10];
+
 /// Parameters of the initial tickets.
 pub(crate) struct InitialTickets<'w> {
     pub(crate) seed: u64,
     pub(crate) count: u32,
     /// Tickets in a thousand without a last update.
     pub(crate) undated: u32,
+    /// Assigned tickets in a thousand whose agent is in no list.
+    pub(crate) lost_agents: u32,
     pub(crate) epoch: SqlDateTime,
     pub(crate) statuses: &'w [TicketStatus],
 }
@@ -64,12 +69,19 @@ impl InitialTickets<'_> {
             closed: closed.then_some(ended_at),
             status: pick_weighted(&mut rng, self.statuses, weight).id,
             ticket_type: pick_weighted(&mut rng, &TICKET_TYPES, |it| it.weight).id,
-            agent: if unassigned { UNASSIGNED } else { *rng.pick(&fixtures::AGENTS) },
+            agent: if unassigned { UNASSIGNED } else { self.known_or_lost(id, *rng.pick(&fixtures::AGENTS)) },
             change_seq: change,
             sla_recounts: 0,
             lifecycle: Lifecycle::Live,
             hidden: false,
         }
+    }
+
+    /// Replaces the agents of some tickets, drawn from a generator of their own, so that nothing else changes.
+    fn known_or_lost(&self, id: i64, agent: i32) -> i32 {
+        let mut rng = SeededRng::for_ticket(self.seed ^ 0x1057, id);
+        let is_lost = self.lost_agents > 0 && rng.per_mille(self.lost_agents.into());
+        if is_lost { *rng.pick(&LOST_AGENTS) } else { agent }
     }
 
     /// Generates the last update of a ticket whose life ended at `ended_at`.

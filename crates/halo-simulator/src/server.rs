@@ -61,7 +61,7 @@ impl Server {
             replays,
         } = settings;
         Server {
-            database: HaloDatabase::new(seed, tickets, knobs.undated, knobs.details_bytes, now),
+            database: HaloDatabase::new(seed, tickets, &knobs, now),
             selections: SelectionCache::default(),
             user_ids: UserIds::default(),
             faults: FaultInjector::new(faults, seed),

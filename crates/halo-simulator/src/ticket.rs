@@ -45,7 +45,7 @@ pub enum Edit {
     Details(String),
     /// A new ticket type.
     TicketType(i64),
-    /// A new agent; 1 is "unassigned".
+    /// A new agent; 1 is "unassigned". No list needs to have it: some old ids are in no answer at all.
     Agent(i64),
     /// An action that changes only `last_update` and `lastactiondate`.
     Touch,
