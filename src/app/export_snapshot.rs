@@ -8,8 +8,10 @@ use crate::config::{ConsumerName, FormatOptions};
 use crate::export::{
     ExportError, Manifest, ManifestOptions, PackageMetadata, SnapshotWriter, WorkCounter, snapshot_names,
 };
+use crate::reference::Selection;
 use crate::snapshot_table::SnapshotTable;
-use crate::ticket::{CUSTOM_FIELDS_KEY, ChangeCounts};
+use crate::store::{ReadTx, StoreError};
+use crate::ticket::{CUSTOM_FIELDS_KEY, ChangeCounts, EXTRA_KEY};
 
 /// The options of a snapshot.
 #[derive(Clone, Debug)]
@@ -72,7 +74,10 @@ pub fn export_snapshot(
             return Ok(SnapshotOutcome::Empty);
         }
         let mut writer = SnapshotWriter::create(dir)?;
-        for table in SnapshotTable::all().filter(|table| is_exported(*table, options)) {
+        for table in SnapshotTable::all() {
+            if !is_exported(table, tx, options)? {
+                continue;
+            }
             let display_path = writer.display_path(table, options.format_options);
             writer.write_table(table, options.format_options, |rows| {
                 let failed = |source| ExportError::CannotWrite { path: display_path.clone(), source };
@@ -89,9 +94,17 @@ pub fn export_snapshot(
     Ok(outcome)
 }
 
-/// Whether a table is in the snapshot: where columns are selected, custom fields are one of them or left out.
-fn is_exported(table: SnapshotTable, options: &SnapshotOptions) -> bool {
-    let is_custom = matches!(table, SnapshotTable::CustomFields | SnapshotTable::FieldDefinitions);
-    let selected = options.format_options.columns;
-    !is_custom || selected.is_none_or(|columns| columns.contains(CUSTOM_FIELDS_KEY))
+/// Whether a table is in the snapshot: where columns are selected, extras and custom fields are among them or left out;
+/// reference tables that the settings do not ask for are empty.
+fn is_exported(table: SnapshotTable, tx: &ReadTx<'_>, options: &SnapshotOptions) -> Result<bool, StoreError> {
+    let is_selected =
+        |column| options.format_options.columns.is_none_or(|selected| selected.contains(column));
+    Ok(match table {
+        SnapshotTable::TicketExtra => is_selected(EXTRA_KEY),
+        SnapshotTable::CustomFields | SnapshotTable::FieldDefinitions => is_selected(CUSTOM_FIELDS_KEY),
+        SnapshotTable::Reference(table) => {
+            table.selection == Selection::Always || !tx.is_reference_empty(table)?
+        }
+        SnapshotTable::Tickets | SnapshotTable::DeletedTickets => true,
+    })
 }

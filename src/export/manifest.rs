@@ -43,6 +43,8 @@ impl Compression {
 pub enum FileRole {
     /// Tickets, or the tickets that changed.
     Tickets,
+    /// What the list carries beside the attributes.
+    TicketExtra,
     /// Custom fields of the tickets.
     CustomFields,
     /// Known custom fields.
@@ -64,6 +66,7 @@ impl FileRole {
     pub(super) fn of_table(name: &str) -> FileRole {
         match name {
             "tickets" => FileRole::Tickets,
+            "ticket_extra" => FileRole::TicketExtra,
             "custom_fields" => FileRole::CustomFields,
             "field_definitions" => FileRole::FieldDefinitions,
             "deleted_tickets" => FileRole::DeletedTickets,

@@ -168,6 +168,7 @@ fn snapshot_holds_definitions_and_deleted_tickets() {
         files,
         [
             ("tickets.jsonl", "tickets"),
+            ("ticket_extra.jsonl", "ticket_extra"),
             ("statuses.jsonl", "reference"),
             ("ticket_types.jsonl", "reference"),
             ("custom_fields.jsonl", "custom_fields"),

@@ -165,7 +165,28 @@ impl ExportEnv {
                 cells.push(AttributeValue::Null);
             }
         }
+        for (id, cells) in &mut tickets {
+            cells.push(
+                self.extras(*id).map_or(AttributeValue::Null, |it| AttributeValue::Text(it.to_string())),
+            );
+        }
         tickets
+    }
+
+    /// What is stored of a ticket beside the attributes, in the form that packages have.
+    fn extras(&self, id: i64) -> Option<Json> {
+        let columns = ["CLOSED_AT", "RESPONDED_AT", "ASSIGNED_AT", "PARENT_ID"];
+        let sql = format!("SELECT {} FROM ticket_extra WHERE UID = ?1", columns.join(", "));
+        let connection = self.connection();
+        let row = connection.query_row(&sql, [id], |row| {
+            let value = |index| match attribute_value(row.get_ref(index).unwrap()) {
+                AttributeValue::Integer(number) => json!(number),
+                AttributeValue::Text(text) => json!(text),
+                _ => Json::Null,
+            };
+            Ok(columns.iter().enumerate().map(|(index, name)| ((*name).to_owned(), value(index))).collect())
+        });
+        row.ok()
     }
 
     /// The custom fields by ticket, in the form that packages have, see `docs/loading.md`.

@@ -180,6 +180,9 @@ pub(crate) fn is(field: &Field, value: &AttributeValue) -> bool {
         (Field::Json(Json::Array(fields)), AttributeValue::Text(expected)) => {
             expected.parse::<Json>().is_ok_and(|expected| expected.as_array() == Some(fields))
         }
+        (Field::Json(json @ Json::Object(_)), AttributeValue::Text(expected)) => {
+            expected.parse::<Json>().is_ok_and(|expected| expected == *json)
+        }
         (Field::Json(json), AttributeValue::Text(expected)) => json.as_str() == Some(expected),
         _ => false,
     }
@@ -212,11 +215,12 @@ pub(crate) fn fold(folder: &Path) -> BTreeMap<i64, Vec<Field>> {
         reached = to;
         let mut counts = BTreeMap::from([("c", 0), ("u", 0), ("d", 0)]);
         let files = manifest["files"].as_array().unwrap();
-        assert_eq!(files.len(), 1);
+        assert_eq!(files.iter().filter(|file| file["role"] == "tickets").count(), 1);
+        assert_eq!(files[0]["role"], "tickets");
         for row in rows(folder, &manifest, &files[0]) {
             let (id, op, seq) = (integer(&row, "UID"), text_of(&row, "_op"), integer(&row, "_seq"));
             assert!(from < seq && seq <= to, "ticket {id} of change {seq} in {from}-{to}");
-            // The custom fields come last, because capital letters sort before the underscore.
+            // Custom fields and extras come last, because capital letters sort before the underscore.
             let added = ["_seq", "_op", "_observed_at", "_reason"];
             let cells =
                 row.into_iter().filter(|(name, _)| !added.contains(&&**name)).map(|it| it.1).collect();
@@ -238,7 +242,7 @@ pub(crate) fn manifests(folder: &Path) -> Vec<Json> {
     of_manifests.map(|name| serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()).collect()
 }
 
-/// The tickets of a snapshot, with their custom fields where these are synchronized.
+/// The tickets of a snapshot, with their extras, and their custom fields where these are synchronized.
 pub(crate) fn snapshot(folder: &Path, custom_fields: bool) -> BTreeMap<i64, Vec<Field>> {
     let manifest: Json = serde_json::from_slice(&fs::read(folder.join("_manifest")).unwrap()).unwrap();
     let files = manifest["files"].as_array().unwrap();
@@ -265,10 +269,26 @@ pub(crate) fn snapshot(folder: &Path, custom_fields: bool) -> BTreeMap<i64, Vec<
             .map(|name| (name.to_owned(), member(name)));
         fields.entry(integer(&row, "UID")).or_default().push(Json::Object(field.into_iter().collect()));
     }
+    let mut extras: BTreeMap<i64, Json> = BTreeMap::new();
+    for row in table("ticket_extra.") {
+        let member = |(name, field): &(String, Field)| {
+            let value = match field {
+                Field::Csv(None) => Json::Null,
+                Field::Csv(Some(text)) if name == "PARENT_ID" => text.parse::<i64>().unwrap().into(),
+                Field::Csv(Some(text)) => text.as_str().into(),
+                Field::Json(json) => json.clone(),
+            };
+            (name.clone(), value)
+        };
+        let members = row.iter().filter(|(name, _)| name != "UID").map(member);
+        extras.insert(integer(&row, "UID"), Json::Object(members.collect()));
+    }
     for (id, cells) in &mut tickets {
         let of_ticket = custom_fields.then(|| fields.remove(id).unwrap_or_default());
         cells.push(Field::Json(of_ticket.map_or(Json::Null, Json::Array)));
+        cells.push(Field::Json(extras.remove(id).unwrap_or_default()));
     }
+    assert!(extras.is_empty(), "extras of no ticket: {extras:?}");
     assert!(fields.is_empty(), "custom fields of no ticket: {fields:?}");
     tickets
 }
