@@ -462,94 +462,271 @@ CREATE TABLE lineage (
     complete_after  INTEGER NOT NULL DEFAULT 0  -- earlier change records aged out or were lost, no later one is missing
 );
 
--- Every attribute, the most used first, and the name of the ticket type.
+-- Counting and dating tickets by status reads this index alone; the rows of `tickets` are about 1 KB each.
+CREATE INDEX tickets_by_status ON tickets (STATUS_ID, SOURCE_CREATED_DATE);
+
+-- Every ticket once, with names for its numbers: the everyday columns first, then all other attributes. A name that is
+-- not known is NULL; the number is still there. Names of what the server no longer lists are kept.
 CREATE VIEW ticket_overview AS
 SELECT
-    t.UID, t.NAME, t.STATUS, y.NAME AS TICKET_TYPE, t.PRIORITY_ID, t.TEAM, t.AGENT_ID,
-    t.CLIENT_NAME, t.SITE_NAME, t.USER_NAME, t.SOURCE_CREATED_DATE, t.SOURCE_LAST_MODIFIED,
-    t.LAST_ACTION_DATE, t.FIX_BY_DATE, t.ON_HOLD, t.CATEGORY_1, t.DESCRIPTION, t.APPOINTMENT_TYPE,
-    t.ATTACHMENT_COUNT, t.CATEGORY_1_DISPLAY, t.CATEGORY_2, t.CATEGORY_2_DISPLAY, t.CATEGORY_3,
-    t.CATEGORY_3_DISPLAY, t.CATEGORY_4, t.CATEGORY_4_DISPLAY, t.CHILD_COUNT, t.CLIENT_ID, t.COST,
-    t.CREATED_FROM_AUTOMATION_STD_ID, t.DEADLINE_DATE, t.DEPARTMENT_ID, t.EMAIL_TO_LIST,
-    t.END_USER_STATUS, t.ESTIMATE, t.ESTIMATE_DAYS, t.EXCLUDE_FROM_SLA, t.FLAGGED, t.GUID,
-    t.ID_SUMMARY, t.IMPACT, t.IMPACT_LEVEL, t.INACTIVE, t.INVOICE_SEPERATELY_OVERRIDE,
-    t.IS_IMPORTANT_CONTACT, t.IS_VIP, t.ITIL_REQUEST_TYPE_ID, t.LAST_INCOMING_EMAIL,
-    t.MATCHED_KB_ID, t.MAXIMUM_RESTRICTED_PRIORITY, t.MERGED_INTO_ID, t.NOT_USEFUL_COUNT,
-    t.OPEN_SEARCH_SCORE, t.OPP_COMPANY_NAME, t.OPP_VALUE_ADJUSTED, t.ORGANISATION_ID,
-    t.PIPELINE_STAGE_ID, t.PRODUCT_ID, t.PURCHASE_ORDER_NUMBER, t.QUANTITY, t.READ, t.RELEASE2_ID,
-    t.RELEASE3_ID, t.RELEASE_ID, t.RELEASE_IMPORTANT, t.RELEASE_NOTE_GROUP_ID, t.REPORTED_BY,
-    t.RESPOND_BY_DATE, t.REVIEWED, t.SECTION_TIMEZONE, t.SERVICE_STATUS_NOTE, t.SITE_ID,
-    t.SITE_TIMEZONE, t.SLA_HOLD_TIME, t.SLA_ID, t.SOURCE, t.START_TIME, t.START_TIME_SLOT,
-    t.STATUS_ID, t.SUPPLIER_STATUS, t."TABLE", t.TARGET_DATE, t.TARGET_TIME, t.TARGET_TIME_SLOT,
-    t.TEAM_ID, t.TICKET_AGE, t.TICKET_TAGS, t.TICKET_TYPE_ID, t.UPDATE_SERVICE_STATUS, t.URGENCY,
-    t.USE, t.USEFUL_COUNT, t.USER_DEF_1, t.USER_DEF_2, t.USER_DEF_3, t.USER_DEF_4, t.USER_DEF_5,
-    t.USER_EMAIL, t.USER_ID, t.WORKFLOW_ID, t.WORKFLOW_SEQ, t.WORKFLOW_STEP
-FROM tickets t
-LEFT JOIN ticket_types y ON y.ID = t.TICKET_TYPE_ID;
+    t.UID, t.NAME, t.STATUS,
+    -- Subqueries and no joins: no name can lose or double a ticket, and a name that is not asked for costs nothing.
+    (SELECT n.NAME FROM ticket_types n WHERE n.ID = t.TICKET_TYPE_ID) AS TICKET_TYPE,  -- name of the ticket type
+    COALESCE(
+        (SELECT n.NAME FROM priorities n WHERE n.SLA_ID = t.SLA_ID AND n.PRIORITY_ID = t.PRIORITY_ID),
+        (SELECT CASE WHEN MIN(n.NAME) = MAX(n.NAME) THEN MIN(n.NAME) END FROM priorities n
+         WHERE n.PRIORITY_ID = t.PRIORITY_ID)
+    ) AS PRIORITY,  -- name of the priority in the ticket's SLA; without one, the name that all SLAs give the number,
+                    -- else NULL
+    (SELECT n.NAME FROM slas n WHERE n.ID = t.SLA_ID) AS SLA,  -- name of the service level agreement
+    (SELECT n.NAME FROM agents n WHERE n.ID = t.AGENT_ID AND n.ID <> 1) AS AGENT,  -- name of the agent; NULL: nobody
+                    -- (`AGENT_ID` 1), or an agent that the server does not list
+    COALESCE(NULLIF(t.TEAM, ''), (SELECT n.NAME FROM teams n WHERE n.ID = t.TEAM_ID)) AS TEAM,  -- name of the team; by
+                    -- `TEAM_ID` where the ticket does not name it
+    t.CLIENT_NAME, t.SITE_NAME, t.USER_NAME, t.SOURCE_CREATED_DATE,
+    t.CLOSED,  -- 1 if the status counts as closed, by `statuses.CLOSED`; if the server does not say, only status 9 does
+    CASE WHEN t.CLOSED THEN (SELECT x.CLOSED_AT FROM ticket_extra x WHERE x.UID = t.UID) END AS CLOSED_AT,  -- when it was
+                    -- closed; NULL: it is open, or the server does not say
+    (SELECT x.RESPONDED_AT FROM ticket_extra x WHERE x.UID = t.UID) AS RESPONDED_AT,  -- first response; NULL: none, or
+                    -- the server does not say
+    (SELECT x.ASSIGNED_AT FROM ticket_extra x WHERE x.UID = t.UID) AS ASSIGNED_AT,  -- when it was assigned; NULL as above
+    (SELECT x.PARENT_ID FROM ticket_extra x WHERE x.UID = t.UID) AS PARENT_ID,  -- its parent ticket; NULL as above
+    ROUND(24 * (
+        julianday(CASE WHEN t.CLOSED THEN (SELECT x.CLOSED_AT FROM ticket_extra x WHERE x.UID = t.UID) ELSE 'now' END)
+        - julianday(t.SOURCE_CREATED_DATE)
+    ), 2) AS AGE_HOURS,  -- hours from its creation until now, or until it was closed; computed when asked. NULL: it is
+                    -- closed and the server does not say when
+    t.SOURCE_LAST_MODIFIED, t.LAST_ACTION_DATE, t.FIX_BY_DATE, t.ON_HOLD, t.CATEGORY_1, t.DESCRIPTION,
+    t.AGENT_ID, t.APPOINTMENT_TYPE, t.ATTACHMENT_COUNT, t.CATEGORY_1_DISPLAY, t.CATEGORY_2,
+    t.CATEGORY_2_DISPLAY, t.CATEGORY_3, t.CATEGORY_3_DISPLAY, t.CATEGORY_4, t.CATEGORY_4_DISPLAY,
+    t.CHILD_COUNT, t.CLIENT_ID, t.COST, t.CREATED_FROM_AUTOMATION_STD_ID, t.DEADLINE_DATE,
+    t.DEPARTMENT_ID, t.EMAIL_TO_LIST, t.END_USER_STATUS, t.ESTIMATE, t.ESTIMATE_DAYS,
+    t.EXCLUDE_FROM_SLA, t.FLAGGED, t.GUID, t.ID_SUMMARY, t.IMPACT, t.IMPACT_LEVEL, t.INACTIVE,
+    t.INVOICE_SEPERATELY_OVERRIDE, t.IS_IMPORTANT_CONTACT, t.IS_VIP, t.ITIL_REQUEST_TYPE_ID,
+    t.LAST_INCOMING_EMAIL, t.MATCHED_KB_ID, t.MAXIMUM_RESTRICTED_PRIORITY, t.MERGED_INTO_ID,
+    t.NOT_USEFUL_COUNT, t.OPEN_SEARCH_SCORE, t.OPP_COMPANY_NAME, t.OPP_VALUE_ADJUSTED,
+    t.ORGANISATION_ID, t.PIPELINE_STAGE_ID, t.PRIORITY_ID, t.PRODUCT_ID, t.PURCHASE_ORDER_NUMBER,
+    t.QUANTITY, t.READ, t.RELEASE2_ID, t.RELEASE3_ID, t.RELEASE_ID, t.RELEASE_IMPORTANT,
+    t.RELEASE_NOTE_GROUP_ID, t.REPORTED_BY, t.RESPOND_BY_DATE, t.REVIEWED, t.SECTION_TIMEZONE,
+    t.SERVICE_STATUS_NOTE, t.SITE_ID, t.SITE_TIMEZONE, t.SLA_HOLD_TIME, t.SLA_ID, t.SOURCE,
+    t.START_TIME, t.START_TIME_SLOT, t.STATUS_ID, t.SUPPLIER_STATUS, t."TABLE", t.TARGET_DATE,
+    t.TARGET_TIME, t.TARGET_TIME_SLOT, t.TEAM_ID, t.TICKET_AGE, t.TICKET_TAGS, t.TICKET_TYPE_ID,
+    t.UPDATE_SERVICE_STATUS, t.URGENCY, t.USE, t.USEFUL_COUNT, t.USER_DEF_1, t.USER_DEF_2,
+    t.USER_DEF_3, t.USER_DEF_4, t.USER_DEF_5, t.USER_EMAIL, t.USER_ID, t.WORKFLOW_ID,
+    t.WORKFLOW_SEQ, t.WORKFLOW_STEP
+FROM (
+    -- The list of closed statuses is made once for a query.
+    SELECT *, COALESCE(STATUS_ID IN (
+        SELECT ID FROM statuses WHERE CLOSED = 1
+        UNION ALL
+        SELECT 9 WHERE NOT EXISTS (SELECT 1 FROM statuses WHERE ID = 9 AND CLOSED IS NOT NULL)
+    ), 0) AS CLOSED FROM tickets
+) t;
 
--- Tickets whose status does not count as closed. If the server does not say which ones do, only the
--- built-in status 9 does.
-CREATE VIEW open_tickets AS
-SELECT o.* FROM ticket_overview o
-LEFT JOIN statuses s ON s.ID = o.STATUS_ID
-WHERE COALESCE(s.CLOSED, o.STATUS_ID = 9, 0) = 0;
+-- Tickets whose status does not count as closed: the columns of `ticket_overview`.
+CREATE VIEW open_tickets AS SELECT * FROM ticket_overview WHERE CLOSED = 0;
 
--- Deleted tickets: why, when that was noticed, and the last known row, which is NULL where it was lost here before.
+-- Tickets whose status counts as closed: the columns of `ticket_overview`.
+CREATE VIEW closed_tickets AS SELECT * FROM ticket_overview WHERE CLOSED = 1;
+
+-- Open tickets past their fix-by date, without those on hold and those that no service level applies to. `FIX_BY_DATE`
+-- is the only deadline that servers keep; a status that stops the service-level clock sets `ON_HOLD`.
+CREATE VIEW overdue_tickets AS
+SELECT *,
+    ROUND(24 * (julianday('now') - julianday(FIX_BY_DATE)), 2) AS HOURS_OVERDUE  -- hours since the fix-by date; not
+                    -- working hours
+FROM open_tickets
+WHERE FIX_BY_DATE < strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    AND COALESCE(ON_HOLD, 0) = 0 AND COALESCE(EXCLUDE_FROM_SLA, 0) = 0;
+
+-- Deleted tickets: why, when that was noticed, and the last known row, which is NULL where it was lost here before. A
+-- deletion whose change record has aged out is not here.
 CREATE VIEW deleted_tickets AS
-SELECT c.UID, c.reason AS REASON, c.observed_at AS SEEN_AT,
+SELECT c.UID,
+    c.reason AS REASON,  -- 'vanished', 'deleted', 'merged' or 'out_of_scope'
+    c.observed_at AS SEEN_AT,  -- when halosync noticed it, by the local clock
     json_extract(c.last_row, '$.NAME') AS NAME,
     json_extract(c.last_row, '$.STATUS') AS STATUS,
     json_extract(c.last_row, '$.TEAM') AS TEAM,
     json_extract(c.last_row, '$.AGENT_ID') AS AGENT_ID,
+    (SELECT n.NAME FROM agents n
+     WHERE n.ID = json_extract(c.last_row, '$.AGENT_ID') AND n.ID <> 1) AS AGENT,  -- name of the agent; NULL: nobody, or
+                    -- an agent that the server does not list
     json_extract(c.last_row, '$.CLIENT_NAME') AS CLIENT_NAME,
     json_extract(c.last_row, '$.USER_NAME') AS USER_NAME,
-    json_extract(c.last_row, '$.MERGED_INTO_ID') AS MERGED_INTO_ID,
+    json_extract(c.last_row, '$.SOURCE_CREATED_DATE') AS SOURCE_CREATED_DATE,
+    NULLIF(json_extract(c.last_row, '$.MERGED_INTO_ID'), 0) AS MERGED_INTO_ID,  -- the ticket that it was merged into;
+                    -- NULL: none
     c.source_last_modified AS SOURCE_LAST_MODIFIED,
-    c.last_row AS LAST_ROW
+    c.last_row AS LAST_ROW  -- JSON: the last known attributes, and `_custom_fields` if there are any
 FROM changes c
 WHERE c.op = 'd'
     AND c.seq = (SELECT MAX(l.seq) FROM changes l WHERE l.UID = c.UID)
     AND NOT EXISTS (SELECT 1 FROM tickets t WHERE t.UID = c.UID);
 
--- One row for each changed attribute; a created or deleted ticket has one row without an attribute. What was repaired
--- here after an edit by another program is no event of the ticket.
+-- One row for each changed attribute; a created or deleted ticket has one row without an attribute. Left out are the
+-- second of two attributes that say the same (`STATUS_ID` where `STATUS` changed with it), and what moves with every edit
+-- or request: `SOURCE_LAST_MODIFIED`, `LAST_ACTION_DATE`, `TICKET_AGE`, `OPEN_SEARCH_SCORE`. An edit that changed nothing
+-- else, such as a note, has no row; `changes` has every record. What was repaired here after an edit by another program
+-- is no event of the ticket.
 CREATE VIEW ticket_history AS
-SELECT c.UID, c.seq, c.op, c.reason, c.observed_at, c.source_last_modified, c.run_id,
-    e.key AS attribute,
-    json_extract(e.value, '$[0]') AS old_value,
-    json_extract(e.value, '$[1]') AS new_value
+SELECT c.UID, c.seq, c.op, c.reason, c.observed_at, c.not_before, c.source_last_modified, c.run_id,
+    e.key AS attribute,  -- its name in `tickets`, `EXTRA.` and its name in `ticket_extra`, or `CUSTOM.` and the number of
+                    -- a custom field
+    json_extract(e.value, '$[0]') AS old_value,  -- before the change
+    json_extract(e.value, '$[1]') AS new_value  -- after the change
 FROM changes c
 LEFT JOIN json_each(COALESCE(c.changed, '{}')) e ON 1
-WHERE c.reason IS NOT 'repaired' AND (e.key IS NULL OR e.key NOT IN ('TICKET_AGE', 'OPEN_SEARCH_SCORE'));
+WHERE c.reason IS NOT 'repaired' AND CASE
+    WHEN e.key IS NULL THEN c.op <> 'u'
+    WHEN e.key IN ('SOURCE_LAST_MODIFIED', 'LAST_ACTION_DATE', 'TICKET_AGE', 'OPEN_SEARCH_SCORE') THEN 0
+    WHEN e.key = 'STATUS_ID' THEN json_type(c.changed, '$.STATUS') IS NULL
+    WHEN e.key = 'TEAM_ID' THEN json_type(c.changed, '$.TEAM') IS NULL
+    WHEN e.key = 'CLIENT_ID' THEN json_type(c.changed, '$.CLIENT_NAME') IS NULL
+    WHEN e.key = 'SITE_ID' THEN json_type(c.changed, '$.SITE_NAME') IS NULL
+    WHEN e.key = 'USER_ID' THEN json_type(c.changed, '$.USER_NAME') IS NULL
+    WHEN e.key = 'ID_SUMMARY' THEN json_type(c.changed, '$.NAME') IS NULL
+    WHEN e.key = 'CATEGORY_1_DISPLAY' THEN json_type(c.changed, '$.CATEGORY_1') IS NULL
+    WHEN e.key = 'CATEGORY_2_DISPLAY' THEN json_type(c.changed, '$.CATEGORY_2') IS NULL
+    WHEN e.key = 'CATEGORY_3_DISPLAY' THEN json_type(c.changed, '$.CATEGORY_3') IS NULL
+    WHEN e.key = 'CATEGORY_4_DISPLAY' THEN json_type(c.changed, '$.CATEGORY_4') IS NULL
+    WHEN e.key GLOB 'CUSTOM.*.DISPLAY'
+        THEN json_type(c.changed, '$."' || substr(e.key, 1, length(e.key) - 8) || '"') IS NULL
+    ELSE 1
+END;
 
--- How long each ticket had each status, as far as changes were seen; `until` is NULL for the present one.
+-- One row for each stretch of time that a ticket had one status, as far as halosync knows it, also of deleted tickets.
+-- Only a change that halosync has seen gives a stretch a beginning: the first one of each ticket, of one that came back,
+-- and what records that aged out would tell, begin at an unknown time and have no length. Several edits may lie between
+-- two sightings: then the last one gives `since`, and the change itself lies between `not_before` and `observed_at`. A
+-- renamed status is no change.
 CREATE VIEW status_intervals AS
-WITH moves AS (
-    SELECT UID, seq, COALESCE(source_last_modified, observed_at) AS at,
-        json_extract(changed, '$.STATUS[0]') AS old_status,
-        json_extract(changed, '$.STATUS[1]') AS new_status
+WITH points AS (  -- where a stretch ends, and after a change of the status another begins
+    SELECT UID, seq, op, reason, observed_at, not_before,
+        CASE WHEN op = 'u' AND reason IS NOT 'went_back'
+                AND json_type(changed, '$.SOURCE_LAST_MODIFIED') IS NOT NULL
+            THEN COALESCE(source_last_modified, observed_at) ELSE observed_at
+        END AS at,
+        CASE op WHEN 'u' THEN json_extract(changed, '$.STATUS_ID[0]')
+            ELSE json_extract(last_row, '$.STATUS_ID') END AS old_id,
+        CASE op WHEN 'u' THEN json_extract(changed, '$.STATUS[0]')
+            ELSE json_extract(last_row, '$.STATUS') END AS old_name,
+        json_extract(changed, '$.STATUS_ID[1]') AS new_id,
+        json_extract(changed, '$.STATUS[1]') AS new_name
     FROM changes
-    WHERE op = 'u' AND COALESCE(reason, '') NOT IN ('status_renamed', 'repaired')
-        AND json_extract(changed, '$.STATUS') IS NOT NULL
-), first_moves AS (
-    SELECT UID, old_status, MIN(seq) FROM moves GROUP BY UID
-), begins AS (
-    SELECT t.UID, 0 AS seq, t.SOURCE_CREATED_DATE AS at, COALESCE(f.old_status, t.STATUS) AS status
-    FROM tickets t LEFT JOIN first_moves f ON f.UID = t.UID
+    WHERE op = 'd' OR (
+        op = 'u' AND COALESCE(reason, '') NOT IN ('status_renamed', 'repaired')
+        AND instr(changed, '"STATUS_ID"') AND json_type(changed, '$.STATUS_ID') IS NOT NULL)
     UNION ALL
-    SELECT m.UID, m.seq, m.at, m.new_status FROM moves m JOIN tickets t ON t.UID = m.UID
+    SELECT UID, 9223372036854775807, 'now', NULL, NULL, NULL, NULL, STATUS_ID, STATUS, NULL, NULL FROM tickets
+), pairs AS (  -- each with the point before it; `begun` is the status that began there
+    SELECT UID, op, reason, at, old_id, old_name,
+        LAG(at) OVER of_ticket AS begun_at,
+        LAG(new_id) OVER of_ticket AS begun, LAG(new_name) OVER of_ticket AS begun_name,
+        LAG(observed_at) OVER of_ticket AS begun_observed_at, LAG(not_before) OVER of_ticket AS begun_not_before
+    FROM points WINDOW of_ticket AS (PARTITION BY UID ORDER BY seq)
+), stretches AS (
+    -- The status that a change began, and the one that the next point found, should be the same. Where they are not,
+    -- a change between them was not seen: then both are stretches, and neither has a length.
+    SELECT UID, reason, op, unseen.is_lost,
+        CASE WHEN unseen.is_lost THEN begun ELSE COALESCE(old_id, begun) END AS status_id,
+        CASE WHEN unseen.is_lost OR old_id IS NULL THEN begun_name ELSE old_name END AS recorded_name,
+        begun IS NOT NULL AND (unseen.is_lost OR old_id IS NULL OR old_id = begun) AS since_known,
+        begun_at, begun_observed_at, begun_not_before,
+        CASE WHEN unseen.is_lost THEN NULL ELSE at END AS until
+    FROM pairs JOIN (SELECT 0 AS is_lost UNION ALL SELECT 1) unseen ON NOT unseen.is_lost OR old_id <> begun
 )
-SELECT UID, status AS STATUS, at AS since,
-    LEAD(at) OVER (PARTITION BY UID ORDER BY seq) AS until
-FROM begins;
+SELECT UID,
+    status_id AS STATUS_ID,  -- the status
+    COALESCE((SELECT n.NAME FROM statuses n WHERE n.ID = status_id), recorded_name, status_id || '') AS STATUS,  -- its name
+                    -- today
+    COALESCE(status_id IN (
+        SELECT ID FROM statuses WHERE CLOSED = 1
+        UNION ALL
+        SELECT 9 WHERE NOT EXISTS (SELECT 1 FROM statuses WHERE ID = 9 AND CLOSED IS NOT NULL)
+    ), 0) AS CLOSED,  -- 1 if the status counts as closed, as in `ticket_overview`
+    CASE WHEN since_known THEN begun_at END AS since,  -- when it began: the ticket's last update on the server where the
+                    -- change moved it, else when halosync saw it. NULL: not known
+    until,  -- when it ended, in the same way; NULL: it lasts, or `end_reason` is 'unseen'
+    since_known,  -- 1 if halosync saw the change that began it
+    CASE WHEN since_known AND NOT is_lost
+        THEN ROUND(MAX(24 * (julianday(COALESCE(until, 'now')) - julianday(begun_at)), 0), 2)
+    END AS hours,  -- its length, until now if it lasts; NULL where its beginning or its end is not known
+    CASE WHEN since_known THEN begun_not_before END AS not_before,  -- the change that began it came after this time, by
+                    -- the local clock; NULL: not known
+    CASE WHEN since_known THEN begun_observed_at END AS observed_at,  -- and before this time, when halosync saw it
+    CASE WHEN since_known
+        THEN ROUND(24 * (julianday(begun_observed_at) - julianday(begun_not_before)), 2)
+    END AS uncertain_hours,  -- hours between these two; NULL: not known
+    CASE WHEN is_lost THEN 'unseen' WHEN op = 'u' THEN 'changed' WHEN op = 'd' THEN COALESCE(reason, 'deleted')
+    END AS end_reason  -- 'changed'; why the ticket was deleted; 'unseen': another status was found without a change to it;
+                    -- NULL: it lasts
+FROM stretches
+WHERE status_id IS NOT NULL;
 
--- The custom fields of the stored tickets. `TEXT` is what people see: the display text, else the value.
+-- Tickets opened, closed, and open at the end of each day (UTC), from the first ticket to today, computed from the dates of
+-- the tickets, so that it is right before the copy began. Deleted tickets are not in it, on no day. A ticket that was
+-- opened again counts as open all the time.
+CREATE VIEW backlog_by_day AS
+WITH RECURSIVE dated AS (  -- a ticket closed before it was opened, by its dates, was never open
+    SELECT substr(SOURCE_CREATED_DATE, 1, 10) AS opened_on, CLOSED AS is_closed,
+        CASE WHEN CLOSED THEN MAX(substr(CLOSED_AT, 1, 10), substr(SOURCE_CREATED_DATE, 1, 10)) END AS closed_on,
+        COUNT(*) AS tickets
+    FROM ticket_overview WHERE SOURCE_CREATED_DATE IS NOT NULL
+    GROUP BY 1, 2, 3
+), moves AS (  -- each group once on the day of opening and once on the day of closing
+    SELECT CASE WHEN side.is_close THEN closed_on ELSE opened_on END AS day,
+        SUM(CASE WHEN side.is_close THEN 0 ELSE tickets END) AS opened,
+        SUM(CASE WHEN side.is_close THEN tickets ELSE 0 END) AS closed,
+        SUM(CASE WHEN side.is_close OR NOT is_closed OR closed_on IS NOT NULL THEN 0 ELSE tickets END) AS unknown
+    FROM dated JOIN (SELECT 0 AS is_close UNION ALL SELECT 1) side ON NOT side.is_close OR closed_on IS NOT NULL
+    GROUP BY 1
+), days (day) AS (
+    SELECT day FROM (SELECT MIN(substr(SOURCE_CREATED_DATE, 1, 10)) AS day FROM tickets) WHERE day <= date('now')
+    UNION ALL
+    SELECT date(day, '+1 day') FROM days WHERE day < date('now')
+)
+SELECT days.day AS DAY,  -- such as 2026-11-22
+    COALESCE(moves.opened, 0) AS OPENED,  -- tickets created on that day
+    COALESCE(moves.closed, 0) AS CLOSED,  -- tickets closed on that day
+    SUM(COALESCE(moves.opened - moves.closed - moves.unknown, 0)) OVER (ORDER BY days.day) AS BACKLOG,  -- open at its end
+    SUM(COALESCE(moves.unknown, 0)) OVER (ORDER BY days.day) AS UNKNOWN  -- created up to then, and closed at a time that
+                    -- the server does not say: not in `CLOSED` or `BACKLOG` of any day
+FROM days LEFT JOIN moves ON moves.day = days.day
+ORDER BY days.day;
+
+-- The custom fields of the stored tickets.
 CREATE VIEW ticket_custom_fields AS
-SELECT f.UID, t.NAME AS TICKET, t.STATUS, f.FIELD_ID, f.NAME, f.LABEL,
+SELECT f.UID,
+    t.NAME AS TICKET,  -- summary of the ticket
+    t.STATUS, f.FIELD_ID, f.NAME, f.LABEL,
     CASE f.TYPE WHEN 0 THEN 'text' WHEN 1 THEN 'memo' WHEN 2 THEN 'selection' WHEN 3 THEN 'selections'
         WHEN 4 THEN 'date' WHEN 5 THEN 'time' WHEN 6 THEN 'checkbox' WHEN 7 THEN 'table'
-        WHEN 10 THEN 'rich text' END AS KIND,
-    f.VALUE, f.DISPLAY, COALESCE(NULLIF(f.DISPLAY, ''), f.VALUE) AS TEXT
+        WHEN 10 THEN 'rich text' END AS KIND,  -- what `TYPE` means
+    f.VALUE, f.DISPLAY,
+    CASE
+        -- A text may be '0' or '[]'.
+        WHEN f.TYPE IN (0, 1, 10) THEN COALESCE(NULLIF(f.DISPLAY, ''), NULLIF(f.VALUE, ''))
+        WHEN f.TYPE = 6 THEN CASE
+            WHEN lower(f.VALUE) IN ('true', '1', 'yes') THEN 'yes'
+            WHEN lower(f.VALUE) IN ('false', '0', 'no') THEN 'no'
+            ELSE COALESCE(NULLIF(f.DISPLAY, ''), NULLIF(f.VALUE, '')) END
+        -- "No date" and "no time" are a day of 1900 or before.
+        WHEN f.VALUE GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*' AND f.TYPE IS NOT 7
+            AND julianday(f.VALUE) IS NOT NULL AND f.VALUE < '1900-01-02'
+            THEN CASE WHEN f.TYPE = 5 THEN NULLIF(time(f.VALUE), '00:00:00') END
+        WHEN f.TYPE IN (4, 5) AND f.VALUE GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
+            AND julianday(f.VALUE) IS NOT NULL
+            THEN CASE
+                WHEN f.TYPE = 5 THEN time(f.VALUE)
+                WHEN strftime('%H:%M:%f', f.VALUE) = '00:00:00.000' THEN date(f.VALUE)
+                ELSE strftime('%Y-%m-%dT%H:%M:%fZ', f.VALUE) END
+        WHEN f.TYPE = 5 THEN COALESCE(NULLIF(f.VALUE, ''), NULLIF(f.DISPLAY, ''))
+        WHEN COALESCE(f.DISPLAY, '') NOT IN ('', '[]', '{}') AND COALESCE(f.VALUE, '') NOT IN ('0', '[]', '{}')
+            THEN f.DISPLAY
+        WHEN f.VALUE NOT IN ('', '0', '[]', '{}') THEN f.VALUE
+    END AS TEXT  -- what people see: `DISPLAY`, else `VALUE`. Dates are 2026-11-22, or with a time
+                    -- 2026-11-22T11:58:51.000Z; boxes are 'yes' or 'no'. NULL: the field is empty
 FROM custom_fields f JOIN tickets t ON t.UID = f.UID;
 
 -- One row: the state of the database, which `halosync status` and the metrics read from here.
