@@ -387,6 +387,14 @@ fn no_view_scans_changes_for_each_ticket_and_open_tickets_are_counted_in_an_inde
     }
 }
 
+#[rstest]
+#[case::correlated("SELECT (SELECT COUNT(*) FROM changes WHERE changes.UID + 0 = t.UID) FROM tickets t")]
+#[case::inner_loop("SELECT t.UID FROM tickets t LEFT JOIN changes c ON c.UID + 0 = t.UID")]
+#[should_panic(expected = "SCAN c")]
+fn scan_of_changes_for_each_ticket_is_noticed(#[case] sql: &str) {
+    MadeDatabase::new("").assert_changes_are_scanned_once(sql);
+}
+
 /// Words and pairs of words that SQLite learned after 3.31.
 const NEWER: [&str; 22] = [
     "strict",
