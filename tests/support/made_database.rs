@@ -1,6 +1,6 @@
 //! A database of halosync's own schema whose rows a test inserts with SQL.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use halosync::store::{Store, StoreOptions};
@@ -40,10 +40,6 @@ impl MadeDatabase {
 
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("halosync.db")
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// The rows of a query, cells separated by ` | `.
