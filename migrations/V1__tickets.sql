@@ -108,7 +108,7 @@ CREATE TABLE tickets (
 
 -- What halosync keeps for each ticket besides the mapped attributes.
 CREATE TABLE ticket_state (
-    UID             INTEGER PRIMARY KEY,
+    UID             INTEGER PRIMARY KEY,  -- ticket
     hash            INTEGER,           -- XXH3 of the attributes without the volatile ones; NULL: another
                                        -- program edited the row, the next full scan compares it
     request_no      INTEGER NOT NULL,  -- number of the request whose response was stored
@@ -125,25 +125,27 @@ CREATE TABLE ticket_state (
                                        -- is later than that of the row
 );
 
+-- The custom fields of the tickets, if `include_custom_fields` is on. `ticket_custom_fields` shows them as people
+-- read them.
 CREATE TABLE custom_fields (
-    UID       INTEGER NOT NULL,
-    FIELD_ID  INTEGER NOT NULL,
-    NAME      TEXT,
-    LABEL     TEXT,
-    TYPE      INTEGER,
+    UID       INTEGER NOT NULL,  -- ticket
+    FIELD_ID  INTEGER NOT NULL,  -- number of the field; the key, because labels repeat
+    NAME      TEXT,  -- name on the server, such as 'CFService'
+    LABEL     TEXT,  -- label as people see it
+    TYPE      INTEGER,  -- 0 text, 1 memo, 2 selection, 3 selections, 4 date, 5 time, 6 checkbox, 7 table, 10 rich text
     VALUE     TEXT,     -- text as received, every other JSON value as JSON text
-    DISPLAY   TEXT,
+    DISPLAY   TEXT,  -- value as people see it, in the language and format of the server's agent
     PRIMARY KEY (UID, FIELD_ID)
 ) WITHOUT ROWID;
 
 -- What list rows carry beside the mapped attributes. Many servers do not; which columns they carry is the probe
 -- 'list_extras'. A ticket that never had any of the values has no row.
 CREATE TABLE ticket_extra (
-    UID           INTEGER PRIMARY KEY,
-    CLOSED_AT     TEXT    CHECK (length(CLOSED_AT) = 24),
-    RESPONDED_AT  TEXT    CHECK (length(RESPONDED_AT) = 24),
-    ASSIGNED_AT   TEXT    CHECK (length(ASSIGNED_AT) = 24),
-    PARENT_ID     INTEGER CHECK (typeof(PARENT_ID) IN ('integer', 'null'))
+    UID           INTEGER PRIMARY KEY,  -- ticket
+    CLOSED_AT     TEXT    CHECK (length(CLOSED_AT) = 24),  -- when it was closed (`dateclosed`)
+    RESPONDED_AT  TEXT    CHECK (length(RESPONDED_AT) = 24),  -- first response (`responsedate`)
+    ASSIGNED_AT   TEXT    CHECK (length(ASSIGNED_AT) = 24),  -- when it was assigned (`dateassigned`)
+    PARENT_ID     INTEGER CHECK (typeof(PARENT_ID) IN ('integer', 'null'))  -- its parent ticket (`parent_id`)
 );
 
 -- Local edits: whoever writes a row empties its hash, so that the next full scan compares it with the server's.
@@ -176,142 +178,151 @@ BEGIN UPDATE ticket_state SET fields_hash = NULL, fields_no = 0 WHERE UID = old.
 
 -- The known custom fields, which are requested with the list.
 CREATE TABLE field_definitions (
-    FIELD_ID  INTEGER PRIMARY KEY,
-    NAME      TEXT,
-    LABEL     TEXT,
-    TYPE      INTEGER
+    FIELD_ID  INTEGER PRIMARY KEY,  -- number of the field
+    NAME      TEXT,  -- name on the server
+    LABEL     TEXT,  -- label as people see it
+    TYPE      INTEGER  -- as in `custom_fields`
 );
 
+-- Names of the statuses.
 CREATE TABLE statuses (
-    ID        INTEGER PRIMARY KEY,
-    NAME      TEXT NOT NULL,
+    ID        INTEGER PRIMARY KEY,  -- `STATUS_ID` of tickets
+    NAME      TEXT NOT NULL,  -- name
     TYPE      INTEGER,  -- 0 is a ticket status
-    SEQUENCE  INTEGER,
-    COLOUR    TEXT,
-    CLOSED    INTEGER CHECK (CLOSED IN (0, 1)),  -- NULL: the server does not say
+    SEQUENCE  INTEGER,  -- order in which the server shows them
+    COLOUR    TEXT,  -- such as '#a1c652'
+    CLOSED    INTEGER CHECK (CLOSED IN (0, 1)),  -- 1: its tickets are closed; NULL: the server does not say
     PRESENT   INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed; tickets may still name it
 );
 
+-- Names of the ticket types.
 CREATE TABLE ticket_types (
-    ID        INTEGER PRIMARY KEY,
-    NAME      TEXT NOT NULL,
-    "USE"     TEXT,
-    SEQUENCE  INTEGER,
+    ID        INTEGER PRIMARY KEY,  -- `TICKET_TYPE_ID` of tickets
+    NAME      TEXT NOT NULL,  -- name
+    "USE"     TEXT,  -- what its tickets are used as, such as 'ticket'
+    SEQUENCE  INTEGER,  -- order in which the server shows them
     PRESENT   INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed; tickets may still name it
 );
 
 -- Who works on tickets. 1 is nobody: "Unassigned".
 CREATE TABLE agents (
-    ID         INTEGER PRIMARY KEY,
-    NAME       TEXT NOT NULL,
-    INITIALS   TEXT,
-    JOB_TITLE  TEXT,
+    ID         INTEGER PRIMARY KEY,  -- `AGENT_ID` of tickets
+    NAME       TEXT NOT NULL,  -- name
+    INITIALS   TEXT,  -- initials
+    JOB_TITLE  TEXT,  -- job title
     TEAM       TEXT,  -- the name of the default team
-    DISABLED   INTEGER CHECK (DISABLED IN (0, 1)),
-    API_AGENT  INTEGER CHECK (API_AGENT IN (0, 1)),
-    PRESENT    INTEGER NOT NULL DEFAULT 1
+    DISABLED   INTEGER CHECK (DISABLED IN (0, 1)),  -- 1: can no longer sign in; tickets may still name the agent
+    API_AGENT  INTEGER CHECK (API_AGENT IN (0, 1)),  -- 1: a program and no person
+    PRESENT    INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed
 );
 
+-- Teams that tickets are assigned to.
 CREATE TABLE teams (
-    ID               INTEGER PRIMARY KEY,
-    NAME             TEXT NOT NULL,
-    SEQUENCE         INTEGER,
-    DEPARTMENT_ID    INTEGER,
-    DEPARTMENT_NAME  TEXT,
-    INACTIVE         INTEGER CHECK (INACTIVE IN (0, 1)),
-    FOR_REQUESTS     INTEGER CHECK (FOR_REQUESTS IN (0, 1)),
-    PRESENT          INTEGER NOT NULL DEFAULT 1
+    ID               INTEGER PRIMARY KEY,  -- `TEAM_ID` of tickets
+    NAME             TEXT NOT NULL,  -- name
+    SEQUENCE         INTEGER,  -- order in which the server shows them
+    DEPARTMENT_ID    INTEGER,  -- department
+    DEPARTMENT_NAME  TEXT,  -- name of the department
+    INACTIVE         INTEGER CHECK (INACTIVE IN (0, 1)),  -- 1: no longer in use
+    FOR_REQUESTS     INTEGER CHECK (FOR_REQUESTS IN (0, 1)),  -- 1: tickets can be assigned to it
+    PRESENT          INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed
 );
 
 -- Priority 3 of one SLA is not priority 3 of another: look one up by both numbers.
 CREATE TABLE priorities (
-    SLA_ID          INTEGER NOT NULL,
-    PRIORITY_ID     INTEGER NOT NULL,
-    NAME            TEXT NOT NULL,
-    GUID            TEXT,
-    COLOUR          TEXT,
-    HIDDEN          INTEGER CHECK (HIDDEN IN (0, 1)),
-    RESPONSE_TIME   REAL,
+    SLA_ID          INTEGER NOT NULL,  -- `SLA_ID` of tickets
+    PRIORITY_ID     INTEGER NOT NULL,  -- `PRIORITY_ID` of tickets
+    NAME            TEXT NOT NULL,  -- name
+    GUID            TEXT,  -- id of the pair on the server
+    COLOUR          TEXT,  -- such as '#a1c652'
+    HIDDEN          INTEGER CHECK (HIDDEN IN (0, 1)),  -- 1: not offered any longer
+    RESPONSE_TIME   REAL,  -- time until the first response is due
     RESPONSE_UNITS  TEXT,  -- such as 'H' for hours, 'D' for days
-    FIX_TIME        REAL,
-    FIX_UNITS       TEXT,
-    PRESENT         INTEGER NOT NULL DEFAULT 1,
+    FIX_TIME        REAL,  -- time until the fix is due
+    FIX_UNITS       TEXT,  -- as `RESPONSE_UNITS`
+    PRESENT         INTEGER NOT NULL DEFAULT 1,  -- 0: no longer listed
     PRIMARY KEY (SLA_ID, PRIORITY_ID)
 ) WITHOUT ROWID;
 
+-- Service level agreements.
 CREATE TABLE slas (
-    ID              INTEGER PRIMARY KEY,
-    NAME            TEXT NOT NULL,
-    WORKDAY_ID      INTEGER,
-    WORKDAY_NAME    TEXT,
-    TRACK_RESPONSE  INTEGER CHECK (TRACK_RESPONSE IN (0, 1)),
-    TRACK_FIX       INTEGER CHECK (TRACK_FIX IN (0, 1)),
-    PRESENT         INTEGER NOT NULL DEFAULT 1
+    ID              INTEGER PRIMARY KEY,  -- `SLA_ID` of tickets
+    NAME            TEXT NOT NULL,  -- name
+    WORKDAY_ID      INTEGER,  -- working hours that it counts
+    WORKDAY_NAME    TEXT,  -- name of these
+    TRACK_RESPONSE  INTEGER CHECK (TRACK_RESPONSE IN (0, 1)),  -- 1: it has a target for the first response
+    TRACK_FIX       INTEGER CHECK (TRACK_FIX IN (0, 1)),  -- 1: it has a target for the fix
+    PRESENT         INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed
 );
 
 -- Tickets name the path of a category as text; which of the two texts here equals it differs between servers.
 CREATE TABLE categories (
-    ID                    INTEGER PRIMARY KEY,
-    VALUE                 TEXT NOT NULL,
-    NAME                  TEXT,
+    ID                    INTEGER PRIMARY KEY,  -- number of the category
+    VALUE                 TEXT NOT NULL,  -- the path as text
+    NAME                  TEXT,  -- its name
     TYPE_ID               INTEGER,  -- the level, 1 to 4
-    SLA_ID                INTEGER,
-    PRIORITY_ID           INTEGER,
-    ITIL_REQUEST_TYPE_ID  INTEGER,
-    PRESENT               INTEGER NOT NULL DEFAULT 1
+    SLA_ID                INTEGER,  -- service level that it sets
+    PRIORITY_ID           INTEGER,  -- priority that it sets
+    ITIL_REQUEST_TYPE_ID  INTEGER,  -- ITIL kind that it belongs to
+    PRESENT               INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed
 );
 
 -- Customers. 1 is "Unknown".
 CREATE TABLE clients (
-    ID             INTEGER PRIMARY KEY,
-    NAME           TEXT NOT NULL,
-    TOPLEVEL_ID    INTEGER,
-    TOPLEVEL_NAME  TEXT,
-    REF            TEXT,
-    CUSTOMER_TYPE  INTEGER,
-    IS_VIP         INTEGER CHECK (IS_VIP IN (0, 1)),
-    INACTIVE       INTEGER CHECK (INACTIVE IN (0, 1)),
-    PRESENT        INTEGER NOT NULL DEFAULT 1
+    ID             INTEGER PRIMARY KEY,  -- `CLIENT_ID` of tickets
+    NAME           TEXT NOT NULL,  -- name
+    TOPLEVEL_ID    INTEGER,  -- the organization above it
+    TOPLEVEL_NAME  TEXT,  -- name of that
+    REF            TEXT,  -- reference
+    CUSTOMER_TYPE  INTEGER,  -- kind of customer
+    IS_VIP         INTEGER CHECK (IS_VIP IN (0, 1)),  -- 1: VIP
+    INACTIVE       INTEGER CHECK (INACTIVE IN (0, 1)),  -- 1: no longer in use
+    PRESENT        INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed
 );
 
+-- Sites of the clients.
 CREATE TABLE sites (
-    ID           INTEGER PRIMARY KEY,
-    NAME         TEXT NOT NULL,
-    CLIENT_ID    INTEGER,
-    CLIENT_NAME  TEXT,
-    SLA_ID       INTEGER,
-    TIMEZONE     TEXT,
-    INACTIVE     INTEGER CHECK (INACTIVE IN (0, 1)),
-    PRESENT      INTEGER NOT NULL DEFAULT 1
+    ID           INTEGER PRIMARY KEY,  -- `SITE_ID` of tickets
+    NAME         TEXT NOT NULL,  -- name
+    CLIENT_ID    INTEGER,  -- client
+    CLIENT_NAME  TEXT,  -- name of the client
+    SLA_ID       INTEGER,  -- service level of the site
+    TIMEZONE     TEXT,  -- a Windows zone name
+    INACTIVE     INTEGER CHECK (INACTIVE IN (0, 1)),  -- 1: no longer in use
+    PRESENT      INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed
 );
 
 -- End users: personal data, only read where the settings say so.
 CREATE TABLE users (
-    ID                  INTEGER PRIMARY KEY,
-    NAME                TEXT NOT NULL,
-    EMAIL               TEXT,
-    TITLE               TEXT,
-    CLIENT_ID           INTEGER,
-    CLIENT_NAME         TEXT,
-    SITE_ID             INTEGER,
-    SITE_NAME           TEXT,
+    ID                  INTEGER PRIMARY KEY,  -- `USER_ID` of tickets
+    NAME                TEXT NOT NULL,  -- name
+    EMAIL               TEXT,  -- e-mail address
+    TITLE               TEXT,  -- title
+    CLIENT_ID           INTEGER,  -- client
+    CLIENT_NAME         TEXT,  -- name of the client
+    SITE_ID             INTEGER,  -- site
+    SITE_NAME           TEXT,  -- name of the site
     LINKED_AGENT_ID     INTEGER,  -- 0: none
-    IS_SERVICE_ACCOUNT  INTEGER CHECK (IS_SERVICE_ACCOUNT IN (0, 1)),
-    INACTIVE            INTEGER CHECK (INACTIVE IN (0, 1)),
-    PRESENT             INTEGER NOT NULL DEFAULT 1
+    IS_SERVICE_ACCOUNT  INTEGER CHECK (IS_SERVICE_ACCOUNT IN (0, 1)),  -- 1: a program and no person
+    INACTIVE            INTEGER CHECK (INACTIVE IN (0, 1)),  -- 1: no longer in use
+    PRESENT             INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed
 );
 
 -- Every change of `tickets`, in order and without gaps. Append-only; old records may be pruned.
 CREATE TABLE changes (
-    seq                   INTEGER PRIMARY KEY AUTOINCREMENT,
-    UID                   INTEGER NOT NULL,
-    op                    TEXT NOT NULL CHECK (op IN ('c', 'u', 'd')),
-    reason                TEXT,
-    observed_at           TEXT NOT NULL,  -- by the local clock
-    not_before            TEXT CHECK (length(not_before) = 24),  -- by the same clock: the start of the newest verified scan that would have
+    seq                   INTEGER PRIMARY KEY AUTOINCREMENT,  -- number of the record
+    UID                   INTEGER NOT NULL,  -- ticket
+    op                    TEXT NOT NULL CHECK (op IN ('c', 'u', 'd')),  -- 'c': created here, or returned; 'u': updated;
+                    -- 'd': deleted
+    reason                TEXT,  -- of 'd': 'vanished', 'deleted', 'merged', 'out_of_scope'; of 'u': 'status_renamed',
+                    -- 'repaired' (after an edit by another program), 'went_back' (the server was restored from a
+                    -- backup), 'custom_fields', 'custom_fields_off'; else NULL
+    observed_at           TEXT NOT NULL,  -- when halosync saw it, by the local clock
+    not_before            TEXT CHECK (length(not_before) = 24),  -- by the same clock: the start of the newest verified
+                    -- scan that would have
                                           -- shown the change; NULL where there was none
-    source_last_modified  TEXT,
-    run_id                INTEGER NOT NULL,
+    source_last_modified  TEXT,  -- the ticket's last update on the server
+    run_id                INTEGER NOT NULL,  -- the run that wrote it
     changed               TEXT,  -- for 'u': JSON, attribute, EXTRA.<NAME> or CUSTOM.<FIELD_ID> to [old, new]
     last_row              TEXT   -- for 'd': JSON, the last known row
 );
@@ -321,25 +332,29 @@ BEGIN SELECT RAISE(ABORT, 'changes is append-only'); END;
 
 -- One row: up to when the local copy is complete.
 CREATE TABLE watermarks (
-    one                 INTEGER PRIMARY KEY CHECK (one = 1),
+    one                 INTEGER PRIMARY KEY CHECK (one = 1),  -- always 1
     scope               TEXT NOT NULL,  -- JSON
-    state               TEXT NOT NULL CHECK (state IN ('initial', 'incremental')),
-    covered_until       TEXT CHECK (length(covered_until) = 24),
-    newest_seen         TEXT CHECK (length(newest_seen) = 24),
+    state               TEXT NOT NULL CHECK (state IN ('initial', 'incremental')),  -- 'initial' until the first full
+                    -- scan is complete, then 'incremental'
+    covered_until       TEXT CHECK (length(covered_until) = 24),  -- every ticket updated before this time is here, by
+                    -- the server's clock
+    newest_seen         TEXT CHECK (length(newest_seen) = 24),  -- the newest last update of any ticket received
     canary_id           INTEGER,  -- a ticket with `newest_seen` that the next incremental scan must return
-    initial_started_at  TEXT CHECK (length(initial_started_at) = 24),
-    initial_last_id     INTEGER,
+    initial_started_at  TEXT CHECK (length(initial_started_at) = 24),  -- start of the initial load, by the server's
+                    -- clock
+    initial_last_id     INTEGER,  -- the greatest ticket id of the initial load so far
     CHECK (state = 'initial' OR covered_until IS NOT NULL)
 );
 
 -- Every move of the watermark, and why.
 CREATE TABLE watermark_journal (
-    move_id        INTEGER PRIMARY KEY AUTOINCREMENT,
-    moved_at       TEXT NOT NULL,
-    covered_from   TEXT,
-    covered_until  TEXT,
-    reason         TEXT NOT NULL,
-    run_id         INTEGER
+    move_id        INTEGER PRIMARY KEY AUTOINCREMENT,  -- number of the move
+    moved_at       TEXT NOT NULL,  -- when, by the local clock
+    covered_from   TEXT,  -- `watermarks.covered_until` before
+    covered_until  TEXT,  -- and after
+    reason         TEXT NOT NULL,  -- such as 'verified', 'unidentified_rows', 'accepted_shortfall', 'clock_stepped',
+                    -- 'scope_changed', or the reason given to `halosync reset`
+    run_id         INTEGER  -- the run; NULL: none
 );
 
 -- When each reference table was read last, and what came of it.
@@ -349,7 +364,7 @@ CREATE TABLE reference_lists (
     -- answer changed nothing: 'empty', 'shrunk': it has fewer than half of the rows, 'incomplete': its pages do not have
     -- all rows, 'unreadable'
     result       TEXT NOT NULL,
-    details      TEXT,
+    details      TEXT,  -- why it could not be read
     read_at      TEXT NOT NULL CHECK (length(read_at) = 24),  -- by the local clock
     unknown_ids  TEXT,     -- numbers that were looked up in vain since then, separated by commas
     next_page    INTEGER,  -- of a partial list: the page to continue with
@@ -358,50 +373,56 @@ CREATE TABLE reference_lists (
 
 -- Facts about the server, and when something about it was last refreshed.
 CREATE TABLE server_probes (
-    probe      TEXT PRIMARY KEY,
-    result     TEXT NOT NULL,
-    details    TEXT,
-    probed_at  TEXT NOT NULL
+    probe      TEXT PRIMARY KEY,  -- what was measured, such as 'date_filter' or 'list_extras'
+    result     TEXT NOT NULL,  -- the result, a word or a number
+    details    TEXT,  -- how it was found
+    probed_at  TEXT NOT NULL  -- when, by the local clock
 );
 
+-- Every run, as long as `keep_runs` says.
 CREATE TABLE runs (
-    run_id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id         INTEGER PRIMARY KEY AUTOINCREMENT,  -- number of the run
     kind           TEXT NOT NULL,     -- 'sync', 'dry_run', or 'check', whose requests count against the rate limit
-    outcome        TEXT CHECK (outcome IN ('complete', 'incomplete', 'failed')),  -- NULL: running, or killed
-    error          TEXT,
-    started_at     TEXT NOT NULL,
-    ended_at       TEXT,
+    outcome        TEXT CHECK (outcome IN ('complete', 'incomplete', 'failed')),  -- 'complete',
+                    -- 'incomplete' or 'failed'; NULL: running, or killed
+    error          TEXT,  -- why it is incomplete or failed
+    started_at     TEXT NOT NULL,  -- by the local clock
+    ended_at       TEXT,  -- by the local clock; NULL: running, or killed
     requests       INTEGER NOT NULL DEFAULT 0,  -- HTTP requests, those for tokens included
-    list_requests  INTEGER NOT NULL DEFAULT 0,
-    retries        INTEGER NOT NULL DEFAULT 0,
+    list_requests  INTEGER NOT NULL DEFAULT 0,  -- those of them for pages of the ticket list
+    retries        INTEGER NOT NULL DEFAULT 0,  -- requests that were repeated
     received       INTEGER NOT NULL DEFAULT 0,  -- ticket rows
-    created        INTEGER NOT NULL DEFAULT 0,
-    updated        INTEGER NOT NULL DEFAULT 0,
-    deleted        INTEGER NOT NULL DEFAULT 0
+    created        INTEGER NOT NULL DEFAULT 0,  -- tickets created
+    updated        INTEGER NOT NULL DEFAULT 0,  -- tickets updated
+    deleted        INTEGER NOT NULL DEFAULT 0  -- tickets deleted
 );
 
+-- Every scan of the ticket list: a run has one or more.
 CREATE TABLE scans (
-    scan_id       INTEGER PRIMARY KEY AUTOINCREMENT,
-    run_id        INTEGER NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
-    kind          TEXT NOT NULL CHECK (kind IN ('full', 'incremental')),
-    outcome       TEXT CHECK (outcome IN ('verified', 'confirmed', 'incomplete', 'count_mismatch', 'failed')),
-    pages         INTEGER NOT NULL DEFAULT 0,
-    unique_ids    INTEGER NOT NULL DEFAULT 0,
-    record_count  INTEGER,
-    count_fell    INTEGER NOT NULL DEFAULT 0,
+    scan_id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- number of the scan
+    run_id        INTEGER NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,  -- its run
+    kind          TEXT NOT NULL CHECK (kind IN ('full', 'incremental')),  -- 'full': the whole list; 'incremental': what
+                    -- was updated since the watermark
+    outcome       TEXT CHECK (outcome IN ('verified', 'confirmed', 'incomplete', 'count_mismatch', 'failed')),  -- how
+                    -- it ended: proved complete, a second full scan agreed, something may be missing, the counts differ,
+                    -- or a fault ended it; NULL: not ended
+    pages         INTEGER NOT NULL DEFAULT 0,  -- pages received
+    unique_ids    INTEGER NOT NULL DEFAULT 0,  -- different tickets received
+    record_count  INTEGER,  -- how many tickets the server counted
+    count_fell    INTEGER NOT NULL DEFAULT 0,  -- 1: that count was lower than before
     reads         INTEGER NOT NULL DEFAULT 1,  -- how many times the list was read
     updated_from  TEXT,                        -- the lower bound of an incremental scan
     is_initial    INTEGER NOT NULL DEFAULT 0,  -- the initial load of its scope
     accepted      INTEGER NOT NULL DEFAULT 0,  -- it moved the watermark although the counts did not agree
-    resumed       INTEGER NOT NULL DEFAULT 0,
+    resumed       INTEGER NOT NULL DEFAULT 0,  -- 1: it continued an interrupted one
     last_move_id  INTEGER NOT NULL,            -- the newest `watermark_journal.move_id` when it began
-    started_at    TEXT NOT NULL,
-    ended_at      TEXT
+    started_at    TEXT NOT NULL,  -- by the local clock
+    ended_at      TEXT  -- by the local clock
 );
 
 -- Where an interrupted full scan continues: one row for each of its commits.
 CREATE TABLE scan_checkpoints (
-    scan_id            INTEGER NOT NULL REFERENCES scans (scan_id) ON DELETE CASCADE,
+    scan_id            INTEGER NOT NULL REFERENCES scans (scan_id) ON DELETE CASCADE,  -- its scan
     part               INTEGER NOT NULL,  -- index of the list being read, from 0
     cursor             INTEGER,           -- the greatest id committed
     server_started_at  TEXT,              -- the start of the scan by the server's clock
@@ -413,13 +434,14 @@ CREATE TABLE scan_checkpoints (
 
 -- What must still be requested ticket by ticket: tickets that are listed but could not be read, and custom fields.
 CREATE TABLE pending_fetches (
-    UID       INTEGER NOT NULL,
-    kind      TEXT NOT NULL CHECK (kind IN ('ticket', 'custom_fields')),
+    UID       INTEGER NOT NULL,  -- ticket
+    kind      TEXT NOT NULL CHECK (kind IN ('ticket', 'custom_fields')),  -- 'ticket': the ticket itself;
+                    -- 'custom_fields': its custom fields
     -- 'unread' before the first attempt, then why the last one failed: 'unreadable': the server refuses to show the
     -- ticket; 'not_understood': the answer could not be read; 'too_large'; 'unavailable'; 'stale': older than the row
     reason    TEXT NOT NULL,
-    attempts  INTEGER NOT NULL DEFAULT 0,
-    due_at    TEXT NOT NULL,
+    attempts  INTEGER NOT NULL DEFAULT 0,  -- failed attempts
+    due_at    TEXT NOT NULL,  -- when it is requested next, by the local clock
     PRIMARY KEY (UID, kind)
 ) WITHOUT ROWID;
 
@@ -428,60 +450,63 @@ CREATE INDEX pending_tickets ON pending_fetches (UID, attempts) WHERE kind = 'ti
 
 -- Tickets that the server no longer lists and that are not confirmed as deleted.
 CREATE TABLE unlisted_tickets (
-    UID              INTEGER PRIMARY KEY,
+    UID              INTEGER PRIMARY KEY,  -- ticket
     status           TEXT NOT NULL,  -- what the server answered, or why it was not asked
-    first_missed_at  TEXT NOT NULL,
-    ask_again_at     TEXT NOT NULL
+    first_missed_at  TEXT NOT NULL,  -- when a scan first did not list it, by the local clock
+    ask_again_at     TEXT NOT NULL  -- when the server is asked next, by the local clock
 );
 
 -- Values and rows that could not be stored as received, until they can be read again. Of a rejected value the last
 -- good one stays in its table. More than 1,000 of one attribute are one row without `UID`.
 CREATE TABLE rejects (
-    reject_id  INTEGER PRIMARY KEY,
+    reject_id  INTEGER PRIMARY KEY,  -- number of the row
     UID        INTEGER,  -- NULL: rows without a usable id, many values of one attribute, or a reference table
     attribute  TEXT,     -- as in `changes.changed`; 'customfields': elements without a usable id; the name of a
                          -- reference table: elements of it. NULL: a whole row, as the last full scan showed it
-    reason     TEXT NOT NULL,
+    reason     TEXT NOT NULL,  -- why it could not be stored
     raw        TEXT NOT NULL,               -- the value as JSON, cut off after 1,000 characters
     after_id   INTEGER,                     -- of a whole row: the ticket before it on its page
     count      INTEGER NOT NULL DEFAULT 1,  -- values or rows that this row stands for
-    seen_at    TEXT NOT NULL
+    seen_at    TEXT NOT NULL  -- when, by the local clock
 );
 CREATE UNIQUE INDEX rejects_by_ticket ON rejects (UID, attribute);
 CREATE INDEX rejects_by_attribute ON rejects (attribute);
 
+-- Who loads the export packages, and how far.
 CREATE TABLE consumers (
-    name          TEXT PRIMARY KEY,
+    name          TEXT PRIMARY KEY,  -- name
     folder        TEXT NOT NULL,  -- of its packages; absolute
-    exported_seq  INTEGER NOT NULL DEFAULT 0,
-    acked_seq     INTEGER NOT NULL DEFAULT 0,
+    exported_seq  INTEGER NOT NULL DEFAULT 0,  -- the last change record in its packages
+    acked_seq     INTEGER NOT NULL DEFAULT 0,  -- the last change record that it has acknowledged
     exported_at   TEXT,  -- when its last package was written, by the local clock
     last_manifest TEXT,  -- `manifest_sha256` of its last package, whose row may have aged out
     reference_seq INTEGER  -- the last change record after which a package has nothing but reference tables
 );
 
--- The reference tables as a consumer has them.
+-- The reference tables as each consumer has them.
 CREATE TABLE exported_reference (
-    consumer    TEXT NOT NULL REFERENCES consumers (name) ON DELETE CASCADE,
-    table_name  TEXT NOT NULL,
+    consumer    TEXT NOT NULL REFERENCES consumers (name) ON DELETE CASCADE,  -- its consumer
+    table_name  TEXT NOT NULL,  -- the table
     hash        INTEGER NOT NULL,  -- XXH3 of its rows
     PRIMARY KEY (consumer, table_name)
 ) WITHOUT ROWID;
 
+-- The export packages.
 CREATE TABLE packages (
-    consumer         TEXT NOT NULL REFERENCES consumers (name) ON DELETE CASCADE,
-    from_seq         INTEGER NOT NULL,
-    to_seq           INTEGER NOT NULL CHECK (from_seq <= to_seq),  -- equal: nothing but reference tables
-    -- A package is named before its files are: what has another hash is never published.
+    consumer         TEXT NOT NULL REFERENCES consumers (name) ON DELETE CASCADE,  -- its consumer
+    from_seq         INTEGER NOT NULL,  -- the change record before the first one in it
+    to_seq           INTEGER NOT NULL CHECK (from_seq <= to_seq),  -- the last change record in it;
+                    -- equal to `from_seq`: nothing but reference tables
+    -- 'named' before its files have their names, so that what has another hash is never published; then 'published'
     state            TEXT NOT NULL CHECK (state IN ('named', 'published')),
     manifest         TEXT CHECK ((manifest IS NULL) = (state = 'published')),  -- the content of its manifest
-    data_file        TEXT NOT NULL,
-    manifest_file    TEXT NOT NULL,
-    "rows"           INTEGER NOT NULL,
-    bytes            INTEGER NOT NULL,
-    sha256           TEXT NOT NULL,
-    manifest_sha256  TEXT NOT NULL,
-    created_at       TEXT NOT NULL,
+    data_file        TEXT NOT NULL,  -- name of the file with the rows
+    manifest_file    TEXT NOT NULL,  -- name of its manifest
+    "rows"           INTEGER NOT NULL,  -- rows in the data file
+    bytes            INTEGER NOT NULL,  -- size of the data file
+    sha256           TEXT NOT NULL,  -- SHA-256 of the data file
+    manifest_sha256  TEXT NOT NULL,  -- SHA-256 of the manifest
+    created_at       TEXT NOT NULL,  -- by the local clock
     reference        TEXT NOT NULL DEFAULT '{}',  -- JSON: its reference tables with their hashes
     PRIMARY KEY (consumer, to_seq, from_seq)
 ) WITHOUT ROWID;
@@ -489,108 +514,287 @@ CREATE TABLE packages (
 -- The identity of this sequence of change records: the newest row is the present lineage, the others are
 -- earlier ones. A restored backup starts a new one.
 CREATE TABLE lineage (
-    lineage         TEXT PRIMARY KEY,
-    since           TEXT NOT NULL,
-    reason          TEXT NOT NULL,
+    lineage         TEXT PRIMARY KEY,  -- a random UUID
+    since           TEXT NOT NULL,  -- when it began, by the local clock
+    reason          TEXT NOT NULL,  -- why it began, such as 'created' or 'an older copy was restored'
     complete_after  INTEGER NOT NULL DEFAULT 0  -- earlier change records aged out or were lost, no later one is missing
 );
 
--- Every attribute, the most used first, and the name of the ticket type.
+-- Counting and dating tickets by status reads this index alone; the rows of `tickets` are about 1 KB each.
+CREATE INDEX tickets_by_status ON tickets (STATUS_ID, SOURCE_CREATED_DATE);
+
+-- Every ticket once, with names for its numbers: the everyday columns first, then all other attributes. A name that is
+-- not known is NULL; the number is still there. Names of what the server no longer lists are kept.
 CREATE VIEW ticket_overview AS
 SELECT
-    t.UID, t.NAME, t.STATUS, y.NAME AS TICKET_TYPE, t.PRIORITY_ID, t.TEAM, t.AGENT_ID,
-    t.CLIENT_NAME, t.SITE_NAME, t.USER_NAME, t.SOURCE_CREATED_DATE, t.SOURCE_LAST_MODIFIED,
-    t.LAST_ACTION_DATE, t.FIX_BY_DATE, t.ON_HOLD, t.CATEGORY_1, t.DESCRIPTION, t.APPOINTMENT_TYPE,
-    t.ATTACHMENT_COUNT, t.CATEGORY_1_DISPLAY, t.CATEGORY_2, t.CATEGORY_2_DISPLAY, t.CATEGORY_3,
-    t.CATEGORY_3_DISPLAY, t.CATEGORY_4, t.CATEGORY_4_DISPLAY, t.CHILD_COUNT, t.CLIENT_ID, t.COST,
-    t.CREATED_FROM_AUTOMATION_STD_ID, t.DEADLINE_DATE, t.DEPARTMENT_ID, t.EMAIL_TO_LIST,
-    t.END_USER_STATUS, t.ESTIMATE, t.ESTIMATE_DAYS, t.EXCLUDE_FROM_SLA, t.FLAGGED, t.GUID,
-    t.ID_SUMMARY, t.IMPACT, t.IMPACT_LEVEL, t.INACTIVE, t.INVOICE_SEPERATELY_OVERRIDE,
-    t.IS_IMPORTANT_CONTACT, t.IS_VIP, t.ITIL_REQUEST_TYPE_ID, t.LAST_INCOMING_EMAIL,
-    t.MATCHED_KB_ID, t.MAXIMUM_RESTRICTED_PRIORITY, t.MERGED_INTO_ID, t.NOT_USEFUL_COUNT,
-    t.OPEN_SEARCH_SCORE, t.OPP_COMPANY_NAME, t.OPP_VALUE_ADJUSTED, t.ORGANISATION_ID,
-    t.PIPELINE_STAGE_ID, t.PRODUCT_ID, t.PURCHASE_ORDER_NUMBER, t.QUANTITY, t.READ, t.RELEASE2_ID,
-    t.RELEASE3_ID, t.RELEASE_ID, t.RELEASE_IMPORTANT, t.RELEASE_NOTE_GROUP_ID, t.REPORTED_BY,
-    t.RESPOND_BY_DATE, t.REVIEWED, t.SECTION_TIMEZONE, t.SERVICE_STATUS_NOTE, t.SITE_ID,
-    t.SITE_TIMEZONE, t.SLA_HOLD_TIME, t.SLA_ID, t.SOURCE, t.START_TIME, t.START_TIME_SLOT,
-    t.STATUS_ID, t.SUPPLIER_STATUS, t."TABLE", t.TARGET_DATE, t.TARGET_TIME, t.TARGET_TIME_SLOT,
-    t.TEAM_ID, t.TICKET_AGE, t.TICKET_TAGS, t.TICKET_TYPE_ID, t.UPDATE_SERVICE_STATUS, t.URGENCY,
-    t.USE, t.USEFUL_COUNT, t.USER_DEF_1, t.USER_DEF_2, t.USER_DEF_3, t.USER_DEF_4, t.USER_DEF_5,
-    t.USER_EMAIL, t.USER_ID, t.WORKFLOW_ID, t.WORKFLOW_SEQ, t.WORKFLOW_STEP
-FROM tickets t
-LEFT JOIN ticket_types y ON y.ID = t.TICKET_TYPE_ID;
+    t.UID, t.NAME, t.STATUS,
+    -- Subqueries and no joins: no name can lose or double a ticket, and a name that is not asked for costs nothing.
+    (SELECT n.NAME FROM ticket_types n WHERE n.ID = t.TICKET_TYPE_ID) AS TICKET_TYPE,  -- name of the ticket type
+    COALESCE(
+        (SELECT n.NAME FROM priorities n WHERE n.SLA_ID = t.SLA_ID AND n.PRIORITY_ID = t.PRIORITY_ID),
+        (SELECT CASE WHEN MIN(n.NAME) = MAX(n.NAME) THEN MIN(n.NAME) END FROM priorities n
+         WHERE n.PRIORITY_ID = t.PRIORITY_ID)
+    ) AS PRIORITY,  -- name of the priority in the ticket's SLA; without one, the name that all SLAs give the number,
+                    -- else NULL
+    (SELECT n.NAME FROM slas n WHERE n.ID = t.SLA_ID) AS SLA,  -- name of the service level agreement
+    (SELECT n.NAME FROM agents n WHERE n.ID = t.AGENT_ID AND n.ID <> 1) AS AGENT,  -- name of the agent; NULL: nobody
+                    -- (`AGENT_ID` 1), or an agent that the server does not list
+    COALESCE(NULLIF(t.TEAM, ''), (SELECT n.NAME FROM teams n WHERE n.ID = t.TEAM_ID)) AS TEAM,  -- name of the team; by
+                    -- `TEAM_ID` where the ticket does not name it
+    t.CLIENT_NAME, t.SITE_NAME, t.USER_NAME, t.SOURCE_CREATED_DATE,
+    t.CLOSED,  -- 1 if the status counts as closed, by `statuses.CLOSED`; if the server does not say, only status 9 does
+    CASE WHEN t.CLOSED THEN (SELECT x.CLOSED_AT FROM ticket_extra x WHERE x.UID = t.UID) END AS CLOSED_AT,  -- when it was
+                    -- closed; NULL: it is open, or the server does not say
+    (SELECT x.RESPONDED_AT FROM ticket_extra x WHERE x.UID = t.UID) AS RESPONDED_AT,  -- first response; NULL: none, or
+                    -- the server does not say
+    (SELECT x.ASSIGNED_AT FROM ticket_extra x WHERE x.UID = t.UID) AS ASSIGNED_AT,  -- when it was assigned; NULL as above
+    (SELECT x.PARENT_ID FROM ticket_extra x WHERE x.UID = t.UID) AS PARENT_ID,  -- its parent ticket; NULL as above
+    ROUND(24 * (
+        julianday(CASE WHEN t.CLOSED THEN (SELECT x.CLOSED_AT FROM ticket_extra x WHERE x.UID = t.UID) ELSE 'now' END)
+        - julianday(t.SOURCE_CREATED_DATE)
+    ), 2) AS AGE_HOURS,  -- hours from its creation until now, or until it was closed; computed when asked. NULL: it is
+                    -- closed and the server does not say when
+    t.SOURCE_LAST_MODIFIED, t.LAST_ACTION_DATE, t.FIX_BY_DATE, t.ON_HOLD, t.CATEGORY_1, t.DESCRIPTION,
+    t.AGENT_ID, t.APPOINTMENT_TYPE, t.ATTACHMENT_COUNT, t.CATEGORY_1_DISPLAY, t.CATEGORY_2,
+    t.CATEGORY_2_DISPLAY, t.CATEGORY_3, t.CATEGORY_3_DISPLAY, t.CATEGORY_4, t.CATEGORY_4_DISPLAY,
+    t.CHILD_COUNT, t.CLIENT_ID, t.COST, t.CREATED_FROM_AUTOMATION_STD_ID, t.DEADLINE_DATE,
+    t.DEPARTMENT_ID, t.EMAIL_TO_LIST, t.END_USER_STATUS, t.ESTIMATE, t.ESTIMATE_DAYS,
+    t.EXCLUDE_FROM_SLA, t.FLAGGED, t.GUID, t.ID_SUMMARY, t.IMPACT, t.IMPACT_LEVEL, t.INACTIVE,
+    t.INVOICE_SEPERATELY_OVERRIDE, t.IS_IMPORTANT_CONTACT, t.IS_VIP, t.ITIL_REQUEST_TYPE_ID,
+    t.LAST_INCOMING_EMAIL, t.MATCHED_KB_ID, t.MAXIMUM_RESTRICTED_PRIORITY, t.MERGED_INTO_ID,
+    t.NOT_USEFUL_COUNT, t.OPEN_SEARCH_SCORE, t.OPP_COMPANY_NAME, t.OPP_VALUE_ADJUSTED,
+    t.ORGANISATION_ID, t.PIPELINE_STAGE_ID, t.PRIORITY_ID, t.PRODUCT_ID, t.PURCHASE_ORDER_NUMBER,
+    t.QUANTITY, t.READ, t.RELEASE2_ID, t.RELEASE3_ID, t.RELEASE_ID, t.RELEASE_IMPORTANT,
+    t.RELEASE_NOTE_GROUP_ID, t.REPORTED_BY, t.RESPOND_BY_DATE, t.REVIEWED, t.SECTION_TIMEZONE,
+    t.SERVICE_STATUS_NOTE, t.SITE_ID, t.SITE_TIMEZONE, t.SLA_HOLD_TIME, t.SLA_ID, t.SOURCE,
+    t.START_TIME, t.START_TIME_SLOT, t.STATUS_ID, t.SUPPLIER_STATUS, t."TABLE", t.TARGET_DATE,
+    t.TARGET_TIME, t.TARGET_TIME_SLOT, t.TEAM_ID, t.TICKET_AGE, t.TICKET_TAGS, t.TICKET_TYPE_ID,
+    t.UPDATE_SERVICE_STATUS, t.URGENCY, t.USE, t.USEFUL_COUNT, t.USER_DEF_1, t.USER_DEF_2,
+    t.USER_DEF_3, t.USER_DEF_4, t.USER_DEF_5, t.USER_EMAIL, t.USER_ID, t.WORKFLOW_ID,
+    t.WORKFLOW_SEQ, t.WORKFLOW_STEP
+FROM (
+    -- The list of closed statuses is made once for a query.
+    SELECT *, COALESCE(STATUS_ID IN (
+        SELECT ID FROM statuses WHERE CLOSED = 1
+        UNION ALL
+        SELECT 9 WHERE NOT EXISTS (SELECT 1 FROM statuses WHERE ID = 9 AND CLOSED IS NOT NULL)
+    ), 0) AS CLOSED FROM tickets
+) t;
 
--- Tickets whose status does not count as closed. If the server does not say which ones do, only the
--- built-in status 9 does.
-CREATE VIEW open_tickets AS
-SELECT o.* FROM ticket_overview o
-LEFT JOIN statuses s ON s.ID = o.STATUS_ID
-WHERE COALESCE(s.CLOSED, o.STATUS_ID = 9, 0) = 0;
+-- Tickets whose status does not count as closed.
+CREATE VIEW open_tickets AS SELECT * FROM ticket_overview WHERE CLOSED = 0;
 
--- Deleted tickets: why, when that was noticed, and the last known row, which is NULL where it was lost here before.
+-- Tickets whose status counts as closed.
+CREATE VIEW closed_tickets AS SELECT * FROM ticket_overview WHERE CLOSED = 1;
+
+-- Open tickets past their fix-by date, without those on hold and those that no service level applies to. `FIX_BY_DATE`
+-- is the deadline that servers keep; they say of a stopped service-level clock by `ON_HOLD`.
+CREATE VIEW overdue_tickets AS
+SELECT *,
+    ROUND(24 * (julianday('now') - julianday(FIX_BY_DATE)), 2) AS HOURS_OVERDUE  -- hours since the fix-by date; not
+                    -- working hours
+FROM open_tickets
+WHERE FIX_BY_DATE < strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+    AND COALESCE(ON_HOLD, 0) = 0 AND COALESCE(EXCLUDE_FROM_SLA, 0) = 0;
+
+-- Deleted tickets: why, when that was noticed, and the last known row, which is NULL where it was lost here before. A
+-- deletion whose change record has aged out is not here.
 CREATE VIEW deleted_tickets AS
-SELECT c.UID, c.reason AS REASON, c.observed_at AS SEEN_AT,
+SELECT c.UID,
+    c.reason AS REASON,  -- 'vanished', 'deleted', 'merged' or 'out_of_scope'
+    c.observed_at AS SEEN_AT,  -- when halosync noticed it, by the local clock
     json_extract(c.last_row, '$.NAME') AS NAME,
     json_extract(c.last_row, '$.STATUS') AS STATUS,
     json_extract(c.last_row, '$.TEAM') AS TEAM,
     json_extract(c.last_row, '$.AGENT_ID') AS AGENT_ID,
+    (SELECT n.NAME FROM agents n
+     WHERE n.ID = json_extract(c.last_row, '$.AGENT_ID') AND n.ID <> 1) AS AGENT,  -- name of the agent; NULL: nobody, or
+                    -- an agent that the server does not list
     json_extract(c.last_row, '$.CLIENT_NAME') AS CLIENT_NAME,
     json_extract(c.last_row, '$.USER_NAME') AS USER_NAME,
-    json_extract(c.last_row, '$.MERGED_INTO_ID') AS MERGED_INTO_ID,
+    json_extract(c.last_row, '$.SOURCE_CREATED_DATE') AS SOURCE_CREATED_DATE,
+    NULLIF(json_extract(c.last_row, '$.MERGED_INTO_ID'), 0) AS MERGED_INTO_ID,  -- the ticket that it was merged into;
+                    -- NULL: none
     c.source_last_modified AS SOURCE_LAST_MODIFIED,
-    c.last_row AS LAST_ROW
+    c.last_row AS LAST_ROW  -- JSON: the last known attributes, and `_custom_fields` if there are any
 FROM changes c
 WHERE c.op = 'd'
     AND c.seq = (SELECT MAX(l.seq) FROM changes l WHERE l.UID = c.UID)
     AND NOT EXISTS (SELECT 1 FROM tickets t WHERE t.UID = c.UID);
 
--- One row for each changed attribute; a created or deleted ticket has one row without an attribute. What was repaired
--- here after an edit by another program is no event of the ticket.
+-- One row for each changed attribute; a created or deleted ticket has one row without an attribute. Left out are the
+-- second of two attributes that say the same (`STATUS_ID` where `STATUS` changed with it), and what moves with every edit
+-- or request: `SOURCE_LAST_MODIFIED`, `LAST_ACTION_DATE`, `TICKET_AGE`, `OPEN_SEARCH_SCORE`. An edit that changed nothing
+-- else, such as a note, has no row; `changes` has every record. What was repaired here after an edit by another program
+-- is no event of the ticket.
 CREATE VIEW ticket_history AS
-SELECT c.UID, c.seq, c.op, c.reason, c.observed_at, c.source_last_modified, c.run_id,
-    e.key AS attribute,
-    json_extract(e.value, '$[0]') AS old_value,
-    json_extract(e.value, '$[1]') AS new_value
+SELECT c.UID, c.seq, c.op, c.reason, c.observed_at, c.not_before, c.source_last_modified, c.run_id,
+    e.key AS attribute,  -- its name in `tickets`, `EXTRA.` and its name in `ticket_extra`, or `CUSTOM.` and the number of
+                    -- a custom field
+    json_extract(e.value, '$[0]') AS old_value,  -- before the change
+    json_extract(e.value, '$[1]') AS new_value  -- after the change
 FROM changes c
 LEFT JOIN json_each(COALESCE(c.changed, '{}')) e ON 1
-WHERE c.reason IS NOT 'repaired' AND (e.key IS NULL OR e.key NOT IN ('TICKET_AGE', 'OPEN_SEARCH_SCORE'));
+WHERE c.reason IS NOT 'repaired' AND CASE
+    WHEN e.key IS NULL THEN c.op <> 'u'
+    WHEN e.key IN ('SOURCE_LAST_MODIFIED', 'LAST_ACTION_DATE', 'TICKET_AGE', 'OPEN_SEARCH_SCORE') THEN 0
+    WHEN e.key = 'STATUS_ID' THEN json_type(c.changed, '$.STATUS') IS NULL
+    WHEN e.key = 'TEAM_ID' THEN json_type(c.changed, '$.TEAM') IS NULL
+    WHEN e.key = 'CLIENT_ID' THEN json_type(c.changed, '$.CLIENT_NAME') IS NULL
+    WHEN e.key = 'SITE_ID' THEN json_type(c.changed, '$.SITE_NAME') IS NULL
+    WHEN e.key = 'USER_ID' THEN json_type(c.changed, '$.USER_NAME') IS NULL
+    WHEN e.key = 'ID_SUMMARY' THEN json_type(c.changed, '$.NAME') IS NULL
+    WHEN e.key = 'CATEGORY_1_DISPLAY' THEN json_type(c.changed, '$.CATEGORY_1') IS NULL
+    WHEN e.key = 'CATEGORY_2_DISPLAY' THEN json_type(c.changed, '$.CATEGORY_2') IS NULL
+    WHEN e.key = 'CATEGORY_3_DISPLAY' THEN json_type(c.changed, '$.CATEGORY_3') IS NULL
+    WHEN e.key = 'CATEGORY_4_DISPLAY' THEN json_type(c.changed, '$.CATEGORY_4') IS NULL
+    WHEN e.key GLOB 'CUSTOM.*.DISPLAY'
+        THEN json_type(c.changed, '$."' || substr(e.key, 1, length(e.key) - 8) || '"') IS NULL
+    ELSE 1
+END;
 
--- How long each ticket had each status, as far as changes were seen; `until` is NULL for the present one.
+-- One row for each stretch of time that a ticket had one status, as far as halosync knows it, also of deleted tickets.
+-- Only a change that halosync has seen gives a stretch a beginning: the first one of each ticket, of one that came back,
+-- and what records that aged out would tell, begin at an unknown time and have no length. Several edits may lie between
+-- two sightings: then the last one gives `since`, and the change itself lies between `not_before` and `observed_at`. A
+-- renamed status is no change.
 CREATE VIEW status_intervals AS
-WITH moves AS (
-    SELECT UID, seq, COALESCE(source_last_modified, observed_at) AS at,
-        json_extract(changed, '$.STATUS[0]') AS old_status,
-        json_extract(changed, '$.STATUS[1]') AS new_status
+WITH points AS (  -- where a stretch ends, and after a change of the status another begins
+    SELECT UID, seq, op, reason, observed_at, not_before,
+        CASE WHEN op = 'u' AND reason IS NOT 'went_back'
+                AND json_type(changed, '$.SOURCE_LAST_MODIFIED') IS NOT NULL
+            THEN COALESCE(source_last_modified, observed_at) ELSE observed_at
+        END AS at,
+        CASE op WHEN 'u' THEN json_extract(changed, '$.STATUS_ID[0]')
+            ELSE json_extract(last_row, '$.STATUS_ID') END AS old_id,
+        CASE op WHEN 'u' THEN json_extract(changed, '$.STATUS[0]')
+            ELSE json_extract(last_row, '$.STATUS') END AS old_name,
+        json_extract(changed, '$.STATUS_ID[1]') AS new_id,
+        json_extract(changed, '$.STATUS[1]') AS new_name
     FROM changes
-    WHERE op = 'u' AND COALESCE(reason, '') NOT IN ('status_renamed', 'repaired')
-        AND json_extract(changed, '$.STATUS') IS NOT NULL
-), first_moves AS (
-    SELECT UID, old_status, MIN(seq) FROM moves GROUP BY UID
-), begins AS (
-    SELECT t.UID, 0 AS seq, t.SOURCE_CREATED_DATE AS at, COALESCE(f.old_status, t.STATUS) AS status
-    FROM tickets t LEFT JOIN first_moves f ON f.UID = t.UID
+    WHERE op = 'd' OR (
+        op = 'u' AND COALESCE(reason, '') NOT IN ('status_renamed', 'repaired')
+        AND instr(changed, '"STATUS_ID"') AND json_type(changed, '$.STATUS_ID') IS NOT NULL)
     UNION ALL
-    SELECT m.UID, m.seq, m.at, m.new_status FROM moves m JOIN tickets t ON t.UID = m.UID
+    SELECT UID, 9223372036854775807, 'now', NULL, NULL, NULL, NULL, STATUS_ID, STATUS, NULL, NULL FROM tickets
+), pairs AS (  -- each with the point before it; `begun` is the status that began there
+    SELECT UID, op, reason, at, old_id, old_name,
+        LAG(at) OVER of_ticket AS begun_at,
+        LAG(new_id) OVER of_ticket AS begun, LAG(new_name) OVER of_ticket AS begun_name,
+        LAG(observed_at) OVER of_ticket AS begun_observed_at, LAG(not_before) OVER of_ticket AS begun_not_before
+    FROM points WINDOW of_ticket AS (PARTITION BY UID ORDER BY seq)
+), stretches AS (
+    -- The status that a change began, and the one that the next point found, should be the same. Where they are not,
+    -- a change between them was not seen: then both are stretches, and neither has a length.
+    SELECT UID, reason, op, unseen.is_lost,
+        CASE WHEN unseen.is_lost THEN begun ELSE COALESCE(old_id, begun) END AS status_id,
+        CASE WHEN unseen.is_lost OR old_id IS NULL THEN begun_name ELSE old_name END AS recorded_name,
+        begun IS NOT NULL AND (unseen.is_lost OR old_id IS NULL OR old_id = begun) AS since_known,
+        begun_at, begun_observed_at, begun_not_before,
+        CASE WHEN unseen.is_lost THEN NULL ELSE at END AS until
+    FROM pairs JOIN (SELECT 0 AS is_lost UNION ALL SELECT 1) unseen ON NOT unseen.is_lost OR old_id <> begun
 )
-SELECT UID, status AS STATUS, at AS since,
-    LEAD(at) OVER (PARTITION BY UID ORDER BY seq) AS until
-FROM begins;
+SELECT
+    UID,  -- ticket
+    status_id AS STATUS_ID,  -- the status
+    COALESCE((SELECT n.NAME FROM statuses n WHERE n.ID = status_id), recorded_name, status_id || '') AS STATUS,  -- its name
+                    -- today
+    COALESCE(status_id IN (
+        SELECT ID FROM statuses WHERE CLOSED = 1
+        UNION ALL
+        SELECT 9 WHERE NOT EXISTS (SELECT 1 FROM statuses WHERE ID = 9 AND CLOSED IS NOT NULL)
+    ), 0) AS CLOSED,  -- 1 if the status counts as closed, as in `ticket_overview`
+    CASE WHEN since_known THEN begun_at END AS since,  -- when it began: the ticket's last update on the server where the
+                    -- change moved it, else when halosync saw it. NULL: not known
+    until,  -- when it ended, in the same way; NULL: it lasts, or `end_reason` is 'unseen'
+    since_known,  -- 1 if halosync saw the change that began it
+    CASE WHEN since_known AND NOT is_lost
+        THEN ROUND(MAX(24 * (julianday(COALESCE(until, 'now')) - julianday(begun_at)), 0), 2)
+    END AS hours,  -- its length, until now if it lasts; NULL where its beginning or its end is not known
+    CASE WHEN since_known THEN begun_not_before END AS not_before,  -- the change that began it came after this time, by
+                    -- the local clock; NULL: not known
+    CASE WHEN since_known THEN begun_observed_at END AS observed_at,  -- and before this time, when halosync saw it
+    CASE WHEN since_known
+        THEN ROUND(24 * (julianday(begun_observed_at) - julianday(begun_not_before)), 2)
+    END AS uncertain_hours,  -- hours between these two; NULL: not known
+    CASE WHEN is_lost THEN 'unseen' WHEN op = 'u' THEN 'changed' WHEN op = 'd' THEN COALESCE(reason, 'deleted')
+    END AS end_reason  -- 'changed'; why the ticket was deleted; 'unseen': another status was found without a change to it;
+                    -- NULL: it lasts
+FROM stretches
+WHERE status_id IS NOT NULL;
 
--- The custom fields of the stored tickets. `TEXT` is what people see: the display text, else the value.
+-- Tickets opened, closed, and open at the end of each day (UTC), from the first ticket to today, computed from the dates of
+-- the tickets, so that it is right before the copy began. Deleted tickets are not in it, on no day; merged
+-- ones are, if the server still lists them. A ticket that was opened again counts as open all the time.
+CREATE VIEW backlog_by_day AS
+WITH RECURSIVE dated AS (  -- a ticket closed before it was opened, by its dates, was never open
+    SELECT substr(SOURCE_CREATED_DATE, 1, 10) AS opened_on, CLOSED AS is_closed,
+        CASE WHEN CLOSED THEN MAX(substr(CLOSED_AT, 1, 10), substr(SOURCE_CREATED_DATE, 1, 10)) END AS closed_on,
+        COUNT(*) AS tickets
+    FROM ticket_overview WHERE SOURCE_CREATED_DATE IS NOT NULL
+    GROUP BY 1, 2, 3
+), moves AS (  -- each group once on the day of opening and once on the day of closing
+    SELECT CASE WHEN side.is_close THEN closed_on ELSE opened_on END AS day,
+        SUM(CASE WHEN side.is_close THEN 0 ELSE tickets END) AS opened,
+        SUM(CASE WHEN side.is_close THEN tickets ELSE 0 END) AS closed,
+        SUM(CASE WHEN side.is_close OR NOT is_closed OR closed_on IS NOT NULL THEN 0 ELSE tickets END) AS unknown
+    FROM dated JOIN (SELECT 0 AS is_close UNION ALL SELECT 1) side ON NOT side.is_close OR closed_on IS NOT NULL
+    GROUP BY 1
+), days (day) AS (
+    SELECT day FROM (SELECT MIN(substr(SOURCE_CREATED_DATE, 1, 10)) AS day FROM tickets) WHERE day <= date('now')
+    UNION ALL
+    SELECT date(day, '+1 day') FROM days WHERE day < date('now')
+)
+SELECT days.day AS DAY,  -- such as 2026-11-22
+    COALESCE(moves.opened, 0) AS OPENED,  -- tickets created on that day
+    COALESCE(moves.closed, 0) AS CLOSED,  -- tickets closed on that day
+    SUM(COALESCE(moves.opened - moves.closed - moves.unknown, 0)) OVER (ORDER BY days.day) AS BACKLOG,  -- open at its end
+    SUM(COALESCE(moves.unknown, 0)) OVER (ORDER BY days.day) AS UNKNOWN  -- created up to then, and closed at a time that
+                    -- the server does not say: not in `CLOSED` or `BACKLOG` of any day
+FROM days LEFT JOIN moves ON moves.day = days.day
+ORDER BY days.day;
+
+-- The custom fields of the stored tickets.
 CREATE VIEW ticket_custom_fields AS
-SELECT f.UID, t.NAME AS TICKET, t.STATUS, f.FIELD_ID, f.NAME, f.LABEL,
+SELECT f.UID,
+    t.NAME AS TICKET,  -- summary of the ticket
+    t.STATUS,  -- status of the ticket
+    f.FIELD_ID, f.NAME, f.LABEL,
     CASE f.TYPE WHEN 0 THEN 'text' WHEN 1 THEN 'memo' WHEN 2 THEN 'selection' WHEN 3 THEN 'selections'
         WHEN 4 THEN 'date' WHEN 5 THEN 'time' WHEN 6 THEN 'checkbox' WHEN 7 THEN 'table'
-        WHEN 10 THEN 'rich text' END AS KIND,
-    f.VALUE, f.DISPLAY, COALESCE(NULLIF(f.DISPLAY, ''), f.VALUE) AS TEXT
+        WHEN 10 THEN 'rich text' END AS KIND,  -- what `TYPE` means
+    f.VALUE, f.DISPLAY,
+    CASE
+        -- A text may be '0' or '[]'.
+        WHEN f.TYPE IN (0, 1, 10) THEN COALESCE(NULLIF(f.DISPLAY, ''), NULLIF(f.VALUE, ''))
+        WHEN f.TYPE = 6 THEN CASE
+            WHEN lower(f.VALUE) IN ('true', '1', 'yes') THEN 'yes'
+            WHEN lower(f.VALUE) IN ('false', '0', 'no') THEN 'no'
+            ELSE COALESCE(NULLIF(f.DISPLAY, ''), NULLIF(f.VALUE, '')) END
+        -- "No date" and "no time" are a day of 1900 or before.
+        WHEN f.VALUE GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*' AND f.TYPE IS NOT 7
+            AND julianday(f.VALUE) IS NOT NULL AND f.VALUE < '1900-01-02'
+            THEN CASE WHEN f.TYPE = 5 THEN NULLIF(time(f.VALUE), '00:00:00') END
+        WHEN f.TYPE IN (4, 5) AND f.VALUE GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
+            AND julianday(f.VALUE) IS NOT NULL
+            THEN CASE
+                WHEN f.TYPE = 5 THEN time(f.VALUE)
+                WHEN strftime('%H:%M:%f', f.VALUE) = '00:00:00.000' THEN date(f.VALUE)
+                ELSE strftime('%Y-%m-%dT%H:%M:%fZ', f.VALUE) END
+        WHEN f.TYPE = 5 THEN COALESCE(NULLIF(f.VALUE, ''), NULLIF(f.DISPLAY, ''))
+        WHEN COALESCE(f.DISPLAY, '') NOT IN ('', '[]', '{}') AND COALESCE(f.VALUE, '') NOT IN ('0', '[]', '{}')
+            THEN f.DISPLAY
+        WHEN f.VALUE NOT IN ('', '0', '[]', '{}') THEN f.VALUE
+    END AS TEXT  -- what people see: `DISPLAY`, else `VALUE`. Dates are 2026-11-22, or with a time
+                    -- 2026-11-22T11:58:51.000Z; boxes are 'yes' or 'no'. NULL: the field is empty
 FROM custom_fields f JOIN tickets t ON t.UID = f.UID;
 
 -- One row: the state of the database, which `halosync status` and the metrics read from here.
 CREATE VIEW sync_health AS
 SELECT
-    (SELECT state FROM watermarks) AS state,
-    (SELECT covered_until FROM watermarks) AS covered_until,
-    (SELECT newest_seen FROM watermarks) AS newest_seen,
+    (SELECT state FROM watermarks) AS state,  -- 'initial' until the first full scan is complete, then 'incremental'
+    (SELECT covered_until FROM watermarks) AS covered_until,  -- every ticket updated before this time is here
+    (SELECT newest_seen FROM watermarks) AS newest_seen,  -- the newest last update of any ticket received
     (SELECT MAX(ended_at) FROM (
         SELECT ended_at FROM runs WHERE kind = 'sync' AND outcome = 'complete'
         UNION ALL
@@ -599,15 +803,16 @@ SELECT
         WHERE scans.kind = 'incremental' AND scans.outcome = 'verified'
           AND (runs.outcome IS NULL OR runs.outcome = 'failed')
           AND (SELECT state FROM watermarks) = 'incremental'
-    )) AS last_complete_at,
+    )) AS last_complete_at,  -- when a run, or an incremental scan within one, was last complete
     (SELECT ended_at FROM scans WHERE kind = 'full' AND (outcome IN ('verified', 'confirmed') OR accepted)
-     ORDER BY scan_id DESC LIMIT 1) AS last_full_at,
-    (SELECT outcome FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_outcome,
-    (SELECT error FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_error,
-    (SELECT COUNT(*) FROM ticket_state) AS tickets,  -- much smaller than `tickets`
-    COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0) AS last_seq,  -- `changes` may be pruned
-    (SELECT COUNT(*) FROM pending_fetches WHERE kind = 'ticket') AS pending_tickets,
-    (SELECT COUNT(*) FROM pending_fetches WHERE kind = 'ticket' OR reason <> 'unreadable') AS pending_fetches,
-    (SELECT COUNT(*) FROM pending_fetches WHERE kind = 'custom_fields' AND reason = 'unreadable') AS unreadable,
-    (SELECT COUNT(*) FROM unlisted_tickets) AS unlisted_tickets,
-    (SELECT COALESCE(SUM(count), 0) FROM rejects) AS rejects;
+     ORDER BY scan_id DESC LIMIT 1) AS last_full_at,  -- when a full scan last showed every ticket
+    (SELECT outcome FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_outcome,  -- of the last run; NULL: running, or killed
+    (SELECT error FROM runs WHERE kind = 'sync' ORDER BY run_id DESC LIMIT 1) AS last_error,  -- why the last run was not complete
+    -- `ticket_state` is much smaller than `tickets`, and `changes` may be pruned.
+    (SELECT COUNT(*) FROM ticket_state) AS tickets,  -- stored tickets
+    COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0) AS last_seq,  -- the number of the newest change record
+    (SELECT COUNT(*) FROM pending_fetches WHERE kind = 'ticket') AS pending_tickets,  -- listed, but not readable so far
+    (SELECT COUNT(*) FROM pending_fetches WHERE kind = 'ticket' OR reason <> 'unreadable') AS pending_fetches,  -- requests still to be made
+    (SELECT COUNT(*) FROM pending_fetches WHERE kind = 'custom_fields' AND reason = 'unreadable') AS unreadable,  -- tickets whose custom fields the server refuses to show
+    (SELECT COUNT(*) FROM unlisted_tickets) AS unlisted_tickets,  -- no longer listed, and not confirmed as deleted
+    (SELECT COALESCE(SUM(count), 0) FROM rejects) AS rejects;  -- values and rows that could not be stored

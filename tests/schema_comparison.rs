@@ -115,6 +115,19 @@ fn full_text_index_without_one_of_its_triggers_is_a_fault() {
     assert_eq!(messages, ["trigger tickets_fts_delete is missing"]);
 }
 
+#[rstest]
+fn statement_that_corrects_a_lost_view_works_although_views_have_comments(
+    #[values("ticket_overview", "status_intervals", "backlog_by_day", "ticket_custom_fields", "sync_health")]
+    view: &str,
+) {
+    let sql = format!("DROP VIEW {view}");
+    let (_, messages, statements) = compare(false, &sql);
+    assert_eq!(messages, [format!("view {view} is missing")]);
+    let statement = statements[0].as_deref().unwrap();
+    let (_, messages, _) = compare(false, &format!("{sql}; {statement}; SELECT COUNT(*) FROM {view}"));
+    assert_eq!(messages, [""; 0]);
+}
+
 #[test]
 fn layout_of_statements_makes_no_difference() {
     let sql =

@@ -39,9 +39,10 @@ pub(super) fn repair_full_text(connection: &Connection) -> Result<(), StoreError
 }
 
 /// An external content table: the texts are stored in `tickets` only (<https://www.sqlite.org/fts5.html>, 4.4.3).
+/// Datasette finds it by the literal text `content=[tickets]`.
 const CREATE_FULL_TEXT: &str = "
     BEGIN IMMEDIATE;
-    CREATE VIRTUAL TABLE tickets_fts USING fts5 (NAME, DESCRIPTION, content = 'tickets', content_rowid = 'UID');
+    CREATE VIRTUAL TABLE tickets_fts USING fts5 (NAME, DESCRIPTION, content=[tickets], content_rowid='UID');
     INSERT INTO tickets_fts (tickets_fts) VALUES ('rebuild');
     CREATE TRIGGER tickets_fts_insert AFTER INSERT ON tickets BEGIN
         INSERT INTO tickets_fts (rowid, NAME, DESCRIPTION) VALUES (new.UID, new.NAME, new.DESCRIPTION);

@@ -72,12 +72,33 @@ fn objects(connection: &Connection) -> Result<Objects, StoreError> {
     let mut statement = connection
         .prepare("SELECT name, type, tbl_name, COALESCE(sql, '') FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")?;
     let objects = statement.query_map([], |row| {
-        let sql: String = row.get(3)?;
         // Some tools lay the statements out anew.
+        let sql = without_comments(&row.get::<_, String>(3)?);
         let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
         Ok((row.get(0)?, SchemaObject { kind: row.get(1)?, table: row.get(2)?, sql }))
     })?;
     Ok(objects.collect::<Result<_, _>>()?)
+}
+
+/// Removes the comments of a statement, which would hide what follows them on one line.
+fn without_comments(sql: &str) -> String {
+    let mut kept = String::with_capacity(sql.len());
+    let mut quote = None;
+    let mut rest = sql.chars().peekable();
+    while let Some(character) = rest.next() {
+        match quote {
+            None if character == '-' && rest.peek() == Some(&'-') => {
+                for _ in rest.by_ref().take_while(|it| *it != '\n') {}
+                kept.push('\n');
+                continue;
+            }
+            None if matches!(character, '\'' | '"') => quote = Some(character),
+            Some(open) if open == character => quote = None,
+            _ => {}
+        }
+        kept.push(character);
+    }
+    kept
 }
 
 fn compare(expected: &Objects, found: &Objects) -> SchemaComparison {

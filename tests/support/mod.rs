@@ -13,6 +13,7 @@ pub(crate) mod database;
 pub(crate) mod expected;
 pub(crate) mod fixture_server;
 pub(crate) mod history;
+pub(crate) mod made_database;
 pub(crate) mod mapping;
 pub(crate) mod schema;
 pub(crate) mod server;
