@@ -21,7 +21,7 @@ fn export_files() -> (ExportEnv, BTreeMap<PathBuf, Vec<u8>>) {
     let mut files = read_files(&env.path("export"));
     // It has no part in what a consumer verifies.
     files.retain(|path, _| !path.starts_with("positions"));
-    assert_eq!(files.len(), 6 + 8, "{:?}", files.keys());
+    assert_eq!(files.len(), 6 + 9, "{:?}", files.keys());
     (env, files)
 }
 
