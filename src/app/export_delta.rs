@@ -187,8 +187,12 @@ impl DeltaExport<'_, '_> {
         let Some((files, hashes, package)) = written else { return Ok(None) };
         let entries = files.iter().map(|file| file.entry.clone()).collect();
         let named = self.name_package(entries, hashes, package)?;
-        for file in files {
-            file.data.commit(&file.entry.name)?;
+        let mut files = files.into_iter();
+        while let Some(file) = files.next() {
+            if let Err(error) = file.data.named().commit(&file.entry.name) {
+                files.for_each(|file| file.data.keep());
+                return Err(error.into());
+            }
         }
         self.publish(named).map(Some)
     }

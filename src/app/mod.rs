@@ -49,8 +49,8 @@ pub use crate::export::{
 };
 pub use crate::halo::is_hidden;
 pub use crate::store::{
-    ConsumerPosition, Health, InterruptedScan, LastRun, LastScan, ReaderProcess, RunKind, RunStatus,
-    ServerProbe, UnlistedStatus,
+    ConsumerPosition, Health, InterruptedScan, LastRun, LastScan, ReaderProcess, ReferenceList, RunKind,
+    RunStatus, ServerProbe, UnlistedStatus,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{DEMO_MARKER, find_secret, read_secret, settings_path};

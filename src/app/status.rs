@@ -213,6 +213,7 @@ impl StatusReport {
             interrupted_scan_count: None,
             runs: vec![],
             probes: vec![],
+            reference_lists: vec![],
         };
         StatusReport {
             database: "/var/lib/halosync/halosync.db".into(),

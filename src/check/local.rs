@@ -4,7 +4,8 @@ use super::local_content::{LocalContent, local_content};
 use super::{CheckOptions, CheckOutcome, CheckStep, ReportBuilder, disk, files};
 use crate::app::{self, AppError, count};
 use crate::config::Config;
-use crate::store::{Lock, LockError, LockHolders, Store, StoreError};
+use crate::reference::ReferenceTable;
+use crate::store::{Lock, LockError, LockHolders, ReferenceList, ReferenceResult, Store, StoreError};
 use crate::sync;
 
 impl ReportBuilder<'_> {
@@ -69,13 +70,14 @@ impl ReportBuilder<'_> {
                     Ok::<_, AppError>((
                         message,
                         tx.probes()?,
+                        tx.reference_lists()?,
                         sync::held_delete_guard(tx, config.sync.delete_guard)?,
                     ))
                 })
                 .map(|facts| (facts, store))
         });
-        let (message, probes, guard, store) = match result {
-            Ok(((message, probes, guard), store)) => (message, probes, guard, store),
+        let (message, probes, names, guard, store) = match result {
+            Ok(((message, probes, names, guard), store)) => (message, probes, names, guard, store),
             Err(error) => {
                 self.record(CheckStep::Database, CheckOutcome::Fail(error));
                 return None;
@@ -110,6 +112,7 @@ impl ReportBuilder<'_> {
         });
         self.record(CheckStep::Probes, CheckOutcome::Ok(message));
         self.report.probes = probes;
+        self.record(CheckStep::Names, CheckOutcome::Ok(names_to_text(&names)));
         Some(())
     }
 
@@ -128,6 +131,20 @@ impl ReportBuilder<'_> {
             Err(error) => self.record(CheckStep::LocalEdits, CheckOutcome::Fail(error.into())),
         }
     }
+}
+
+/// Which lists of names runs have read, and which they have not. An application may never see some of them: that is no
+/// failure, because tickets do not need them.
+fn names_to_text(lists: &[(&ReferenceTable, ReferenceList)]) -> String {
+    if lists.is_empty() {
+        return "none yet: the first run reads them".into();
+    }
+    let (listed, others): (Vec<_>, Vec<_>) =
+        lists.iter().partition(|(_, list)| list.result == ReferenceResult::Listed);
+    let listed: Vec<_> = listed.iter().map(|(table, _)| table.words()).collect();
+    let others: String =
+        others.iter().map(|(table, list)| format!("; {}: {}", table.words(), list.result)).collect();
+    format!("{}{others}", if listed.is_empty() { "none listed".into() } else { listed.join(", ") })
 }
 
 fn check_integrity(store: &Store) -> Result<(), StoreError> {

@@ -26,6 +26,8 @@ pub enum CheckStep {
     /// What runs have measured about the server.
     #[strum(serialize = "server probes")]
     Probes,
+    /// Which lists of names the server shows.
+    Names,
     /// The database files belong to one user, and nobody else can write them.
     Files,
     /// Enough requests are left in the current window of the rate limit.

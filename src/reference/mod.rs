@@ -95,7 +95,7 @@ impl ReferenceTable {
     /// Returns the name in words, for messages: "ticket types".
     #[must_use]
     pub fn words(&self) -> String {
-        self.name.replace('_', " ")
+        if self.name == "slas" { "SLAs".into() } else { self.name.replace('_', " ") }
     }
 
     /// Returns the columns in the database, [`PRESENT`] included.

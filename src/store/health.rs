@@ -2,9 +2,10 @@
 
 use super::tx::parse_optional_timestamp;
 use super::{
-    InterruptedScan, LastFullScan, LastRun, LastScan, PendingTickets, ReadTx, ServerProbe, StoreError,
-    UnlistedStatus,
+    InterruptedScan, LastFullScan, LastRun, LastScan, PendingTickets, ReadTx, ReferenceList, ServerProbe,
+    StoreError, UnlistedStatus,
 };
+use crate::reference::ReferenceTable;
 use crate::ticket::Timestamp;
 use crate::watermark::Watermark;
 
@@ -47,6 +48,8 @@ pub struct Health {
     pub runs: Vec<LastRun>,
     /// What is known about the server.
     pub probes: Vec<ServerProbe>,
+    /// When each reference table was read last, and what came of it.
+    pub reference_lists: Vec<(&'static ReferenceTable, ReferenceList)>,
 }
 
 impl Health {
@@ -98,6 +101,7 @@ impl ReadTx<'_> {
             interrupted_scan_count,
             runs: self.last_runs(runs)?,
             probes: self.probes()?,
+            reference_lists: self.reference_lists()?,
         })
     }
 }

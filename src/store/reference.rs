@@ -5,6 +5,7 @@
 //! [`REFERENCE_TABLES`]: crate::reference::REFERENCE_TABLES
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 use roaring::RoaringTreemap;
 use rusqlite::{OptionalExtension as _, Row, params_from_iter};
@@ -53,6 +54,21 @@ impl ReferenceResult {
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, ReferenceResult::Listed | ReferenceResult::Forbidden | ReferenceResult::Missing)
+    }
+}
+
+impl fmt::Display for ReferenceResult {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            ReferenceResult::Listed => "listed",
+            ReferenceResult::Partial => "not yet read to its end",
+            ReferenceResult::Forbidden => "refused by the server",
+            ReferenceResult::Missing => "not known to the server",
+            ReferenceResult::Empty => "empty; what is stored stays",
+            ReferenceResult::Shrunk => "less than half of what is stored, which stays",
+            ReferenceResult::Incomplete => "not complete; what is stored stays",
+            ReferenceResult::Unreadable => "not readable; what is stored stays",
+        })
     }
 }
 

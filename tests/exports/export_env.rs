@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::Utc;
+use halosync::reference::{ReferenceTable, parse_reference_list};
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{MoveReason, Removal, RemovalReason, RunKind, Store, StoreOptions, TxEnd};
 use halosync::ticket::{AttributeValue, Timestamp};
@@ -120,6 +121,15 @@ impl ExportEnv {
         let request_no = store.read(|tx| tx.greatest_seq()).unwrap() + 1;
         let observed = observed_tickets(request_no, rows, self.custom_fields);
         store.write(TxEnd::Commit, |tx| tx.upsert(&observed, 1, now())).unwrap();
+        store.close().unwrap();
+    }
+
+    /// Stores the whole list of a reference table, as a run would.
+    pub(crate) fn store_names(&self, table: &str, rows: &Json) {
+        let table = ReferenceTable::named(table).unwrap();
+        let list = parse_reference_list(table, rows.to_string().as_bytes()).unwrap();
+        let mut store = self.store();
+        store.write(TxEnd::Commit, |tx| tx.store_reference_list(table, &list, 1, now())).unwrap();
         store.close().unwrap();
     }
 

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use rusqlite::Connection;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::export_env::{ExportEnv, read_files, ticket_row};
@@ -71,6 +72,7 @@ fn next() -> ExportEnv {
     let connection = Connection::open(env.path("halosync.db")).unwrap();
     connection.execute("UPDATE packages SET created_at = '2026-01-01T00:00:00.000Z'", []).unwrap();
     env.store_rows(&[ticket_row(1, "b"), ticket_row(3, "b")]);
+    env.store_names("agents", &json!([{ "id": 1, "name": "Unassigned" }, { "id": 7, "name": "Ann" }]));
     env
 }
 

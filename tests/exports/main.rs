@@ -16,6 +16,7 @@ mod interruptions;
 mod loading;
 mod manifests;
 mod readers;
+mod reference;
 mod restored;
 mod tampering;
 mod untrusted;

@@ -236,14 +236,14 @@ fn every_kind_of_finding_is_named_with_its_file() {
         ),
         (
             "a file above a snapshot",
-            |it| it.forge("SNAPSHOT/_manifest", |it| it["files"][1]["name"] = "../statuses.csv".into()),
+            |it| it.forge("SNAPSHOT/_manifest", |it| it["files"][2]["name"] = "../statuses.csv".into()),
             "SNAPSHOT/_manifest",
             Foreign,
             "../statuses.csv",
         ),
         (
             "rows of a table in a snapshot",
-            |it| it.forge("SNAPSHOT/_manifest", |it| it["files"][5]["rows"] = 7.into()),
+            |it| it.forge("SNAPSHOT/_manifest", |it| it["files"][6]["rows"] = 7.into()),
             "SNAPSHOT/deleted_tickets.csv",
             Edited,
             "rows is 0, but the manifest says 7",

@@ -28,6 +28,7 @@ mod deletions;
 mod fields;
 mod paging;
 mod poison;
+mod reference;
 mod scope;
 mod state;
 mod truth;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::app::{
-    Assessment, HealthLevel, HealthReason, LastRun, LastScan, ReaderProcess, ServerProbe, StatusReport,
-    UnlistedStatus,
+    Assessment, HealthLevel, HealthReason, LastRun, LastScan, ReaderProcess, ReferenceList, ServerProbe,
+    StatusReport, UnlistedStatus,
 };
 use crate::sync::RunOutcome;
 use crate::ticket::Timestamp;
@@ -46,8 +46,16 @@ pub(super) struct StatusJson<'a> {
     rejected_rows: u64,
     accepted: u64,
     probes: &'a [ServerProbe],
+    reference_lists: Vec<ReferenceListJson<'a>>,
     consumers: Vec<ConsumerPositionJson<'a>>,
     runs: &'a [LastRun],
+}
+
+#[derive(Serialize)]
+struct ReferenceListJson<'a> {
+    table: &'static str,
+    #[serde(flatten)]
+    list: &'a ReferenceList,
 }
 
 #[derive(Serialize)]
@@ -140,6 +148,11 @@ impl<'a> StatusJson<'a> {
             rejected_rows: health.rejected_rows,
             accepted: status.accepted_lacks(),
             probes: &health.probes,
+            reference_lists: health
+                .reference_lists
+                .iter()
+                .map(|(table, list)| ReferenceListJson { table: table.name, list })
+                .collect(),
             consumers: consumers.collect(),
             runs: &health.runs,
         }

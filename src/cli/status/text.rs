@@ -36,13 +36,14 @@ pub(super) fn to_text(status: &StatusReport, reasons: &[HealthReason], options: 
     let mut text = summary(status, reasons, options.width);
     let mut blocks = vec![("Data", data(status)), ("Scans", scans(status)), ("Waiting", waiting(status))];
     if options.is_verbose {
+        blocks.push(("Names", reference_lists(status)));
         blocks.push(("Server behavior", server_behavior(status)));
     }
     let names = blocks.iter().flat_map(|(_, rows)| rows).map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut block = |heading: &str, content: String| {
         text += &format!("\n{HEADING}{heading}{HEADING:#}\n{content}");
     };
-    let server_behavior = if options.is_verbose { blocks.pop() } else { None };
+    let about_server = if options.is_verbose { blocks.split_off(3) } else { Vec::new() };
     for (heading, rows) in blocks {
         block(heading, pairs(&rows, names, options.width));
     }
@@ -54,7 +55,7 @@ pub(super) fn to_text(status: &StatusReport, reasons: &[HealthReason], options: 
             status.consumers.iter().map(|(name, position, waiting)| (name.as_str(), position, *waiting));
         block("Consumers", consumer_table(positions, options.width));
     }
-    if let Some((heading, rows)) = server_behavior.filter(|(_, rows)| !rows.is_empty()) {
+    for (heading, rows) in about_server.into_iter().filter(|(_, rows)| !rows.is_empty()) {
         block(heading, pairs(&rows, names, options.width));
     }
     text
@@ -215,7 +216,23 @@ fn waiting(status: &StatusReport) -> Pairs {
     row("Unlisted tickets", health.unlisted_tickets, unlisted_to_text(&health.unlisted_by_status));
     row("Rows without an id", health.rejected_rows, String::new());
     row("Rejected values", health.rejects.saturating_sub(health.rejected_rows), String::new());
+    // What a list answered that cannot be all of it is asked for again.
+    for (table, list) in &health.reference_lists {
+        if !list.result.is_final() {
+            let name = format!("Names of {}", table.words());
+            rows.push((name, format!("the list is {}", list.result)));
+        }
+    }
     rows
+}
+
+fn reference_lists(status: &StatusReport) -> Pairs {
+    let rows = status.health.reference_lists.iter().map(|(table, list)| {
+        let details = list.details.as_deref().map_or(String::new(), |it| format!(": {}", printable(it)));
+        let since = time_with_age(status, Some(list.read_at));
+        (capitalize(&table.words()), format!("{}{details}; read {since}", list.result))
+    });
+    rows.collect()
 }
 
 fn runs(status: &StatusReport, width: Option<u16>) -> String {
