@@ -15,6 +15,8 @@ pub enum HistoryError {
         id: i64,
         /// What is known of it all the same.
         known: Option<String>,
+        /// The number of the last change record that aged out; 0 where none did.
+        complete_after: i64,
     },
     /// The time is later than now.
     #[error("{0} is in the future")]
@@ -104,6 +106,9 @@ impl HistoryError {
                 "`halosync sync` asks for it again when it is due; `halosync status` shows what else waits"
                     .into()
             }
+            HistoryError::UnknownTicket { known: None, complete_after: 1.., .. } => {
+                "check the number; change records have aged out, and with them what was removed before".into()
+            }
             HistoryError::UnknownTicket { known: None, .. } => {
                 "check the number, halo.ticket_type, and with `halosync status` whether the copy is complete"
                     .into()
@@ -122,7 +127,7 @@ impl HistoryError {
                 )
             }
             HistoryError::RowUnknown { id, .. } => format!(
-                "`halosync sync --full` repairs what another program edited; `halosync history {id}` shows what is known"
+                "`halosync sync --full` repairs what another program edited or lost; `halosync history {id}` shows what is known"
             ),
             HistoryError::Contradiction { id, .. } => format!(
                 "`halosync history {id}` shows what is known; `halosync check --deep` looks for edits by other programs"

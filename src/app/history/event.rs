@@ -123,8 +123,8 @@ pub struct ChangedAttribute {
 }
 
 /// What is shown of a ticket that is new here.
-const FIRST_LABELS: [&str; 10] =
-    ["Summary", "Status", "Type", "Priority", "SLA", "Agent", "Team", "Client", "User", "Opened"];
+const FIRST_LABELS: [&str; 11] =
+    ["Summary", "Status", "Type", "Priority", "SLA", "Agent", "Team", "Client", "Site", "User", "Opened"];
 
 /// The events of a ticket, the oldest first. Goes back from the present row, because a record alone does not say which SLA
 /// a priority belonged to.

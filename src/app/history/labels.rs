@@ -13,6 +13,8 @@ pub(super) enum Meaning {
     Number(&'static str, &'static str),
     /// A priority, whose name depends on the SLA.
     Priority,
+    /// The number of another ticket; 0 is none.
+    Ticket,
     /// The name of the number of the same label, as the server sent it then.
     Name,
     /// It is shown behind the name of the same label.
@@ -23,7 +25,7 @@ pub(super) enum Meaning {
     Bookkeeping,
 }
 
-use Meaning::{Addition, Bookkeeping, Name, Number, Priority, Repetition, Value};
+use Meaning::{Addition, Bookkeeping, Name, Number, Priority, Repetition, Ticket, Value};
 
 /// An attribute with a label.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +70,9 @@ pub(super) static LABELS: &[LabeledAttribute] = &[
     labeled("IMPACT",               "Impact",           Value),
     labeled("URGENCY",              "Urgency",          Value),
     labeled("SOURCE_CREATED_DATE",  "Opened",           Value),
-    labeled("EXTRA.ASSIGNED_AT",    "Assigned",         Value),
-    labeled("EXTRA.RESPONDED_AT",   "Responded",        Value),
-    labeled("EXTRA.CLOSED_AT",      "Closed",           Value),
+    labeled("EXTRA.ASSIGNED_AT",    "Assigned at",      Value),
+    labeled("EXTRA.RESPONDED_AT",   "Responded at",     Value),
+    labeled("EXTRA.CLOSED_AT",      "Closed at",        Value),
     labeled("RESPOND_BY_DATE",      "Respond by",       Value),
     labeled("FIX_BY_DATE",          "Fix by",           Value),
     labeled("DEADLINE_DATE",        "Deadline",         Value),
@@ -87,8 +89,8 @@ pub(super) static LABELS: &[LabeledAttribute] = &[
     labeled("LAST_INCOMING_EMAIL",  "Last e-mail",      Value),
     labeled("ATTACHMENT_COUNT",     "Attachments",      Value),
     labeled("CHILD_COUNT",          "Child tickets",    Value),
-    labeled("EXTRA.PARENT_ID",      "Parent ticket",    Value),
-    labeled("MERGED_INTO_ID",       "Merged into",      Value),
+    labeled("EXTRA.PARENT_ID",      "Parent ticket",    Ticket),
+    labeled("MERGED_INTO_ID",       "Merged into",      Ticket),
     labeled("ESTIMATE",             "Estimate",         Value),
     labeled("COST",                 "Cost",             Value),
     labeled("DESCRIPTION",          "Description",      Value),

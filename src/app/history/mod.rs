@@ -98,7 +98,7 @@ pub struct TicketRowAt {
 }
 
 /// The labels of what a ticket is like.
-const FACTS: [&str; 15] = [
+const FACTS: [&str; 17] = [
     "Status",
     "Type",
     "Priority",
@@ -109,10 +109,12 @@ const FACTS: [&str; 15] = [
     "Site",
     "User",
     "Opened",
-    "Assigned",
-    "Responded",
-    "Closed",
+    "Assigned at",
+    "Responded at",
+    "Closed at",
     "Fix by",
+    "Parent ticket",
+    "Merged into",
     "Last update",
 ];
 
@@ -158,9 +160,11 @@ impl TicketHistory {
             id,
             is_open: version.as_ref().and_then(|version| names.is_open(version)),
             facts,
-            first_seen_at: state
-                .and_then(|state| state.first_seen_at)
-                .or(events.first().map(|event| event.observed_at)),
+            first_seen_at: events
+                .first()
+                .filter(|event| event.kind == EventKind::FirstSeen)
+                .map(|event| event.observed_at)
+                .or(state.and_then(|state| state.first_seen_at)),
             is_edited: is_stored && state.is_none_or(|it| it.is_row_edited || it.are_fields_edited),
             presence,
             version,
@@ -202,6 +206,11 @@ impl TicketRowAt {
             return Err(HistoryError::Future(at).into());
         }
         let records = known_records(tx, id)?;
+        // Counted for a row only: the life of a ticket costs as much as the ticket changed.
+        if !tx.change_log_extent()?.is_complete() {
+            let why = "change records are missing from the database";
+            return Err(HistoryError::RowUnknown { id, at, why }.into());
+        }
         let past = past_version(&records, at)?;
         let names = TicketNames::read(tx, &records)?;
         let is_open = names.is_open(&past.version);
@@ -245,7 +254,7 @@ fn known_records(tx: &ReadTx<'_>, id: i64) -> Result<TicketRecords, AppError> {
         return Ok(records);
     }
     let known = known_all_the_same(&records);
-    Err(HistoryError::UnknownTicket { id, known }.into())
+    Err(HistoryError::UnknownTicket { id, known, complete_after: records.complete_after }.into())
 }
 
 /// What is known of a ticket that is not stored.
@@ -261,9 +270,7 @@ fn known_all_the_same(records: &TicketRecords) -> Option<String> {
         .map(|it| format!("the server has not listed it since {}", it.first_missed_at.to_second()));
     let rejects =
         records.rejects.iter().map(|it| format!("{} could not be stored as received", it.attribute));
-    let aged = (0 < records.complete_after)
-        .then(|| format!("change records up to {} are no longer kept", records.complete_after));
-    let known: Vec<_> = pending.chain(unlisted).chain(rejects).chain(aged).collect();
+    let known: Vec<_> = pending.chain(unlisted).chain(rejects).collect();
     (!known.is_empty()).then(|| known.join("; "))
 }
 

@@ -111,6 +111,10 @@ impl TicketNames {
     /// What a label says of a version.
     pub(super) fn value_of(&self, label: &str, version: &TicketVersion) -> ShownValue {
         let with = |meaning: Meaning| attributes_of(label).find(|it| it.meaning == meaning);
+        if let Some(it) = with(Meaning::Ticket) {
+            let ticket = version.integer(it.name).filter(|ticket| *ticket != 0);
+            return ticket.map_or(ShownValue::Nothing, |ticket| ShownValue::Unnamed("ticket", ticket));
+        }
         let numbered =
             attributes_of(label).find(|it| matches!(it.meaning, Meaning::Number(..) | Meaning::Priority));
         let number = numbered.and_then(|it| Some((it, version.integer(it.name)?)));

@@ -11,7 +11,8 @@ use serde_json::Value as Json;
 use super::HistoryError;
 use super::version::{TicketVersion, field_id};
 use crate::store::{RecordedChange, TicketRecords};
-use crate::ticket::{Op, Timestamp};
+use crate::ticket::attribute::VOLATILE;
+use crate::ticket::{ATTRIBUTES, Op, Timestamp};
 
 /// A change record beside a row: its number, and when it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -53,6 +54,9 @@ const EDITED: &str = "another program edited its row";
 const LOST: &str = "its row was lost here";
 const ERASED: &str = "the values in its change records were erased";
 
+/// The reason of a record that undoes an edit of the local database.
+const REPAIRED: &str = "repaired";
+
 /// The attribute that a removal sets in the last row, which is older than the merge.
 const MERGED_INTO_ID: &str = "MERGED_INTO_ID";
 
@@ -89,7 +93,7 @@ pub(super) fn past_version(records: &TicketRecords, at: Timestamp) -> Result<Pas
     let mut version = match state {
         KnownState::Stored(version) => version,
         KnownState::Unknown(why) => return Err(HistoryError::RowUnknown { id, at, why }),
-        KnownState::Absent => return Err(absent(id, at, before.last(), after.first())),
+        KnownState::Absent => return Err(absent(records, at, before.last(), after.first())),
     };
     agree_with_earlier(&mut version, before, &repaired, &mut unknown)
         .map_err(|seq| HistoryError::Contradiction { id, at, seq })?;
@@ -101,11 +105,12 @@ pub(super) fn past_version(records: &TicketRecords, at: Timestamp) -> Result<Pas
 
 /// Why a ticket was not stored at a time.
 fn absent(
-    id: i64,
+    records: &TicketRecords,
     at: Timestamp,
     last_before: Option<&RecordedChange>,
     first_after: Option<&RecordedChange>,
 ) -> HistoryError {
+    let (id, complete_after) = (records.id, records.complete_after);
     match (last_before, first_after) {
         (Some(removal), _) => HistoryError::Removed {
             id,
@@ -114,7 +119,7 @@ fn absent(
             reason: removal.reason.clone().unwrap_or_default(),
         },
         (None, Some(first)) => HistoryError::NotYetSeen { id, at, first_seen: first.observed_at },
-        (None, None) => HistoryError::UnknownTicket { id, known: None },
+        (None, None) => HistoryError::UnknownTicket { id, known: None, complete_after },
     }
 }
 
@@ -157,6 +162,11 @@ fn present_state(records: &TicketRecords) -> KnownState {
     }
 }
 
+/// Whether an attribute differs in every response: a repair writes it too, and it was not edited.
+fn is_volatile(name: &str) -> bool {
+    VOLATILE.iter().any(|position| ATTRIBUTES[*position].name == name)
+}
+
 /// Goes back over an update; `earlier` is the record of the ticket before it.
 fn undo(
     change: &RecordedChange,
@@ -170,18 +180,19 @@ fn undo(
         *state = KnownState::Unknown(ERASED);
         return;
     };
-    if change.reason.as_deref() == Some("repaired") {
+    if change.reason.as_deref() == Some(REPAIRED) {
         // Of a row that was lost the record does not say what changed meanwhile.
         let says_nothing = changed.keys().all(|name| field_id(name).is_some());
         let is_same_version =
             earlier.is_some_and(|it| it.source_last_modified == change.source_last_modified);
         if changed.is_empty() || (says_nothing && !is_same_version) {
             *state = KnownState::Unknown(LOST);
+            return;
         }
-        repaired.extend(changed.keys().cloned());
-        return;
+        repaired.extend(changed.keys().filter(|name| !is_volatile(name)).cloned());
     }
-    for (name, pair) in changed {
+    let is_repair = |name: &str| change.reason.as_deref() == Some(REPAIRED) && !is_volatile(name);
+    for (name, pair) in changed.iter().filter(|(name, _)| !is_repair(name)) {
         version.set(name, pair.old.clone());
         repaired.remove(name);
         unknown.remove(name);

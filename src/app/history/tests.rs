@@ -57,7 +57,7 @@ fn twins_are_one_line_and_priorities_have_the_name_of_their_sla() {
         [
             "Status: Closed → In Progress",
             "Agent: Ada Byron → agent 57",
-            "Closed: 2026-11-20T23:59:59Z → none"
+            "Closed at: 2026-11-20T23:59:59Z → none"
         ]
     );
     assert_eq!(history.is_open, Some(true));
@@ -111,6 +111,7 @@ fn repairs_renames_and_restored_servers_are_told_apart() {
             EventKind::WentBack
         ]
     );
+    assert_eq!(history.first_seen_at, Some(at("2026-11-20T08:10:03.000Z")), "in its first life");
     assert_eq!(history.events[1].reason.as_deref(), Some("out_of_scope"));
     assert_eq!(history.events[6].server_time, None, "an earlier last update is not when it went back");
 }

@@ -105,11 +105,12 @@ fn head(history: &TicketHistory) -> Pairs {
     for (label, value) in &history.facts {
         let value = match (*label, value) {
             ("Agent", ShownValue::Nothing) => "nobody".to_owned(),
-            ("Status", value) => match history.is_open {
-                Some(true) => format!("{} (open)", value_to_text(value, PIPE_WIDTH)),
-                Some(false) => format!("{} (closed)", value_to_text(value, PIPE_WIDTH)),
-                None => value_to_text(value, PIPE_WIDTH),
-            },
+            ("Status", value) => {
+                let state = history.is_open.map(|is_open| if is_open { "open" } else { "closed" });
+                let last = if history.presence == Presence::Stored { "" } else { " when it was last seen" };
+                let state = state.map_or(String::new(), |state| format!(" ({state}{last})"));
+                value_to_text(value, PIPE_WIDTH) + &state
+            }
             (_, ShownValue::Time(at)) => time_with_age(history, *at),
             (_, value) => value_to_text(value, PIPE_WIDTH),
         };
@@ -189,20 +190,24 @@ fn reject_row(reject: &RejectOfTicket, label: &str, columns: usize) -> String {
 
 fn event_to_text(event: &LifeEvent, width: Option<u16>) -> String {
     let title = title(event.kind);
-    let note = note(event).map_or(String::new(), |note| format!(". {note}."));
-    let heading = paragraph(&format!("{title}:"), &format!("{}{note}", when(event)), width);
-    let run = format!("{}, {}", HumanCount(event.seq.unsigned_abs()), run_to_text(event));
-    let mut lines = vec![("Change".to_owned(), run)];
-    if !matches!(event.kind, EventKind::StatusRenamed | EventKind::CustomFieldsOff) {
-        let labels = event.lines.iter().map(|line| label_width(&line.label)).max().unwrap_or(0);
-        let columns = value_width(labels.max("Change".len()), width);
-        let shown = event
-            .lines
-            .iter()
-            .map(|line| (cut(&one_line(&line.label), LABEL_MAX), line_to_text(line, columns)));
-        lines.extend(shown);
+    let heading = |text: &str| emphasize(&paragraph(&format!("{title}:"), text, width), title);
+    let (when, note, seq) = (when(event), note(event), HumanCount(event.seq.unsigned_abs()));
+    if is_one_line(event.kind) {
+        let note = note.map_or(String::new(), |note| format!("; {note}"));
+        return heading(&format!("{when}{note} (change {seq}, {})", run_to_text(event)));
     }
-    emphasize(&heading, title) + &rows(&lines, width)
+    let mut lines = vec![("Change".to_owned(), format!("{seq}, {}", run_to_text(event)))];
+    lines.extend(note.map(|note| ("Why".to_owned(), note)));
+    let labels = event.lines.iter().map(|line| label_width(&line.label)).max().unwrap_or(0);
+    let columns = value_width(labels.max("Change".len()), width);
+    let shown = event.lines.iter();
+    lines.extend(shown.map(|line| (cut(&one_line(&line.label), LABEL_MAX), line_to_text(line, columns))));
+    heading(&when) + &rows(&lines, width)
+}
+
+/// Whether an event is bookkeeping, which takes one line.
+fn is_one_line(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Touched | EventKind::StatusRenamed | EventKind::CustomFieldsOff)
 }
 
 fn title(kind: EventKind) -> &'static str {
@@ -222,28 +227,26 @@ fn title(kind: EventKind) -> &'static str {
     }
 }
 
-/// What else is to be said about an event, as a sentence without its full stop.
+/// What else is to be said about an event, as a clause.
 fn note(event: &LifeEvent) -> Option<String> {
     Some(match event.kind {
-        EventKind::FirstSeen | EventKind::Updated | EventKind::Closed | EventKind::Reopened => return None,
-        EventKind::CustomFields => return None,
-        EventKind::Returned => "The server lists it again".into(),
-        EventKind::Touched if event.changed.is_empty() => "No attribute changed".into(),
-        EventKind::Touched => "Only its date of last update moved".into(),
+        EventKind::FirstSeen
+        | EventKind::Updated
+        | EventKind::Closed
+        | EventKind::Reopened
+        | EventKind::CustomFields => return None,
+        EventKind::Returned => "the server lists it again".into(),
+        EventKind::Touched if event.changed.is_empty() => "no attribute changed".into(),
+        EventKind::Touched => "only its date of last update moved".into(),
         EventKind::StatusRenamed => {
             let lines = event.lines.iter().map(|line| line_to_text(line, PIPE_WIDTH));
             let renamed = lines.collect::<Vec<_>>().join(", ");
             format!("{renamed}: the list of statuses changed, not the ticket")
         }
-        EventKind::Repaired => "An edit of the local database was undone; no event of the ticket".into(),
-        EventKind::WentBack => "The server shows an earlier version: it was restored from a backup".into(),
-        EventKind::CustomFieldsOff => "They are no longer synchronized; no event of the ticket".into(),
-        EventKind::Removed => {
-            let text = removal(event.reason.as_deref().unwrap_or_default(), event.merged_into());
-            let mut characters = text.chars();
-            let first = characters.next().map(|it| it.to_uppercase().to_string()).unwrap_or_default();
-            first + characters.as_str()
-        }
+        EventKind::Repaired => "an edit of the local database was undone; no event of the ticket".into(),
+        EventKind::WentBack => "the server shows an earlier version: it was restored from a backup".into(),
+        EventKind::CustomFieldsOff => "they are no longer synchronized; no event of the ticket".into(),
+        EventKind::Removed => removal(event.reason.as_deref().unwrap_or_default(), event.merged_into()),
     })
 }
 
@@ -285,7 +288,7 @@ fn run_to_text(event: &LifeEvent) -> String {
     let run = &event.run;
     let scans = match run.scans.as_slice() {
         [] => String::new(),
-        scans => format!(" ({} scan)", printable(&scans.join(" and "))),
+        scans => format!(", {} scan", printable(&scans.join(" and "))),
     };
     format!("seen by run {}{scans}", HumanCount(run.run_id.unsigned_abs()))
 }
@@ -306,6 +309,7 @@ fn line_to_text(line: &EventLine, columns: usize) -> String {
 fn value_to_text(value: &ShownValue, columns: usize) -> String {
     match value {
         ShownValue::Nothing => "none".into(),
+        ShownValue::Name(name) if name.is_empty() => "\"\"".into(),
         ShownValue::Name(name) => cut(&one_line(name), columns),
         ShownValue::Unnamed(noun, number) => format!("{noun} {number}"),
         ShownValue::Text(text) => quoted(text, columns),
