@@ -108,7 +108,7 @@ impl RowJson {
             let column = it.name.trim_start_matches(EXTRA_PREFIX);
             (column.to_owned(), version.get(it.name).clone())
         });
-        let named = NAMED.map(|name| {
+        let texts = NAMED.map(|name| {
             let text = names.name_of(name, version.get(name), version);
             (name.to_owned(), text.map_or(Json::Null, Json::from))
         });
@@ -116,7 +116,7 @@ impl RowJson {
             attributes: attributes.collect(),
             extra: extra.collect(),
             custom_fields: version.fields_to_json(),
-            names: named.into_iter().collect(),
+            names: texts.into_iter().collect(),
         }
     }
 }

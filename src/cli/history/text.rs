@@ -26,7 +26,7 @@ const LABEL_MAX: usize = 30;
 /// The space before a label and behind it, in columns.
 const GAPS: usize = 4;
 
-type Pairs = Vec<(String, String)>;
+type LabeledRows = Vec<(String, String)>;
 
 /// Formats the life of a ticket.
 pub(super) fn history_to_text(history: &TicketHistory, width: Option<u16>) -> String {
@@ -73,7 +73,7 @@ pub(super) fn row_at_to_text(row: &TicketRowAt, width: Option<u16>) -> String {
         };
         (cut(&one_line(&label), LABEL_MAX), value_to_text(&value, value_width(labels, width)) + &number)
     });
-    let values: Pairs = values.collect();
+    let values: LabeledRows = values.collect();
     let state = match row.is_open {
         Some(true) => " (open)",
         Some(false) => " (closed)",
@@ -88,8 +88,8 @@ pub(super) fn row_at_to_text(row: &TicketRowAt, width: Option<u16>) -> String {
 }
 
 /// What the ticket is, and what is known of it.
-fn head(history: &TicketHistory) -> Pairs {
-    let mut rows = Pairs::new();
+fn head(history: &TicketHistory) -> LabeledRows {
+    let mut rows = LabeledRows::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     match &history.presence {
         Presence::Stored => {}
@@ -131,8 +131,8 @@ fn removal(reason: &str, merged_into: Option<i64>) -> String {
 }
 
 /// What is still to be fetched or to be read, and why the row is as it is.
-fn waiting(history: &TicketHistory, width: Option<u16>) -> Pairs {
-    let mut rows = Pairs::new();
+fn waiting(history: &TicketHistory, width: Option<u16>) -> LabeledRows {
+    let mut rows = LabeledRows::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     for pending in &history.pending {
         let name = if pending.kind == "ticket" { "Ticket" } else { "Custom fields" };
