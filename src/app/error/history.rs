@@ -32,10 +32,7 @@ pub enum HistoryError {
         first_seen: Timestamp,
     },
     /// The ticket had been removed.
-    #[error(
-        "ticket {id} was not stored here at {at}: it was removed at {removed_at} ({})",
-        removal_to_text(reason)
-    )]
+    #[error("ticket {id} was not stored here at {at}: it was removed at {removed_at}, because {why}")]
     Removed {
         /// Its number.
         id: i64,
@@ -43,8 +40,8 @@ pub enum HistoryError {
         at: Timestamp,
         /// When it was removed.
         removed_at: Timestamp,
-        /// Why, as in `changes.reason`.
-        reason: String,
+        /// Why, as a clause.
+        why: String,
     },
     /// Change records that are needed are no longer kept.
     #[error("the change records of ticket {id} do not reach back to {at}: older ones have aged out")]
@@ -80,13 +77,16 @@ pub enum HistoryError {
 
 /// Why a ticket was removed, as a clause; the reason is that of `changes.reason`.
 #[must_use]
-pub fn removal_to_text(reason: &str) -> String {
+pub fn removal_to_text(reason: &str, merged_into: Option<i64>) -> String {
+    if let Some(into) = merged_into {
+        return format!("it was merged into ticket {into}");
+    }
     match reason {
         "vanished" => "the server no longer finds it".into(),
         "deleted" => "it was deleted on the server".into(),
         "merged" => "it was merged into another ticket".into(),
         "out_of_scope" => "it no longer has one of the ticket types in the settings".into(),
-        "" => "the reason was erased".into(),
+        "" => "of a reason that was erased".into(),
         other => other.replace('_', " "),
     }
 }

@@ -83,15 +83,14 @@ pub struct LifeEvent {
     pub changed: Vec<ChangedAttribute>,
     /// Of a removal: the last known row.
     pub last_row: Option<TicketVersion>,
+    /// Of a removal: the ticket that it was merged into.
+    pub merged_into: Option<i64>,
 }
 
-impl LifeEvent {
-    /// The ticket that a removed one was merged into.
-    #[must_use]
-    pub fn merged_into(&self) -> Option<i64> {
-        let into = self.last_row.as_ref()?.integer("MERGED_INTO_ID").filter(|into| *into != 0);
-        into.filter(|_| self.reason.as_deref() == Some("merged"))
-    }
+/// The ticket that a removed one was merged into.
+pub(super) fn merged_into(removal: &RecordedChange) -> Option<i64> {
+    let into = removal.last_row.as_ref()?.get("MERGED_INTO_ID")?.as_i64().filter(|into| *into != 0);
+    into.filter(|_| removal.reason.as_deref() == Some("merged"))
 }
 
 /// A line about a change.
@@ -169,6 +168,7 @@ fn event_of(change: &RecordedChange, records: &TicketRecords) -> LifeEvent {
         lines: Vec::new(),
         changed: Vec::new(),
         last_row: None,
+        merged_into: merged_into(change),
     }
 }
 

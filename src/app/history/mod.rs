@@ -147,7 +147,7 @@ impl TicketHistory {
                     reason: removal.reason.clone().unwrap_or_default(),
                     observed_at: removal.observed_at,
                     not_before: removal.not_before,
-                    merged_into: removal.merged_into(),
+                    merged_into: removal.merged_into,
                 };
                 (presence, removal.last_row.clone())
             }

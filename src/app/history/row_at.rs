@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use super::HistoryError;
+use super::event::merged_into;
 use super::version::{TicketVersion, field_id};
+use crate::app::{HistoryError, removal_to_text};
 use crate::store::{RecordedChange, TicketRecords};
 use crate::ticket::attribute::VOLATILE;
 use crate::ticket::{ATTRIBUTES, Op, Timestamp};
@@ -116,7 +117,7 @@ fn absent(
             id,
             at,
             removed_at: removal.observed_at,
-            reason: removal.reason.clone().unwrap_or_default(),
+            why: removal_to_text(removal.reason.as_deref().unwrap_or_default(), merged_into(removal)),
         },
         (None, Some(first)) => HistoryError::NotYetSeen { id, at, first_seen: first.observed_at },
         (None, None) => HistoryError::UnknownTicket { id, known: None, complete_after },

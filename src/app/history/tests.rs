@@ -127,6 +127,13 @@ fn merge_names_its_target_and_what_waits_is_known() {
         "{:?}",
         history.presence
     );
+    assert_eq!(
+        example.row_at(at("2026-11-22T00:00:00.000Z")).unwrap_err().to_string(),
+        "ticket 4711 was not stored here at 2026-11-22T00:00:00.000Z: it was removed at 2026-11-21T03:00:00.000Z, \
+         because it was merged into ticket 815"
+    );
+    let before = example.row_at(at("2026-11-20T12:00:00.000Z")).unwrap();
+    assert_eq!(before.unknown, ["MERGED_INTO_ID"], "the last row has what it became by the merge");
     let history = unlisted_life().history(NOW);
     assert_eq!((history.pending.len(), history.rejects.len(), history.unlisted.is_some()), (1, 2, true));
 }

@@ -99,7 +99,10 @@ fn head(history: &TicketHistory) -> LabeledRows {
                 format!("; the last full scan that showed it began at {}", format_time(at))
             });
             let noticed = time_with_age(history, *observed_at);
-            row("Removed", format!("{}; noticed at {noticed}{shown}", removal(reason, *merged_into)));
+            row(
+                "Removed",
+                format!("{}; noticed at {noticed}{shown}", printable(&removal_to_text(reason, *merged_into))),
+            );
         }
     }
     for (label, value) in &history.facts {
@@ -120,14 +123,6 @@ fn head(history: &TicketHistory) -> LabeledRows {
         row("First seen", time_with_age(history, at));
     }
     rows
-}
-
-/// Why a ticket was removed, with the ticket that it was merged into.
-fn removal(reason: &str, merged_into: Option<i64>) -> String {
-    match merged_into {
-        Some(into) => format!("it was merged into ticket {into}"),
-        None => printable(&removal_to_text(reason)),
-    }
 }
 
 /// What is still to be fetched or to be read, and why the row is as it is.
@@ -246,7 +241,9 @@ fn note(event: &LifeEvent) -> Option<String> {
         EventKind::Repaired => "an edit of the local database was undone; no event of the ticket".into(),
         EventKind::WentBack => "the server shows an earlier version: it was restored from a backup".into(),
         EventKind::CustomFieldsOff => "they are no longer synchronized; no event of the ticket".into(),
-        EventKind::Removed => removal(event.reason.as_deref().unwrap_or_default(), event.merged_into()),
+        EventKind::Removed => {
+            printable(&removal_to_text(event.reason.as_deref().unwrap_or_default(), event.merged_into))
+        }
     })
 }
 
