@@ -68,7 +68,7 @@ async fn check_of_a_working_setup_passes_every_step_with_four_list_requests() {
     assert_eq!((&found["page_rows"], &found["initial_load"]["requests"]), (&100.into(), &8.into()));
     let probes = found["probes"].as_array().unwrap();
     for (name, result) in
-        [("date_filter", "inclusive"), ("list_coverage", "plain"), ("status_names", "listed")]
+        [("date_filter", "inclusive"), ("list_coverage", "plain"), ("closed_statuses", "known")]
     {
         let found = probes.iter().find(|it| it["probe"] == name);
         let found = found.unwrap_or_else(|| panic!("no probe {name}"));
@@ -121,6 +121,7 @@ fn unreachable_server_fails_and_skips_the_steps_that_need_it() {
             "schema",
             "local edits",
             "server probes",
+            "names",
             "certificate",
             "clock",
             "authorization",
@@ -151,7 +152,7 @@ async fn wrong_secret_fails_the_token_step() {
         "✗ secret         ",
         "    help: ",
         "✓ authorization  ",
-        "skipped: integrity, schema, local edits, server probes, token,",
+        "skipped: integrity, schema, local edits, server probes, names, token,",
         "1 failure",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
@@ -194,6 +195,7 @@ async fn offline_check_sends_no_request_reads_no_secret_and_takes_no_lock() {
             "schema",
             "local edits",
             "server probes",
+            "names",
             "files",
             "disk"
         ]

@@ -193,6 +193,9 @@ async fn every_json_document_matches_its_schema() {
     check("init", &["init", "other.toml", "--server", &env.server.url()]);
     check("sync", &["sync"]);
     check("sync", &["sync", "--dry-run"]);
+    let id = env.value::<i64>("SELECT MIN(UID) FROM custom_fields").to_string();
+    check("history", &["history", &id]);
+    check("history", &["history", &id, "--at", &env.value::<String>("SELECT MAX(observed_at) FROM changes")]);
     check("export-delta", &["export", "delta", "--consumer", "warehouse"]);
     check("export-list", &["export", "list"]);
     check("export-ack", &["export", "ack", "--seq", "120"]);

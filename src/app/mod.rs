@@ -1,4 +1,4 @@
-//! What the commands and the service do: sync, reset, export, status.
+//! What the commands and the service do: sync, reset, export, status, history.
 //!
 //! This layer brings settings, secret, locks, clock, server, database and files together. Decisions are made in
 //! the layers below, output is formatted in `cli`.
@@ -12,6 +12,7 @@ mod export_session;
 mod export_snapshot;
 mod halo_connector;
 mod health;
+mod history;
 mod init;
 mod locked_store;
 mod reset;
@@ -31,12 +32,19 @@ pub use consumers::{
 };
 pub use duration::{age_to_text, duration_to_text, rough_duration};
 pub use error::{
-    AppError, ConsumerError, ExitStatus, FileProblem, ResetError, SecretError, SecretLocation, Signal,
+    AppError, ConsumerError, ExitStatus, FileProblem, HistoryError, ResetError, SecretError, SecretLocation,
+    Signal, removal_to_text,
 };
 pub use export_delta::{DeltaSummary, WrittenPackage, export_delta, export_delta_if_due};
 pub use export_session::NewLineage;
 pub use export_snapshot::{SnapshotOptions, SnapshotOutcome, export_snapshot};
 pub use health::{Assessment, HealthLevel, HealthReason, unlisted_to_text, was_interrupted};
+#[cfg(test)]
+pub(crate) use history::example as history_example;
+pub use history::{
+    ChangeMark, ChangedAttribute, EventKind, EventLine, LifeEvent, Presence, ShownValue, TicketHistory,
+    TicketNames, TicketRowAt, TicketVersion, history, pending_to_text, row_at,
+};
 pub use init::{InitSummary, init};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
@@ -49,8 +57,9 @@ pub use crate::export::{
 };
 pub use crate::halo::is_hidden;
 pub use crate::store::{
-    ConsumerPosition, Health, InterruptedScan, LastRun, LastScan, ReaderProcess, ReferenceList, RunKind,
-    RunStatus, ServerProbe, UnlistedStatus,
+    ConsumerPosition, Health, InterruptedScan, LastRun, LastScan, PendingOfTicket, ReaderProcess,
+    ReferenceList, RejectDetails, RejectOfTicket, RunKind, RunOfChange, RunStatus, ServerProbe, UnlistedStatus,
+    UnlistedTicket,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{DEMO_MARKER, find_secret, read_secret, settings_path};

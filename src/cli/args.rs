@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
@@ -96,6 +96,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         max_age: Option<Duration>,
     },
+    /// Show the life of a ticket: what changed, when, and how exactly that is known; or its row at a time
+    History(HistoryArgs),
     /// Move the watermark back, so that the next sync fetches again what was updated since
     Reset(ResetArgs),
     /// Export changes as files
@@ -165,6 +167,16 @@ pub(super) struct SyncArgs {
     /// Fetch and show what would change, but store nothing except the record of the run
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HistoryArgs {
+    /// Number of the ticket
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+    pub(super) id: i64,
+    /// Show the row as it was stored here at this time: a date (midnight), or a date and time; UTC without a zone
+    #[arg(long, value_name = "TIME", value_parser = parse_past_time)]
+    pub(super) at: Option<Timestamp>,
 }
 
 #[derive(Debug, Args)]
@@ -357,6 +369,21 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
     })
 }
 
+/// Parses a time to look back to: as [`parse_time`] does, and UTC where it has no zone.
+fn parse_past_time(text: &str) -> Result<Timestamp, String> {
+    const FORMATS: [&str; 4] =
+        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"];
+    let without_zone = || {
+        let at = FORMATS.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())?;
+        Timestamp::new(at.and_utc())
+    };
+    let at = parse_time(text).ok().or_else(without_zone);
+    at.ok_or_else(|| {
+        "must be a date such as 2026-11-22, or a time such as 2026-11-22T12:00:00 or 2026-11-22T12:00:00+01:00"
+            .to_owned()
+    })
+}
+
 fn parse_reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
@@ -388,6 +415,23 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_time(text).ok().map(|at| at.to_string()).as_deref(), at, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn past_time_without_a_zone_is_utc() {
+        for (text, at) in [
+            ("2026-11-22", Some("2026-11-22T00:00:00.000Z")),
+            ("2026-11-22T12:00:00.123Z", Some("2026-11-22T12:00:00.123Z")),
+            ("2026-11-22T12:00:00+01:00", Some("2026-11-22T11:00:00.000Z")),
+            ("2026-11-22T12:00:00", Some("2026-11-22T12:00:00.000Z")),
+            ("2026-11-22T12:00:00.5", Some("2026-11-22T12:00:00.500Z")),
+            ("2026-11-22 12:00", Some("2026-11-22T12:00:00.000Z")),
+            ("12:00", None),
+            ("2026-11-22T25:00:00", None),
+            ("now", None),
+        ] {
+            assert_eq!(parse_past_time(text).ok().map(|at| at.to_string()).as_deref(), at, "{text:?}");
         }
     }
 

@@ -77,6 +77,14 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "halosync history",
+        &[
+            ("halosync history 4711", "See what happened to a ticket, and why its row is as it is"),
+            ("halosync history 4711 --at 2026-11-22T12:00:00", "See its row as it was stored then"),
+            ("halosync history 4711 --json", "Every change in full, for a program"),
+        ],
+    ),
+    (
         "halosync reset",
         &[(
             "halosync reset --to 2026-11-01 --reason 'restored the server'",

@@ -8,6 +8,7 @@ mod demo;
 mod error_output;
 mod examples;
 mod export;
+mod history;
 mod init;
 mod log;
 mod manual;
@@ -132,6 +133,7 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
         Command::Sync(args) => sync::sync(arguments, load()?, args),
         Command::Run => unreachable!("it returned above"),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
+        Command::History(args) => history::history(arguments, &load()?, args),
         Command::Reset(args) => reset::reset(arguments, &load()?, args),
         Command::Export(export) => export::export(arguments, load, export),
         Command::Demo(args) => demo::demo(arguments, args),

@@ -14,6 +14,7 @@ mod error;
 mod field_definitions;
 mod full_text;
 mod health;
+mod history;
 mod identity;
 mod integrity;
 mod lock;
@@ -47,6 +48,10 @@ pub use change_log::{ChangeLogExtent, LineageReason};
 pub use disk::ensure_free_disk;
 pub use error::{SchemaFault, StoreError};
 pub use health::Health;
+pub use history::{
+    OldAndNew, PendingOfTicket, RecordedChange, RejectDetails, RejectOfTicket, RunOfChange, StateOfTicket,
+    TicketRecords,
+};
 pub use identity::SCHEMA_VERSION;
 pub use integrity::UnequalHashes;
 pub use lock::{Lock, LockError};

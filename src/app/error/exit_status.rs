@@ -20,7 +20,7 @@ pub enum ExitStatus {
     NotFresh = 4,
     /// Data cannot be read or trusted: a response, the database, a package.
     DataError = 65,
-    /// There is no such database, consumer, package or file to replay.
+    /// There is no such database, ticket, consumer, package or file to replay.
     NoInput = 66,
     /// The server cannot be reached.
     Unavailable = 69,

@@ -4,6 +4,7 @@ mod code;
 mod consumer;
 mod exit_status;
 mod file;
+mod history;
 mod remedy;
 mod reset;
 mod secret;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 pub use consumer::ConsumerError;
 pub use exit_status::ExitStatus;
 pub use file::FileProblem;
+pub use history::{HistoryError, removal_to_text};
 pub use reset::ResetError;
 pub use secret::{SecretError, SecretLocation};
 
@@ -121,6 +123,10 @@ pub enum AppError {
     #[error(transparent)]
     #[strum(serialize = "")]
     Reset(#[from] ResetError),
+    /// The history of a ticket cannot be shown.
+    #[error(transparent)]
+    #[strum(serialize = "")]
+    History(#[from] HistoryError),
     /// The address for metrics cannot be bound.
     #[error("cannot listen on {0}")]
     CannotListen(SocketAddr, #[source] io::Error),

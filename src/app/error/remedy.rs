@@ -77,6 +77,7 @@ impl AppError {
             AppError::Export(error) => export_remedy(error),
             AppError::Consumer(error) => (error.exit_status(), error.help()),
             AppError::Reset(error) => (error.exit_status(), error.help().into()),
+            AppError::History(error) => (error.exit_status(), error.help()),
             AppError::CannotListen(_, source) if source.kind() == io::ErrorKind::AddrInUse => (
                 TryLater,
                 "another program uses that address: stop it, or choose another port in metrics.listen".into(),
