@@ -58,8 +58,8 @@ pub use crate::export::{
 pub use crate::halo::is_hidden;
 pub use crate::store::{
     ConsumerPosition, Health, InterruptedScan, LastRun, LastScan, PendingOfTicket, ReaderProcess,
-    ReferenceList, RejectDetails, RejectOfTicket, RunKind, RunOfChange, RunStatus, ServerProbe, UnlistedStatus,
-    UnlistedTicket,
+    ReferenceList, RejectDetails, RejectOfTicket, RunKind, RunOfChange, RunStatus, ServerProbe,
+    UnlistedStatus, UnlistedTicket,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use settings::{DEMO_MARKER, find_secret, read_secret, settings_path};

@@ -115,7 +115,7 @@ fn unknown_agent_is_looked_up_once() {
         advance_minutes(61).await;
         for (index, expected) in [(0, 2), (1, 2), (2, 2)] {
             let id = env.server_ids()[index];
-            env.with_server(|server, now| drop(server.edit(id, Edit::Agent(4_711), now)));
+            env.with_server(|server, now| server.edit(id, Edit::Agent(4_711), now));
             env.run_ok().await;
             assert_eq!(agents(&env), expected, "edit {index}");
             advance_minutes(61).await;
@@ -124,7 +124,7 @@ fn unknown_agent_is_looked_up_once() {
         // A new agent has a new number, which is looked up.
         env.with_server(|server, now| {
             server.add_reference(ReferenceKey::Agent(4_712), "Newly Hired");
-            drop(server.edit(server.ids()[0], Edit::Agent(4_712), now));
+            server.edit(server.ids()[0], Edit::Agent(4_712), now);
         });
         env.run_ok().await;
         assert_eq!(agents(&env), 3);
@@ -279,7 +279,7 @@ fn date_of_closing_comes_and_goes_with_the_status(
         assert!(["none", "NULL"].contains(&&*closed_at(&env, id)));
         for (status, is_closed) in [(9, true), (2, false), (9, true), (2, false)] {
             advance_minutes(5).await;
-            env.with_server(|server, now| drop(server.edit(id, Edit::Status(status), now)));
+            env.with_server(|server, now| server.edit(id, Edit::Status(status), now));
             env.run_ok().await;
             assert_eq!(closed_at(&env, id).starts_with("20"), is_closed, "{unset}, full: {full}");
             let last = "SELECT changed LIKE '%EXTRA.CLOSED_AT%' FROM changes ORDER BY seq DESC LIMIT 1";
@@ -314,7 +314,7 @@ fn edited_column_profile_changes_nothing() {
         let open = env.number(
             "SELECT MIN(t.UID) FROM tickets t JOIN ticket_extra x USING (UID) WHERE CLOSED_AT IS NULL",
         );
-        env.with_server(|server, now| drop(server.edit(open, Edit::Status(9), now)));
+        env.with_server(|server, now| server.edit(open, Edit::Status(9), now));
         env.run_ok().await;
         assert_eq!(closed_at(&env, open), "NULL");
         env.set_knob("row_extras=dateclosed+responsedate+dateassigned+parent_id");
@@ -375,7 +375,7 @@ fn change_says_since_when_it_can_have_been_visible() {
         let last_scan = scan(&env, "");
         let ids = env.server_ids();
         advance_minutes(5).await;
-        env.with_server(|server, now| drop(server.edit(ids[3], Edit::Summary("edited".into()), now)));
+        env.with_server(|server, now| server.edit(ids[3], Edit::Summary("edited".into()), now));
         env.run_ok().await;
         let not_before = |env: &VirtualEnv| {
             env.texts("SELECT COALESCE(not_before, 'none') FROM changes ORDER BY seq").pop().unwrap()
