@@ -22,6 +22,7 @@ pub struct ReferenceRow {
 
 impl ReferenceRow {
     /// Returns the numbers of the key.
+    #[must_use]
     pub fn key(&self, table: &ReferenceTable) -> Vec<i64> {
         let keys = table.columns.iter().zip(&self.values).filter(|(it, _)| it.role == ColumnRole::Key);
         keys.filter_map(|(_, value)| integer(value)).collect()

@@ -141,7 +141,9 @@ impl ReadTx<'_> {
             }
             let mut hash = Xxh3::new();
             self.for_each_row(SnapshotTable::Reference(table), |cells| {
-                cells.iter().for_each(|cell| cell.add_to_hash(&mut hash));
+                for cell in cells {
+                    cell.add_to_hash(&mut hash);
+                }
                 Ok::<_, StoreError>(())
             })?;
             let hash = hash.digest().cast_signed();

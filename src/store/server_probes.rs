@@ -133,9 +133,9 @@ impl WriteTx<'_> {
         if whole && !carried.without(shown).is_empty() {
             hidden = carried.without(shown).intersection(read_tx.stored_extras()?);
         }
-        let carries = carried.union(shown).without(hidden);
-        if carries != carried {
-            self.record_probe(Probe::ListExtras, &carries.to_string(), None, now)?;
+        let now_carried = carried.union(shown).without(hidden);
+        if now_carried != carried {
+            self.record_probe(Probe::ListExtras, &now_carried.to_string(), None, now)?;
         }
         Ok(hidden)
     }

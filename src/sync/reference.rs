@@ -30,8 +30,8 @@ const HOURLY: Duration = Duration::from_hours(1);
 const CLOSED_STATUSES_EVERY: Duration = Duration::from_hours(7 * 24);
 
 /// Whether a table is read.
-fn is_selected(context: &RunContext, table: &ReferenceTable) -> bool {
-    table.selection == Selection::Always || context.settings.reference.iter().any(|it| *it == table)
+fn is_selected(context: &RunContext, table: &'static ReferenceTable) -> bool {
+    table.selection == Selection::Always || context.settings.reference.contains(&table)
 }
 
 /// The tables that are read, in order.

@@ -93,7 +93,7 @@ impl ExampleStore {
         is_full: bool,
         now: Timestamp,
         row: &Json,
-        fields: Option<CustomFieldsState>,
+        fields: Option<&CustomFieldsState>,
     ) -> UpsertOutcome {
         self.request_no += 1;
         let page = json!({ "record_count": 1, "tickets": [row] }).to_string();
@@ -101,7 +101,7 @@ impl ExampleStore {
         let observed = ParsedPage::parse(page.as_bytes()).unwrap().tickets.into_iter().map(|mut ticket| {
             let provided = ticket.take_custom_fields();
             let provided = provided.map(CustomFieldsState::Provided);
-            let custom_fields = fields.clone().or(provided).unwrap_or(CustomFieldsState::NotSynced);
+            let custom_fields = fields.cloned().or(provided).unwrap_or(CustomFieldsState::NotSynced);
             ObservedTicket { hash: ticket.hash(), ticket, custom_fields, request_no }
         });
         let mut observed: Vec<_> = observed.collect();
@@ -232,7 +232,7 @@ pub(crate) fn unlisted_life() -> ExampleStore {
     let mut example = ExampleStore::new();
     let not_provided = Some(CustomFieldsState::NotProvided);
     let unreadable = with(row(), json!({ "priority_id": "high\u{1b}[31m", "impact": [1, 2] }));
-    example.list_with(true, at("2026-11-20T08:10:03.512Z"), &unreadable, not_provided);
+    example.list_with(true, at("2026-11-20T08:10:03.512Z"), &unreadable, not_provided.as_ref());
     let (due, ask) = (at("2026-11-22T18:00:00.000Z"), at("2026-11-24T03:00:00.000Z"));
     example.run(true, at("2026-11-22T03:00:00.000Z"), |tx, _| {
         tx.reschedule_fetch(TICKET, FetchFailure::Forbidden, due)?;

@@ -248,7 +248,7 @@ impl Happening {
                     }
                 };
                 let fields = CustomFieldsState::Provided(custom_fields(&elements));
-                example.list_with(true, now, &with(row(), changes), Some(fields));
+                example.list_with(true, now, &with(row(), changes), Some(&fields));
             }
             Happening::Removed(reason, into) => example.remove(&now.to_string(), *reason, *into),
             Happening::StatusRenamed(status, name) => {
