@@ -367,7 +367,9 @@ CREATE TABLE reference_lists (
     details      TEXT,  -- why it could not be read
     read_at      TEXT NOT NULL CHECK (length(read_at) = 24),  -- by the local clock
     unknown_ids  TEXT,     -- numbers that were looked up in vain since then, separated by commas
+    attempts     INTEGER NOT NULL DEFAULT 0,  -- answers in succession that changed nothing
     next_page    INTEGER,  -- of a partial list: the page to continue with
+    unreadable   INTEGER,  -- of a partial list: elements on the pages before that could not be read
     seen         BLOB      -- of a partial list: the ids on the pages before, a serialized roaring bitmap
 );
 
@@ -480,6 +482,8 @@ CREATE TABLE consumers (
     acked_seq     INTEGER NOT NULL DEFAULT 0,  -- the last change record that it has acknowledged
     exported_at   TEXT,  -- when its last package was written, by the local clock
     last_manifest TEXT,  -- `manifest_sha256` of its last package, whose row may have aged out
+    previous_manifest TEXT,  -- the one before, where the last package has nothing but reference tables, so that both end at
+                    -- the same change record
     reference_seq INTEGER  -- the last change record after which a package has nothing but reference tables
 );
 
@@ -530,11 +534,11 @@ SELECT
     t.UID, t.NAME, t.STATUS,
     -- Subqueries and no joins: no name can lose or double a ticket, and a name that is not asked for costs nothing.
     (SELECT n.NAME FROM ticket_types n WHERE n.ID = t.TICKET_TYPE_ID) AS TICKET_TYPE,  -- name of the ticket type
-    COALESCE(
-        (SELECT n.NAME FROM priorities n WHERE n.SLA_ID = t.SLA_ID AND n.PRIORITY_ID = t.PRIORITY_ID),
-        (SELECT CASE WHEN MIN(n.NAME) = MAX(n.NAME) THEN MIN(n.NAME) END FROM priorities n
-         WHERE n.PRIORITY_ID = t.PRIORITY_ID)
-    ) AS PRIORITY,  -- name of the priority in the ticket's SLA; without one, the name that all SLAs give the number,
+    CASE WHEN COALESCE(t.SLA_ID, 0) <> 0
+        THEN (SELECT n.NAME FROM priorities n WHERE n.SLA_ID = t.SLA_ID AND n.PRIORITY_ID = t.PRIORITY_ID)
+        ELSE (SELECT CASE WHEN MIN(n.NAME) = MAX(n.NAME) THEN MIN(n.NAME) END FROM priorities n
+            WHERE n.PRIORITY_ID = t.PRIORITY_ID)
+    END AS PRIORITY,  -- name of the priority in the ticket's SLA; without one, the name that all SLAs give the number,
                     -- else NULL
     (SELECT n.NAME FROM slas n WHERE n.ID = t.SLA_ID) AS SLA,  -- name of the service level agreement
     (SELECT n.NAME FROM agents n WHERE n.ID = t.AGENT_ID AND n.ID <> 1) AS AGENT,  -- name of the agent; NULL: nobody

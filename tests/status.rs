@@ -328,7 +328,11 @@ async fn piped_status_has_no_styles_and_one_line_for_each_fact() {
     let text = env.run(&["-v", "status"]).success().stdout;
     assert!(!text.contains('\u{1b}') && !text.contains("  \n"), "{text}");
     let headings: Vec<_> = text.lines().skip(1).filter(|it| !it.starts_with(' ') && !it.is_empty()).collect();
-    assert_eq!(headings, ["Data", "Scans", "Waiting", "Last runs", "Consumers", "Server behavior"], "{text}");
+    assert_eq!(
+        headings,
+        ["Data", "Scans", "Waiting", "Last runs", "Consumers", "Names", "Server behavior"],
+        "{text}"
+    );
     let colored = env.run(&["--color", "always", "status"]).success().stdout;
     assert!(colored.starts_with("\u{1b}[1m\u{1b}[32mOK"), "{colored:?}");
 }

@@ -205,5 +205,9 @@ impl ExportSession<'_> {
 }
 
 fn origin(chain: &ChainPosition, lineages: &[String], exported: &ConsumerPosition) -> ChainOrigin {
-    chain.origin(lineages, (exported.exported_seq, exported.last_manifest.as_deref()))
+    // Before a package with nothing but reference tables, the chain ended at the same change with another manifest. A kill
+    // between that package and the position file leaves the earlier one.
+    let previous = exported.previous_manifest.as_ref().filter(|it| **it == chain.manifest_sha256);
+    let last_manifest = previous.or(exported.last_manifest.as_ref());
+    chain.origin(lineages, (exported.exported_seq, last_manifest.map(String::as_str)))
 }

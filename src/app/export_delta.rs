@@ -1,8 +1,9 @@
 //! Exports the changes after a consumer's position as a package.
 //!
 //! The order of steps makes every kill harmless, and publishes only what was written here: the package is named in the
-//! database, with the hashes of its files, then the data file gets its name, then the manifest, then the package is recorded
-//! as published, then the position file is replaced. The next call finishes a named package from a file with that hash, or
+//! database, with the hashes of its files, then the data files get their names, then the manifest, then the package is
+//! recorded as published, then the position file is replaced. A package with nothing but reference tables ends where the one
+//! before it does, so that a position file may name either (`consumer_chain`). The next call finishes a named package from a file with that hash, or
 //! plans it anew.
 
 use std::collections::BTreeMap;
@@ -187,12 +188,22 @@ impl DeltaExport<'_, '_> {
         let Some((files, hashes, package)) = written else { return Ok(None) };
         let entries = files.iter().map(|file| file.entry.clone()).collect();
         let named = self.name_package(entries, hashes, package)?;
-        let mut files = files.into_iter();
-        while let Some(file) = files.next() {
-            if let Err(error) = file.data.named().commit(&file.entry.name) {
-                files.for_each(|file| file.data.keep());
-                return Err(error.into());
+        let (mut committed, mut failed) = (Vec::new(), None);
+        for DraftFile { entry, data } in files {
+            let digest = data.digest().clone();
+            if let Err(error) = data.commit(&entry.name) {
+                // Where only the folder could not be flushed, the next export finishes the package. Otherwise nothing was
+                // published, and it plans the package anew; what cannot be removed now, it moves away.
+                if !self.folder.has_file(&entry.name, &digest) {
+                    self.folder.remove_files(&committed);
+                    return Err(error.into());
+                }
+                failed.get_or_insert(error);
             }
+            committed.push(entry.name);
+        }
+        if let Some(error) = failed {
+            return Err(error.into());
         }
         self.publish(named).map(Some)
     }

@@ -9,7 +9,9 @@ use super::locked_store::report_finding;
 use super::{AppError, ago, now, store_options};
 use crate::config::Config;
 use crate::export::{ConsumerFolder, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata};
-use crate::store::{LineageReason, Lock, LockHolders, ReadTx, SCHEMA_VERSION, Store, StoreError, TxEnd};
+use crate::store::{
+    LineageReason, Lock, LockHolders, PackageRecord, ReadTx, SCHEMA_VERSION, Store, StoreError, TxEnd,
+};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::WatermarkState;
 
@@ -78,8 +80,12 @@ impl<'a> ExportSession<'a> {
         let consumers = self.store.read(|tx| tx.consumers())?;
         for (consumer, position, _) in consumers {
             let packages = self.store.read(|tx| tx.packages(&consumer))?;
-            let is_old = |seq: i64, at: Timestamp| seq <= position.acked_seq && at < cutoff;
-            for package in packages.iter().take_while(|it| is_old(it.to_seq, it.created_at)) {
+            // What was acknowledged up to a change may have been so before the package with nothing but reference tables
+            // was made after it.
+            let is_acked = |it: &PackageRecord| {
+                it.to_seq <= position.acked_seq && (it.from_seq < it.to_seq || it.to_seq < position.acked_seq)
+            };
+            for package in packages.iter().take_while(|it| is_acked(it) && it.created_at < cutoff) {
                 let folder = position.folder.as_deref().unwrap_or(Path::new(""));
                 let removed =
                     ConsumerFolder::remove_package(folder, &package.manifest_file, &package.data_file);

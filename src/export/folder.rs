@@ -116,6 +116,21 @@ impl ConsumerFolder {
         write_position(&self.dir, &self.consumer, position)
     }
 
+    /// Whether a file has this content.
+    #[must_use]
+    pub fn has_file(&self, name: &str, digest: &FileDigest) -> bool {
+        has_content(&self.path.join(name), digest).unwrap_or(false)
+    }
+
+    /// Removes files that were not published, as far as that is possible.
+    pub fn remove_files(&self, names: &[String]) {
+        for name in names {
+            if let Err(error) = remove_if_present(&self.path.join(name)) {
+                tracing::debug!(%error, "a file of an unfinished package stays for now");
+            }
+        }
+    }
+
     /// Moves what has the name of a file that is about to be published.
     pub fn make_room(&self, name: &str) -> Result<(), ExportError> {
         if fs::symlink_metadata(self.path.join(name)).is_ok() {

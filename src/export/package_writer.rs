@@ -88,13 +88,7 @@ impl PackageWriter {
             .and_then(|()| self.join_worker())
             .map_err(ExportError::cannot_write(&self.display_path))?;
         self.file.as_file().sync_all().map_err(ExportError::cannot_write(&self.display_path))?;
-        Ok(UnnamedFile {
-            file: self.file,
-            folder: self.folder,
-            display_path: self.display_path,
-            digest,
-            is_named: false,
-        })
+        Ok(UnnamedFile { file: self.file, folder: self.folder, display_path: self.display_path, digest })
     }
 
     fn send_buffer(&mut self) -> io::Result<()> {
@@ -176,8 +170,6 @@ pub struct UnnamedFile {
     /// Path that errors name.
     display_path: PathBuf,
     digest: FileDigest,
-    /// Whether the database knows it, so that it is not removed where it cannot be given its name.
-    is_named: bool,
 }
 
 impl UnnamedFile {
@@ -192,13 +184,7 @@ impl UnnamedFile {
             .and_then(|()| out.sync_all())
             .map_err(ExportError::cannot_write(display_path))?;
         let digest = FileDigest { bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) };
-        Ok(UnnamedFile {
-            file,
-            folder: folder.to_owned(),
-            display_path: display_path.to_owned(),
-            digest,
-            is_named: false,
-        })
+        Ok(UnnamedFile { file, folder: folder.to_owned(), display_path: display_path.to_owned(), digest })
     }
 
     /// Returns size and hash of the file.
@@ -207,32 +193,14 @@ impl UnnamedFile {
         &self.digest
     }
 
-    /// Marks the file as known to the database.
-    #[must_use]
-    pub fn named(self) -> UnnamedFile {
-        UnnamedFile { is_named: true, ..self }
-    }
-
-    /// Keeps the file under its temporary name.
-    pub fn keep(self) {
-        // Where that fails the file is gone, and its package is planned anew.
-        let _ = self.file.keep();
-    }
-
     /// Gives the file its name, which may have the folders that it is in. An existing file of that name is an error and remains unchanged.
     ///
     /// # Errors
     /// After an error of flushing the folder the file has its name.
     pub fn commit(self, name: &str) -> Result<FileDigest, ExportError> {
         let name = Path::new(name).file_name().unwrap_or_default();
-        let persisted = self.file.persist_noclobber(self.folder.join(name));
-        persisted.map_err(|failed| {
-            if self.is_named {
-                // The next export gives it its name.
-                let _ = failed.file.keep();
-            }
-            ExportError::cannot_create(&self.display_path)(failed.error)
-        })?;
+        let persisted = self.file.persist_noclobber(self.folder.join(name)).map_err(|error| error.error);
+        persisted.map_err(ExportError::cannot_create(&self.display_path))?;
         fsync(&self.folder).map_err(ExportError::cannot_write(&self.display_path))?;
         Ok(self.digest)
     }

@@ -92,16 +92,23 @@ fn read_element(table: &ReferenceTable, json: &str) -> Result<ReferenceRow, Reje
     let visitor = ElementVisitor { table, raw_values: &mut raw_values };
     serde_json::Deserializer::from_str(json)
         .deserialize_map(visitor)
-        .map_err(|_| RejectedValue::new("not an object", json))?;
+        .map_err(|_| RejectedValue::new("not an object", ""))?;
+    // Never the whole element: it may have what must not be stored.
+    let rejected = |reason: &'static str| {
+        let shown = table.columns.iter().zip(&raw_values).filter(|(it, _)| it.role != ColumnRole::Other);
+        let members =
+            shown.filter_map(|(it, raw)| Some(format!("\"{}\":{}", it.property?, raw.as_ref()?.get())));
+        RejectedValue::new(reason, &format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
+    };
     let mut row = ReferenceRow { values: Vec::with_capacity(raw_values.len()), rejected: Vec::new() };
-    for (position, (column, raw)) in table.columns.iter().zip(raw_values).enumerate() {
+    for (position, (column, raw)) in table.columns.iter().zip(&raw_values).enumerate() {
         let value = raw.map(|raw| convert_raw(column.column.kind, raw.get(), &mut 0)).transpose();
         let value = match (value, column.role) {
             (Ok(Some(AttributeValue::Null) | None) | Err(_), ColumnRole::Key) => {
-                return Err(RejectedValue::new("no usable id", json));
+                return Err(rejected("no usable id"));
             }
             (Ok(Some(AttributeValue::Null) | None) | Err(_), ColumnRole::Name) => {
-                return Err(RejectedValue::new("no usable name", json));
+                return Err(rejected("no usable name"));
             }
             (Ok(value), _) => value.unwrap_or(AttributeValue::Null),
             (Err(_), ColumnRole::Other) => {
@@ -171,7 +178,7 @@ mod tests {
     fn element_without_a_readable_id_or_name_is_counted() {
         let list = parse(
             TICKET_TYPES,
-            r#"[{"id": 1, "name": "New"}, {"id": null, "name": "Lost"}, {"id": 4}, {"id": 5, "name": []}, 7, "x"]"#,
+            r#"[{"id": 1, "name": "New"}, {"id": null, "name": "Lost", "email": "x", "use": "y"}, {"id": 4}, {"id": 5, "name": []}, 7, "x"]"#,
         );
         assert_eq!((list.items.len(), list.unreadable), (1, 5));
         assert_eq!(list.first_unreadable.unwrap().raw, r#"{"id":null,"name":"Lost"}"#);

@@ -123,7 +123,7 @@ impl WriteTx<'_> {
         self.connection.execute("DELETE FROM exported_reference", [])?;
         self.connection.execute(
             "UPDATE consumers SET exported_seq = 0, acked_seq = 0, exported_at = NULL, last_manifest = NULL,
-                 reference_seq = NULL",
+                 previous_manifest = NULL, reference_seq = NULL",
             [],
         )?;
         Ok(lineage)

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, Row};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::tx::{parse_optional_timestamp, parse_timestamp};
-use super::{ReadTx, StoreError, WriteTx};
+use super::{ReadTx, ReferenceResult, StoreError, WriteTx};
 use crate::config::ConsumerName;
 use crate::reference::{REFERENCE_TABLES, ReferenceTable};
 use crate::snapshot_table::SnapshotTable;
@@ -25,6 +25,9 @@ pub struct ConsumerPosition {
     /// The `manifest_sha256` of its last package.
     #[serde(skip)]
     pub last_manifest: Option<String>,
+    /// That of the package before it, where the last one has nothing but reference tables: both end at the same change.
+    #[serde(skip)]
+    pub previous_manifest: Option<String>,
     /// The absolute path of the folder of its packages; `None` before the first one.
     #[serde(skip)]
     pub folder: Option<PathBuf>,
@@ -67,7 +70,8 @@ pub struct NamedPackage {
     pub reference: BTreeMap<String, i64>,
 }
 
-const POSITION_COLUMNS: &str = "exported_seq, acked_seq, exported_at, last_manifest, folder";
+const POSITION_COLUMNS: &str =
+    "exported_seq, acked_seq, exported_at, last_manifest, folder, previous_manifest";
 
 const PACKAGE_COLUMNS: &str =
     "from_seq, to_seq, data_file, manifest_file, \"rows\", bytes, sha256, manifest_sha256, created_at";
@@ -134,6 +138,11 @@ impl ReadTx<'_> {
             .prepare("SELECT hash FROM exported_reference WHERE consumer = ?1 AND table_name = ?2")?;
         let mut changed = Vec::new();
         for table in &REFERENCE_TABLES {
+            // One that is read page by page comes along when its end is reached.
+            let list = self.reference_list(table)?;
+            if list.is_some_and(|list| list.result == ReferenceResult::Partial) {
+                continue;
+            }
             let sent: Option<i64> =
                 select.query_row((consumer.as_str(), table.name), |row| row.get(0)).optional()?;
             if sent.is_none() && self.is_reference_empty(table)? {
@@ -227,7 +236,8 @@ impl WriteTx<'_> {
         )?;
         self.connection.execute(
             "UPDATE consumers SET exported_seq = ?2, acked_seq = CASE WHEN ?3 THEN ?2 ELSE acked_seq END,
-                 exported_at = ?4, last_manifest = ?5, reference_seq = CASE WHEN ?6 THEN ?2 ELSE reference_seq END
+                 exported_at = ?4, previous_manifest = CASE WHEN ?6 THEN last_manifest END, last_manifest = ?5,
+                 reference_seq = CASE WHEN ?6 THEN ?2 ELSE reference_seq END
              WHERE name = ?1",
             (
                 consumer.as_str(),
@@ -297,6 +307,7 @@ fn read_position(row: &Row<'_>, first: usize) -> Result<ConsumerPosition, StoreE
         exported_at: parse_optional_timestamp(row.get(first + 2)?)?,
         last_manifest: row.get(first + 3)?,
         folder: Some(PathBuf::from(row.get::<_, String>(first + 4)?)),
+        previous_manifest: row.get(first + 5)?,
     })
 }
 

@@ -81,6 +81,9 @@ pub struct ReferenceList {
     pub details: Option<String>,
     /// When, by the local clock.
     pub read_at: Timestamp,
+    /// How many answers in succession changed nothing.
+    #[serde(skip)]
+    pub attempts: u32,
     /// Numbers that were looked up in vain since then.
     #[serde(skip)]
     pub unknown_ids: BTreeSet<i64>,
@@ -96,13 +99,15 @@ pub struct ReferenceRest {
     pub next_page: u32,
     /// The ids on the pages before.
     pub seen: RoaringTreemap,
+    /// How many elements on them could not be read.
+    pub unreadable: u64,
 }
 
 impl ReferenceRest {
     /// The whole list.
     #[must_use]
     pub fn from_start() -> ReferenceRest {
-        ReferenceRest { next_page: 1, seen: RoaringTreemap::new() }
+        ReferenceRest { next_page: 1, seen: RoaringTreemap::new(), unreadable: 0 }
     }
 }
 
@@ -110,7 +115,14 @@ impl ReferenceList {
     /// A result without anything left to do.
     #[must_use]
     pub fn new(result: ReferenceResult, read_at: Timestamp) -> ReferenceList {
-        ReferenceList { result, details: None, read_at, unknown_ids: BTreeSet::new(), rest: None }
+        ReferenceList {
+            result,
+            details: None,
+            read_at,
+            attempts: 0,
+            unknown_ids: BTreeSet::new(),
+            rest: None,
+        }
     }
 }
 
@@ -145,6 +157,13 @@ impl ReadTx<'_> {
         Ok(count.cast_unsigned())
     }
 
+    /// Whether it is not known of some listed status whether it is closed, although it is of others.
+    pub fn lacks_closed_flags(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM statuses WHERE PRESENT AND CLOSED IS NULL)
+                   AND EXISTS (SELECT 1 FROM statuses WHERE CLOSED IS NOT NULL)";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
     /// Whether a table has no rows.
     pub fn is_reference_empty(&self, table: &ReferenceTable) -> Result<bool, StoreError> {
         let sql = format!("SELECT NOT EXISTS (SELECT 1 FROM {table})");
@@ -153,7 +172,7 @@ impl ReadTx<'_> {
 
     /// When the list of a table was read last, and what came of it.
     pub fn reference_list(&self, table: &ReferenceTable) -> Result<Option<ReferenceList>, StoreError> {
-        let sql = "SELECT result, details, read_at, unknown_ids, next_page, seen FROM reference_lists
+        let sql = "SELECT result, details, read_at, unknown_ids, next_page, seen, unreadable, attempts FROM reference_lists
                    WHERE name = ?1";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([table.name])?;
@@ -174,16 +193,21 @@ fn read_list(row: &Row<'_>) -> Result<ReferenceList, StoreError> {
     let unknown_ids: Option<String> = row.get(3)?;
     let next_page: Option<u32> = row.get(4)?;
     let seen: Option<Vec<u8>> = row.get(5)?;
+    let unreadable: Option<i64> = row.get(6)?;
     let rest = next_page.map(|next_page| {
         // Of a damaged set nothing is known: then the list is read from its beginning.
         match seen.map(|bytes| RoaringTreemap::deserialize_from(bytes.as_slice())) {
-            Some(Ok(seen)) => ReferenceRest { next_page, seen },
+            Some(Ok(seen)) => {
+                let unreadable = unreadable.unwrap_or(0).cast_unsigned();
+                ReferenceRest { next_page, seen, unreadable }
+            }
             _ => ReferenceRest::from_start(),
         }
     });
     Ok(ReferenceList {
         result: parse_word("reference_lists.result", &row.get::<_, String>(0)?)?,
         details: row.get(1)?,
+        attempts: row.get(7)?,
         read_at: parse_timestamp(&row.get::<_, String>(2)?)?,
         unknown_ids: unknown_ids
             .iter()
@@ -312,17 +336,19 @@ impl WriteTx<'_> {
     ) -> Result<(), StoreError> {
         let unknown: Vec<_> = list.unknown_ids.iter().map(ToString::to_string).collect();
         let unknown = (!unknown.is_empty()).then(|| unknown.join(","));
-        let (mut next_page, mut seen) = (None, None);
+        let (mut next_page, mut seen, mut unreadable) = (None, None, None);
         if let Some(rest) = &list.rest {
             let mut bytes = Vec::new();
             rest.seen.serialize_into(&mut bytes).map_err(|error| StoreError::InvalidData {
                 what: format!("a set of ids that cannot be written ({error})"),
             })?;
             (next_page, seen) = (Some(rest.next_page), Some(bytes));
+            unreadable = Some(rest.unreadable.cast_signed());
         }
         self.connection.execute(
-            "INSERT OR REPLACE INTO reference_lists (name, result, details, read_at, unknown_ids, next_page, seen)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT OR REPLACE INTO reference_lists
+                 (name, result, details, read_at, unknown_ids, next_page, seen, unreadable, attempts)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             (
                 table.name,
                 list.result.as_str(),
@@ -331,6 +357,8 @@ impl WriteTx<'_> {
                 unknown,
                 next_page,
                 seen,
+                unreadable,
+                list.attempts,
             ),
         )?;
         Ok(())

@@ -48,24 +48,34 @@ pub(super) async fn refresh(context: &RunContext) -> Result<(), SyncError> {
     refresh_older_than(context, max_age).await
 }
 
-/// Refreshes the tables again where this run, which began at `started_at`, did not: a full scan brings everything up to
-/// date. Returns whether it asked.
+/// Refreshes statuses and ticket types again before a full scan, where this run, which began at `started_at`, did not and
+/// they are older than half the time between two such scans. Returns whether it asked.
 pub(super) async fn refresh_for_full_scan(
     context: &RunContext,
     started_at: Timestamp,
 ) -> Result<bool, SyncError> {
-    let age = (context.now().instant() - started_at.instant()).abs() + TimeDelta::milliseconds(1);
-    let max_age = age.to_std().unwrap_or(DAILY);
+    if context.settings.dry_run {
+        return Ok(false);
+    }
+    let max_age = context.settings.schedule.full_every.map_or(DAILY, |every| (every / 2).min(DAILY));
     let mut asked = false;
-    for table in selected(context).filter(|table| !table.is_paged) {
-        asked |= is_due(context, table, max_age)?;
-        refresh_table(context, table, max_age).await?;
+    for table in selected(context).filter(|table| table.selection == Selection::Always) {
+        let list = context.store.lock().read(|tx| tx.reference_list(table))?;
+        let was_read = list.is_some_and(|list| started_at <= list.read_at);
+        if !was_read && is_due(context, table, max_age)? {
+            refresh_table(context, table, max_age).await?;
+            asked = true;
+        }
     }
     Ok(asked)
 }
 
 /// Asks again before an initial load ends for what had no result when it began.
 pub(super) async fn refresh_before_load_ends(context: &RunContext) -> Result<(), SyncError> {
+    // A dry run stores no result, so that everything would be asked for again.
+    if context.settings.dry_run {
+        return Ok(());
+    }
     refresh_older_than(context, DAILY).await
 }
 
@@ -83,7 +93,8 @@ pub(super) async fn look_up(context: &RunContext, missing: &MissingNames) -> Res
         let list = context.store.lock().read(|tx| tx.reference_list(table))?;
         let remembered = list.map(|list| list.unknown_ids).unwrap_or_default();
         let unknown: BTreeSet<_> = numbers.difference(&remembered).copied().collect();
-        if unknown.is_empty() || !is_selected(context, table) || !is_due(context, table, HOURLY)? {
+        let is_asked = is_selected(context, table) && !context.settings.dry_run;
+        if unknown.is_empty() || !is_asked || !is_due(context, table, HOURLY)? {
             continue;
         }
         refresh_table(context, table, HOURLY).await?;
@@ -128,31 +139,49 @@ async fn clear(context: &RunContext, table: &'static ReferenceTable) -> Result<(
     context.store.call(move |store| store.write(tx_end, |tx| tx.clear_reference(table))).await
 }
 
-/// Whether a list is to be requested: it has no result, or one of at least `max_age`.
+/// Whether a list is to be requested: its result is of at least `max_age`, or its answer changed nothing. Then it is
+/// requested in the next run, and after that with growing pauses.
 pub(super) fn is_due(
     context: &RunContext,
     table: &ReferenceTable,
     max_age: Duration,
 ) -> Result<bool, SyncError> {
     let list = context.store.lock().read(|tx| tx.reference_list(table))?;
-    let max_age = TimeDelta::from_std(max_age).unwrap_or(TimeDelta::MAX);
     let now = context.now().instant();
-    // A time in the future was recorded when the local clock was wrong.
-    Ok(list.is_none_or(|it| !it.result.is_final() || max_age <= (now - it.read_at.instant()).abs()))
+    Ok(list.is_none_or(|list| {
+        let pause = if list.result.is_final() { max_age } else { retry_pause(&list).min(max_age) };
+        let pause = TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
+        // A time in the future was recorded when the local clock was wrong.
+        pause <= (now - list.read_at.instant()).abs()
+    }))
 }
 
-/// Why a list cannot be the whole of it: it is empty, or shows fewer than half of the `stored` rows.
-pub(super) fn why_doubtful(table: &ReferenceTable, shown: u64, stored: u64) -> Option<ReferenceResult> {
+/// How long to wait after an answer that changed nothing: not at all, then 1, 2, 4 … hours.
+fn retry_pause(list: &ReferenceList) -> Duration {
+    let doublings = list.attempts.checked_sub(2);
+    doublings.map_or(Duration::ZERO, |doublings| HOURLY.saturating_mul(1 << doublings.min(5)).min(DAILY))
+}
+
+/// Why a list cannot be the whole of it: it is empty, or shows fewer than half of the `stored` rows, unless a person asked for
+/// everything.
+pub(super) fn why_doubtful(
+    context: &RunContext,
+    table: &ReferenceTable,
+    shown: u64,
+    stored: u64,
+) -> Option<ReferenceResult> {
     match shown {
         // Every server has statuses and ticket types.
         0 if 0 < stored || table.selection == Selection::Always => Some(ReferenceResult::Empty),
-        shown if shown < stored.div_ceil(2) => Some(ReferenceResult::Shrunk),
+        shown if shown < stored.div_ceil(2) && !context.settings.schedule.full_requested => {
+            Some(ReferenceResult::Shrunk)
+        }
         _ => None,
     }
 }
 
 /// Records a result that changes nothing.
-pub(super) async fn record_result(
+async fn record_result(
     context: &RunContext,
     table: &'static ReferenceTable,
     list: ReferenceList,
@@ -161,18 +190,28 @@ pub(super) async fn record_result(
     context.store.call(move |store| store.write(tx_end, |tx| tx.record_reference_list(table, &list))).await
 }
 
-/// Records that the answer cannot be the whole list.
+/// Records that the answer, with `shown` rows, cannot be the whole list.
 pub(super) async fn record_doubtful(
     context: &RunContext,
     table: &'static ReferenceTable,
     result: ReferenceResult,
+    shown: u64,
 ) -> Result<(), SyncError> {
-    let (words, result_word) = (table.words(), result.as_str());
-    tracing::warn!(
-        result = result_word,
-        "the list of {words} is {result_word}; continuing with those already stored"
-    );
-    record_result(context, table, ReferenceList::new(result, context.now())).await
+    let (before, stored) = context
+        .store
+        .lock()
+        .read(|tx| Ok::<_, SyncError>((tx.reference_list(table)?, tx.present_rows(table)?)))?;
+    if before.as_ref().is_none_or(|list| list.result != result) {
+        tracing::warn!(
+            result = result.as_str(),
+            "{} shows {shown} rows, and {stored} are stored: nothing is changed; if the server really has so few, run \
+             `halosync sync --full`",
+            table.list_name
+        );
+    }
+    let attempts = before.map_or(0, |list| list.attempts) + 1;
+    record_result(context, table, ReferenceList { attempts, ..ReferenceList::new(result, context.now()) })
+        .await
 }
 
 /// Records that a list is not available. An error that is not about this list alone is passed on.
@@ -240,8 +279,8 @@ async fn refresh_table(
     let shown = (list.items.len() + list.unreadable) as u64;
     let stored = context.store.lock().read(|tx| tx.present_rows(table))?;
     let shown = if list.items.is_empty() { 0 } else { shown };
-    if let Some(result) = why_doubtful(table, shown, stored) {
-        return record_doubtful(context, table, result).await;
+    if let Some(result) = why_doubtful(context, table, shown, stored) {
+        return record_doubtful(context, table, result, shown).await;
     }
     if table == STATUSES {
         find_closed_statuses(context, &mut list, max_age).await?;
@@ -263,28 +302,36 @@ async fn store_list(
         .await
 }
 
-/// Finds out which statuses are closed. Where that is not asked, or cannot be told this time, the stored answer stays.
+/// Finds out which statuses are closed: weekly, on request, and where that is not known of one. Where it is not asked, or
+/// cannot be told this time, the stored answer stays.
 async fn find_closed_statuses(
     context: &RunContext,
     list: &mut ParsedItems<ReferenceRow>,
     max_age: Duration,
 ) -> Result<(), SyncError> {
-    let known = context.store.lock().read(|tx| tx.reference_ids(STATUSES))?;
+    let (known, lacks_some) = context
+        .store
+        .lock()
+        .read(|tx| Ok::<_, SyncError>((tx.reference_ids(STATUSES)?, tx.lacks_closed_flags()?)))?;
     let has_new = list.items.iter().filter_map(ReferenceRow::id).any(|id| !known.contains(&id));
     let every = if max_age.is_zero() { max_age } else { CLOSED_STATUSES_EVERY };
-    let is_due = has_new || is_older_than(context, Probe::ClosedStatuses, every)?;
+    let is_due = has_new || lacks_some || is_older_than(context, Probe::ClosedStatuses, every)?;
+    // A failure is that of one request: the next refresh asks again.
     let open = if is_due { context.halo.fetch_open_statuses().await.ok() } else { None };
-    let Some(open) = open else {
-        list.items.iter_mut().for_each(|row| row.rejected.push(STATUS_CLOSED));
-        return Ok(());
-    };
-    let open: HashSet<i64> = open.items.iter().filter_map(ReferenceRow::id).collect();
+    let was_asked = open.is_some();
+    let open: HashSet<i64> = open.iter().flat_map(|open| &open.items).filter_map(ReferenceRow::id).collect();
     let is_closed = |row: &ReferenceRow| row.id().is_some_and(|id| !open.contains(&id));
     // A server that does not know the parameter returns the same list; then nobody knows which are closed.
     let is_known = !open.is_empty() && list.items.iter().any(is_closed);
     for row in &mut list.items {
-        row.values[STATUS_CLOSED] =
-            if is_known { AttributeValue::Integer(is_closed(row).into()) } else { AttributeValue::Null };
+        if is_known {
+            row.values[STATUS_CLOSED] = AttributeValue::Integer(is_closed(row).into());
+        } else {
+            row.rejected.push(STATUS_CLOSED);
+        }
+    }
+    if !was_asked {
+        return Ok(());
     }
     let result = if is_known { "known" } else { "unknown" };
     probe_results::record(context, Probe::ClosedStatuses, result, None).await

@@ -80,8 +80,6 @@ async fn read_table(
 ) -> Result<(), SyncError> {
     let stored = context.store.lock().read(|tx| tx.reference_list(table))?;
     let mut rest = stored.and_then(|list| list.rest).unwrap_or_else(ReferenceRest::from_start);
-    // How many elements of this session could not be read.
-    let mut unreadable = 0;
     while 0 < *requests_left {
         *requests_left -= 1;
         let page = match context.halo.fetch_reference_page(table, rest.next_page).await {
@@ -89,15 +87,14 @@ async fn read_table(
             Err(error) => return record_unavailable(context, table, error).await,
         };
         context.record_requests().await?;
-        unreadable += page.unreadable as u64;
-        match after_page(rest, table, &page, unreadable) {
+        match after_page(rest, table, &page) {
             PageVerdict::More(next) => {
                 store_page(context, table, page, Some(next.clone())).await?;
                 rest = next;
             }
             PageVerdict::End { rest, is_complete } => {
                 store_page(context, table, page, None).await?;
-                return end(context, table, rest, is_complete, unreadable).await;
+                return end(context, table, rest, is_complete).await;
             }
         }
     }
@@ -110,15 +107,17 @@ fn after_page(
     mut rest: ReferenceRest,
     table: &ReferenceTable,
     page: &ParsedItems<ReferenceRow>,
-    unreadable: u64,
 ) -> PageVerdict {
     let before = rest.seen.len();
     rest.seen.extend(page.items.iter().flat_map(|row| row.key(table)).map(i64::cast_unsigned));
     rest.next_page += 1;
-    let received = rest.seen.len() + unreadable;
-    let is_complete = page.record_count.is_none_or(|count| count <= received);
     // A page that brings nothing new comes after the last one, or the server ignores paging.
-    let brings_nothing = rest.seen.len() == before && page.unreadable == 0;
+    let brings_nothing = rest.seen.len() == before;
+    if !brings_nothing {
+        rest.unreadable += page.unreadable as u64;
+    }
+    let received = rest.seen.len() + rest.unreadable;
+    let is_complete = page.record_count.is_none_or(|count| count <= received);
     let is_counted = page.record_count.is_some() && is_complete;
     if brings_nothing || is_counted || ROWS_MAX < rest.seen.len() {
         PageVerdict::End { rest, is_complete }
@@ -143,7 +142,10 @@ async fn store_page(
                 if 0 < page.unreadable {
                     tx.replace_rejected_items(table.name, &page, now)?;
                 }
-                let list = ReferenceList { rest, ..ReferenceList::new(ReferenceResult::Partial, now) };
+                // Until the end is known, a list that could not be told whole before has still not been.
+                let attempts = tx.as_read_tx().reference_list(table)?.map_or(0, |list| list.attempts);
+                let list =
+                    ReferenceList { rest, attempts, ..ReferenceList::new(ReferenceResult::Partial, now) };
                 tx.record_reference_list(table, &list)
             })
         })
@@ -156,14 +158,14 @@ async fn end(
     table: &'static ReferenceTable,
     rest: ReferenceRest,
     is_complete: bool,
-    unreadable: u64,
 ) -> Result<(), SyncError> {
-    let stored = context.store.lock().read(|tx| tx.present_rows(table))?;
+    let (stored, unreadable) = (context.store.lock().read(|tx| tx.present_rows(table))?, rest.unreadable);
+    let shown = rest.seen.len() + unreadable;
     if !is_complete {
-        return record_doubtful(context, table, ReferenceResult::Incomplete).await;
+        return record_doubtful(context, table, ReferenceResult::Incomplete, shown).await;
     }
-    if let Some(result) = why_doubtful(table, rest.seen.len() + unreadable, stored) {
-        return record_doubtful(context, table, result).await;
+    if let Some(result) = why_doubtful(context, table, shown, stored) {
+        return record_doubtful(context, table, result, shown).await;
     }
     let now = context.now();
     context
@@ -201,7 +203,7 @@ mod tests {
         let mut read = 0;
         for page in pages {
             read += 1;
-            match after_page(rest, clients(), &page, 0) {
+            match after_page(rest, clients(), &page) {
                 PageVerdict::More(next) => rest = next,
                 PageVerdict::End { rest, is_complete } => return (read, rest.seen.len(), Some(is_complete)),
             }

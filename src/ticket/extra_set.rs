@@ -13,6 +13,14 @@ impl ExtraSet {
     /// All extras.
     pub const ALL: ExtraSet = ExtraSet((1 << EXTRA_COUNT) - 1);
 
+    /// The extra at a position of [`super::attribute::stored_attributes`].
+    #[must_use]
+    pub fn of(position: usize) -> ExtraSet {
+        let mut set = ExtraSet::default();
+        set.insert(position);
+        set
+    }
+
     /// Adds the extra at a position of [`super::attribute::stored_attributes`]; an attribute is none.
     pub(super) fn insert(&mut self, position: usize) {
         if let Some(index) = position.checked_sub(ATTRIBUTE_COUNT) {

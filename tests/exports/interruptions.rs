@@ -44,13 +44,14 @@ struct Scenario {
     set_up: fn() -> ExportEnv,
 }
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 6] = [
     Scenario { name: "a first package", arguments: &["export", "delta"], set_up: first },
     Scenario {
         name: "a second package, and one that expires",
         arguments: &["export", "delta", "--gzip"],
         set_up: next,
     },
+    Scenario { name: "names alone", arguments: &["export", "delta"], set_up: names },
     Scenario { name: "after a restored backup", arguments: &["export", "delta"], set_up: restored },
     Scenario { name: "a snapshot", arguments: &["export", "snapshot"], set_up: next },
     Scenario {
@@ -73,6 +74,13 @@ fn next() -> ExportEnv {
     connection.execute("UPDATE packages SET created_at = '2026-01-01T00:00:00.000Z'", []).unwrap();
     env.store_rows(&[ticket_row(1, "b"), ticket_row(3, "b")]);
     env.store_names("agents", &json!([{ "id": 1, "name": "Unassigned" }, { "id": 7, "name": "Ann" }]));
+    env
+}
+
+fn names() -> ExportEnv {
+    let env = first();
+    env.run_ok(&["export", "delta"]);
+    env.store_names("agents", &json!([{ "id": 7, "name": "Ann" }]));
     env
 }
 

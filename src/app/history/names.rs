@@ -100,7 +100,7 @@ impl TicketNames {
 
     /// The name of a priority. Without an SLA it is that which all SLAs give the number.
     fn priority(&self, number: i64, sla: Option<i64>) -> Option<String> {
-        if let Some(sla) = sla {
+        if let Some(sla) = sla.filter(|sla| *sla != 0) {
             return self.priorities.get(&(sla, number)).cloned();
         }
         let mut names = self.priorities.iter().filter(|((_, it), _)| *it == number).map(|(_, name)| name);

@@ -95,9 +95,8 @@ fn head(history: &TicketHistory) -> LabeledRows {
         Presence::Stored => {}
         Presence::RowLost => row("Row", "lost here; the next full scan brings it back".into()),
         Presence::Removed { reason, observed_at, not_before, merged_into } => {
-            let shown = not_before.map_or(String::new(), |at| {
-                format!("; the last full scan that showed it began at {}", format_time(at))
-            });
+            let shown = not_before
+                .map_or(String::new(), |at| format!("; it was not gone before {}", format_time(at)));
             let noticed = time_with_age(history, *observed_at);
             row(
                 "Removed",

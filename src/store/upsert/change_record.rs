@@ -33,5 +33,8 @@ pub(super) const REPAIRED: &str = "repaired";
 /// The reason of a change record of tickets whose status was renamed.
 pub(super) const STATUS_RENAMED: &str = "status_renamed";
 
+/// The reason of a change record of custom fields alone, and the beginning of the one for their removal.
+pub(super) const CUSTOM_FIELDS: &str = "custom_fields";
+
 /// The reason of a ticket that is stored again after a deletion.
 pub(super) const RETURNED: &str = "returned";

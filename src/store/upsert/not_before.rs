@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::change_record::{ChangeRecord, REPAIRED, STATUS_RENAMED, WriteContext};
+use super::change_record::{CUSTOM_FIELDS, ChangeRecord, REPAIRED, STATUS_RENAMED, WriteContext};
 use crate::store::StoreError;
 use crate::ticket::Op;
 
@@ -60,10 +60,18 @@ impl VerifiedScans {
         let is_past = |at: &&str| *at <= context.now;
         match record.reason {
             Some(REPAIRED) => return Ok(None),
+            // Read ticket by ticket after the scan, which need not have shown them.
+            Some(reason) if reason.starts_with(CUSTOM_FIELDS) => return Ok(None),
             // No scan shows names of statuses.
             Some(STATUS_RENAMED) => return Ok(self.statuses_read_at.as_deref().filter(is_past)),
             _ if self.scans.is_empty() => return Ok(None),
             _ => {}
+        }
+        // A scan counts a ticket that it could not read, and leaves out values that it could not read.
+        let is_unreadable = "SELECT EXISTS (SELECT 1 FROM pending_fetches WHERE UID = ?1 AND kind = 'ticket')
+                 OR EXISTS (SELECT 1 FROM ticket_state WHERE UID = ?1 AND rejected IS NOT NULL)";
+        if connection.prepare_cached(is_unreadable)?.query_row([record.id], |row| row.get(0))? {
+            return Ok(None);
         }
         // Later scans did not see the ticket.
         let first_missed_at: Option<String> = connection

@@ -8,7 +8,7 @@ use super::stored_version::{StoredVersion, stored_hash};
 use super::ticket_columns::last_modified;
 use super::{CustomFieldsState, ObservedTicket};
 use crate::store::StoreError;
-use crate::ticket::attribute::VOLATILE;
+use crate::ticket::attribute::{CLOSED_AT, STATUS_ID, VOLATILE};
 use crate::ticket::{AttributeValue, CustomFields, ExtraSet, Op, TicketDiff};
 
 impl UpsertStatements<'_> {
@@ -111,7 +111,13 @@ impl UpsertStatements<'_> {
         if hidden.is_empty() || is_same_version {
             return Ok(hidden);
         }
-        Ok(hidden.without(self.carried_extras()?))
+        let mut kept = hidden.without(self.carried_extras()?);
+        // Whether a ticket is closed goes with its status: where that stays, so does the date.
+        let status = observed.ticket.stored_values()[STATUS_ID].clone();
+        if stored.last_good_row().is_some_and(|row| row[STATUS_ID] == status) {
+            kept = kept.union(hidden.intersection(ExtraSet::of(CLOSED_AT)));
+        }
+        Ok(kept)
     }
 
     /// Stores a ticket that lost its row in `ticket_state`: it is compared like an edited one.

@@ -155,6 +155,10 @@ impl<'c> UpsertStatements<'c> {
             bind_and_execute(&mut self.update_row, ticket.values())?;
             self.write_extras(stored, ticket)
         } else {
+            // The row was lost, and what belongs to it may not be.
+            self.connection
+                .prepare_cached("DELETE FROM ticket_extra WHERE UID = ?1")?
+                .execute([ticket.id()])?;
             self.insert_row(ticket).map(drop)
         }
     }
