@@ -196,9 +196,6 @@ pub const EXTRAS: [Attribute; EXTRA_COUNT] = [
     field("EXTRA.PARENT_ID",    "parent_id",    Integer,   "Ticket that it belongs to."),
 ];
 
-/// Position of the date of closing among what is stored of a ticket.
-pub const CLOSED_AT: usize = ATTRIBUTE_COUNT;
-
 /// What the names of [`EXTRAS`] begin with; the rest is the name of the column.
 pub const EXTRA_PREFIX: &str = "EXTRA.";
 

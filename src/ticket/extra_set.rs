@@ -13,13 +13,8 @@ impl ExtraSet {
     /// All extras.
     pub const ALL: ExtraSet = ExtraSet((1 << EXTRA_COUNT) - 1);
 
-    /// The extra at a position of [`super::attribute::stored_attributes`].
-    #[must_use]
-    pub fn of(position: usize) -> ExtraSet {
-        let mut set = ExtraSet::default();
-        set.insert(position);
-        set
-    }
+    /// The dates: all but the last one, the parent.
+    pub const DATES: ExtraSet = ExtraSet((1 << (EXTRA_COUNT - 1)) - 1);
 
     /// Adds the extra at a position of [`super::attribute::stored_attributes`]; an attribute is none.
     pub(super) fn insert(&mut self, position: usize) {
@@ -94,6 +89,7 @@ mod tests {
             assert_eq!(set.to_string().parse(), Ok(set));
         }
         assert_eq!("CLOSED_AT,PARENT_ID".parse::<ExtraSet>().unwrap().columns().count(), 2);
+        assert_eq!(ExtraSet::DATES.to_string(), "CLOSED_AT,RESPONDED_AT,ASSIGNED_AT");
         assert!("CLOSED".parse::<ExtraSet>().is_err());
     }
 }
