@@ -84,7 +84,7 @@ pub struct ReferenceList {
     /// How many answers in succession changed nothing.
     #[serde(skip)]
     pub attempts: u32,
-    /// Numbers that were looked up in vain since then.
+    /// Numbers that were looked up in vain, and that no later answer shows.
     #[serde(skip)]
     pub unknown_ids: BTreeSet<i64>,
     /// Where to continue with a partial list.
@@ -303,7 +303,13 @@ impl WriteTx<'_> {
             let keys: HashSet<_> = list.items.iter().map(|row| row.key(table)).collect();
             self.mark_absent(table, |key| keys.contains(key))?;
         }
-        self.record_reference_list(table, &ReferenceList::new(ReferenceResult::Listed, now))?;
+        let mut read = ReferenceList::new(ReferenceResult::Listed, now);
+        if let Some(stored) = self.as_read_tx().reference_list(table)? {
+            // What this answer does not show either is not looked up before the next one.
+            let listed: HashSet<_> = list.items.iter().filter_map(ReferenceRow::id).collect();
+            read.unknown_ids = stored.unknown_ids.into_iter().filter(|id| !listed.contains(id)).collect();
+        }
+        self.record_reference_list(table, &read)?;
         Ok(renamed)
     }
 

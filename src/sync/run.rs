@@ -140,11 +140,13 @@ async fn full_scan(
             tracing::info!(target: DECISION_TARGET, received, "{kind}: continuing after {received} tickets");
         }
     }
+    // Before the first page is requested: what is edited later, this scan need not show.
+    let started_at = context.now();
     let mut first_page = None;
     if read_before.is_none() && !dry_run && probes::is_due(context, Probe::ListCoverage)? {
         first_page = probes::probe_list_coverage(context, mapping.fields.requested_ids()).await?;
     }
-    let plan = ScanPlan::new(context, ScanKind::Full, watermark, mapping, resumed_from).await?;
+    let plan = ScanPlan::new(context, ScanKind::Full, watermark, mapping, resumed_from, started_at).await?;
     let clock_stepped = context.store.lock().read(|tx| tx.has_clock_stepped_since_full_scan())?;
     let interleaves = plan.watermark.state == WatermarkState::Incremental && !clock_stepped && !dry_run;
     let interleave = |totals| -> InterleavedScan<'_> { Box::pin(interleaved_scan(context, mapping, totals)) };
@@ -192,7 +194,7 @@ async fn incremental_scan(
     let mut warnings = Vec::new();
     for (from, next_step) in [(from, "asking further back"), (earlier, "reading everything")] {
         let kind = ScanKind::Incremental { from };
-        let plan = ScanPlan::new(context, kind, watermark.clone(), mapping, None).await?;
+        let plan = ScanPlan::new(context, kind, watermark.clone(), mapping, None, context.now()).await?;
         let plan = plan.with_changes_max(changes_max);
         let scan = scan::read(context, &plan, None, totals, None).await?;
         if matches!(scan.fault, Some(ListReadError::TooManyChanges(_))) {
@@ -235,7 +237,7 @@ async fn interleaved_scan(
     let Some(watermark) = watermark else { return Ok(totals) };
     let Some(from) = next_scan::incremental_start(context, &watermark)? else { return Ok(totals) };
     let kind = ScanKind::Incremental { from };
-    let plan = ScanPlan::new(context, kind, watermark, mapping, None).await?;
+    let plan = ScanPlan::new(context, kind, watermark, mapping, None, context.now()).await?;
     let scan = scan::read(context, &plan, None, totals, None).await?;
     // Without its canary the scan is recorded as incomplete and the watermark stays: a later scan reads the rest.
     let canary_ok = canary::is_ok(context, &plan.watermark, &scan).await?;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::attribute::{self, EXTRA_PREFIX};
-use super::custom_field::CustomFields;
+use super::custom_field::{CUSTOM_PREFIX, CustomFields};
 use super::value::CellValue;
 
 /// What happened to a ticket in the local copy.
@@ -64,6 +64,15 @@ impl TicketDiff {
     pub fn with_custom_fields(mut self, old: &CustomFields, new: &CustomFields) -> TicketDiff {
         new.diff_from(old, &mut self.0);
         self
+    }
+
+    /// Whether any attribute differs that is not volatile: not only extras or custom fields.
+    #[must_use]
+    pub fn has_attributes(&self) -> bool {
+        let is_volatile =
+            |name: &str| attribute::VOLATILE.iter().any(|it| attribute::ATTRIBUTES[*it].name == name);
+        let is_beside = |name: &str| name.starts_with(EXTRA_PREFIX) || name.starts_with(CUSTOM_PREFIX);
+        self.0.keys().any(|name| !is_beside(name) && !is_volatile(name))
     }
 
     /// Whether the versions are equal.

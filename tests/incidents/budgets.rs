@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use halo_simulator::Edit;
+use halo_simulator::{ApiEndpoint, Edit};
+use halosync::reference::{REFERENCE_TABLES, Selection};
+use halosync::watermark::ScanSchedule;
 
 use crate::support::virtual_env::{VirtualEnv, advance_minutes, is_incremental, with_paused_time};
 
@@ -171,5 +173,45 @@ fn one_deletion_costs_a_full_scan_at_most_fifteen_requests() {
             let (lists, context) = cost(Some((number, position)));
             assert!(lists <= still + 15, "{context}: {lists} list requests, and {still} without");
         }
+    }
+}
+
+/// With the default tables, a run every five minutes and a full scan a day. Of the second kind of server every ticket has
+/// an agent that no list shows.
+#[test]
+fn names_cost_at_most_six_requests_on_a_quiet_day() {
+    const NAMES: [ApiEndpoint; 6] = [
+        ApiEndpoint::Status,
+        ApiEndpoint::TicketType,
+        ApiEndpoint::Agent,
+        ApiEndpoint::Team,
+        ApiEndpoint::Priority,
+        ApiEndpoint::Sla,
+    ];
+    for knobs in [&["latency_ms=200"][..], &["latency_ms=200", "lost_agents=1000"]] {
+        with_paused_time(async {
+            let mut env = VirtualEnv::new(30, knobs);
+            env.settings.reference =
+                REFERENCE_TABLES.iter().filter(|table| table.selection == Selection::Default).collect();
+            env.settings.schedule =
+                ScanSchedule { full_every: Some(Duration::from_hours(24)), ..env.settings.schedule };
+            env.run_ok().await;
+            for day in 0..=4 {
+                env.reset_request_log();
+                for _ in 0..24 * 12 {
+                    advance_minutes(5).await;
+                    env.run_ok().await;
+                }
+                let counts = env.with_server(|server, _| NAMES.map(|name| server.log().count(name)));
+                let requests: u64 = counts.iter().sum();
+                // On the first day, numbers without a name are looked up once.
+                let most = if day == 0 { 7 } else { 6 };
+                assert!(
+                    requests <= most,
+                    "{knobs:?}: {requests} requests for names on day {day}: {counts:?}"
+                );
+                assert!(0 < requests, "{knobs:?}: no requests for names on day {day}");
+            }
+        });
     }
 }

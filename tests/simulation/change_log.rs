@@ -13,11 +13,20 @@ use crate::support::mapping::{self, Fields};
 /// was written of that: what consumers make of them is checked by `local_edits::Consumer`.
 pub(crate) fn undo(db: &DbReader, edited: &BTreeSet<i64>) -> Result<(), String> {
     let columns: Vec<_> = mapping::columns().collect();
-    let named = |row: Vec<AttributeValue>| -> BTreeMap<&str, Json> {
-        columns.iter().copied().zip(row.into_iter().map(json)).collect()
+    let (extra_columns, mut extras) = (extra_columns(), db.extras());
+    let mut named = |id: i64, row: Vec<AttributeValue>| -> BTreeMap<String, Json> {
+        let carried = extras.remove(&id).unwrap_or_else(|| vec![AttributeValue::Null; extra_columns.len()]);
+        let attributes = columns.iter().map(|name| (*name).to_owned()).zip(row);
+        attributes
+            .chain(extra_columns.iter().cloned().zip(carried))
+            .map(|(name, value)| (name, json(value)))
+            .collect()
     };
-    let mut tickets: BTreeMap<i64, BTreeMap<&str, Json>> =
-        db.tickets().into_iter().map(|(id, row)| (id, named(row))).collect();
+    let mut tickets: BTreeMap<i64, BTreeMap<String, Json>> =
+        db.tickets().into_iter().map(|(id, row)| (id, named(id, row))).collect();
+    if let Some(id) = extras.keys().find(|id| !edited.contains(id)) {
+        return Err(format!("extras of ticket {id} are stored, but not the ticket"));
+    }
     let mut fields: BTreeMap<i64, BTreeMap<String, Json>> =
         db.custom_fields().into_iter().map(|(id, fields)| (id, members(&fields))).collect();
     tickets.retain(|id, _| !edited.contains(id));
@@ -79,8 +88,13 @@ pub(crate) fn undo(db: &DbReader, edited: &BTreeSet<i64>) -> Result<(), String> 
             "d" => {
                 let last: Map<String, Json> = serde_json::from_str(&last_row).expect("JSON");
                 fields.insert(id, last_members(&last));
-                let row = columns.iter().map(|name| (*name, last.get(*name).map_or(Json::Null, plain)));
-                if tickets.insert(id, row.collect()).is_some() {
+                let attributes = columns
+                    .iter()
+                    .map(|name| ((*name).to_owned(), last.get(*name).map_or(Json::Null, plain)));
+                let carried = mapping::extra_columns()
+                    .zip(&extra_columns)
+                    .map(|(column, name)| (name.clone(), last_extra(&last, column)));
+                if tickets.insert(id, attributes.chain(carried).collect()).is_some() {
                     return wrong("the ticket exists after it");
                 }
             }
@@ -122,7 +136,17 @@ fn last_members(last: &Map<String, Json>) -> BTreeMap<String, Json> {
     fields.into_iter().flatten().flat_map(of).collect()
 }
 
-fn json(value: AttributeValue) -> Json {
+/// An extra of the last row of a removed ticket.
+fn last_extra(last: &Map<String, Json>, column: &str) -> Json {
+    last.get("_extra").and_then(|extras| extras.get(column)).map_or(Json::Null, plain)
+}
+
+/// The extras, named as in change records.
+fn extra_columns() -> Vec<String> {
+    mapping::extra_columns().map(|column| format!("EXTRA.{column}")).collect()
+}
+
+pub(crate) fn json(value: AttributeValue) -> Json {
     match value {
         AttributeValue::Null => Json::Null,
         AttributeValue::Integer(number) => number.into(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta};
 use halosync::config::RateLimit;
 use halosync::halo::{HaloClient, RateLimiter};
+use halosync::reference::ReferenceTable;
 use halosync::scope::Scope;
 use halosync::store::{Store, StoreOptions, TxEnd};
 use halosync::sync::{self, RunReport, RunSettings, SharedStore, SyncError};
@@ -33,6 +34,24 @@ pub(crate) enum RunEnd {
     Killed,
     /// It did not end.
     Endless,
+}
+
+impl RunEnd {
+    /// Whether it ended at any moment, so that the client may have received what it did not store.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        match self {
+            RunEnd::Killed | RunEnd::Endless => true,
+            RunEnd::Finished(result) => matches!(**result, Err(SyncError::Stopped)),
+        }
+    }
+
+    /// What a run that ended by itself reports.
+    pub(crate) fn report(&self) -> Option<&RunReport> {
+        match self {
+            RunEnd::Finished(result) => result.as_ref().as_ref().ok(),
+            RunEnd::Killed | RunEnd::Endless => None,
+        }
+    }
 }
 
 /// A new database, created once: creating its tables takes longer than a small simulation run.
@@ -149,7 +168,11 @@ impl<'s> Client<'s> {
     }
 
     fn halo_client(&self, number: u64, rate_limiter: RateLimiter) -> HaloClient {
-        let options = client_options(self.scenario.max_retries, &self.scenario.parsed_knobs());
+        let mut options = client_options(self.scenario.max_retries, &self.scenario.parsed_knobs());
+        if self.scenario.names.may_read_customers && options.scope == "read:tickets" {
+            (options.scope, options.narrower_scope) =
+                ("read:tickets read:customers".into(), Some("read:tickets".into()));
+        }
         let rng = Mutex::new(stream(self.scenario.seed, 1_000, number));
         let random = move || rng.lock().expect("no earlier panic").f64();
         HaloClient::new(Arc::clone(&self.transport) as _, rate_limiter, options, random)
@@ -160,6 +183,11 @@ impl<'s> Client<'s> {
         RunSettings {
             scope: Scope { custom_fields: scenario.scope.custom_fields, ..default.scope },
             ticket_types: scenario.scope.types.iter().map(|name| (*name).to_owned()).collect(),
+            reference: scenario
+                .reference
+                .iter()
+                .map(|name| ReferenceTable::named(name).expect("a table"))
+                .collect(),
             page_size: self.scenario.page_size,
             parallel_requests: self.scenario.parallel_requests,
             // Enough for all pending fetches to be completed in the end.

@@ -74,6 +74,30 @@ pub(crate) enum CoverageEvent {
     LocalBackupRestored,
     /// Deleted or hidden tickets came back, many at once.
     SomeTicketsRestored,
+    /// A reference object was renamed, added, removed, disabled or enabled.
+    ReferenceChanged,
+    /// The server refused to show a reference list.
+    ListForbidden,
+    /// A response showed no reference list although it was none that refuses.
+    ListUnreadable,
+    /// A reference list was empty, or lost more than half of its rows.
+    ListDoubtful,
+    /// A reference list had more than one page.
+    ListPaged,
+    /// A run left a reference list that it had not read to its end.
+    ListHalfRead,
+    /// A row of a reference table was no longer listed.
+    NamedRowAbsent,
+    /// A number had no name.
+    NameMissing,
+    /// A column profile changed what list rows carry beside the attributes.
+    ProfileChanged,
+    /// A run found that the list no longer carries an extra.
+    ExtraHidden,
+    /// A stored extra that cannot be known to be gone.
+    StaleExtra,
+    /// A change record with a lower bound of when it happened.
+    ChangeBounded,
     /// The one known limit: one ticket disappeared and another one entered between the same two responses.
     UndetectableExchange,
     /// A ticket was missed, and the limit explains it.
@@ -144,6 +168,17 @@ const ALWAYS: &[CoverageEvent] = &[
     CoverageEvent::Repaired,
     CoverageEvent::LocalBackupRestored,
     CoverageEvent::SomeTicketsRestored,
+    CoverageEvent::ReferenceChanged,
+    CoverageEvent::ListForbidden,
+    CoverageEvent::ListUnreadable,
+    CoverageEvent::ListDoubtful,
+    CoverageEvent::ListPaged,
+    CoverageEvent::ListHalfRead,
+    CoverageEvent::NamedRowAbsent,
+    CoverageEvent::NameMissing,
+    CoverageEvent::ProfileChanged,
+    CoverageEvent::ExtraHidden,
+    CoverageEvent::ChangeBounded,
 ];
 
 /// How often each event happened.

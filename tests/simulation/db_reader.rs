@@ -25,6 +25,8 @@ pub(crate) struct ScanRecord {
     pub(crate) outcome: Option<String>,
     pub(crate) pages: i64,
     pub(crate) updated_from: Option<Timestamp>,
+    /// By the local clock.
+    pub(crate) started_at: Timestamp,
     /// Whether it moved the watermark although the counts did not agree.
     accepted: bool,
 }
@@ -48,6 +50,20 @@ pub(crate) struct WatermarkMove {
     pub(crate) to: Option<Timestamp>,
     pub(crate) reason: String,
     pub(crate) run_id: Option<i64>,
+}
+
+/// A row of `changes`, as far as it says when something happened.
+#[derive(Debug)]
+pub(crate) struct DatedRecord {
+    pub(crate) seq: i64,
+    pub(crate) id: i64,
+    pub(crate) op: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) run_id: i64,
+    pub(crate) observed_at: Timestamp,
+    pub(crate) not_before: Option<Timestamp>,
+    /// The attributes, extras and custom fields that changed.
+    pub(crate) changed: Vec<String>,
 }
 
 static COLUMNS: LazyLock<usize> = LazyLock::new(|| mapping::columns().count());
@@ -82,7 +98,7 @@ impl DbReader {
 
     /// All scans, in order.
     pub(crate) fn scans(&self) -> Vec<ScanRecord> {
-        let sql = "SELECT run_id, kind, outcome, pages, updated_from, scan_id, accepted FROM scans ORDER BY scan_id";
+        let sql = "SELECT run_id, kind, outcome, pages, updated_from, scan_id, accepted, started_at FROM scans ORDER BY scan_id";
         self.query(sql, |row| ScanRecord {
             scan_id: row.get(5).expect("a scan"),
             run_id: row.get(0).expect("a run"),
@@ -91,6 +107,7 @@ impl DbReader {
             pages: row.get(3).expect("pages"),
             updated_from: timestamp(row.get(4).expect("a lower bound")),
             accepted: row.get(6).expect("a truth value"),
+            started_at: timestamp(row.get(7).expect("a time")).expect("a time"),
         })
     }
 
@@ -129,6 +146,61 @@ impl DbReader {
     pub(crate) fn tombstones(&self, run_id: i64) -> Vec<(i64, String)> {
         let sql = "SELECT UID, reason FROM changes WHERE op = 'd' AND run_id = ?1";
         self.query_with(sql, [run_id], |row| (row.get(0).expect("a ticket"), row.get(1).expect("a reason")))
+    }
+
+    /// The change records of the runs after one, in order.
+    pub(crate) fn dated_records(&self, after_run: i64) -> Vec<DatedRecord> {
+        let sql = "SELECT seq, UID, op, reason, run_id, observed_at, not_before, changed FROM changes
+                   WHERE ?1 < run_id ORDER BY seq";
+        self.query_with(sql, [after_run], |row| {
+            let changed: Option<String> = row.get(7).expect("a text");
+            let changed: serde_json::Map<String, Json> =
+                changed.map_or_else(Default::default, |text| serde_json::from_str(&text).expect("JSON"));
+            DatedRecord {
+                seq: row.get(0).expect("a number"),
+                id: row.get(1).expect("a ticket"),
+                op: row.get(2).expect("an operation"),
+                reason: row.get(3).expect("a reason"),
+                run_id: row.get(4).expect("a run"),
+                observed_at: timestamp(row.get(5).expect("a time")).expect("a time"),
+                not_before: timestamp(row.get(6).expect("a time")),
+                changed: changed.keys().cloned().collect(),
+            }
+        })
+    }
+
+    /// What came of reading each reference list.
+    pub(crate) fn reference_results(&self) -> BTreeMap<String, String> {
+        let sql = "SELECT name, result FROM reference_lists";
+        let results = self.query(sql, |row| (row.get(0).expect("a name"), row.get(1).expect("a result")));
+        results.into_iter().collect()
+    }
+
+    /// The rows of `ticket_extra`, in the order of [`mapping::extra_columns`].
+    pub(crate) fn extras(&self) -> Tickets {
+        let sql = "SELECT UID, CLOSED_AT, RESPONDED_AT, ASSIGNED_AT, PARENT_ID FROM ticket_extra";
+        let row = |row: &rusqlite::Row<'_>| {
+            let values = (1..=4).map(|column| attribute_value(row.get_ref(column).expect("a column")));
+            (row.get(0).expect("an id"), values.collect())
+        };
+        self.query(sql, row).into_iter().collect()
+    }
+
+    /// The columns of `ticket_extra` that the list is known to carry.
+    pub(crate) fn carried_extras(&self) -> BTreeSet<String> {
+        let sql = "SELECT result FROM server_probes WHERE probe = 'list_extras'";
+        let result = self.query(sql, |row| row.get::<_, String>(0).expect("a result")).pop();
+        let names = result.unwrap_or_default();
+        names.split(',').filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
+    }
+
+    /// The version of each stored ticket: when it was last modified, and its status.
+    pub(crate) fn versions(&self) -> BTreeMap<i64, (Option<String>, Option<i64>)> {
+        let sql = "SELECT UID, SOURCE_LAST_MODIFIED, STATUS_ID FROM tickets";
+        let rows = self.query(sql, |row| {
+            (row.get(0).expect("a ticket"), (row.get(1).expect("a time"), row.get(2).expect("a status")))
+        });
+        rows.into_iter().collect()
     }
 
     /// The tickets for which a run stored an older version because the server confirmed it.
@@ -222,6 +294,14 @@ impl DbReader {
         let queries = [
             (CoverageEvent::FetchesPending, "SELECT EXISTS (SELECT 1 FROM pending_fetches)"),
             (
+                CoverageEvent::NameMissing,
+                "SELECT EXISTS (SELECT 1 FROM reference_lists WHERE unknown_ids IS NOT NULL)",
+            ),
+            (
+                CoverageEvent::ListHalfRead,
+                "SELECT EXISTS (SELECT 1 FROM reference_lists WHERE next_page IS NOT NULL)",
+            ),
+            (
                 CoverageEvent::ForbiddenTicketKept,
                 "SELECT EXISTS (SELECT 1 FROM unlisted_tickets WHERE status = 'forbidden')",
             ),
@@ -298,6 +378,11 @@ impl DbReader {
     /// The result of SQLite's integrity check, `ok` if the file is intact.
     pub(crate) fn integrity(&self) -> String {
         self.query("PRAGMA integrity_check", |row| row.get::<_, String>(0).expect("a result")).join("; ")
+    }
+
+    /// The number that a query with two parameters has.
+    pub(crate) fn number(&self, sql: &str, parameters: [i64; 2]) -> i64 {
+        self.query_with(sql, parameters, |row| row.get(0).expect("a number")).pop().unwrap_or(0)
     }
 
     pub(crate) fn query<T>(&self, sql: &str, read: impl Fn(&rusqlite::Row<'_>) -> T) -> Vec<T> {

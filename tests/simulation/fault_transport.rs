@@ -14,10 +14,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::coverage::CoverageEvent;
+use crate::reference_lists::{ListedRows, ServerList};
 use crate::reference_model::{ReferenceModel, Seq};
 use crate::row_defects;
 use crate::scenario::{
-    Condition, Hazards, PlannedEnd, RunScenario, Scenario, ScopeChoice, is_enabled, percent, stream,
+    Condition, Hazards, NameScenario, PlannedEnd, RunScenario, Scenario, ScopeChoice, is_enabled, percent,
+    stream,
 };
 use crate::server_activity::{self, Timing};
 use crate::support::virtual_server::VirtualServer;
@@ -41,6 +43,10 @@ pub(crate) struct RunTrace {
     scenario: RunScenario,
     requests: u32,
     pub(crate) lists: Vec<ListResponse>,
+    /// Requests for reference lists other than statuses and ticket types.
+    list_requests: u32,
+    /// What responses showed of reference lists.
+    pub(crate) listed: Vec<ListedRows>,
 }
 
 /// A transport that injects faults, with the server at its other end.
@@ -50,6 +56,7 @@ pub(crate) struct FaultTransport {
     latency_ms: u64,
     admin_activity: bool,
     hazards: Hazards,
+    names: NameScenario,
     state: Mutex<(ReferenceModel, RunTrace)>,
     /// Notified when the client must be killed at a request.
     pub(crate) killed: Notify,
@@ -63,9 +70,11 @@ impl FaultTransport {
     ) -> Arc<FaultTransport> {
         let trace = RunTrace {
             number: 0,
-            scenario: RunScenario::undisturbed(ScopeChoice::PLAIN),
+            scenario: RunScenario::undisturbed(ScopeChoice::PLAIN, &[]),
             requests: 0,
             lists: Vec::new(),
+            list_requests: 0,
+            listed: Vec::new(),
         };
         Arc::new(FaultTransport {
             simulated,
@@ -73,6 +82,7 @@ impl FaultTransport {
             latency_ms: scenario.latency_ms,
             admin_activity: scenario.admin_activity,
             hazards: scenario.hazards,
+            names: scenario.names.clone(),
             state: Mutex::new((model, trace)),
             killed: Notify::new(),
         })
@@ -80,7 +90,14 @@ impl FaultTransport {
 
     /// Starts the trace of another run.
     pub(crate) fn start_run(&self, number: u64, scenario: &RunScenario) {
-        self.state().1 = RunTrace { number, scenario: scenario.clone(), requests: 0, lists: Vec::new() };
+        self.state().1 = RunTrace {
+            number,
+            scenario: scenario.clone(),
+            requests: 0,
+            lists: Vec::new(),
+            list_requests: 0,
+            listed: Vec::new(),
+        };
     }
 
     pub(crate) fn trace(&self) -> RunTrace {
@@ -107,6 +124,71 @@ impl FaultTransport {
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let (path, query) =
+            (request.url.path().to_owned(), request.url.query().unwrap_or_default().to_owned());
+        let list = ServerList::of_request(&path, &query);
+        match list {
+            // They have random streams of their own, so that the other draws do not depend on which tables are read.
+            Some(list) if !list.is_always_read => self.exchange_list(list, request).await,
+            Some(list) => Ok(self.show(list, &query, self.exchange_counted(request).await?)),
+            None => self.exchange_counted(request).await,
+        }
+    }
+
+    /// Exchanges a request for a reference list.
+    async fn exchange_list(
+        &self,
+        list: &'static ServerList,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, TransportError> {
+        let since = Instant::now();
+        let query = request.url.query().unwrap_or_default().to_owned();
+        let (number, killed_at, mut rng) = {
+            let trace = &mut self.state().1;
+            trace.list_requests += 1;
+            let rng = stream(self.seed, 8_400 + trace.number, u64::from(trace.list_requests));
+            (trace.list_requests, trace.scenario.killed_at_list, rng)
+        };
+        if killed_at == Some(number) || number == REQUESTS_MAX {
+            return self.kill_client().await;
+        }
+        let latency = |rng: &mut Rng| Duration::from_millis(rng.u64(..=self.latency_ms / 2));
+        sleep(latency(&mut rng)).await;
+        {
+            let mut state = self.state();
+            let (model, trace) = &mut *state;
+            self.simulated.with(|server, now| {
+                if self.names.activity && percent(&mut rng, trace.scenario.activity) {
+                    server_activity::change_reference(model, server, now, &mut rng);
+                }
+                if percent(&mut rng, trace.scenario.faults) {
+                    let (event, effect) = draw_fault(&mut rng);
+                    model.coverage.record(event);
+                    model.log(now, || format!("list request {number} ({}) meets {effect:?}", list.table));
+                    inject(server, effect);
+                }
+            });
+        }
+        let response = self.simulated.send(request).await;
+        sleep(latency(&mut rng)).await;
+        let mut response = response?;
+        response.took = since.elapsed();
+        Ok(self.show(list, &query, response))
+    }
+
+    /// Replaces the response where the list is not what it should be, and records what it shows.
+    fn show(&self, list: &'static ServerList, query: &str, mut response: HttpResponse) -> HttpResponse {
+        let mut state = self.state();
+        let (model, trace) = &mut *state;
+        let outage = model.outages.get(list.table).filter(|_| response.status == 200);
+        if let Some((status, body)) = outage.and_then(|outage| outage.apply(list, &response.body)) {
+            (response.status, response.body) = (status, body.into());
+        }
+        trace.listed.push(list.parse(query, response.status, &response.body));
+        response
+    }
+
+    async fn exchange_counted(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let since = Instant::now();
         let (number, end, mut rng) = self.count_request();
         if end == PlannedEnd::KilledAtRequest(number) || number == REQUESTS_MAX {
@@ -166,18 +248,16 @@ impl FaultTransport {
             if self.hazards.has_defects() && percent(&mut defect_rng, trace.scenario.activity / 3) {
                 row_defects::change(model, server, now, self.hazards, &mut defect_rng);
             }
+            let mut names_rng = stream(self.seed, 8_200 + trace.number, u64::from(trace.requests));
+            if self.names.profiles_change && percent(&mut names_rng, trace.scenario.activity / 5) {
+                server_activity::change_profile(model, server, now, &mut names_rng);
+            }
             let spared = path.ends_with("/status") && !is_enabled(Condition::StatusListFails);
             let fault = percent(rng, trace.scenario.faults).then(|| draw_fault(rng)).filter(|_| !spared);
             if let Some((event, effect)) = &fault {
                 model.coverage.record(*event);
                 model.log(now, || format!("request {} ({path}) meets {effect:?}", trace.requests));
-                let trigger = Trigger::Requests(1, 1);
-                server.inject(ServerFault {
-                    endpoint: None,
-                    trigger,
-                    times: Some(1),
-                    effect: effect.clone(),
-                });
+                inject(server, effect.clone());
             }
             if !is_list || fault.is_some_and(|(_, effect)| !is_harmless(&effect)) {
                 return None;
@@ -206,6 +286,10 @@ impl RunTrace {
     /// Whether the client has received a list response; from then on a scan is in progress.
     pub(crate) fn has_list_response(&self) -> bool {
         self.lists.iter().any(|list| list.received.is_some())
+    }
+
+    pub(crate) fn scenario(&self) -> &RunScenario {
+        &self.scenario
     }
 
     /// Whether the run was started with `--accept-deletes`.
@@ -244,6 +328,12 @@ impl RunTrace {
                 disappeared && entered
             })
     }
+}
+
+/// Lets the next request meet a fault.
+fn inject(server: &mut Server, effect: Effect) {
+    let trigger = Trigger::Requests(1, 1);
+    server.inject(ServerFault { endpoint: None, trigger, times: Some(1), effect });
 }
 
 /// Draws a fault for a request.

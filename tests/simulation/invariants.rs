@@ -7,10 +7,14 @@ use halo_simulator::{DeletedGet, HiddenGet, Server};
 use halosync::ticket::{AttributeValue, Timestamp};
 
 use crate::change_log;
+use crate::change_times::{ChangeTimes, DatedRun};
+use crate::client::RunEnd;
 use crate::coverage::CoverageEvent;
 use crate::db_reader::{DbReader, ScanRecord, WatermarkMove};
+use crate::extras::{ExtraChecker, ExtrasBefore, ExtrasRun};
 use crate::fault_transport::RunTrace;
 use crate::promise::{RunFacts, ShownTicket};
+use crate::reference_lists::{ReferenceChecker, ReferenceRun, StoredLists};
 use crate::reference_model::{ModelTicket, ReferenceModel, Seq, last_update, ticket_type};
 use crate::scenario::Hazards;
 use crate::support::mapping::{self, Fields, Tickets};
@@ -37,6 +41,10 @@ pub(crate) struct Before {
     pub(crate) run_id: i64,
     pub(crate) watermark: Option<Timestamp>,
     pub(crate) seq: Seq,
+    pub(crate) extras: ExtrasBefore,
+    pub(crate) unlisted: BTreeSet<i64>,
+    /// The reference tables.
+    pub(crate) lists: StoredLists,
     /// The stored tickets, if values of rows may be rejected.
     pub(crate) tickets: Option<Tickets>,
     /// Whether a run is next that reads everything and that nothing disturbs; one that resumes an earlier scan is not.
@@ -62,6 +70,9 @@ pub(crate) struct InvariantChecker {
     scan_starts: BTreeMap<i64, FirstList>,
     /// The server's time on the last list response of each run, which may contain more than one scan.
     last_lists: BTreeMap<i64, DateTime<Utc>>,
+    reference: ReferenceChecker,
+    extras: ExtraChecker,
+    change_times: ChangeTimes,
 }
 
 impl InvariantChecker {
@@ -73,15 +84,21 @@ impl InvariantChecker {
             first_lists: BTreeMap::new(),
             scan_starts: BTreeMap::new(),
             last_lists: BTreeMap::new(),
+            reference: ReferenceChecker::default(),
+            extras: ExtraChecker::default(),
+            change_times: ChangeTimes::default(),
         }
     }
 
     /// Forgets what happened after the newest run and scan of a database that was restored.
-    pub(crate) fn forget_newer(&mut self, db: &DbReader) {
+    pub(crate) fn forget_newer(&mut self, db: &DbReader, model: &ReferenceModel) {
         let (run_id, scan_id) = (db.last_run(), db.scans().last().map_or(0, |scan| scan.scan_id));
         self.first_lists.retain(|id, _| *id <= run_id);
         self.last_lists.retain(|id, _| *id <= run_id);
         self.scan_starts.retain(|id, _| *id <= scan_id);
+        self.reference.forget();
+        self.extras.forget(db, model);
+        self.change_times.forget_newer(run_id, scan_id);
     }
 
     /// Checks the state after a run, however it ended.
@@ -91,6 +108,7 @@ impl InvariantChecker {
         (model, server, now): (&mut ReferenceModel, &mut Server, DateTime<Utc>),
         trace: &RunTrace,
         before: &Before,
+        end: &RunEnd,
     ) -> CheckResult {
         let run_id = db.last_run();
         if run_id == before.run_id {
@@ -165,7 +183,38 @@ impl InvariantChecker {
             is_complete,
             moved: moves.iter().any(is_by_scan),
         };
-        self.check_promise(db, (model, server, now), trace, before, &run)
+        let read = self.check_promise(db, (model, server, now), trace, before, &run)?;
+        self.reference.check(
+            db,
+            model,
+            &ReferenceRun {
+                run_id,
+                selected: &trace.scenario().reference,
+                before: &before.lists,
+                listed: &trace.listed,
+                resolves_types: !trace.scenario().scope.types.is_empty(),
+                is_cut_off: end.is_cut_off(),
+                is_complete,
+                is_undisturbed: before.is_undisturbed_next,
+            },
+        )?;
+        let extras = ExtrasRun {
+            run_id,
+            before: &before.extras,
+            verified: read.verified,
+            warnings: end.report().map_or(&[], |report| &report.warnings),
+        };
+        self.extras.check(db, (model, server, now), &extras)?;
+        let dated = DatedRun {
+            run_id,
+            clock_offset: TimeDelta::seconds(trace.scenario().clock_offset),
+            scans: &scans,
+            moves: &moves,
+            unlisted_before: &before.unlisted,
+            is_exchange_undetectable: read.is_exchange_undetectable,
+            is_cached: 0 < server.knobs().detail_cache_s,
+        };
+        self.change_times.check(db, model, &dated)
     }
 
     /// Checks what the run promises, and that everything that was promised is stored.
@@ -176,7 +225,7 @@ impl InvariantChecker {
         trace: &RunTrace,
         before: &Before,
         run: &ScannedRun<'_>,
-    ) -> CheckResult {
+    ) -> Result<RunRead, String> {
         let run_id = run.run_id;
         let settled: Vec<_> = run.scans.iter().filter(|scan| scan.is_settled()).collect();
         let full = settled.iter().find(|scan| scan.full);
@@ -187,7 +236,7 @@ impl InvariantChecker {
             model.coverage.record(CoverageEvent::UndetectableExchange);
         }
         let stored = Stored { tickets: db.tickets(), rejected: db.rejected_values() };
-        let mut shown = Vec::new();
+        let (mut shown, mut since) = (Vec::new(), 0);
         if promised || before.is_undisturbed_next {
             let first = match full {
                 Some(scan) => self.scan_starts.get(&scan.scan_id),
@@ -199,6 +248,7 @@ impl InvariantChecker {
             let lower_bound = if reads_all { None } else { requested.min(required).or(requested) };
             let list =
                 ScannedList { since: first.map_or(0, |first| first.seq), lower_bound, types: run.types };
+            since = list.since;
             shown = shown_tickets(&stored, model, server, now, &list);
         }
         let accept_shortfall = usize::try_from(self.hazards.accept_shortfall).expect("a small number");
@@ -224,6 +274,10 @@ impl InvariantChecker {
                 }
             }
         }
+        let is_stored = |it: &&ShownTicket| it.problem.is_none() && !it.is_without_id && !it.is_unreadable;
+        let ids = || shown.iter().filter(is_stored).map(|it| it.id).collect();
+        let is_whole = full.is_some() && settled.iter().all(|scan| scan.is_verified()) && !undetectable;
+        let verified = is_whole.then(|| (since, ids()));
         let facts = RunFacts {
             is_complete: run.is_complete,
             accept_shortfall,
@@ -238,7 +292,8 @@ impl InvariantChecker {
             model.coverage.record(CoverageEvent::CompleteWithShortfall);
         }
         check_last_good_values(db, &stored, model, before, run_id)?;
-        check_promises(&stored, model, server, now, run_id, promised && undetectable)
+        check_promises(&stored, model, server, now, run_id, promised && undetectable)?;
+        Ok(RunRead { verified, is_exchange_undetectable: undetectable })
     }
 
     fn check_watermark_moves(
@@ -449,6 +504,15 @@ fn check_tombstones(
         }
     }
     Ok(())
+}
+
+/// What a run came to.
+struct RunRead {
+    /// The last server event before the first response of its verified full scan, and the tickets that are stored as that
+    /// scan showed them.
+    verified: Option<(Seq, Vec<i64>)>,
+    /// Whether one ticket disappeared and another one entered between the same two responses.
+    is_exchange_undetectable: bool,
 }
 
 /// What a run read.

@@ -1,7 +1,7 @@
 //! What other programs and damaged disks do to the local database between runs, and a consumer that must not be led astray
 //! by it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,8 +10,11 @@ use halosync::store::{Store, StoreError};
 use halosync::ticket::{AttributeValue, Op, attribute};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use serde_json::{Map, Value as Json};
 
+use crate::change_log;
 use crate::db_reader::DbReader;
+use crate::reference_model::Seq;
 use crate::support::mapping::{self, Tickets};
 
 /// No server ticket has an id from here on.
@@ -65,7 +68,12 @@ impl LocalEdit {
             86..93 => lost(format!(
                 "DELETE FROM tickets WHERE UID = {id}; DELETE FROM ticket_state WHERE UID = {id}"
             )),
-            _ => lost(format!("DELETE FROM custom_fields WHERE UID = {id}")),
+            93..95 => lost(format!("DELETE FROM custom_fields WHERE UID = {id}")),
+            95..97 => seen(format!(
+                "UPDATE ticket_extra SET CLOSED_AT = '{year}-01-01T00:00:00.000Z', PARENT_ID = 7 WHERE UID = {id}"
+            )),
+            97..99 => seen(format!("DELETE FROM ticket_extra WHERE UID = {id}")),
+            _ => lost(format!("DELETE FROM ticket_extra WHERE UID = {id}")),
         }
     }
 
@@ -82,6 +90,8 @@ impl LocalEdit {
 #[derive(Default)]
 pub(crate) struct Consumer {
     rows: Tickets,
+    /// What they carry beside the attributes, as far as that is not NULL.
+    extras: BTreeMap<i64, Map<String, Json>>,
     position: i64,
 }
 
@@ -89,7 +99,7 @@ impl Consumer {
     /// Takes what has changed since the last time.
     pub(crate) fn take_delta(&mut self, database: &Path) {
         let store = Store::open_read_only(database, Duration::from_secs(10)).expect("a database");
-        let Consumer { rows, position } = self;
+        let Consumer { rows, extras, position } = self;
         let greatest = store.read(|tx| {
             // A package that follows nothing is made even if there is nothing in it; one that would be empty is not.
             let greatest = tx.greatest_seq()?;
@@ -99,10 +109,18 @@ impl Consumer {
                     let AttributeValue::Integer(id) = cells[attribute::UID] else {
                         panic!("a row without an id: {:?}", row.op)
                     };
+                    extras.remove(&id);
                     match row.op {
-                        Op::Create | Op::Update => rows.insert(id, without_volatile(cells)),
-                        Op::Delete => rows.remove(&id),
-                    };
+                        Op::Create | Op::Update => {
+                            rows.insert(id, without_volatile(cells));
+                            let carried =
+                                row.extra.map(|text| serde_json::from_str(text).expect("an object"));
+                            let mut carried: Map<String, Json> = carried.unwrap_or_default();
+                            carried.retain(|_, value| !value.is_null());
+                            extras.insert(id, carried);
+                        }
+                        Op::Delete => drop(rows.remove(&id)),
+                    }
                     Ok::<_, StoreError>(())
                 })?;
             }
@@ -117,10 +135,25 @@ impl Consumer {
         database: &Path,
         db: &DbReader,
         but_for: &BTreeSet<i64>,
+        edited: &BTreeMap<i64, Seq>,
     ) -> Result<(), String> {
         self.take_delta(database);
         let tickets: Tickets =
             db.tickets().into_iter().map(|(id, row)| (id, without_volatile(row))).collect();
+        let stored = db.extras();
+        for (id, extras) in self.extras.iter().filter(|(id, _)| !edited.contains_key(id)) {
+            let values = stored.get(id).cloned().unwrap_or_default();
+            let values = mapping::extra_columns().zip(values.into_iter().map(change_log::json));
+            let stored: Map<String, Json> = values
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect();
+            if *extras != stored {
+                return Err(format!(
+                    "the deltas do not fold to ticket_extra: of ticket {id} they have {extras:?}, stored is {stored:?}"
+                ));
+            }
+        }
         let ids = tickets.keys().chain(self.rows.keys());
         let mut ids = ids.copied().filter(|id| !but_for.contains(id));
         match ids.find(|id| self.rows.get(id) != tickets.get(id)) {

@@ -17,6 +17,11 @@
 //!    lacks none is complete (`promise`).
 //! 8. A value that cannot be read leaves the last good one, and exactly those values are in `rejects`.
 //! 9. The deltas that a consumer took at any time fold to the tickets (`local_edits::Consumer`).
+//! 10. Reference tables are what the server's lists showed; what is no longer listed keeps its name, and a list that is
+//!     refused or doubtful changes nothing (`reference_lists`).
+//! 11. What list rows carry beside the attributes is stored as far as it is carried, and a change of a column profile is no
+//!     change of a ticket (`extras`).
+//! 12. A change became visible between the two times that its record says (`change_times`).
 //!
 //! Half of the simulation runs have no hazards (`scenario::Hazards`). In the others rows lose their id, cannot be parsed or
 //! have values of a wrong type (`row_defects`), other programs edit the local database and disks lose rows of it
@@ -46,13 +51,16 @@
 mod support;
 
 mod change_log;
+mod change_times;
 mod client;
 mod coverage;
 mod db_reader;
+mod extras;
 mod fault_transport;
 mod invariants;
 mod local_edits;
 mod promise;
+mod reference_lists;
 mod reference_model;
 mod row_defects;
 mod scenario;

@@ -6,10 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use halo_simulator::{PlainList, RowDefect, Server, ValueForm};
+use halo_simulator::{PlainList, RowDefect, RowExtras, Server, ValueForm};
 use halosync::ticket::{AttributeValue, Timestamp};
 
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, CoverageEvent};
+use crate::reference_lists::ListOutage;
 use crate::support::mapping::{self, Names};
 
 /// The sequence number of a server event; 0 is the initial state.
@@ -40,7 +41,10 @@ pub(crate) struct ModelTicket {
     pub(crate) ever_rejected: BTreeSet<&'static str>,
     /// The newest `last_update` it ever had: only full scans see a version with an older one.
     newest: Option<Timestamp>,
+    /// When it changed in any way, in true time.
+    pub(crate) changes: Vec<DateTime<Utc>>,
     row: Option<Arc<Vec<AttributeValue>>>,
+    extras: Option<Vec<AttributeValue>>,
 }
 
 /// What is wrong with the row of a ticket as it is served, by what a client can make of it.
@@ -78,6 +82,13 @@ impl TicketDefects {
             }
         }
         defects
+    }
+}
+
+impl ModelTicket {
+    fn mark_changed(&mut self, seq: Seq, now: DateTime<Utc>) {
+        (self.changed_at, self.promised, self.row, self.extras) = (seq, false, None, None);
+        self.changes.push(now);
     }
 }
 
@@ -160,6 +171,10 @@ pub(crate) struct ReferenceModel {
     pub(crate) new_fields: BTreeSet<i64>,
     /// The tickets whose local rows other programs changed, and when that was last.
     pub(crate) local_edits: BTreeMap<i64, Seq>,
+    /// When the column profile last changed.
+    pub(crate) profile_changed_at: Seq,
+    /// The reference lists that are not what they should be, by table.
+    pub(crate) outages: BTreeMap<&'static str, ListOutage>,
 }
 
 /// What was promised when the local database was copied.
@@ -194,6 +209,8 @@ impl ReferenceModel {
             backup: None,
             new_fields: BTreeSet::new(),
             local_edits: BTreeMap::new(),
+            profile_changed_at: 0,
+            outages: BTreeMap::new(),
         }
     }
 
@@ -222,7 +239,7 @@ impl ReferenceModel {
         }
         for id in change.tickets.iter().chain(&disappeared).chain(&entered) {
             let ticket = self.tickets.entry(*id).or_default();
-            (ticket.changed_at, ticket.promised, ticket.row) = (seq, false, None);
+            ticket.mark_changed(seq, now);
         }
         for id in &change.tickets {
             self.update_defects(*id, server, now);
@@ -268,6 +285,7 @@ impl ReferenceModel {
         if ticket.defects != defects {
             ticket.ever_rejected.extend(&defects.rejected);
             (ticket.defects, ticket.defects_changed_at) = (defects, self.seq);
+            ticket.changes.push(now);
         }
     }
 
@@ -306,10 +324,22 @@ impl ReferenceModel {
     }
 
     /// Records that every row may have changed without a new `last_update`.
-    pub(crate) fn mark_all_changed(&mut self) {
+    pub(crate) fn mark_all_changed(&mut self, now: DateTime<Utc>) {
         for ticket in self.tickets.values_mut() {
-            (ticket.changed_at, ticket.promised, ticket.row) = (self.seq, false, None);
+            ticket.mark_changed(self.seq, now);
         }
+    }
+
+    /// Changes which extras the rows of the list carry; no ticket changes.
+    pub(crate) fn set_profile(&mut self, profile: RowExtras, server: &mut Server, now: DateTime<Utc>) {
+        if server.knobs().row_extras == profile {
+            return;
+        }
+        self.seq += 1;
+        (self.profile_changed_at, server.knobs().row_extras) = (self.seq, profile);
+        self.coverage.record(CoverageEvent::ProfileChanged);
+        let seq = self.seq;
+        self.log(now, || format!("#{seq} list rows carry {profile:?} from now on"));
     }
 
     /// Backs up the server.
@@ -349,7 +379,7 @@ impl ReferenceModel {
         for id in self.tickets.keys().copied().collect::<Vec<_>>() {
             self.update_defects(id, server, now);
         }
-        self.mark_all_changed();
+        self.mark_all_changed(now);
         true
     }
 
@@ -394,6 +424,24 @@ impl ReferenceModel {
         ticket.newest = ticket.newest.max(last_update(&row));
         ticket.row = Some(Arc::clone(&row));
         row
+    }
+
+    /// What a row of the ticket says of the extras, or would say if it carried them.
+    pub(crate) fn expected_extras(
+        &mut self,
+        id: i64,
+        server: &mut Server,
+        now: DateTime<Utc>,
+    ) -> Vec<AttributeValue> {
+        let ticket = self.tickets.entry(id).or_default();
+        if let Some(extras) = &ticket.extras {
+            return extras.clone();
+        }
+        let profile = std::mem::replace(&mut server.knobs().row_extras, RowExtras::ALL);
+        let extras = mapping::expected_extras(&server.row(id, now).expect("a row"));
+        server.knobs().row_extras = profile;
+        ticket.extras = Some(extras.clone());
+        extras
     }
 
     /// Whether an earlier version had a later `last_update` than the present one.

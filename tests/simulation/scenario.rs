@@ -95,7 +95,48 @@ pub(crate) struct Scenario {
     /// and the client is started with other settings now and then.
     pub(crate) admin_activity: bool,
     pub(crate) hazards: Hazards,
+    pub(crate) names: NameScenario,
     pub(crate) runs: Vec<RunScenario>,
+}
+
+/// The reference tables of a simulation run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NameScenario {
+    /// Those of `[halo] reference` in the first run; none in many simulation runs, so that they stay as short as they were.
+    tables: Vec<&'static str>,
+    /// Whether the client asks for the scope that customers need.
+    pub(crate) may_read_customers: bool,
+    /// Whether people change reference objects and lists fail for a while.
+    pub(crate) activity: bool,
+    /// Whether column profiles change.
+    pub(crate) profiles_change: bool,
+}
+
+const DEFAULT_TABLES: [&str; 4] = ["agents", "teams", "priorities", "slas"];
+const OTHER_TABLES: [&str; 4] = ["categories", "clients", "sites", "users"];
+
+impl NameScenario {
+    fn from_seed(seed: u64) -> NameScenario {
+        let mut rng = stream(seed, 8_000, 0);
+        let tables = draw_tables(&mut rng);
+        let mut drawn = |share| percent(&mut rng, share);
+        NameScenario {
+            tables,
+            may_read_customers: drawn(80),
+            activity: drawn(80),
+            profiles_change: drawn(50),
+        }
+    }
+}
+
+fn draw_tables(rng: &mut Rng) -> Vec<&'static str> {
+    let all = DEFAULT_TABLES.iter().chain(&OTHER_TABLES).copied();
+    match rng.u32(..10) {
+        0..4 => Vec::new(),
+        4..6 => DEFAULT_TABLES.to_vec(),
+        6..8 => all.collect(),
+        _ => all.filter(|_| rng.bool()).collect(),
+    }
 }
 
 /// What goes wrong with single rows and with the local database. Most simulation runs have none of it, so that rows that
@@ -185,6 +226,10 @@ pub(crate) struct RunScenario {
     /// The error of the local clock, in seconds.
     pub(crate) clock_offset: i64,
     pub(crate) scope: ScopeChoice,
+    /// The tables of `[halo] reference`.
+    pub(crate) reference: Vec<&'static str>,
+    /// Killed at this request for a reference list, if it has so many.
+    pub(crate) killed_at_list: Option<u32>,
 }
 
 /// How a run is to end.
@@ -253,6 +298,30 @@ const CUSTOM_FIELD_KNOBS: &[(u32, &[&str])] = &[
     (20, &["detail_cache_s=60", "detail_cache_s=7200"]),
 ];
 
+/// Further knobs that concern reference tables.
+const REFERENCE_KNOBS: &[(u32, &[&str])] = &[
+    (30, &["lost_agents=100", "lost_agents=1000"]),
+    (40, &["slas=3", "slas=5"]),
+    (40, &["agent_list=results", "agent_list=bare"]),
+    (25, &["reference_ids=double"]),
+    (25, &["sidecar_arrays=on"]),
+    (30, &["disabled_listed=always", "disabled_listed=never"]),
+    (60, &["reference_page_cap=50"]),
+    (30, &["priority_names=same"]),
+    (30, &["priority_twice=on"]),
+    (15, &["customers_scope=off"]),
+    (30, &["more_clients=60"]),
+];
+
+/// Further knobs that concern what list rows carry beside the attributes.
+const EXTRA_KNOBS: &[(u32, &[&str])] = &[
+    (
+        60,
+        &["row_extras=all", "row_extras=none", "row_extras=dateclosed", "row_extras=dateassigned+parent_id"],
+    ),
+    (30, &["unset_extras=sentinel"]),
+];
+
 impl Scenario {
     pub(crate) fn from_seed(seed: u64) -> Scenario {
         let mut rng = stream(seed, 1, 0);
@@ -272,7 +341,16 @@ impl Scenario {
         let latency_ms = [20, 200, 400, 3_000][rng.usize(..4)];
         let run_count = rng.u64(2..6);
         let admin_activity = percent(&mut stream(seed, 5, 0), 60);
-        let knobs = draw_knobs(seed, overlap, page_size, admin_activity);
+        let mut knobs = draw_knobs(seed, overlap, page_size, admin_activity);
+        let names = NameScenario::from_seed(seed);
+        let mut names_rng = stream(seed, 8_000, 1);
+        let of_names = REFERENCE_KNOBS.iter().filter(|_| !names.tables.is_empty());
+        for (share, settings) in EXTRA_KNOBS.iter().chain(of_names) {
+            let setting = settings[names_rng.usize(..settings.len())];
+            if percent(&mut names_rng, *share) {
+                knobs.push(setting.to_owned());
+            }
+        }
         let mut runs: Vec<_> =
             (0..run_count).map(|number| RunScenario::from_seed(seed, number, clock_error_days)).collect();
         if admin_activity {
@@ -285,6 +363,16 @@ impl Scenario {
                     scope = ScopeChoice::drawn(&mut rng);
                 }
                 run.scope = if no_names { ScopeChoice { types: &[], ..scope } } else { scope };
+            }
+        }
+        let mut tables = names.tables.clone();
+        for run in runs.iter_mut().filter(|_| !names.tables.is_empty()) {
+            if percent(&mut names_rng, 12) {
+                tables = draw_tables(&mut names_rng);
+            }
+            run.reference.clone_from(&tables);
+            if percent(&mut names_rng, 8) {
+                run.killed_at_list = Some(names_rng.u32(1..=8));
             }
         }
         let hazards = Hazards::from_seed(seed, &knobs);
@@ -303,6 +391,7 @@ impl Scenario {
             latency_ms,
             admin_activity,
             hazards,
+            names,
             runs,
         }
     }
@@ -386,13 +475,15 @@ impl RunScenario {
             closes_store: percent(&mut rng, 30),
             clock_offset: if offset_max == 0 { 0 } else { rng.i64(-offset_max..offset_max) },
             scope: ScopeChoice::PLAIN,
+            reference: Vec::new(),
+            killed_at_list: None,
         }
     }
 }
 
 impl RunScenario {
     /// A full run without any disturbance.
-    pub(crate) fn undisturbed(scope: ScopeChoice) -> RunScenario {
+    pub(crate) fn undisturbed(scope: ScopeChoice, reference: &[&'static str]) -> RunScenario {
         RunScenario {
             full: true,
             accept_deletes: true,
@@ -403,6 +494,8 @@ impl RunScenario {
             closes_store: true,
             clock_offset: 0,
             scope,
+            reference: reference.to_vec(),
+            killed_at_list: None,
         }
     }
 }

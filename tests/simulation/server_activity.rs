@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
-use halo_simulator::{Edit, ParameterSupport, Server};
+use halo_simulator::{Edit, ParameterSupport, ReferenceKey, RowExtras, Server};
 use halosync::ticket::Timestamp;
 use serde_json::json;
 
 use crate::coverage::CoverageEvent;
+use crate::reference_lists::{ListOutage, SERVER_LISTS};
 use crate::reference_model::{ReferenceModel, ServerChange};
 use crate::scenario::{Condition, is_enabled};
 
@@ -351,7 +352,7 @@ fn rename(model: &mut ReferenceModel, server: &mut Server, now: DateTime<Utc>, r
             ServerChange { description: "renames status 2".into(), ..ServerChange::default() }
         });
     }
-    model.mark_all_changed();
+    model.mark_all_changed(now);
 }
 
 fn step_clock_back(model: &mut ReferenceModel, server: &mut Server, now: DateTime<Utc>, rng: &mut Rng) {
@@ -364,4 +365,84 @@ fn step_clock_back(model: &mut ReferenceModel, server: &mut Server, now: DateTim
     let offset = model.clock_offset;
     server.set_clock_offset(offset);
     model.log(now, || format!("sets the server's clock back, to an offset of {} s", offset.num_seconds()));
+}
+
+/// Renames, adds, removes, disables or enables one of the objects that tickets name by a number.
+pub(crate) fn change_reference(
+    model: &mut ReferenceModel,
+    server: &mut Server,
+    now: DateTime<Utc>,
+    rng: &mut Rng,
+) {
+    let id = rng.i64(1..30);
+    let key = match rng.u32(..20) {
+        0..6 => ReferenceKey::Agent(id),
+        6..9 => ReferenceKey::Team(id),
+        9..13 => ReferenceKey::Priority { sla: rng.i64(1..4), priority: rng.i64(1..6) },
+        13..15 => ReferenceKey::Sla(rng.i64(1..5)),
+        15 => ReferenceKey::Category(id),
+        16 => ReferenceKey::Client(id),
+        17 => ReferenceKey::Site(10 * id),
+        _ => ReferenceKey::User(1_000 * id + rng.i64(..4)),
+    };
+    let name = format!(" {key:?}, {}", rng.u32(..1_000));
+    let description = format!("{key:?}");
+    let action = rng.u32(..100);
+    model.coverage.record(CoverageEvent::ReferenceChanged);
+    model.apply(server, now, |server| {
+        let verb = match action {
+            0..30 => {
+                server.rename_reference(key, &name);
+                "renames"
+            }
+            30..50 => {
+                server.add_reference(key, &name);
+                "adds"
+            }
+            50..75 => {
+                server.remove_reference(key);
+                "removes"
+            }
+            _ => {
+                server.set_reference_inactive(key, action < 90);
+                "disables or enables"
+            }
+        };
+        ServerChange { description: format!("{verb} {description}"), ..ServerChange::default() }
+    });
+    // Rows have the names of these.
+    if action < 50
+        && matches!(
+            key,
+            ReferenceKey::Team(_) | ReferenceKey::Client(_) | ReferenceKey::Site(_) | ReferenceKey::User(_)
+        )
+    {
+        model.mark_all_changed(now);
+    }
+}
+
+/// Changes what list rows carry beside the attributes.
+pub(crate) fn change_profile(
+    model: &mut ReferenceModel,
+    server: &mut Server,
+    now: DateTime<Utc>,
+    rng: &mut Rng,
+) {
+    let mut drawn = || rng.u32(..3) != 0;
+    let profile =
+        RowExtras { dateclosed: drawn(), responsedate: drawn(), dateassigned: drawn(), parent_id: drawn() };
+    model.set_profile(profile, server, now);
+}
+
+/// Makes one reference list something else for a while, or ends that.
+pub(crate) fn change_outages(model: &mut ReferenceModel, now: DateTime<Utc>, rng: &mut Rng) {
+    let list = &SERVER_LISTS[rng.usize(..SERVER_LISTS.len())];
+    let outage = ListOutage::ALL[rng.usize(..ListOutage::ALL.len())];
+    if model.outages.remove(list.table).is_some() || rng.u32(..3) == 0 {
+        model.outages.clear();
+        model.log(now, || "all reference lists are what they should be".into());
+    } else {
+        model.outages.insert(list.table, outage);
+        model.log(now, || format!("the list of {} is {outage:?} from now on", list.table));
+    }
 }

@@ -17,9 +17,11 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::client::{Client, RunEnd};
 use crate::coverage::{Coverage, CoverageEvent};
 use crate::db_reader::DbReader;
+use crate::extras::ExtrasBefore;
 use crate::fault_transport::FaultTransport;
 use crate::invariants::{Before, CheckResult, InvariantChecker};
 use crate::local_edits::{Consumer, LocalEdit};
+use crate::reference_lists::stored_lists;
 use crate::reference_model::{PromiseBackup, ReferenceModel};
 use crate::row_defects;
 use crate::scenario::{Hazards, RunScenario, Scenario, percent, stream};
@@ -37,12 +39,13 @@ const FIRST_FINAL_RUN: u64 = 101;
 
 /// The tables that [`SimulationResult::trace_digest`] covers: those whose content does not depend on how runs and scans
 /// are recorded.
-const TRACED_TABLES: [&str; 8] = [
+const TRACED_TABLES: [&str; 9] = [
     "changes",
     "custom_fields",
     "field_definitions",
     "rejects",
     "statuses",
+    "ticket_extra",
     "ticket_state",
     "ticket_types",
     "tickets",
@@ -143,6 +146,7 @@ impl<'s> Simulation<'s> {
         self.transport.with(|model, server, now| {
             server.clear_faults();
             server.knobs().rate_limit = 0;
+            model.outages.clear();
             if !scenario.hazards.keeps_defects {
                 row_defects::repair_all(model, server, now);
             } else if !model.defective_ids().is_empty() {
@@ -155,7 +159,7 @@ impl<'s> Simulation<'s> {
         }
         // Longer than every error of the local clock, so that reference tables are read again.
         sleep(Duration::from_hours(24 * 60)).await;
-        let scope = scenario.runs.last().expect("a run").scope;
+        let last = scenario.runs.last().expect("a run");
         for number in 1..=FINAL_SCANS_MAX {
             let resumes = self.resumes();
             let pending = self.db.pending_tickets();
@@ -163,7 +167,9 @@ impl<'s> Simulation<'s> {
                 let is_listed = |id| model.tickets.get(id).is_some_and(|ticket| ticket.listed);
                 number < FINAL_SCANS_MAX && !pending.iter().all(is_listed)
             });
-            let complete = self.run(FIRST_FINAL_RUN - 1 + number, &RunScenario::undisturbed(scope)).await?;
+            let complete = self
+                .run(FIRST_FINAL_RUN - 1 + number, &RunScenario::undisturbed(last.scope, &last.reference))
+                .await?;
             // A run that something keeps from being complete has read everything all the same.
             let run_id = self.db.last_run();
             let settled =
@@ -186,7 +192,8 @@ impl<'s> Simulation<'s> {
                 .retain(|id| model.tickets.get(id).is_none_or(|it| !it.listed || it.defects.hides_ticket()));
             edited
         });
-        consumer.check(self.client.path(), &self.db, &not_shown)
+        let edited = self.transport.with(|model, _, _| model.local_edits.clone());
+        consumer.check(self.client.path(), &self.db, &not_shown, &edited)
     }
 
     /// Whether the next full scan continues an earlier one.
@@ -201,6 +208,7 @@ impl<'s> Simulation<'s> {
         let mut admin_rng = stream(self.scenario.seed, 2_001, number);
         let mut defect_rng = stream(self.scenario.seed, 7_002, number);
         let mut backup_rng = stream(self.scenario.seed, 7_004, number);
+        let mut names_rng = stream(self.scenario.seed, 8_001, number);
         let hazards = self.scenario.hazards;
         for pause in &run.pauses_before {
             sleep(*pause).await;
@@ -211,6 +219,17 @@ impl<'s> Simulation<'s> {
                 server_activity::change_tickets(model, server, now, timing, &mut rng);
                 if self.scenario.admin_activity && percent(&mut admin_rng, 50) {
                     server_activity::administrate(model, server, now, timing, &mut admin_rng);
+                }
+                let names = &self.scenario.names;
+                let has_tables = run.scope.types.len() + run.reference.len() != 0;
+                if names.activity && has_tables && percent(&mut names_rng, 60) {
+                    server_activity::change_reference(model, server, now, &mut names_rng);
+                }
+                if names.activity && has_tables && percent(&mut names_rng, 25) {
+                    server_activity::change_outages(model, now, &mut names_rng);
+                }
+                if names.profiles_change && percent(&mut names_rng, 15) {
+                    server_activity::change_profile(model, server, now, &mut names_rng);
                 }
                 if hazards.restored_backups && percent(&mut backup_rng, 50) {
                     server_activity::restore(model, server, now, &mut backup_rng);
@@ -257,8 +276,8 @@ impl<'s> Simulation<'s> {
         } else if let Some(backup) = self.local_backup.as_ref().filter(|_| percent(&mut rng, 50)) {
             self.transport.log(|| "restores the copy of the local database".into());
             self.client.restore_backup();
-            self.checker.forget_newer(&self.db);
             self.transport.with(|model, _, _| {
+                self.checker.forget_newer(&self.db, model);
                 model.restore_promises(backup);
                 model.coverage.record(CoverageEvent::LocalBackupRestored);
             });
@@ -271,10 +290,14 @@ impl<'s> Simulation<'s> {
     async fn run(&mut self, number: u64, scenario: &RunScenario) -> Result<bool, String> {
         let (run_id, watermark) = (self.db.last_run(), self.db.watermark());
         let resumes = self.resumes();
+        let seq = self.transport.with(|model, _, _| model.seq);
         let before = Before {
             run_id,
             watermark,
-            seq: self.transport.with(|model, _, _| model.seq),
+            seq,
+            extras: ExtrasBefore::read(&self.db, seq),
+            lists: stored_lists(&self.db),
+            unlisted: self.db.unlisted_tickets().into_keys().collect(),
             tickets: self.scenario.hazards.rejected_values.then(|| self.db.tickets()),
             is_undisturbed_next: FIRST_FINAL_RUN <= number && !resumes,
         };
@@ -291,8 +314,9 @@ impl<'s> Simulation<'s> {
             return Err("a run does not end".into());
         }
         let (checker, db) = (&mut self.checker, &self.db);
-        self.transport
-            .with(|model, server, now| checker.check_after_run(db, (model, server, now), &trace, &before))?;
+        self.transport.with(|model, server, now| {
+            checker.check_after_run(db, (model, server, now), &trace, &before, &end)
+        })?;
         Ok(matches!(end, RunEnd::Finished(result) if is_complete(&result)))
     }
 

@@ -42,6 +42,27 @@ pub(crate) fn attributes_of(field: &str) -> impl Iterator<Item = &'static str> {
     LINES.iter().filter(move |line| line.field == field).map(|line| line.attribute)
 }
 
+/// What list rows carry beside the attributes: column of `ticket_extra`, property, kind.
+const EXTRAS: [(&str, &str, &str); 4] = [
+    ("CLOSED_AT", "dateclosed", "timestamp"),
+    ("RESPONDED_AT", "responsedate", "timestamp"),
+    ("ASSIGNED_AT", "dateassigned", "timestamp"),
+    ("PARENT_ID", "parent_id", "integer"),
+];
+
+/// The columns of `ticket_extra`, in order.
+pub(crate) fn extra_columns() -> impl Iterator<Item = &'static str> {
+    EXTRAS.iter().map(|(column, ..)| *column)
+}
+
+/// What a row that carries all extras says about them, in the order of [`extra_columns`].
+pub(crate) fn expected_extras(row: &Json) -> Vec<AttributeValue> {
+    EXTRAS
+        .iter()
+        .map(|(_, property, kind)| of_kind(kind, row.get(*property).unwrap_or(&Json::Null)))
+        .collect()
+}
+
 /// The attributes of a row.
 pub(crate) fn expected(row: &Json, names: &Names) -> Vec<AttributeValue> {
     let value = |line: &Line| {

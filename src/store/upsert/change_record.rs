@@ -11,6 +11,8 @@ pub(super) struct ChangeRecord<'a> {
     pub(super) last_modified: Option<&'a str>,
     pub(super) changed: Option<&'a str>,
     pub(super) last_row: Option<&'a str>,
+    /// Whether only extras or custom fields changed, and no attribute.
+    pub(super) is_beside_row: bool,
 }
 
 /// The run that writes, and the time by the local clock.
@@ -22,7 +24,15 @@ pub(super) struct WriteContext<'a> {
 
 impl ChangeRecord<'_> {
     pub(super) const fn new(id: i64, op: Op) -> ChangeRecord<'static> {
-        ChangeRecord { id, op, reason: None, last_modified: None, changed: None, last_row: None }
+        ChangeRecord {
+            id,
+            op,
+            reason: None,
+            last_modified: None,
+            changed: None,
+            last_row: None,
+            is_beside_row: false,
+        }
     }
 }
 
@@ -33,8 +43,11 @@ pub(super) const REPAIRED: &str = "repaired";
 /// The reason of a change record of tickets whose status was renamed.
 pub(super) const STATUS_RENAMED: &str = "status_renamed";
 
-/// The reason of a change record of custom fields alone, and the beginning of the one for their removal.
+/// The reason of a change record of custom fields that were fetched ticket by ticket.
 pub(super) const CUSTOM_FIELDS: &str = "custom_fields";
+
+/// The reason of a change record of custom fields that are no longer synchronized.
+pub(super) const CUSTOM_FIELDS_OFF: &str = "custom_fields_off";
 
 /// The reason of a ticket that is stored again after a deletion.
 pub(super) const RETURNED: &str = "returned";

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, Row};
 
 use super::CustomFieldsState;
-use super::change_record::{CUSTOM_FIELDS, ChangeRecord, REPAIRED, WriteContext};
+use super::change_record::{CUSTOM_FIELDS, CUSTOM_FIELDS_OFF, ChangeRecord, REPAIRED, WriteContext};
 use super::statements::UpsertStatements;
 use super::stored_version::{TicketState, stored_hash};
 use super::ticket_columns::last_modified;
@@ -109,7 +109,7 @@ impl WriteTx<'_> {
                 .with_custom_fields(&statements.stored_custom_fields(id)?, &CustomFields::default())
                 .to_json();
             let record = ChangeRecord {
-                reason: Some("custom_fields_off"),
+                reason: Some(CUSTOM_FIELDS_OFF),
                 last_modified: last_modified(&row),
                 changed: Some(&change),
                 ..ChangeRecord::new(id, Op::Update)

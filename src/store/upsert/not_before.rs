@@ -4,7 +4,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::change_record::{CUSTOM_FIELDS, ChangeRecord, REPAIRED, STATUS_RENAMED, WriteContext};
+use super::change_record::{
+    CUSTOM_FIELDS, CUSTOM_FIELDS_OFF, ChangeRecord, REPAIRED, STATUS_RENAMED, WriteContext,
+};
 use crate::store::StoreError;
 use crate::ticket::Op;
 
@@ -20,6 +22,10 @@ struct VerifiedScan {
     updated_from: Option<String>,
     /// Whether it belongs to the present scope: the initial load of that scope, or a later scan.
     is_of_scope: bool,
+    /// By the local clock.
+    ended_at: Option<String>,
+    /// Whether its run was complete. Another one may have kept tickets that it did not see, because the delete guard held.
+    is_of_complete_run: bool,
 }
 
 /// The verified scans, the newest first.
@@ -34,11 +40,18 @@ impl VerifiedScans {
     pub(super) fn read(connection: &Connection) -> Result<VerifiedScans, StoreError> {
         let mut select = connection.prepare_cached(
             "SELECT started_at, updated_from,
-                 scan_id >= (SELECT COALESCE(MAX(scan_id), 0) FROM scans WHERE is_initial)
+                 scan_id >= (SELECT COALESCE(MAX(scan_id), 0) FROM scans WHERE is_initial), ended_at,
+                 (SELECT outcome FROM runs WHERE runs.run_id = scans.run_id) IS 'complete'
              FROM scans WHERE outcome IN ('verified', 'confirmed') ORDER BY scan_id DESC LIMIT ?1",
         )?;
         let scans = select.query_map([SCANS_MAX], |row| {
-            Ok(VerifiedScan { started_at: row.get(0)?, updated_from: row.get(1)?, is_of_scope: row.get(2)? })
+            Ok(VerifiedScan {
+                started_at: row.get(0)?,
+                updated_from: row.get(1)?,
+                is_of_scope: row.get(2)?,
+                ended_at: row.get(3)?,
+                is_of_complete_run: row.get(4)?,
+            })
         })?;
         let statuses_read_at = connection
             .prepare_cached(
@@ -57,13 +70,17 @@ impl VerifiedScans {
         context: WriteContext<'_>,
     ) -> Result<Option<&str>, StoreError> {
         // After the local clock stepped back its times say nothing.
-        let is_past = |at: &&str| *at <= context.now;
+        let is_past = |at: &str| at <= context.now;
         match record.reason {
-            Some(REPAIRED) => return Ok(None),
-            // Read ticket by ticket after the scan, which need not have shown them.
-            Some(reason) if reason.starts_with(CUSTOM_FIELDS) => return Ok(None),
+            // Scans do not show what is fetched ticket by ticket; the others are no events of the ticket.
+            Some(REPAIRED | CUSTOM_FIELDS | CUSTOM_FIELDS_OFF) => return Ok(None),
+            // Earlier scans need not have asked for these custom fields, nor the list have carried these extras.
+            _ if record.is_beside_row => return Ok(None),
             // No scan shows names of statuses.
-            Some(STATUS_RENAMED) => return Ok(self.statuses_read_at.as_deref().filter(is_past)),
+            Some(STATUS_RENAMED) => {
+                let read_at = self.statuses_read_at.as_deref();
+                return Ok(read_at.filter(|at| is_past(at)));
+            }
             _ if self.scans.is_empty() => return Ok(None),
             _ => {}
         }
@@ -73,16 +90,24 @@ impl VerifiedScans {
         if connection.prepare_cached(is_unreadable)?.query_row([record.id], |row| row.get(0))? {
             return Ok(None);
         }
-        // Later scans did not see the ticket.
+        // The scan that ended then did not see the ticket, nor did later ones.
         let first_missed_at: Option<String> = connection
             .prepare_cached("SELECT first_missed_at FROM unlisted_tickets WHERE UID = ?1")?
             .query_row([record.id], |row| row.get(0))
             .optional()?;
         let first_missed_at = first_missed_at.as_deref();
-        let newest = self.scans.iter().find(|scan| {
-            scan.would_show(record) && first_missed_at.is_none_or(|missed| scan.started_at.as_str() < missed)
-        });
-        Ok(newest.map(|scan| scan.started_at.as_str()).filter(is_past))
+        let saw = match first_missed_at {
+            None => &self.scans[..],
+            // The order of scans is sure, that of times only as long as nobody sets the clock.
+            Some(_) => {
+                match self.scans.iter().rposition(|scan| scan.ended_at.as_deref() == first_missed_at) {
+                    Some(missed) => &self.scans[missed + 1..],
+                    None => &[],
+                }
+            }
+        };
+        let newest = saw.iter().find(|scan| scan.would_show(record));
+        Ok(newest.map(|scan| scan.started_at.as_str()).filter(|at| is_past(at)))
     }
 }
 
@@ -99,7 +124,7 @@ impl VerifiedScan {
             Op::Create => covers && self.is_of_scope,
             Op::Update => covers,
             // An incremental scan does not show that a ticket is gone.
-            Op::Delete => self.updated_from.is_none(),
+            Op::Delete => self.updated_from.is_none() && self.is_of_complete_run,
         }
     }
 }

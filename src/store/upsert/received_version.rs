@@ -233,8 +233,9 @@ impl UpsertStatements<'_> {
             change = change.with_custom_fields(stored, received);
         }
         let changed = change.to_json();
+        let is_beside_row = !change.is_empty() && !change.has_attributes();
         self.record_change(
-            ChangeRecord { op: Op::Update, reason, changed: Some(&changed), ..record },
+            ChangeRecord { op: Op::Update, reason, changed: Some(&changed), is_beside_row, ..record },
             context,
         )
     }

@@ -199,7 +199,7 @@ impl<'c> UpsertStatements<'c> {
             None => VerifiedScans::read(self.connection)?,
         };
         let not_before = scans.not_before(self.connection, &record, context)?;
-        let ChangeRecord { id, op, reason, last_modified, changed, last_row } = record;
+        let ChangeRecord { id, op, reason, last_modified, changed, last_row, .. } = record;
         let WriteContext { run_id, now } = context;
         self.insert_change.execute((
             id,

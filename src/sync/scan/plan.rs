@@ -7,6 +7,7 @@ use crate::store::InterruptedScan;
 use crate::sync::context::RunContext;
 use crate::sync::row_intake::RowMapping;
 use crate::sync::{SyncError, probes};
+use crate::ticket::Timestamp;
 use crate::watermark::{ScanKind, Watermark, WatermarkState};
 
 /// A scan that is about to be read.
@@ -47,6 +48,7 @@ impl ScanPlan {
         watermark: Watermark,
         mapping: &Arc<RowMapping>,
         resumed_from: Option<InterruptedScan>,
+        started_at: Timestamp,
     ) -> Result<ScanPlan, SyncError> {
         let from = match kind {
             ScanKind::Full => None,
@@ -54,7 +56,7 @@ impl ScanPlan {
         };
         let lists = probes::list_coverage(context)?.filters(&context.settings.scope.ticket_types, from);
         let is_initial = kind == ScanKind::Full && watermark.state == WatermarkState::Initial;
-        let (run_id, now) = (context.run_id, context.now());
+        let run_id = context.run_id;
         // The scans of a dry run prove nothing: they are not kept.
         let tx_end = context.tx_end();
         let resumed_id = resumed_from.as_ref().map(|scan| scan.scan_id);
@@ -63,7 +65,7 @@ impl ScanPlan {
             .call(move |store| {
                 store.write(tx_end, |tx| {
                     if kind == ScanKind::Full {
-                        let edits = tx.mark_local_edits(run_id, now)?;
+                        let edits = tx.mark_local_edits(run_id, started_at)?;
                         if !edits.is_empty() {
                             tracing::warn!(
                                 "{edits}: another program changed the database; this scan repairs it"
@@ -72,7 +74,7 @@ impl ScanPlan {
                     }
                     let seq = tx.as_read_tx().greatest_seq()?;
                     let scan_id = match resumed_id {
-                        None => tx.begin_scan(run_id, &kind, is_initial, now)?,
+                        None => tx.begin_scan(run_id, &kind, is_initial, started_at)?,
                         Some(scan_id) => {
                             tx.resume_scan(scan_id, run_id)?;
                             scan_id
