@@ -162,20 +162,12 @@ fn retry_pause(list: &ReferenceList) -> Duration {
     doublings.map_or(Duration::ZERO, |doublings| HOURLY.saturating_mul(1 << doublings.min(5)).min(DAILY))
 }
 
-/// Why a list cannot be the whole of it: it is empty, or shows fewer than half of the `stored` rows, unless a person asked for
-/// everything.
-pub(super) fn why_doubtful(
-    context: &RunContext,
-    table: &ReferenceTable,
-    shown: u64,
-    stored: u64,
-) -> Option<ReferenceResult> {
+/// Why a list cannot be the whole of it: it is empty, or shows fewer than half of the `stored` rows.
+pub(super) fn why_doubtful(table: &ReferenceTable, shown: u64, stored: u64) -> Option<ReferenceResult> {
     match shown {
         // Every server has statuses and ticket types.
         0 if 0 < stored || table.selection == Selection::Always => Some(ReferenceResult::Empty),
-        shown if shown < stored.div_ceil(2) && !context.settings.schedule.full_requested => {
-            Some(ReferenceResult::Shrunk)
-        }
+        shown if shown < stored.div_ceil(2) => Some(ReferenceResult::Shrunk),
         _ => None,
     }
 }
@@ -204,8 +196,7 @@ pub(super) async fn record_doubtful(
     if before.as_ref().is_none_or(|list| list.result != result) {
         tracing::warn!(
             result = result.as_str(),
-            "{} shows {shown} rows, and {stored} are stored: nothing is changed; if the server really has so few, run \
-             `halosync sync --full`",
+            "{} shows {shown} rows, and {stored} are stored: nothing is changed until it shows at least half of them",
             table.list_name
         );
     }
@@ -279,7 +270,7 @@ async fn refresh_table(
     let shown = (list.items.len() + list.unreadable) as u64;
     let stored = context.store.lock().read(|tx| tx.present_rows(table))?;
     let shown = if list.items.is_empty() { 0 } else { shown };
-    if let Some(result) = why_doubtful(context, table, shown, stored) {
+    if let Some(result) = why_doubtful(table, shown, stored) {
         return record_doubtful(context, table, result, shown).await;
     }
     if table == STATUSES {

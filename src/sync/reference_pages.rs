@@ -164,7 +164,7 @@ async fn end(
     if !is_complete {
         return record_doubtful(context, table, ReferenceResult::Incomplete, shown).await;
     }
-    if let Some(result) = why_doubtful(context, table, shown, stored) {
+    if let Some(result) = why_doubtful(table, shown, stored) {
         return record_doubtful(context, table, result, shown).await;
     }
     let now = context.now();

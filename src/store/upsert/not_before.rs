@@ -84,10 +84,9 @@ impl VerifiedScans {
             _ if self.scans.is_empty() => return Ok(None),
             _ => {}
         }
-        // A scan counts a ticket that it could not read, and leaves out values that it could not read.
-        let is_unreadable = "SELECT EXISTS (SELECT 1 FROM pending_fetches WHERE UID = ?1 AND kind = 'ticket')
-                 OR EXISTS (SELECT 1 FROM ticket_state WHERE UID = ?1 AND rejected IS NOT NULL)";
-        if connection.prepare_cached(is_unreadable)?.query_row([record.id], |row| row.get(0))? {
+        // Scans count a ticket that they cannot read as received.
+        let is_pending = "SELECT EXISTS (SELECT 1 FROM pending_fetches WHERE UID = ?1 AND kind = 'ticket')";
+        if connection.prepare_cached(is_pending)?.query_row([record.id], |row| row.get(0))? {
             return Ok(None);
         }
         // The scan that ended then did not see the ticket, nor did later ones.
