@@ -184,27 +184,7 @@ impl InvariantChecker {
             moved: moves.iter().any(is_by_scan),
         };
         let read = self.check_promise(db, (model, server, now), trace, before, &run)?;
-        self.reference.check(
-            db,
-            model,
-            &ReferenceRun {
-                run_id,
-                selected: &trace.scenario().reference,
-                before: &before.lists,
-                listed: &trace.listed,
-                resolves_types: !trace.scenario().scope.types.is_empty(),
-                is_cut_off: end.is_cut_off(),
-                is_complete,
-                is_undisturbed: before.is_undisturbed_next,
-            },
-        )?;
-        let extras = ExtrasRun {
-            run_id,
-            before: &before.extras,
-            verified: read.verified,
-            warnings: end.report().map_or(&[], |report| &report.warnings),
-        };
-        self.extras.check(db, (model, server, now), &extras)?;
+        self.check_beside_tickets(db, (model, server, now), (trace, before, end), run_id, read.verified)?;
         let dated = DatedRun {
             run_id,
             clock_offset: TimeDelta::seconds(trace.scenario().clock_offset),
@@ -215,6 +195,35 @@ impl InvariantChecker {
             is_cached: 0 < server.knobs().detail_cache_s,
         };
         self.change_times.check(db, model, &dated)
+    }
+
+    /// Checks the reference tables and what the list carries beside the attributes.
+    fn check_beside_tickets(
+        &mut self,
+        db: &DbReader,
+        (model, server, now): (&mut ReferenceModel, &mut Server, DateTime<Utc>),
+        (trace, before, end): (&RunTrace, &Before, &RunEnd),
+        run_id: i64,
+        verified: Option<(Seq, Vec<i64>)>,
+    ) -> CheckResult {
+        let reference = ReferenceRun {
+            run_id,
+            selected: &trace.scenario().reference,
+            before: &before.lists,
+            listed: &trace.listed,
+            resolves_types: !trace.scenario().scope.types.is_empty(),
+            is_cut_off: end.is_cut_off(),
+            is_complete: db.is_complete(run_id),
+            is_undisturbed: before.is_undisturbed_next,
+        };
+        self.reference.check(db, model, &reference)?;
+        let extras = ExtrasRun {
+            run_id,
+            before: &before.extras,
+            verified,
+            warnings: end.report().map_or(&[], |report| &report.warnings),
+        };
+        self.extras.check(db, (model, server, now), &extras)
     }
 
     /// Checks what the run promises, and that everything that was promised is stored.

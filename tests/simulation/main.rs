@@ -83,7 +83,7 @@ use simulation::SimulationResult;
 use support::database::temporary_directory_in_memory;
 use support::env_number;
 
-/// Enough for every kind of event to meet every other, and less than a minute on two busy cores.
+/// Enough for every kind of event to meet every other, and about three minutes on two cores that others use too.
 const DEFAULT_RUNS: u64 = 2_000;
 
 /// How many seeds are played twice.

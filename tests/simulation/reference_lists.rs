@@ -185,6 +185,7 @@ pub(crate) struct ReferenceChecker {
 }
 
 /// The facts about a run that matter here.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none excludes another")]
 pub(crate) struct ReferenceRun<'r> {
     pub(crate) run_id: i64,
     /// The tables that the settings name.
