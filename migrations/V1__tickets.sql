@@ -552,7 +552,7 @@ SELECT
     (SELECT x.RESPONDED_AT FROM ticket_extra x WHERE x.UID = t.UID) AS RESPONDED_AT,  -- first response; NULL: none, or
                     -- the server does not say
     (SELECT x.ASSIGNED_AT FROM ticket_extra x WHERE x.UID = t.UID) AS ASSIGNED_AT,  -- when it was assigned; NULL as above
-    (SELECT x.PARENT_ID FROM ticket_extra x WHERE x.UID = t.UID) AS PARENT_ID,  -- its parent ticket; NULL as above
+    (SELECT NULLIF(x.PARENT_ID, 0) FROM ticket_extra x WHERE x.UID = t.UID) AS PARENT_ID,  -- its parent ticket; NULL as above
     ROUND(24 * (
         julianday(CASE WHEN t.CLOSED THEN (SELECT x.CLOSED_AT FROM ticket_extra x WHERE x.UID = t.UID) ELSE 'now' END)
         - julianday(t.SOURCE_CREATED_DATE)

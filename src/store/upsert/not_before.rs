@@ -84,8 +84,9 @@ impl VerifiedScans {
             _ if self.scans.is_empty() => return Ok(None),
             _ => {}
         }
-        // Scans count a ticket that they cannot read as received.
-        let is_pending = "SELECT EXISTS (SELECT 1 FROM pending_fetches WHERE UID = ?1 AND kind = 'ticket')";
+        // Scans count a ticket as received that they cannot read. One that was never asked for alone was met in this run.
+        let is_pending = "SELECT EXISTS
+                 (SELECT 1 FROM pending_fetches WHERE UID = ?1 AND kind = 'ticket' AND 0 < attempts)";
         if connection.prepare_cached(is_pending)?.query_row([record.id], |row| row.get(0))? {
             return Ok(None);
         }
