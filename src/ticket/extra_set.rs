@@ -13,8 +13,10 @@ impl ExtraSet {
     /// All extras.
     pub const ALL: ExtraSet = ExtraSet((1 << EXTRA_COUNT) - 1);
 
-    /// The dates: all but the last one, the parent.
-    pub const DATES: ExtraSet = ExtraSet((1 << (EXTRA_COUNT - 1)) - 1);
+    /// Those that change only with the status: `CLOSED_AT` and `RESPONDED_AT`.
+    pub const OF_STATUS: ExtraSet = ExtraSet(0b0011);
+    /// The one that changes only with the agent: `ASSIGNED_AT`.
+    pub const OF_AGENT: ExtraSet = ExtraSet(0b0100);
 
     /// Adds the extra at a position of [`super::attribute::stored_attributes`]; an attribute is none.
     pub(super) fn insert(&mut self, position: usize) {
@@ -89,7 +91,8 @@ mod tests {
             assert_eq!(set.to_string().parse(), Ok(set));
         }
         assert_eq!("CLOSED_AT,PARENT_ID".parse::<ExtraSet>().unwrap().columns().count(), 2);
-        assert_eq!(ExtraSet::DATES.to_string(), "CLOSED_AT,RESPONDED_AT,ASSIGNED_AT");
+        assert_eq!(ExtraSet::OF_STATUS.to_string(), "CLOSED_AT,RESPONDED_AT");
+        assert_eq!(ExtraSet::OF_AGENT.to_string(), "ASSIGNED_AT");
         assert!("CLOSED".parse::<ExtraSet>().is_err());
     }
 }

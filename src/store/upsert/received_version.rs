@@ -8,7 +8,7 @@ use super::stored_version::{StoredVersion, stored_hash};
 use super::ticket_columns::last_modified;
 use super::{CustomFieldsState, ObservedTicket};
 use crate::store::StoreError;
-use crate::ticket::attribute::{STATUS_ID, VOLATILE};
+use crate::ticket::attribute::{AGENT_ID, STATUS_ID, VOLATILE};
 use crate::ticket::{AttributeValue, CustomFields, ExtraSet, Op, TicketDiff};
 
 impl UpsertStatements<'_> {
@@ -112,10 +112,13 @@ impl UpsertStatements<'_> {
             return Ok(hidden);
         }
         let mut kept = hidden.without(self.carried_extras()?);
-        // When a ticket was closed, answered or assigned goes with its status: where that stays, so do the dates.
-        let status = observed.ticket.stored_values()[STATUS_ID].clone();
-        if stored.last_good_row().is_some_and(|row| row[STATUS_ID] == status) {
-            kept = kept.union(hidden.intersection(ExtraSet::DATES));
+        // When a ticket was closed or answered goes with its status, when it was assigned with its agent: where those stay,
+        // so do the dates.
+        let row = observed.ticket.stored_values();
+        for (position, extras) in [(STATUS_ID, ExtraSet::OF_STATUS), (AGENT_ID, ExtraSet::OF_AGENT)] {
+            if stored.last_good_row().is_some_and(|stored| stored[position] == row[position]) {
+                kept = kept.union(hidden.intersection(extras));
+            }
         }
         Ok(kept)
     }
