@@ -37,9 +37,7 @@ pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
                 .get_mut(&id)
                 .ok_or("changed a ticket that does not exist")
                 .and_then(|row| undo(row, &object(3))),
-            _ => match rows
-                .insert(id, object(4).into_iter().map(|(name, value)| (name, from_json(&value))).collect())
-            {
+            _ => match rows.insert(id, last_row(object(4))) {
                 None => Ok(()),
                 Some(_) => Err("deleted a ticket that exists"),
             },
@@ -65,7 +63,12 @@ fn current_rows(database: &Connection) -> BTreeMap<i64, TicketRow> {
             .map(|row| row.expect("a row")),
     );
     let mut moved = database
-        .prepare("SELECT * FROM tickets WHERE UID IN (SELECT UID FROM changes WHERE op <> 'c')")
+        .prepare(
+            "SELECT t.*, x.CLOSED_AT AS \"EXTRA.CLOSED_AT\", x.RESPONDED_AT AS \"EXTRA.RESPONDED_AT\",
+                 x.ASSIGNED_AT AS \"EXTRA.ASSIGNED_AT\", x.PARENT_ID AS \"EXTRA.PARENT_ID\"
+             FROM tickets t LEFT JOIN ticket_extra x ON x.UID = t.UID
+             WHERE t.UID IN (SELECT UID FROM changes WHERE op <> 'c')",
+        )
         .expect("the tickets");
     let names: Vec<String> = moved.column_names().map(ToOwned::to_owned).collect();
     let mut found = moved.query([]).expect("rows");
@@ -78,6 +81,15 @@ fn current_rows(database: &Connection) -> BTreeMap<i64, TicketRow> {
         rows.insert(row.get("UID").expect("a number"), values);
     }
     rows
+}
+
+/// The row of a deleted ticket, with its extras under the names that change records have.
+fn last_row(mut row: Map<String, Json>) -> TicketRow {
+    let extras = row.remove("_extra");
+    let extra = |name: &str| extras.as_ref().map_or(AttributeValue::Null, |it| from_json(&it[name]));
+    let extras = ["CLOSED_AT", "RESPONDED_AT", "ASSIGNED_AT", "PARENT_ID"];
+    let extras: TicketRow = extras.map(|name| (format!("EXTRA.{name}"), extra(name))).into();
+    row.into_iter().map(|(name, value)| (name, from_json(&value))).chain(extras).collect()
 }
 
 fn undo(row: &mut TicketRow, changed: &Map<String, Json>) -> Result<(), &'static str> {

@@ -70,8 +70,9 @@ impl UpsertStatements<'_> {
             hash = ticket.hash();
         }
         let kept_extras = self.kept_extras(observed, stored)?;
+        // A copy of the ticket costs memory: only where there is a value to keep.
         if let Some(row) = stored.row.as_deref()
-            && !kept_extras.is_empty()
+            && kept_extras.positions().any(|position| row[position] != AttributeValue::Null)
         {
             ticket = Cow::Owned(ticket.with_stored_extras(kept_extras, row));
             hash = ticket.hash();
