@@ -145,7 +145,7 @@ async fn store_page(
                 // Until the end is known, a list that could not be told whole before has still not been.
                 let attempts = tx.as_read_tx().reference_list(table)?.map_or(0, |list| list.attempts);
                 let list =
-                    ReferenceList { rest, attempts, ..ReferenceList::new(ReferenceResult::Partial, now) };
+                    ReferenceList { attempts, rest, ..ReferenceList::new(ReferenceResult::Partial, now) };
                 tx.record_reference_list(table, &list)
             })
         })

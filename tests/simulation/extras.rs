@@ -121,8 +121,8 @@ impl ExtraChecker {
         }
         if let [warning] = hidden[..] {
             model.coverage.record(CoverageEvent::ExtraHidden);
-            let named = names.iter().filter(|name| warning.contains(**name));
-            for name in named {
+            let in_warning = names.iter().filter(|name| warning.contains(**name));
+            for name in in_warning {
                 if changed_at <= before.seq && !before.carried.contains(*name) {
                     return Err(format!("run {run_id} warns again that {name} is no longer carried"));
                 }
