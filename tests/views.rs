@@ -27,7 +27,7 @@ fn database(sql: &str) -> MadeDatabase {
 #[case::priority_of_its_own_sla("SLA_ID, PRIORITY_ID", "1, 3", "SLA, PRIORITY", "Gold | Medium")]
 #[case::the_same_number_in_another_sla("SLA_ID, PRIORITY_ID", "2, 3", "SLA, PRIORITY", "Silver | Normal")]
 #[case::no_sla_and_all_agree("SLA_ID, PRIORITY_ID", "0, 1", "SLA, PRIORITY", "NULL | Critical")]
-#[case::unknown_sla_and_all_agree("SLA_ID, PRIORITY_ID", "7, 1", "SLA, PRIORITY", "NULL | Critical")]
+#[case::unknown_sla_even_where_all_agree("SLA_ID, PRIORITY_ID", "7, 1", "SLA, PRIORITY", "NULL | NULL")]
 #[case::no_sla_and_they_differ("PRIORITY_ID", "3", "SLA, PRIORITY", "NULL | NULL")]
 #[case::unknown_priority("SLA_ID, PRIORITY_ID", "1, 8", "SLA, PRIORITY", "Gold | NULL")]
 #[case::agent_who_is_no_longer_listed("AGENT_ID", "5", "AGENT, AGENT_ID", "Ada | 5")]
