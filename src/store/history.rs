@@ -6,10 +6,9 @@ use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 use serde_json::{Map, Value as Json};
 
 use super::tx::{parse_optional_timestamp, parse_timestamp, parse_word};
-use super::upsert::{EXTRA_COLUMNS, JOIN_EXTRA, cell, columns, read_custom_fields};
+use super::upsert::{SELECT_ROW, read_custom_fields, read_row};
 use super::{ReadTx, RunStatus, StoreError, UnlistedStatus, UnlistedTicket};
 use crate::reference::{ColumnRole, PRIORITIES, ReferenceTable, STATUSES};
-use crate::ticket::attribute::STORED_COUNT;
 use crate::ticket::{AttributeValue, CustomFields, Op, Timestamp};
 
 const CHANGES_OF_TICKET: &str = "
@@ -159,15 +158,7 @@ impl ReadTx<'_> {
     }
 
     fn row_of(&self, id: i64) -> Result<Option<Vec<AttributeValue>>, StoreError> {
-        let sql = format!(
-            "SELECT {}, {} FROM tickets t {JOIN_EXTRA} WHERE t.UID = ?1",
-            columns("t."),
-            *EXTRA_COLUMNS
-        );
-        let row = self.connection.query_row(&sql, [id], |row| {
-            (0..STORED_COUNT).map(|position| Ok(cell(row.get_ref(position)?).into())).collect()
-        });
-        Ok(row.optional()?)
+        read_row(&mut self.connection.prepare_cached(&SELECT_ROW)?, id)
     }
 
     /// The state of a ticket, and the names of what is rejected of it.

@@ -23,7 +23,7 @@ use statements::UpsertStatements;
 use stored_version::StoredVersion;
 use strum::IntoStaticStr;
 use ticket_columns::last_modified;
-pub(super) use ticket_columns::{CellParam, EXTRA_COLUMNS, JOIN_EXTRA, cell, columns};
+pub(super) use ticket_columns::{CellParam, EXTRA_COLUMNS, JOIN_EXTRA, SELECT_ROW, cell, columns, read_row};
 
 use super::full_text::repair_full_text;
 use super::{FetchFailure, ReadTx, StoreError, WriteTx};

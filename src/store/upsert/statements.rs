@@ -9,10 +9,10 @@ use super::change_record::{ChangeRecord, WriteContext};
 use super::not_before::VerifiedScans;
 use super::stored_version::{StoredVersion, TicketState};
 use super::ticket_columns::{
-    INSERT, SELECT_ROW, UPDATE, UPSERT_EXTRA, bind_and_execute, cell, last_modified,
+    INSERT, SELECT_ROW, UPDATE, UPSERT_EXTRA, bind_and_execute, last_modified, read_row,
 };
 use crate::store::{ReadTx, StoreError};
-use crate::ticket::attribute::{ATTRIBUTE_COUNT, STORED_COUNT};
+use crate::ticket::attribute::ATTRIBUTE_COUNT;
 use crate::ticket::{AttributeValue, ExtraSet, Ticket};
 
 /// The newest change record of a ticket.
@@ -94,10 +94,7 @@ impl<'c> UpsertStatements<'c> {
 
     /// The stored row with its extras; `None` if it was lost.
     pub(super) fn stored_row(&mut self, id: i64) -> Result<Option<Vec<AttributeValue>>, StoreError> {
-        let row = self.select_row.query_row([id], |row| {
-            (0..STORED_COUNT).map(|position| Ok(cell(row.get_ref(position)?).into())).collect()
-        });
-        Ok(row.optional()?)
+        read_row(&mut self.select_row, id)
     }
 
     pub(super) fn last_record(&mut self, id: i64) -> Result<Option<LastRecord>, StoreError> {

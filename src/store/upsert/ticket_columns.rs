@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, ToSql};
+use rusqlite::{CachedStatement, OptionalExtension as _, ToSql};
 
 use crate::store::StoreError;
-use crate::ticket::attribute::{ATTRIBUTE_COUNT, EXTRA_COUNT, SOURCE_LAST_MODIFIED, UID};
+use crate::ticket::attribute::{ATTRIBUTE_COUNT, EXTRA_COUNT, SOURCE_LAST_MODIFIED, STORED_COUNT, UID};
 use crate::ticket::{ATTRIBUTES, AttributeValue, CellValue, ExtraSet};
 
 /// The text of `SOURCE_LAST_MODIFIED` in a row.
@@ -71,9 +71,20 @@ pub(in crate::store) static EXTRA_COLUMNS: LazyLock<String> = LazyLock::new(|| {
 /// Joins the extras of a ticket `t`.
 pub(in crate::store) const JOIN_EXTRA: &str = "LEFT JOIN ticket_extra x ON x.UID = t.UID";
 
-pub(super) static SELECT_ROW: LazyLock<String> = LazyLock::new(|| {
+pub(in crate::store) static SELECT_ROW: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT {}, {} FROM tickets t {JOIN_EXTRA} WHERE t.UID = ?1", columns("t."), *EXTRA_COLUMNS)
 });
+
+/// Reads the stored row of a ticket with its extras by [`SELECT_ROW`]; `None` if there is none.
+pub(in crate::store) fn read_row(
+    select_row: &mut CachedStatement<'_>,
+    id: i64,
+) -> Result<Option<Vec<AttributeValue>>, StoreError> {
+    let row = select_row.query_row([id], |row| {
+        (0..STORED_COUNT).map(|position| Ok(cell(row.get_ref(position)?).into())).collect()
+    });
+    Ok(row.optional()?)
+}
 
 /// Writes the extras of a ticket; the last parameter is its id.
 pub(super) static UPSERT_EXTRA: LazyLock<String> = LazyLock::new(|| {
