@@ -2,7 +2,7 @@
 //! that come whole are read before the first page; those that are read page by page after the scan (`reference_pages`).
 //!
 //! An answer that cannot be read, is empty, or lost more than half of its rows is no result: what is known stays, and the
-//! next run asks again. A server that forbids a list does not stop the tickets, nor the other lists.
+//! next run asks again, later ones with growing pauses. A server that forbids a list does not stop the tickets, nor the other lists.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -172,14 +172,25 @@ pub(super) fn why_doubtful(table: &ReferenceTable, shown: u64, stored: u64) -> O
     }
 }
 
-/// Records a result that changes nothing.
+/// Records a result that changes nothing, and how many such answers came in succession.
 async fn record_result(
     context: &RunContext,
     table: &'static ReferenceTable,
-    list: ReferenceList,
+    mut list: ReferenceList,
 ) -> Result<(), SyncError> {
     let tx_end = context.tx_end();
-    context.store.call(move |store| store.write(tx_end, |tx| tx.record_reference_list(table, &list))).await
+    context
+        .store
+        .call(move |store| {
+            store.write(tx_end, |tx| {
+                if !list.result.is_final() {
+                    let before = tx.as_read_tx().reference_list(table)?;
+                    list.attempts = before.map_or(0, |before| before.attempts) + 1;
+                }
+                tx.record_reference_list(table, &list)
+            })
+        })
+        .await
 }
 
 /// Records that the answer, with `shown` rows, cannot be the whole list.
@@ -193,16 +204,14 @@ pub(super) async fn record_doubtful(
         .store
         .lock()
         .read(|tx| Ok::<_, SyncError>((tx.reference_list(table)?, tx.present_rows(table)?)))?;
-    if before.as_ref().is_none_or(|list| list.result != result) {
+    if before.is_none_or(|list| list.result != result) {
         tracing::warn!(
             result = result.as_str(),
             "{} shows {shown} rows, and {stored} are stored: nothing is changed until it shows at least half of them",
             table.list_name
         );
     }
-    let attempts = before.map_or(0, |list| list.attempts) + 1;
-    record_result(context, table, ReferenceList { attempts, ..ReferenceList::new(result, context.now()) })
-        .await
+    record_result(context, table, ReferenceList::new(result, context.now())).await
 }
 
 /// Records that a list is not available. An error that is not about this list alone is passed on.
@@ -243,8 +252,8 @@ pub(super) async fn record_unavailable(
     } else {
         tracing::debug!("{message}");
     }
-    // A list that is half read goes on where it was.
-    let rest = stored.and_then(|it| it.rest);
+    // A list that is half read goes on where it was, unless that will be long ago.
+    let rest = stored.and_then(|it| it.rest).filter(|_| !result.is_final());
     let details = Some(error.to_string());
     record_result(
         context,

@@ -161,6 +161,28 @@ fn list_that_fails_stops_nothing_and_takes_no_name_away(#[case] fault: &str, #[c
     });
 }
 
+/// A list that a server can never give costs a few requests a day, and not one in every run.
+#[test]
+fn list_that_keeps_failing_is_asked_for_with_growing_pauses() {
+    with_paused_time(async {
+        let env = env_with(20, &[], &[]);
+        env.run_ok().await;
+        env.inject("priority:status=500");
+        advance_minutes(24 * 60).await;
+        for _ in 0..24 * 12 {
+            env.run_ok().await;
+            advance_minutes(5).await;
+        }
+        // At once, in the next run, and then after 1, 2, 4 and 8 hours.
+        let tries = env.number("SELECT attempts FROM reference_lists WHERE name = 'priorities'");
+        assert_eq!(tries, 6);
+        env.clear_faults();
+        advance_minutes(24 * 60).await;
+        env.run_ok().await;
+        assert_eq!(env.number("SELECT attempts FROM reference_lists WHERE name = 'priorities'"), 0);
+    });
+}
+
 /// M6: what is no longer listed stays, is not hidden from tickets, and comes back; an empty list or half of one changes
 /// nothing.
 #[test]
