@@ -314,7 +314,7 @@ CREATE TABLE changes (
     UID                   INTEGER NOT NULL,  -- ticket
     op                    TEXT NOT NULL CHECK (op IN ('c', 'u', 'd')),  -- 'c': created here, or returned; 'u': updated;
                     -- 'd': deleted
-    reason                TEXT,  -- of 'd': 'vanished', 'deleted', 'merged', 'out_of_scope'; of 'u': 'status_renamed',
+    reason                TEXT,  -- of 'd': 'vanished', 'deleted', 'merged', 'out_of_scope', 'erased'; of 'u': 'status_renamed',
                     -- 'repaired' (after an edit by another program), 'went_back' (the server was restored from a
                     -- backup), 'custom_fields', 'custom_fields_off'; else NULL
     observed_at           TEXT NOT NULL,  -- when halosync saw it, by the local clock
@@ -327,7 +327,21 @@ CREATE TABLE changes (
     last_row              TEXT   -- for 'd': JSON, the last known row
 );
 CREATE INDEX changes_by_ticket ON changes (UID, seq);
+
+-- Tickets that were erased with `halosync purge`. What the server still shows of them is not stored.
+CREATE TABLE purged (
+    UID        INTEGER PRIMARY KEY,  -- ticket
+    purged_at  TEXT NOT NULL CHECK (length(purged_at) = 24),  -- by the local clock
+    reason     TEXT NOT NULL  -- the reason given
+);
+
+-- The records of an erased ticket keep their numbers and lose what they say about it; nothing else is ever changed.
 CREATE TRIGGER changes_append_only BEFORE UPDATE ON changes
+WHEN NOT (new.changed IS NULL AND new.last_row IS NULL AND new.reason IS NULL
+    AND EXISTS (SELECT 1 FROM purged WHERE UID = old.UID)
+    AND new.seq IS old.seq AND new.UID IS old.UID AND new.op IS old.op AND new.observed_at IS old.observed_at
+    AND new.not_before IS old.not_before AND new.source_last_modified IS old.source_last_modified
+    AND new.run_id IS old.run_id)
 BEGIN SELECT RAISE(ABORT, 'changes is append-only'); END;
 
 -- One row: up to when the local copy is complete.
@@ -422,6 +436,36 @@ CREATE TABLE scans (
     ended_at      TEXT  -- by the local clock
 );
 
+-- How late the server showed changes: the greatest lateness of each incremental scan that met a late one.
+CREATE TABLE lateness (
+    scan_id      INTEGER PRIMARY KEY REFERENCES scans (scan_id) ON DELETE CASCADE,  -- its scan
+    -- from the last update of a version to the start of the newest verified scan before it was first seen, by the
+    -- server's clock: that scan should have shown it
+    seconds      REAL NOT NULL CHECK (0 < seconds),
+    measured_at  TEXT NOT NULL CHECK (length(measured_at) = 24)  -- by the local clock
+);
+
+-- Fields in the server's answers that no mapping knows: their names and JSON types, never a value. One page of each
+-- scan is searched.
+CREATE TABLE unmapped_fields (
+    object         TEXT NOT NULL,  -- 'tickets': a row of the list; 'ticket': a single ticket; else a reference table
+    field          TEXT NOT NULL,  -- name of the property, cut off after 64 characters
+    -- type of its value; 'null' only where no other was seen
+    json_type      TEXT NOT NULL CHECK (json_type IN ('null', 'boolean', 'number', 'string', 'array', 'object')),
+    first_seen_at  TEXT NOT NULL CHECK (length(first_seen_at) = 24),  -- by the local clock
+    last_seen_at   TEXT NOT NULL CHECK (length(last_seen_at) = 24),  -- by the local clock
+    PRIMARY KEY (object, field, json_type)
+) WITHOUT ROWID;
+
+-- What `[privacy]` holds back in this database. It is compared with the settings before each run.
+CREATE TABLE privacy_rules (
+    name     TEXT PRIMARY KEY,  -- as in the settings: an attribute, EXTRA.<NAME>, CUSTOM.<FIELD_ID>, or table.COLUMN
+    -- 'exclude': not stored; 'hash': stored as HMAC-SHA256
+    rule     TEXT NOT NULL CHECK (rule IN ('exclude', 'hash')),
+    key_id   TEXT,  -- of 'hash': tells whether the key is still the same
+    since    TEXT NOT NULL CHECK (length(since) = 24)  -- when it was carried out, by the local clock
+) WITHOUT ROWID;
+
 -- Where an interrupted full scan continues: one row for each of its commits.
 CREATE TABLE scan_checkpoints (
     scan_id            INTEGER NOT NULL REFERENCES scans (scan_id) ON DELETE CASCADE,  -- its scan
@@ -466,7 +510,8 @@ CREATE TABLE rejects (
     attribute  TEXT,     -- as in `changes.changed`; 'customfields': elements without a usable id; the name of a
                          -- reference table: elements of it. NULL: a whole row, as the last full scan showed it
     reason     TEXT NOT NULL,  -- why it could not be stored
-    raw        TEXT NOT NULL,               -- the value as JSON, cut off after 1,000 characters
+    raw        TEXT,                        -- the value as JSON, cut off after 1,000 characters; NULL where the settings
+                                            -- have privacy rules
     after_id   INTEGER,                     -- of a whole row: the ticket before it on its page
     count      INTEGER NOT NULL DEFAULT 1,  -- values or rows that this row stands for
     seen_at    TEXT NOT NULL  -- when, by the local clock

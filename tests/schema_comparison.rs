@@ -70,17 +70,17 @@ fn tables_views_and_indexes_of_users_are_no_fault() {
     Some("DROP INDEX \"my \"\"key\"")
 )]
 #[case::a_missing_trigger(
-    "DROP TRIGGER changes_append_only",
-    "trigger changes_append_only is missing",
+    "DROP TRIGGER tickets_delete_empties_hash",
+    "trigger tickets_delete_empties_hash is missing",
     Some(
-        "CREATE TRIGGER changes_append_only BEFORE UPDATE ON changes BEGIN SELECT RAISE(ABORT, 'changes is append-only'); END"
+        "CREATE TRIGGER tickets_delete_empties_hash AFTER DELETE ON tickets BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = old.UID AND hash IS NOT NULL; END"
     )
 )]
 #[case::an_altered_trigger(
-    "DROP TRIGGER changes_append_only; CREATE TRIGGER changes_append_only AFTER DELETE ON changes BEGIN SELECT 1; END",
-    "trigger changes_append_only of changes was altered",
+    "DROP TRIGGER tickets_delete_empties_hash; CREATE TRIGGER tickets_delete_empties_hash AFTER INSERT ON tickets BEGIN SELECT 1; END",
+    "trigger tickets_delete_empties_hash of tickets was altered",
     Some(
-        "DROP TRIGGER \"changes_append_only\"; CREATE TRIGGER changes_append_only BEFORE UPDATE ON changes BEGIN SELECT RAISE(ABORT, 'changes is append-only'); END"
+        "DROP TRIGGER \"tickets_delete_empties_hash\"; CREATE TRIGGER tickets_delete_empties_hash AFTER DELETE ON tickets BEGIN UPDATE ticket_state SET hash = NULL WHERE UID = old.UID AND hash IS NOT NULL; END"
     )
 )]
 #[case::a_missing_index(
