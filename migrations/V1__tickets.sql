@@ -187,7 +187,7 @@ CREATE TABLE field_definitions (
 -- Names of the statuses.
 CREATE TABLE statuses (
     ID        INTEGER PRIMARY KEY,  -- `STATUS_ID` of tickets
-    NAME      TEXT NOT NULL,  -- name
+    NAME      TEXT,  -- name; NULL where `[privacy]` holds it back
     TYPE      INTEGER,  -- 0 is a ticket status
     SEQUENCE  INTEGER,  -- order in which the server shows them
     COLOUR    TEXT,  -- such as '#a1c652'
@@ -198,7 +198,7 @@ CREATE TABLE statuses (
 -- Names of the ticket types.
 CREATE TABLE ticket_types (
     ID        INTEGER PRIMARY KEY,  -- `TICKET_TYPE_ID` of tickets
-    NAME      TEXT NOT NULL,  -- name
+    NAME      TEXT,  -- name; NULL where `[privacy]` holds it back
     "USE"     TEXT,  -- what its tickets are used as, such as 'ticket'
     SEQUENCE  INTEGER,  -- order in which the server shows them
     PRESENT   INTEGER NOT NULL DEFAULT 1  -- 0: no longer listed; tickets may still name it
@@ -207,7 +207,7 @@ CREATE TABLE ticket_types (
 -- Who works on tickets. 1 is nobody: "Unassigned".
 CREATE TABLE agents (
     ID         INTEGER PRIMARY KEY,  -- `AGENT_ID` of tickets
-    NAME       TEXT NOT NULL,  -- name
+    NAME       TEXT,  -- name; NULL where `[privacy]` holds it back
     INITIALS   TEXT,  -- initials
     JOB_TITLE  TEXT,  -- job title
     TEAM       TEXT,  -- the name of the default team
@@ -219,7 +219,7 @@ CREATE TABLE agents (
 -- Teams that tickets are assigned to.
 CREATE TABLE teams (
     ID               INTEGER PRIMARY KEY,  -- `TEAM_ID` of tickets
-    NAME             TEXT NOT NULL,  -- name
+    NAME             TEXT,  -- name; NULL where `[privacy]` holds it back
     SEQUENCE         INTEGER,  -- order in which the server shows them
     DEPARTMENT_ID    INTEGER,  -- department
     DEPARTMENT_NAME  TEXT,  -- name of the department
@@ -232,7 +232,7 @@ CREATE TABLE teams (
 CREATE TABLE priorities (
     SLA_ID          INTEGER NOT NULL,  -- `SLA_ID` of tickets
     PRIORITY_ID     INTEGER NOT NULL,  -- `PRIORITY_ID` of tickets
-    NAME            TEXT NOT NULL,  -- name
+    NAME            TEXT,  -- name; NULL where `[privacy]` holds it back
     GUID            TEXT,  -- id of the pair on the server
     COLOUR          TEXT,  -- such as '#a1c652'
     HIDDEN          INTEGER CHECK (HIDDEN IN (0, 1)),  -- 1: not offered any longer
@@ -247,7 +247,7 @@ CREATE TABLE priorities (
 -- Service level agreements.
 CREATE TABLE slas (
     ID              INTEGER PRIMARY KEY,  -- `SLA_ID` of tickets
-    NAME            TEXT NOT NULL,  -- name
+    NAME            TEXT,  -- name; NULL where `[privacy]` holds it back
     WORKDAY_ID      INTEGER,  -- working hours that it counts
     WORKDAY_NAME    TEXT,  -- name of these
     TRACK_RESPONSE  INTEGER CHECK (TRACK_RESPONSE IN (0, 1)),  -- 1: it has a target for the first response
@@ -258,7 +258,7 @@ CREATE TABLE slas (
 -- Tickets name the path of a category as text; which of the two texts here equals it differs between servers.
 CREATE TABLE categories (
     ID                    INTEGER PRIMARY KEY,  -- number of the category
-    VALUE                 TEXT NOT NULL,  -- the path as text
+    VALUE                 TEXT,  -- the path as text; NULL where `[privacy]` holds it back
     NAME                  TEXT,  -- its name
     TYPE_ID               INTEGER,  -- the level, 1 to 4
     SLA_ID                INTEGER,  -- service level that it sets
@@ -270,7 +270,7 @@ CREATE TABLE categories (
 -- Customers. 1 is "Unknown".
 CREATE TABLE clients (
     ID             INTEGER PRIMARY KEY,  -- `CLIENT_ID` of tickets
-    NAME           TEXT NOT NULL,  -- name
+    NAME           TEXT,  -- name; NULL where `[privacy]` holds it back
     TOPLEVEL_ID    INTEGER,  -- the organization above it
     TOPLEVEL_NAME  TEXT,  -- name of that
     REF            TEXT,  -- reference
@@ -283,7 +283,7 @@ CREATE TABLE clients (
 -- Sites of the clients.
 CREATE TABLE sites (
     ID           INTEGER PRIMARY KEY,  -- `SITE_ID` of tickets
-    NAME         TEXT NOT NULL,  -- name
+    NAME         TEXT,  -- name; NULL where `[privacy]` holds it back
     CLIENT_ID    INTEGER,  -- client
     CLIENT_NAME  TEXT,  -- name of the client
     SLA_ID       INTEGER,  -- service level of the site
@@ -295,7 +295,7 @@ CREATE TABLE sites (
 -- End users: personal data, only read where the settings say so.
 CREATE TABLE users (
     ID                  INTEGER PRIMARY KEY,  -- `USER_ID` of tickets
-    NAME                TEXT NOT NULL,  -- name
+    NAME                TEXT,  -- name; NULL where `[privacy]` holds it back
     EMAIL               TEXT,  -- e-mail address
     TITLE               TEXT,  -- title
     CLIENT_ID           INTEGER,  -- client
@@ -463,7 +463,8 @@ CREATE TABLE privacy_rules (
     -- 'exclude': not stored; 'hash': stored as HMAC-SHA256
     rule     TEXT NOT NULL CHECK (rule IN ('exclude', 'hash')),
     key_id   TEXT,  -- of 'hash': tells whether the key is still the same
-    since    TEXT NOT NULL CHECK (length(since) = 24)  -- when it was carried out, by the local clock
+    since    TEXT NOT NULL CHECK (length(since) = 24),  -- when it was carried out, by the local clock
+    traces   INTEGER NOT NULL DEFAULT 1  -- 1: earlier values may be left in the -wal file, because a program was reading
 ) WITHOUT ROWID;
 
 -- Where an interrupted full scan continues: one row for each of its commits.

@@ -6,7 +6,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0, pure | [`ticket`], [`scope`], [`watermark`], [`retry`], [`config`] |
+//! | 0, pure | [`ticket`], [`reference`], [`privacy`], [`scope`], [`watermark`], [`retry`], [`config`] |
 //! | 1, the outside world | [`halo`] (network), [`store`] (SQLite), [`export`] (files), `regular_file` |
 //! | 2, one run | [`sync`] |
 //! | 3, what one can ask for | [`app`], [`check`], [`demo`] |
@@ -30,6 +30,7 @@ pub mod config;
 pub mod demo;
 pub mod export;
 pub mod halo;
+pub mod privacy;
 pub mod reference;
 mod regular_file;
 pub mod retry;

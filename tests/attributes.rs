@@ -7,7 +7,7 @@ use std::path::Path;
 
 use halosync::config::{Format, FormatOptions};
 use halosync::export::RowWriter;
-use halosync::reference::{STATUSES, parse_reference_list};
+use halosync::reference::{ReferenceRow, STATUSES, parse_reference_list};
 use halosync::store::{Store, StoreOptions};
 use halosync::ticket::attribute::{self, ATTRIBUTE_COUNT, STATUS};
 use halosync::ticket::parse::ParsedPage;
@@ -118,13 +118,13 @@ fn attribute_documentation_is_up_to_date() {
 #[test]
 fn recorded_page_has_a_value_for_every_attribute() {
     let list = ParsedPage::parse(&support::page("list-full-envelope-with-column-profile.json")).unwrap();
-    let names = parse_reference_list(STATUSES, &support::page("status-bare-array.json")).unwrap().items;
+    let statuses = parse_reference_list(STATUSES, &support::page("status-bare-array.json")).unwrap().items;
+    let name_of = |it: &ReferenceRow| Some((it.id()?, it.name(STATUSES).map(ToOwned::to_owned)));
+    let names = statuses.iter().filter_map(name_of).collect();
     let mut tickets = list.tickets;
     for ticket in &mut tickets {
         assert_eq!(ticket.values()[STATUS], AttributeValue::Null, "a list row has no status name");
-        ticket.resolve_status_name(|id| {
-            names.iter().find(|it| it.id() == Some(id)).map(|it| it.name(STATUSES).to_owned())
-        });
+        ticket.resolve_status_name(&names);
     }
     let always_null: Vec<_> = (0..ATTRIBUTE_COUNT)
         .filter(|position| tickets.iter().all(|ticket| ticket.values()[*position] == AttributeValue::Null))

@@ -101,6 +101,7 @@ fn client(url: &str, auth_url: bool) -> HaloClient {
             rate_limit_wait: Duration::from_secs(1),
             max_wait: Duration::MAX,
         },
+        privacy: Arc::default(),
     };
     let http = HttpOptions {
         connect_timeout: Duration::from_secs(5),

@@ -196,6 +196,7 @@ async fn offline_check_sends_no_request_reads_no_secret_and_takes_no_lock() {
             "local edits",
             "server probes",
             "names",
+            "privacy",
             "files",
             "disk"
         ]

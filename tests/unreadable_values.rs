@@ -381,7 +381,7 @@ fn elements_of_a_reference_list_that_cannot_be_read_are_one_reject() {
     let mut copy = Copy::new(false);
     let parse = |json: &[u8]| parse_reference_list(STATUSES, json).unwrap();
     let list = parse(&input("status-elements-that-cannot-be-read.json"));
-    let names: Vec<_> = list.items.iter().map(|it| (it.id().unwrap(), it.name(STATUSES))).collect();
+    let names: Vec<_> = list.items.iter().map(|it| (it.id().unwrap(), it.name(STATUSES).unwrap())).collect();
     assert_eq!((names, list.unreadable), (vec![(1, "New"), (2, "In Progress")], 3));
     let record = |copy: &mut Copy, list: &parse::ParsedItems<ReferenceRow>| {
         copy.store.write(TxEnd::Commit, |tx| tx.replace_rejected_items("statuses", list, now())).unwrap();

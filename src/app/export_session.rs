@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::locked_store::report_finding;
-use super::{AppError, ago, now, store_options};
+use super::{AppError, ago, now, privacy, store_options};
 use crate::config::Config;
 use crate::export::{ConsumerFolder, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata};
 use crate::store::{
@@ -46,6 +46,8 @@ impl<'a> ExportSession<'a> {
             if may_be_restored { tx.check_wal_fits(database) } else { Ok(()) }
         })?;
         report_finding(&store);
+        let rules = privacy::privacy_rules(config)?;
+        store.read(|tx| privacy::check_carried_out(tx, &rules))?;
         Ok(ExportSession { config, store, _lock: lock })
     }
 

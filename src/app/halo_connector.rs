@@ -8,6 +8,7 @@ use super::settings::{self, LoadedConfig};
 use super::{AppError, ago};
 use crate::config::{self, Config};
 use crate::halo::{ClientOptions, HaloClient, HttpOptions, HttpTransport, RateLimiter};
+use crate::privacy::PrivacyRules;
 use crate::store::{ReadTx, StoreError};
 use crate::sync;
 
@@ -25,10 +26,17 @@ impl HaloConnector {
         Ok(HaloConnector { http, secret })
     }
 
-    /// Builds the client; `used_requests` of the rate limit's window are used up already.
-    pub(super) fn into_client(self, config: &Config, used_requests: u64) -> HaloClient {
+    /// Builds the client for a database, with its privacy rules; `used_requests` of the rate limit's window are used up
+    /// already.
+    pub(super) fn into_client(
+        self,
+        config: &Config,
+        privacy: Arc<PrivacyRules>,
+        used_requests: u64,
+    ) -> HaloClient {
         let rate_limiter = RateLimiter::new(config.halo.rate_limit, used_requests);
-        HaloClient::new(Arc::new(self.http), rate_limiter, client_options(config, self.secret), fastrand::f64)
+        let options = client_options(config, self.secret, privacy);
+        HaloClient::new(Arc::new(self.http), rate_limiter, options, fastrand::f64)
     }
 }
 
@@ -50,7 +58,11 @@ fn unrecorded_requests(halo: &config::HaloConfig) -> u64 {
     pages + PREFETCHED_PER_FETCHER * u64::from(halo.parallel_requests) + BEFORE_FIRST_PAGE + sample_requests
 }
 
-pub(crate) fn client_options(config: &Config, secret: SecretString) -> ClientOptions {
+pub(crate) fn client_options(
+    config: &Config,
+    secret: SecretString,
+    privacy: Arc<PrivacyRules>,
+) -> ClientOptions {
     ClientOptions {
         server: config.halo.server.clone(),
         tenant: config.halo.tenant.clone(),
@@ -60,6 +72,7 @@ pub(crate) fn client_options(config: &Config, secret: SecretString) -> ClientOpt
         scope: config.halo.scope.clone(),
         narrower_scope: config.halo.narrower_scope.clone(),
         retry: config.halo.retry,
+        privacy,
     }
 }
 

@@ -1,25 +1,32 @@
 //! The database, open for writing under the writer's lock.
 
-use super::{AppError, configured_scope, halo_connector, store_options};
+use super::{AppError, configured_scope, halo_connector, privacy, store_options};
+use std::sync::Arc;
+
 use crate::config::Config;
+use crate::privacy::PrivacyRules;
 use crate::store::{FileId, Lock, Store, StoreError};
 use crate::sync::{self, SharedStore};
 
 /// The database with the writer's lock; no other process writes meanwhile.
 pub(super) struct LockedStore {
     pub(super) store: SharedStore,
+    /// The rules that are carried out in it.
+    pub(super) privacy: Arc<PrivacyRules>,
     /// The identity of the file that was opened.
     file: Option<FileId>,
     _lock: Lock,
 }
 
 impl LockedStore {
-    /// Takes the lock and opens the database, unless it belongs to another server.
-    pub(super) fn open(config: &Config) -> Result<LockedStore, AppError> {
+    /// Takes the lock and opens the database, unless it belongs to another server, and carries out the privacy rules of the
+    /// settings, unless nothing may change in it.
+    pub(super) fn open(config: &Config, is_dry_run: bool) -> Result<LockedStore, AppError> {
+        let privacy = privacy::privacy_rules(config)?;
         Store::check_folder(&config.store.path)?;
         let lock = Lock::acquire_writer(&config.store.path)?;
-        let (store, file) = open_store(config)?;
-        Ok(LockedStore { store, file, _lock: lock })
+        let (store, file) = open_store(config, &privacy, is_dry_run)?;
+        Ok(LockedStore { store, privacy, file, _lock: lock })
     }
 
     /// The greatest number of requests that runs can have made in the rate limit's window before now.
@@ -34,7 +41,7 @@ impl LockedStore {
 
     /// Opens the database again; the lock is kept.
     pub(super) fn reopen(&mut self, config: &Config) -> Result<(), AppError> {
-        (self.store, self.file) = open_store(config)?;
+        (self.store, self.file) = open_store(config, &self.privacy, false)?;
         Ok(())
     }
 
@@ -43,7 +50,11 @@ impl LockedStore {
     }
 }
 
-fn open_store(config: &Config) -> Result<(SharedStore, Option<FileId>), AppError> {
+fn open_store(
+    config: &Config,
+    rules: &PrivacyRules,
+    is_dry_run: bool,
+) -> Result<(SharedStore, Option<FileId>), AppError> {
     let path = &config.store.path;
     let scope = configured_scope(config);
     let mut store = Store::open_checked(path, &store_options(config), |tx| {
@@ -51,6 +62,11 @@ fn open_store(config: &Config) -> Result<(SharedStore, Option<FileId>), AppError
         Ok::<_, AppError>(tx.check_wal_fits(path)?)
     })?;
     report_finding(&store);
+    if is_dry_run {
+        store.read(|tx| privacy::check_carried_out(tx, rules))?;
+    } else {
+        privacy::carry_out(&mut store, config, rules)?;
+    }
     store.set_min_free_disk(config.store.min_free_disk);
     Ok((SharedStore::new(store), FileId::from_path(path)))
 }

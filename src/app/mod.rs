@@ -15,6 +15,7 @@ mod health;
 mod history;
 mod init;
 mod locked_store;
+mod privacy;
 mod reset;
 mod service;
 mod settings;
@@ -62,6 +63,7 @@ pub use crate::store::{
     UnlistedStatus, UnlistedTicket,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
+pub(crate) use privacy::privacy_rules;
 pub(crate) use settings::{DEMO_MARKER, find_secret, read_secret, settings_path};
 
 use halo_connector::HaloConnector;
@@ -110,8 +112,12 @@ pub async fn sync(
     let config = &loaded.config;
     let connector = HaloConnector::from_config(loaded)?;
     ensure_free_disk(&config.store.path, config.store.min_free_disk)?;
-    let locked_store = LockedStore::open(config)?;
-    let halo = Arc::new(connector.into_client(config, locked_store.requests_in_window(config)?));
+    let locked_store = LockedStore::open(config, options.dry_run)?;
+    let halo = Arc::new(connector.into_client(
+        config,
+        Arc::clone(&locked_store.privacy),
+        locked_store.requests_in_window(config)?,
+    ));
     let mut signal = None;
     let stop = pin!(stop);
     let stopped = async { signal = Some(stop.await) };

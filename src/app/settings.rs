@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::error::{AppError, SecretError, SecretLocation};
+use super::error::{AppError, FileProblem, SecretError, SecretLocation};
 use super::trusted_file::{self, unreadable};
 use crate::config::{self, Config, LogConfig, SecretSource};
 use crate::halo::Certificates;
@@ -39,6 +39,7 @@ const CREDENTIAL: &str = "halo-client-secret";
 /// What the files contain, as errors call it.
 const SETTINGS: &str = "the settings";
 const SECRET: &str = "the client secret";
+const HASH_KEY: &str = "the key of `[privacy] hash`";
 
 /// The largest settings file, secret and file of certificates, in bytes.
 const SETTINGS_MAX: u64 = 1 << 20;
@@ -122,6 +123,20 @@ pub(super) fn read_ca_file(file: &Path) -> Result<Certificates, AppError> {
         path: file.to_owned(),
         problem: problem.into(),
     })
+}
+
+/// Reads `hash_key_file`. Every editor ends a file with a line break, which is no part of the key.
+pub(super) fn read_hash_key(file: &Path) -> Result<Vec<u8>, AppError> {
+    let refused = |problem| AppError::File { what: HASH_KEY, path: file.to_owned(), problem };
+    let mode = trusted_file::inspect(file, HASH_KEY)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(refused(FileProblem::Exposed { mode }));
+    }
+    let mut key = trusted_file::read(file, HASH_KEY, SECRET_MAX)?;
+    for end in [b'\n', b'\r'] {
+        key.pop_if(|last| *last == end);
+    }
+    if key.is_empty() { Err(refused(FileProblem::Empty)) } else { Ok(key) }
 }
 
 fn read_secret_file(file: &Path, location: &SecretLocation) -> Result<SecretString, AppError> {

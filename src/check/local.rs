@@ -1,7 +1,7 @@
 //! Steps on this machine: folder, lock, database, its files and their disk.
 
 use super::local_content::{LocalContent, local_content};
-use super::{CheckOptions, CheckOutcome, CheckStep, ReportBuilder, disk, files};
+use super::{CheckOptions, CheckOutcome, CheckStep, ReportBuilder, disk, files, privacy};
 use crate::app::{self, AppError, count};
 use crate::config::Config;
 use crate::reference::ReferenceTable;
@@ -30,6 +30,7 @@ impl ReportBuilder<'_> {
         }
         // An early end is recorded as a finding.
         let _ = self.check_database(config, options.deep);
+        self.record(CheckStep::Privacy, privacy::check(config));
         // Without a folder there are no files, which is reported already.
         if is_usable {
             self.record(CheckStep::Files, files::check(path));

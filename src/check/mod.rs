@@ -12,6 +12,7 @@ mod initial_load;
 mod lists;
 mod local;
 mod local_content;
+mod privacy;
 mod program;
 mod requests;
 mod server;

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::halo::{
     Coverage, Filter, HaloClient, HttpOptions, HttpTransport, ProxyRoute, RateLimiter, Transport as _,
 };
+use crate::privacy::PrivacyRules;
 use crate::reference::{TICKET_TYPES, reference_items};
 
 /// Largest page size that HaloITSM allows.
@@ -40,8 +41,11 @@ impl ReportBuilder<'_> {
         let proxy = http.proxy_route(&config.halo.server.endpoint("/"));
         // The steps before the token need no secret.
         let has_secret = secret.is_some();
-        let mut options =
-            app::client_options(config, secret.unwrap_or_else(|| SecretString::from(String::new())));
+        let secret = secret.unwrap_or_else(|| SecretString::from(String::new()));
+        // Without the key nothing of a hashed column is left, and the step that reads the key says so.
+        let privacy = app::privacy_rules(config)
+            .unwrap_or_else(|_| Arc::new(PrivacyRules::new(&config.privacy.rules, None)));
+        let mut options = app::client_options(config, secret, privacy);
         options.retry.max_retries = options.retry.max_retries.min(RETRIES_MAX);
         options.retry.rate_limit_wait = options.retry.rate_limit_wait.min(MAX_WAIT);
         options.retry.max_wait = MAX_WAIT;

@@ -28,6 +28,8 @@ pub enum CheckStep {
     Probes,
     /// Which lists of names the server shows.
     Names,
+    /// What is held back, and whether that is so in the database.
+    Privacy,
     /// The database files belong to one user, and nobody else can write them.
     Files,
     /// Enough requests are left in the current window of the rate limit.

@@ -9,6 +9,7 @@ mod format;
 mod halo;
 mod log;
 mod metrics;
+mod privacy;
 mod problem;
 mod quantity;
 mod reader;
@@ -26,6 +27,7 @@ pub use format::{Format, FormatOptions, Newlines};
 pub use halo::{HaloConfig, SecretSource};
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use metrics::MetricsConfig;
+pub use privacy::PrivacyConfig;
 pub use problem::ConfigProblem;
 pub use quantity::{RateLimit, size_to_text};
 pub use server::ServerUrl;
@@ -40,6 +42,8 @@ use reader::ConfigReader;
 pub struct Config {
     /// `[halo]`
     pub halo: HaloConfig,
+    /// `[privacy]`
+    pub privacy: PrivacyConfig,
     /// `[sync]`
     pub sync: SyncConfig,
     /// `[store]`
@@ -69,6 +73,7 @@ impl Config {
         let environment = own_variables(environment);
         let mut reader = ConfigReader::new(file, text, folder, &environment)?;
         let halo = HaloConfig::read(&mut reader.section("halo"));
+        let privacy = PrivacyConfig::read(&mut reader.section("privacy"), halo.as_ref());
         let sync = SyncConfig::read(&mut reader.section("sync"));
         let store = StoreConfig::read(&mut reader.section("store"), folder);
         let export = ExportConfig::read(&mut reader.section("export"), folder);
@@ -76,7 +81,7 @@ impl Config {
         let metrics = MetricsConfig::read(&mut reader.section("metrics"));
         match (halo, reader.finish()) {
             (Some(halo), problems) if problems.is_empty() => {
-                Ok(Config { halo, sync, store, export, log, metrics })
+                Ok(Config { halo, privacy, sync, store, export, log, metrics })
             }
             (_, problems) => Err(problems),
         }
@@ -95,6 +100,7 @@ pub fn read_log_from_environment(
     let no_folder = Path::new("");
     let mut reader = ConfigReader::new("", "", no_folder, &environment)?;
     let _ = HaloConfig::read(&mut reader.section("halo"));
+    let _ = PrivacyConfig::read(&mut reader.section("privacy"), None);
     let _ = SyncConfig::read(&mut reader.section("sync"));
     let _ = StoreConfig::read(&mut reader.section("store"), no_folder);
     let _ = ExportConfig::read(&mut reader.section("export"), no_folder);

@@ -8,7 +8,7 @@ use super::file::{
     read_small_file, remove_if_present, remove_temporary_files,
 };
 use super::manifest::Manifest;
-use super::name::REFERENCE;
+use super::name::REFERENCE_FOLDER;
 use super::package_writer::{Sink, UnnamedFile};
 use super::position::{ChainPosition, remove_position, write_position};
 use super::{ExportError, RowWriter};
@@ -202,7 +202,7 @@ impl ConsumerFolder {
 
 /// Returns the folders of reference tables in the folder of a consumer. A link is no folder.
 fn reference_folders(consumer_folder: &Path) -> Result<Vec<PathBuf>, ExportError> {
-    let reference = consumer_folder.join(REFERENCE);
+    let reference = consumer_folder.join(REFERENCE_FOLDER);
     if !fs::symlink_metadata(&reference).is_ok_and(|it| it.is_dir()) {
         return Ok(Vec::new());
     }
@@ -216,7 +216,7 @@ pub(super) fn list_package_files(consumer_folder: &Path) -> Result<Vec<String>, 
     for folder in reference_folders(consumer_folder)? {
         let table = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let files = list_entries(&folder)?.into_iter();
-        names.extend(files.map(|(name, _)| format!("{REFERENCE}/{table}/{name}")));
+        names.extend(files.map(|(name, _)| format!("{REFERENCE_FOLDER}/{table}/{name}")));
     }
     Ok(names)
 }

@@ -27,11 +27,13 @@ pub use manifest::{
     Compression, FileRole, Manifest, ManifestCounts, ManifestFile, ManifestOptions, PackageKind,
     PackageMetadata,
 };
-pub use name::{SeqRange, snapshot_names};
+pub use name::{REFERENCE_FOLDER, SeqRange, snapshot_names};
 pub use package_writer::{PackageWriter, Sink, UnnamedFile};
 pub use position::{ChainOrigin, ChainPosition, position_path, read_position, read_positions};
 pub use snapshot::SnapshotWriter;
-pub use unregistered::{RegisteredPackage, UnregisteredFiles, UnregisteredPackage, newer_snapshot};
+pub use unregistered::{
+    RegisteredPackage, UnregisteredFiles, UnregisteredPackage, newer_snapshot, snapshot_folders,
+};
 pub(crate) use verify::serialize_path;
 pub use verify::{Chain, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport, verify};
 pub use work_counter::WorkCounter;

@@ -22,7 +22,7 @@ const MANIFEST_SUFFIX: &str = ".manifest";
 const SEQ_SEPARATOR: &str = "-seq";
 
 /// Folder of the reference tables, below that of a consumer.
-pub(super) const REFERENCE: &str = "reference";
+pub const REFERENCE_FOLDER: &str = "reference";
 
 /// Range of sequence numbers of a package; empty where it has nothing but reference tables. Ranges sort in the order of their packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +51,7 @@ impl SeqRange {
     /// Returns the name of the file of a reference table, with its folders.
     #[must_use]
     pub fn reference_file(self, table: &str, options: FormatOptions) -> String {
-        format!("{REFERENCE}/{table}/{}", self.data_file(options))
+        format!("{REFERENCE_FOLDER}/{table}/{}", self.data_file(options))
     }
 
     /// Returns the name of the manifest.
@@ -76,7 +76,7 @@ impl fmt::Display for SeqRange {
 
 /// Splits the name of the file of a reference table into the table and the name in its folder.
 pub(super) fn parse_reference_name(name: &str) -> Option<(&str, &str)> {
-    let (table, name) = name.strip_prefix(REFERENCE)?.strip_prefix('/')?.split_once('/')?;
+    let (table, name) = name.strip_prefix(REFERENCE_FOLDER)?.strip_prefix('/')?.split_once('/')?;
     is_table(table).then_some((table, name))
 }
 

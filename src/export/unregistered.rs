@@ -143,16 +143,18 @@ fn is_lineage(lineage: &str) -> bool {
 
 /// Returns a snapshot of this lineage below the export folder that is newer than `seq`.
 pub fn newer_snapshot(dir: &Path, lineage: &str, seq: i64) -> Result<Option<PathBuf>, ExportError> {
+    let is_newer = |(folder, to): &(PathBuf, i64)| {
+        seq < *to && read_manifest(&folder.join(MANIFEST)).is_ok_and(|it| it.lineage == lineage)
+    };
+    Ok(snapshot_folders(dir)?.into_iter().find(is_newer).map(|(folder, _)| folder))
+}
+
+/// Returns the folders of the snapshots below the export folder, each with the last change record in it.
+pub fn snapshot_folders(dir: &Path) -> Result<Vec<(PathBuf, i64)>, ExportError> {
     let snapshots = dir.join(super::snapshot::SNAPSHOTS);
     if !fs::symlink_metadata(&snapshots).is_ok_and(|it| it.is_dir()) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    for (name, kind) in list_entries(&snapshots)? {
-        let is_newer = kind.is_dir() && snapshot_seq(&name).is_some_and(|to| seq < to);
-        let manifest = snapshots.join(&name).join(MANIFEST);
-        if is_newer && read_manifest(&manifest).is_ok_and(|it| it.lineage == lineage) {
-            return Ok(Some(snapshots.join(name)));
-        }
-    }
-    Ok(None)
+    let folders = list_entries(&snapshots)?.into_iter().filter(|(_, kind)| kind.is_dir());
+    Ok(folders.filter_map(|(name, _)| Some((snapshots.join(&name), snapshot_seq(&name)?))).collect())
 }

@@ -11,6 +11,7 @@ use super::proxy::{ProxyError, ProxyProblem, ProxyRoute};
 use super::redaction::{Redactor, ServerText};
 use super::resource::Resource;
 use super::transport::{HttpResponse, TransportError};
+use crate::privacy::PrivacyRules;
 use crate::retry::{self, RequestFailure};
 use crate::ticket::parse::{CutRow, ParseError};
 
@@ -207,11 +208,17 @@ fn message_suffix(message: Option<&ServerText>) -> String {
 }
 
 impl HaloError {
-    /// Converts a response with an error status.
-    pub(super) fn from_status(resource: Resource, response: &HttpResponse, redactor: &Redactor) -> HaloError {
+    /// Converts a response with an error status. Its message is kept only where it may be shown: with privacy rules it may
+    /// hold what they hold back.
+    pub(super) fn from_status(
+        resource: Resource,
+        response: &HttpResponse,
+        redactor: &Redactor,
+        privacy: &PrivacyRules,
+    ) -> HaloError {
         // A token endpoint knows the secret and may say anything about it.
         let message = || {
-            let has_message = resource != Resource::Token;
+            let has_message = resource != Resource::Token && privacy.is_empty();
             let message = has_message.then(|| error_message(&response.body)).flatten()?;
             Some(redactor.text(&message)).filter(|message| !message.as_str().is_empty())
         };

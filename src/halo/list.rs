@@ -123,6 +123,7 @@ impl HaloClient {
         let read = self.get(&spec, |response| ParsedPage::parse(&response.body)).await?;
         let (mut list, meta) = (read.value, read.meta);
         list.repaired += read.repaired;
+        self.options.privacy.apply_to_page(&mut list);
         // Where rows should be, there may be the text of an error.
         for row in list.rejected_rows.iter_mut().filter(|row| self.redactor.finds_secret(&row.rejected.raw)) {
             row.rejected.raw = self.redactor.redact(&row.rejected.raw);
@@ -165,8 +166,12 @@ impl HaloClient {
                 _ => Err(ParseError::UnexpectedShape { expected: "the ticket that was asked for" }),
             },
         };
-        let ReadResponse { value: lookup, meta, memory, .. } = self.get(&spec, read).await?;
-        let bytes = if let TicketLookup::Found(ticket) = &lookup { row_memory(ticket) } else { 0 };
+        let ReadResponse { value: mut lookup, meta, memory, .. } = self.get(&spec, read).await?;
+        let mut bytes = 0;
+        if let TicketLookup::Found(ticket) = &mut lookup {
+            self.options.privacy.apply_to_ticket(ticket);
+            bytes = row_memory(ticket);
+        }
         Ok(TicketDetails { lookup, meta, memory: memory.into_rows(memory_until_stored(bytes, bytes)) })
     }
 

@@ -59,6 +59,7 @@ pub use transport::{Body, HttpRequest, HttpResponse, Transport, TransportError};
 pub use wait::{RequestWait, WaitReason};
 
 use crate::config::ServerUrl;
+use crate::privacy::PrivacyRules;
 use crate::retry::{RequestCounts, RetryPolicy};
 use memory::MemoryBudget;
 use redaction::Redactor;
@@ -83,6 +84,8 @@ pub struct ClientOptions {
     pub narrower_scope: Option<String>,
     /// When to retry.
     pub retry: RetryPolicy,
+    /// What is held back of every response.
+    pub privacy: Arc<PrivacyRules>,
 }
 
 impl ClientOptions {
@@ -99,6 +102,7 @@ impl ClientOptions {
             scope: String::new(),
             narrower_scope: None,
             retry: RetryPolicy { max_retries: 1, rate_limit_wait: wait, max_wait: wait },
+            privacy: Arc::default(),
         }
     }
 }

@@ -97,6 +97,7 @@ impl HaloClient {
             tracing::info!(page, rows = size, "fetching page {page} in smaller parts: {error}");
             self.fetch_parts(whole, fields, held, &mut parts, error).await?;
         }
+        self.options.privacy.drop_rejected_texts(&mut parts.list);
         self.record_readability(whole, Some(&parts.list));
         parts.list.was_split = !whole.is_single_row();
         Ok(ListPage {

@@ -50,7 +50,8 @@ impl HaloClient {
             url.query_pairs_mut().extend_pairs(all);
         }
         let spec = RequestSpec::new(Resource::Reference(table), &url, &[]);
-        let read = self.get(&spec, move |response| parse_reference_list(table, &response.body)).await?;
+        let mut read = self.get(&spec, move |response| parse_reference_list(table, &response.body)).await?;
+        self.options.privacy.apply_to_list(table, &mut read.value);
         Ok(read.value)
     }
 }

@@ -209,7 +209,13 @@ impl HaloClient {
             age: response.age.as_deref().and_then(parse_age),
         };
         if !(200..300).contains(&response.status) && !spec.accepted_statuses.contains(&response.status) {
-            return Err(SendError::Failed(HaloError::from_status(spec.resource, &response, &self.redactor)));
+            let (redactor, privacy) = (&self.redactor, &self.options.privacy);
+            return Err(SendError::Failed(HaloError::from_status(
+                spec.resource,
+                &response,
+                redactor,
+                privacy,
+            )));
         }
         let _parsing = if PARSED_INLINE_MAX < meta.bytes { Some(self.parsing.lock().await) } else { None };
         let body = std::mem::take(&mut response.body);

@@ -34,13 +34,13 @@ impl ReferenceRow {
         self.values.first().and_then(integer)
     }
 
-    /// Returns the name.
+    /// Returns the name; `None` where it is held back.
     #[must_use]
-    pub fn name(&self, table: &ReferenceTable) -> &str {
+    pub fn name(&self, table: &ReferenceTable) -> Option<&str> {
         let position = table.columns.iter().position(|it| it.role == ColumnRole::Name);
         match position.and_then(|position| self.values.get(position)) {
-            Some(AttributeValue::Text(name)) => name,
-            _ => "",
+            Some(AttributeValue::Text(name)) => Some(name),
+            _ => None,
         }
     }
 }
@@ -48,7 +48,9 @@ impl ReferenceRow {
 /// Returns the numbers and names of a list whose key is one number.
 #[must_use]
 pub fn reference_items(table: &ReferenceTable, list: &ParsedItems<ReferenceRow>) -> Vec<ReferenceItem> {
-    let item = |row: &ReferenceRow| Some(ReferenceItem { id: row.id()?, name: row.name(table).to_owned() });
+    let item = |row: &ReferenceRow| {
+        Some(ReferenceItem { id: row.id()?, name: row.name(table).unwrap_or_default().to_owned() })
+    };
     list.items.iter().filter_map(item).collect()
 }
 
@@ -110,6 +112,10 @@ fn read_element(table: &ReferenceTable, json: &str) -> Result<ReferenceRow, Reje
             (Ok(Some(AttributeValue::Null) | None) | Err(_), ColumnRole::Name) => {
                 return Err(rejected("no usable name"));
             }
+            // Surrounding spaces are no part of a name, except of statuses, whose names are attributes of tickets.
+            (Ok(Some(AttributeValue::Text(name))), ColumnRole::Name) if table.name != "statuses" => {
+                AttributeValue::Text(name.trim().to_owned())
+            }
             (Ok(value), _) => value.unwrap_or(AttributeValue::Null),
             (Err(_), ColumnRole::Other) => {
                 row.rejected.push(position);
@@ -158,7 +164,7 @@ mod tests {
     }
 
     fn names(table: &ReferenceTable, list: &ParsedItems<ReferenceRow>) -> Vec<(Vec<i64>, String)> {
-        list.items.iter().map(|row| (row.key(table), row.name(table).to_owned())).collect()
+        list.items.iter().map(|row| (row.key(table), row.name(table).unwrap().to_owned())).collect()
     }
 
     #[test]
@@ -189,7 +195,7 @@ mod tests {
         let list =
             parse(TICKET_TYPES, r#"[{"id": 1, "name": "New", "type": "x", "sequence": 3, "use": []}]"#);
         let row = &list.items[0];
-        assert_eq!((row.name(TICKET_TYPES), &row.values[3]), ("New", &AttributeValue::Integer(3)));
+        assert_eq!((row.name(TICKET_TYPES), &row.values[3]), (Some("New"), &AttributeValue::Integer(3)));
         assert_eq!((&row.values[2], row.rejected.as_slice()), (&AttributeValue::Null, [2].as_slice()));
     }
 

@@ -23,6 +23,9 @@ pub enum LineageReason {
     /// Change records are missing.
     #[strum(serialize = "change records were missing")]
     MissingChanges,
+    /// What is stored was changed by new privacy rules, without change records.
+    #[strum(serialize = "privacy rules were added")]
+    PrivacyRules,
 }
 
 /// The extent of the change records.

@@ -38,6 +38,14 @@ pub(super) fn repair_full_text(connection: &Connection) -> Result<(), StoreError
     Ok(())
 }
 
+/// Merges the index into one segment, if there is one: until then it keeps words of deleted rows.
+pub(super) fn optimize_full_text(connection: &Connection) -> Result<(), StoreError> {
+    if has_full_text(connection)? {
+        connection.execute("INSERT INTO tickets_fts (tickets_fts) VALUES ('optimize')", [])?;
+    }
+    Ok(())
+}
+
 /// An external content table: the texts are stored in `tickets` only (<https://www.sqlite.org/fts5.html>, 4.4.3).
 /// Datasette finds it by the literal text `content=[tickets]`.
 const CREATE_FULL_TEXT: &str = "

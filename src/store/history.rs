@@ -83,7 +83,7 @@ pub struct RejectDetails {
     /// Why.
     pub reason: String,
     /// The value as JSON, cut off.
-    pub raw: String,
+    pub raw: Option<String>,
     /// Since when it is known.
     pub seen_at: Timestamp,
 }
@@ -287,16 +287,16 @@ impl ReadTx<'_> {
         let mut statement = self.connection.prepare(&sql)?;
         let mut names = BTreeMap::new();
         for id in ids {
-            if let Some(name) = statement.query_row(params_from_iter([id]), |row| row.get(0)).optional()? {
-                names.insert(*id, name);
-            }
+            let name: Option<Option<String>> =
+                statement.query_row(params_from_iter([id]), |row| row.get(0)).optional()?;
+            names.extend(name.flatten().map(|name| (*id, name)));
         }
         Ok(names)
     }
 
     /// The names of the priorities by SLA and number.
     pub fn priority_names(&self) -> Result<BTreeMap<(i64, i64), String>, StoreError> {
-        let sql = format!("SELECT SLA_ID, PRIORITY_ID, NAME FROM {PRIORITIES}");
+        let sql = format!("SELECT SLA_ID, PRIORITY_ID, NAME FROM {PRIORITIES} WHERE NAME IS NOT NULL");
         let mut statement = self.connection.prepare(&sql)?;
         let names = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
         Ok(names.collect::<Result<_, _>>()?)

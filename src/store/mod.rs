@@ -24,6 +24,7 @@ mod packages;
 mod paths;
 mod pending_fetches;
 mod pending_tickets;
+mod privacy_rules;
 mod reference;
 mod runs;
 mod scan_checkpoints;

@@ -14,9 +14,7 @@ use strum::{EnumString, IntoStaticStr};
 use super::tx::{parse_timestamp, parse_word};
 use super::upsert::{CellParam, cell};
 use super::{ReadTx, StoreError, WriteTx};
-use crate::reference::{
-    ColumnRole, PRESENT, REFERENCE_TABLES, ReferenceItem, ReferenceRow, ReferenceTable, STATUSES,
-};
+use crate::reference::{PRESENT, REFERENCE_TABLES, ReferenceItem, ReferenceRow, ReferenceTable, STATUSES};
 use crate::ticket::parse::ParsedItems;
 use crate::ticket::{AttributeValue, Timestamp};
 
@@ -127,8 +125,8 @@ impl ReferenceList {
 }
 
 impl ReadTx<'_> {
-    /// The names of the statuses by id.
-    pub fn status_names(&self) -> Result<HashMap<i64, String>, StoreError> {
+    /// The names of the statuses by id; `None` where the name is held back.
+    pub fn status_names(&self) -> Result<HashMap<i64, Option<String>>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT ID, NAME FROM statuses")?;
         let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(names.collect::<Result<_, _>>()?)
@@ -137,8 +135,9 @@ impl ReadTx<'_> {
     /// The ticket types, ascending by id.
     pub fn ticket_types(&self) -> Result<Vec<ReferenceItem>, StoreError> {
         let mut statement = self.connection.prepare("SELECT ID, NAME FROM ticket_types ORDER BY ID")?;
-        let types =
-            statement.query_map([], |row| Ok(ReferenceItem { id: row.get(0)?, name: row.get(1)? }))?;
+        let types = statement.query_map([], |row| {
+            Ok(ReferenceItem { id: row.get(0)?, name: row.get::<_, Option<String>>(1)?.unwrap_or_default() })
+        })?;
         Ok(types.collect::<Result<_, _>>()?)
     }
 
@@ -242,7 +241,6 @@ impl WriteTx<'_> {
                 })
                 .optional()?;
             let mut values = row.values.clone();
-            trim_name(table, &mut values);
             if let Some(stored) = &stored {
                 for position in &row.rejected {
                     values[*position].clone_from(&stored[*position]);
@@ -327,7 +325,7 @@ impl WriteTx<'_> {
             statuses.items.iter().filter_map(|row| Some((row.id()?, row.name(STATUSES)))).collect();
         let mut renamed = 0;
         for (id, name) in
-            names.into_iter().filter(|(id, name)| old.get(id).map(String::as_str) != Some(*name))
+            names.into_iter().filter(|(id, name)| old.get(id).map(Option::as_deref) != Some(*name))
         {
             renamed += self.rename_status(id, name, run_id, now)?;
         }
@@ -383,14 +381,4 @@ fn key_condition(table: &ReferenceTable) -> String {
     let conditions: Vec<_> =
         table.key().zip(1..).map(|(column, number)| format!("\"{column}\" = ?{number}")).collect();
     conditions.join(" AND ")
-}
-
-/// Surrounding spaces are no part of a name, except of statuses, whose names are attributes of tickets.
-fn trim_name(table: &ReferenceTable, values: &mut [AttributeValue]) {
-    let position = table.columns.iter().position(|it| it.role == ColumnRole::Name);
-    if let Some(position) = position.filter(|_| table != STATUSES)
-        && let AttributeValue::Text(name) = &mut values[position]
-    {
-        *name = name.trim().to_owned();
-    }
 }

@@ -126,6 +126,27 @@ impl WriteTx<'_> {
     }
 }
 
+impl WriteTx<'_> {
+    /// Drops the texts of the rejected rows of interrupted scans.
+    pub(super) fn drop_checkpoint_texts(&self) -> Result<(), StoreError> {
+        let sql = "SELECT rowid, rejected_rows FROM scan_checkpoints WHERE rejected_rows IS NOT NULL";
+        let mut select = self.connection.prepare(sql)?;
+        let kept: Vec<(i64, String)> =
+            select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        for (rowid, text) in kept {
+            let mut rows = deserialize_rows(&text)?;
+            for (_, row) in &mut rows {
+                row.rejected.raw.clear();
+            }
+            self.connection.execute(
+                "UPDATE scan_checkpoints SET rejected_rows = ?2 WHERE rowid = ?1",
+                (rowid, serialize_rows(&rows)),
+            )?;
+        }
+        Ok(())
+    }
+}
+
 fn deserialize_ids(bytes: &[u8]) -> Result<RoaringTreemap, StoreError> {
     RoaringTreemap::deserialize_from(bytes).map_err(|error| invalid_ids(&error))
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::full_text::optimize_full_text;
 use super::paths::sibling_path;
 use super::{ReadTx, Store, StoreError};
 
@@ -39,6 +40,15 @@ impl Store {
     pub fn close(self) -> Result<(), StoreError> {
         self.truncate_wal()?;
         self.connection.close().map_err(|(_, error)| error.into())
+    }
+
+    /// Removes what deleted values left in the full-text index and in the WAL; waits for readers as long as for locks. Returns
+    /// whether that was possible.
+    pub fn remove_traces(&self) -> Result<bool, StoreError> {
+        optimize_full_text(&self.connection)?;
+        let blocked: bool =
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        Ok(!blocked)
     }
 
     /// Returns whether another process prevented it.

@@ -19,6 +19,8 @@ pub enum MoveReason {
     Created,
     /// Server, ticket types, custom fields or mapping version are other ones than before.
     ScopeChanged,
+    /// A privacy rule is gone, or its key is another one.
+    PrivacyChanged,
     /// A scan was verified or confirmed.
     Verified,
     /// A full scan was complete except for rows without an id.

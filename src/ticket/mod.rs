@@ -20,6 +20,8 @@ mod table;
 mod timestamp;
 mod value;
 
+use std::collections::HashMap;
+
 use xxhash_rust::xxh3::Xxh3;
 
 pub use attribute::{ATTRIBUTES, Attribute, ValueKind};
@@ -65,6 +67,19 @@ impl Ticket {
         &self.values
     }
 
+    /// Returns the values and then the extras, to be changed before they are hashed and stored.
+    pub(crate) fn stored_values_mut(&mut self) -> &mut [AttributeValue] {
+        &mut self.values
+    }
+
+    /// Drops the rejected values of some positions, and the texts of the others.
+    pub(crate) fn keep_rejected_values(&mut self, is_kept: impl Fn(usize) -> bool) {
+        self.rejected_values.retain_mut(|(position, rejected)| {
+            rejected.raw.clear();
+            is_kept(*position)
+        });
+    }
+
     /// Returns which extras the response carries, in this row or in another one. Of those an absent one is NULL; of the
     /// others the response says nothing, because lists carry only what the server is set to show.
     #[must_use]
@@ -98,6 +113,11 @@ impl Ticket {
     #[must_use]
     pub fn custom_fields(&self) -> Option<&CustomFields> {
         self.custom_fields.as_ref()
+    }
+
+    /// Returns the custom fields, to be changed before they are hashed and stored.
+    pub(crate) fn custom_fields_mut(&mut self) -> Option<&mut CustomFields> {
+        self.custom_fields.as_mut()
     }
 
     /// Whether an attribute has a rejected value.
@@ -150,11 +170,12 @@ impl Ticket {
         }
     }
 
-    /// Sets the status name; the number as text if `lookup` finds no name.
-    pub fn resolve_status_name(&mut self, lookup: impl FnOnce(i64) -> Option<String>) {
+    /// Sets the status name. `names` has those of the known statuses, `None` where it is held back; of another status it is
+    /// the number as text.
+    pub fn resolve_status_name(&mut self, names: &HashMap<i64, Option<String>>) {
         if let Some(number) = self.integer(attribute::STATUS_ID) {
-            let name = lookup(number).unwrap_or_else(|| number.to_string());
-            self.values[attribute::STATUS] = AttributeValue::Text(name);
+            let name = names.get(&number).cloned().unwrap_or_else(|| Some(number.to_string()));
+            self.values[attribute::STATUS] = name.map_or(AttributeValue::Null, AttributeValue::Text);
         }
     }
 

@@ -99,7 +99,7 @@ impl From<CellValue<'_>> for AttributeValue {
 pub struct RejectedValue {
     /// Why it was rejected.
     pub reason: Cow<'static, str>,
-    /// Its JSON, cut after [`MAX_RAW_CHARS`] characters.
+    /// Its JSON, cut after [`MAX_RAW_CHARS`] characters; empty where it is not kept.
     pub raw: String,
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use halosync::store::{CustomFieldsState, ObservedTicket};
 use halosync::ticket::AttributeValue;
+use halosync::ticket::attribute::STATUS_ID;
 use halosync::ticket::parse::ParsedPage;
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OpenFlags};
@@ -131,7 +132,8 @@ pub(crate) fn observed_tickets(request_no: i64, rows: &[Json], custom_fields: bo
     let page = json!({ "record_count": rows.len(), "tickets": rows }).to_string();
     let tickets = ParsedPage::parse(page.as_bytes()).unwrap().tickets;
     let observed = tickets.into_iter().map(|mut ticket| {
-        ticket.resolve_status_name(|_| Some("In Progress".into()));
+        let status = ticket.integer(STATUS_ID).map(|status| (status, Some("In Progress".to_owned())));
+        ticket.resolve_status_name(&status.into_iter().collect());
         let provided = ticket.take_custom_fields();
         let custom_fields = if custom_fields {
             CustomFieldsState::Provided(provided.unwrap_or_default())

@@ -418,6 +418,7 @@ pub(crate) fn client_options(max_retries: u32, knobs: &Knobs) -> ClientOptions {
         scope: scope.into(),
         narrower_scope: None,
         retry: RetryPolicy { max_retries, rate_limit_wait: RATE_LIMIT_WAIT, max_wait: Duration::MAX },
+        privacy: Arc::default(),
     }
 }
 

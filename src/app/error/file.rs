@@ -23,6 +23,15 @@ pub enum FileProblem {
         /// The user's id.
         owner: u32,
     },
+    /// Its mode lets group or others read what only its owner may know.
+    #[error("other users can read it (mode {mode:04o})")]
+    Exposed {
+        /// The mode.
+        mode: u32,
+    },
+    /// Nothing is in it.
+    #[error("it is empty")]
+    Empty,
     /// It is larger than any such file.
     #[error("it has more than {} KiB", max >> 10)]
     TooLarge {
@@ -42,6 +51,10 @@ impl FileProblem {
             FileProblem::NotRegular("it is a folder") => format!("name the file itself: {path} is a folder"),
             FileProblem::NotRegular(_) => format!("put {what} into a regular file and name that"),
             FileProblem::Writable { .. } => format!("chmod go-w {path}, after a look at what is in it"),
+            FileProblem::Exposed { .. } => format!("chmod 600 {path}"),
+            FileProblem::Empty => {
+                format!("write a secret into it, for example: head -c 32 /dev/urandom | base64 > {path}")
+            }
             FileProblem::OwnedByAnother { owner } => {
                 format!("chown root {path}, or run halosync as its owner: sudo -u '#{owner}' halosync …")
             }

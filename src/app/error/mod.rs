@@ -96,6 +96,12 @@ pub enum AppError {
         /// What is wrong with it.
         problem: SecretError,
     },
+    /// The privacy rules of the settings are not those of the database, and this command cannot carry them out.
+    #[error("the database does not have the privacy rules of the settings yet ({})", columns.join(", "))]
+    PrivacyPending {
+        /// The columns of the rules.
+        columns: Vec<String>,
+    },
     /// The HTTP client cannot be built from the settings.
     #[error("cannot build the HTTP client")]
     HttpOptions(#[source] RootCause),

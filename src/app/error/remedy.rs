@@ -70,6 +70,10 @@ impl AppError {
             ),
             AppError::NotADemo(_) => (CannotCreate, "name another folder with --dir".into()),
             AppError::Secret { location, problem } => (Config, problem.help(location)),
+            AppError::PrivacyPending { .. } => (
+                TryLater,
+                "run `halosync sync` first, or restart the service: both carry out the rules".into(),
+            ),
             AppError::HttpOptions(_) => (Config, "check ca_file and proxy".into()),
             AppError::Sync(error) => sync_remedy(error),
             AppError::Store(error) => store_remedy(error),

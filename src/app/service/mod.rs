@@ -184,12 +184,14 @@ impl Service {
         let connector = HaloConnector::from_config(&loaded)?;
         let loaded = Arc::new(loaded);
         let loaded_for_open = Arc::clone(&loaded);
-        let locked_store = tokio::task::spawn_blocking(move || LockedStore::open(&loaded_for_open.config));
+        let locked_store =
+            tokio::task::spawn_blocking(move || LockedStore::open(&loaded_for_open.config, false));
         let locked_store = locked_store.await.map_err(SyncError::TaskFailed)??;
         let has_synced = locked_store.store.lock().read(|tx| tx.watermark())?.is_some();
         let secret = connector.secret.clone();
         let used_requests = locked_store.requests_in_window(&loaded.config)?;
-        let halo = Arc::new(connector.into_client(&loaded.config, used_requests));
+        let halo =
+            Arc::new(connector.into_client(&loaded.config, Arc::clone(&locked_store.privacy), used_requests));
         let state = Arc::new(ServiceState::new(Arc::clone(&loaded), halo));
         let watchdog_interval = SystemdNotifier::watchdog_timeout()
             .map_or(WATCHDOG_INTERVAL_MAX, |span| span / INTERVALS_PER_WATCHDOG_TIMEOUT);

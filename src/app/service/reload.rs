@@ -59,6 +59,7 @@ impl Service {
             ("store.full_text", old.store.full_text == new.store.full_text),
             ("store.index_last_modified", old.store.index_last_modified == new.store.index_last_modified),
             ("store.busy_timeout", old.store.busy_timeout == new.store.busy_timeout),
+            ("privacy", old.privacy == new.privacy),
             ("metrics.listen", old.metrics.listen == new.metrics.listen),
             ("log.format", old.log.format == new.log.format),
         ];
@@ -127,7 +128,11 @@ impl Service {
         // If that cannot be read, the whole window counts as used up.
         let used_requests = self.locked_store.requests_in_window(self.config()).unwrap_or(u64::MAX);
         self.secret = connector.secret.clone();
-        let halo = Arc::new(connector.into_client(self.config(), used_requests));
+        let halo = Arc::new(connector.into_client(
+            self.config(),
+            Arc::clone(&self.locked_store.privacy),
+            used_requests,
+        ));
         let mut inner = self.state.lock();
         halo.learn_secrets_from(&inner.halo);
         halo.pause_for(inner.halo.remaining_pause());

@@ -160,7 +160,7 @@ fn reject_json<'a>(reject: &'a RejectOfTicket, names: &TicketNames) -> RejectJso
         attribute: &reject.attribute,
         label: names.label_of(&reject.attribute),
         reason: details.map(|it| it.reason.as_str()),
-        raw: details.map(|it| it.raw.as_str()),
+        raw: details.and_then(|it| it.raw.as_deref()),
         seen_at: details.map(|it| it.seen_at),
     }
 }

@@ -177,9 +177,12 @@ fn reject_row(reject: &RejectOfTicket, label: &str, columns: usize) -> String {
     let Some(RejectDetails { reason, raw, seen_at }) = &reject.details else {
         return format!("{name}: it could not be read, like that of many other tickets");
     };
-    let raw = cut(&one_line(raw), columns);
     let since = format_time(*seen_at);
-    format!("{name}: {}; the server sent {raw} (since {since}); the last good value stays", printable(reason))
+    let sent = match raw {
+        Some(raw) => format!("the server sent {} (since {since})", cut(&one_line(raw), columns)),
+        None => format!("since {since}"),
+    };
+    format!("{name}: {}; {sent}; the last good value stays", printable(reason))
 }
 
 fn event_to_text(event: &LifeEvent, width: Option<u16>) -> String {

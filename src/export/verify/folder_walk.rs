@@ -16,7 +16,7 @@ use crate::export::ExportError;
 use crate::export::file::{MAX_MANIFEST_BYTES, hex, is_temporary};
 use crate::export::folder::{FOREIGN, SUPERSEDED};
 use crate::export::manifest::{FileRole, Manifest, ManifestFile, PackageKind};
-use crate::export::name::{FileKind, MANIFEST, REFERENCE, SeqRange, parse_file_name, snapshot_seq};
+use crate::export::name::{FileKind, MANIFEST, REFERENCE_FOLDER, SeqRange, parse_file_name, snapshot_seq};
 use crate::export::position::POSITIONS;
 use crate::export::snapshot::{CHECKSUMS, checksums};
 use crate::export::work_counter::WorkCounter;
@@ -69,7 +69,7 @@ impl FolderWalk<'_> {
     fn verify_folder(&mut self, folder: &Path) -> Result<(), ExportError> {
         let FolderEntries { mut folders, mut files } = self.list(folder)?;
         let is_chain = files.keys().any(|name| parse_file_name(name).is_some());
-        let reference = folder.join(REFERENCE);
+        let reference = folder.join(REFERENCE_FOLDER);
         if is_chain && folders.contains(&reference) {
             folders.retain(|it| *it != reference);
             self.list_reference(&reference, &mut files)?;
@@ -127,11 +127,13 @@ impl FolderWalk<'_> {
         files: &mut BTreeMap<String, Option<&'static str>>,
     ) -> Result<(), ExportError> {
         let FolderEntries { folders, files: beside } = self.list(reference)?;
-        files.extend(beside.into_iter().map(|(name, special)| (format!("{REFERENCE}/{name}"), special)));
+        files.extend(
+            beside.into_iter().map(|(name, special)| (format!("{REFERENCE_FOLDER}/{name}"), special)),
+        );
         for folder in folders {
             let table = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let FolderEntries { folders, files: tables } = self.list(&folder)?;
-            let named = |name: String| format!("{REFERENCE}/{table}/{name}");
+            let named = |name: String| format!("{REFERENCE_FOLDER}/{table}/{name}");
             files.extend(tables.into_iter().map(|(name, special)| (named(name), special)));
             for folder in folders {
                 self.verify_folder(&folder)?;

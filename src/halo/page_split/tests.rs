@@ -95,6 +95,7 @@ fn client(server: &Arc<BrokenRows>) -> HaloClient {
             rate_limit_wait: std::time::Duration::from_mins(1),
             max_wait: std::time::Duration::MAX,
         },
+        privacy: Arc::default(),
     };
     let limit = RateLimit { requests: 1_000_000, window: std::time::Duration::from_secs(1) };
     let transport: Arc<dyn Transport> = Arc::<BrokenRows>::clone(server);

@@ -207,7 +207,7 @@ impl WriteTx<'_> {
             for id in ids(&edits.status_names) {
                 let status: Option<i64> = select.query_row([id], |row| row.get(0))?;
                 if let Some(name) = status.and_then(|status| names.get(&status)) {
-                    statements.set_status_name(id, name, REPAIRED, context)?;
+                    statements.set_status_name(id, name.as_deref(), REPAIRED, context)?;
                 }
             }
         }
@@ -234,7 +234,7 @@ impl UpsertStatements<'_> {
     pub(super) fn set_status_name(
         &mut self,
         id: i64,
-        name: &str,
+        name: Option<&str>,
         reason: &str,
         context: WriteContext<'_>,
     ) -> Result<(), StoreError> {
@@ -244,11 +244,11 @@ impl UpsertStatements<'_> {
         )?;
         let (old, last_modified, hash): (Option<String>, Option<String>, Option<i64>) =
             select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let old = old.as_deref().map_or(CellValue::Null, CellValue::Text);
+        let [old, new] = [old.as_deref(), name].map(|name| name.map_or(CellValue::Null, CellValue::Text));
         let record = ChangeRecord {
             reason: Some(reason),
             last_modified: last_modified.as_deref(),
-            changed: Some(&TicketDiff::of_attribute(STATUS, old, CellValue::Text(name)).to_json()),
+            changed: Some(&TicketDiff::of_attribute(STATUS, old, new).to_json()),
             ..ChangeRecord::new(id, Op::Update)
         };
         let seq = self.record_change(record, context)?;

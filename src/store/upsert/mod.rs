@@ -5,6 +5,7 @@ mod change_record;
 mod custom_fields;
 mod local_edits;
 mod not_before;
+mod privacy;
 mod received_version;
 mod reject_group;
 mod rejects;
@@ -197,7 +198,7 @@ impl WriteTx<'_> {
     pub fn apply_status_names(&self, observed_tickets: &mut [ObservedTicket]) -> Result<(), StoreError> {
         let names = self.as_read_tx().status_names()?;
         for observed in observed_tickets {
-            observed.ticket.resolve_status_name(|status| names.get(&status).cloned());
+            observed.ticket.resolve_status_name(&names);
         }
         Ok(())
     }
@@ -268,7 +269,7 @@ impl WriteTx<'_> {
     pub(super) fn rename_status(
         &self,
         status: i64,
-        name: &str,
+        name: Option<&str>,
         run_id: i64,
         now: Timestamp,
     ) -> Result<u64, StoreError> {

@@ -115,7 +115,7 @@ impl UpsertStatements<'_> {
         }
         self.connection
             .prepare_cached(
-                "INSERT INTO rejects (UID, attribute, reason, raw, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO rejects (UID, attribute, reason, raw, seen_at) VALUES (?1, ?2, ?3, NULLIF(?4, ''), ?5)
                  ON CONFLICT (UID, attribute) DO UPDATE SET
                      reason = excluded.reason, raw = excluded.raw, seen_at = excluded.seen_at",
             )?
@@ -127,7 +127,7 @@ impl UpsertStatements<'_> {
         if ROWS_PER_ATTRIBUTE_MAX < count {
             self.connection.execute("DELETE FROM rejects WHERE attribute = ?1", [name])?;
             self.connection.execute(
-                "INSERT INTO rejects (attribute, reason, raw, count, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO rejects (attribute, reason, raw, count, seen_at) VALUES (?1, ?2, NULLIF(?3, ''), ?4, ?5)",
                 (name, reason, raw, count, now),
             )?;
         }
@@ -149,8 +149,8 @@ impl UpsertStatements<'_> {
         let RejectedValue { reason, raw } = rejected;
         self.connection
             .prepare_cached(
-                "UPDATE rejects SET reason = ?3, raw = ?4, seen_at = ?5
-                 WHERE UID = ?1 AND attribute = ?2 AND (reason <> ?3 OR raw <> ?4)",
+                "UPDATE rejects SET reason = ?3, raw = NULLIF(?4, ''), seen_at = ?5
+                 WHERE UID = ?1 AND attribute = ?2 AND (reason <> ?3 OR raw IS NOT NULLIF(?4, ''))",
             )?
             .execute((id, name, reason, raw, now))?;
         Ok(())
@@ -226,7 +226,7 @@ impl WriteTx<'_> {
             rows => (rows, 1),
         };
         let mut select = self.connection.prepare_cached(
-            "SELECT reject_id, reason, raw, after_id, count FROM rejects
+            "SELECT reject_id, reason, COALESCE(raw, ''), after_id, count FROM rejects
              WHERE UID IS NULL AND attribute IS NULL ORDER BY reject_id",
         )?;
         let mut stored: Vec<StoredRow> = select
@@ -252,7 +252,7 @@ impl WriteTx<'_> {
                 .execute([reject_id])?;
         }
         let mut insert = self.connection.prepare_cached(
-            "INSERT INTO rejects (reason, raw, after_id, count, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO rejects (reason, raw, after_id, count, seen_at) VALUES (?1, NULLIF(?2, ''), ?3, ?4, ?5)",
         )?;
         for (reason, raw, after_id, count) in new {
             insert.execute((reason, raw, after_id, count, now.to_string()))?;
@@ -282,13 +282,14 @@ impl WriteTx<'_> {
         let unreadable = stored_count(list.unreadable);
         self.connection
             .prepare_cached(
-                "UPDATE rejects SET reason = ?2, raw = ?3, count = ?4, seen_at = ?5
-                 WHERE UID IS NULL AND attribute = ?1 AND (reason <> ?2 OR raw <> ?3 OR count <> ?4)",
+                "UPDATE rejects SET reason = ?2, raw = NULLIF(?3, ''), count = ?4, seen_at = ?5
+                 WHERE UID IS NULL AND attribute = ?1
+                     AND (reason <> ?2 OR raw IS NOT NULLIF(?3, '') OR count <> ?4)",
             )?
             .execute((table, reason, raw, unreadable, now.to_string()))?;
         self.connection
             .prepare_cached(
-                "INSERT INTO rejects (attribute, reason, raw, count, seen_at) SELECT ?1, ?2, ?3, ?4, ?5
+                "INSERT INTO rejects (attribute, reason, raw, count, seen_at) SELECT ?1, ?2, NULLIF(?3, ''), ?4, ?5
                  WHERE NOT EXISTS (SELECT 1 FROM rejects WHERE UID IS NULL AND attribute = ?1)",
             )?
             .execute((table, reason, raw, unreadable, now.to_string()))?;

@@ -122,6 +122,21 @@ impl CustomFields {
         merged
     }
 
+    /// Changes each field, and keeps those for which `change` returns true. The texts of rejected values are dropped.
+    pub(crate) fn retain_with(&mut self, mut change: impl FnMut(&mut CustomField) -> bool) {
+        let (mut fields, mut rejected_element) = std::mem::take(self).into_parsed();
+        fields.retain_mut(|(field, rejected)| {
+            for it in rejected {
+                it.rejected.raw.clear();
+            }
+            change(field)
+        });
+        if let Some(element) = &mut rejected_element {
+            element.raw.clear();
+        }
+        *self = CustomFields::new(fields, rejected_element);
+    }
+
     /// Returns a hash of the fields, stable across releases (XXH3).
     #[must_use]
     pub fn hash(&self) -> u64 {
