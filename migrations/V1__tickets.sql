@@ -651,7 +651,7 @@ WHERE FIX_BY_DATE < strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
 -- deletion whose change record has aged out is not here.
 CREATE VIEW deleted_tickets AS
 SELECT c.UID,
-    c.reason AS REASON,  -- 'vanished', 'deleted', 'merged' or 'out_of_scope'
+    c.reason AS REASON,  -- 'vanished', 'deleted', 'merged', 'out_of_scope', or 'erased': then nothing else is known
     c.observed_at AS SEEN_AT,  -- when halosync noticed it, by the local clock
     json_extract(c.last_row, '$.NAME') AS NAME,
     json_extract(c.last_row, '$.STATUS') AS STATUS,

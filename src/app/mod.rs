@@ -1,4 +1,4 @@
-//! What the commands and the service do: sync, reset, export, status, history.
+//! What the commands and the service do: sync, reset, purge, export, status, history.
 //!
 //! This layer brings settings, secret, locks, clock, server, database and files together. Decisions are made in
 //! the layers below, output is formatted in `cli`.
@@ -16,6 +16,7 @@ mod history;
 mod init;
 mod locked_store;
 mod privacy;
+mod purge;
 mod reset;
 mod service;
 mod settings;
@@ -33,8 +34,8 @@ pub use consumers::{
 };
 pub use duration::{age_to_text, duration_to_text, rough_duration};
 pub use error::{
-    AppError, ConsumerError, ExitStatus, FileProblem, HistoryError, ResetError, SecretError, SecretLocation,
-    Signal, removal_to_text,
+    AppError, ConsumerError, ExitStatus, FileProblem, HistoryError, PurgeError, ResetError, SecretError,
+    SecretLocation, Signal, removal_to_text,
 };
 pub use export_delta::{DeltaSummary, WrittenPackage, export_delta, export_delta_if_due};
 pub use export_session::NewLineage;
@@ -47,6 +48,7 @@ pub use history::{
     TicketNames, TicketRowAt, TicketVersion, history, pending_to_text, row_at,
 };
 pub use init::{InitSummary, init};
+pub use purge::{Erasure, HeldPackage, UndoneErasure, purge, undo_purge};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
 pub use settings::{LoadedConfig, load, load_log_from_environment};

@@ -1,13 +1,13 @@
 //! Brings a database to the privacy rules of the settings, before anything else is stored in it.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::settings::read_hash_key;
 use super::{AppError, count, now};
 use crate::config::Config;
-use crate::export::{REFERENCE_FOLDER, snapshot_folders};
+use crate::export::{REFERENCE_FOLDER, data_files_but_for, snapshot_folders, superseded_files};
 use crate::privacy::{HashKey, PrivacyDifference, PrivacyRule, PrivacyRules};
 use crate::store::{Lock, ReadTx, Store, StoreError, TxEnd};
 
@@ -94,18 +94,16 @@ fn report(difference: &PrivacyDifference, earlier: &[PathBuf]) {
     }
 }
 
-/// The packages with their reference tables, and the snapshots, that exist.
+/// The files of packages, with their reference tables, and the snapshots, that exist.
 fn earlier_exports(store: &Store, config: &Config) -> Result<Vec<PathBuf>, AppError> {
+    let consumers = store.read(|tx| tx.consumers())?;
     let mut files = Vec::new();
-    store.read(|tx| {
-        for (consumer, position, _) in tx.consumers()? {
-            let folder = position.folder.unwrap_or_default();
-            files.extend(tx.packages(&consumer)?.into_iter().map(|it| folder.join(it.data_file)));
-            files.push(folder.join(REFERENCE_FOLDER));
-        }
-        Ok::<_, StoreError>(())
-    })?;
-    files.retain(|path| fs::symlink_metadata(path).is_ok());
+    for folder in consumers.into_iter().filter_map(|(_, position, _)| position.folder) {
+        files.extend(data_files_but_for(&folder, &BTreeSet::new())?);
+        files.push(folder.join(REFERENCE_FOLDER));
+    }
+    files.extend(superseded_files(&config.export.dir)?);
     files.extend(snapshot_folders(&config.export.dir)?.into_iter().map(|(folder, _)| folder));
+    files.retain(|path| path.exists());
     Ok(files)
 }

@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use super::examples::with_examples;
 use crate::config::{ColumnSelection, ConsumerName, Format, FormatOptions, Newlines, ServerUrl};
-use crate::ticket::Timestamp;
+use crate::ticket::{TICKET_ID_MAX, Timestamp};
 
 /// Heading of the options that every command has.
 const GLOBAL: &str = "Global options";
@@ -100,6 +100,8 @@ pub(super) enum Command {
     History(HistoryArgs),
     /// Move the watermark back, so that the next sync fetches again what was updated since
     Reset(ResetArgs),
+    /// Erase a ticket here, keep it away, and list the files that still hold it; the service must be stopped
+    Purge(PurgeArgs),
     /// Export changes as files
     #[command(subcommand)]
     Export(ExportCommand),
@@ -135,7 +137,7 @@ impl Command {
     /// Whether the command is for what it does; others are for what they print.
     pub(super) fn is_action(&self) -> bool {
         match self {
-            Command::Sync(_) | Command::Reset(_) | Command::Init { .. } => true,
+            Command::Sync(_) | Command::Reset(_) | Command::Purge(_) | Command::Init { .. } => true,
             Command::Export(ExportCommand::List { .. } | ExportCommand::Verify { .. }) => false,
             Command::Export(_) => true,
             _ => false,
@@ -187,6 +189,19 @@ pub(super) struct ResetArgs {
     /// Reason, which is kept in the watermark journal
     #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
     pub(super) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PurgeArgs {
+    /// Number of the ticket
+    #[arg(value_parser = clap::value_parser!(i64).range(1..=TICKET_ID_MAX))]
+    pub(super) id: i64,
+    /// Reason, which is kept with the number and the time; name no person in it
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason, required_unless_present = "undo")]
+    pub(super) reason: Option<String>,
+    /// Let an erased ticket be stored again by the next full scan
+    #[arg(long, conflicts_with = "reason")]
+    pub(super) undo: bool,
 }
 
 #[derive(Debug, Subcommand)]

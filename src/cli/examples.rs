@@ -92,6 +92,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "halosync purge",
+        &[
+            (
+                "halosync purge 4711 --reason 'erasure request 2026-17'",
+                "Erase a ticket and see which files still hold it",
+            ),
+            (
+                "halosync purge --undo 4711 && halosync sync --full",
+                "Let it be stored again, if the server still has it",
+            ),
+        ],
+    ),
+    (
         "halosync export",
         &[
             ("halosync export delta --consumer warehouse", "Write what changed since the last package"),

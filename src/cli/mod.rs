@@ -14,6 +14,7 @@ mod log;
 mod manual;
 mod process;
 mod progress;
+mod purge;
 mod reset;
 mod service;
 mod simulate;
@@ -134,6 +135,7 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
         Command::Run => unreachable!("it returned above"),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
         Command::History(args) => history::history(arguments, &load()?, args),
+        Command::Purge(args) => purge::purge(arguments, load()?, args),
         Command::Reset(args) => reset::reset(arguments, &load()?, args),
         Command::Export(export) => export::export(arguments, load, export),
         Command::Demo(args) => demo::demo(arguments, args),

@@ -7,6 +7,7 @@ mod csv;
 mod error;
 mod file;
 mod folder;
+mod held_files;
 mod json;
 mod manifest;
 mod name;
@@ -23,6 +24,7 @@ use std::mem;
 pub use error::ExportError;
 pub use file::FileDigest;
 pub use folder::ConsumerFolder;
+pub use held_files::{data_files_but_for, snapshot_folders, superseded_files};
 pub use manifest::{
     Compression, FileRole, Manifest, ManifestCounts, ManifestFile, ManifestOptions, PackageKind,
     PackageMetadata,
@@ -31,9 +33,7 @@ pub use name::{REFERENCE_FOLDER, SeqRange, snapshot_names};
 pub use package_writer::{PackageWriter, Sink, UnnamedFile};
 pub use position::{ChainOrigin, ChainPosition, position_path, read_position, read_positions};
 pub use snapshot::SnapshotWriter;
-pub use unregistered::{
-    RegisteredPackage, UnregisteredFiles, UnregisteredPackage, newer_snapshot, snapshot_folders,
-};
+pub use unregistered::{RegisteredPackage, UnregisteredFiles, UnregisteredPackage, newer_snapshot};
 pub(crate) use verify::serialize_path;
 pub use verify::{Chain, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport, verify};
 pub use work_counter::WorkCounter;

@@ -1,13 +1,13 @@
 //! What lies in a consumer's folder under the names of packages and is in no record of the database.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::file::{fsync_folder, list_entries, move_file};
+use super::file::{fsync_folder, move_file};
 use super::folder::{create_parents, list_package_files, parent, read_manifest};
+use super::held_files::snapshot_folders;
 use super::manifest::Manifest;
-use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name, parse_reference_name, snapshot_seq};
+use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name, parse_reference_name};
 use super::position::ChainPosition;
 use super::{ConsumerFolder, ExportError};
 
@@ -143,18 +143,9 @@ fn is_lineage(lineage: &str) -> bool {
 
 /// Returns a snapshot of this lineage below the export folder that is newer than `seq`.
 pub fn newer_snapshot(dir: &Path, lineage: &str, seq: i64) -> Result<Option<PathBuf>, ExportError> {
-    let is_newer = |(folder, to): &(PathBuf, i64)| {
-        seq < *to && read_manifest(&folder.join(MANIFEST)).is_ok_and(|it| it.lineage == lineage)
+    let is_newer = |(folder, to): &(PathBuf, Option<i64>)| {
+        to.is_some_and(|to| seq < to)
+            && read_manifest(&folder.join(MANIFEST)).is_ok_and(|it| it.lineage == lineage)
     };
     Ok(snapshot_folders(dir)?.into_iter().find(is_newer).map(|(folder, _)| folder))
-}
-
-/// Returns the folders of the snapshots below the export folder, each with the last change record in it.
-pub fn snapshot_folders(dir: &Path) -> Result<Vec<(PathBuf, i64)>, ExportError> {
-    let snapshots = dir.join(super::snapshot::SNAPSHOTS);
-    if !fs::symlink_metadata(&snapshots).is_ok_and(|it| it.is_dir()) {
-        return Ok(Vec::new());
-    }
-    let folders = list_entries(&snapshots)?.into_iter().filter(|(_, kind)| kind.is_dir());
-    Ok(folders.filter_map(|(name, _)| Some((snapshots.join(&name), snapshot_seq(&name)?))).collect())
 }

@@ -1,10 +1,10 @@
 //! Change records, reduced to one row for each ticket.
 
-use rusqlite::Row;
 use rusqlite::types::ValueRef;
+use rusqlite::{OptionalExtension as _, Row};
 use serde_json::{Map, Value as Json};
 
-use super::upsert::{EXTRA_COLUMNS, JOIN_EXTRA, cell, columns, read_custom_fields};
+use super::upsert::{ERASED, EXTRA_COLUMNS, JOIN_EXTRA, cell, columns, read_custom_fields};
 use super::{ReadTx, StoreError};
 use crate::snapshot_table::SnapshotTable;
 use crate::ticket::attribute::{ATTRIBUTE_COUNT, EXTRA_COUNT, UID};
@@ -42,7 +42,10 @@ impl ReadTx<'_> {
     }
 
     /// Visits one row for every ticket that was changed by a record after `from`, ascending by id. From 0
-    /// the rows are the tickets themselves, whichever records are still kept.
+    /// the rows are the tickets themselves, whichever records are still kept, and the erased ones: a consumer that begins
+    /// anew may have them.
+    ///
+    /// A ticket that is erased at the end of the range is always deleted in it, and its row has the id alone.
     ///
     /// # Errors
     /// [`StoreError::InvalidData`] if the record after `from` has aged out; and every error of `visit`.
@@ -65,7 +68,8 @@ impl ReadTx<'_> {
                  COALESCE(c.observed_at, s.last_seen_at, (SELECT MAX(since) FROM lineage)), c.reason, {}, x.UID, {}
              FROM tickets t {JOIN_EXTRA}
              LEFT JOIN ticket_state s ON s.UID = t.UID LEFT JOIN changes c ON c.seq = s.last_seq
-             WHERE s.UID IS NOT NULL OR EXISTS (SELECT 1 FROM changes r WHERE r.UID = t.UID)
+             WHERE (s.UID IS NOT NULL OR EXISTS (SELECT 1 FROM changes r WHERE r.UID = t.UID))
+                 AND t.UID NOT IN (SELECT UID FROM purged)
              ORDER BY t.UID",
             columns("t."),
             *EXTRA_COLUMNS
@@ -74,10 +78,16 @@ impl ReadTx<'_> {
         let mut statement = self.connection.prepare(&sql).map_err(StoreError::from)?;
         let mut rows = statement.query([]).map_err(StoreError::from)?;
         let mut counts = ChangeCounts::default();
+        let mut erasures = self.erasures()?.into_iter().peekable();
         while let Some(row) = rows.next().map_err(StoreError::from)? {
             let seq = row.get(0).map_err(StoreError::from)?;
             let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
             read_cells(row, 3, &mut cells)?;
+            let is_before = |it: &Erasure| matches!(cells[UID], CellValue::Integer(id) if it.id < id);
+            while let Some(erasure) = erasures.next_if(is_before) {
+                erasure.visit(&mut visit)?;
+                counts.add(Op::Delete);
+            }
             let extra = extra_json(row, 3 + ATTRIBUTE_COUNT)?;
             let (observed_at, reason) = (text(row, 1)?, optional_text(row, 2)?);
             let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
@@ -93,7 +103,33 @@ impl ReadTx<'_> {
             })?;
             counts.add(Op::Create);
         }
+        for erasure in erasures {
+            erasure.visit(&mut visit)?;
+            counts.add(Op::Delete);
+        }
         Ok(counts)
+    }
+
+    /// The erased tickets, ascending by id. Where the record of an erasure aged out, its number is 0.
+    fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT p.UID, COALESCE(c.seq, 0), COALESCE(c.observed_at, p.purged_at)
+             FROM purged p LEFT JOIN changes c ON c.seq =
+                 (SELECT MAX(r.seq) FROM changes r WHERE r.UID = p.UID AND r.op = 'd' AND r.reason = ?1)
+             ORDER BY p.UID",
+        )?;
+        let erasures = statement.query_map([ERASED], |row| {
+            Ok(Erasure { id: row.get(0)?, seq: row.get(1)?, observed_at: row.get(2)? })
+        })?;
+        Ok(erasures.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether a ticket was stored before a change record of it, as far as records tell.
+    fn was_stored_before(&self, id: i64, seq: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT op <> 'd' FROM changes WHERE UID = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT 1";
+        let stored =
+            self.connection.prepare_cached(sql)?.query_row((id, seq), |row| row.get(0)).optional()?;
+        stored.map_or_else(|| Ok(self.complete_after()?.unwrap_or(0) != 0), Ok)
     }
 
     fn delta_from_changes<E: From<StoreError>>(
@@ -106,7 +142,8 @@ impl ReadTx<'_> {
             return Err(StoreError::InvalidData { what }.into());
         }
         let sql = format!(
-            "{RANGE_ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, touched.UID, l.reason, {}, x.UID, {} FROM touched
+            "{RANGE_ENDS} SELECT l.seq, l.observed_at, f.op, l.op, l.last_row, touched.UID, l.reason,
+                 f.seq, f.reason, {}, x.UID, {} FROM touched
              JOIN changes f ON f.seq = touched.first_seq JOIN changes l ON l.seq = touched.last_seq
              LEFT JOIN tickets t ON t.UID = touched.UID {JOIN_EXTRA}
              WHERE {IS_EXPORTED} ORDER BY touched.UID",
@@ -118,12 +155,24 @@ impl ReadTx<'_> {
         let mut rows = statement.query((from, i64::MAX)).map_err(StoreError::from)?;
         let mut counts = ChangeCounts::default();
         while let Some(row) = rows.next().map_err(StoreError::from)? {
-            let Some(op) = net_op(text(row, 2)?, text(row, 3)?) else { continue };
+            let id = row.get(5).map_err(StoreError::from)?;
             let seq = row.get(0).map_err(StoreError::from)?;
             let (observed_at, reason) = (text(row, 1)?, optional_text(row, 6)?);
+            let (first, last) = (text(row, 2)?, text(row, 3)?);
+            if last == Op::Delete.as_str() && reason == Some(ERASED) {
+                Erasure { id, seq, observed_at: observed_at.to_owned() }.visit(&mut visit)?;
+                counts.add(Op::Delete);
+                continue;
+            }
+            // A ticket that had been deleted before may have been erased.
+            let before = if first == Op::Delete.as_str() && optional_text(row, 8)? == Some(ERASED) {
+                self.was_stored_before(id, row.get(7).map_err(StoreError::from)?)?
+            } else {
+                first != Op::Create.as_str()
+            };
+            let Some(op) = net_op(before, last != Op::Delete.as_str()) else { continue };
             if op == Op::Delete {
                 let last_row: Option<String> = row.get(4).map_err(StoreError::from)?;
-                let id = row.get(5).map_err(StoreError::from)?;
                 let last = parse_last_row(id, last_row.as_deref())?;
                 let cells: Vec<_> = last.values.iter().map(AttributeValue::as_cell).collect();
                 let extra = last.extra.as_deref();
@@ -131,8 +180,8 @@ impl ReadTx<'_> {
                 visit(DeltaRow { seq, op, observed_at, reason, cells: &cells, extra, custom_fields })?;
             } else {
                 let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
-                read_cells(row, 7, &mut cells)?;
-                let extra = extra_json(row, 7 + ATTRIBUTE_COUNT)?;
+                read_cells(row, 9, &mut cells)?;
+                let extra = extra_json(row, 9 + ATTRIBUTE_COUNT)?;
                 let fields = if has_custom_fields { Some(self.custom_fields_json(&cells)?) } else { None };
                 let (extra, custom_fields) = (extra.as_deref(), fields.as_deref());
                 visit(DeltaRow { seq, op, observed_at, reason, cells: &cells, extra, custom_fields })?;
@@ -178,9 +227,33 @@ impl ReadTx<'_> {
     }
 }
 
-/// The net effect of a range, from the operations of its first and last record.
-fn net_op(first: &str, last: &str) -> Option<Op> {
-    let (before, after) = (first != Op::Create.as_str(), last != Op::Delete.as_str());
+/// The erasure of a ticket.
+struct Erasure {
+    id: i64,
+    /// The number of its change record.
+    seq: i64,
+    observed_at: String,
+}
+
+impl Erasure {
+    /// Visits its row, which has the id alone.
+    fn visit<E>(&self, visit: &mut impl FnMut(DeltaRow<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
+        cells[UID] = CellValue::Integer(self.id);
+        visit(DeltaRow {
+            seq: self.seq,
+            op: Op::Delete,
+            observed_at: &self.observed_at,
+            reason: Some(ERASED),
+            cells: &cells,
+            extra: None,
+            custom_fields: None,
+        })
+    }
+}
+
+/// The net effect of a range on a ticket that was stored before it or not, and is after it or not.
+fn net_op(before: bool, after: bool) -> Option<Op> {
     match (before, after) {
         (false, true) => Some(Op::Create),
         (true, true) => Some(Op::Update),

@@ -38,7 +38,7 @@ pub(super) fn repair_full_text(connection: &Connection) -> Result<(), StoreError
     Ok(())
 }
 
-/// Merges the index into one segment, if there is one: until then it keeps words of deleted rows.
+/// Merges the full-text index, if there is one, into one piece: until then the words of deleted tickets stay in it.
 pub(super) fn optimize_full_text(connection: &Connection) -> Result<(), StoreError> {
     if has_full_text(connection)? {
         connection.execute("INSERT INTO tickets_fts (tickets_fts) VALUES ('optimize')", [])?;

@@ -29,6 +29,8 @@ pub struct Health {
     pub unlisted_tickets: u64,
     /// How many of them have each status.
     pub unlisted_by_status: Vec<(UnlistedStatus, u64)>,
+    /// Tickets that were erased here and are not stored again.
+    pub erased_tickets: u64,
     /// Values and rows that could not be stored as received.
     pub rejects: u64,
     /// Those of them that are rows without a usable id.
@@ -92,6 +94,7 @@ impl ReadTx<'_> {
             unreadable,
             unlisted_tickets,
             unlisted_by_status: self.unlisted_by_status()?,
+            erased_tickets: self.purged_count()?,
             rejects,
             rejected_rows: self.rejected_row_count()?,
             last_complete_at: parse_optional_timestamp(last_complete_at)?,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::tx::{parse_optional_timestamp, parse_timestamp, parse_word};
 use super::upsert::{SELECT_ROW, read_custom_fields, read_row};
-use super::{ReadTx, RunStatus, StoreError, UnlistedStatus, UnlistedTicket};
+use super::{PurgedTicket, ReadTx, RunStatus, StoreError, UnlistedStatus, UnlistedTicket};
 use crate::reference::{ColumnRole, PRIORITIES, ReferenceTable, STATUSES};
 use crate::ticket::{AttributeValue, CustomFields, Op, Timestamp};
 
@@ -20,6 +20,8 @@ const CHANGES_OF_TICKET: &str = "
 pub struct TicketRecords {
     /// Its id.
     pub id: i64,
+    /// When and why it was erased here, if it was: then nothing else of it is shown.
+    pub purged: Option<PurgedTicket>,
     /// Its row with its extras, in the order of [`crate::ticket::attribute::stored_attributes`].
     pub row: Option<Vec<AttributeValue>>,
     /// Its custom fields.
@@ -144,6 +146,7 @@ impl ReadTx<'_> {
         let (state, rejected) = self.state_of(id)?.unzip();
         Ok(TicketRecords {
             id,
+            purged: self.purged_ticket(id)?,
             row: self.row_of(id)?,
             custom_fields: read_custom_fields(self.connection, id)?,
             state,

@@ -56,7 +56,7 @@ pub enum LockError {
 impl Lock {
     // Whichever symbolic links lead to the database, its locks are the same files beside it (`sibling_path`).
 
-    /// Acquires the lock of the commands that write tickets (`run`, `sync`, `reset`), without waiting.
+    /// Acquires the lock of the commands that write tickets (`run`, `sync`, `reset`, `purge`), without waiting.
     pub fn acquire_writer(database: &Path) -> Result<Lock, LockError> {
         Lock::acquire(database, ".lock", Duration::ZERO)
     }

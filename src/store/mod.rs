@@ -2,8 +2,8 @@
 //!
 //! Synchronous, because SQLite is; the caller chooses the thread.
 //!
-//! Invariants: only `upsert` writes `tickets` and `changes`, only `packages` writes `packages` and
-//! `consumers`; the watermark is never ahead of the rows that it promises, because both are written in one
+//! Invariants: only `upsert` writes `tickets` and `changes`, only `packages` and `purge` write `packages`, and only
+//! `packages` writes `consumers`; the watermark is never ahead of the rows that it promises, because both are written in one
 //! transaction; the file is opened only through SQLite, because closing any other handle of it would drop
 //! the locks of SQLite (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
 
@@ -14,6 +14,7 @@ mod error;
 mod field_definitions;
 mod full_text;
 mod health;
+mod held_values;
 mod history;
 mod identity;
 mod integrity;
@@ -25,6 +26,7 @@ mod paths;
 mod pending_fetches;
 mod pending_tickets;
 mod privacy_rules;
+mod purge;
 mod reference;
 mod runs;
 mod scan_checkpoints;
@@ -49,6 +51,7 @@ pub use change_log::{ChangeLogExtent, LineageReason};
 pub use disk::ensure_free_disk;
 pub use error::{SchemaFault, StoreError};
 pub use health::Health;
+pub use held_values::{HeldValues, HoldingPackage};
 pub use history::{
     OldAndNew, PendingOfTicket, RecordedChange, RejectDetails, RejectOfTicket, RunOfChange, StateOfTicket,
     TicketRecords,
@@ -64,6 +67,7 @@ pub use pending_fetches::{DueFetchFilter, FetchFailure, PendingFetch};
 pub use pending_tickets::{
     DueTicket, PENDING_TICKET_PAUSE_MAX, PendingTicketReason, PendingTickets, pending_ticket_due_at,
 };
+pub use purge::{PurgedTicket, TicketPurge};
 pub use reference::{ReferenceList, ReferenceRest, ReferenceResult};
 pub use runs::{LastRun, RunEnd, RunKind, RunStats, RunStatus};
 pub use scan_checkpoints::{InterruptedScan, ScanCheckpoint};

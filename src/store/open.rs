@@ -200,9 +200,9 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
         connection.pragma_update(None, "cell_size_check", true)?;
-        // What is deleted is gone from the file.
-        connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        // What is deleted is overwritten; what this leaves behind, `Store::remove_traces` removes.
+        connection.pragma_update(None, "secure_delete", true)?;
         connection.set_prepared_statement_cache_capacity(64);
         // A kill between any two of these steps leaves what the next opening continues or clears.
         if kind == DatabaseKind::Empty {

@@ -129,7 +129,7 @@ impl WriteTx<'_> {
     /// An unreadable ticket becomes pending. One that is too large was asked for alone by the scan: it is due after the
     /// first pause, the others at once. One that is pending already keeps its time. A ticket of an earlier run that
     /// was stored, because it is in `listed` and not `older` than the stored version, is no longer pending; those that this
-    /// run met have not been asked for yet, and stay so until then.
+    /// run met have not been asked for yet, and stay so until then. An erased ticket is never pending.
     pub fn update_pending_tickets(
         &self,
         listed: &[ObservedTicket],
@@ -146,7 +146,8 @@ impl WriteTx<'_> {
             }
         }
         let mut insert = self.connection.prepare_cached(
-            "INSERT INTO pending_fetches (UID, kind, reason, attempts, due_at) VALUES (?1, 'ticket', ?2, ?3, ?4)
+            "INSERT INTO pending_fetches (UID, kind, reason, attempts, due_at) SELECT ?1, 'ticket', ?2, ?3, ?4
+             WHERE NOT EXISTS (SELECT 1 FROM purged WHERE UID = ?1)
              ON CONFLICT (UID, kind) DO UPDATE SET reason = excluded.reason",
         )?;
         for UnreadableTicket { id, reason } in unreadable {

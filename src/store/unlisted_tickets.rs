@@ -89,7 +89,7 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Records that a ticket is unlisted, and when to request it again.
+    /// Records that a ticket is unlisted, and when to request it again. An erased one is not.
     pub fn record_unlisted(
         &self,
         id: i64,
@@ -99,7 +99,8 @@ impl WriteTx<'_> {
     ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO unlisted_tickets (UID, status, first_missed_at, ask_again_at) VALUES (?1, ?2, ?3, ?4)
+                "INSERT INTO unlisted_tickets (UID, status, first_missed_at, ask_again_at) SELECT ?1, ?2, ?3, ?4
+                 WHERE NOT EXISTS (SELECT 1 FROM purged WHERE UID = ?1)
                  ON CONFLICT (UID) DO UPDATE SET status = excluded.status, ask_again_at = excluded.ask_again_at",
             )?
             .execute((id, status.as_str(), now.to_string(), ask_again_at.to_string()))?;

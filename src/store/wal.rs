@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::full_text::optimize_full_text;
 use super::paths::sibling_path;
 use super::{ReadTx, Store, StoreError};
 
@@ -42,22 +41,17 @@ impl Store {
         self.connection.close().map_err(|(_, error)| error.into())
     }
 
-    /// Removes what deleted values left in the full-text index and in the WAL; waits for readers as long as for locks. Returns
-    /// whether that was possible.
-    pub fn remove_traces(&self) -> Result<bool, StoreError> {
-        optimize_full_text(&self.connection)?;
-        let blocked: bool =
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        Ok(!blocked)
-    }
-
     /// Returns whether another process prevented it.
     fn truncate_wal(&self) -> Result<bool, StoreError> {
-        let connection = &self.connection;
-        connection.busy_timeout(Duration::ZERO)?;
-        let blocked = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
-        connection.busy_timeout(self.busy_timeout)?;
-        Ok(blocked?)
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let blocked = self.truncate_wal_patiently();
+        self.connection.busy_timeout(self.busy_timeout)?;
+        blocked
+    }
+
+    /// The same, after waiting up to `busy_timeout` for readers.
+    pub(super) fn truncate_wal_patiently(&self) -> Result<bool, StoreError> {
+        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?)
     }
 }
 

@@ -321,6 +321,11 @@ fn choose_canary(
     start: Option<Timestamp>,
     max_tickets: u64,
 ) -> Result<(), StoreError> {
+    // What the server shows of an erased ticket is not stored.
+    let canary = match canary {
+        Some(newest) if tx.as_read_tx().is_purged(newest.id)? => None,
+        canary => canary,
+    };
     let newest = match (canary, start) {
         (Some(newest), _) if watermark.newest_seen <= Some(newest.last_update) => {
             Some((newest.last_update, newest.id, newest.tickets))

@@ -133,7 +133,7 @@ fn exact_integer(number: f64) -> Option<i64> {
 }
 
 /// The greatest id of a ticket. Above it a double, which the server sends at times, is not exact.
-const TICKET_ID_MAX: i64 = 1 << 53;
+pub const TICKET_ID_MAX: i64 = 1 << 53;
 
 /// Whether a number can be the id of a ticket.
 pub(super) fn is_ticket_id(number: i64) -> bool {

@@ -27,6 +27,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub use attribute::{ATTRIBUTES, Attribute, ValueKind};
 pub(crate) use change::{CUSTOM_FIELDS_KEY, EXTRA_KEY, extras_to_json, row_to_json};
 pub use change::{Op, TicketDiff};
+pub use conversion::TICKET_ID_MAX;
 pub(crate) use custom_field::{CUSTOM_FIELDS_PROPERTY, CUSTOM_PREFIX};
 pub use custom_field::{CustomField, CustomFields};
 pub use delta::{ChangeCounts, DeltaRow};

@@ -1,7 +1,7 @@
 //! Checks the change log against the rows: undoes every record, the newest first, until nothing is left. Shares no code
 //! with the writer of the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use halosync::ticket::AttributeValue;
 use rusqlite::Connection;
@@ -11,15 +11,17 @@ use super::database::attribute_value;
 
 type TicketRow = BTreeMap<String, AttributeValue>;
 
-/// The contradictions between the change log and the tickets, and gaps in the log; empty where there are none.
+/// The contradictions between the change log and the tickets, and gaps in the log; empty where there are none. The records of
+/// an erased ticket have no values.
 pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut rows = current_rows(database);
     let mut statement = database
-        .prepare("SELECT seq, UID, op, changed, last_row FROM changes ORDER BY seq DESC")
+        .prepare("SELECT seq, UID, op, changed, last_row, reason FROM changes ORDER BY seq DESC")
         .expect("the log");
     let mut records = statement.query([]).expect("the log");
     let mut next = None;
+    let mut erased = BTreeSet::new();
     while let Some(record) = records.next().expect("a record") {
         let get = |column| record.get::<_, Option<String>>(column).expect("text");
         let (seq, id): (i64, i64) = (record.get(0).expect("a number"), record.get(1).expect("a number"));
@@ -31,6 +33,17 @@ pub(crate) fn contradictions(database: &Connection) -> Vec<String> {
             get(column).map_or_else(Map::new, |text| serde_json::from_str(&text).expect("an object"))
         };
         let op = get(2).expect("an operation");
+        let is_erasure = op == "d" && get(5).as_deref() == Some("erased");
+        if is_erasure || erased.contains(&id) {
+            let has_values = get(3).is_some() || get(4).is_some() || (!is_erasure && get(5).is_some());
+            if has_values || (!erased.contains(&id) && rows.contains_key(&id)) {
+                wrong.push(format!(
+                    "change {seq} has values, or its ticket is stored: ticket {id} was erased"
+                ));
+            }
+            erased.insert(id);
+            continue;
+        }
         let done = match op.as_str() {
             "c" => rows.remove(&id).map(|_| ()).ok_or("created a ticket that does not exist"),
             "u" => rows

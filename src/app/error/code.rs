@@ -2,7 +2,7 @@
 
 use strum::VariantNames as _;
 
-use super::{AppError, ConsumerError, FileProblem, HistoryError, ResetError, SecretError};
+use super::{AppError, ConsumerError, FileProblem, HistoryError, PurgeError, ResetError, SecretError};
 use crate::export::ExportError;
 use crate::halo::HaloError;
 use crate::store::{LockError, StoreError};
@@ -22,6 +22,7 @@ impl AppError {
             AppError::Export(error) => error.into(),
             AppError::Consumer(error) => error.into(),
             AppError::Reset(error) => error.into(),
+            AppError::Purge(error) => error.into(),
             AppError::History(error) => error.into(),
             error => error.into(),
         }
@@ -41,6 +42,7 @@ impl AppError {
             ExportError::VARIANTS,
             ConsumerError::VARIANTS,
             ResetError::VARIANTS,
+            PurgeError::VARIANTS,
             HistoryError::VARIANTS,
         ];
         let mut codes = all.concat();

@@ -43,6 +43,18 @@ pub enum HistoryError {
         /// Why, as a clause.
         why: String,
     },
+    /// The ticket was erased here.
+    #[error("the row of ticket {id} at {at} is not shown: it was erased on {} ({reason})", erased_at.to_second())]
+    Erased {
+        /// Its number.
+        id: i64,
+        /// The time asked for.
+        at: Timestamp,
+        /// When it was erased.
+        erased_at: Timestamp,
+        /// The reason that was given.
+        reason: String,
+    },
     /// Change records that are needed are no longer kept.
     #[error("the change records of ticket {id} do not reach back to {at}: older ones have aged out")]
     AgedOut {
@@ -86,6 +98,7 @@ pub fn removal_to_text(reason: &str, merged_into: Option<i64>) -> String {
         "deleted" => "it was deleted on the server".into(),
         "merged" => "it was merged into another ticket".into(),
         "out_of_scope" => "it no longer has one of the ticket types in the settings".into(),
+        "erased" => "it was erased here".into(),
         "" => "of a reason that was erased".into(),
         other => other.replace('_', " "),
     }
@@ -116,6 +129,9 @@ impl HistoryError {
             HistoryError::Future(_) => "name a time in the past, by this machine's clock".into(),
             HistoryError::NotYetSeen { id, first_seen, .. } => {
                 format!("the first row: `halosync history {id} --at {first_seen}`")
+            }
+            HistoryError::Erased { id, .. } => {
+                format!("nothing of it is stored any more; `halosync history {id}` shows when it was here")
             }
             HistoryError::Removed { id, .. } => format!("`halosync history {id}` shows when it was stored"),
             HistoryError::AgedOut { id, earliest: Some(earliest), .. } => format!(

@@ -5,6 +5,7 @@ mod consumer;
 mod exit_status;
 mod file;
 mod history;
+mod purge;
 mod remedy;
 mod reset;
 mod secret;
@@ -18,6 +19,7 @@ pub use consumer::ConsumerError;
 pub use exit_status::ExitStatus;
 pub use file::FileProblem;
 pub use history::{HistoryError, removal_to_text};
+pub use purge::PurgeError;
 pub use reset::ResetError;
 pub use secret::{SecretError, SecretLocation};
 
@@ -129,6 +131,10 @@ pub enum AppError {
     #[error(transparent)]
     #[strum(serialize = "")]
     Reset(#[from] ResetError),
+    /// A ticket cannot be erased.
+    #[error(transparent)]
+    #[strum(serialize = "")]
+    Purge(#[from] PurgeError),
     /// The history of a ticket cannot be shown.
     #[error(transparent)]
     #[strum(serialize = "")]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{AppError, ExitStatus, Signal};
+use super::{AppError, ExitStatus, PurgeError, Signal};
 use crate::config::ConfigProblem;
 use crate::export::ExportError;
 use crate::halo::HaloError;
@@ -81,6 +81,11 @@ impl AppError {
             AppError::Export(error) => export_remedy(error),
             AppError::Consumer(error) => (error.exit_status(), error.help()),
             AppError::Reset(error) => (error.exit_status(), error.help().into()),
+            AppError::Purge(PurgeError::FileKeepsTraces { id, source }) => {
+                let (status, help) = store_remedy(source);
+                (status, format!("{help}; then run `halosync purge {id} --reason TEXT` again"))
+            }
+            AppError::Purge(error) => (error.exit_status(), error.help()),
             AppError::History(error) => (error.exit_status(), error.help()),
             AppError::CannotListen(_, source) if source.kind() == io::ErrorKind::AddrInUse => (
                 TryLater,

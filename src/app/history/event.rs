@@ -81,6 +81,8 @@ pub struct LifeEvent {
     pub lines: Vec<EventLine>,
     /// What changed, in full.
     pub changed: Vec<ChangedAttribute>,
+    /// Whether the values of the record were erased, so that nobody knows what changed.
+    pub is_emptied: bool,
     /// Of a removal: the last known row.
     pub last_row: Option<TicketVersion>,
     /// Of a removal: the ticket that it was merged into.
@@ -167,8 +169,18 @@ fn event_of(change: &RecordedChange, records: &TicketRecords) -> LifeEvent {
         run: records.runs.get(&run_id).cloned().unwrap_or(RunOfChange { run_id, ..RunOfChange::default() }),
         lines: Vec::new(),
         changed: Vec::new(),
+        is_emptied: is_emptied(change),
         last_row: None,
         merged_into: merged_into(change),
+    }
+}
+
+/// Whether the values of a record were erased; a new ticket's record has none.
+pub(super) fn is_emptied(change: &RecordedChange) -> bool {
+    match change.op {
+        Op::Create => false,
+        Op::Update => change.changed.is_none(),
+        Op::Delete => change.reason.is_none() && change.last_row.is_none(),
     }
 }
 
@@ -244,7 +256,7 @@ fn describe_update(
     event.kind = match (event.kind, was_open, is_open) {
         (EventKind::Updated, Some(true), Some(false)) => EventKind::Closed,
         (EventKind::Updated, Some(false), Some(true)) => EventKind::Reopened,
-        (EventKind::Updated, ..) if event.lines.is_empty() => EventKind::Touched,
+        (EventKind::Updated, ..) if event.lines.is_empty() && !event.is_emptied => EventKind::Touched,
         (kind, ..) => kind,
     };
 }

@@ -21,7 +21,7 @@ use row_at::past_version;
 
 use super::{AppError, HistoryError, LoadedConfig, count, now};
 use crate::store::{PendingOfTicket, ReadTx, RejectOfTicket, Store, TicketRecords, UnlistedTicket};
-use crate::ticket::Timestamp;
+use crate::ticket::{CustomFields, Timestamp};
 
 /// What a ticket is here.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,13 @@ pub enum Presence {
     Stored,
     /// It should be stored, and another program or a damaged file lost its row.
     RowLost,
+    /// It was erased here: nothing of it is shown.
+    Erased {
+        /// When it was erased first, by the local clock.
+        at: Timestamp,
+        /// The reason that was given.
+        reason: String,
+    },
     /// It was removed.
     Removed {
         /// Why, as in `changes.reason`.
@@ -140,6 +147,7 @@ impl TicketHistory {
         let names = TicketNames::read(tx, &records)?;
         let events = event::life_events(&records, &names);
         let row = records.row.as_deref().map(|row| TicketVersion::of_row(row, &records.custom_fields));
+        let erased = records.purged.map(|it| Presence::Erased { at: it.purged_at, reason: it.reason });
         let (presence, version) = match (row, events.last()) {
             (Some(version), _) => (Presence::Stored, Some(version)),
             (None, Some(removal)) if removal.kind == EventKind::Removed && records.state.is_none() => {
@@ -153,6 +161,7 @@ impl TicketHistory {
             }
             (None, _) => (Presence::RowLost, None),
         };
+        let (presence, version) = erased.map_or((presence, version), |erased| (erased, None));
         let facts = version.as_ref().map_or_else(Vec::new, |version| facts(version, &names));
         let state = records.state.as_ref();
         let is_stored = presence == Presence::Stored;
@@ -206,6 +215,10 @@ impl TicketRowAt {
             return Err(HistoryError::Future(at).into());
         }
         let records = known_records(tx, id)?;
+        if let Some(purged) = records.purged {
+            let (erased_at, reason) = (purged.purged_at, purged.reason);
+            return Err(HistoryError::Erased { id, at, erased_at, reason }.into());
+        }
         // Counted for a row only: the life of a ticket costs as much as the ticket changed.
         if !tx.change_log_extent()?.is_complete() {
             let why = "change records are missing from the database";
@@ -244,12 +257,24 @@ fn facts(version: &TicketVersion, names: &TicketNames) -> Vec<(&'static str, Sho
     all.filter(|(label, value)| *value != ShownValue::Nothing || *label == "Agent").collect()
 }
 
-/// Everything that is stored of a ticket.
+/// Everything that is stored of a ticket; of an erased one only its change records, also where another program put rows of
+/// it back.
 ///
 /// # Errors
 /// [`HistoryError::UnknownTicket`] if it is not stored and never was, as far as change records are kept.
 fn known_records(tx: &ReadTx<'_>, id: i64) -> Result<TicketRecords, AppError> {
     let records = tx.ticket_records(id)?;
+    if records.purged.is_some() {
+        return Ok(TicketRecords {
+            row: None,
+            custom_fields: CustomFields::default(),
+            state: None,
+            pending: Vec::new(),
+            unlisted: None,
+            rejects: Vec::new(),
+            ..records
+        });
+    }
     if records.row.is_some() || records.state.is_some() || !records.changes.is_empty() {
         return Ok(records);
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use super::event::merged_into;
+use super::event::{is_emptied, merged_into};
 use super::version::{TicketVersion, field_id};
 use crate::app::{HistoryError, removal_to_text};
 use crate::store::{RecordedChange, TicketRecords};
@@ -58,6 +58,9 @@ const ERASED: &str = "the values in its change records were erased";
 /// The reason of a record that undoes an edit of the local database.
 const REPAIRED: &str = "repaired";
 
+/// The reason of the removal of a ticket that was erased here.
+const ERASURE: &str = "erased";
+
 /// The attribute that a removal sets in the last row, which is older than the merge.
 const MERGED_INTO_ID: &str = "MERGED_INTO_ID";
 
@@ -76,9 +79,8 @@ pub(super) fn past_version(records: &TicketRecords, at: Timestamp) -> Result<Pas
             Op::Delete => {
                 repaired.clear();
                 unknown.clear();
-                state = change.last_row.as_ref().map_or(KnownState::Unknown(LOST), |row| {
-                    KnownState::Stored(TicketVersion::of_last_row(row))
-                });
+                let earlier = after[..position].last().or(before.last());
+                state = state_before_deletion(change, earlier);
                 if change.reason.as_deref() == Some("merged") {
                     unknown.insert(MERGED_INTO_ID.to_owned());
                 }
@@ -160,6 +162,17 @@ fn present_state(records: &TicketRecords) -> KnownState {
         (Some(row), Some(_)) => KnownState::Stored(TicketVersion::of_row(row, &records.custom_fields)),
         (None, None) if newest.is_none_or(|it| it.op == Op::Delete) => KnownState::Absent,
         (None, _) => KnownState::Unknown(LOST),
+    }
+}
+
+/// What a ticket was before a deletion; `earlier` is the record before it. Also one that had been deleted before may be erased.
+fn state_before_deletion(deletion: &RecordedChange, earlier: Option<&RecordedChange>) -> KnownState {
+    let is_erasure = deletion.reason.as_deref() == Some(ERASURE);
+    match &deletion.last_row {
+        Some(row) => KnownState::Stored(TicketVersion::of_last_row(row)),
+        None if is_erasure && earlier.is_none_or(|it| it.op == Op::Delete) => KnownState::Absent,
+        None if is_erasure || is_emptied(deletion) => KnownState::Unknown(ERASED),
+        None => KnownState::Unknown(LOST),
     }
 }
 

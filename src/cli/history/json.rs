@@ -31,6 +31,7 @@ pub(super) struct HistoryJson<'a> {
     presence: &'static str,
     open: Option<bool>,
     removal: Option<RemovalJson<'a>>,
+    erased: Option<ErasedJson<'a>>,
     row: Option<RowJson>,
     first_seen_at: Option<Timestamp>,
     edited: bool,
@@ -59,6 +60,12 @@ struct RemovalJson<'a> {
     not_before: Option<Timestamp>,
     observed_at: Timestamp,
     merged_into: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct ErasedJson<'a> {
+    at: Timestamp,
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -126,10 +133,15 @@ impl<'a> HistoryJson<'a> {
         let (presence, removal) = match &history.presence {
             Presence::Stored => ("stored", None),
             Presence::RowLost => ("row_lost", None),
+            Presence::Erased { .. } => ("erased", None),
             Presence::Removed { reason, observed_at, not_before, merged_into } => {
                 let (observed_at, not_before, merged_into) = (*observed_at, *not_before, *merged_into);
                 ("removed", Some(RemovalJson { reason, not_before, observed_at, merged_into }))
             }
+        };
+        let erased = match &history.presence {
+            Presence::Erased { at, reason } => Some(ErasedJson { at: *at, reason }),
+            _ => None,
         };
         let names = &history.names;
         HistoryJson {
@@ -138,6 +150,7 @@ impl<'a> HistoryJson<'a> {
             presence,
             open: history.is_open,
             removal,
+            erased,
             row: history.version.as_ref().map(|version| RowJson::new(version, names)),
             first_seen_at: history.first_seen_at,
             edited: history.is_edited,

@@ -94,6 +94,10 @@ fn head(history: &TicketHistory) -> LabeledRows {
     match &history.presence {
         Presence::Stored => {}
         Presence::RowLost => row("Row", "lost here; the next full scan brings it back".into()),
+        Presence::Erased { at, reason } => {
+            let when = time_with_age(history, *at);
+            row("Erased", format!("on {when}: {}; nothing of it is stored any more", one_line(reason)));
+        }
         Presence::Removed { reason, observed_at, not_before, merged_into } => {
             let shown = not_before
                 .map_or(String::new(), |at| format!("; it was not gone before {}", format_time(at)));
@@ -227,6 +231,9 @@ fn title(kind: EventKind) -> &'static str {
 /// What else is to be said about an event, as a clause.
 fn note(event: &LifeEvent) -> Option<String> {
     Some(match event.kind {
+        _ if event.is_emptied && event.kind != EventKind::Removed => {
+            "what changed was erased with the ticket".into()
+        }
         EventKind::FirstSeen
         | EventKind::Updated
         | EventKind::Closed

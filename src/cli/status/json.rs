@@ -42,6 +42,7 @@ pub(super) struct StatusJson<'a> {
     unlisted_tickets: u64,
     unlisted: Vec<UnlistedJson>,
     delete_guard: Option<DeleteGuardJson>,
+    erased_tickets: u64,
     rejects: u64,
     rejected_rows: u64,
     accepted: u64,
@@ -144,6 +145,7 @@ impl<'a> StatusJson<'a> {
                 }
                 _ => None,
             },
+            erased_tickets: health.erased_tickets,
             rejects: health.rejects,
             rejected_rows: health.rejected_rows,
             accepted: status.accepted_lacks(),

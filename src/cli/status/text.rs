@@ -111,6 +111,10 @@ fn data(status: &StatusReport) -> Pairs {
     let mut rows = Pairs::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
     row("Tickets", HumanCount(health.tickets).to_string());
+    if 0 < health.erased_tickets {
+        let erased = HumanCount(health.erased_tickets);
+        row("Erased", format!("{erased}; not missing, also where the server still lists them"));
+    }
     row("Newest change", HumanCount(health.last_seq.unsigned_abs()).to_string());
     row("Server", watermark.map_or("none yet".into(), |mark| printable(&mark.scope.server)));
     row("Complete until", time_with_age(status, watermark.and_then(|mark| mark.covered_until)));

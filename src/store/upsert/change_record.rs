@@ -11,8 +11,9 @@ pub(super) struct ChangeRecord<'a> {
     pub(super) last_modified: Option<&'a str>,
     pub(super) changed: Option<&'a str>,
     pub(super) last_row: Option<&'a str>,
-    /// Whether only extras or custom fields changed, and no attribute.
-    pub(super) is_beside_row: bool,
+    /// Whether no scan tells since when it can be so: only extras or custom fields changed and no attribute, or a ticket is
+    /// stored again that was erased here.
+    pub(super) is_unbounded: bool,
 }
 
 /// The run that writes, and the time by the local clock.
@@ -31,7 +32,7 @@ impl ChangeRecord<'_> {
             last_modified: None,
             changed: None,
             last_row: None,
-            is_beside_row: false,
+            is_unbounded: false,
         }
     }
 }
@@ -48,6 +49,9 @@ pub(super) const CUSTOM_FIELDS: &str = "custom_fields";
 
 /// The reason of a change record of custom fields that are no longer synchronized.
 pub(super) const CUSTOM_FIELDS_OFF: &str = "custom_fields_off";
+
+/// The reason of the deletion of a ticket that was erased here.
+pub(in crate::store) const ERASED: &str = "erased";
 
 /// The reason of a ticket that is stored again after a deletion.
 pub(super) const RETURNED: &str = "returned";

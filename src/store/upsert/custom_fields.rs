@@ -57,7 +57,9 @@ impl WriteTx<'_> {
         let FetchedCustomFields { id, fields, last_update, request_no } = fetched;
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
-        let Some(state) = statements.stored_state(*id)? else { return Ok(StoreOutcome::TicketRemoved) };
+        let is_purged = self.as_read_tx().is_purged(*id)?;
+        let state = statements.stored_state(*id)?;
+        let Some(state) = state.filter(|_| !is_purged) else { return Ok(StoreOutcome::TicketRemoved) };
         let version = statements.stored_version(*id, state)?;
         let (state, last_modified) = (&version.state, version.last_modified.as_deref());
         let fetched = last_update.map(|timestamp| timestamp.to_string());
@@ -100,7 +102,9 @@ impl WriteTx<'_> {
     pub fn clear_custom_fields(&self, run_id: i64, now: Timestamp) -> Result<(), StoreError> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
-        let mut select = self.connection.prepare("SELECT DISTINCT UID FROM custom_fields ORDER BY UID")?;
+        let mut select = self.connection.prepare(
+            "SELECT DISTINCT UID FROM custom_fields WHERE UID NOT IN (SELECT UID FROM purged) ORDER BY UID",
+        )?;
         let ids: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
         for id in ids {
             // Fields without a ticket were written by another program.

@@ -163,7 +163,10 @@ impl WriteTx<'_> {
     /// - If the scan does not show it, it counts as stored, also without a row in `tickets`. So it is unlisted:
     ///   the server is asked about it by its id, and [`WriteTx::remove`] records `d`, with `last_row` NULL where
     ///   the row was lost.
+    ///
+    /// Rows of erased tickets are deleted: nothing is recorded, because consumers do not have them.
     pub fn mark_local_edits(&self, run_id: i64, now: Timestamp) -> Result<LocalEdits, StoreError> {
+        let were_put_back = self.delete_purged()?;
         let edits = self.as_read_tx().find_local_edits()?;
         let fields_no = self.as_read_tx().has_custom_fields()?.then_some(0);
         let context = WriteContext { run_id, now: &now.to_string() };
@@ -197,7 +200,9 @@ impl WriteTx<'_> {
              WHERE ?1 <= fields_no OR (?2 IS NULL AND fields_no IS NOT NULL)",
             (next_run, fields_no),
         )?;
-        if !(edits.edited.is_empty() && edits.lost.is_empty() && edits.without_state.is_empty()) {
+        let may_misfire =
+            !(edits.edited.is_empty() && edits.lost.is_empty() && edits.without_state.is_empty());
+        if may_misfire || were_put_back {
             repair_full_text(self.connection)?;
         }
         if !edits.status_names.is_empty() {

@@ -3,6 +3,7 @@
 
 mod change_record;
 mod custom_fields;
+mod erase;
 mod local_edits;
 mod not_before;
 mod privacy;
@@ -15,6 +16,7 @@ mod ticket_columns;
 
 use std::collections::HashMap;
 
+pub(super) use change_record::ERASED;
 use change_record::{ChangeRecord, STATUS_RENAMED, WriteContext};
 pub(super) use custom_fields::read_custom_fields;
 pub use custom_fields::{FetchedCustomFields, StoreOutcome};
@@ -146,7 +148,7 @@ impl WriteTx<'_> {
     /// apart by their requests only.
     ///
     /// A value that cannot be read leaves the last good one: the row is merged with the stored row first, then hashed
-    /// and compared.
+    /// and compared. Erased tickets are not stored.
     pub fn upsert<'s>(
         &self,
         observed_tickets: impl IntoIterator<Item = &'s ObservedTicket>,
@@ -157,6 +159,10 @@ impl WriteTx<'_> {
         let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut outcome = UpsertOutcome::default();
         let mut observed_tickets: Vec<_> = observed_tickets.into_iter().collect();
+        let purged = self.as_read_tx().purged_ids()?;
+        if !purged.is_empty() {
+            observed_tickets.retain(|observed| !purged.contains(&observed.ticket.id()));
+        }
         outcome.unchanged += drop_doubles(&mut observed_tickets);
         for observed in observed_tickets {
             let ticket = &observed.ticket;
@@ -214,7 +220,8 @@ impl WriteTx<'_> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut statements = UpsertStatements::prepare(self.connection)?;
         let mut applied = 0;
-        for observed in observed_tickets {
+        let purged = self.as_read_tx().purged_ids()?;
+        for observed in observed_tickets.iter().filter(|it| !purged.contains(&it.ticket.id())) {
             let id = observed.ticket.id();
             let Some(state) = statements.stored_state(id)? else { continue };
             let stored = statements.stored_version(id, state)?;
@@ -275,7 +282,8 @@ impl WriteTx<'_> {
     ) -> Result<u64, StoreError> {
         let context = WriteContext { run_id, now: &now.to_string() };
         let mut select = self.connection.prepare_cached(
-            "SELECT UID FROM tickets WHERE STATUS_ID = ?1 AND STATUS IS NOT ?2 ORDER BY UID",
+            "SELECT UID FROM tickets WHERE STATUS_ID = ?1 AND STATUS IS NOT ?2
+                 AND UID NOT IN (SELECT UID FROM purged) ORDER BY UID",
         )?;
         let tickets: Vec<i64> =
             select.query_map((status, name), |row| row.get(0))?.collect::<Result<_, _>>()?;

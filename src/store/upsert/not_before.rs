@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::change_record::{
-    CUSTOM_FIELDS, CUSTOM_FIELDS_OFF, ChangeRecord, REPAIRED, STATUS_RENAMED, WriteContext,
+    CUSTOM_FIELDS, CUSTOM_FIELDS_OFF, ChangeRecord, ERASED, REPAIRED, STATUS_RENAMED, WriteContext,
 };
 use crate::store::StoreError;
 use crate::ticket::Op;
@@ -73,9 +73,10 @@ impl VerifiedScans {
         let is_past = |at: &str| at <= context.now;
         match record.reason {
             // Scans do not show what is fetched ticket by ticket; the others are no events of the ticket.
-            Some(REPAIRED | CUSTOM_FIELDS | CUSTOM_FIELDS_OFF) => return Ok(None),
-            // Earlier scans need not have asked for these custom fields, nor the list have carried these extras.
-            _ if record.is_beside_row => return Ok(None),
+            Some(REPAIRED | CUSTOM_FIELDS | CUSTOM_FIELDS_OFF | ERASED) => return Ok(None),
+            // Earlier scans need not have asked for these custom fields, nor the list have carried these extras; and they
+            // showed a ticket that was erased here.
+            _ if record.is_unbounded => return Ok(None),
             // No scan shows names of statuses.
             Some(STATUS_RENAMED) => {
                 let read_at = self.statuses_read_at.as_deref();

@@ -25,6 +25,7 @@ impl UpsertStatements<'_> {
             return self.readopt(observed, context);
         }
         let record = ChangeRecord {
+            is_unbounded: last.as_ref().is_some_and(|last| last.is_erasure),
             reason: last.map(|_| RETURNED),
             last_modified: last_modified(ticket.values()),
             ..ChangeRecord::new(ticket.id(), Op::Create)
@@ -237,9 +238,9 @@ impl UpsertStatements<'_> {
             change = change.with_custom_fields(stored, received);
         }
         let changed = change.to_json();
-        let is_beside_row = !change.is_empty() && !change.has_attributes();
+        let is_unbounded = !change.is_empty() && !change.has_attributes();
         self.record_change(
-            ChangeRecord { op: Op::Update, reason, changed: Some(&changed), is_beside_row, ..record },
+            ChangeRecord { op: Op::Update, reason, changed: Some(&changed), is_unbounded, ..record },
             context,
         )
     }

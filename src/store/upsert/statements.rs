@@ -18,6 +18,8 @@ use crate::ticket::{AttributeValue, ExtraSet, Ticket};
 /// The newest change record of a ticket.
 pub(super) struct LastRecord {
     pub(super) is_deletion: bool,
+    /// Whether the ticket was erased here.
+    pub(super) is_erasure: bool,
     last_modified: Option<String>,
 }
 
@@ -67,7 +69,8 @@ impl<'c> UpsertStatements<'c> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?,
             select_last_record: connection.prepare_cached(
-                "SELECT op = 'd', source_last_modified FROM changes WHERE UID = ?1 ORDER BY seq DESC LIMIT 1",
+                "SELECT op = 'd', op = 'd' AND reason IS 'erased', source_last_modified FROM changes
+                 WHERE UID = ?1 ORDER BY seq DESC LIMIT 1",
             )?,
             met_unmarked_edit: false,
             carried_extras: None,
@@ -98,9 +101,9 @@ impl<'c> UpsertStatements<'c> {
     }
 
     pub(super) fn last_record(&mut self, id: i64) -> Result<Option<LastRecord>, StoreError> {
-        let record = self
-            .select_last_record
-            .query_row([id], |row| Ok(LastRecord { is_deletion: row.get(0)?, last_modified: row.get(1)? }));
+        let record = self.select_last_record.query_row([id], |row| {
+            Ok(LastRecord { is_deletion: row.get(0)?, is_erasure: row.get(1)?, last_modified: row.get(2)? })
+        });
         Ok(record.optional()?)
     }
 
