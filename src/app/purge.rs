@@ -36,7 +36,8 @@ pub struct Erasure {
     pub files: Vec<PathBuf>,
     /// The snapshots that may hold it.
     pub snapshots: Vec<PathBuf>,
-    /// Rows without an id that are stored as rejected rows: nobody knows whose they are.
+    /// Rows without an id that are stored as rejected rows, or in the checkpoint of an interrupted scan: nobody knows whose
+    /// they are.
     pub rows_without_id: u64,
 }
 
@@ -170,7 +171,7 @@ impl HeldData {
             packages: tx.holding_packages(&values)?,
             folders,
             export_dirs,
-            rows_without_id: tx.rejected_row_count()?,
+            rows_without_id: tx.rejected_row_count()? + rows_of_interrupted_scan(tx)?,
             values,
         })
     }
@@ -196,6 +197,12 @@ impl HeldData {
         }
         (files, snapshots)
     }
+}
+
+/// How many rows without an id the checkpoint of an interrupted scan has.
+fn rows_of_interrupted_scan(tx: &ReadTx<'_>) -> Result<u64, StoreError> {
+    let scan = tx.interrupted_scan()?;
+    Ok(scan.map_or(0, |it| it.checkpoint.rejected_rows.len() + it.earlier_rejected_rows.len()) as u64)
 }
 
 impl From<HoldingPackage> for HeldPackage {

@@ -128,8 +128,16 @@ impl WriteTx<'_> {
     }
 
     /// Lets an erased ticket be stored again. Returns what was known of the erasure, if it was erased.
+    ///
+    /// An interrupted full scan that has received the ticket, and did not store it, starts again.
     pub fn undo_purge(&self, id: i64) -> Result<Option<PurgedTicket>, StoreError> {
         let purged = self.as_read_tx().purged_ticket(id)?;
+        if let Some(scan) = self.as_read_tx().interrupted_scan()?.filter(|_| purged.is_some())
+            && (scan.checkpoint.ids.contains(id.cast_unsigned())
+                || scan.earlier_list_ids.contains(id.cast_unsigned()))
+        {
+            self.record_checkpoint(scan.scan_id, None)?;
+        }
         self.connection.execute("DELETE FROM purged WHERE UID = ?1", [id])?;
         Ok(purged)
     }
@@ -153,7 +161,7 @@ impl WriteTx<'_> {
 impl Store {
     /// Removes what deleted values leave in the files: in the full-text index, in pages that were rearranged while they
     /// were stored, which `secure_delete` does not overwrite, and in the write-ahead log. Writes the whole database anew,
-    /// and needs as much free space. Returns whether it is done: a reader that still uses the log after `busy_timeout`
+    /// which needs twice its size of free space, half of it for a temporary file. Returns whether it is done: a reader that still uses the log after `busy_timeout`
     /// prevents it.
     ///
     /// # Errors

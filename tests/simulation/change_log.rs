@@ -10,7 +10,8 @@ use crate::support::mapping::{self, Fields};
 
 /// Goes back from the present tickets to the empty database. `c` records hold no row, so this is the direction in which
 /// every part of the log is needed and checked. Tickets whose rows another program changed are left out, because no record
-/// was written of that: what consumers make of them is checked by `local_edits::Consumer`.
+/// was written of that: what consumers make of them is checked by `local_edits::Consumer`. So are those before an erasure,
+/// whose records have no values.
 pub(crate) fn undo(db: &DbReader, edited: &BTreeSet<i64>) -> Result<(), String> {
     let columns: Vec<_> = mapping::columns().collect();
     let (extra_columns, mut extras) = (extra_columns(), db.extras());
@@ -42,6 +43,7 @@ pub(crate) fn undo(db: &DbReader, edited: &BTreeSet<i64>) -> Result<(), String> 
             text(5),
         )
     });
+    let mut erased = BTreeSet::new();
     let mut expected = i64::try_from(records.len()).expect("few records");
     for (seq, id, op, changed, last_row, reason) in records {
         if seq != expected {
@@ -52,6 +54,16 @@ pub(crate) fn undo(db: &DbReader, edited: &BTreeSet<i64>) -> Result<(), String> 
             continue;
         }
         let wrong = |what: &str| Err(format!("change {seq} ({op} of {id}): {what}"));
+        let is_erasure = op == "d" && reason == "erased";
+        if is_erasure || erased.contains(&id) {
+            if !(changed.is_empty() && last_row.is_empty() && (is_erasure || reason.is_empty())) {
+                return wrong("it has values although the ticket was erased later");
+            }
+            if erased.insert(id) && tickets.contains_key(&id) {
+                return wrong("the ticket exists after it was erased");
+            }
+            continue;
+        }
         match op.as_str() {
             "c" if tickets.remove(&id).is_none() => return wrong("the ticket does not exist after it"),
             // It lists neither the attributes nor the custom fields that the ticket was created with.

@@ -154,17 +154,39 @@ impl<'s> Client<'s> {
 
     /// Marks what does not match its hash, as the service does once a day.
     pub(crate) fn check_hashes(&self) {
+        self.with_store(|store, _| {
+            let unequal = store.read(|tx| tx.unequal_hashes()).expect("hashes").tickets();
+            store.write(TxEnd::Commit, |tx| tx.empty_hashes(&unequal)).expect("marks");
+        });
+    }
+
+    /// Erases a ticket, as `purge` does; returns whether anything was known of it.
+    pub(crate) fn purge(&self, id: i64, removes_traces: bool) -> bool {
+        let canary_max = u64::from(self.scenario.page_size);
+        self.with_store(|store, now| {
+            let purged = store.write(TxEnd::Commit, |tx| tx.purge(id, "asked for", canary_max, now));
+            if removes_traces {
+                store.remove_traces().expect("a database that is written anew");
+            }
+            purged.expect("an erasure").is_some()
+        })
+    }
+
+    /// Lets an erased ticket be stored again.
+    pub(crate) fn undo_purge(&self, id: i64) {
+        self.with_store(|store, _| store.write(TxEnd::Commit, |tx| tx.undo_purge(id)).expect("an undo"));
+    }
+
+    /// Works on the database, which is opened unless the previous run left it open, and stays open.
+    fn with_store<T>(&self, work: impl FnOnce(&mut Store, Timestamp) -> T) -> T {
         let now = self.transport.simulated.local_clock(TimeDelta::zero())();
         let store = self.open_store.take();
         let store = store.unwrap_or_else(|| {
             SharedStore::new_inline(Store::open(&self.path, &options(now)).expect("a database"))
         });
-        {
-            let mut store = store.lock();
-            let unequal = store.read(|tx| tx.unequal_hashes()).expect("hashes").tickets();
-            store.write(TxEnd::Commit, |tx| tx.empty_hashes(&unequal)).expect("marks");
-        }
+        let done = work(&mut store.lock(), now);
         *self.open_store.borrow_mut() = Some(store);
+        done
     }
 
     fn halo_client(&self, number: u64, rate_limiter: RateLimiter) -> HaloClient {

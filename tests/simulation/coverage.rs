@@ -72,6 +72,12 @@ pub(crate) enum CoverageEvent {
     Repaired,
     /// An older copy of the local database was restored.
     LocalBackupRestored,
+    /// A ticket was erased in the local database.
+    Purged,
+    /// An erased ticket was allowed to be stored again.
+    PurgeUndone,
+    /// An erased ticket was stored again after that.
+    StoredAfterPurge,
     /// Deleted or hidden tickets came back, many at once.
     SomeTicketsRestored,
     /// A reference object was renamed, added, removed, disabled or enabled.
@@ -167,6 +173,9 @@ const ALWAYS: &[CoverageEvent] = &[
     CoverageEvent::EditedLocally,
     CoverageEvent::Repaired,
     CoverageEvent::LocalBackupRestored,
+    CoverageEvent::Purged,
+    CoverageEvent::PurgeUndone,
+    CoverageEvent::StoredAfterPurge,
     CoverageEvent::SomeTicketsRestored,
     CoverageEvent::ReferenceChanged,
     CoverageEvent::ListForbidden,

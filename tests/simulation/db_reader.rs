@@ -216,6 +216,23 @@ impl DbReader {
         rows.into_iter().collect()
     }
 
+    /// The erased tickets.
+    pub(crate) fn purged(&self) -> BTreeSet<i64> {
+        let purged = self.query("SELECT UID FROM purged", |row| row.get(0).expect("a ticket"));
+        purged.into_iter().collect()
+    }
+
+    /// The erased tickets of which something is stored, or of which a change record has values.
+    pub(crate) fn known_of_purged(&self) -> Vec<i64> {
+        let sql = "SELECT UID FROM (SELECT UID FROM tickets UNION SELECT UID FROM ticket_state
+                       UNION SELECT UID FROM ticket_extra UNION SELECT UID FROM custom_fields
+                       UNION SELECT UID FROM pending_fetches UNION SELECT UID FROM unlisted_tickets
+                       UNION SELECT UID FROM rejects
+                       UNION SELECT UID FROM changes WHERE changed IS NOT NULL OR last_row IS NOT NULL)
+                   WHERE UID IN (SELECT UID FROM purged)";
+        self.query(sql, |row| row.get(0).expect("a ticket"))
+    }
+
     /// The scope: the ids of the ticket types, empty for all, and whether custom fields are included.
     pub(crate) fn scope(&self) -> (Vec<i64>, bool) {
         let text =
@@ -321,6 +338,11 @@ impl DbReader {
             (
                 CoverageEvent::Repaired,
                 "SELECT EXISTS (SELECT 1 FROM changes WHERE reason = 'repaired' AND run_id > ?1)",
+            ),
+            (
+                CoverageEvent::StoredAfterPurge,
+                "SELECT EXISTS (SELECT 1 FROM changes c WHERE op = 'c' AND run_id > ?1 AND EXISTS
+                     (SELECT 1 FROM changes e WHERE e.UID = c.UID AND e.reason = 'erased' AND e.seq < c.seq))",
             ),
             (
                 CoverageEvent::CustomFieldsFetched,

@@ -128,6 +128,7 @@ impl InvariantChecker {
         if let Some(last) = trace.lists.iter().filter_map(|list| list.received).max() {
             self.last_lists.insert(run_id, last);
         }
+        check_purged(db, model, |id| model.local_edits.contains_key(&id))?;
         let of_run: Vec<&ScanRecord> = scans.iter().filter(|scan| scan.run_id == run_id).collect();
         let settled = of_run.iter().any(|scan| scan.is_settled());
         self.check_watermark_moves(&moves, &scans, run_id)?;
@@ -369,6 +370,7 @@ impl InvariantChecker {
         if integrity != "ok" {
             return Err(format!("the file is damaged: {integrity}"));
         }
+        check_purged(db, model, |_| false)?;
         change_log::undo(db, &model.local_edits.keys().copied().collect())?;
         let (tickets, unlisted) = (db.tickets(), db.unlisted_tickets());
         let (types, custom_fields) = db.scope();
@@ -390,6 +392,9 @@ impl InvariantChecker {
             }
             let state = &model.tickets[&id];
             hidden.without_id += usize::from(state.defects.without_id);
+            if model.purged.contains(&id) {
+                continue;
+            }
             if state.defects.hides_ticket() {
                 hidden.unreadable.extend(state.defects.unreadable.then_some(id));
                 continue;
@@ -433,6 +438,20 @@ impl InvariantChecker {
             }
         }
         Ok(())
+    }
+}
+
+/// Checks that nothing of an erased ticket is stored, apart from what another program put back before the next full scan.
+fn check_purged(db: &DbReader, model: &ReferenceModel, may_be_put_back: impl Fn(i64) -> bool) -> CheckResult {
+    let purged = db.purged();
+    if purged != model.purged {
+        return Err(format!("erased are {purged:?}, but should be {:?}", model.purged));
+    }
+    match db.known_of_purged().into_iter().find(|id| !may_be_put_back(*id)) {
+        Some(id) => {
+            Err(format!("something of the erased ticket {id} is stored: {:?}", model.tickets.get(&id)))
+        }
+        None => Ok(()),
     }
 }
 
@@ -591,6 +610,10 @@ fn shown_tickets(
             continue;
         }
         let (is_without_id, is_unreadable) = (ticket.defects.without_id, ticket.defects.unreadable);
+        // An erased ticket counts as received and is not missing; a row without an id is that of some ticket.
+        if model.purged.contains(&id) && !is_without_id {
+            continue;
+        }
         let ticket_is_hidden = ticket.defects.hides_ticket();
         let row = model.expected_row(id, server, now);
         let forward = !model.went_back(id);

@@ -22,10 +22,11 @@
 //! 11. What list rows carry beside the attributes is stored as far as it is carried, and a change of a column profile is no
 //!     change of a ticket (`extras`).
 //! 12. A change became visible between the two times that its record says (`change_times`).
+//! 13. An erased ticket is never stored, its change records have no values, and no run lacks it.
 //!
 //! Half of the simulation runs have no hazards (`scenario::Hazards`). In the others rows lose their id, cannot be parsed or
 //! have values of a wrong type (`row_defects`), other programs edit the local database and disks lose rows of it
-//! (`local_edits`), or older copies of it and of the server are restored.
+//! (`local_edits`), tickets are erased in it, or older copies of it and of the server are restored.
 //!
 //! One limit is known and excused: where one ticket disappeared from the list and another one entered it between the
 //! same two responses of a scan, no count shows it. Conditions that the client cannot handle yet are listed in

@@ -171,6 +171,8 @@ pub(crate) struct ReferenceModel {
     pub(crate) new_fields: BTreeSet<i64>,
     /// The tickets whose local rows other programs changed, and when that was last.
     pub(crate) local_edits: BTreeMap<i64, Seq>,
+    /// The tickets that were erased in the local database.
+    pub(crate) purged: BTreeSet<i64>,
     /// When the column profile last changed.
     pub(crate) profile_changed_at: Seq,
     /// The reference lists that are not what they should be, by table.
@@ -182,6 +184,7 @@ pub(crate) struct PromiseBackup {
     /// Of each ticket with a promise, when it had last changed.
     promised: BTreeMap<i64, Seq>,
     local_edits: BTreeMap<i64, Seq>,
+    purged: BTreeSet<i64>,
 }
 
 /// The state that restoring the server's backup brings back.
@@ -209,6 +212,7 @@ impl ReferenceModel {
             backup: None,
             new_fields: BTreeSet::new(),
             local_edits: BTreeMap::new(),
+            purged: BTreeSet::new(),
             profile_changed_at: 0,
             outages: BTreeMap::new(),
         }
@@ -306,12 +310,30 @@ impl ReferenceModel {
         }
     }
 
+    /// Records that a ticket was erased in the local database. Nothing of it may be stored from now on.
+    pub(crate) fn purge(&mut self, id: i64, now: DateTime<Utc>) {
+        self.seq += 1;
+        self.purged.insert(id);
+        self.update(id, |ticket| ticket.promised = false);
+        self.coverage.record(CoverageEvent::Purged);
+        self.log(now, || format!("erases ticket {id} in the local database"));
+    }
+
+    /// Records that an erased ticket may be stored again. Nothing promises it until a scan shows it.
+    pub(crate) fn undo_purge(&mut self, id: i64, now: DateTime<Utc>) {
+        self.seq += 1;
+        self.purged.remove(&id);
+        self.coverage.record(CoverageEvent::PurgeUndone);
+        self.log(now, || format!("lets ticket {id} be stored again"));
+    }
+
     /// What is promised now, for a copy of the local database.
     pub(crate) fn back_up_promises(&self) -> PromiseBackup {
         let promised = self.tickets.iter().filter(|(_, ticket)| ticket.promised);
         PromiseBackup {
             promised: promised.map(|(id, ticket)| (*id, ticket.changed_at)).collect(),
             local_edits: self.local_edits.clone(),
+            purged: self.purged.clone(),
         }
     }
 
@@ -321,6 +343,7 @@ impl ReferenceModel {
             ticket.promised = backup.promised.get(id) == Some(&ticket.changed_at);
         }
         self.local_edits.clone_from(&backup.local_edits);
+        self.purged.clone_from(&backup.purged);
     }
 
     /// Records that every row may have changed without a new `last_update`.

@@ -158,6 +158,8 @@ pub(crate) struct Hazards {
     pub(crate) local_edits: bool,
     /// Older copies of the local database, and older backups of the server, are restored.
     pub(crate) restored_backups: bool,
+    /// Tickets are erased in the local database, and some of that is undone.
+    pub(crate) purges: bool,
 }
 
 impl Hazards {
@@ -172,6 +174,7 @@ impl Hazards {
             accept_shortfall: 0,
             local_edits: drawn(14),
             restored_backups: drawn(10),
+            purges: percent(&mut stream(seed, 9_000, 0), 12),
         };
         let has = |setting: &str| knobs.iter().any(|knob| knob == setting);
         hazards.rows_without_id &=

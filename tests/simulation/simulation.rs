@@ -82,7 +82,7 @@ struct Simulation<'s> {
     client: Client<'s>,
     checker: InvariantChecker,
     db: DbReader,
-    /// Takes deltas, if other programs edit the database or older copies of it are restored.
+    /// Takes deltas, if other programs edit the database, older copies of it are restored or tickets are erased.
     consumer: Option<Consumer>,
     /// What was promised when the local database was copied.
     local_backup: Option<PromiseBackup>,
@@ -110,8 +110,8 @@ impl<'s> Simulation<'s> {
             2 * scenario.parallel_requests as usize,
         );
         let db = DbReader::open(client.path());
-        let Hazards { local_edits, restored_backups, .. } = scenario.hazards;
-        let consumer = (local_edits || restored_backups).then(Consumer::default);
+        let Hazards { local_edits, restored_backups, purges, .. } = scenario.hazards;
+        let consumer = (local_edits || restored_backups || purges).then(Consumer::default);
         Simulation { scenario, transport, client, checker, db, consumer, local_backup: None, verbose }
     }
 
@@ -141,6 +141,7 @@ impl<'s> Simulation<'s> {
         for (number, run) in (1..).zip(&scenario.runs) {
             self.change_server_before(number, run).await;
             self.change_local_database(number);
+            self.purge_tickets(number);
             self.run(number, run).await?;
         }
         self.transport.with(|model, server, now| {
@@ -283,6 +284,31 @@ impl<'s> Simulation<'s> {
             });
             // A new lineage begins, and every consumer starts again.
             self.consumer = Some(Consumer::default());
+        }
+    }
+
+    /// Erases tickets of whatever kind between two runs, and lets erased ones be stored again.
+    fn purge_tickets(&mut self, number: u64) {
+        if !self.scenario.hazards.purges {
+            return;
+        }
+        let mut rng = stream(self.scenario.seed, 9_001, number);
+        while percent(&mut rng, 60) {
+            let (purged, known): (Vec<i64>, Vec<i64>) = self.transport.with(|model, _, _| {
+                (model.purged.iter().copied().collect(), model.tickets.keys().copied().collect())
+            });
+            let undone = rng.choice(&purged).filter(|_| percent(&mut rng.fork(), 35)).copied();
+            if let Some(id) = undone {
+                self.client.undo_purge(id);
+                self.transport.with(|model, _, now| model.undo_purge(id, now));
+            } else if let Some(id) = rng.choice(&known).copied()
+                && self.client.purge(id, rng.bool())
+            {
+                self.transport.with(|model, _, now| model.purge(id, now));
+            }
+            if let Some(consumer) = self.consumer.as_mut().filter(|_| percent(&mut rng, 30)) {
+                consumer.take_delta(self.client.path());
+            }
         }
     }
 
