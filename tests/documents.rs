@@ -201,6 +201,9 @@ async fn every_json_document_matches_its_schema() {
     check("export-ack", &["export", "ack", "--seq", "120"]);
     check("export-verify", &["export", "verify", "export"]);
     check("export-forget", &["export", "forget", "--consumer", "warehouse"]);
+    check("purge", &["purge", &id, "--reason", "a test"]);
+    check("history", &["history", &id]);
+    check("purge", &["purge", "--undo", &id]);
     check("reset", &["reset", "--to", "2026-11-01", "--reason", "a test"]);
     let mut snapshot = env.run_ok(&["export", "snapshot"]);
     Schema::of("manifest").assert_valid(&snapshot["manifest"].take());

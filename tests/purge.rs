@@ -799,3 +799,23 @@ fn copies_that_moved_rows_left_behind_go_too() {
     let left: Vec<_> = purged.iter().filter(|id| text.contains(&marker(**id))).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// What an interrupted full scan has received is not read again when it is resumed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupted_scan_that_had_received_the_ticket_starts_again_after_an_undo() {
+    let env = TestEnv::builder()
+        .tickets(200)
+        .settings(format!("page_size = 10\nparallel_requests = 1\nmax_retries = 0\n{}", settings(false)))
+        .fault("list@15:status=503")
+        .start()
+        .await;
+    env.run(&["sync"]).code(69);
+    let id = env.number("SELECT MIN(UID) FROM tickets");
+    assert_eq!(env.number("SELECT COUNT(*) > 0 FROM scan_checkpoints"), 1);
+    purge(&env, id);
+    assert_eq!(env.number("SELECT COUNT(*) > 0 FROM scan_checkpoints"), 1, "it continues without the ticket");
+    env.run_ok(&["purge", "--undo", &id.to_string()]);
+    env.clear_faults();
+    env.run_ok(&["sync"]);
+    env.assert_matches_server("after undo");
+}

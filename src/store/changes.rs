@@ -83,7 +83,7 @@ impl ReadTx<'_> {
             let seq = row.get(0).map_err(StoreError::from)?;
             let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
             read_cells(row, 3, &mut cells)?;
-            let is_before = |it: &Erasure| matches!(cells[UID], CellValue::Integer(id) if it.id < id);
+            let is_before = |it: &ErasureRecord| matches!(cells[UID], CellValue::Integer(id) if it.id < id);
             while let Some(erasure) = erasures.next_if(is_before) {
                 erasure.visit(&mut visit)?;
                 counts.add(Op::Delete);
@@ -111,7 +111,7 @@ impl ReadTx<'_> {
     }
 
     /// The erased tickets, ascending by id. Where the record of an erasure aged out, its number is 0.
-    fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
+    fn erasures(&self) -> Result<Vec<ErasureRecord>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT p.UID, COALESCE(c.seq, 0), COALESCE(c.observed_at, p.purged_at)
              FROM purged p LEFT JOIN changes c ON c.seq =
@@ -119,7 +119,7 @@ impl ReadTx<'_> {
              ORDER BY p.UID",
         )?;
         let erasures = statement.query_map([ERASED], |row| {
-            Ok(Erasure { id: row.get(0)?, seq: row.get(1)?, observed_at: row.get(2)? })
+            Ok(ErasureRecord { id: row.get(0)?, seq: row.get(1)?, observed_at: row.get(2)? })
         })?;
         Ok(erasures.collect::<Result<_, _>>()?)
     }
@@ -160,7 +160,7 @@ impl ReadTx<'_> {
             let (observed_at, reason) = (text(row, 1)?, optional_text(row, 6)?);
             let (first, last) = (text(row, 2)?, text(row, 3)?);
             if last == Op::Delete.as_str() && reason == Some(ERASED) {
-                Erasure { id, seq, observed_at: observed_at.to_owned() }.visit(&mut visit)?;
+                ErasureRecord { id, seq, observed_at: observed_at.to_owned() }.visit(&mut visit)?;
                 counts.add(Op::Delete);
                 continue;
             }
@@ -228,14 +228,14 @@ impl ReadTx<'_> {
 }
 
 /// The erasure of a ticket.
-struct Erasure {
+struct ErasureRecord {
     id: i64,
     /// The number of its change record.
     seq: i64,
     observed_at: String,
 }
 
-impl Erasure {
+impl ErasureRecord {
     /// Visits its row, which has the id alone.
     fn visit<E>(&self, visit: &mut impl FnMut(DeltaRow<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut cells = [CellValue::Null; ATTRIBUTE_COUNT];
