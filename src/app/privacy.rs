@@ -59,13 +59,17 @@ pub(super) fn remove_traces(store: &mut Store) -> Result<(), StoreError> {
     if !store.read(|tx| tx.has_privacy_traces())? {
         return Ok(());
     }
-    if store.remove_traces()? {
-        return store.write(TxEnd::Commit, |tx| tx.forget_privacy_traces());
+    match store.remove_traces() {
+        Ok(true) => return store.write(TxEnd::Commit, |tx| tx.forget_privacy_traces()),
+        Ok(false) | Err(StoreError::Busy(_)) => tracing::warn!(
+            "values that `[privacy]` holds back are gone from all tables; traces stay in the -wal file of the database while \
+             another program reads it, and are removed by a run after that"
+        ),
+        Err(error) => tracing::warn!(
+            "values that `[privacy]` holds back are gone from all tables; their traces in the files of the database cannot be \
+             removed before the next run: {error}"
+        ),
     }
-    tracing::warn!(
-        "values that `[privacy]` holds back are gone from all tables; traces stay in the -wal file of the database while \
-         another program reads it, and are removed by a run after that"
-    );
     Ok(())
 }
 
