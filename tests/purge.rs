@@ -246,7 +246,9 @@ async fn erased_ticket_stays_away_whatever_the_server_shows() {
     assert_eq!(env.texts("SELECT UID || ' ' || kind FROM pending_fetches"), [format!("{pending} ticket")]);
     assert_eq!(env.number("SELECT UID FROM unlisted_tickets"), unlisted);
     let (seq, purged) = (env.change_count(), [newest, pending, unlisted, vanished]);
-    purged.iter().for_each(|id| drop(purge(&env, *id)));
+    for id in purged {
+        purge(&env, id);
+    }
     assert_eq!(env.change_count(), seq + 4);
     let canary = env.number("SELECT canary_id FROM watermarks");
     assert!(!purged.contains(&canary));
@@ -414,7 +416,9 @@ async fn consumers_are_told_by_a_row_with_the_key_alone(#[case] format: &str) {
     env.advance_server_clock();
     env.run_ok(&["sync"]);
     let purged = [stored, deleted, within, created];
-    purged.iter().for_each(|id| drop(purge(&env, *id)));
+    for id in purged {
+        purge(&env, id);
+    }
     let report = export();
     let package = &report["packages"][0];
     assert_eq!(package["counts"], json!({ "c": 0, "u": 0, "d": 4 }), "{report}");
@@ -664,7 +668,9 @@ async fn history_and_views_show_nothing_of_it() {
     let env = start_env(60, false).await;
     let [id, deleted] = plant(&env);
     let at = env.value::<String>(&format!("SELECT MAX(observed_at) FROM changes WHERE UID = {id}"));
-    [id, deleted].iter().for_each(|id| drop(purge(&env, *id)));
+    for id in [id, deleted] {
+        purge(&env, id);
+    }
     for (id, name) in [(id, id.to_string()), (deleted, deleted.to_string())] {
         let text = env.run(&["history", &name]).success().stdout;
         assert!(text.contains("Erased") && text.contains(REASON), "{text}");

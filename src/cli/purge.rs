@@ -103,7 +103,9 @@ fn to_text(erasure: &Erasure, width: Option<u16>) -> String {
     let mut section = |title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
             text += &format!("\n{title}\n");
-            lines.iter().for_each(|line| text += &format!("  {}\n", printable(line)));
+            for line in &lines {
+                text += &format!("  {}\n", printable(line));
+            }
         }
     };
     let package_line = |package: &HeldPackage| {

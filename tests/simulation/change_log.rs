@@ -113,10 +113,8 @@ pub(crate) fn undo(db: &DbReader, edited: &BTreeSet<i64>) -> Result<(), String> 
             _ => return wrong("no such operation"),
         }
     }
-    match tickets.keys().next() {
-        Some(id) => Err(format!("ticket {id} is stored, but no change created it")),
-        None => Ok(()),
-    }
+    let created = tickets.keys().next();
+    created.map_or(Ok(()), |id| Err(format!("ticket {id} is stored, but no change created it")))
 }
 
 /// The suffixes of `CUSTOM.<FIELD_ID>` in change records, in the column order of `custom_fields`.
