@@ -436,7 +436,8 @@ CREATE TABLE scans (
     ended_at      TEXT  -- by the local clock
 );
 
--- How late the server showed changes: the greatest lateness of each incremental scan that met a late one.
+-- How late the server showed changes: the greatest lateness of each incremental scan that met a late one. More than a
+-- day is not lateness.
 CREATE TABLE lateness (
     scan_id      INTEGER PRIMARY KEY REFERENCES scans (scan_id) ON DELETE CASCADE,  -- its scan
     -- from the last update of a version to the start of the newest verified scan before it was first seen, by the
@@ -446,15 +447,24 @@ CREATE TABLE lateness (
 );
 
 -- Fields in the server's answers that no mapping knows: their names and JSON types, never a value. One page of each
--- scan is searched.
+-- scan is searched, one single ticket of each run, and each reference list (of those that come page by page the first
+-- page). At most 1,000 of each object are kept.
 CREATE TABLE unmapped_fields (
     object         TEXT NOT NULL,  -- 'tickets': a row of the list; 'ticket': a single ticket; else a reference table
-    field          TEXT NOT NULL,  -- name of the property, cut off after 64 characters
+    field          TEXT NOT NULL,  -- name of the property, without control characters, cut off after 64 characters
     -- type of its value; 'null' only where no other was seen
     json_type      TEXT NOT NULL CHECK (json_type IN ('null', 'boolean', 'number', 'string', 'array', 'object')),
-    first_seen_at  TEXT NOT NULL CHECK (length(first_seen_at) = 24),  -- by the local clock
+    first_seen_at  TEXT NOT NULL CHECK (length(first_seen_at) = 24),  -- by the local clock; with the type 'null' before
+                    -- another one was seen, too
     last_seen_at   TEXT NOT NULL CHECK (length(last_seen_at) = 24),  -- by the local clock
     PRIMARY KEY (object, field, json_type)
+) WITHOUT ROWID;
+
+-- When the answers of an object were searched for unmapped fields. What was there at the first time is not new.
+CREATE TABLE field_searches (
+    object             TEXT PRIMARY KEY,  -- as in unmapped_fields
+    first_searched_at  TEXT NOT NULL CHECK (length(first_searched_at) = 24),  -- by the local clock
+    last_searched_at   TEXT NOT NULL CHECK (length(last_searched_at) = 24)  -- by the local clock
 ) WITHOUT ROWID;
 
 -- What `[privacy]` holds back in this database. It is compared with the settings before each run.

@@ -53,6 +53,7 @@ pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
 pub use settings::{LoadedConfig, load, load_log_from_environment};
 pub use status::{Inspection, StatusReport, inspected_status, status};
+pub(crate) use status::{LATENESS_FOR, NEW_FIELDS_FOR};
 
 pub use crate::export::{
     Chain, ExportError, PackageKind, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport,
@@ -60,9 +61,9 @@ pub use crate::export::{
 };
 pub use crate::halo::is_hidden;
 pub use crate::store::{
-    ConsumerPosition, Health, InterruptedScan, LastRun, LastScan, PendingOfTicket, ReaderProcess,
+    ConsumerPosition, Health, InterruptedScan, LastRun, LastScan, Lateness, PendingOfTicket, ReaderProcess,
     ReferenceList, RejectDetails, RejectOfTicket, RunKind, RunOfChange, RunStatus, ServerProbe,
-    UnlistedStatus, UnlistedTicket,
+    UnlistedStatus, UnlistedTicket, UnmappedField,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use privacy::privacy_rules;

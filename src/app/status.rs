@@ -6,13 +6,21 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::{AppError, LoadedConfig, now};
-use crate::store::{ConsumerPosition, Health, LockHolders, Store, StoreError, wal_size};
+use crate::store::{
+    ConsumerPosition, Health, Lateness, LockHolders, Store, StoreError, UnmappedField, wal_size,
+};
 use crate::sync::{RunOutcome, held_delete_guard};
 use crate::ticket::Timestamp;
 use crate::watermark::WatermarkState;
 
 /// After that many intervals without a complete run the data is stale.
 const STALE_AFTER_INTERVALS: u32 = 3;
+
+/// For so long a field counts as new.
+pub(crate) const NEW_FIELDS_FOR: TimeDelta = TimeDelta::days(7);
+
+/// For so long a late change is remembered.
+pub(crate) const LATENESS_FOR: TimeDelta = TimeDelta::days(30);
 
 /// A database up to this size is read as a whole by `status`, within about a second, in bytes.
 const INSPECTED_BYTES_MAX: u64 = 128 << 20;
@@ -42,6 +50,14 @@ pub struct StatusReport {
     pub holders: LockHolders,
     /// What a look at all of it found; `None` where nothing looked.
     pub inspection: Option<Inspection>,
+    /// The fields that no mapping knows and that were first seen within the last seven days.
+    pub unmapped_fields: Vec<UnmappedField>,
+    /// The greatest lateness of the last thirty days, if any change was late.
+    pub lateness: Option<Lateness>,
+    /// The greatest lateness of the last day.
+    pub lateness_of_day: Option<Lateness>,
+    /// How far before the watermark incremental scans start.
+    pub overlap: TimeDelta,
     /// The age of the last complete run from which on the data is stale.
     pub stale_after: TimeDelta,
     /// When the report was made, by the local clock.
@@ -76,6 +92,12 @@ impl StatusReport {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.holders.writer.is_some() && self.health.runs.first().is_some_and(|run| run.outcome.is_none())
+    }
+
+    /// The fields of them that the server did not send before: not those that the first search of their object found.
+    #[must_use]
+    pub fn new_fields(&self) -> Vec<UnmappedField> {
+        self.unmapped_fields.iter().filter(|field| !field.in_first_search).cloned().collect()
     }
 
     /// How many pending tickets and rows without an id `accept_shortfall` accepts; 0 where there are none or too many.
@@ -116,6 +138,7 @@ fn report(loaded: &LoadedConfig, store: &Store) -> Result<StatusReport, AppError
     let database_bytes = std::fs::metadata(path).map_or(0, |it| it.len());
     let (wal_bytes, holders) = (wal_size(path), LockHolders::detect(path));
     let stale_after = config.sync.interval.saturating_mul(STALE_AFTER_INTERVALS);
+    let now = now();
     store.read(|tx| {
         Ok(StatusReport {
             database: path.clone(),
@@ -129,8 +152,12 @@ fn report(loaded: &LoadedConfig, store: &Store) -> Result<StatusReport, AppError
             accept_shortfall: u64::from(config.sync.accept_shortfall),
             consumers: tx.consumers()?,
             inspection: None,
+            unmapped_fields: tx.unmapped_fields_since(now.minus(NEW_FIELDS_FOR))?,
+            lateness: tx.greatest_lateness(now.minus(LATENESS_FOR))?,
+            lateness_of_day: tx.greatest_lateness(now.minus(TimeDelta::days(1)))?,
+            overlap: config.sync.overlap,
             stale_after: TimeDelta::from_std(stale_after).unwrap_or(TimeDelta::MAX),
-            now: now(),
+            now,
         })
     })
 }
@@ -228,6 +255,10 @@ impl StatusReport {
             min_free_disk: 256 << 20,
             holders: LockHolders::default(),
             inspection: Some(Inspection::default()),
+            unmapped_fields: vec![],
+            lateness: None,
+            lateness_of_day: None,
+            overlap: TimeDelta::minutes(10),
             stale_after: TimeDelta::minutes(15),
             now: at("2026-11-22T12:00:00.000Z"),
         }

@@ -1,5 +1,6 @@
 //! Steps on this machine: folder, lock, database, its files and their disk.
 
+use super::drift::SeenDrift;
 use super::local_content::{LocalContent, local_content};
 use super::{CheckOptions, CheckOutcome, CheckStep, ReportBuilder, disk, files, privacy};
 use crate::app::{self, AppError, count};
@@ -72,13 +73,16 @@ impl ReportBuilder<'_> {
                         message,
                         tx.probes()?,
                         tx.reference_lists()?,
+                        SeenDrift::read(tx, config)?,
                         sync::held_delete_guard(tx, config.sync.delete_guard)?,
                     ))
                 })
                 .map(|facts| (facts, store))
         });
-        let (message, probes, names, guard, store) = match result {
-            Ok(((message, probes, names, guard), store)) => (message, probes, names, guard, store),
+        let (message, probes, names, drift, guard, store) = match result {
+            Ok(((message, probes, names, drift, guard), store)) => {
+                (message, probes, names, drift, guard, store)
+            }
             Err(error) => {
                 self.record(CheckStep::Database, CheckOutcome::Fail(error));
                 return None;
@@ -114,6 +118,8 @@ impl ReportBuilder<'_> {
         self.record(CheckStep::Probes, CheckOutcome::Ok(message));
         self.report.probes = probes;
         self.record(CheckStep::Names, CheckOutcome::Ok(names_to_text(&names)));
+        self.record(CheckStep::NewFields, drift.new_fields());
+        self.record(CheckStep::Lateness, drift.lateness());
         Some(())
     }
 

@@ -6,6 +6,7 @@
 mod certificate;
 mod connection;
 mod disk;
+mod drift;
 mod files;
 mod hints;
 mod initial_load;

@@ -28,6 +28,11 @@ pub enum CheckStep {
     Probes,
     /// Which lists of names the server shows.
     Names,
+    /// Which fields the server sends that are not stored.
+    #[strum(serialize = "new fields")]
+    NewFields,
+    /// How late the server shows changes.
+    Lateness,
     /// What is held back, and whether that is so in the database.
     Privacy,
     /// The database files belong to one user, and nobody else can write them.

@@ -5,9 +5,10 @@ use url::Url;
 use super::memory::BudgetPermit;
 use super::request::{ReadResponse, RequestPart, RequestSpec};
 use super::row_memory::{ROW_MAX, memory_until_stored, row_memory, set_aside_large_rows};
+use super::ticket_search::SearchedTicket;
 use super::{HaloClient, HaloError, HttpResponse, Resource, ResponseMeta};
 use crate::ticket::parse::{self, CutRow, ParseError, ParsedPage};
-use crate::ticket::{CustomField, Ticket, Timestamp};
+use crate::ticket::{CustomField, FieldSearch, Ticket, Timestamp, UnmappedFields};
 
 /// Which tickets to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,10 +121,13 @@ impl HaloClient {
     ) -> Result<ListPage, HaloError> {
         let url = self.list_url(filter, fields, page, page_size);
         let spec = RequestSpec { part, ..RequestSpec::new(Resource::TicketList, &url, &[]) };
-        let read = self.get(&spec, |response| ParsedPage::parse(&response.body)).await?;
+        let search = part.search;
+        let read =
+            self.get(&spec, move |response| ParsedPage::parse_and_search(&response.body, search)).await?;
         let (mut list, meta) = (read.value, read.meta);
         list.repaired += read.repaired;
         self.options.privacy.apply_to_page(&mut list);
+        list.unmapped = list.unmapped.map(|fields| self.clean_names(&fields));
         // Where rows should be, there may be the text of an error.
         for row in list.rejected_rows.iter_mut().filter(|row| self.redactor.finds_secret(&row.rejected.raw)) {
             row.rejected.raw = self.redactor.redact(&row.rejected.raw);
@@ -135,7 +139,8 @@ impl HaloClient {
     /// Fetches one ticket. 403, 404 and 410 are results, not errors.
     pub async fn fetch_ticket(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
         let url = self.options.server.endpoint(&format!("/api/tickets/{id}"));
-        let TicketDetails { lookup, meta, .. } = self.lookup_ticket(id, &url).await?;
+        let TicketDetails { lookup, meta, .. } =
+            self.lookup_ticket(id, &url, SearchedTicket::Plain).await?;
         Ok((lookup, meta))
     }
 
@@ -145,7 +150,7 @@ impl HaloClient {
     pub async fn fetch_ticket_details(&self, id: i64) -> Result<TicketDetails, HaloError> {
         let mut url = self.options.server.endpoint(&format!("/api/tickets/{id}"));
         url.query_pairs_mut().append_pair("includedetails", "true");
-        let details = self.lookup_ticket(id, &url).await?;
+        let details = self.lookup_ticket(id, &url, SearchedTicket::WithDetails).await?;
         if memory_until_stored(ROW_MAX, ROW_MAX) < details.memory.bytes() {
             let (resource, limit) = (Resource::Ticket, ROW_MAX);
             let row = CutRow { id: Some(id), record_count: None };
@@ -156,17 +161,30 @@ impl HaloClient {
 
     /// A response about another ticket is unreadable: it says nothing about this one. A 403 refuses this ticket, whatever
     /// its body: a firewall that blocks everything blocks the list before.
-    async fn lookup_ticket(&self, id: i64, url: &Url) -> Result<TicketDetails, HaloError> {
+    async fn lookup_ticket(
+        &self,
+        id: i64,
+        url: &Url,
+        kind: SearchedTicket,
+    ) -> Result<TicketDetails, HaloError> {
         let spec = RequestSpec::new(Resource::Ticket, url, &[403, 404, 410]);
+        let search = self.ticket_search.begin(kind);
         let read = move |response: &HttpResponse| match response.status {
-            404 | 410 => Ok(TicketLookup::Missing),
-            403 => Ok(TicketLookup::Forbidden),
-            _ => match parse::parse_ticket(&response.body)? {
-                ticket if ticket.id() == id => Ok(TicketLookup::Found(Box::new(ticket))),
+            404 | 410 => Ok((TicketLookup::Missing, None)),
+            403 => Ok((TicketLookup::Forbidden, None)),
+            _ => match parse::parse_ticket_and_search(&response.body, search)? {
+                (ticket, unmapped) if ticket.id() == id => {
+                    Ok((TicketLookup::Found(Box::new(ticket)), unmapped))
+                }
                 _ => Err(ParseError::UnexpectedShape { expected: "the ticket that was asked for" }),
             },
         };
-        let ReadResponse { value: mut lookup, meta, memory, .. } = self.get(&spec, read).await?;
+        let response = self.get(&spec, read).await;
+        if search == FieldSearch::On {
+            let unmapped = response.as_ref().ok().and_then(|read| read.value.1.as_ref());
+            self.ticket_search.end(kind, unmapped.map(|fields| self.clean_names(fields)));
+        }
+        let ReadResponse { value: (mut lookup, _), meta, memory, .. } = response?;
         let mut bytes = 0;
         if let TicketLookup::Found(ticket) = &mut lookup {
             self.options.privacy.apply_to_ticket(ticket);
@@ -181,6 +199,11 @@ impl HaloClient {
         let spec = RequestSpec::new(Resource::FieldDefinitions, &url, &[]);
         let read = self.get(&spec, |response| parse::parse_field_definitions(&response.body)).await?;
         Ok(read.value)
+    }
+
+    /// Makes names of properties safe to store and to log.
+    pub(super) fn clean_names(&self, fields: &UnmappedFields) -> UnmappedFields {
+        fields.cleaned(|name| self.server_text(name).into_string())
     }
 
     /// Splits the custom fields of a query into lists that fit one request each; one empty list if there are

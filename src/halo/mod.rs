@@ -24,6 +24,7 @@ mod resource;
 mod root_cause;
 mod row_memory;
 mod stats;
+mod ticket_search;
 mod tls_error;
 mod token;
 mod transport;
@@ -53,6 +54,7 @@ pub use redaction::{ServerText, is_hidden};
 pub use resource::Resource;
 pub use root_cause::RootCause;
 pub use stats::RequestStats;
+pub use ticket_search::SearchedTicket;
 pub use tls_error::TlsError;
 pub use token::Token;
 pub use transport::{Body, HttpRequest, HttpResponse, Transport, TransportError};
@@ -61,9 +63,11 @@ pub use wait::{RequestWait, WaitReason};
 use crate::config::ServerUrl;
 use crate::privacy::PrivacyRules;
 use crate::retry::{RequestCounts, RetryPolicy};
+use crate::ticket::UnmappedFields;
 use memory::MemoryBudget;
 use redaction::Redactor;
 use stats::RequestCounter;
+use ticket_search::TicketSearch;
 use token::TokenCache;
 
 /// The settings of a [`HaloClient`].
@@ -121,6 +125,7 @@ pub struct HaloClient {
     next_request: AtomicI64,
     response_count: AtomicU64,
     counter: RequestCounter,
+    ticket_search: TicketSearch,
     /// How many rows of lists were unreadable since the last readable one.
     unreadable_in_a_row: AtomicU32,
     jitter: Box<dyn Fn() -> f64 + Send + Sync>,
@@ -171,6 +176,7 @@ impl HaloClient {
             next_request: AtomicI64::new(0),
             response_count: AtomicU64::new(0),
             counter: RequestCounter::default(),
+            ticket_search: TicketSearch::default(),
             unreadable_in_a_row: AtomicU32::new(0),
             jitter: Box::new(jitter),
         }
@@ -185,6 +191,17 @@ impl HaloClient {
     #[must_use]
     pub fn server_text(&self, text: &str) -> ServerText {
         self.redactor.text(text)
+    }
+
+    /// Has the next single ticket of a kind that is fetched anyway searched for unmapped fields.
+    pub fn search_next_ticket(&self, kind: SearchedTicket) {
+        self.ticket_search.request(kind);
+    }
+
+    /// Takes the unmapped fields of that ticket, if there was one.
+    #[must_use]
+    pub fn take_unmapped_of_ticket(&self) -> Option<UnmappedFields> {
+        self.ticket_search.take()
     }
 
     /// Keeps the secrets of the client that this one replaces out of texts, too.

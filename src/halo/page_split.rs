@@ -14,7 +14,7 @@ use super::request::RequestPart;
 use super::row_memory::set_aside_large_rows;
 use super::{HaloClient, HaloError, ResponseMeta};
 use crate::ticket::parse::{CutRow, ParsedPage, RejectedRow, UnreadableReason, UnreadableTicket};
-use crate::ticket::{RejectedValue, Ticket};
+use crate::ticket::{FieldSearch, RejectedValue, Ticket};
 
 /// The most unreadable rows in one page that have no id or repeat one. With more, something other than the rows is the
 /// cause, such as a server that ignores paging, and the page fails.
@@ -34,6 +34,7 @@ struct PagePart<'q> {
     filter: Cow<'q, Filter>,
     number: u32,
     size: u32,
+    search: FieldSearch,
 }
 
 /// The parts of a page that were fetched so far.
@@ -52,10 +53,23 @@ impl HaloClient {
     /// parts; a single row that cannot be read becomes an unreadable ticket, or a rejected row if its id cannot be
     /// told. If there are more custom fields than fit one request, the page is fetched once for each part of them.
     pub async fn fetch_page(&self, query: &ListQuery, number: u32, size: u32) -> Result<ListPage, HaloError> {
+        self.fetch_page_and_search(query, number, size, FieldSearch::Off).await
+    }
+
+    /// The same, with a search for unmapped fields in its rows.
+    pub async fn fetch_page_and_search(
+        &self,
+        query: &ListQuery,
+        number: u32,
+        size: u32,
+        search: FieldSearch,
+    ) -> Result<ListPage, HaloError> {
         let mut page: Option<ListPage> = None;
         for fields in self.split_fields(query, number, size) {
             let held = page.as_ref().map_or(0, |page| page.memory.bytes());
-            let whole = PagePart { filter: Cow::Borrowed(&query.filter), number, size };
+            // The other parts show the same rows.
+            let search = if page.is_none() { search } else { FieldSearch::Off };
+            let whole = PagePart { filter: Cow::Borrowed(&query.filter), number, size, search };
             let part = self.fetch_or_split(&whole, fields, held).await?;
             match &mut page {
                 Some(page) => {
@@ -146,7 +160,8 @@ impl HaloClient {
         held: usize,
         is_after_failure: bool,
     ) -> Result<ListPage, HaloError> {
-        let request = RequestPart { held, is_after_failure, is_single_row: part.is_single_row() };
+        let (is_single_row, search) = (part.is_single_row(), part.search);
+        let request = RequestPart { held, is_after_failure, is_single_row, search };
         self.fetch_rows(&part.filter, fields, part.number, part.size, request).await
     }
 
@@ -192,7 +207,8 @@ impl<'q> PagePart<'q> {
         let split = smallest_divisor(self.size);
         let size = self.size / split;
         let numbers = (self.number - 1) * split + 1..=self.number * split;
-        numbers.rev().map(|number| PagePart { filter: self.filter.clone(), number, size }).collect()
+        let part = |number| PagePart { filter: self.filter.clone(), number, size, search: self.search };
+        numbers.rev().map(part).collect()
     }
 
     /// Whether it begins after the end of a list of so many rows.

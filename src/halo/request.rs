@@ -15,6 +15,7 @@ use super::transport::{HttpRequest, HttpResponse, TransportError};
 use super::wait::WaitReason;
 use super::{HaloClient, HaloError, Resource, ResponseMeta};
 use crate::retry::{self, RequestFailure, RetryDecision};
+use crate::ticket::FieldSearch;
 use crate::ticket::parse::{self, CutRow, ParseError};
 
 /// How many tokens one request may need: they expire while it waits for the rate limiter, or earlier than the server says.
@@ -45,6 +46,8 @@ pub(super) struct RequestPart {
     pub(super) is_after_failure: bool,
     /// Whether the response holds one row, whose id is wanted where it cannot be read.
     pub(super) is_single_row: bool,
+    /// Whether unmapped fields are looked for in its rows.
+    pub(super) search: FieldSearch,
 }
 
 /// What was read from a response.

@@ -7,7 +7,7 @@
 mod parse;
 mod tables;
 
-pub use parse::{ReferenceRow, parse_reference_list, reference_items};
+pub use parse::{ReferenceRow, parse_reference_list, parse_reference_list_and_search, reference_items};
 pub use tables::{
     AGENTS, PRIORITIES, REFERENCE_TABLES, STATUS_CLOSED, STATUSES, TICKET_TYPES, render_markdown,
 };

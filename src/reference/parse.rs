@@ -1,6 +1,7 @@
 //! Parses a list of the server into the rows of a reference table.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -9,7 +10,10 @@ use serde_json::value::RawValue;
 
 use super::{ColumnRole, ReferenceItem, ReferenceTable};
 use crate::ticket::parse::{ParseError, ParsedItems, parse_list};
-use crate::ticket::{AttributeValue, RejectedValue, convert_raw};
+use crate::ticket::{AttributeValue, FieldSearch, JsonType, RejectedValue, UnmappedFields, convert_raw};
+
+/// So many elements of a list are searched for unmapped fields.
+const SEARCHED_MAX: usize = 1_000;
 
 /// A row of a reference table.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,8 +73,27 @@ pub fn parse_reference_list(
     table: &ReferenceTable,
     bytes: &[u8],
 ) -> Result<ParsedItems<ReferenceRow>, ParseError> {
-    let read = |json: &str| read_element(table, json).map(Some);
+    parse_reference_list_and_search(table, bytes, FieldSearch::Off)
+}
+
+/// The same, with a search for unmapped fields in the first thousand elements.
+///
+/// # Errors
+/// As for [`parse_reference_list`].
+pub fn parse_reference_list_and_search(
+    table: &ReferenceTable,
+    bytes: &[u8],
+    search: FieldSearch,
+) -> Result<ParsedItems<ReferenceRow>, ParseError> {
+    let searched = RefCell::new((0, UnmappedFields::default()));
+    let read = |json: &str| {
+        let (count, unmapped) = &mut *searched.borrow_mut();
+        let is_searched = search == FieldSearch::On && *count < SEARCHED_MAX;
+        *count += 1;
+        read_element(table, json, is_searched.then_some(unmapped)).map(Some)
+    };
     let mut list = parse_list(bytes, "a list of names", table.array_names, read)?;
+    list.unmapped = (search == FieldSearch::On).then(|| searched.take().1);
     list.items.sort_by(|left, right| {
         left.key(table).cmp(&right.key(table)).then_with(|| compare_doubles(table, left, right))
     });
@@ -89,9 +112,13 @@ fn compare_doubles(table: &ReferenceTable, left: &ReferenceRow, right: &Referenc
     hidden(left).cmp(&hidden(right)).then_with(|| guid(left).cmp(&guid(right)))
 }
 
-fn read_element(table: &ReferenceTable, json: &str) -> Result<ReferenceRow, RejectedValue> {
+fn read_element(
+    table: &ReferenceTable,
+    json: &str,
+    unmapped: Option<&mut UnmappedFields>,
+) -> Result<ReferenceRow, RejectedValue> {
     let mut raw_values = vec![None; table.columns.len()];
-    let visitor = ElementVisitor { table, raw_values: &mut raw_values };
+    let visitor = ElementVisitor { table, raw_values: &mut raw_values, unmapped };
     serde_json::Deserializer::from_str(json)
         .deserialize_map(visitor)
         .map_err(|_| RejectedValue::new("not an object", ""))?;
@@ -127,10 +154,11 @@ fn read_element(table: &ReferenceTable, json: &str) -> Result<ReferenceRow, Reje
     Ok(row)
 }
 
-/// Finds the properties of an element that are kept; all others are passed over.
+/// Finds the properties of an element that are kept; of all others at most name and type are looked at.
 struct ElementVisitor<'t, 'r, 'de> {
     table: &'t ReferenceTable,
     raw_values: &'r mut [Option<&'de RawValue>],
+    unmapped: Option<&'r mut UnmappedFields>,
 }
 
 impl<'de> Visitor<'de> for ElementVisitor<'_, '_, 'de> {
@@ -140,12 +168,16 @@ impl<'de> Visitor<'de> for ElementVisitor<'_, '_, 'de> {
         out.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut element: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut element: A) -> Result<(), A::Error> {
         while let Some(property) = element.next_key::<Cow<'de, str>>()? {
             let position = self.table.columns.iter().position(|it| it.property == Some(&*property));
-            match position {
-                Some(position) => self.raw_values[position] = Some(element.next_value()?),
-                None => {
+            match (position, &mut self.unmapped) {
+                (Some(position), _) => self.raw_values[position] = Some(element.next_value()?),
+                (None, Some(unmapped)) => {
+                    let raw = element.next_value::<&'de RawValue>()?;
+                    unmapped.add(&property, JsonType::of(raw.get()));
+                }
+                (None, None) => {
                     element.next_value::<IgnoredAny>()?;
                 }
             }
@@ -211,6 +243,24 @@ mod tests {
         }
         // The only array of an object is not the list where its names are known.
         assert!(parse_reference_list(AGENTS, format!(r#"{{"folders": [{row}]}}"#).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn unmapped_properties_are_found_by_name_and_type() {
+        let json = r#"{"folders": [{"x": 1}], "agents": [{"id": 7, "name": "Ann", "isdisabled": true, "secret": "x",
+            "more": {"inner": 1}}, {"id": 8, "name": "Bob", "secret": null, "load": 1.5}, 3]}"#;
+        let search = |search| {
+            parse_reference_list_and_search(AGENTS, json.as_bytes(), search).unwrap().unmapped
+        };
+        assert_eq!(search(FieldSearch::Off), None);
+        let found = search(FieldSearch::On).unwrap();
+        let found: Vec<_> = found.iter().collect();
+        let expected = [
+            ("load", vec![JsonType::Number]),
+            ("more", vec![JsonType::Object]),
+            ("secret", vec![JsonType::String]),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

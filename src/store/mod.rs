@@ -18,6 +18,7 @@ mod held_values;
 mod history;
 mod identity;
 mod integrity;
+mod lateness;
 mod lock;
 mod lock_holders;
 mod open;
@@ -36,6 +37,7 @@ mod server_probes;
 mod tickets;
 mod tx;
 mod unlisted_tickets;
+mod unmapped_fields;
 mod upsert;
 mod wal;
 mod watermark;
@@ -58,6 +60,7 @@ pub use history::{
 };
 pub use identity::SCHEMA_VERSION;
 pub use integrity::UnequalHashes;
+pub use lateness::Lateness;
 pub use lock::{Lock, LockError};
 pub use lock_holders::{LockHolders, ReaderProcess};
 pub use open::{OpenFinding, StoreOptions};
@@ -77,6 +80,7 @@ pub use server_probes::{Probe, ServerProbe};
 pub use tickets::StoredTicket;
 pub use tx::{ReadTx, TxEnd, WriteTx};
 pub use unlisted_tickets::{UnlistedStatus, UnlistedTicket};
+pub use unmapped_fields::{FieldFindings, UnmappedField};
 pub use upsert::{
     CustomFieldsState, FetchedCustomFields, LocalEdits, ObservedTicket, REQUEST_NUMBER_BITS, Removal,
     RemovalReason, StoreOutcome, UpsertOutcome,

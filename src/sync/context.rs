@@ -1,7 +1,7 @@
 //! What a run works with.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use crate::halo::{HaloClient, RequestWait};
 use crate::reference::ReferenceTable;
 use crate::retry::RequestCounts;
 use crate::scope::Scope;
-use crate::store::TxEnd;
+use crate::store::{FieldFindings, TxEnd};
 use crate::ticket::Timestamp;
 use crate::watermark::ScanSchedule;
 
@@ -113,6 +113,8 @@ pub struct RunContext {
     pub(super) run_id: i64,
     /// The requests of earlier runs with the same client.
     pub(super) requests_before: RequestCounts,
+    /// What searches for unmapped fields found so far.
+    pub(super) new_fields: Mutex<Vec<FieldFindings>>,
 }
 
 /// An incremental scan that runs between two batches of a full scan or of the pending fetches. It is given the totals

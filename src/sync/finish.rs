@@ -8,6 +8,8 @@ use chrono::TimeDelta;
 use super::completeness::Lacks;
 use super::context::{DECISION_TARGET, RunContext, RunPhase};
 use super::custom_fields::source::FieldSource;
+use super::lateness::LatenessMeasurement;
+use super::new_fields::LIST_ROWS;
 use super::report::{RunReport, end_run};
 use super::scan::list::NewestTicket;
 use super::scan::{Evaluation, ScanEnd, ScanPlan, evaluate, scan_stats};
@@ -158,9 +160,11 @@ async fn commit(
     let mut seen_ids = scan.seen_ids();
     seen_ids.extend(unlisted.present.iter().map(|observed| observed.ticket.id().cast_unsigned()));
     let rejected_rows = scan.rejected_rows();
-    let ScanEnd { mut unstored, mut totals, start, shown_extras, .. } = scan;
+    let is_filter_trusted = mode != FinishMode::CanaryMissing;
+    let lateness = LatenessMeasurement::plan(context, plan)?.filter(|_| is_filter_trusted);
+    let ScanEnd { mut unstored, mut totals, start, shown_extras, unmapped, .. } = scan;
     let job = move |store: &mut Store| {
-        store.write(tx_end, |tx| {
+        let findings = store.write(tx_end, |tx| {
             for observed in [&mut unstored.tickets, &mut unlisted.present, &mut confirmed_older] {
                 tx.apply_status_names(observed)?;
             }
@@ -172,6 +176,10 @@ async fn commit(
             *changes += present.changes;
             changes.updated += tx.apply_older(&confirmed_older, run_id, now)?;
             changes.deleted += tx.remove(&unlisted.removals, run_id, now)?;
+            let late = lateness.as_ref().map(|it| it.record(tx, now)).transpose()?;
+            report.warnings.extend(late.flatten());
+            let search = unmapped.as_ref().map(|it| tx.record_unmapped_fields(LIST_ROWS, it, now));
+            let findings = search.transpose()?;
             tx.clear_unlisted(&seen_ids, now)?;
             for UnconfirmedRemoval { id, status, ask_again_at } in &unlisted.unconfirmed {
                 tx.record_unlisted(*id, *status, now, *ask_again_at)?;
@@ -254,19 +262,22 @@ async fn commit(
                 && tx.as_read_tx().due_tickets(now, now.plus(PENDING_TICKET_PAUSE_MAX))?.is_empty();
             if report.is_ended {
                 report.add_warnings(&tx.as_read_tx(), &settings)?;
-                end_run(tx, run_id, &report.run_stats, &report.outcome, now)
+                end_run(tx, run_id, &report.run_stats, &report.outcome, now)?;
             } else {
-                tx.record_run_stats(run_id, &report.run_stats)
+                tx.record_run_stats(run_id, &report.run_stats)?;
             }
+            Ok(findings)
         })?;
         // A dry run rolled everything back; only the record of the run is kept. A later scan of the run replaces it.
         if tx_end == TxEnd::Rollback {
             store.write(TxEnd::Commit, |tx| end_run(tx, run_id, &report.run_stats, &report.outcome, now))?;
             report.is_ended = true;
         }
-        Ok(report)
+        Ok((report, findings))
     };
-    context.store.call(job).await
+    let (report, findings) = context.store.call(job).await?;
+    context.add_new_fields(findings);
+    Ok(report)
 }
 
 /// Records that a full scan has read everything since the server's clock stepped back, and how far it did.

@@ -13,7 +13,7 @@ use super::context::RunContext;
 use super::probe_results;
 use crate::halo::{Coverage, Filter, ListPage, ListQuery};
 use crate::store::{Probe, StoreError};
-use crate::ticket::{Ticket, Timestamp};
+use crate::ticket::{FieldSearch, Ticket, Timestamp};
 use crate::watermark::DateFilterBehavior;
 
 /// How long a result is relied on.
@@ -161,14 +161,14 @@ pub(super) async fn probe_list_coverage(
 ) -> Result<Option<FirstPage>, SyncError> {
     let query = ListQuery { filter: whole_list(context, Coverage::Plain), fields };
     let page_size = context.settings.page_size;
-    let plain_page = page_with_count(context, &query, page_size).await?;
+    let plain_page = page_with_count(context, &query, page_size, FieldSearch::On).await?;
     let mut summaries = vec![summarize(&plain_page)];
     // Large rows would take the memory of the next responses; they are requested again.
     let plain_page = Some(plain_page).filter(|page| page.memory.bytes() <= KEPT_ROWS_MAX);
     for coverage in [Coverage::Open, Coverage::Closed] {
-        summaries.push(summarize(
-            &page_with_count(context, &whole_list(context, coverage).into(), COUNT_PAGE_SIZE).await?,
-        ));
+        let query = whole_list(context, coverage).into();
+        let page = page_with_count(context, &query, COUNT_PAGE_SIZE, FieldSearch::Off).await?;
+        summaries.push(summarize(&page));
     }
     let coverage = decide_list_coverage(summaries[0], summaries[1], summaries[2]);
     let count = |summary: ListSummary| summary.count.map_or("?".to_owned(), |count| count.to_string());
@@ -184,7 +184,7 @@ pub(super) async fn probe_list_coverage(
     }
     let response = match plain_page {
         Some(page) => page,
-        None => page_with_count(context, &query, page_size).await?,
+        None => page_with_count(context, &query, page_size, FieldSearch::On).await?,
     };
     Ok(Some(FirstPage { response, cross_checked_count }))
 }
@@ -196,14 +196,19 @@ pub(super) fn whole_list(context: &RunContext, coverage: Coverage) -> Filter {
 
 /// The first page of a list. If it comes without a count, it is requested again: it matters whether that was an accident
 /// or the server never counts.
-async fn page_with_count(context: &RunContext, query: &ListQuery, size: u32) -> Result<ListPage, SyncError> {
+async fn page_with_count(
+    context: &RunContext,
+    query: &ListQuery,
+    size: u32,
+    search: FieldSearch,
+) -> Result<ListPage, SyncError> {
     for _ in 1..COUNT_ATTEMPTS_MAX {
-        let page = context.halo.fetch_page(query, 1, size).await?;
+        let page = context.halo.fetch_page_and_search(query, 1, size, search).await?;
         if page.list.record_count.is_some() {
             return Ok(page);
         }
     }
-    Ok(context.halo.fetch_page(query, 1, size).await?)
+    Ok(context.halo.fetch_page_and_search(query, 1, size, search).await?)
 }
 
 #[cfg(test)]

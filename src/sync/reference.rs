@@ -294,12 +294,18 @@ async fn store_list(
     list: ParsedItems<ReferenceRow>,
 ) -> Result<(), SyncError> {
     let (run_id, now, tx_end) = (context.run_id, context.now(), context.tx_end());
-    context
+    let findings = context
         .store
         .call(move |store| {
-            store.write(tx_end, |tx| tx.store_reference_list(table, &list, run_id, now).map(drop))
+            store.write(tx_end, |tx| {
+                tx.store_reference_list(table, &list, run_id, now)?;
+                let unmapped = list.unmapped.as_ref();
+                unmapped.map(|it| tx.record_unmapped_fields(table.name, it, now)).transpose()
+            })
         })
-        .await
+        .await?;
+    context.add_new_fields(findings);
+    Ok(())
 }
 
 /// Finds out which statuses are closed: weekly, on request, and where that is not known of one. Where it is not asked, or

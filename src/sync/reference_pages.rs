@@ -134,7 +134,7 @@ async fn store_page(
     rest: Option<ReferenceRest>,
 ) -> Result<(), SyncError> {
     let now = context.now();
-    context
+    let findings = context
         .store
         .call(move |store| {
             store.write(TxEnd::Commit, |tx| {
@@ -146,10 +146,14 @@ async fn store_page(
                 let attempts = tx.as_read_tx().reference_list(table)?.map_or(0, |list| list.attempts);
                 let list =
                     ReferenceList { attempts, rest, ..ReferenceList::new(ReferenceResult::Partial, now) };
-                tx.record_reference_list(table, &list)
+                tx.record_reference_list(table, &list)?;
+                let unmapped = page.unmapped.as_ref();
+                unmapped.map(|it| tx.record_unmapped_fields(table.name, it, now)).transpose()
             })
         })
-        .await
+        .await?;
+    context.add_new_fields(findings);
+    Ok(())
 }
 
 /// Records what the whole list came to. Only one that is complete says what is no longer listed.

@@ -1,6 +1,6 @@
 //! The sequence of one run: scope, reference tables, one scan, and what single tickets are asked for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::completeness::RunOutcome;
 use super::context::{
@@ -58,7 +58,10 @@ pub async fn run(
             wait_progress.waiting(*waits.borrow_and_update());
         }
     };
-    let mut context = RunContext { halo, store, settings, clock, progress, run_id, requests_before };
+    let new_fields = Mutex::default();
+    let mut context =
+        RunContext { halo, store, settings, clock, progress, run_id, requests_before, new_fields };
+    context.search_next_ticket();
     let done = tokio::select! {
         // Checked in order, so that the same events have the same end.
         biased;
@@ -67,6 +70,7 @@ pub async fn run(
         // It ends only with the client, which the run holds.
         () = report_waits => Err(SyncError::Stopped),
     };
+    context.end_field_searches().await;
     if let Err(error) = &done {
         record_failure(&context, error).await;
     }
@@ -191,11 +195,11 @@ async fn incremental_scan(
     changes_max: ChangesMax,
 ) -> Result<RunReport, SyncError> {
     let earlier = from.minus(MAX_ZONE_DIFFERENCE);
-    let mut warnings = Vec::new();
+    let (mut warnings, mut is_filter_trusted) = (Vec::new(), true);
     for (from, next_step) in [(from, "asking further back"), (earlier, "reading everything")] {
         let kind = ScanKind::Incremental { from };
         let plan = ScanPlan::new(context, kind, watermark.clone(), mapping, None, context.now()).await?;
-        let plan = plan.with_changes_max(changes_max);
+        let plan = ScanPlan { changes_max, is_filter_trusted, ..plan };
         let scan = scan::read(context, &plan, None, totals, None).await?;
         if matches!(scan.fault, Some(ListReadError::TooManyChanges(_))) {
             totals = finish_scan(context, &plan, scan, FinishMode::Replaced).await?.totals;
@@ -215,6 +219,7 @@ async fn incremental_scan(
             from.to_second()
         );
         totals = finish_scan(context, &plan, scan, FinishMode::CanaryMissing).await?.totals;
+        is_filter_trusted = false;
         if let (Some(id), Some(last_update)) = (watermark.canary, watermark.newest_seen) {
             date_filter::probe(context, id, last_update).await?;
         }

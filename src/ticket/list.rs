@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::attribute::ValueKind;
 use super::document::{ParseError, parse_document};
 use super::json_value::{convert_raw, parse_count};
+use super::unmapped::UnmappedFields;
 use super::value::{AttributeValue, RejectedValue};
 
 /// The most elements of one list.
@@ -29,6 +30,8 @@ pub struct ParsedItems<T> {
     pub first_unreadable: Option<RejectedValue>,
     /// How many elements the server says the list has, where it says so: a page has fewer.
     pub record_count: Option<u64>,
+    /// The properties of elements that no mapping knows; `None` where they were not looked for.
+    pub unmapped: Option<UnmappedFields>,
 }
 
 /// Parses a list with a function that reads one element, given as its JSON. `array_names` are those that the array may have
@@ -44,8 +47,13 @@ pub fn parse_list<T>(
 ) -> Result<ParsedItems<T>, ParseError> {
     let is_too_long = Cell::new(false);
     let parse = |text: &str| {
-        let mut list =
-            ParsedItems { items: Vec::new(), unreadable: 0, first_unreadable: None, record_count: None };
+        let mut list = ParsedItems {
+            items: Vec::new(),
+            unreadable: 0,
+            first_unreadable: None,
+            record_count: None,
+            unmapped: None,
+        };
         let mut record_count = None;
         let mut add = |element: &RawValue| match read(element.get()) {
             Ok(item) => list.items.extend(item),

@@ -18,6 +18,7 @@ pub(crate) mod repair;
 mod row;
 mod table;
 mod timestamp;
+mod unmapped;
 mod value;
 
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ pub use extra_set::ExtraSet;
 pub(crate) use json_value::convert_raw;
 pub use table::{Column, OP_COLUMN, SEQ_COLUMN, attribute_columns, delta_columns};
 pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use unmapped::{FieldSearch, JsonType, UnmappedFields};
 pub use value::{AttributeValue, CellValue, MAX_RAW_CHARS, RejectedValue};
 
 /// A ticket as received in one response: the attributes in table order, then the extras.

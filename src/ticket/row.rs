@@ -12,6 +12,7 @@ use super::attribute::{AttributeSource, STORED_COUNT, UID, ValueKind, stored_att
 use super::conversion::{Conversion, is_ticket_id};
 use super::custom_field::{self, CustomFields};
 use super::json_value::{ValueSeed, convert_raw};
+use super::unmapped::{FieldSearch, JsonType, UnmappedFields};
 use super::value::{AttributeValue, RejectedValue};
 use super::{ExtraSet, Ticket};
 
@@ -47,6 +48,8 @@ pub(super) struct TicketSeed {
     pub(super) repaired: usize,
     /// How many more elements of custom fields are read; beyond that they tell nothing.
     custom_fields_left: usize,
+    /// The properties that no mapping knows; `None` where they are not looked for.
+    pub(super) unmapped: Option<UnmappedFields>,
 }
 
 /// The most elements of custom fields that the rows of one response may have: a small multiple of what servers
@@ -56,17 +59,17 @@ const CUSTOM_FIELDS_PER_RESPONSE_MAX: usize = 200_000;
 /// Longer names of properties are not remembered.
 const REMEMBERED_NAME_MAX: usize = 64;
 
-impl Default for TicketSeed {
-    fn default() -> TicketSeed {
+impl TicketSeed {
+    /// A seed for the rows of one response.
+    pub(super) fn new(search: FieldSearch) -> TicketSeed {
         TicketSeed {
             property_order: Vec::new(),
             repaired: 0,
             custom_fields_left: CUSTOM_FIELDS_PER_RESPONSE_MAX,
+            unmapped: (search == FieldSearch::On).then(UnmappedFields::default),
         }
     }
-}
 
-impl TicketSeed {
     fn property(&mut self, cursor: &mut usize, name: &str) -> Property {
         // Nulls are left out, which shifts the rest; so the next few positions are tried too.
         for offset in 0..4 {
@@ -156,9 +159,15 @@ impl<'de> Visitor<'de> for &mut TicketSeed {
                         CustomFields::parse(raw, &mut self.repaired, &mut self.custom_fields_left);
                     custom_fields_unreadable = custom_fields.is_none();
                 }
-                Property::Unknown => {
-                    row.next_value::<IgnoredAny>()?;
-                }
+                Property::Unknown => match &mut self.unmapped {
+                    None => {
+                        row.next_value::<IgnoredAny>()?;
+                    }
+                    Some(unmapped) => {
+                        let raw = row.next_value::<&'de RawValue>()?;
+                        unmapped.add(&name.0, JsonType::of(raw.get()));
+                    }
+                },
             }
         }
         let AttributeValue::Integer(id) = values[UID] else { return Ok(Err(NO_USABLE_ID)) };

@@ -4,12 +4,14 @@
 //! taken from the local clock, which may be wrong, nor from the newest row, because a row may become
 //! visible later than its `last_update` (`halo-api.md` §2.4).
 
+mod lateness;
 mod scan_schedule;
 mod server_clock;
 
 use chrono::TimeDelta;
 use strum::{EnumString, IntoStaticStr};
 
+pub use lateness::{LATENESS_MAX, is_near_overlap, lateness, proposed_overlap};
 pub use scan_schedule::{
     DateFilterBehavior, MAX_ZONE_DIFFERENCE, ScanHistory, ScanKind, ScanSchedule, UnverifiedFullScans,
     VerifiedFullScan, incremental_start, next_scan,

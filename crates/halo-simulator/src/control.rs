@@ -25,9 +25,11 @@ GET  /_sim/ids                               ids of the tickets in the plain lis
 GET  /_sim/row?id=N                          the list row of a ticket
 GET  /_sim/log[?last=N]                      counts and the last N requests (default 50)
 POST /_sim/log                               clear the log
-POST /_sim/create?count=N                    create tickets
+POST /_sim/create?count=N[&visible_in=S]     create tickets; they are visible after S seconds
 POST /_sim/edit?count=N                      edit some tickets
-POST /_sim/edit?id=N[&summary=T][&details=T][&status=N][&type=N][&agent=N][&field=N&value=T]
+POST /_sim/edit?id=N[&summary=T][&details=T][&status=N][&type=N][&agent=N][&field=N&value=T][&visible_in=S]
+POST /_sim/property?of=E&name=T[&id=N] (JSON)  add a property to the rows of an endpoint (list, ticket, agent, status, …), or
+                                             change it; no JSON drops it; undo with property?of=E&name=T[&id=N]&reset=true
 POST /_sim/delete?id=N | ?count=N            delete tickets; undo with restore?id=N
 POST /_sim/merge?id=N&into=N                 merge a ticket; undo with unmerge?id=N
 POST /_sim/recount?id=N                      recalculate the SLA
@@ -95,7 +97,14 @@ fn handle_post(
     now: DateTime<Utc>,
 ) -> Result<Option<Value>, InvalidParameter> {
     Ok(Some(match action {
-        "create" => json!(server.create(query.number("count")?.unwrap_or(1), now)),
+        "create" => match visible_in(query)? {
+            None => json!(server.create(query.number("count")?.unwrap_or(1), now)),
+            Some(delay) => {
+                let count = query.number("count")?.unwrap_or(1);
+                confirm(|| server.create_visible_later(count, delay, now))
+            }
+        },
+        "property" => property(server, query, body)?,
         "edit" => json!(edit(server, query, now)?),
         "delete" => json!(for_each_ticket(server, query, |server, id| server.delete(id, now))?),
         "restore" => json!(for_each_ticket(server, query, |server, id| server.restore(id, now))?),
@@ -234,10 +243,39 @@ fn edit(server: &mut Server, query: &Query, now: DateTime<Utc>) -> Result<Vec<i6
     if edits.is_empty() {
         edits.push(Edit::Touch);
     }
+    let delay = visible_in(query)?;
     for edit in edits {
-        server.edit(id, edit, now);
+        match delay {
+            None => server.edit(id, edit, now),
+            Some(delay) => server.edit_visible_later(id, edit, delay, now),
+        }
     }
     Ok(vec![id])
+}
+
+/// After which time a change is visible; at once without the parameter.
+fn visible_in(query: &Query) -> Result<Option<TimeDelta>, InvalidParameter> {
+    let seconds = query.number::<i64>("visible_in")?;
+    let span = |seconds| TimeDelta::try_seconds(seconds).filter(|span| TimeDelta::zero() <= *span);
+    let out_of_range = || InvalidParameter("the parameter `visible_in` is out of range".to_owned());
+    seconds.map(|seconds| span(seconds).ok_or_else(out_of_range)).transpose()
+}
+
+/// Adds, changes, drops or resets a property of the rows of an endpoint.
+fn property(server: &mut Server, query: &Query, body: &str) -> Result<Value, InvalidParameter> {
+    let (of, name, id) = (query.text("of").unwrap_or_default(), required_name(query)?, query.number("id")?);
+    let endpoint = ApiEndpoint::NAMES.iter().find(|(_, known)| known.eq_ignore_ascii_case(of));
+    let Some((endpoint, _)) = endpoint else {
+        return Err(InvalidParameter(format!("the parameter `of` must be an endpoint, not `{of}`")));
+    };
+    if query.flag("reset") {
+        return Ok(confirm(|| server.reset_field(*endpoint, name, id)));
+    }
+    if body.trim().is_empty() {
+        return Ok(confirm(|| server.drop_field(*endpoint, name, id)));
+    }
+    let value = serde_json::from_str(body).map_err(|error| InvalidParameter(format!("no JSON: {error}")))?;
+    Ok(confirm(|| server.set_field(*endpoint, name, id, &value)))
 }
 
 fn rename(server: &mut Server, query: &Query) -> Result<Value, InvalidParameter> {

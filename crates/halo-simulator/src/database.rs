@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
+use crate::field_changes::FieldChanges;
 use crate::field_definitions::{self, CustomFieldDef};
 use crate::fixtures::{self, Client, TicketStatus, TicketType};
 use crate::json;
@@ -33,6 +34,8 @@ pub(crate) struct HaloDatabase {
     /// Names of renamed ticket types by id.
     type_names: BTreeMap<i64, String>,
     pub(crate) fields: Vec<CustomFieldDef>,
+    /// Properties that are served otherwise.
+    pub(crate) field_changes: FieldChanges,
     /// What users have changed about agents, teams and other reference objects.
     pub(crate) reference: ReferenceEdits,
     /// The number of SLAs that tickets have.
@@ -67,6 +70,7 @@ impl HaloDatabase {
             statuses,
             clients: fixtures::clients(),
             fields: field_definitions::initial_fields(),
+            field_changes: FieldChanges::default(),
             reference: ReferenceEdits::default(),
             slas,
             more_clients,

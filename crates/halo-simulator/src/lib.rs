@@ -46,6 +46,7 @@ mod endpoint;
 mod error_response;
 mod faults;
 mod faulty_stream;
+mod field_changes;
 mod field_definitions;
 mod fixtures;
 mod generated;
@@ -77,6 +78,7 @@ mod server;
 mod settings;
 mod ticket;
 mod timestamp;
+mod uncommitted;
 
 pub use bomb::{Bomb, BombItems};
 pub use effect::{Effect, WrongCount, WrongTickets};

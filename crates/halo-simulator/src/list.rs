@@ -6,6 +6,7 @@ use crate::columns::ColumnSet;
 use crate::custom_fields;
 use crate::database::{HaloDatabase, TicketIndex};
 use crate::effect::{EndlessList, ListFault};
+use crate::endpoint::ApiEndpoint;
 use crate::fixtures::NEW;
 use crate::generated::GeneratedText;
 use crate::knob_values::ListEnvelope;
@@ -96,6 +97,9 @@ impl RowWriter<'_> {
             if let Some(ids) = &self.field_ids {
                 custom_fields::append_to_row(self.database, self.knobs, index, ids, body);
             }
+            let mut row = body.split_off(start);
+            self.database.field_changes.apply(ApiEndpoint::List, &mut row);
+            body.append(&mut row);
             let defects = defects_of(self.database, self.list_fault, index);
             if !defects.is_empty() {
                 let mut row = body.split_off(start);

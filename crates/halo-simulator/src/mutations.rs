@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::custom_fields;
 use crate::database::TicketIndex;
 use crate::effect;
+use crate::endpoint::ApiEndpoint;
 use crate::faults::ServerFault;
 use crate::field_definitions::CustomFieldDef;
 use crate::knob_values::Switch;
@@ -131,6 +132,22 @@ impl Server {
         if let Some(index) = self.database.find(id) {
             self.database.recount_sla(index, timestamp);
         }
+    }
+
+    /// Adds a property to the rows of an endpoint, or gives it this JSON value in place of its own: to all rows, or to that of
+    /// one id. An administrator edits a column profile, or the server was updated.
+    pub fn set_field(&mut self, endpoint: ApiEndpoint, name: &str, id: Option<i64>, value: &serde_json::Value) {
+        self.database.field_changes.set(endpoint, name, id, Some(value.to_string()));
+    }
+
+    /// Drops a property from the rows of an endpoint.
+    pub fn drop_field(&mut self, endpoint: ApiEndpoint, name: &str, id: Option<i64>) {
+        self.database.field_changes.set(endpoint, name, id, None);
+    }
+
+    /// Serves a property of the rows of an endpoint as before.
+    pub fn reset_field(&mut self, endpoint: ApiEndpoint, name: &str, id: Option<i64>) {
+        self.database.field_changes.reset(endpoint, name, id);
     }
 
     /// Removes these tickets from the agent's permissions.

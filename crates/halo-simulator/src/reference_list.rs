@@ -53,7 +53,7 @@ pub(crate) fn respond(
     });
     let writer = ReferenceWriter { database, knobs, now, with_priorities: query.flag("showpriorities") };
     let Some(key) = array_key(endpoint, knobs, query) else {
-        return Ok(ApiResponse::json(200, array(&rows, 0, &writer, list_fault)));
+        return Ok(ApiResponse::json(200, array(endpoint, &rows, 0, &writer, list_fault)));
     };
     let by_id = query.text("order").is_some_and(|order| order.eq_ignore_ascii_case("id"));
     if by_id && knobs.order_by_id.is_honored() {
@@ -76,7 +76,7 @@ pub(crate) fn respond(
     let (before, after) = if knobs.sidecar_arrays.is_on() { SIDECAR_ARRAYS } else { ("", "") };
     body.extend_from_slice(before.as_bytes());
     if list_fault.write_array_key(key, &mut body) {
-        body.extend_from_slice(&array(page, first, &writer, list_fault));
+        body.extend_from_slice(&array(endpoint, page, first, &writer, list_fault));
         body.push(b',');
     }
     body.extend_from_slice(after.as_bytes());
@@ -139,6 +139,7 @@ fn is_listed(row: &ReferenceRow, knobs: &Knobs, query: &Query) -> bool {
 
 /// Returns the rows as an array, the first of which has this place in the whole list.
 fn array(
+    endpoint: ApiEndpoint,
     rows: &[ReferenceRow],
     first: usize,
     writer: &ReferenceWriter<'_>,
@@ -154,6 +155,7 @@ fn array(
         let defects = list_fault.defects.iter().filter(|(places, _)| places.contains(place));
         let defects: Vec<_> = defects.map(|(_, defect)| defect.clone()).collect();
         let mut object = writer.to_json(row);
+        writer.database.field_changes.apply(endpoint, &mut object);
         if !defects.is_empty() {
             // Nothing is generated in objects, which have neither `details` nor `customfields`.
             drop(row_defect::apply(&defects, &mut object));

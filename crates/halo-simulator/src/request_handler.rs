@@ -29,6 +29,7 @@ impl Server {
         if control::is_control(&request.path) {
             return control::respond(self, request, now);
         }
+        self.commit_due(now);
         let (endpoint, id) = route(&request.path);
         let query = Query::parse(request.query.as_bytes());
         let page_no = query.number("page_no").ok().flatten();
@@ -205,7 +206,10 @@ impl Server {
                 );
             }
             (ApiEndpoint::Ticket, Some(id)) => {
-                let response = self.ticket_response(id, now);
+                let mut response = self.ticket_response(id, now);
+                if response.status == 200 {
+                    self.database.field_changes.apply(ApiEndpoint::Ticket, &mut response.body);
+                }
                 return Ok(self.with_defects(response, id, &routed.list_fault));
             }
             (
@@ -243,6 +247,7 @@ impl Server {
             _ => self.error_response(404, "No such endpoint."),
         };
         if response.status == 200 {
+            self.database.field_changes.apply_to_array(routed.endpoint, &mut response.body);
             routed.list_fault.alter_elements(&mut response.body);
         }
         Ok(response)

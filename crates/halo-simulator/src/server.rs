@@ -21,6 +21,7 @@ use crate::rng::SeededRng;
 use crate::selection::SelectionCache;
 use crate::settings::SimulatorSettings;
 use crate::timestamp::SqlDateTime;
+use crate::uncommitted::UncommittedChange;
 
 /// The simulated server.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Server {
     pub(crate) clock_offset: TimeDelta,
     pub(crate) origin: String,
     pub(crate) backup: Option<Box<HaloDatabase>>,
+    /// Changes that are not visible yet.
+    pub(crate) uncommitted: Vec<UncommittedChange>,
     /// Responses for single tickets, and when they were generated.
     pub(crate) ticket_cache: HashMap<i64, (SqlDateTime, ApiResponse)>,
     pub(crate) replays: Replays,
@@ -76,6 +79,7 @@ impl Server {
                 format!("http://{listen}")
             },
             backup: None,
+            uncommitted: Vec::new(),
             ticket_cache: HashMap::new(),
             replays: Replays::new(replays),
             cache: ResponseCache::default(),

@@ -41,7 +41,7 @@ pub(super) struct MetricsSnapshot {
 }
 
 /// The gauges with their HELP texts.
-const GAUGES: [(&str, &str); 21] = [
+const GAUGES: [(&str, &str); 23] = [
     ("halosync_build_info", "Always 1; the label has the version"),
     ("halosync_interval_seconds", "The interval at which runs start"),
     (
@@ -66,6 +66,14 @@ const GAUGES: [(&str, &str); 21] = [
         "Tickets that the server no longer lists, and that are not confirmed as deleted",
     ),
     ("halosync_rejects", "Values and rows that could not be stored as received"),
+    (
+        "halosync_new_unmapped_fields",
+        "Fields that are not stored, and that the server sends for at most seven days",
+    ),
+    (
+        "halosync_lateness_seconds",
+        "How late the latest change of the last 24 hours became visible, by the server's clock; 0 means none was late",
+    ),
     ("halosync_consecutive_failures", "Runs in a row that failed or were incomplete"),
     ("halosync_last_run_duration_seconds", "The duration of the last run"),
     ("halosync_export_exported_seq", "The last change that the packages of a consumer contain"),
@@ -155,6 +163,8 @@ fn set_store_metrics(status: &StatusReport) {
     gauge!("halosync_unreadable_tickets").set(to_f64(health.unreadable));
     gauge!("halosync_unlisted_tickets").set(to_f64(health.unlisted_tickets));
     gauge!("halosync_rejects").set(to_f64(health.rejects));
+    gauge!("halosync_new_unmapped_fields").set(to_f64(status.new_fields().len() as u64));
+    gauge!("halosync_lateness_seconds").set(status.lateness_of_day.map_or(0.0, |late| late.late_by.as_seconds_f64()));
     counter!("halosync_changes_total").absolute(u64::try_from(health.last_seq).unwrap_or(0));
     for (consumer, position, waiting) in &status.consumers {
         let label = || consumer.clone();

@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use crate::app::{
     Assessment, HealthLevel, HealthReason, LastRun, LastScan, ReaderProcess, ReferenceList, ServerProbe,
-    StatusReport, UnlistedStatus,
+    StatusReport, UnlistedStatus, UnmappedField,
 };
 use crate::sync::RunOutcome;
 use crate::ticket::Timestamp;
+use crate::watermark::{is_near_overlap, proposed_overlap};
 
 /// The report of `docs/status.schema.json`.
 #[derive(Serialize)]
@@ -46,6 +47,8 @@ pub(super) struct StatusJson<'a> {
     rejects: u64,
     rejected_rows: u64,
     accepted: u64,
+    unmapped_fields: &'a [UnmappedField],
+    lateness: Option<LatenessJson>,
     probes: &'a [ServerProbe],
     reference_lists: Vec<ReferenceListJson<'a>>,
     consumers: Vec<ConsumerPositionJson<'a>>,
@@ -57,6 +60,15 @@ struct ReferenceListJson<'a> {
     table: &'static str,
     #[serde(flatten)]
     list: &'a ReferenceList,
+}
+
+#[derive(Serialize)]
+struct LatenessJson {
+    seconds: f64,
+    measured_at: Timestamp,
+    overlap_seconds: i64,
+    proposed_overlap_seconds: i64,
+    near_overlap: bool,
 }
 
 #[derive(Serialize)]
@@ -149,6 +161,14 @@ impl<'a> StatusJson<'a> {
             rejects: health.rejects,
             rejected_rows: health.rejected_rows,
             accepted: status.accepted_lacks(),
+            unmapped_fields: &status.unmapped_fields,
+            lateness: status.lateness.map(|late| LatenessJson {
+                seconds: late.late_by.as_seconds_f64(),
+                measured_at: late.measured_at,
+                overlap_seconds: status.overlap.num_seconds(),
+                proposed_overlap_seconds: proposed_overlap(late.late_by).num_seconds(),
+                near_overlap: is_near_overlap(late.late_by, status.overlap),
+            }),
             probes: &health.probes,
             reference_lists: health
                 .reference_lists

@@ -4,17 +4,23 @@ use clap::builder::styling::{AnsiColor, Style};
 use indicatif::HumanCount;
 
 use crate::app::{
-    HealthReason, LastRun, LastScan, ReaderProcess, RunKind, RunStatus, StatusReport, age_to_text, count,
+    HealthReason, LastRun, LastScan, Lateness, ReaderProcess, RunKind, RunStatus, StatusReport, age_to_text, count,
     rough_duration, unlisted_to_text, was_interrupted,
 };
 use crate::cli::export::consumer_table;
 use crate::cli::table::{ColumnKind, pairs, paragraph, table};
 use crate::cli::{format_time, printable};
 use crate::config::size_to_text;
+use crate::sync::{fields_to_text, overlap_line, seconds_to_text};
 use crate::ticket::{ChangeCounts, Timestamp};
+use crate::watermark::is_near_overlap;
 
 /// Size that SQLite lets a write-ahead log reach before it starts over, in bytes; a larger one has a reader.
 const LARGE_WAL_BYTES: u64 = 8 << 20;
+
+/// So many new fields are named, and with `-v`.
+const FIELDS_MAX: usize = 20;
+const VERBOSE_FIELDS_MAX: usize = 500;
 
 const HEADING: Style = Style::new().bold();
 const OK: Style = AnsiColor::Green.on_default().bold();
@@ -34,7 +40,7 @@ type Pairs = Vec<(String, String)>;
 /// Formats a report; `reasons` are those of its assessment.
 pub(super) fn to_text(status: &StatusReport, reasons: &[HealthReason], options: TextOptions) -> String {
     let mut text = summary(status, reasons, options.width);
-    let mut blocks = vec![("Data", data(status)), ("Scans", scans(status)), ("Waiting", waiting(status))];
+    let mut blocks = vec![("Data", data(status)), ("Scans", scans(status, options.is_verbose)), ("Waiting", waiting(status))];
     if options.is_verbose {
         blocks.push(("Names", reference_lists(status)));
         blocks.push(("Server behavior", server_behavior(status)));
@@ -148,7 +154,7 @@ fn data(status: &StatusReport) -> Pairs {
     rows
 }
 
-fn scans(status: &StatusReport) -> Pairs {
+fn scans(status: &StatusReport, is_verbose: bool) -> Pairs {
     let health = &status.health;
     let mut rows = Pairs::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
@@ -185,7 +191,31 @@ fn scans(status: &StatusReport) -> Pairs {
         };
         row(name, format!("{received} received since {since}{end}"));
     }
+    if let Some(text) = late_changes(status, is_verbose) {
+        row("Late changes", text);
+    }
+    let new_fields = if is_verbose { status.unmapped_fields.clone() } else { status.new_fields() };
+    if !new_fields.is_empty() {
+        let max = if is_verbose { VERBOSE_FIELDS_MAX } else { FIELDS_MAX };
+        row("New fields", printable(&fields_to_text(&new_fields, max)) + "; not stored");
+    }
     rows
+}
+
+/// How late changes became visible, where that comes near the overlap, or on request.
+fn late_changes(status: &StatusReport, is_verbose: bool) -> Option<String> {
+    let Some(Lateness { late_by, measured_at }) = status.lateness else {
+        return is_verbose.then(|| "no change was late in the last 30 days".into());
+    };
+    let overlap = seconds_to_text(status.overlap);
+    let is_near = is_near_overlap(late_by, status.overlap);
+    let advice = match overlap_line(late_by) {
+        line if is_near => format!("set `{line}` in `[sync]`, it is {overlap}"),
+        line => format!("`{line}` is enough, it is {overlap}"),
+    };
+    let (late_by, found) = (seconds_to_text(late_by), time_with_age(status, Some(measured_at)));
+    (is_near || is_verbose)
+        .then(|| format!("at most {late_by} late in the last 30 days, found {found}; {advice}"))
 }
 
 /// A word of the database, such as `count_mismatch`, for people.

@@ -29,8 +29,8 @@ use super::completeness::Shortfall;
 use super::row_intake::MissingNames;
 use super::totals::RunTotals;
 use crate::store::ObservedTicket;
-use crate::ticket::ExtraSet;
 use crate::ticket::parse::RejectedRow;
+use crate::ticket::{ExtraSet, UnmappedFields};
 use crate::watermark::ScanStart;
 
 /// A scan that came to its end.
@@ -58,6 +58,8 @@ pub(super) struct ScanEnd {
     pub(super) shown_extras: ExtraSet,
     /// Listed tickets whose type is not in the scope.
     pub(super) out_of_scope: Vec<i64>,
+    /// The unmapped fields of the first page with rows.
+    pub(super) unmapped: Option<UnmappedFields>,
 }
 
 impl ScanEnd {

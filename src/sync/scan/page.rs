@@ -5,7 +5,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::halo::BudgetPermit;
 use crate::store::ObservedTicket;
 use crate::ticket::parse::{ParsedPage, RejectedRow, UnreadableTicket};
-use crate::ticket::{ExtraSet, Timestamp};
+use crate::ticket::{ExtraSet, Timestamp, UnmappedFields};
 
 use super::super::row_intake::MissingNames;
 
@@ -41,6 +41,8 @@ pub struct Page {
     pub(in crate::sync) missing_names: MissingNames,
     /// The extras that its rows carry.
     pub(in crate::sync) shown_extras: ExtraSet,
+    /// The unmapped fields of its rows, if they were looked for.
+    pub(in crate::sync) unmapped: Option<UnmappedFields>,
     /// Whether it was requested in parts.
     pub(in crate::sync) was_split: bool,
     /// Whether the count fell between two parts: then a row between them may be missing.
@@ -72,6 +74,7 @@ impl Page {
                 .tickets
                 .iter()
                 .fold(ExtraSet::default(), |set, it| set.union(it.shown_extras())),
+            unmapped: list.unmapped.clone(),
             was_split: list.was_split,
             count_fell: list.count_fell,
             ..Page::default()

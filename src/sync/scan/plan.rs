@@ -26,6 +26,8 @@ pub(in crate::sync) struct ScanPlan {
     pub(in crate::sync) resumed_from: Option<InterruptedScan>,
     /// How many changes an incremental scan of several pages reads at most.
     pub(in crate::sync) changes_max: ChangesMax,
+    /// Whether the date filter is taken to mean what it meant in earlier scans.
+    pub(in crate::sync) is_filter_trusted: bool,
 }
 
 /// How many changes an incremental scan of several pages reads at most; with more, a full scan is read instead.
@@ -96,11 +98,7 @@ impl ScanPlan {
             is_initial,
             resumed_from,
             changes_max: ChangesMax::Any,
+            is_filter_trusted: true,
         })
-    }
-
-    /// Has an incremental scan give up where more tickets changed than this.
-    pub(in crate::sync) fn with_changes_max(self, changes_max: ChangesMax) -> ScanPlan {
-        ScanPlan { changes_max, ..self }
     }
 }

@@ -15,9 +15,9 @@ use super::page::Page;
 use crate::halo::{Filter, HaloClient, HaloError, ListPage, ListQuery, ResponseMeta};
 use crate::sync::SyncError;
 use crate::sync::row_intake::{MissingNames, RowMapping};
-use crate::ticket::Timestamp;
 use crate::ticket::attribute::TICKET_TYPE_ID;
 use crate::ticket::parse::{UnreadableReason, UnreadableTicket};
+use crate::ticket::{FieldSearch, Timestamp};
 use crate::watermark;
 
 /// How many prefetched pages, for each parallel request, may be in flight or not stored yet.
@@ -55,8 +55,18 @@ impl PageFetcher {
 
     /// Fetches one page.
     pub(super) async fn fetch(&self, number: u32, size: u32) -> Result<Page, HaloError> {
+        self.fetch_and_search(number, size, FieldSearch::Off).await
+    }
+
+    /// The same, with a search for unmapped fields in its rows.
+    pub(super) async fn fetch_and_search(
+        &self,
+        number: u32,
+        size: u32,
+        search: FieldSearch,
+    ) -> Result<Page, HaloError> {
         let permit = self.permits.acquire().await;
-        let list_page = self.halo.fetch_page(&self.query, number, size).await?;
+        let list_page = self.halo.fetch_page_and_search(&self.query, number, size, search).await?;
         // The next request can start while this page is mapped.
         drop(permit);
         Ok(self.map_page(number, list_page))

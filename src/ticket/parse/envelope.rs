@@ -11,13 +11,13 @@ use super::{ParseError, ParsedPage, ROWS_PER_PAGE_MAX, RejectedRow};
 use crate::ticket::document::{parse_document, parse_with_seed};
 use crate::ticket::json_value::parse_count;
 use crate::ticket::row::{TicketSeed, UnresolvedValue, resolve_row};
-use crate::ticket::{RejectedValue, Ticket};
+use crate::ticket::{FieldSearch, RejectedValue, Ticket};
 
 /// Parses a page, with every row as received.
-pub(super) fn parse(bytes: &[u8]) -> Result<ParsedPage, ParseError> {
+pub(super) fn parse(bytes: &[u8], search: FieldSearch) -> Result<ParsedPage, ParseError> {
     let expected = "a list of tickets";
     let is_too_long = Cell::new(false);
-    let parse = |text: &str| parse_with_seed(text, EnvelopeSeed { is_too_long: &is_too_long });
+    let parse = |text: &str| parse_with_seed(text, EnvelopeSeed { is_too_long: &is_too_long, search });
     let document = match parse_document(bytes, expected, parse) {
         Err(_) if is_too_long.get() => return Err(ParseError::TooLong { max: ROWS_PER_PAGE_MAX }),
         document => document?,
@@ -56,6 +56,7 @@ enum OpenPart {
 /// Parses the object around the rows.
 struct EnvelopeSeed<'a> {
     is_too_long: &'a Cell<bool>,
+    search: FieldSearch,
 }
 
 impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
@@ -80,7 +81,8 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
             match &*key {
                 "tickets" if draft.is_some() => return Err(A::Error::duplicate_field("tickets")),
                 "tickets" => {
-                    draft = Some(envelope.next_value_seed(RowsSeed { is_too_long: self.is_too_long })?);
+                    let EnvelopeSeed { is_too_long, search } = self;
+                    draft = Some(envelope.next_value_seed(RowsSeed { is_too_long, search })?);
                 }
                 "record_count" => {
                     record_count = parse_count(envelope.next_value::<&'de RawValue>()?.get());
@@ -99,6 +101,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
 /// Parses the array of rows.
 struct RowsSeed<'a> {
     is_too_long: &'a Cell<bool>,
+    search: FieldSearch,
 }
 
 impl<'de> DeserializeSeed<'de> for RowsSeed<'_> {
@@ -118,7 +121,7 @@ impl<'de> Visitor<'de> for RowsSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<PageDraft, A::Error> {
         let mut draft = PageDraft::default();
-        let mut seed = TicketSeed::default();
+        let mut seed = TicketSeed::new(self.search);
         while let Some(parsed) = rows.next_element_seed(&mut seed)? {
             let PageDraft { page, open_rows } = &mut draft;
             let row = page.rows_received;
@@ -144,6 +147,7 @@ impl<'de> Visitor<'de> for RowsSeed<'_> {
             }
         }
         draft.page.repaired = seed.repaired;
+        draft.page.unmapped = seed.unmapped;
         draft.page.share_shown_extras();
         Ok(draft)
     }

@@ -16,7 +16,7 @@ pub use super::list::{ParsedItems, parse_list};
 use super::document::{parse_document, parse_with_seed};
 use super::row::{TicketSeed, resolve_row};
 use super::value::RejectedValue;
-use super::{CustomField, ExtraSet, Ticket, Timestamp, custom_field};
+use super::{CustomField, ExtraSet, FieldSearch, Ticket, Timestamp, UnmappedFields, custom_field};
 
 /// The most rows of one page. The API returns at most 1,000 (`count`); with more, the page is not what was requested.
 pub const ROWS_PER_PAGE_MAX: usize = 1_000;
@@ -40,6 +40,8 @@ pub struct ParsedPage {
     pub was_split: bool,
     /// Whether the count fell between two parts: then a row between them may be missing.
     pub count_fell: bool,
+    /// The properties that no mapping knows; `None` where they were not looked for.
+    pub unmapped: Option<UnmappedFields>,
 }
 
 /// A row that is not a ticket, for it has no usable id.
@@ -81,7 +83,15 @@ impl ParsedPage {
     /// A response without an array `tickets` is an error, never an empty list; so is one with more than
     /// [`ROWS_PER_PAGE_MAX`] rows.
     pub fn parse(bytes: &[u8]) -> Result<ParsedPage, ParseError> {
-        let mut page = envelope::parse(bytes)?;
+        ParsedPage::parse_and_search(bytes, FieldSearch::Off)
+    }
+
+    /// The same, with a search for unmapped fields in all rows.
+    ///
+    /// # Errors
+    /// As for [`ParsedPage::parse`].
+    pub fn parse_and_search(bytes: &[u8], search: FieldSearch) -> Result<ParsedPage, ParseError> {
+        let mut page = envelope::parse(bytes, search)?;
         if !page.tickets.is_sorted_by(|left, right| left.id < right.id) {
             page.tickets = dedup_tickets(page.tickets);
         }
@@ -110,6 +120,9 @@ impl ParsedPage {
             }),
         );
         self.unreadable.extend(part.unreadable);
+        if let Some(unmapped) = part.unmapped {
+            self.unmapped.get_or_insert_default().merge(&unmapped);
+        }
         self.tickets.extend(part.tickets);
         if !self.tickets.is_sorted_by(|left, right| left.id < right.id) {
             self.tickets = dedup_tickets(std::mem::take(&mut self.tickets));
@@ -166,14 +179,30 @@ impl ParsedPage {
 /// # Errors
 /// Anything but one object with a usable id is an error.
 pub fn parse_ticket(bytes: &[u8]) -> Result<Ticket, ParseError> {
+    Ok(parse_ticket_and_search(bytes, FieldSearch::Off)?.0)
+}
+
+/// The same, with a search for unmapped fields.
+///
+/// # Errors
+/// As for [`parse_ticket`].
+pub fn parse_ticket_and_search(
+    bytes: &[u8],
+    search: FieldSearch,
+) -> Result<(Ticket, Option<UnmappedFields>), ParseError> {
     let expected = "a ticket";
-    let parse = |text: &str| parse_with_seed(text, &mut TicketSeed::default());
+    let parse = |text: &str| {
+        let mut seed = TicketSeed::new(search);
+        let row = parse_with_seed(text, &mut seed)?;
+        Ok((row, seed.unmapped))
+    };
     let document = parse_document(bytes, expected, parse)?;
-    let mut row = document.value.map_err(|_| ParseError::UnexpectedShape { expected })?;
+    let (row, unmapped) = document.value;
+    let mut row = row.map_err(|_| ParseError::UnexpectedShape { expected })?;
     if !row.unresolved.is_empty() {
         resolve_row(&document.text, &mut row.ticket, &row.unresolved, &mut 0).map_err(ParseError::NotJson)?;
     }
-    Ok(row.ticket)
+    Ok((row.ticket, unmapped))
 }
 
 /// Parses a response of `/api/FieldInfo`: the definitions of the custom fields of tickets, in the same

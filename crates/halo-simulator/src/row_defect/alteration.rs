@@ -56,6 +56,42 @@ pub(crate) fn apply_to_elements(defects: &[(Places, RowDefect)], array: &mut Vec
     }
 }
 
+/// Sets a property of a row to a JSON value, or removes it.
+pub(crate) fn set_property(row: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    // As it stands in JSON, without quotes.
+    let quoted = serde_json::Value::from(name).to_string();
+    let path = [quoted[1..quoted.len() - 1].to_owned()];
+    match value {
+        None => replace_values(row, ValueForm::Missing, &path),
+        Some(value) => {
+            let found = children(row, 0).into_iter().rfind(|child| row[child.name.clone()] == *path[0].as_bytes());
+            match found {
+                Some(child) => drop(row.splice(child.value, value.bytes())),
+                None => insert_property(row, format!("{quoted}:{value}").as_bytes()),
+            }
+        }
+    }
+}
+
+/// Returns the id of a row, if it has an integral one.
+pub(crate) fn row_id(row: &[u8]) -> Option<i64> {
+    let id = children(row, 0).into_iter().find(|child| row[child.name.clone()] == *b"id")?;
+    std::str::from_utf8(row.get(id.value)?).ok()?.parse().ok()
+}
+
+/// Alters the elements of a bare array one by one.
+pub(crate) fn alter_elements(array: &mut Vec<u8>, mut alter: impl FnMut(&mut Vec<u8>)) {
+    if array.first() != Some(&b'[') {
+        return;
+    }
+    // From the last to the first, so that the positions of the others stay right.
+    for element in children(array, 0).into_iter().rev() {
+        let mut text = array[element.value.clone()].to_vec();
+        alter(&mut text);
+        array.splice(element.value, text);
+    }
+}
+
 fn replace_values(row: &mut Vec<u8>, form: ValueForm, path: &[String]) {
     if path.is_empty() {
         *row = replacement(form, row);

@@ -9,7 +9,7 @@ use std::fmt;
 use std::fmt::Write;
 use std::str::FromStr;
 
-pub(crate) use alteration::{apply, apply_to_elements};
+pub(crate) use alteration::{alter_elements, apply, apply_to_elements, row_id, set_property};
 
 /// What is wrong with a row as it is served.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::sync::context::{Interleave, RunContext, RunPhase};
 use crate::sync::probes::FirstPage;
 use crate::sync::row_intake::MissingNames;
 use crate::sync::totals::RunTotals;
-use crate::ticket::ExtraSet;
+use crate::ticket::{ExtraSet, FieldSearch};
 use crate::watermark::{ScanKind, ScanStart, WatermarkState};
 
 /// Reads the lists of a plan. `first_page` is the first page of the first list if it was fetched already; `interleave`
@@ -56,6 +56,7 @@ pub(in crate::sync) async fn read(
             missing_names: MissingNames::default(),
             shown_extras: ExtraSet::default(),
             out_of_scope: Vec::new(),
+            unmapped: None,
         },
         is_start_taken: resumed_from.is_some(),
         first_page,
@@ -121,10 +122,13 @@ impl ScanReader<'_, '_> {
             page_size: settings.page_size,
             accept_shortfall: settings.accept_shortfall,
         };
-        let first_page = match probed_page {
+        let mut first_page = match probed_page {
             Some(page) => fetcher.map_page(1, page.response),
             None => self.fetch_first_page(&fetcher, list_index, options.page_size).await?,
         };
+        if 0 < first_page.rows && self.end.unmapped.is_none() {
+            self.end.unmapped = first_page.unmapped.take();
+        }
         let start = &mut self.end.start;
         start.session = start.session.or(first_page.server_start);
         if !self.is_start_taken {
@@ -195,11 +199,12 @@ impl ScanReader<'_, '_> {
     ) -> Result<Page, SyncError> {
         let received = self.checkpoint_of(list_index).map_or(0, |checkpoint| checkpoint.ids.len());
         let number = u32::try_from(received / u64::from(size.max(1))).unwrap_or(0) + 1;
-        match fetcher.fetch(number, size).await {
+        let search = if self.end.unmapped.is_none() { FieldSearch::On } else { FieldSearch::Off };
+        match fetcher.fetch_and_search(number, size, search).await {
             Err(HaloError::Refused { .. } | HaloError::Unreadable(_) | HaloError::Unavailable { .. })
                 if number != 1 =>
             {
-                Ok(fetcher.fetch(1, size).await?)
+                Ok(fetcher.fetch_and_search(1, size, search).await?)
             }
             page => Ok(page?),
         }
