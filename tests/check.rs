@@ -122,6 +122,8 @@ fn unreachable_server_fails_and_skips_the_steps_that_need_it() {
             "local edits",
             "server probes",
             "names",
+            "new fields",
+            "lateness",
             "certificate",
             "clock",
             "authorization",
@@ -152,7 +154,7 @@ async fn wrong_secret_fails_the_token_step() {
         "✗ secret         ",
         "    help: ",
         "✓ authorization  ",
-        "skipped: integrity, schema, local edits, server probes, names, token,",
+        "skipped: integrity, schema, local edits, server probes, names, new fields, lateness, token,",
         "1 failure",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
@@ -196,6 +198,8 @@ async fn offline_check_sends_no_request_reads_no_secret_and_takes_no_lock() {
             "local edits",
             "server probes",
             "names",
+            "new fields",
+            "lateness",
             "privacy",
             "files",
             "disk"

@@ -139,8 +139,7 @@ impl HaloClient {
     /// Fetches one ticket. 403, 404 and 410 are results, not errors.
     pub async fn fetch_ticket(&self, id: i64) -> Result<(TicketLookup, ResponseMeta), HaloError> {
         let url = self.options.server.endpoint(&format!("/api/tickets/{id}"));
-        let TicketDetails { lookup, meta, .. } =
-            self.lookup_ticket(id, &url, SearchedTicket::Plain).await?;
+        let TicketDetails { lookup, meta, .. } = self.lookup_ticket(id, &url, SearchedTicket::Plain).await?;
         Ok((lookup, meta))
     }
 

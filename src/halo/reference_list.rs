@@ -53,9 +53,8 @@ impl HaloClient {
             url.query_pairs_mut().extend_pairs(all);
         }
         let spec = RequestSpec::new(Resource::Reference(table), &url, &[]);
-        let parse = move |response: &HttpResponse| {
-            parse_reference_list_and_search(table, &response.body, search)
-        };
+        let parse =
+            move |response: &HttpResponse| parse_reference_list_and_search(table, &response.body, search);
         let mut list = self.get(&spec, parse).await?.value;
         self.options.privacy.apply_to_list(table, &mut list);
         list.unmapped = list.unmapped.map(|fields| self.clean_names(&fields));

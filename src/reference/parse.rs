@@ -249,9 +249,8 @@ mod tests {
     fn unmapped_properties_are_found_by_name_and_type() {
         let json = r#"{"folders": [{"x": 1}], "agents": [{"id": 7, "name": "Ann", "isdisabled": true, "secret": "x",
             "more": {"inner": 1}}, {"id": 8, "name": "Bob", "secret": null, "load": 1.5}, 3]}"#;
-        let search = |search| {
-            parse_reference_list_and_search(AGENTS, json.as_bytes(), search).unwrap().unmapped
-        };
+        let search =
+            |search| parse_reference_list_and_search(AGENTS, json.as_bytes(), search).unwrap().unmapped;
         assert_eq!(search(FieldSearch::Off), None);
         let found = search(FieldSearch::On).unwrap();
         let found: Vec<_> = found.iter().collect();

@@ -51,8 +51,8 @@ impl LatenessMeasurement {
         }
         let until = self.covered_until.minus(self.clock_difference);
         let oldest = read_tx.oldest_new_version(self.seq, until.minus(LATENESS_MAX), until)?;
-        let late = oldest
-            .and_then(|oldest| watermark::lateness(self.covered_until, oldest, self.clock_difference));
+        let late =
+            oldest.and_then(|oldest| watermark::lateness(self.covered_until, oldest, self.clock_difference));
         let Some(late) = late else { return Ok(None) };
         tx.record_lateness(self.scan_id, late, now)?;
         Ok(lateness_warning(late, self.overlap))

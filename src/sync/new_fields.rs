@@ -121,7 +121,10 @@ mod tests {
             field("ticket", "steps", JsonType::Array),
         ];
         for (max, expected) in [
-            (4, "SLAs: \"\" (null); ticket list: mood (string), score (number); single tickets: steps (array)"),
+            (
+                4,
+                "SLAs: \"\" (null); ticket list: mood (string), score (number); single tickets: steps (array)",
+            ),
             (2, "SLAs: \"\" (null); ticket list: mood (string); and 2 more"),
         ] {
             assert_eq!(fields_to_text(&fields, max), expected);

@@ -63,9 +63,14 @@ mod tests {
 
     #[test]
     fn overlap_is_twice_the_lateness_in_whole_minutes_and_never_less_than_five() {
-        for (seconds, minutes, near_ten_minutes) in
-            [(1, 5, false), (150, 5, false), (151, 6, false), (300, 10, false), (301, 11, true), (3_600, 120, true)]
-        {
+        for (seconds, minutes, near_ten_minutes) in [
+            (1, 5, false),
+            (150, 5, false),
+            (151, 6, false),
+            (300, 10, false),
+            (301, 11, true),
+            (3_600, 120, true),
+        ] {
             let lateness = TimeDelta::seconds(seconds);
             assert_eq!(proposed_overlap(lateness), TimeDelta::minutes(minutes), "{seconds}");
             assert_eq!(is_near_overlap(lateness, TimeDelta::minutes(10)), near_ten_minutes, "{seconds}");

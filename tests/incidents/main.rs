@@ -25,6 +25,7 @@ mod budgets;
 mod clocks;
 mod counterexamples;
 mod deletions;
+mod drift;
 mod fields;
 mod paging;
 mod poison;

@@ -30,9 +30,13 @@ impl FieldChanges {
         self.0.retain(|it| (it.endpoint, it.name.as_str(), it.id) != (endpoint, name, id));
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Changes a row of an endpoint.
     pub(crate) fn apply(&self, endpoint: ApiEndpoint, row: &mut Vec<u8>) {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return;
         }
         let row_id = row_defect::row_id(row);

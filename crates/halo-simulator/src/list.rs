@@ -97,9 +97,11 @@ impl RowWriter<'_> {
             if let Some(ids) = &self.field_ids {
                 custom_fields::append_to_row(self.database, self.knobs, index, ids, body);
             }
-            let mut row = body.split_off(start);
-            self.database.field_changes.apply(ApiEndpoint::List, &mut row);
-            body.append(&mut row);
+            if !self.database.field_changes.is_empty() {
+                let mut row = body.split_off(start);
+                self.database.field_changes.apply(ApiEndpoint::List, &mut row);
+                body.append(&mut row);
+            }
             let defects = defects_of(self.database, self.list_fault, index);
             if !defects.is_empty() {
                 let mut row = body.split_off(start);

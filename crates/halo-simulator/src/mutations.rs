@@ -136,7 +136,13 @@ impl Server {
 
     /// Adds a property to the rows of an endpoint, or gives it this JSON value in place of its own: to all rows, or to that of
     /// one id. An administrator edits a column profile, or the server was updated.
-    pub fn set_field(&mut self, endpoint: ApiEndpoint, name: &str, id: Option<i64>, value: &serde_json::Value) {
+    pub fn set_field(
+        &mut self,
+        endpoint: ApiEndpoint,
+        name: &str,
+        id: Option<i64>,
+        value: &serde_json::Value,
+    ) {
         self.database.field_changes.set(endpoint, name, id, Some(value.to_string()));
     }
 

@@ -164,7 +164,8 @@ fn set_store_metrics(status: &StatusReport) {
     gauge!("halosync_unlisted_tickets").set(to_f64(health.unlisted_tickets));
     gauge!("halosync_rejects").set(to_f64(health.rejects));
     gauge!("halosync_new_unmapped_fields").set(to_f64(status.new_fields().len() as u64));
-    gauge!("halosync_lateness_seconds").set(status.lateness_of_day.map_or(0.0, |late| late.late_by.as_seconds_f64()));
+    gauge!("halosync_lateness_seconds")
+        .set(status.lateness_of_day.map_or(0.0, |late| late.late_by.as_seconds_f64()));
     counter!("halosync_changes_total").absolute(u64::try_from(health.last_seq).unwrap_or(0));
     for (consumer, position, waiting) in &status.consumers {
         let label = || consumer.clone();

@@ -4,8 +4,8 @@ use clap::builder::styling::{AnsiColor, Style};
 use indicatif::HumanCount;
 
 use crate::app::{
-    HealthReason, LastRun, LastScan, Lateness, ReaderProcess, RunKind, RunStatus, StatusReport, age_to_text, count,
-    rough_duration, unlisted_to_text, was_interrupted,
+    HealthReason, LastRun, LastScan, Lateness, ReaderProcess, RunKind, RunStatus, StatusReport, age_to_text,
+    count, rough_duration, unlisted_to_text, was_interrupted,
 };
 use crate::cli::export::consumer_table;
 use crate::cli::table::{ColumnKind, pairs, paragraph, table};
@@ -40,7 +40,11 @@ type Pairs = Vec<(String, String)>;
 /// Formats a report; `reasons` are those of its assessment.
 pub(super) fn to_text(status: &StatusReport, reasons: &[HealthReason], options: TextOptions) -> String {
     let mut text = summary(status, reasons, options.width);
-    let mut blocks = vec![("Data", data(status)), ("Scans", scans(status, options.is_verbose)), ("Waiting", waiting(status))];
+    let mut blocks = vec![
+        ("Data", data(status)),
+        ("Scans", scans(status, options.is_verbose)),
+        ("Waiting", waiting(status)),
+    ];
     if options.is_verbose {
         blocks.push(("Names", reference_lists(status)));
         blocks.push(("Server behavior", server_behavior(status)));
@@ -339,12 +343,13 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::app::Inspection;
+    use crate::app::{Inspection, UnmappedField};
     use crate::store::{
         ConsumerPosition, InterruptedScan, LastFullScan, PendingTickets, Probe, ScanCheckpoint, ScanOutcome,
         ScanStats, ServerProbe, UnlistedStatus,
     };
     use crate::sync::RunOutcome;
+    use crate::ticket::JsonType;
     use crate::watermark::{ScanKind, Watermark, WatermarkState};
 
     fn at(text: &str) -> Timestamp {
@@ -512,6 +517,42 @@ mod tests {
         let expected =
             "Date filter            plain utc: two bounds; probed 2026-11-19T11:00:00Z (3 days ago)\n";
         assert!(text(true).ends_with(expected), "{}", text(true));
+    }
+
+    #[test]
+    fn new_fields_and_late_changes_are_shown_where_they_matter() {
+        let mut report = healthy();
+        let field = |name: &str, in_first_search| UnmappedField {
+            object: "tickets".into(),
+            field: name.into(),
+            json_type: JsonType::String,
+            first_seen_at: at("2026-11-20T12:00:00.000Z"),
+            last_seen_at: at("2026-11-22T11:00:00.000Z"),
+            in_first_search,
+        };
+        report.unmapped_fields = vec![field("mood", false), field("use", true)];
+        let late = |seconds| Lateness {
+            late_by: TimeDelta::seconds(seconds),
+            measured_at: at("2026-11-22T11:00:00.000Z"),
+        };
+        let rows = |report: &StatusReport, is_verbose| {
+            let rows = scans(report, is_verbose).into_iter();
+            rows.filter(|(name, _)| name == "New fields" || name == "Late changes").map(|row| row.1).collect()
+        };
+        let found: Vec<String> = rows(&report, false);
+        assert_eq!(found, ["ticket list: mood (string); not stored"]);
+        report.lateness = Some(late(300));
+        let found: Vec<String> = rows(&report, true);
+        let expected = [
+            "at most 5 min late in the last 30 days, found 2026-11-22T11:00:00Z (1 h ago); `overlap = \"10m\"` is enough, it is 10 min",
+            "ticket list: mood (string), use (string); not stored",
+        ];
+        assert_eq!(found, expected);
+        report.lateness = Some(late(301));
+        let found: Vec<String> = rows(&report, false);
+        let expected = "at most 5 min 1 s late in the last 30 days, found 2026-11-22T11:00:00Z (1 h ago); set `overlap = \"11m\"` in \
+             `[sync]`, it is 10 min";
+        assert_eq!(found[0], expected);
     }
 
     #[test]

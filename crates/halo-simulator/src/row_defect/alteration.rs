@@ -64,7 +64,8 @@ pub(crate) fn set_property(row: &mut Vec<u8>, name: &str, value: Option<&str>) {
     match value {
         None => replace_values(row, ValueForm::Missing, &path),
         Some(value) => {
-            let found = children(row, 0).into_iter().rfind(|child| row[child.name.clone()] == *path[0].as_bytes());
+            let found =
+                children(row, 0).into_iter().rfind(|child| row[child.name.clone()] == *path[0].as_bytes());
             match found {
                 Some(child) => drop(row.splice(child.value, value.bytes())),
                 None => insert_property(row, format!("{quoted}:{value}").as_bytes()),

@@ -97,3 +97,70 @@ fn edits_change_row_and_last_update() {
     server.edit(id, Edit::Details("quote \" and\nline".into()), now());
     assert_eq!(server.row(id, now()).expect("a row")["details"], "quote \" and\nline");
 }
+
+#[test]
+fn delayed_changes_are_dated_now_and_visible_later() {
+    let mut server = server(20);
+    let id = server.ids()[4];
+    let control = |server: &mut halo_simulator::Server, query: &str, seconds: i64| {
+        let (path, query) = query.split_once('?').expect("a query");
+        let request = ApiRequest {
+            method: "POST".into(),
+            path: format!("/_sim/{path}"),
+            query: query.into(),
+            ..ApiRequest::default()
+        };
+        server.respond(&request, now() + chrono::TimeDelta::seconds(seconds)).status
+    };
+    let at = |seconds| now() + chrono::TimeDelta::seconds(seconds);
+    let updated =
+        |server: &halo_simulator::Server| server.row(id, at(0)).expect("a row")["last_update"].clone();
+    let before = updated(&server);
+    assert_eq!(control(&mut server, &format!("edit?id={id}&agent=3&visible_in=600"), 0), 200);
+    assert_eq!(control(&mut server, "create?count=2&visible_in=300", 60), 200);
+    assert_eq!(control(&mut server, "create?count=2&visible_in=-1", 60), 400);
+    for (seconds, tickets, is_edited) in
+        [(300, 20, false), (359, 20, false), (360, 22, false), (600, 22, true)]
+    {
+        server.respond(&ApiRequest::get("/api/nothing", "none"), at(seconds));
+        assert_eq!((server.ids().len(), updated(&server) != before), (tickets, is_edited), "{seconds} s");
+    }
+    let timestamp = at(0).format("%Y-%m-%dT%H:%M:%S").to_string();
+    assert!(updated(&server).as_str().expect("a text").starts_with(&timestamp));
+}
+
+#[test]
+fn properties_of_rows_details_and_reference_objects_change() {
+    let mut server = server(20);
+    let id = server.ids()[4];
+    let mut property = |query: &str, body: &str| {
+        let request = ApiRequest {
+            method: "POST".into(),
+            path: "/_sim/property".into(),
+            query: query.into(),
+            body: body.into(),
+            ..ApiRequest::default()
+        };
+        server.respond(&request, now()).status
+    };
+    assert_eq!(property("of=list&name=mood", "\"calm\""), 200);
+    assert_eq!(property("of=list&name=cost", ""), 200);
+    assert_eq!(property(&format!("of=ticket&name=cost&id={id}"), "[1]"), 200);
+    assert_eq!(property("of=agent&name=desk", "{}"), 200);
+    assert_eq!(property("of=status&name=name", "7"), 200);
+    assert_eq!(property("of=tickettype&name=use", ""), 200);
+    for (query, body) in [("of=nothing&name=x", "1"), ("of=list", "1"), ("of=list&name=x", "{")] {
+        assert_eq!(property(query, body), 400, "{query}");
+    }
+    assert_eq!(property("of=tickettype&name=use&reset=true", ""), 200);
+    let row = page(&mut server, 1, "")["tickets"][0].clone();
+    assert_eq!((&row["mood"], row.get("cost")), (&json!("calm"), None));
+    let detail = get(&mut server, &format!("/api/tickets/{id}")).json_body().expect("a ticket");
+    assert_eq!((&detail["cost"], detail.get("mood")), (&json!([1]), None));
+    let first = |server: &mut halo_simulator::Server, path: &str| {
+        get(server, path).json_body().expect("a list")[0].clone()
+    };
+    assert_eq!(first(&mut server, "/api/agent")["desk"], json!({}));
+    assert_eq!(first(&mut server, "/api/status")["name"], 7);
+    assert_eq!(first(&mut server, "/api/tickettype")["use"], "tickets");
+}
