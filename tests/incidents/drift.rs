@@ -50,6 +50,7 @@ fn fields_that_appear_vanish_or_change_type_are_found_in_every_shape() {
         let mut env = VirtualEnv::new(60, &["include_custom_fields=ignored"]);
         env.settings.scope.custom_fields = true;
         env.settings.reference = vec![AGENTS];
+        set_field(&env, ApiEndpoint::List, "score", &json!("secret-4711"));
         env.run_ok().await;
         let objects = env.texts("SELECT object FROM field_searches ORDER BY 1");
         assert_eq!(objects, ["agents", "statuses", "ticket", "ticket_types", "tickets"]);
@@ -62,7 +63,7 @@ fn fields_that_appear_vanish_or_change_type_are_found_in_every_shape() {
 
         for (endpoint, name, value) in [
             (ApiEndpoint::List, "mood", json!("secret-4711")),
-            (ApiEndpoint::List, "use", json!(4711)),
+            (ApiEndpoint::List, "score", json!(4711)),
             (ApiEndpoint::Ticket, "steps", json!([4711, "secret-4711"])),
             (ApiEndpoint::Ticket, "workflow_name", json!({ "inner4711": "secret-4711" })),
             (ApiEndpoint::Agent, "desk", json!({ "inner4711": 1 })),
@@ -73,7 +74,7 @@ fn fields_that_appear_vanish_or_change_type_are_found_in_every_shape() {
         }
         env.with_server(|server, _| {
             server.drop_field(ApiEndpoint::Ticket, "sla_name", None);
-            server.drop_field(ApiEndpoint::Agent, "jobtitle", None);
+            server.drop_field(ApiEndpoint::Status, "showonquickchange", None);
         });
         advance_minutes(DAY).await;
         edit(&env, env.server_ids()[5]);
@@ -86,14 +87,20 @@ fn fields_that_appear_vanish_or_change_type_are_found_in_every_shape() {
             "ticket.steps array",
             "ticket.workflow_name object",
             "tickets.mood string",
-            "tickets.use number",
+            "tickets.score number",
         ];
         // The single ticket is not the one of the first run, and shows what that one has not.
         let new: Vec<_> = env.texts(NEW_FIELDS);
         let missing: Vec<_> = expected.iter().filter(|it| !new.contains(&(**it).to_owned())).collect();
         assert!(missing.is_empty(), "not found: {missing:?} in {new:?}");
         let gone = env.texts(GONE_FIELDS);
-        for field in ["statuses.slaaction", "ticket.sla_name", "ticket.workflow_name"] {
+        for field in [
+            "statuses.showonquickchange",
+            "statuses.slaaction",
+            "ticket.sla_name",
+            "ticket.workflow_name",
+            "tickets.score",
+        ] {
             assert!(gone.contains(&field.to_owned()), "{field} is not in {gone:?}");
         }
         // Never a value, not even the names inside of one.
