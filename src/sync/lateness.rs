@@ -27,7 +27,9 @@ impl LatenessMeasurement {
         context: &RunContext,
         plan: &ScanPlan,
     ) -> Result<Option<LatenessMeasurement>, SyncError> {
-        let is_measured = matches!(plan.kind, ScanKind::Incremental { .. })
+        // The scans of a dry run are not kept.
+        let is_measured = !context.settings.dry_run
+            && matches!(plan.kind, ScanKind::Incremental { .. })
             && plan.is_filter_trusted
             && plan.watermark.state == WatermarkState::Incremental;
         let Some(covered_until) = plan.watermark.covered_until.filter(|_| is_measured) else {

@@ -213,11 +213,15 @@ fn unmapped_fields_of_all_rows_are_found_only_where_they_are_looked_for() {
     let page = ParsedPage::parse_and_search(json, FieldSearch::On).unwrap();
     let found = page.unmapped.unwrap();
     let found: Vec<_> = found.iter().map(|(name, types)| (name, types[0].as_str(), types.len())).collect();
-    assert_eq!(found, [("big", "object", 1), ("mood", "string", 1), ("mood2", "array", 1), ("score", "number", 1)]);
+    assert_eq!(
+        found,
+        [("big", "object", 1), ("mood", "string", 1), ("mood2", "array", 1), ("score", "number", 1)]
+    );
     let without = ParsedPage::parse(json).unwrap();
     assert_eq!((without.unmapped, without.repaired), (None, page.repaired));
     assert_eq!(without.tickets, page.tickets);
-    let (ticket, found) = parse_ticket_and_search(br#"{"id":1,"deleted":true,"steps":[]}"#, FieldSearch::On).unwrap();
+    let (ticket, found) =
+        parse_ticket_and_search(br#"{"id":1,"deleted":true,"steps":[]}"#, FieldSearch::On).unwrap();
     assert!(ticket.is_deleted());
     assert_eq!(found.unwrap().iter().map(|it| it.0).collect::<Vec<_>>(), ["steps"]);
 }
