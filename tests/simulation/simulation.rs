@@ -72,7 +72,7 @@ pub(crate) fn play(seed: u64, folder: &Path, verbose: bool) -> SimulationResult 
     let scenario = Scenario::from_seed(seed);
     with_paused_time(async {
         let simulation = Simulation::new(&scenario, folder, verbose);
-        simulation.play().await
+        Box::pin(simulation.play()).await
     })
 }
 
