@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use halo_simulator::{ApiRequest, Server, SimulatorSettings};
 use halosync::store::{CustomFieldsState, ObservedTicket, Store, StoreOptions, TxEnd};
-use halosync::ticket::attribute::UID;
+use halosync::ticket::attribute::{STATUS_ID, UID};
 use halosync::ticket::parse::ParsedPage;
 use halosync::ticket::{ATTRIBUTES, CellValue, Ticket, Timestamp};
 use rusqlite::Connection;
@@ -66,7 +66,8 @@ fn parsed(count: u32) -> Vec<ObservedTicket> {
         let target = format!("/api/tickets?pageinate=true&page_no={page}&page_size={PAGE_SIZE}&order=id");
         let response = server.respond(&ApiRequest::get(&target, &token), now());
         for mut ticket in ParsedPage::parse(&response.body).expect("a page").tickets {
-            ticket.resolve_status_name(|_| Some("In Progress".to_owned()));
+            let status = ticket.integer(STATUS_ID).map(|status| (status, Some("In Progress".to_owned())));
+            ticket.resolve_status_name(&status.into_iter().collect());
             tickets.push(ObservedTicket {
                 ticket,
                 hash: 0,

@@ -6,8 +6,7 @@ use super::CheckOutcome;
 use crate::app::{self, count};
 use crate::config::Config;
 use crate::store::{Lateness, ReadTx, StoreError, UnmappedField};
-use crate::sync::{fields_to_text, overlap_line, seconds_to_text};
-use crate::watermark::is_near_overlap;
+use crate::sync::{fields_to_text, lateness_warning, overlap_line, seconds_to_text};
 
 /// So many fields are named.
 const NAMED_MAX: usize = 20;
@@ -61,7 +60,7 @@ impl SeenDrift {
             seconds_to_text(late_by),
             measured_at.to_second(),
         );
-        if !is_near_overlap(late_by, self.overlap) {
+        if lateness_warning(late_by, self.overlap).is_none() {
             return CheckOutcome::Ok(found);
         }
         let line = overlap_line(late_by);

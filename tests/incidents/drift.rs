@@ -186,7 +186,9 @@ fn null_says_nothing_about_a_field_whose_type_is_known() {
         let env = VirtualEnv::new(0, &[]);
         let search = |minute: u32, types: &[JsonType]| {
             let mut seen = UnmappedFields::default();
-            types.iter().for_each(|json_type| seen.add("mood", *json_type));
+            for json_type in types {
+                seen.add("mood", *json_type);
+            }
             let now = format!("2026-11-22T12:{minute:02}:00.000Z").parse().unwrap();
             let mut new = Vec::new();
             env.write(|tx| {

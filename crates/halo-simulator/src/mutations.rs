@@ -24,6 +24,7 @@ use crate::selection::Selection;
 use crate::server::Server;
 use crate::ticket::{Edit, Lifecycle, TicketRecord};
 use crate::timestamp::SqlDateTime;
+use crate::uncommitted::{DelayedChange, UncommittedChange};
 
 impl Server {
     /// Returns the ids of the tickets in the plain list, ascending.
@@ -92,6 +93,31 @@ impl Server {
             }
         }
         ids
+    }
+
+    /// Edits a ticket with a `last_update` of now; nobody sees it before `delay` is over.
+    pub fn edit_visible_later(&mut self, id: i64, edit: Edit, delay: TimeDelta, now: DateTime<Utc>) {
+        self.delay(DelayedChange::Edit(id, edit), delay, now);
+    }
+
+    /// Creates tickets with a `last_update` of now; nobody sees them before `delay` is over.
+    pub fn create_visible_later(&mut self, count: u32, delay: TimeDelta, now: DateTime<Utc>) {
+        self.delay(DelayedChange::Create(count), delay, now);
+    }
+
+    fn delay(&mut self, change: DelayedChange, delay: TimeDelta, now: DateTime<Utc>) {
+        let timestamp = SqlDateTime::from_utc(now + self.clock_offset);
+        let due = now + effect::shifted(TimeDelta::zero(), delay);
+        self.uncommitted.push(UncommittedChange { due, timestamp, change });
+    }
+
+    /// Makes the changes visible whose time has come, in the order in which they were to.
+    pub(crate) fn commit_due(&mut self, now: DateTime<Utc>) {
+        let mut due: Vec<_> = self.uncommitted.extract_if(.., |it| it.due <= now).collect();
+        due.sort_by_key(|it| it.due);
+        for change in due {
+            change.commit(&mut self.database);
+        }
     }
 
     /// Soft-deletes a ticket.
