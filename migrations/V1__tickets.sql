@@ -474,7 +474,8 @@ CREATE TABLE privacy_rules (
     rule     TEXT NOT NULL CHECK (rule IN ('exclude', 'hash')),
     key_id   TEXT,  -- of 'hash': tells whether the key is still the same
     since    TEXT NOT NULL CHECK (length(since) = 24),  -- when it was carried out, by the local clock
-    traces   INTEGER NOT NULL DEFAULT 1  -- 1: earlier values may be left in the -wal file, because a program was reading
+    -- where earlier values may be left: 0 nowhere, 1 in the -wal file, because a program was reading, 2 in the database file
+    traces   INTEGER NOT NULL DEFAULT 2
 ) WITHOUT ROWID;
 
 -- Where an interrupted full scan continues: one row for each of its commits.

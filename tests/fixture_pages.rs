@@ -155,7 +155,7 @@ const FILES: &[(&str, FixtureKind)] = &[
 
     ("status-bare-array.json", FixtureKind::ReferenceItems("statuses", &[(&[1], "New"), (&[2], "In Progress"), (&[9], "Closed"), (&[28], "On Hold \u{2013} with \"Supplier\""), (&[40], "Shipped")])),
     ("status-in-an-envelope.json", FixtureKind::ReferenceItems("statuses", &[(&[1], "New"), (&[2], "In Progress"), (&[9], "Closed")])),
-    ("tickettype-bare-array.json", FixtureKind::ReferenceItems("ticket_types", &[(&[1], "Incident"), (&[22], "Project"), (&[33], "Service Request"), (&[36], " General Enquiry "), (&[41], "Service request\t")])),
+    ("tickettype-bare-array.json", FixtureKind::ReferenceItems("ticket_types", &[(&[1], "Incident"), (&[22], "Project"), (&[33], "Service Request"), (&[36], "General Enquiry"), (&[41], "Service request")])),
 
     ("agent-bare-array.json", FixtureKind::ReferenceItems("agents", &[(&[1], "Unassigned"), (&[3], "Rowena Castlemaine"), (&[5], "Ottoline Fairweather"), (&[13], "Bertrand \"Bert\" \u{d3} S\u{fa}illeabh\u{e1}in "), (&[20], "Monitoring Integration")])),
     ("agent-in-results-with-doubles.json", FixtureKind::ReferenceItems("agents", &[(&[1], "Unassigned"), (&[3], "Rowena Castlemaine"), (&[13], "Bertrand \"Bert\" \u{d3} S\u{fa}illeabh\u{e1}in ")])),

@@ -327,6 +327,9 @@ async fn new_rules_are_carried_out_in_everything_stored(#[case] exclude: bool) {
     }
     assert_eq!(env.change_count(), changes);
 
+    // A first dry run, before anything is stored, needs no rules.
+    let other = start(&rules(&["DESCRIPTION"], &[])).await;
+    other.run(&["sync", "--dry-run"]).success();
     // The rows that cannot be read are the server's own fault.
     let result = env.run(&["sync"]).code(3);
     assert_eq!(found_in_database(&env), [""; 0]);
@@ -357,7 +360,13 @@ async fn new_rules_are_carried_out_in_everything_stored(#[case] exclude: bool) {
     env.run(&["export", "delta", "--consumer", "other", "--format", "json"]).success();
     env.run(&["export", "snapshot"]).success();
     env.run(&["export", "verify", "export/deltas/default"]).success();
+    // `check` names the old ones for as long as they are there.
+    let earlier = |env: &TestEnv| {
+        env.run(&["check", "--offline"]).stdout.contains("older than the rules may hold the values")
+    };
+    assert!(earlier(&env));
     fs::remove_dir_all(env.path("export/superseded")).unwrap();
+    assert!(!earlier(&env));
     let found = found(env.directory(), &planted());
     let exported: Vec<_> = found.iter().filter(|line| line.contains(" in export")).collect();
     assert_eq!(exported, [""; 0]);
@@ -392,6 +401,8 @@ async fn rule_that_is_removed_brings_the_values_back() {
     assert_eq!(values(&env), ["-", "-", "-", &hash]);
 
     change_rules(&env, "");
+    let result = env.run(&["export", "delta"]).code(75);
+    assert!(result.stderr.contains("stores what the settings no longer hold back"), "{}", result.stderr);
     let result = env.run(&["sync"]).success();
     assert!(result.stderr.contains("changed: everything is read anew"), "{}", result.stderr);
     let shown = ["planteddetails first", "plantedfieldvalue first", "plantedagent", "plantedusername first"];
@@ -409,22 +420,40 @@ async fn rule_that_is_removed_brings_the_values_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_key_replaces_every_hash_and_the_same_key_none() {
-    let env = start(&rules(&[], &["USER_NAME"])).await;
+    let env = start(&rules(&[], &["USER_NAME", "agents.NAME"])).await;
     env.run(&["sync"]).success();
+    let agent = env.with_server(agent);
+    env.with_server(|server| {
+        let id = server.ids()[0];
+        server.delete(id, Utc::now());
+        server.remove_reference(ReferenceKey::Agent(agent));
+    });
+    env.run(&["sync", "--full"]).success();
     let hashes = |env: &TestEnv| env.texts("SELECT USER_NAME FROM tickets ORDER BY UID");
     let (first, changes) = (hashes(&env), env.change_count());
+    let gone: String = env.value(&format!("SELECT NAME FROM agents WHERE ID = {agent} AND PRESENT = 0"));
     // A line break at the end is no part of the key.
     let path = env.path("privacy-key");
     fs::write(&path, KEY).unwrap();
     env.run(&["sync", "--full"]).success();
     assert_eq!((hashes(&env), env.change_count()), (first.clone(), changes));
     fs::write(&path, "another key").unwrap();
-    env.run(&["export", "delta"]).code(75);
+    let result = env.run(&["export", "delta"]).code(75);
+    assert!(
+        result.stderr.contains("have other privacy rules, or another key, than the database"),
+        "{}",
+        result.stderr
+    );
     env.run(&["sync"]).success();
-    assert_eq!(env.change_count(), changes + 40);
+    assert_eq!(env.change_count(), changes + 39);
     assert!(hashes(&env).iter().zip(&first).all(|(new, old)| new != old && new.len() == 64));
+    // Nobody can show the others again; a hash with the former key is nowhere.
+    let old: Vec<&str> = first.iter().chain([&gone]).map(String::as_str).collect();
+    assert_eq!(found(env.directory(), &old), [""; 0]);
     env.run(&["sync", "--full"]).success();
-    assert_eq!(env.change_count(), changes + 40);
+    assert_eq!(env.change_count(), changes + 39);
+    let check = env.run(&["check", "--offline"]).success();
+    assert!(check.stdout.contains("fewer than 16 bytes"), "{}", check.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -435,8 +464,31 @@ async fn status_names_are_held_back_like_others() {
     assert_eq!(env.number("SELECT COUNT(*) FROM statuses WHERE NAME IS NOT NULL"), 0);
     env.with_server(|server| server.rename_status(2, "plantedstatus"));
     env.run(&["sync", "--full"]).success();
-    assert_eq!(env.number("SELECT COUNT(*) FROM changes WHERE op = 'u'"), 0);
+    assert_eq!(
+        env.number("SELECT COUNT(*) FROM changes WHERE op = 'u'"),
+        0,
+        "nobody can tell a renamed status"
+    );
+    // The number of a status that no list has is no name.
+    env.with_server(|server| {
+        let id = server.ids()[0];
+        let mut row = server.row(id, Utc::now()).unwrap();
+        row["status_id"] = json!(77);
+        row["last_update"] = json!("2026-11-22T12:30:00.000Z");
+        server.set_raw_row(id, row.to_string());
+    });
+    env.run(&["sync", "--full"]).success();
+    let unlisted = |env: &TestEnv| env.texts("SELECT STATUS FROM tickets WHERE STATUS_ID = 77");
+    assert_eq!(unlisted(&env), ["77"]);
+    change_rules(&env, "");
+    env.run(&["sync", "--full"]).success();
     change_rules(&env, &rules(&[], &["STATUS"]));
+    env.run(&["sync"]).success();
+    assert_eq!(unlisted(&env), ["77"]);
+    env.with_server(|server| {
+        let id = server.ids()[0];
+        server.clear_raw_row(id);
+    });
     env.run(&["sync", "--full"]).success();
     assert_eq!(env.number("SELECT COUNT(*) FROM tickets WHERE length(STATUS) <> 64"), 0);
     change_rules(&env, "");
@@ -454,14 +506,17 @@ async fn status_names_are_held_back_like_others() {
     "exclude = [\"DESCRIPTON\"]",
     "`privacy.exclude` has no column `DESCRIPTON`; did you mean `DESCRIPTION`?"
 )]
-#[case::needed("exclude = [\"UID\"]", "`privacy.exclude` has `UID` cannot be held back: halosync needs it")]
+#[case::needed(
+    "exclude = [\"UID\"]",
+    "`privacy.exclude` names `UID`, which cannot be held back: halosync needs it"
+)]
 #[case::no_text(
     "hash = [\"USER_ID\"]\nhash_key_file = \"privacy-key\"",
-    "`USER_ID` cannot be hashed, because it is no text"
+    "`privacy.hash` names `USER_ID`, which is no text and cannot be hashed"
 )]
 #[case::date(
     "hash = [\"EXTRA.CLOSED_AT\"]\nhash_key_file = \"privacy-key\"",
-    "`EXTRA.CLOSED_AT` cannot be hashed"
+    "names `EXTRA.CLOSED_AT`, which is no text"
 )]
 #[case::no_key("hash = [\"USER_NAME\"]", "`privacy.hash` needs `privacy.hash_key_file`")]
 #[case::missing_key(
@@ -472,7 +527,7 @@ async fn status_names_are_held_back_like_others() {
     "exclude = \"NAME\"\nhash = \"NAME\"\nhash_key_file = \"privacy-key\"",
     "names `NAME`, which `privacy.exclude` names too"
 )]
-#[case::reference("exclude = [\"agents.ID\"]", "`agents.ID` cannot be held back")]
+#[case::reference("exclude = [\"agents.ID\"]", "names `agents.ID`, which cannot be held back")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_that_cannot_be_applied_is_an_error(#[case] settings: &str, #[case] message: &str) {
     let env = start(&format!("[privacy]\n{settings}\n")).await;
@@ -521,14 +576,70 @@ async fn reader_delays_the_removal_and_no_run() {
     reader.execute_batch("BEGIN; SELECT COUNT(*) FROM tickets").unwrap();
     change_rules(&env, &format!("busy_timeout = \"200ms\"\n{}", rules(&["DESCRIPTION"], &[])));
     let result = env.run(&["sync"]).success();
-    assert!(result.stderr.contains("traces stay in the -wal file"), "{}", result.stderr);
+    assert!(result.stderr.contains("traces of values that `[privacy]` holds back stay"), "{}", result.stderr);
     assert_eq!(env.number("SELECT COUNT(*) FROM tickets WHERE DESCRIPTION IS NOT NULL"), 0);
     let check = env.run(&["check", "--offline"]).success();
-    assert!(check.stdout.contains("may be left in the -wal file"), "{}", check.stdout);
+    assert!(check.stdout.contains("may be left in the files of the database"), "{}", check.stdout);
+    assert!(env.run(&["status"]).stdout.contains("Privacy"), "status says it until it is done");
     let details = ["planteddetails"];
     assert!(!found(env.directory(), &details).is_empty());
     drop(reader);
     let result = env.run(&["sync"]).success();
     assert!(!result.stderr.contains("traces"), "{}", result.stderr);
     assert_eq!(found(env.directory(), &details), [""; 0]);
+}
+
+/// A copy from before the rules gets them again, and its next package replaces what was exported since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backup_from_before_the_rules_gets_them_again() {
+    let env = start("").await;
+    let id = env.with_server(|server| server.ids()[0]);
+    plant(&env, id, "first");
+    env.run(&["sync"]).success();
+    env.run(&["export", "delta"]).success();
+    fs::copy(env.path("halosync.db"), env.path("backup")).unwrap();
+    change_rules(&env, &rules(&["DESCRIPTION"], &[]));
+    env.run(&["sync"]).success();
+    env.run(&["export", "delta"]).success();
+
+    for suffix in ["-wal", "-shm"] {
+        fs::remove_file(env.path(format!("halosync.db{suffix}"))).unwrap();
+    }
+    fs::rename(env.path("backup"), env.path("halosync.db")).unwrap();
+    env.run(&["export", "delta"]).code(75);
+    env.run(&["sync"]).success();
+    env.run(&["export", "delta"]).success();
+    env.run(&["export", "verify", "export/deltas/default"]).success();
+    fs::remove_dir_all(env.path("export/superseded")).unwrap();
+    assert_eq!(found(env.directory(), &["planteddetails"]), [""; 0]);
+}
+
+/// What an interrupted full scan keeps of rows without an id has no text any more, and it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkpoint_of_an_interrupted_scan_loses_its_texts() {
+    let env = TestEnv::builder().tickets(2_000).settings(BASE).run_in_directory().start().await;
+    write_key(&env, KEY);
+    env.with_server(|server| {
+        let id = server.ids()[5];
+        let mut row = planted_row(server, id, "first");
+        row["id"] = Json::Null;
+        server.set_raw_row(id, row.to_string());
+    });
+    // The list ends in the middle: what was committed before stays.
+    env.inject("list@page15:status=500");
+    env.run(&["sync"]);
+    assert_eq!(
+        env.number("SELECT COUNT(*) > 0 FROM scan_checkpoints WHERE rejected_rows LIKE '%planted%'"),
+        1
+    );
+    env.clear_faults();
+    change_rules(&env, &rules(&["DESCRIPTION"], &[]));
+    env.inject("list:status=500");
+    env.run(&["sync"]);
+    assert_eq!(env.number("SELECT COUNT(*) > 0 FROM scan_checkpoints WHERE rejected_rows IS NOT NULL"), 1);
+    assert_eq!(found_in_database(&env), [""; 0]);
+    env.clear_faults();
+    env.run(&["sync"]).code(3);
+    assert_eq!(env.number("SELECT COUNT(*) FROM tickets"), 1_999);
+    assert_eq!(found_in_database(&env), [""; 0]);
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use halo_simulator::Edit;
-use halosync::store::{Lock, RunKind, Store, TxEnd};
+use halosync::store::{Lock, RunKind, Store, Traces, TxEnd};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, Op, Timestamp, attribute};
 use rstest::rstest;
 use rusqlite::Connection;
@@ -754,7 +754,7 @@ fn value_of_many_rejects_goes_and_the_count_falls() {
     assert_eq!(group(), (1_002, format!("{{\"who\":\"{REJECT}1001\"}}")));
     store.write(TxEnd::Commit, |tx| tx.purge(1_001, REASON, 10, now())).unwrap();
     assert_eq!(group(), (1_001, "none".into()));
-    assert!(store.remove_traces().unwrap());
+    assert_eq!(store.remove_traces().unwrap(), Traces::Removed);
     store.close().unwrap();
     let bytes = fs::read(&path).unwrap();
     assert!(!bytes.windows(REJECT.len()).any(|window| window == REJECT.as_bytes()));
@@ -798,7 +798,7 @@ fn copies_that_moved_rows_left_behind_go_too() {
             purged.iter().try_for_each(|id| tx.purge(*id, REASON, 10, now()).map(drop))
         })
         .unwrap();
-    assert!(store.remove_traces().unwrap());
+    assert_eq!(store.remove_traces().unwrap(), Traces::Removed);
     store.close().unwrap();
     let bytes = fs::read(&path).unwrap();
     let text = String::from_utf8_lossy(&bytes);

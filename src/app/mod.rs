@@ -66,7 +66,7 @@ pub use crate::store::{
     UnlistedStatus, UnlistedTicket, UnmappedField,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
-pub(crate) use privacy::privacy_rules;
+pub(crate) use privacy::{exports_before_rules, privacy_rules};
 pub(crate) use settings::{DEMO_MARKER, find_secret, read_secret, settings_path};
 
 use halo_connector::HaloConnector;

@@ -1,15 +1,21 @@
 //! Brings a database to the privacy rules of the settings, before anything else is stored in it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::settings::read_hash_key;
 use super::{AppError, count, now};
 use crate::config::Config;
-use crate::export::{REFERENCE_FOLDER, data_files_but_for, snapshot_folders, superseded_files};
+use crate::export::{
+    ConsumerFolder, ExportError, REFERENCE_FOLDER, data_files_but_for, read_positions, snapshot_folders,
+    superseded_files,
+};
 use crate::privacy::{HashKey, PrivacyDifference, PrivacyRule, PrivacyRules};
-use crate::store::{Lock, ReadTx, Store, StoreError, TxEnd};
+use crate::store::{Lock, ReadTx, Store, StoreError, Traces, TxEnd};
+use crate::ticket::Timestamp;
 
 /// So many files that may hold what is now held back are named.
 const NAMED_MAX: usize = 20;
@@ -22,18 +28,19 @@ pub(crate) fn privacy_rules(config: &Config) -> Result<Arc<PrivacyRules>, AppErr
     Ok(Arc::new(PrivacyRules::new(&config.privacy.rules, key)))
 }
 
-/// Checks that the rules of the settings are carried out in the database.
+/// Checks that the rules of the settings are carried out in the database, unless nothing is stored in it yet.
 ///
 /// # Errors
 /// [`AppError::PrivacyPending`] if they are not.
 pub(super) fn check_carried_out(tx: &ReadTx<'_>, rules: &PrivacyRules) -> Result<(), AppError> {
-    let difference = PrivacyDifference::between(&tx.privacy_rules()?, rules);
-    if difference.is_empty() {
+    let PrivacyDifference { new, outdated, .. } = PrivacyDifference::between(&tx.privacy_rules()?, rules);
+    if new.is_empty() && outdated.is_empty() || tx.greatest_seq()? == 0 {
         return Ok(());
     }
-    let new = difference.new.columns().map(|(column, _)| column);
-    let columns = new.chain(difference.outdated).map(|column| column.to_string()).collect();
-    Err(AppError::PrivacyPending { columns })
+    Err(AppError::PrivacyPending {
+        new: new.columns().map(|(column, _)| column.to_string()).collect(),
+        outdated: outdated.iter().map(ToString::to_string).collect(),
+    })
 }
 
 /// Carries out the rules in the database, whose writer's lock the caller has: no export may run meanwhile.
@@ -43,42 +50,69 @@ pub(super) fn carry_out(store: &mut Store, config: &Config, rules: &PrivacyRules
     if !difference.is_empty() {
         let _export_lock = Lock::acquire_exporter(&config.store.path, config.store.busy_timeout)?;
         let is_new = store.read(|tx| Ok::<_, StoreError>(tx.greatest_seq()? == 0))?;
-        let earlier =
-            if difference.new.is_empty() || is_new { Vec::new() } else { earlier_exports(store, config)? };
-        store.write(TxEnd::Commit, |tx| tx.carry_out_privacy(&difference, rules, now()))?;
+        let superseded = superseded_lineages(store, config)?;
         if !is_new {
-            report(&difference, &earlier);
+            report_difference(&difference);
+        }
+        store.write(TxEnd::Commit, |tx| tx.carry_out_privacy(&difference, rules, &superseded, now()))?;
+        if !difference.new.is_empty() {
+            report_exports(&store.read(|tx| exports_before_rules(tx, config))?);
         }
     }
-    Ok(remove_traces(store)?)
+    remove_traces(store)?;
+    Ok(())
 }
 
-/// Removes what is left in the files of the database of values that are held back. Where a reader prevents it, that is
-/// said, and done with a later run.
-pub(super) fn remove_traces(store: &mut Store) -> Result<(), StoreError> {
-    if !store.read(|tx| tx.has_privacy_traces())? {
-        return Ok(());
+/// Removes what is left in the files of the database of values that are held back. Where that is not possible, it is
+/// reported, and done by a later run.
+fn remove_traces(store: &mut Store) -> Result<(), StoreError> {
+    let before = store.read(|tx| tx.privacy_traces())?;
+    let left = match before {
+        Traces::Removed => return Ok(()),
+        Traces::InLog => Ok(if store.empty_log()? { Traces::Removed } else { Traces::InLog }),
+        Traces::InDatabase => store.remove_traces(),
+    };
+    let left = match left {
+        Err(error) if !matches!(error, StoreError::Busy(_)) => {
+            let cause = AppError::Store(error).chain();
+            tracing::warn!(
+                "values that `[privacy]` holds back are gone from all tables; their traces in the files of the database cannot \
+                 be removed: {cause}"
+            );
+            Traces::InDatabase
+        }
+        left => left.unwrap_or(before),
+    };
+    if left == Traces::Removed || left != before {
+        store.write(TxEnd::Commit, |tx| tx.record_privacy_traces(left))?;
     }
-    match store.remove_traces() {
-        Ok(true) => return store.write(TxEnd::Commit, |tx| tx.forget_privacy_traces()),
-        Ok(false) | Err(StoreError::Busy(_)) => tracing::warn!(
-            "values that `[privacy]` holds back are gone from all tables; traces stay in the -wal file of the database while \
-             another program reads it, and are removed by a run after that"
-        ),
-        Err(error) => tracing::warn!(
-            "values that `[privacy]` holds back are gone from all tables; their traces in the files of the database cannot be \
-             removed before the next run: {error}"
-        ),
+    if left != Traces::Removed {
+        tracing::warn!(
+            "traces of values that `[privacy]` holds back stay in the files of the database, such as its -wal file while \
+             another program reads it; a later run removes them"
+        );
     }
     Ok(())
 }
 
-fn report(difference: &PrivacyDifference, earlier: &[PathBuf]) {
+/// Tries again, after a run of the service, what can be done without waiting. Writing the database anew waits for the daily
+/// check, because it takes long where it fails.
+pub(super) fn retry_removal(store: &mut Store, is_daily: bool) -> Result<(), StoreError> {
+    match store.read(|tx| tx.privacy_traces())? {
+        Traces::InDatabase if is_daily => remove_traces(store),
+        Traces::InLog if store.empty_log()? => {
+            store.write(TxEnd::Commit, |tx| tx.record_privacy_traces(Traces::Removed))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn report_difference(difference: &PrivacyDifference) {
     let names = |columns: &mut dyn Iterator<Item = String>| columns.collect::<Vec<_>>().join(", ");
     if !difference.new.is_empty() {
         let columns = names(&mut difference.new.columns().map(|(column, _)| column.to_string()));
         tracing::warn!(
-            "`[privacy]` now holds back {columns}: what was stored is removed, a new lineage begins, and every consumer \
+            "`[privacy]` now holds back {columns}: what is stored of that is removed, a new lineage begins, and every consumer \
              starts again at 0"
         );
     }
@@ -86,6 +120,9 @@ fn report(difference: &PrivacyDifference, earlier: &[PathBuf]) {
         let columns = names(&mut difference.outdated.iter().map(ToString::to_string));
         tracing::warn!("the rules of `[privacy]` for {columns} changed: everything is read anew");
     }
+}
+
+fn report_exports(earlier: &[PathBuf]) {
     for path in earlier.iter().take(NAMED_MAX) {
         tracing::warn!(
             "{} was exported before and may hold the values: delete it here and where it was loaded",
@@ -94,20 +131,62 @@ fn report(difference: &PrivacyDifference, earlier: &[PathBuf]) {
     }
     if NAMED_MAX < earlier.len() {
         let more = count((earlier.len() - NAMED_MAX) as u64, "more export");
-        tracing::warn!("{more} may hold the values: those older than now in the same folders");
+        tracing::warn!("{more} may hold the values: `halosync check` names them all");
     }
 }
 
-/// The files of packages, with their reference tables, and the snapshots, that exist.
-fn earlier_exports(store: &Store, config: &Config) -> Result<Vec<PathBuf>, AppError> {
-    let consumers = store.read(|tx| tx.consumers())?;
-    let mut files = Vec::new();
-    for folder in consumers.into_iter().filter_map(|(_, position, _)| position.folder) {
-        files.extend(data_files_but_for(&folder, &BTreeSet::new())?);
-        files.push(folder.join(REFERENCE_FOLDER));
+/// The lineages of exported files that are newer than the database, because an older copy of it was restored: without them
+/// those files would seem to belong to another database.
+fn superseded_lineages(store: &Store, config: &Config) -> Result<Vec<String>, AppError> {
+    let lineages = store.read(|tx| tx.lineages())?;
+    let Some(present) = lineages.first() else { return Ok(Vec::new()) };
+    let chains = read_positions(&config.export.dir)?;
+    let newer = chains.into_values().filter(|chain| chain.lineages.contains(present));
+    let mut superseded: Vec<String> = Vec::new();
+    for lineage in newer.flat_map(|chain| chain.lineages) {
+        if !lineages.contains(&lineage) && !superseded.contains(&lineage) {
+            superseded.push(lineage);
+        }
     }
-    files.extend(superseded_files(&config.export.dir)?);
-    files.extend(snapshot_folders(&config.export.dir)?.into_iter().map(|(folder, _)| folder));
-    files.retain(|path| path.exists());
+    Ok(superseded)
+}
+
+/// The exported files that are older than the newest rule, so that they may hold what it holds back: packages, their reference
+/// tables, superseded files and snapshots, as far as they are still there.
+pub(crate) fn exports_before_rules(tx: &ReadTx<'_>, config: &Config) -> Result<Vec<PathBuf>, StoreError> {
+    let Some(since) = tx.newest_privacy_rule_at()? else { return Ok(Vec::new()) };
+    let mut dirs = BTreeSet::from([config.export.dir.clone()]);
+    let mut files = Vec::new();
+    for folder in tx.consumers()?.into_iter().filter_map(|(_, position, _)| position.folder) {
+        dirs.extend(ConsumerFolder::export_dir(&folder).map(Path::to_owned));
+        files.extend(listed(data_files_but_for(&folder, &BTreeSet::new())));
+        let tables = listed(fs::read_dir(folder.join(REFERENCE_FOLDER)).map_or_else(
+            |_| Ok(Vec::new()),
+            |entries| Ok(entries.flatten().map(|entry| entry.path()).collect()),
+        ));
+        for table in tables {
+            files.extend(fs::read_dir(table).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+    }
+    for dir in dirs {
+        files.extend(listed(superseded_files(&dir)));
+        files.extend(listed(snapshot_folders(&dir)).into_iter().map(|(folder, _)| folder));
+    }
+    files.retain(|path| is_older(path, since));
+    files.sort();
+    files.dedup();
     Ok(files)
+}
+
+/// What a folder holds. One that cannot be listed is reported, because what it holds is not known.
+fn listed<T>(list: Result<Vec<T>, ExportError>) -> Vec<T> {
+    list.unwrap_or_else(|error| {
+        tracing::warn!("{error}: files there may hold what `[privacy]` holds back");
+        Vec::new()
+    })
+}
+
+fn is_older(path: &Path, since: Timestamp) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| modified < SystemTime::from(since.instant()))
 }

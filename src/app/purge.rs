@@ -12,7 +12,7 @@ use crate::export::{
 };
 use crate::store::{
     HeldValues, HoldingPackage, Lock, LockHolders, PurgedTicket, ReadTx, Store, StoreError, TicketPurge,
-    TxEnd,
+    Traces, TxEnd,
 };
 use crate::sync;
 use crate::ticket::Timestamp;
@@ -81,8 +81,8 @@ pub fn purge(loaded: &LoadedConfig, id: i64, reason: &str) -> Result<Erasure, Ap
     let TicketPurge { ticket, was_purged, seq } = done.ok_or(PurgeError::UnknownTicket(id))?;
     let held = database.store.read(|tx| HeldData::read(tx, id, &config.export.dir))?;
     match database.store.remove_traces() {
-        Ok(true) => {}
-        Ok(false) | Err(StoreError::Busy(_)) => {
+        Ok(Traces::Removed) => {}
+        Ok(Traces::InLog | Traces::InDatabase) | Err(StoreError::Busy(_)) => {
             let readers = LockHolders::detect(&config.store.path).readers;
             database.store.close()?;
             return Err(PurgeError::LogKeepsTraces { id, readers }.into());

@@ -128,11 +128,17 @@ pub(super) fn read_ca_file(file: &Path) -> Result<Certificates, AppError> {
 /// Reads `hash_key_file`. Every editor ends a file with a line break, which is no part of the key.
 pub(super) fn read_hash_key(file: &Path) -> Result<Vec<u8>, AppError> {
     let refused = |problem| AppError::File { what: HASH_KEY, path: file.to_owned(), problem };
-    let mode = trusted_file::inspect(file, HASH_KEY)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(refused(FileProblem::Exposed { mode }));
-    }
-    let mut key = trusted_file::read(file, HASH_KEY, SECRET_MAX)?;
+    // systemd decides who can read its credentials.
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let mut key = if credentials.is_some_and(|folder| file.starts_with(folder)) {
+        trusted_file::read_credential(file, HASH_KEY, SECRET_MAX)?
+    } else {
+        let mode = trusted_file::inspect(file, HASH_KEY)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(refused(FileProblem::Exposed { mode }));
+        }
+        trusted_file::read(file, HASH_KEY, SECRET_MAX)?
+    };
     for end in [b'\n', b'\r'] {
         key.pop_if(|last| *last == end);
     }

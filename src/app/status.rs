@@ -232,6 +232,7 @@ impl StatusReport {
             unlisted_tickets: 0,
             unlisted_by_status: vec![],
             erased_tickets: 0,
+            has_privacy_traces: false,
             rejects: 0,
             rejected_rows: 0,
             last_complete_at: Some(at("2026-11-22T11:59:00.000Z")),

@@ -50,11 +50,11 @@ fn read_column(name: &str, rule: PrivacyRule, halo: Option<&HaloConfig>) -> Resu
              tables such as agents.NAME"
         ));
     };
-    column.check(rule).map_err(|message| format!("has {message}"))?;
+    column.check(rule)?;
     let chooses_types = halo.is_some_and(|halo| !halo.ticket_types.is_empty());
     if chooses_types && name == "ticket_types.NAME" {
         return Err(
-            "has `ticket_types.NAME`, by which `halo.ticket_type` chooses tickets: keep one of them".into()
+            "names `ticket_types.NAME`, by which `halo.ticket_type` chooses tickets: keep one of them".into(),
         );
     }
     Ok(column)

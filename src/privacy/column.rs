@@ -20,20 +20,37 @@ pub enum ProtectedColumn {
     Reference(&'static str, usize),
 }
 
-/// Columns that hold the same text: a rule for one is a rule for all of its group.
-pub(super) const SAME_TEXT: [&[&str]; 11] = [
-    // The number and the summary in one text.
-    &["NAME", "ID_SUMMARY"],
-    &["CLIENT_NAME", "clients.NAME", "sites.CLIENT_NAME", "users.CLIENT_NAME"],
-    &["SITE_NAME", "sites.NAME", "users.SITE_NAME"],
-    &["USER_NAME", "users.NAME"],
-    &["USER_EMAIL", "users.EMAIL"],
-    &["TEAM", "teams.NAME", "agents.TEAM"],
-    &["STATUS", "statuses.NAME"],
-    &["CATEGORY_1", "CATEGORY_1_DISPLAY", "categories.VALUE", "categories.NAME"],
-    &["CATEGORY_2", "CATEGORY_2_DISPLAY", "categories.VALUE", "categories.NAME"],
-    &["CATEGORY_3", "CATEGORY_3_DISPLAY", "categories.VALUE", "categories.NAME"],
-    &["CATEGORY_4", "CATEGORY_4_DISPLAY", "categories.VALUE", "categories.NAME"],
+/// Columns that hold the same text: a rule for one of `columns` is a rule for all of them, and for those that repeat it.
+pub(super) struct SameText {
+    pub(super) columns: &'static [&'static str],
+    /// Columns that repeat the text among others. A rule for one of these is a rule for that alone.
+    pub(super) repeated_in: &'static [&'static str],
+}
+
+const fn same(columns: &'static [&'static str], repeated_in: &'static [&'static str]) -> SameText {
+    SameText { columns, repeated_in }
+}
+
+const CATEGORIES: &[&str] = &["categories.VALUE", "categories.NAME"];
+
+/// The name of the client is also that of the company; whoever reported a ticket is often its user (`fixtures/pages`).
+#[rustfmt::skip]
+pub(super) const SAME_TEXT: [SameText; 12] = [
+    same(&["NAME"], &["ID_SUMMARY"]),
+    same(&["CLIENT_NAME", "clients.NAME", "sites.CLIENT_NAME", "users.CLIENT_NAME"], &["OPP_COMPANY_NAME"]),
+    same(&["SITE_NAME", "sites.NAME", "users.SITE_NAME"], &[]),
+    same(&["USER_NAME", "users.NAME"], &["REPORTED_BY"]),
+    same(&["USER_EMAIL", "users.EMAIL"], &["REPORTED_BY", "EMAIL_TO_LIST"]),
+    same(&["TEAM", "teams.NAME", "agents.TEAM"], &[]),
+    same(&["STATUS", "statuses.NAME"], &[]),
+    same(&["CATEGORY_1", "CATEGORY_1_DISPLAY"], CATEGORIES),
+    same(&["CATEGORY_2", "CATEGORY_2_DISPLAY"], CATEGORIES),
+    same(&["CATEGORY_3", "CATEGORY_3_DISPLAY"], CATEGORIES),
+    same(&["CATEGORY_4", "CATEGORY_4_DISPLAY"], CATEGORIES),
+    same(CATEGORIES, &[
+        "CATEGORY_1", "CATEGORY_1_DISPLAY", "CATEGORY_2", "CATEGORY_2_DISPLAY",
+        "CATEGORY_3", "CATEGORY_3_DISPLAY", "CATEGORY_4", "CATEGORY_4_DISPLAY",
+    ]),
 ];
 
 impl ProtectedColumn {
@@ -83,10 +100,12 @@ impl ProtectedColumn {
             },
         };
         if is_needed {
-            return Err(format!("`{self}` cannot be held back: halosync needs it"));
+            return Err(format!("names `{self}`, which cannot be held back: halosync needs it"));
         }
         if rule == PrivacyRule::Hash && kind != ValueKind::Text {
-            return Err(format!("`{self}` cannot be hashed, because it is no text: use `exclude` for it"));
+            return Err(format!(
+                "names `{self}`, which is no text and cannot be hashed: use `exclude` for it"
+            ));
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ pub struct PrivacyDifference {
     pub new: PrivacyRules,
     /// The columns of which the server must be asked again: a rule is gone, or the key is another one.
     pub outdated: Vec<ProtectedColumn>,
+    /// Leaves out those of them that hold hashes with another key: nothing is left of these.
+    pub discarded: PrivacyRules,
 }
 
 impl PrivacyDifference {
@@ -40,7 +42,11 @@ impl PrivacyDifference {
             (_, Some(PrivacyRule::Exclude)) => false,
         };
         let outdated = recorded.iter().filter(is_outdated).map(|it| it.column).collect();
-        PrivacyDifference { new, outdated }
+        let has_other_key = |it: &&RecordedRule| {
+            it.rule == PrivacyRule::Hash && key_id.is_some() && it.key_id != key_id && is_outdated(it)
+        };
+        let discarded = recorded.iter().filter(has_other_key).map(|it| it.column);
+        PrivacyDifference { new, outdated, discarded: PrivacyRules::excluding(discarded) }
     }
 
     /// Whether there is nothing to do.

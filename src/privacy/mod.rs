@@ -53,8 +53,10 @@ impl PrivacyRules {
     pub fn new(declared: &[(ProtectedColumn, PrivacyRule)], key: Option<HashKey>) -> PrivacyRules {
         let mut columns = BTreeMap::new();
         for (column, rule) in declared {
-            for same in SAME_TEXT.iter().filter(|group| group.contains(&column.to_string().as_str())) {
-                for column in same.iter().filter_map(|name| ProtectedColumn::named(name)) {
+            let name = column.to_string();
+            for same in SAME_TEXT.iter().filter(|same| same.columns.contains(&name.as_str())) {
+                let names = same.columns.iter().chain(same.repeated_in);
+                for column in names.filter_map(|name| ProtectedColumn::named(name)) {
                     columns
                         .entry(column)
                         .and_modify(|known: &mut PrivacyRule| *known = (*known).min(*rule))
@@ -82,6 +84,19 @@ impl PrivacyRules {
     pub fn key_id(&self) -> Option<String> {
         let hashes = self.columns.values().any(|rule| *rule == PrivacyRule::Hash);
         self.key.as_ref().filter(|_| hashes).map(HashKey::id)
+    }
+
+    /// Whether something is hashed with a key so short that it can be found by trying.
+    #[must_use]
+    pub fn has_short_key(&self) -> bool {
+        self.key_id().is_some() && self.key.as_ref().is_some_and(HashKey::is_short)
+    }
+
+    /// Returns the rules that leave some columns out.
+    #[must_use]
+    fn excluding(columns: impl IntoIterator<Item = ProtectedColumn>) -> PrivacyRules {
+        let columns = columns.into_iter().map(|column| (column, PrivacyRule::Exclude)).collect();
+        PrivacyRules { columns, key: None }
     }
 
     /// Returns the rules of some of the columns, with the same key.

@@ -3,7 +3,7 @@
 use super::tx::parse_optional_timestamp;
 use super::{
     InterruptedScan, LastFullScan, LastRun, LastScan, PendingTickets, ReadTx, ReferenceList, ServerProbe,
-    StoreError, UnlistedStatus,
+    StoreError, Traces, UnlistedStatus,
 };
 use crate::reference::ReferenceTable;
 use crate::ticket::Timestamp;
@@ -31,6 +31,8 @@ pub struct Health {
     pub unlisted_by_status: Vec<(UnlistedStatus, u64)>,
     /// Tickets that were erased here and are not stored again.
     pub erased_tickets: u64,
+    /// Whether values that `[privacy]` holds back may be left in the files of the database.
+    pub has_privacy_traces: bool,
     /// Values and rows that could not be stored as received.
     pub rejects: u64,
     /// Those of them that are rows without a usable id.
@@ -95,6 +97,7 @@ impl ReadTx<'_> {
             unlisted_tickets,
             unlisted_by_status: self.unlisted_by_status()?,
             erased_tickets: self.purged_count()?,
+            has_privacy_traces: self.privacy_traces()? != Traces::Removed,
             rejects,
             rejected_rows: self.rejected_row_count()?,
             last_complete_at: parse_optional_timestamp(last_complete_at)?,

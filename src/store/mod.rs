@@ -70,7 +70,7 @@ pub use pending_fetches::{DueFetchFilter, FetchFailure, PendingFetch};
 pub use pending_tickets::{
     DueTicket, PENDING_TICKET_PAUSE_MAX, PendingTicketReason, PendingTickets, pending_ticket_due_at,
 };
-pub use purge::{PurgedTicket, TicketPurge};
+pub use purge::{PurgedTicket, TicketPurge, Traces};
 pub use reference::{ReferenceList, ReferenceRest, ReferenceResult};
 pub use runs::{LastRun, RunEnd, RunKind, RunStats, RunStatus};
 pub use scan_checkpoints::{InterruptedScan, ScanCheckpoint};

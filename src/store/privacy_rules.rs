@@ -1,7 +1,7 @@
 //! The privacy rules that the database was written with, and what follows from others.
 
-use super::tx::parse_word;
-use super::{LineageReason, MoveReason, ReadTx, StoreError, WriteTx};
+use super::tx::{parse_optional_timestamp, parse_word};
+use super::{LineageReason, MoveReason, ReadTx, StoreError, Traces, WriteTx};
 use crate::privacy::{PrivacyDifference, PrivacyRule, PrivacyRules, ProtectedColumn, RecordedRule};
 use crate::reference::REFERENCE_TABLES;
 use crate::ticket::{AttributeValue, Timestamp};
@@ -23,20 +23,34 @@ impl ReadTx<'_> {
         }
         Ok(rules)
     }
-}
 
-impl ReadTx<'_> {
-    /// Whether values that rules hold back may be left in the files of the database, although no table has them.
-    pub fn has_privacy_traces(&self) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM privacy_rules WHERE traces)";
-        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    /// Where in the files of the database values may be left that rules hold back, although no table has them.
+    pub fn privacy_traces(&self) -> Result<Traces, StoreError> {
+        let greatest: Option<i64> =
+            self.connection.query_row("SELECT MAX(traces) FROM privacy_rules", [], |row| row.get(0))?;
+        Ok(match greatest {
+            None | Some(0) => Traces::Removed,
+            Some(1) => Traces::InLog,
+            Some(_) => Traces::InDatabase,
+        })
+    }
+
+    /// When the newest rule was carried out: what was exported before may hold what it holds back.
+    pub fn newest_privacy_rule_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT MAX(since) FROM privacy_rules";
+        parse_optional_timestamp(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 }
 
 impl WriteTx<'_> {
-    /// Records that the files of the database have no value any more that rules hold back.
-    pub fn forget_privacy_traces(&self) -> Result<(), StoreError> {
-        self.connection.execute("UPDATE privacy_rules SET traces = 0 WHERE traces", [])?;
+    /// Records where values are left that rules hold back.
+    pub fn record_privacy_traces(&self, traces: Traces) -> Result<(), StoreError> {
+        let number = match traces {
+            Traces::Removed => 0,
+            Traces::InLog => 1,
+            Traces::InDatabase => 2,
+        };
+        self.connection.execute("UPDATE privacy_rules SET traces = ?1 WHERE traces <> ?1", [number])?;
         Ok(())
     }
 
@@ -44,18 +58,21 @@ impl WriteTx<'_> {
     ///
     /// New rules are applied to tables and to change records, without a change record of their own: that would have to show
     /// the value. So a new lineage begins, in which every consumer starts again at 0. Where the server must be asked again, a
-    /// new initial load follows.
+    /// new initial load follows. `superseded` as in [`WriteTx::begin_lineage`].
     pub fn carry_out_privacy(
         &self,
         difference: &PrivacyDifference,
         rules: &PrivacyRules,
+        superseded: &[String],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if !difference.new.is_empty() {
-            self.hold_back(&difference.new)?;
-            if 0 < self.as_read_tx().greatest_seq()? {
-                self.begin_lineage(&[], LineageReason::PrivacyRules, now)?;
-            }
+        let changes_content =
+            [&difference.new, &difference.discarded].into_iter().filter(|it| !it.is_empty());
+        for rules in changes_content.clone() {
+            self.hold_back(rules)?;
+        }
+        if changes_content.count() != 0 && 0 < self.as_read_tx().greatest_seq()? {
+            self.begin_lineage(superseded, LineageReason::PrivacyRules, now)?;
         }
         if !difference.outdated.is_empty() {
             self.ask_again(&difference.outdated, now)?;
@@ -64,12 +81,7 @@ impl WriteTx<'_> {
     }
 
     fn hold_back(&self, rules: &PrivacyRules) -> Result<(), StoreError> {
-        self.hold_back_in_tickets(rules)?;
-        self.hold_back_in_custom_fields(rules)?;
-        self.hold_back_in_rejects(rules)?;
-        self.hold_back_in_changes(rules)?;
-        self.drop_checkpoint_texts()?;
-        self.drop_error_texts()?;
+        // First: the names of statuses follow from their table.
         for table in &REFERENCE_TABLES {
             for (position, rule) in rules.reference(table) {
                 let column = table.columns[position].column.name;
@@ -94,7 +106,12 @@ impl WriteTx<'_> {
                 }
             }
         }
-        Ok(())
+        self.hold_back_in_tickets(rules)?;
+        self.hold_back_in_custom_fields(rules)?;
+        self.hold_back_in_rejects(rules)?;
+        self.hold_back_in_changes(rules)?;
+        self.drop_checkpoint_texts()?;
+        self.drop_error_texts()
     }
 
     /// Drops the texts of errors: the server's words in them may hold anything.
@@ -138,7 +155,7 @@ impl WriteTx<'_> {
         let mut upsert = self.connection.prepare(
             "INSERT INTO privacy_rules (name, rule, key_id, since) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (name) DO UPDATE
-             SET rule = excluded.rule, key_id = excluded.key_id, since = excluded.since, traces = 1
+             SET rule = excluded.rule, key_id = excluded.key_id, since = excluded.since, traces = 2
              WHERE rule <> excluded.rule OR key_id IS NOT excluded.key_id",
         )?;
         for (column, rule) in rules.columns() {

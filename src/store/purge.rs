@@ -158,25 +158,42 @@ impl WriteTx<'_> {
     }
 }
 
+/// Where deleted values may be left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Traces {
+    /// Nowhere.
+    Removed,
+    /// In the write-ahead log.
+    InLog,
+    /// In the database file, too.
+    InDatabase,
+}
+
 impl Store {
     /// Removes what deleted values leave in the files: in the full-text index, in pages that were rearranged while they
     /// were stored, which `secure_delete` does not overwrite, and in the write-ahead log. Writes the whole database anew,
-    /// which needs twice its size of free space, half of it for a temporary file. Returns whether it is done: a reader that still uses the log after `busy_timeout`
-    /// prevents it.
+    /// which needs twice its size of free space, half of it for a temporary file. Returns what is left where a reader still
+    /// uses the log after `busy_timeout`.
     ///
     /// # Errors
     /// On error the content of the database is as it was, and so are the traces.
-    pub fn remove_traces(&self) -> Result<bool, StoreError> {
+    pub fn remove_traces(&self) -> Result<Traces, StoreError> {
         optimize_full_text(&self.connection)?;
         // Before the database is written anew, which would all stay in the log of a reader.
         if self.truncate_wal_patiently()? {
-            return Ok(false);
+            return Ok(Traces::InDatabase);
         }
         if let Err(error) = self.connection.execute_batch("VACUUM") {
             // What it wrote to the log takes the space of what it needs.
             self.truncate_wal_patiently()?;
             return Err(error.into());
         }
-        Ok(!self.truncate_wal_patiently()?)
+        Ok(if self.truncate_wal_patiently()? { Traces::InLog } else { Traces::Removed })
+    }
+
+    /// Removes what deleted values leave in the write-ahead log, without waiting for readers. Returns whether that was
+    /// possible.
+    pub fn empty_log(&self) -> Result<bool, StoreError> {
+        Ok(!self.truncate_wal()?)
     }
 }

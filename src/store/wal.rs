@@ -42,7 +42,7 @@ impl Store {
     }
 
     /// Returns whether another process prevented it.
-    fn truncate_wal(&self) -> Result<bool, StoreError> {
+    pub(super) fn truncate_wal(&self) -> Result<bool, StoreError> {
         self.connection.busy_timeout(Duration::ZERO)?;
         let blocked = self.truncate_wal_patiently();
         self.connection.busy_timeout(self.busy_timeout)?;

@@ -176,9 +176,8 @@ impl Ticket {
     /// Sets the status name. `names` has those of the known statuses, `None` where it is held back; of another status it is
     /// the number as text.
     pub fn resolve_status_name(&mut self, names: &HashMap<i64, Option<String>>) {
-        if let Some(number) = self.integer(attribute::STATUS_ID) {
-            let name = names.get(&number).cloned().unwrap_or_else(|| Some(number.to_string()));
-            self.values[attribute::STATUS] = name.map_or(AttributeValue::Null, AttributeValue::Text);
+        if self.integer(attribute::STATUS_ID).is_some() {
+            self.values[attribute::STATUS] = status_name(&self.values[attribute::STATUS_ID], names);
         }
     }
 
@@ -209,6 +208,13 @@ impl Ticket {
         }
         hash.digest()
     }
+}
+
+/// Returns the name of a status by its number, as [`Ticket::resolve_status_name`] sets it.
+pub(crate) fn status_name(number: &AttributeValue, names: &HashMap<i64, Option<String>>) -> AttributeValue {
+    let AttributeValue::Integer(number) = number else { return AttributeValue::Null };
+    let name = names.get(number).cloned().unwrap_or_else(|| Some(number.to_string()));
+    name.map_or(AttributeValue::Null, AttributeValue::Text)
 }
 
 /// Returns the hash of a stored row, in the order of [`attribute::stored_attributes`]: [`Ticket::hash`] of a ticket with these

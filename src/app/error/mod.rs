@@ -99,10 +99,12 @@ pub enum AppError {
         problem: SecretError,
     },
     /// The privacy rules of the settings are not those of the database, and this command cannot carry them out.
-    #[error("the database does not have the privacy rules of the settings yet ({})", columns.join(", "))]
+    #[error("{}", privacy_pending(new, outdated))]
     PrivacyPending {
-        /// The columns of the rules.
-        columns: Vec<String>,
+        /// The columns with a rule in the settings that is not carried out yet.
+        new: Vec<String>,
+        /// The columns with a rule in the database that is gone from the settings, or has another key there.
+        outdated: Vec<String>,
     },
     /// The HTTP client cannot be built from the settings.
     #[error("cannot build the HTTP client")]
@@ -167,6 +169,15 @@ pub enum AppError {
     #[error("interrupted by a signal")]
     #[strum(serialize = "interrupted")]
     Stopped(Signal),
+}
+
+fn privacy_pending(new: &[String], outdated: &[String]) -> String {
+    let (new, outdated) = (new.join(", "), outdated.join(", "));
+    if new.is_empty() {
+        format!("the settings have other privacy rules, or another key, than the database ({outdated})")
+    } else {
+        format!("the database does not have the privacy rules of the settings yet ({new})")
+    }
 }
 
 impl From<HaloError> for AppError {

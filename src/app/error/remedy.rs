@@ -70,6 +70,12 @@ impl AppError {
             ),
             AppError::NotADemo(_) => (CannotCreate, "name another folder with --dir".into()),
             AppError::Secret { location, problem } => (Config, problem.help(location)),
+            AppError::PrivacyPending { new, .. } if new.is_empty() => (
+                TryLater,
+                "use the settings and the key of the service; if the change is meant, run `halosync sync`: it reads everything \
+                 anew and stores what the settings no longer hold back"
+                    .into(),
+            ),
             AppError::PrivacyPending { .. } => (
                 TryLater,
                 "run `halosync sync` first, or restart the service: both carry out the rules".into(),

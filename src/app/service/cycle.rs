@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::state::{CyclePhase, ServiceState};
-use crate::app::privacy::remove_traces;
+use crate::app::privacy::retry_removal;
 use crate::app::{
     AppError, DeltaSummary, LoadedConfig, SyncOptions, WorkCounter, clock, export_delta_if_due, run_settings,
 };
@@ -73,8 +73,9 @@ impl ServiceCycle {
     }
 
     async fn run_maintenance(&self) -> MaintenanceResult {
-        if let Err(error) = self.store.call(remove_traces).await {
-            tracing::warn!("cannot remove traces of held back values: {error}");
+        let is_daily = self.checks_integrity;
+        if let Err(error) = self.store.call(move |store| retry_removal(store, is_daily)).await {
+            tracing::debug!(%error, "cannot remove traces of held back values");
         }
         let wal_checkpoint = self.store.call(|store| store.checkpoint_wal()).await;
         if let Err(error) = &wal_checkpoint {

@@ -125,6 +125,12 @@ fn data(status: &StatusReport) -> Pairs {
         let erased = HumanCount(health.erased_tickets);
         row("Erased", format!("{erased}; not missing, also where the server still lists them"));
     }
+    if health.has_privacy_traces {
+        row(
+            "Privacy",
+            "values that are held back may be left in the files of the database; see `halosync check`".into(),
+        );
+    }
     row("Newest change", HumanCount(health.last_seq.unsigned_abs()).to_string());
     row("Server", watermark.map_or("none yet".into(), |mark| printable(&mark.scope.server)));
     row("Complete until", time_with_age(status, watermark.and_then(|mark| mark.covered_until)));

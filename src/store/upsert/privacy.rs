@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use rusqlite::OptionalExtension as _;
+
 use super::custom_fields::read_custom_fields;
 use super::reject_group::split;
 use super::stored_version::stored_hash;
 use super::ticket_columns::{CellParam, SELECT_ROW, read_row};
 use crate::privacy::{PrivacyRule, PrivacyRules};
 use crate::store::{StoreError, WriteTx};
-use crate::ticket::attribute::{ATTRIBUTE_COUNT, EXTRA_PREFIX, UID, stored_attribute};
-use crate::ticket::{AttributeValue, row_hash};
+use crate::ticket::attribute::{ATTRIBUTE_COUNT, EXTRA_PREFIX, STATUS, STATUS_ID, UID, stored_attribute};
+use crate::ticket::{AttributeValue, row_hash, status_name};
 
 /// How many rows are read before the first of them is written.
 const ROWS_AT_ONCE: i64 = 500;
@@ -21,6 +23,7 @@ impl WriteTx<'_> {
         if stored.is_empty() {
             return Ok(());
         }
+        let status_names = self.as_read_tx().status_names()?;
         let mut select_row = self.connection.prepare_cached(&SELECT_ROW)?;
         let mut select_hash = self.connection.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM ticket_state WHERE UID = ?1 AND hash IS NOT NULL)",
@@ -34,7 +37,11 @@ impl WriteTx<'_> {
             let mut is_changed = false;
             for (position, rule) in &stored {
                 let old = row[*position].clone();
-                rules.apply(*rule, &mut row[*position]);
+                if *position == STATUS {
+                    row[STATUS] = status_name(&row[STATUS_ID], &status_names);
+                } else {
+                    rules.apply(*rule, &mut row[*position]);
+                }
                 if row[*position] != old {
                     self.write_value(id, *position, &row[*position])?;
                     is_changed = true;
@@ -86,7 +93,7 @@ impl WriteTx<'_> {
             fields.join(", ")
         );
         self.for_each_key(&with_fields, |id| {
-            let state = select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)));
+            let state = select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
             let (hash, request_no): (Option<i64>, Option<i64>) = state.unwrap_or_default();
             let mut stored = read_custom_fields(self.connection, id)?;
             let old = stored.clone();
