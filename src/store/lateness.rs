@@ -21,7 +21,8 @@ impl ReadTx<'_> {
     ///
     /// Left out are records that are no new version: repairs, custom fields, names, versions that came back with a ticket or
     /// from a backup; and those of tickets whose earlier versions scans may have seen without being able to store them
-    /// (`not_before` is NULL), or that the server did not list (`unlisted_tickets`).
+    /// (`not_before` is NULL), or that the server did not list (`unlisted_tickets`). A ticket that is older than the time span
+    /// and was never seen before became visible by a permission.
     pub fn oldest_new_version(
         &self,
         seq: i64,
@@ -32,7 +33,11 @@ impl ReadTx<'_> {
             "SELECT MIN(source_last_modified) FROM changes
              WHERE seq > ?1 AND ?2 <= source_last_modified AND source_last_modified < ?3
                  AND reason IS NULL AND not_before IS NOT NULL
-                 AND (op = 'c' OR op = 'u' AND json_extract(changed, '$.SOURCE_LAST_MODIFIED[0]') IS NOT NULL)
+                 AND CASE op
+                     WHEN 'c' THEN EXISTS (SELECT 1 FROM tickets
+                         WHERE tickets.UID = changes.UID AND ?2 <= tickets.SOURCE_CREATED_DATE)
+                     WHEN 'u' THEN json_extract(changed, '$.SOURCE_LAST_MODIFIED[0]') IS NOT NULL
+                 END
                  AND NOT EXISTS (SELECT 1 FROM unlisted_tickets WHERE unlisted_tickets.UID = changes.UID)",
             (seq, from.to_string(), until.to_string()),
             |row| row.get(0),

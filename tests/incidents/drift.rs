@@ -390,6 +390,55 @@ fn only_versions_that_a_verified_scan_should_have_shown_are_late() {
     });
 }
 
+/// A quiet server: scans ask back to the canary, and so see what a permission shows.
+#[test]
+fn tickets_that_a_permission_shows_are_late_only_if_they_are_new() {
+    with_paused_time(async {
+        let env = VirtualEnv::new(100, &[]);
+        let hidden = &env.server_ids()[..5];
+        env.with_server(|server, _| server.hide(hidden));
+        env.run_ok().await;
+        advance_minutes(2 * DAY).await;
+        env.run_full_ok().await;
+        hidden.iter().for_each(|id| edit(&env, *id));
+        advance_minutes(206).await;
+        assert!(is_incremental(&env.run_ok().await));
+        env.with_server(|server, _| server.unhide(hidden));
+        advance_minutes(1).await;
+        let report = env.run_ok().await;
+        assert!(is_incremental(&report));
+        env.assert_matches_server("shown");
+        assert_eq!((lateness(&env), report.warnings), (vec![], vec![]), "updated within the day, not opened");
+
+        env.with_server(|server, now| server.create_visible_later(1, TimeDelta::minutes(9), now));
+        advance_minutes(8).await;
+        env.run_ok().await;
+        advance_minutes(2).await;
+        let report = env.run_ok().await;
+        env.assert_matches_server("created late");
+        let [late] = lateness(&env)[..] else { panic!("{:?}", lateness(&env)) };
+        assert!((475.0..=480.0).contains(&late), "{late}");
+        assert_eq!(report.warnings.len(), 1, "{report:?}");
+
+        // Nothing says when it was opened.
+        let unopened = env.with_server(|server, now| {
+            let id = server.create(1, now)[0];
+            let mut row = server.row(id, now).unwrap();
+            row["dateoccurred"] = Json::Null;
+            server.set_raw_row(id, row.to_string());
+            server.hide(&[id]);
+            id
+        });
+        advance_minutes(8).await;
+        env.run_ok().await;
+        env.with_server(|server, _| server.unhide(&[unopened]));
+        advance_minutes(2).await;
+        env.run_ok().await;
+        assert_eq!(env.number("SELECT COUNT(*) FROM tickets WHERE SOURCE_CREATED_DATE IS NULL"), 1);
+        assert_eq!(lateness(&env).len(), 1);
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_and_check_name_the_overlap_to_set() {
     let env = TestEnv::builder().tickets(30).in_memory().start().await;
