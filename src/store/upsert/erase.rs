@@ -58,12 +58,45 @@ impl WriteTx<'_> {
     }
 
     /// Deletes rows of erased tickets that another program put back; returns whether there were any.
-    pub(super) fn delete_purged(&self) -> Result<bool, StoreError> {
-        let mut is_any = false;
+    pub(in crate::store) fn delete_purged(&self) -> Result<bool, StoreError> {
+        let mut rows = 0;
         for id in self.as_read_tx().purged_ids()? {
-            delete_ticket(self.connection, id)?;
-            is_any = true;
+            rows += delete_ticket(self.connection, id)?;
+        }
+        let is_any = rows != 0;
+        if is_any {
+            // Not every way to put a row back fires the triggers of the index.
+            repair_full_text(self.connection)?;
         }
         Ok(is_any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::{Store, TxEnd};
+
+    #[test]
+    fn only_rows_that_were_put_back_are_deleted_and_reported() {
+        let now = "2026-11-22T12:00:00.000Z".parse().unwrap();
+        let mut store = Store::in_memory(now).unwrap();
+        let delete = |store: &mut Store| store.write(TxEnd::Commit, |tx| tx.delete_purged()).unwrap();
+        assert!(!delete(&mut store), "nothing is erased");
+        let sql = "INSERT INTO purged (UID, purged_at, reason)
+                   VALUES (7, '2026-11-22T12:00:00.000Z', 'a test'), (8, '2026-11-22T12:00:00.000Z', 'a test')";
+        store.connection.execute_batch(sql).unwrap();
+        assert!(!delete(&mut store), "nothing was put back");
+        for table in ["tickets (UID)", "ticket_extra (UID)", "custom_fields (UID, FIELD_ID)"] {
+            let values = if table.contains("FIELD_ID") { "8, 120" } else { "8" };
+            store.connection.execute_batch(&format!("INSERT INTO {table} VALUES ({values})")).unwrap();
+            assert!(delete(&mut store), "{table}");
+            assert!(!delete(&mut store), "{table} again");
+        }
+        // The service keeps the database open.
+        store.connection.execute_batch("INSERT INTO tickets (UID) VALUES (8)").unwrap();
+        store.write(TxEnd::Commit, |tx| tx.mark_local_edits(1, now)).unwrap();
+        let left: i64 =
+            store.connection.query_row("SELECT COUNT(*) FROM tickets", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0);
     }
 }

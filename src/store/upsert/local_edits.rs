@@ -166,7 +166,7 @@ impl WriteTx<'_> {
     ///
     /// Rows of erased tickets are deleted: nothing is recorded, because consumers do not have them.
     pub fn mark_local_edits(&self, run_id: i64, now: Timestamp) -> Result<LocalEdits, StoreError> {
-        let were_put_back = self.delete_purged()?;
+        self.delete_purged()?;
         let edits = self.as_read_tx().find_local_edits()?;
         let fields_no = self.as_read_tx().has_custom_fields()?.then_some(0);
         let context = WriteContext { run_id, now: &now.to_string() };
@@ -202,7 +202,7 @@ impl WriteTx<'_> {
         )?;
         let may_misfire =
             !(edits.edited.is_empty() && edits.lost.is_empty() && edits.without_state.is_empty());
-        if may_misfire || were_put_back {
+        if may_misfire {
             repair_full_text(self.connection)?;
         }
         if !edits.status_names.is_empty() {
@@ -267,9 +267,10 @@ impl UpsertStatements<'_> {
     }
 }
 
-/// Deletes everything that is stored of a ticket, without a change record. `ticket_state` goes first: then the
-/// triggers of the other tables find nothing to write.
-pub(super) fn delete_ticket(connection: &Connection, id: i64) -> Result<(), StoreError> {
+/// Deletes everything that is stored of a ticket, without a change record; returns the number of rows. `ticket_state` goes
+/// first: then the triggers of the other tables find nothing to write.
+pub(super) fn delete_ticket(connection: &Connection, id: i64) -> Result<usize, StoreError> {
+    let mut rows = 0;
     for table in [
         "ticket_state",
         "tickets",
@@ -279,9 +280,9 @@ pub(super) fn delete_ticket(connection: &Connection, id: i64) -> Result<(), Stor
         "unlisted_tickets",
         "pending_fetches",
     ] {
-        connection.prepare_cached(&format!("DELETE FROM {table} WHERE UID = ?1"))?.execute([id])?;
+        rows += connection.prepare_cached(&format!("DELETE FROM {table} WHERE UID = ?1"))?.execute([id])?;
     }
-    Ok(())
+    Ok(rows)
 }
 
 fn ids(of: &RoaringTreemap) -> impl Iterator<Item = i64> {
