@@ -643,6 +643,53 @@ async fn rows_that_another_program_puts_back_are_deleted_silently() {
     );
 }
 
+/// The texts of all files below a folder.
+fn texts_below(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: std::path::PathBuf| {
+        if path.is_dir() { texts_below(&path) } else { fs::read_to_string(path).unwrap() }
+    };
+    entries.map(text).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_were_put_back_are_in_no_snapshot_and_do_not_stay_until_a_full_scan() {
+    let env = start_env(40, true).await;
+    env.run_ok(&["sync"]);
+    let id = env.with_server(|server| server.ids()[5]);
+    purge(&env, id);
+    let seq = env.change_count();
+    let put_back = || {
+        let sql = format!(
+            "INSERT INTO tickets (UID, NAME, STATUS_ID) VALUES ({id}, '{SUMMARY}', 1);
+             INSERT INTO custom_fields (UID, FIELD_ID, VALUE) VALUES ({id}, 120, '{FIELD}');
+             INSERT INTO ticket_extra (UID, CLOSED_AT) VALUES ({id}, '2019-07-13T04:05:06.789Z')"
+        );
+        Connection::open(env.path("halosync.db")).unwrap().execute_batch(&sql).unwrap();
+    };
+    let assert_gone = |after: &str| {
+        for table in ["tickets", "ticket_state", "custom_fields", "ticket_extra"] {
+            let sql = format!("SELECT COUNT(*) FROM {table} WHERE UID = {id}");
+            assert_eq!(env.number(&sql), 0, "{table} after {after}");
+        }
+        let words = format!("SELECT COUNT(*) FROM tickets_fts WHERE tickets_fts MATCH '{SUMMARY}'");
+        assert_eq!((env.number(&words), env.change_count()), (0, seq), "{after}");
+    };
+    put_back();
+    env.run_ok(&["export", "snapshot"]);
+    let text = texts_below(&env.path("export/snapshots"));
+    assert!(text.contains("UID"), "a snapshot was written");
+    for planted in [SUMMARY, FIELD, EXTRA] {
+        assert!(!text.contains(planted), "{planted}");
+    }
+    assert_gone("a snapshot");
+    put_back();
+    env.run_ok(&["sync"]);
+    assert_eq!(env.texts("SELECT kind FROM scans ORDER BY scan_id DESC LIMIT 1"), ["incremental"]);
+    assert_gone("an incremental scan");
+    env.run(&["check", "--offline", "--deep"]).success();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn change_records_of_other_tickets_cannot_be_altered() {
     let env = start_env(30, false).await;

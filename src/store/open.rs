@@ -215,10 +215,6 @@ impl Store {
             migrate(&mut self.connection)?;
         }
         self.complete_opening(kind, options.now)?;
-        if kind == DatabaseKind::Restored {
-            // A dump holds the content of the index table by table, and a recovery may lose some of it.
-            self.apply_full_text(false)?;
-        }
         self.apply_full_text(options.full_text)?;
         self.apply_date_index(options.index_last_modified)?;
         Ok(self)
@@ -253,8 +249,13 @@ impl Store {
         })
     }
 
-    /// Marks the database as ours and begins its lineage, or another one if change records may be missing.
+    /// Marks the database as ours and begins its lineage, or another one if change records may be missing. Deletes what
+    /// another program put back of erased tickets, before a run or an export meets it.
     fn complete_opening(&mut self, kind: DatabaseKind, now: Timestamp) -> Result<(), StoreError> {
+        if kind == DatabaseKind::Restored {
+            // A dump holds the content of the index table by table, and a recovery may lose some of it.
+            self.apply_full_text(false)?;
+        }
         let (extent, version) =
             self.read(|tx| Ok::<_, StoreError>((tx.change_log_extent()?, tx.schema_version()?)))?;
         let finding = OpenFinding::of(kind, extent);
@@ -268,7 +269,8 @@ impl Store {
             if let Some(finding) = finding {
                 tx.begin_lineage(&[], finding.lineage_reason(), now)?;
             }
-            tx.ensure_lineage(now)
+            tx.ensure_lineage(now)?;
+            tx.delete_purged().map(drop)
         })?;
         self.finding = finding;
         Ok(())
