@@ -6,7 +6,7 @@ use super::CheckOutcome;
 use crate::app::{self, count};
 use crate::config::Config;
 use crate::store::{Lateness, ReadTx, StoreError, UnmappedField};
-use crate::sync::{fields_to_text, lateness_warning, overlap_line, seconds_to_text};
+use crate::sync::{fields_to_text, lateness_to_text, lateness_warning, overlap_line, seconds_to_text};
 
 /// So many fields are named.
 const NAMED_MAX: usize = 20;
@@ -55,9 +55,8 @@ impl SeenDrift {
         };
         let overlap = seconds_to_text(self.overlap);
         let found = format!(
-            "the latest change of the last 30 days became visible {} after its last update or later (found {}); `overlap` is \
-             {overlap}",
-            seconds_to_text(late_by),
+            "up to {} late in the last 30 days, the most delayed found {}; `overlap` is {overlap}",
+            lateness_to_text(late_by),
             measured_at.to_second(),
         );
         if lateness_warning(late_by, self.overlap).is_none() {

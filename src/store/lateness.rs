@@ -10,7 +10,7 @@ use crate::ticket::Timestamp;
 /// A row of `lateness`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lateness {
-    /// How late the latest change of a scan was.
+    /// How late the most delayed change of a scan was.
     pub late_by: TimeDelta,
     /// When that scan ended, by the local clock.
     pub measured_at: Timestamp,
@@ -69,7 +69,7 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Records how late the latest change of a scan was.
+    /// Records how late the most delayed change of a scan was.
     pub fn record_lateness(
         &self,
         scan_id: i64,

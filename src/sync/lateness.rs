@@ -44,7 +44,7 @@ impl LatenessMeasurement {
         }))
     }
 
-    /// Records how late the latest change of the scan was; returns a warning if that is near the overlap. Call it in the
+    /// Records how late the most delayed change of the scan was; returns a warning if that is near the overlap. Call it in the
     /// transaction that ends the scan, when its rows are stored, and before the watermark moves.
     pub(super) fn record(&self, tx: &WriteTx<'_>, now: Timestamp) -> Result<Option<String>, StoreError> {
         let read_tx = tx.as_read_tx();
@@ -61,14 +61,17 @@ impl LatenessMeasurement {
     }
 }
 
+/// How the warning about late changes begins. The rest differs from run to run, and is no news.
+pub const LATENESS_WARNING: &str = "the server shows changes up to ";
+
 /// What to do about a lateness that comes near the overlap.
 #[must_use]
 pub fn lateness_warning(lateness: TimeDelta, overlap: TimeDelta) -> Option<String> {
     watermark::is_near_overlap(lateness, overlap).then(|| {
         format!(
-            "a change became visible {} or more after its last update, and `overlap` is {}: only a full scan finds what is \
-             later than that; set `{}` in `[sync]`",
-            seconds_to_text(lateness),
+            "{LATENESS_WARNING}{} late, and `overlap` is {}: only a full scan finds what is later than that; set `{}` in \
+             `[sync]`",
+            lateness_to_text(lateness),
             seconds_to_text(overlap),
             overlap_line(lateness)
         )
@@ -81,15 +84,32 @@ pub fn overlap_line(lateness: TimeDelta) -> String {
     format!("overlap = \"{}m\"", watermark::proposed_overlap(lateness).num_minutes())
 }
 
-/// `32 s`, `7 min`, `7 min 30 s`; a part of a second counts as one.
+/// A lateness for "up to … late": from a minute on in whole minutes, of which a part counts as one.
+#[must_use]
+pub fn lateness_to_text(lateness: TimeDelta) -> String {
+    let seconds = whole_seconds(lateness);
+    let rounded = if seconds < 60 { seconds } else { seconds.div_ceil(60) * 60 };
+    span_to_text(rounded)
+}
+
+/// `32 s`, `7 min`, `7 min 30 s`, `1 h 42 min`; a part of a second counts as one.
 #[must_use]
 pub fn seconds_to_text(span: TimeDelta) -> String {
-    let seconds = u64::try_from(span.num_milliseconds()).unwrap_or(0).div_ceil(1_000);
-    match (seconds / 60, seconds % 60) {
-        (0, seconds) => format!("{seconds} s"),
-        (minutes, 0) => format!("{minutes} min"),
-        (minutes, seconds) => format!("{minutes} min {seconds} s"),
-    }
+    span_to_text(whole_seconds(span))
+}
+
+fn whole_seconds(span: TimeDelta) -> u64 {
+    u64::try_from(span.num_milliseconds()).unwrap_or(0).div_ceil(1_000)
+}
+
+fn span_to_text(seconds: u64) -> String {
+    let units = [(seconds / 3_600, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let parts: Vec<_> = units
+        .iter()
+        .filter(|(count, _)| *count != 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    if parts.is_empty() { "0 s".into() } else { parts.join(" ") }
 }
 
 #[cfg(test)]
@@ -102,8 +122,25 @@ mod tests {
         assert_eq!(lateness_warning(TimeDelta::minutes(5), overlap), None);
         assert_eq!(
             lateness_warning(TimeDelta::milliseconds(449_100), overlap).unwrap(),
-            "a change became visible 7 min 30 s or more after its last update, and `overlap` is 10 min: only a full scan \
-             finds what is later than that; set `overlap = \"15m\"` in `[sync]`"
+            "the server shows changes up to 8 min late, and `overlap` is 10 min: only a full scan finds what is later than \
+             that; set `overlap = \"15m\"` in `[sync]`"
         );
+    }
+
+    #[test]
+    fn lateness_has_no_seconds_from_a_minute_on() {
+        for (milliseconds, exact, rounded) in [
+            (0, "0 s", "0 s"),
+            (1, "1 s", "1 s"),
+            (59_000, "59 s", "59 s"),
+            (59_001, "1 min", "1 min"),
+            (90_000, "1 min 30 s", "2 min"),
+            (3_599_000, "59 min 59 s", "1 h"),
+            (6_156_000, "1 h 42 min 36 s", "1 h 43 min"),
+            (86_400_000, "24 h", "24 h"),
+        ] {
+            let span = TimeDelta::milliseconds(milliseconds);
+            assert_eq!((seconds_to_text(span).as_str(), lateness_to_text(span).as_str()), (exact, rounded));
+        }
     }
 }

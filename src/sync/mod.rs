@@ -37,7 +37,7 @@ pub mod unlisted;
 pub use completeness::{RunOutcome, held_delete_guard};
 pub use context::{Clock, DECISION_TARGET, PhaseProgress, Progress, RunContext, RunPhase, RunSettings};
 pub use custom_fields::SAMPLES_MAX;
-pub use lateness::{lateness_warning, overlap_line, seconds_to_text};
+pub use lateness::{LATENESS_WARNING, lateness_to_text, lateness_warning, overlap_line, seconds_to_text};
 pub use new_fields::fields_to_text;
 pub use reference::resolve_ticket_types;
 pub use report::RunReport;

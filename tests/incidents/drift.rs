@@ -4,6 +4,7 @@
 use chrono::TimeDelta;
 use halo_simulator::{ApiEndpoint, Edit};
 use halosync::reference::AGENTS;
+use halosync::sync::LATENESS_WARNING;
 use halosync::ticket::{JsonType, UnmappedFields};
 use serde_json::{Value as Json, json};
 
@@ -302,7 +303,9 @@ fn lateness_near_the_overlap_is_reported_and_a_full_scan_finds_what_is_later() {
         assert!((475.0..=540.0).contains(&late), "{late}");
         let warning = report.warnings.concat();
         assert!(
-            warning.contains("`overlap` is 10 min") && warning.contains("set `overlap = \"16m\"`"),
+            warning.starts_with(LATENESS_WARNING)
+                && warning.contains("`overlap` is 10 min")
+                && warning.contains("set `overlap = \"16m\"`"),
             "{warning}"
         );
         assert_eq!(run_after(4, ids[54]).await.warnings, [""; 0]);
@@ -452,7 +455,7 @@ async fn status_and_check_name_the_overlap_to_set() {
     write(30.0);
     let text = env.run(&["status", "-v"]).success().stdout;
     assert!(
-        text.contains("at most 30 s late") && text.contains("`overlap = \"5m\"` is enough, it is 10 min"),
+        text.contains("up to 30 s late") && text.contains("`overlap = \"5m\"` is enough, it is 10 min"),
         "{text}"
     );
     assert!(!env.run(&["status"]).success().stdout.contains("Late changes"));
@@ -473,7 +476,7 @@ async fn status_and_check_name_the_overlap_to_set() {
     );
     let check = env.run(&["check", "--offline"]).success().stdout;
     assert!(
-        check.contains("! lateness       the latest change of the last 30 days became visible 6 min 41 s"),
+        check.contains("! lateness       up to 7 min late in the last 30 days, the most delayed found "),
         "{check}"
     );
     assert!(check.contains("help: set `overlap = \"14m\"` in `[sync]`"), "{check}");

@@ -16,7 +16,7 @@ use super::state::CyclePhase;
 use crate::app::{AppError, DeltaSummary, WrittenPackage, count};
 use crate::config::size_to_text;
 use crate::store::WalCheckpoint;
-use crate::sync::RunReport;
+use crate::sync::{LATENESS_WARNING, RunReport};
 
 /// The size in bytes from which a write-ahead log that a reader keeps from shrinking is logged.
 const WAL_WARNING_BYTES: u64 = 64 << 20;
@@ -31,6 +31,18 @@ pub(super) struct LogState {
     /// Exports in a row that failed.
     export_failures: FailureStreak,
     large_wal_reported: bool,
+}
+
+impl LogState {
+    /// The warnings of a run that the one before it did not have. How late changes are differs from run to run.
+    fn new_warnings<'a>(&mut self, warnings: &'a [String]) -> Vec<&'a String> {
+        let reported = std::mem::replace(&mut self.reported_warnings, warnings.to_owned());
+        let is_lateness = |warning: &String| warning.starts_with(LATENESS_WARNING);
+        let is_known = |warning: &String| {
+            reported.contains(warning) || (is_lateness(warning) && reported.iter().any(is_lateness))
+        };
+        warnings.iter().filter(|warning| !is_known(warning)).collect()
+    }
 }
 
 impl Service {
@@ -86,12 +98,9 @@ impl Service {
                 count(report.tickets, "ticket")
             );
         }
-        for warning in
-            report.warnings.iter().filter(|warning| !self.log_state.reported_warnings.contains(warning))
-        {
+        for warning in self.log_state.new_warnings(&report.warnings) {
             tracing::warn!("{warning}");
         }
-        self.log_state.reported_warnings.clone_from(&report.warnings);
         self.log_state.status_line = format!("{}, {coverage}; ", count(report.tickets, "ticket"));
     }
 
@@ -231,5 +240,30 @@ fn log_delta(summary: &DeltaSummary) {
             rows,
             "exported for {consumer}: changes {from_seq} to {to_seq}, {rows} rows"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::sync::lateness_warning;
+
+    #[test]
+    fn changing_lateness_is_logged_once_until_a_run_without_one() {
+        let late = |minutes| lateness_warning(TimeDelta::minutes(minutes), TimeDelta::minutes(10)).unwrap();
+        let mut state = LogState::default();
+        for (warnings, expected) in [
+            (vec![late(7)], 1),
+            (vec![late(9)], 0),
+            (vec!["another one".to_owned(), late(8)], 1),
+            (vec!["yet another one".to_owned()], 1),
+            (vec![late(8)], 1),
+            (vec![], 0),
+            (vec![late(8)], 1),
+        ] {
+            assert_eq!(state.new_warnings(&warnings).len(), expected, "{warnings:?}");
+        }
     }
 }

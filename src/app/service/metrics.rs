@@ -72,7 +72,7 @@ const GAUGES: [(&str, &str); 23] = [
     ),
     (
         "halosync_lateness_seconds",
-        "How late the latest change of the last 24 hours became visible, by the server's clock; 0 means none was late",
+        "How late the most delayed change of the last 24 hours became visible, by the server's clock; 0 means none was late",
     ),
     ("halosync_consecutive_failures", "Runs in a row that failed or were incomplete"),
     ("halosync_last_run_duration_seconds", "The duration of the last run"),

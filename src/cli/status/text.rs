@@ -11,7 +11,7 @@ use crate::cli::export::consumer_table;
 use crate::cli::table::{ColumnKind, pairs, paragraph, table};
 use crate::cli::{format_time, printable};
 use crate::config::size_to_text;
-use crate::sync::{fields_to_text, overlap_line, seconds_to_text};
+use crate::sync::{fields_to_text, lateness_to_text, overlap_line, seconds_to_text};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::is_near_overlap;
 
@@ -223,9 +223,10 @@ fn late_changes(status: &StatusReport, is_verbose: bool) -> Option<String> {
         line if is_near => format!("set `{line}` in `[sync]`, it is {overlap}"),
         line => format!("`{line}` is enough, it is {overlap}"),
     };
-    let (late_by, found) = (seconds_to_text(late_by), time_with_age(status, Some(measured_at)));
-    (is_near || is_verbose)
-        .then(|| format!("at most {late_by} late in the last 30 days, found {found}; {advice}"))
+    let (late_by, found) = (lateness_to_text(late_by), time_with_age(status, Some(measured_at)));
+    (is_near || is_verbose).then(|| {
+        format!("up to {late_by} late in the last 30 days, the most delayed found {found}; {advice}")
+    })
 }
 
 /// A word of the database, such as `count_mismatch`, for people.
@@ -550,13 +551,13 @@ mod tests {
         report.lateness = Some(late(300));
         let found: Vec<String> = rows(&report, true);
         let expected = [
-            "at most 5 min late in the last 30 days, found 2026-11-22T11:00:00Z (1 h ago); `overlap = \"10m\"` is enough, it is 10 min",
+            "up to 5 min late in the last 30 days, the most delayed found 2026-11-22T11:00:00Z (1 h ago); `overlap = \"10m\"` is enough, it is 10 min",
             "ticket list: mood (string), use (string); not stored",
         ];
         assert_eq!(found, expected);
         report.lateness = Some(late(301));
         let found: Vec<String> = rows(&report, false);
-        let expected = "at most 5 min 1 s late in the last 30 days, found 2026-11-22T11:00:00Z (1 h ago); set `overlap = \"11m\"` in \
+        let expected = "up to 6 min late in the last 30 days, the most delayed found 2026-11-22T11:00:00Z (1 h ago); set `overlap = \"11m\"` in \
              `[sync]`, it is 10 min";
         assert_eq!(found[0], expected);
     }
