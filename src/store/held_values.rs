@@ -35,7 +35,7 @@ pub struct HoldingPackage {
     /// The name of its data file.
     pub data_file: String,
     /// Whether it was published; otherwise a killed export left it.
-    is_published: bool,
+    pub is_published: bool,
 }
 
 impl HeldValues {
@@ -93,13 +93,6 @@ impl ReadTx<'_> {
         let mut packages: Vec<_> = packages.collect::<Result<_, _>>()?;
         packages.retain(|package| values.are_in_package(package.from_seq, package.to_seq));
         Ok(packages)
-    }
-}
-
-impl HoldingPackage {
-    /// Whether it was published; otherwise a killed export left it.
-    pub(super) fn is_published(&self) -> bool {
-        self.is_published
     }
 }
 

@@ -82,7 +82,7 @@ pub use tx::{ReadTx, TxEnd, WriteTx};
 pub use unlisted_tickets::{UnlistedStatus, UnlistedTicket};
 pub use unmapped_fields::{FieldFindings, UnmappedField};
 pub use upsert::{
-    CustomFieldsState, FetchedCustomFields, LocalEdits, ObservedTicket, REQUEST_NUMBER_BITS, Removal,
+    CustomFieldsState, ERASED, FetchedCustomFields, LocalEdits, ObservedTicket, REQUEST_NUMBER_BITS, Removal,
     RemovalReason, StoreOutcome, UpsertOutcome,
 };
 pub use wal::{WalCheckpoint, wal_size, write_activity};

@@ -4,6 +4,7 @@
 //! because scans count what was listed.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rusqlite::OptionalExtension as _;
 
@@ -115,7 +116,7 @@ impl WriteTx<'_> {
         self.erase_ticket(id, was_purged, now)?;
         self.replace_canary(id, canary_max, now)?;
         let values = read_tx.held_values(id)?;
-        for package in read_tx.holding_packages(&values)?.iter().filter(|package| !package.is_published()) {
+        for package in read_tx.holding_packages(&values)?.iter().filter(|package| !package.is_published) {
             // The next export would publish it; without its record the files are moved away.
             self.connection.execute(
                 "DELETE FROM packages WHERE consumer = ?1 AND to_seq = ?2 AND from_seq = ?3",
@@ -194,6 +195,6 @@ impl Store {
     /// Removes what deleted values leave in the write-ahead log, without waiting for readers. Returns whether that was
     /// possible.
     pub fn empty_log(&self) -> Result<bool, StoreError> {
-        Ok(!self.truncate_wal()?)
+        Ok(!self.truncate_wal(Duration::ZERO)?)
     }
 }

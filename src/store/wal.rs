@@ -27,7 +27,7 @@ impl Store {
         if wal_bytes <= TRUNCATE_ABOVE {
             return Ok(WalCheckpoint { wal_bytes, is_blocked: false });
         }
-        let is_blocked = self.truncate_wal()?;
+        let is_blocked = self.truncate_wal(Duration::ZERO)?;
         Ok(WalCheckpoint { wal_bytes: wal_size(&self.path), is_blocked })
     }
 
@@ -37,21 +37,21 @@ impl Store {
     /// # Errors
     /// On error the data is safe in the -wal file.
     pub fn close(self) -> Result<(), StoreError> {
-        self.truncate_wal()?;
+        self.truncate_wal(Duration::ZERO)?;
         self.connection.close().map_err(|(_, error)| error.into())
     }
 
-    /// Returns whether another process prevented it.
-    pub(super) fn truncate_wal(&self) -> Result<bool, StoreError> {
-        self.connection.busy_timeout(Duration::ZERO)?;
-        let blocked = self.truncate_wal_patiently();
+    /// Truncates the WAL after waiting for readers so long; returns whether another process prevented it.
+    pub(super) fn truncate_wal(&self, wait: Duration) -> Result<bool, StoreError> {
+        self.connection.busy_timeout(wait)?;
+        let blocked = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
         self.connection.busy_timeout(self.busy_timeout)?;
-        blocked
+        Ok(blocked?)
     }
 
-    /// The same, after waiting up to `busy_timeout` for readers.
+    /// The same, after waiting up to `busy_timeout`.
     pub(super) fn truncate_wal_patiently(&self) -> Result<bool, StoreError> {
-        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?)
+        self.truncate_wal(self.busy_timeout)
     }
 }
 

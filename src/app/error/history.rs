@@ -1,6 +1,7 @@
 //! Errors of `halosync history`.
 
 use super::ExitStatus;
+use crate::store::ERASED;
 use crate::ticket::Timestamp;
 
 /// Why the history of a ticket, or its row at a time, cannot be shown. Times are to the millisecond, because a row may be of
@@ -98,7 +99,7 @@ pub fn removal_to_text(reason: &str, merged_into: Option<i64>) -> String {
         "deleted" => "it was deleted on the server".into(),
         "merged" => "it was merged into another ticket".into(),
         "out_of_scope" => "it no longer has one of the ticket types in the settings".into(),
-        "erased" => "it was erased here".into(),
+        ERASED => "it was erased here".into(),
         "" => "of a reason that was erased".into(),
         other => other.replace('_', " "),
     }

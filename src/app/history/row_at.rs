@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::event::{is_emptied, merged_into};
 use super::version::{TicketVersion, field_id};
 use crate::app::{HistoryError, removal_to_text};
-use crate::store::{RecordedChange, TicketRecords};
+use crate::store::{ERASED, RecordedChange, TicketRecords};
 use crate::ticket::attribute::VOLATILE;
 use crate::ticket::{ATTRIBUTES, Op, Timestamp};
 
@@ -53,13 +53,10 @@ enum KnownState {
 
 const EDITED: &str = "another program edited its row";
 const LOST: &str = "its row was lost here";
-const ERASED: &str = "the values in its change records were erased";
+const VALUES_ERASED: &str = "the values in its change records were erased";
 
 /// The reason of a record that undoes an edit of the local database.
 const REPAIRED: &str = "repaired";
-
-/// The reason of the removal of a ticket that was erased here.
-const ERASURE: &str = "erased";
 
 /// The attribute that a removal sets in the last row, which is older than the merge.
 const MERGED_INTO_ID: &str = "MERGED_INTO_ID";
@@ -167,11 +164,11 @@ fn present_state(records: &TicketRecords) -> KnownState {
 
 /// What a ticket was before a deletion; `earlier` is the record before it. Also one that had been deleted before may be erased.
 fn state_before_deletion(deletion: &RecordedChange, earlier: Option<&RecordedChange>) -> KnownState {
-    let is_erasure = deletion.reason.as_deref() == Some(ERASURE);
+    let is_erasure = deletion.reason.as_deref() == Some(ERASED);
     match &deletion.last_row {
         Some(row) => KnownState::Stored(TicketVersion::of_last_row(row)),
         None if is_erasure && earlier.is_none_or(|it| it.op == Op::Delete) => KnownState::Absent,
-        None if is_erasure || is_emptied(deletion) => KnownState::Unknown(ERASED),
+        None if is_erasure || is_emptied(deletion) => KnownState::Unknown(VALUES_ERASED),
         None => KnownState::Unknown(LOST),
     }
 }
@@ -191,7 +188,7 @@ fn undo(
 ) {
     let KnownState::Stored(version) = state else { return };
     let Some(changed) = &change.changed else {
-        *state = KnownState::Unknown(ERASED);
+        *state = KnownState::Unknown(VALUES_ERASED);
         return;
     };
     if change.reason.as_deref() == Some(REPAIRED) {

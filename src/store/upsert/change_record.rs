@@ -51,7 +51,7 @@ pub(super) const CUSTOM_FIELDS: &str = "custom_fields";
 pub(super) const CUSTOM_FIELDS_OFF: &str = "custom_fields_off";
 
 /// The reason of the deletion of a ticket that was erased here.
-pub(in crate::store) const ERASED: &str = "erased";
+pub const ERASED: &str = "erased";
 
 /// The reason of a ticket that is stored again after a deletion.
 pub(super) const RETURNED: &str = "returned";

@@ -16,7 +16,7 @@ mod ticket_columns;
 
 use std::collections::HashMap;
 
-pub(super) use change_record::ERASED;
+pub use change_record::ERASED;
 use change_record::{ChangeRecord, STATUS_RENAMED, WriteContext};
 pub(super) use custom_fields::read_custom_fields;
 pub use custom_fields::{FetchedCustomFields, StoreOutcome};

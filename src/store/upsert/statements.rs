@@ -5,7 +5,7 @@
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 
-use super::change_record::{ChangeRecord, WriteContext};
+use super::change_record::{ChangeRecord, ERASED, WriteContext};
 use super::not_before::VerifiedScans;
 use super::stored_version::{StoredVersion, TicketState};
 use super::ticket_columns::{
@@ -69,7 +69,7 @@ impl<'c> UpsertStatements<'c> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?,
             select_last_record: connection.prepare_cached(
-                "SELECT op = 'd', op = 'd' AND reason IS 'erased', source_last_modified FROM changes
+                "SELECT op = 'd', op = 'd' AND reason IS ?2, source_last_modified FROM changes
                  WHERE UID = ?1 ORDER BY seq DESC LIMIT 1",
             )?,
             met_unmarked_edit: false,
@@ -101,7 +101,7 @@ impl<'c> UpsertStatements<'c> {
     }
 
     pub(super) fn last_record(&mut self, id: i64) -> Result<Option<LastRecord>, StoreError> {
-        let record = self.select_last_record.query_row([id], |row| {
+        let record = self.select_last_record.query_row((id, ERASED), |row| {
             Ok(LastRecord { is_deletion: row.get(0)?, is_erasure: row.get(1)?, last_modified: row.get(2)? })
         });
         Ok(record.optional()?)
