@@ -581,6 +581,28 @@ async fn files_that_still_hold_the_ticket_are_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_of_earlier_lineages_are_not_known_and_the_report_says_so() {
+    let env = start_env(20, false).await;
+    env.run_ok(&["sync"]);
+    let id = env.with_server(|server| server.ids()[5]);
+    let arguments = ["purge", &id.to_string(), "--reason", REASON];
+    assert_eq!(purge(&env, id)["earlier_lineages"], 0);
+    assert!(!env.run(&arguments).success().stdout.contains("lineage"));
+    Connection::open(env.path("halosync.db"))
+        .unwrap()
+        .execute_batch(
+            "INSERT INTO lineage (lineage, since, reason)
+             VALUES ('another', '2026-11-22T12:00:00.000Z', 'an older copy was restored')",
+        )
+        .unwrap();
+    assert_eq!(purge(&env, id)["earlier_lineages"], 1);
+    let text = env.run(&arguments).success().stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let note = "note: the database has 1 earlier lineage, of which it no longer knows the packages: tell by hand whoever \
+                loaded them.";
+    assert!(text.contains(note), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn package_that_a_killed_export_left_is_not_published() {
     let env = start_env(30, false).await;
     env.run_ok(&["sync"]);

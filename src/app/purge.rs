@@ -39,6 +39,8 @@ pub struct Erasure {
     /// Rows without an id that are stored as rejected rows, or in the checkpoint of an interrupted scan: nobody knows whose
     /// they are.
     pub rows_without_id: u64,
+    /// How many lineages the database had before. It no longer knows their packages.
+    pub earlier_lineages: u64,
 }
 
 /// A package that may hold an erased ticket.
@@ -103,6 +105,7 @@ pub fn purge(loaded: &LoadedConfig, id: i64, reason: &str) -> Result<Erasure, Ap
         files,
         snapshots,
         rows_without_id: held.rows_without_id,
+        earlier_lineages: held.earlier_lineages,
     })
 }
 
@@ -154,6 +157,7 @@ struct HeldData {
     /// The export folders: that of the settings, and those of the consumers.
     export_dirs: BTreeSet<PathBuf>,
     rows_without_id: u64,
+    earlier_lineages: u64,
 }
 
 impl HeldData {
@@ -172,6 +176,7 @@ impl HeldData {
             folders,
             export_dirs,
             rows_without_id: tx.rejected_row_count()? + rows_of_interrupted_scan(tx)?,
+            earlier_lineages: tx.lineages()?.len().saturating_sub(1) as u64,
             values,
         })
     }

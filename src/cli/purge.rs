@@ -25,6 +25,7 @@ struct PurgeJson<'a> {
     files: Vec<String>,
     snapshots: Vec<String>,
     rows_without_id: u64,
+    earlier_lineages: u64,
 }
 
 pub(super) fn purge(arguments: &CliArgs, loaded: LoadedConfig, args: &PurgeArgs) -> CommandResult {
@@ -38,8 +39,18 @@ pub(super) fn purge(arguments: &CliArgs, loaded: LoadedConfig, args: &PurgeArgs)
     let erasure = run_blocking(move || app::purge(&loaded, id, &reason))?;
     drop(progress);
     let text = to_text(&erasure, terminal_width());
-    let Erasure { ticket, erased_at, reason, was_erased, seq, packages, files, snapshots, rows_without_id } =
-        &erasure;
+    let Erasure {
+        ticket,
+        erased_at,
+        reason,
+        was_erased,
+        seq,
+        packages,
+        files,
+        snapshots,
+        rows_without_id,
+        earlier_lineages,
+    } = &erasure;
     let report = PurgeJson {
         database,
         ticket: *ticket,
@@ -51,6 +62,7 @@ pub(super) fn purge(arguments: &CliArgs, loaded: LoadedConfig, args: &PurgeArgs)
         files: paths(files),
         snapshots: paths(snapshots),
         rows_without_id: *rows_without_id,
+        earlier_lineages: *earlier_lineages,
     };
     print_report(arguments, &report, &text)?;
     Ok(ExitStatus::Ok)
@@ -69,6 +81,7 @@ fn print_undone(arguments: &CliArgs, id: i64, database: String, undone: &UndoneE
         files: Vec::new(),
         snapshots: Vec::new(),
         rows_without_id: 0,
+        earlier_lineages: 0,
     };
     let text = format!(
         "ticket {id} may be stored again\n  was erased {}\n  reason     {}\n  \
@@ -124,6 +137,18 @@ fn to_text(erasure: &Erasure, width: Option<u16>) -> String {
             &format!(
                 "{rows} without an id may be of this ticket; nobody can tell. They are in the table `rejects`, \
                  where UID and attribute are NULL."
+            ),
+            width,
+        );
+    }
+    if 0 < erasure.earlier_lineages {
+        let lineages = count(erasure.earlier_lineages, "earlier lineage");
+        text += "\n";
+        text += &paragraph(
+            "note:",
+            &format!(
+                "the database has {lineages}, of which it no longer knows the packages: tell by hand whoever \
+                 loaded them."
             ),
             width,
         );
