@@ -403,7 +403,7 @@ fn tickets_that_a_permission_shows_are_late_only_if_they_are_new() {
         env.run_ok().await;
         advance_minutes(2 * DAY).await;
         env.run_full_ok().await;
-        for id in &hidden {
+        for id in hidden {
             edit(&env, *id);
         }
         advance_minutes(206).await;
