@@ -6,7 +6,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0, pure | [`ticket`], [`reference`], [`privacy`], [`scope`], [`watermark`], [`retry`], [`config`] |
+//! | 0, pure | [`ticket`], [`mod@reference`], [`privacy`], [`scope`], [`watermark`], [`retry`], [`config`] |
 //! | 1, the outside world | [`halo`] (network), [`store`] (SQLite), [`export`] (files), `regular_file` |
 //! | 2, one run | [`sync`] |
 //! | 3, what one can ask for | [`app`], [`check`], [`demo`] |
