@@ -797,18 +797,22 @@ fn store_leaves_erased_tickets_out() {
     assert_eq!(store.write(TxEnd::Commit, |tx| tx.purge(99, REASON, 10, now())).unwrap(), None);
 }
 
-/// More than a thousand rejects of one attribute are one row with one value, and nobody knows whose it is.
-#[test]
-fn value_of_many_rejects_goes_and_the_count_falls() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("halosync.db");
+fn open_store(path: &Path) -> Store {
     let options = halosync::store::StoreOptions {
         busy_timeout: Duration::from_secs(1),
         full_text: false,
         index_last_modified: false,
         now: now(),
     };
-    let mut store = Store::open(&path, &options).unwrap();
+    Store::open(path, &options).unwrap()
+}
+
+/// More than a thousand rejects of one attribute are one row with one value, and nobody knows whose it is.
+#[test]
+fn value_of_many_rejects_goes_and_the_count_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("halosync.db");
+    let mut store = open_store(&path);
     let row = |id: i64| json!({ "id": id, "summary": "a", "impact": { "who": format!("{REJECT}{id}") } });
     let rows: Vec<_> = (1..=1_002).map(row).collect();
     for (request, rows) in (1..).zip(rows.chunks(501)) {
@@ -834,13 +838,7 @@ fn value_of_many_rejects_goes_and_the_count_falls() {
 fn copies_that_moved_rows_left_behind_go_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("halosync.db");
-    let options = halosync::store::StoreOptions {
-        busy_timeout: Duration::from_secs(1),
-        full_text: false,
-        index_last_modified: false,
-        now: now(),
-    };
-    let mut store = Store::open(&path, &options).unwrap();
+    let mut store = open_store(&path);
     let mut rng = fastrand::Rng::with_seed(7);
     let marker = |id: i64| format!("marker{id:05}planted");
     for request in 1..=60_i64 {

@@ -1,11 +1,11 @@
 //! The database, open for writing under the writer's lock.
 
-use super::{AppError, configured_scope, halo_connector, privacy, store_options};
 use std::sync::Arc;
 
+use super::{AppError, configured_scope, halo_connector, privacy, store_options};
 use crate::config::Config;
 use crate::privacy::PrivacyRules;
-use crate::store::{FileId, Lock, Store, StoreError};
+use crate::store::{FileId, Lock, ReadTx, Store, StoreError};
 use crate::sync::{self, SharedStore};
 
 /// The database with the writer's lock; no other process writes meanwhile.
@@ -56,12 +56,7 @@ fn open_store(
     is_dry_run: bool,
 ) -> Result<(SharedStore, Option<FileId>), AppError> {
     let path = &config.store.path;
-    let scope = configured_scope(config);
-    let mut store = Store::open_checked(path, &store_options(config), |tx| {
-        sync::check_same_server(tx, &scope)?;
-        Ok::<_, AppError>(tx.check_wal_fits(path)?)
-    })?;
-    report_finding(&store);
+    let mut store = open_checked(config, |_| Ok(()))?;
     if is_dry_run {
         store.read(|tx| privacy::check_carried_out(tx, rules))?;
     } else {
@@ -69,6 +64,31 @@ fn open_store(
     }
     store.set_min_free_disk(config.store.min_free_disk);
     Ok((SharedStore::new(store), FileId::from_path(path)))
+}
+
+/// Opens the database, unless it belongs to another server or `check` fails, which both leaves it as it is.
+fn open_checked(
+    config: &Config,
+    check: impl FnOnce(&ReadTx<'_>) -> Result<(), AppError>,
+) -> Result<Store, AppError> {
+    let path = &config.store.path;
+    let store = Store::open_checked(path, &store_options(config), |tx| {
+        sync::check_same_server(tx, &configured_scope(config))?;
+        tx.check_wal_fits(path)?;
+        check(tx)
+    })?;
+    report_finding(&store);
+    Ok(store)
+}
+
+/// The same for a database that must exist; the caller has its lock.
+pub(super) fn open_existing(
+    config: &Config,
+    check: impl FnOnce(&ReadTx<'_>) -> Result<(), AppError>,
+) -> Result<Store, AppError> {
+    // Opening for writing would turn an empty file into a database.
+    drop(Store::open_read_only(&config.store.path, config.store.busy_timeout)?);
+    open_checked(config, check)
 }
 
 /// Reports what opening the database put right.

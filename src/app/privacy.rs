@@ -83,7 +83,7 @@ fn remove_traces(store: &mut Store) -> Result<(), StoreError> {
         }
         left => left.unwrap_or(before),
     };
-    if left == Traces::Removed || left != before {
+    if left != before {
         store.write(TxEnd::Commit, |tx| tx.record_privacy_traces(left))?;
     }
     if left != Traces::Removed {
@@ -155,10 +155,8 @@ fn superseded_lineages(store: &Store, config: &Config) -> Result<Vec<String>, Ap
 /// tables, superseded files and snapshots, as far as they are still there.
 pub(crate) fn exports_before_rules(tx: &ReadTx<'_>, config: &Config) -> Result<Vec<PathBuf>, StoreError> {
     let Some(since) = tx.newest_privacy_rule_at()? else { return Ok(Vec::new()) };
-    let mut dirs = BTreeSet::from([config.export.dir.clone()]);
     let mut files = Vec::new();
     for folder in tx.consumers()?.into_iter().filter_map(|(_, position, _)| position.folder) {
-        dirs.extend(ConsumerFolder::export_dir(&folder).map(Path::to_owned));
         files.extend(listed(data_files_but_for(&folder, &BTreeSet::new())));
         let tables = listed(fs::read_dir(folder.join(REFERENCE_FOLDER)).map_or_else(
             |_| Ok(Vec::new()),
@@ -168,7 +166,7 @@ pub(crate) fn exports_before_rules(tx: &ReadTx<'_>, config: &Config) -> Result<V
             files.extend(fs::read_dir(table).into_iter().flatten().flatten().map(|entry| entry.path()));
         }
     }
-    for dir in dirs {
+    for dir in export_dirs(tx, config)? {
         files.extend(listed(superseded_files(&dir)));
         files.extend(listed(snapshot_folders(&dir)).into_iter().map(|(folder, _)| folder));
     }
@@ -178,10 +176,19 @@ pub(crate) fn exports_before_rules(tx: &ReadTx<'_>, config: &Config) -> Result<V
     Ok(files)
 }
 
+/// The export folders: that of the settings, and those of the consumers.
+pub(super) fn export_dirs(tx: &ReadTx<'_>, config: &Config) -> Result<BTreeSet<PathBuf>, StoreError> {
+    let mut dirs = BTreeSet::from([config.export.dir.clone()]);
+    for folder in tx.consumers()?.into_iter().filter_map(|(_, position, _)| position.folder) {
+        dirs.extend(ConsumerFolder::export_dir(&folder).map(Path::to_owned));
+    }
+    Ok(dirs)
+}
+
 /// What a folder holds. One that cannot be listed is reported, because what it holds is not known.
-fn listed<T>(list: Result<Vec<T>, ExportError>) -> Vec<T> {
+pub(super) fn listed<T>(list: Result<Vec<T>, ExportError>) -> Vec<T> {
     list.unwrap_or_else(|error| {
-        tracing::warn!("{error}: files there may hold what `[privacy]` holds back");
+        tracing::warn!("{error}: files there may hold what was removed from the database");
         Vec::new()
     })
 }

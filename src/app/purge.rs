@@ -1,20 +1,19 @@
 //! Erases a ticket from the database, and finds the exported files that may still hold it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::locked_store::report_finding;
-use super::{AppError, LoadedConfig, PurgeError, configured_scope, now, store_options};
-use crate::export::{
-    ConsumerFolder, ExportError, data_files_but_for, serialize_path, snapshot_folders, superseded_files,
-};
+use super::locked_store::open_existing;
+use super::privacy::{export_dirs, listed};
+use super::{AppError, LoadedConfig, PurgeError, now};
+use crate::config::Config;
+use crate::export::{data_files_but_for, serialize_path, snapshot_folders, superseded_files};
 use crate::store::{
     HeldValues, HoldingPackage, Lock, LockHolders, PurgedTicket, ReadTx, Store, StoreError, TicketPurge,
     Traces, TxEnd,
 };
-use crate::sync;
 use crate::ticket::Timestamp;
 
 /// An erased ticket, and where it may still be.
@@ -81,7 +80,7 @@ pub fn purge(loaded: &LoadedConfig, id: i64, reason: &str) -> Result<Erasure, Ap
     let canary_max = u64::from(config.halo.page_size);
     let done = database.store.write(TxEnd::Commit, |tx| tx.purge(id, reason, canary_max, now()))?;
     let TicketPurge { ticket, was_purged, seq } = done.ok_or(PurgeError::UnknownTicket(id))?;
-    let held = database.store.read(|tx| HeldData::read(tx, id, &config.export.dir))?;
+    let held = database.store.read(|tx| HeldData::read(tx, id, config))?;
     match database.store.remove_traces() {
         Ok(Traces::Removed) => {}
         Ok(Traces::InLog | Traces::InDatabase) | Err(StoreError::Busy(_)) => {
@@ -137,13 +136,7 @@ impl LockedDatabase {
         Store::check_folder(path)?;
         let writer = Lock::acquire_writer(path)?;
         let exporter = Lock::acquire_exporter(path, config.store.busy_timeout)?;
-        // Opening for writing would turn an empty file into a database.
-        drop(Store::open_read_only(path, config.store.busy_timeout)?);
-        let store = Store::open_checked(path, &store_options(config), |tx| {
-            sync::check_same_server(tx, &configured_scope(config))?;
-            Ok::<_, AppError>(tx.check_wal_fits(path)?)
-        })?;
-        report_finding(&store);
+        let store = open_existing(config, |_| Ok(()))?;
         Ok(LockedDatabase { store, _locks: [writer, exporter] })
     }
 }
@@ -161,20 +154,18 @@ struct HeldData {
 }
 
 impl HeldData {
-    fn read(tx: &ReadTx<'_>, id: i64, export_dir: &Path) -> Result<HeldData, StoreError> {
+    fn read(tx: &ReadTx<'_>, id: i64, config: &Config) -> Result<HeldData, StoreError> {
         let values = tx.held_values(id)?;
         let mut folders = Vec::new();
-        let mut export_dirs = BTreeSet::from([std::path::absolute(export_dir).unwrap_or(export_dir.into())]);
         for (name, position, _) in tx.consumers()? {
             let Some(folder) = position.folder else { continue };
-            export_dirs.extend(ConsumerFolder::export_dir(&folder).map(Path::to_owned));
             let packages = tx.packages(&name)?;
             folders.push((folder, packages.into_iter().map(|package| package.data_file).collect()));
         }
         Ok(HeldData {
             packages: tx.holding_packages(&values)?,
             folders,
-            export_dirs,
+            export_dirs: export_dirs(tx, config)?,
             rows_without_id: tx.rejected_row_count()? + rows_of_interrupted_scan(tx)?,
             earlier_lineages: tx.lineages()?.len().saturating_sub(1) as u64,
             values,
@@ -184,12 +175,6 @@ impl HeldData {
     /// The files that are no packages, and the snapshots. A folder that cannot be listed is reported, because what it holds
     /// is not known.
     fn find_files(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        fn listed<T>(list: Result<Vec<T>, ExportError>) -> Vec<T> {
-            list.unwrap_or_else(|error| {
-                tracing::warn!("{error}: files there may hold the ticket");
-                Vec::new()
-            })
-        }
         let (mut files, mut snapshots) = (Vec::new(), Vec::new());
         for (folder, known) in &self.folders {
             files.extend(listed(data_files_but_for(folder, known)));

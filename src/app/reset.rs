@@ -3,10 +3,9 @@
 //! Only a complete run moves it forward. No row is touched, and rows that are received again unchanged leave
 //! no change records.
 
-use super::locked_store::report_finding;
-use super::{AppError, LoadedConfig, ResetError, configured_scope, now, store_options};
+use super::locked_store::open_existing;
+use super::{AppError, LoadedConfig, ResetError, now};
 use crate::store::{Lock, Store, StoreError, TxEnd};
-use crate::sync;
 use crate::ticket::Timestamp;
 use crate::watermark::{Watermark, WatermarkState};
 
@@ -44,17 +43,12 @@ pub fn reset(loaded: &LoadedConfig, to: Timestamp, reason: &str) -> Result<Water
     }
     Store::check_folder(path)?;
     let _lock = Lock::acquire_writer(path)?;
-    // Opening for writing would turn an empty file into a database.
-    drop(Store::open_read_only(path, config.store.busy_timeout)?);
     let at = now();
     let mut previous = None;
-    let mut store = Store::open_checked(path, &store_options(config), |tx| {
-        sync::check_same_server(tx, &configured_scope(config))?;
-        tx.check_wal_fits(path)?;
+    let mut store = open_existing(config, |tx| {
         previous = Some(check_reset(tx.watermark()?.as_ref(), to, at)?);
-        Ok::<_, AppError>(())
+        Ok(())
     })?;
-    report_finding(&store);
     let from = previous.ok_or(ResetError::NoWatermark)?;
     store.write(TxEnd::Commit, |tx| tx.reset_watermark(to, reason, at))?;
     store.close()?;

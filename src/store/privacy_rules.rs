@@ -1,6 +1,7 @@
 //! The privacy rules that the database was written with, and what follows from others.
 
 use super::tx::{parse_optional_timestamp, parse_word};
+use super::upsert::{CellParam, cell};
 use super::{LineageReason, MoveReason, ReadTx, StoreError, Traces, WriteTx};
 use crate::privacy::{PrivacyDifference, PrivacyRule, PrivacyRules, ProtectedColumn, RecordedRule};
 use crate::reference::REFERENCE_TABLES;
@@ -87,22 +88,16 @@ impl WriteTx<'_> {
                 let column = table.columns[position].column.name;
                 let sql = format!("SELECT DISTINCT \"{column}\" FROM {table} WHERE \"{column}\" IS NOT NULL");
                 let mut select = self.connection.prepare(&sql)?;
-                let values: Vec<rusqlite::types::Value> =
-                    select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                let values: Vec<AttributeValue> = select
+                    .query_map([], |row| Ok(cell(row.get_ref(0)?).into()))?
+                    .collect::<Result<_, _>>()?;
                 let mut update = self
                     .connection
                     .prepare(&format!("UPDATE {table} SET \"{column}\" = ?2 WHERE \"{column}\" = ?1"))?;
                 for value in values {
-                    let mut held_back = match &value {
-                        rusqlite::types::Value::Text(text) => AttributeValue::Text(text.clone()),
-                        _ => AttributeValue::Null,
-                    };
+                    let mut held_back = value.clone();
                     rules.apply(rule, &mut held_back);
-                    let text = match held_back {
-                        AttributeValue::Text(text) => Some(text),
-                        _ => None,
-                    };
-                    update.execute((value, text))?;
+                    update.execute((CellParam(value.as_cell()), CellParam(held_back.as_cell())))?;
                 }
             }
         }

@@ -181,15 +181,15 @@ impl Store {
     pub fn remove_traces(&self) -> Result<Traces, StoreError> {
         optimize_full_text(&self.connection)?;
         // Before the database is written anew, which would all stay in the log of a reader.
-        if self.truncate_wal_patiently()? {
+        if self.truncate_wal(self.busy_timeout)? {
             return Ok(Traces::InDatabase);
         }
         if let Err(error) = self.connection.execute_batch("VACUUM") {
             // What it wrote to the log takes the space of what it needs.
-            self.truncate_wal_patiently()?;
+            self.truncate_wal(self.busy_timeout)?;
             return Err(error.into());
         }
-        Ok(if self.truncate_wal_patiently()? { Traces::InLog } else { Traces::Removed })
+        Ok(if self.truncate_wal(self.busy_timeout)? { Traces::InLog } else { Traces::Removed })
     }
 
     /// Removes what deleted values leave in the write-ahead log, without waiting for readers. Returns whether that was

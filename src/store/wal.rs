@@ -48,11 +48,6 @@ impl Store {
         self.connection.busy_timeout(self.busy_timeout)?;
         Ok(blocked?)
     }
-
-    /// The same, after waiting up to `busy_timeout`.
-    pub(super) fn truncate_wal_patiently(&self) -> Result<bool, StoreError> {
-        self.truncate_wal(self.busy_timeout)
-    }
 }
 
 /// The greatest number of faults of one kind that are reported.
