@@ -569,8 +569,33 @@ CREATE TABLE packages (
     manifest_sha256  TEXT NOT NULL,  -- SHA-256 of the manifest
     created_at       TEXT NOT NULL,  -- by the local clock
     reference        TEXT NOT NULL DEFAULT '{}',  -- JSON: its reference tables with their hashes
+    shipped_at       TEXT,  -- when all of it was in the lake, by the local clock; NULL if it is not for the lake
     PRIMARY KEY (consumer, to_seq, from_seq)
 ) WITHOUT ROWID;
+
+-- The epochs that this copy has begun in the lake, each with everything; the newest row is the present one.
+CREATE TABLE lake_epochs (
+    id            INTEGER PRIMARY KEY,  -- ascending
+    url           TEXT NOT NULL,  -- of the lake
+    server        TEXT NOT NULL,  -- the name of this copy there
+    epoch         INTEGER NOT NULL,  -- its number there
+    lineage       TEXT NOT NULL,  -- the lineage of its packages
+    token         TEXT NOT NULL,  -- random; stands in the claim, so that a retry knows its own
+    reason        TEXT NOT NULL,  -- why it began
+    begun_at      TEXT NOT NULL,  -- by the local clock
+    claimed_at    TEXT,  -- when the lake had its claim
+    announced_at  TEXT,  -- when its first package was in the lake, and readers were told
+    end_reason    TEXT  -- why the next push begins another one, if that is known already
+);
+
+-- How shipping to the lake went; one row.
+CREATE TABLE lake_pushes (
+    id            INTEGER PRIMARY KEY CHECK (id = 1),  -- 1
+    attempted_at  TEXT NOT NULL,  -- when the last push began, by the local clock
+    succeeded_at  TEXT,  -- when the last one ended that shipped everything
+    failures      INTEGER NOT NULL,  -- failed pushes since then
+    error         TEXT  -- why the last one failed
+);
 
 -- The identity of this sequence of change records: the newest row is the present lineage, the others are
 -- earlier ones. A restored backup starts a new one.
