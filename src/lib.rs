@@ -7,7 +7,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0, pure | [`ticket`], [`mod@reference`], [`privacy`], [`scope`], [`watermark`], [`retry`], [`config`] |
-//! | 1, the outside world | [`halo`] (network), [`store`] (SQLite), [`export`] (files), `regular_file` |
+//! | 1, the outside world | [`halo`] (network), [`store`] (SQLite), [`export`] (files), [`lake`] (object stores), `regular_file` |
 //! | 2, one run | [`sync`] |
 //! | 3, what one can ask for | [`app`], [`check`], [`demo`] |
 //! | 4, the command line | [`cli`] |
@@ -30,6 +30,7 @@ pub mod config;
 pub mod demo;
 pub mod export;
 pub mod halo;
+pub mod lake;
 pub mod privacy;
 pub mod reference;
 mod regular_file;

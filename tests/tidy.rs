@@ -26,6 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("halo", &["config", "privacy", "reference", "retry", "ticket"]),
     ("store", &["config", "privacy", "reference", "scope", "snapshot_table", "ticket", "watermark"]),
     ("export", &["config", "regular_file", "snapshot_table", "ticket", "watermark"]),
+    ("lake", &["config"]),
     ("sync", &["halo", "reference", "retry", "scope", "store", "ticket", "watermark"]),
     (
         "app",
@@ -33,6 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "export",
             "halo",
+            "lake",
             "privacy",
             "reference",
             "regular_file",

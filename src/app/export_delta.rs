@@ -15,15 +15,20 @@ use serde::Serialize;
 
 use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, now};
-use crate::config::{AckMode, ConsumerName, ExportSchedule, FormatOptions};
+use crate::config::{AckMode, ConsumerName, DeletedRows, ExportSchedule, FormatOptions, LakeServer};
 use crate::export::{
-    ConsumerFolder, ExportError, FileDigest, FileRole, Manifest, ManifestCounts, ManifestFile,
-    ManifestOptions, PackageKind, PackageMetadata, SeqRange, UnnamedFile, WorkCounter, serialize_path,
+    ConsumerFolder, DataPart, ExportError, FileDigest, FileRole, Manifest, ManifestCounts, ManifestFile,
+    ManifestOptions, PackageKind, PackageMetadata, SeqRange, UnnamedFile, WorkCounter, reference_name,
+    serialize_path,
 };
+use crate::lake::{ChainPlace, LakeLayout};
 use crate::reference::ReferenceTable;
 use crate::snapshot_table::SnapshotTable;
 use crate::store::{ConsumerPosition, LockError, NamedPackage, PackageRecord, ReadTx, StoreError, TxEnd};
-use crate::ticket::{ChangeCounts, Timestamp, delta_columns};
+use crate::ticket::attribute::{ATTRIBUTE_COUNT, UID};
+use crate::ticket::{
+    CellValue, ChangeCounts, Column, DeltaRow, Op, SEQ_COLUMN, Timestamp, ValueKind, delta_columns,
+};
 
 /// What an export wrote, as `export delta`, `sync` and `demo` report it.
 #[derive(Debug, Serialize)]
@@ -58,6 +63,41 @@ pub struct WrittenPackage {
     pub reference: Vec<String>,
 }
 
+/// What the packages for a lake have beside those of other consumers.
+#[derive(Clone, Debug)]
+pub(super) struct LakePackages {
+    /// Number of the epoch that they are part of.
+    pub(super) epoch: i64,
+    /// Name of this copy in the lake.
+    pub(super) server: LakeServer,
+    /// Size in bytes that no data file should exceed.
+    pub(super) max_file: u64,
+    /// What the row of a deleted ticket holds.
+    pub(super) deleted_rows: DeletedRows,
+}
+
+impl LakePackages {
+    /// The cells of every row for [`DeltaExport::lake_columns`].
+    fn cells(&self) -> [CellValue<'_>; 2] {
+        [CellValue::Text(self.server.as_str()), CellValue::Integer(self.epoch)]
+    }
+
+    /// Gives the manifest and the files of a package their names in the lake.
+    fn name_objects(&self, package: &mut PackageMetadata, files: &mut [DraftFile], after_reference: bool) {
+        let layout = LakeLayout::new(self.server.clone());
+        let day = package.created_at.get(..10).unwrap_or_default().to_owned();
+        for DraftFile { entry, .. } in files {
+            let object = match reference_name(&entry.name) {
+                Some((table, file)) => layout.reference(table, self.epoch, file),
+                None => layout.changes(self.epoch, &day, &entry.name),
+            };
+            entry.object = Some(object);
+        }
+        let place = ChainPlace { epoch: self.epoch, from_seq: package.from_seq, after_reference };
+        package.in_lake = Some((self.epoch, layout.manifest(place)));
+    }
+}
+
 /// A data file of a package before it has its name.
 struct DraftFile {
     entry: ManifestFile,
@@ -78,7 +118,7 @@ pub fn export_delta(
     let config = &loaded.config;
     let mut session = ExportSession::open(config, config.store.busy_timeout)?;
     let summary =
-        session.write_packages(consumer, format_options, dir.unwrap_or(&config.export.dir), rows)?;
+        session.write_packages(consumer, format_options, dir.unwrap_or(&config.export.dir), None, rows)?;
     session.close()?;
     Ok(summary)
 }
@@ -104,7 +144,7 @@ pub fn export_delta_if_due(
     let due = is_due(config.export.schedule, last, now());
     let format_options = FormatOptions::exact(config.export.format);
     let summary = due
-        .then(|| session.write_packages(consumer, format_options, &config.export.dir, rows))
+        .then(|| session.write_packages(consumer, format_options, &config.export.dir, None, rows))
         .transpose()?;
     session.close()?;
     Ok(summary)
@@ -127,16 +167,21 @@ impl ExportSession<'_> {
         Ok(self.store.read(|tx| tx.consumer_position(consumer))?.unwrap_or_default())
     }
 
-    fn write_packages(
+    pub(super) fn write_packages(
         &mut self,
         consumer: &ConsumerName,
         format_options: FormatOptions,
         dir: &Path,
+        lake: Option<LakePackages>,
         rows: &WorkCounter,
     ) -> Result<DeltaSummary, AppError> {
         let folder = ConsumerFolder::new(dir, consumer);
+        let folder = match &lake {
+            Some(lake) => folder.of_epoch(lake.epoch),
+            None => folder,
+        };
         let prepared = self.prepare_folder(&folder, consumer, dir)?;
-        let mut export = DeltaExport { session: self, folder, consumer, format_options, rows };
+        let mut export = DeltaExport { session: self, folder, consumer, format_options, lake, rows };
         let mut packages = Vec::new();
         packages.extend(export.finish_named_package()?);
         export.folder.remove_temporary_files()?;
@@ -161,6 +206,7 @@ struct DeltaExport<'s, 'a> {
     folder: ConsumerFolder,
     consumer: &'s ConsumerName,
     format_options: FormatOptions,
+    lake: Option<LakePackages>,
     rows: &'s WorkCounter,
 }
 
@@ -176,12 +222,16 @@ impl DeltaExport<'_, '_> {
             if range.from == range.to && !self.is_worth_a_package(tx, from, tables.len())? {
                 return Ok::<_, AppError>(None);
             }
-            let (counts, tickets) = self.write_tickets(tx, range)?;
-            let mut files = vec![tickets];
+            let (counts, mut files) = self.write_tickets(tx, range)?;
             for (table, _) in &tables {
                 files.push(self.write_reference(tx, table, range)?);
             }
-            let package = self.metadata(tx, (from, range.to), &position, counts, self.format_options)?;
+            let mut package = self.metadata(tx, (from, range.to), &position, counts, self.format_options)?;
+            if let Some(lake) = &self.lake {
+                let after_reference =
+                    range.from < range.to && tx.has_reference_package(self.consumer, from)?;
+                lake.name_objects(&mut package, &mut files, after_reference);
+            }
             let hashes = tables.iter().map(|(table, hash)| (table.name.to_owned(), *hash)).collect();
             Ok(Some((files, hashes, package)))
         })?;
@@ -214,21 +264,43 @@ impl DeltaExport<'_, '_> {
         Ok(0 < tables && 0 < seq && !tx.has_reference_package(self.consumer, seq)?)
     }
 
-    fn write_tickets(&self, tx: &ReadTx<'_>, range: SeqRange) -> Result<(ChangeCounts, DraftFile), AppError> {
+    fn write_tickets(
+        &self,
+        tx: &ReadTx<'_>,
+        range: SeqRange,
+    ) -> Result<(ChangeCounts, Vec<DraftFile>), AppError> {
         let name = range.data_file(self.format_options);
-        let columns = delta_columns();
-        let failed = |source| ExportError::CannotWrite { path: self.folder.path().join(&name), source };
-        let (counts, data) = self.folder.write_data(&name, self.format_options, &columns, |rows| {
+        let columns: Vec<_> = self.lake_columns().into_iter().chain(delta_columns()).collect();
+        let lake = self.lake.as_ref();
+        let max_file = lake.map(|lake| lake.max_file);
+        let has_key_alone = lake.is_some_and(|lake| lake.deleted_rows == DeletedRows::Key);
+        let written = self.folder.write_parts(&name, self.format_options, &columns, max_file, |rows| {
             if range.from == range.to {
                 return Ok(ChangeCounts::default());
             }
             tx.delta(range.from, |row| {
                 self.rows.add(1);
-                Ok::<_, AppError>(rows.write_row(row.all_cells()).map_err(failed)?)
+                let first = lake.into_iter().flat_map(LakePackages::cells);
+                let written = if has_key_alone && row.op == Op::Delete {
+                    let mut key = [CellValue::Null; ATTRIBUTE_COUNT];
+                    key[UID] = row.cells[UID];
+                    let row = DeltaRow { cells: &key, extra: None, custom_fields: None, ..row };
+                    rows.write_row(first.chain(row.all_cells()))
+                } else {
+                    rows.write_row(first.chain(row.all_cells()))
+                };
+                Ok::<_, AppError>(written?)
             })
-        })?;
-        let entry = ManifestFile::new(name, self.format_options, counts.total(), data.digest().clone());
-        Ok((counts, DraftFile { entry, data }))
+        });
+        let (counts, parts) = written?;
+        let is_cut = 1 < parts.len();
+        let files = parts.into_iter().enumerate().map(|(index, DataPart { rows, data })| {
+            let options = self.format_options;
+            let name = if is_cut { range.part_file(index + 1, options) } else { name.clone() };
+            let entry = ManifestFile::new(name, options, rows, data.digest().clone());
+            DraftFile { entry, data }
+        });
+        Ok((counts, files.collect()))
     }
 
     fn write_reference(
@@ -241,14 +313,31 @@ impl DeltaExport<'_, '_> {
         let options = FormatOptions { columns: None, ..self.format_options };
         let name = range.reference_file(table.name, options);
         let table = SnapshotTable::Reference(table);
+        let columns: Vec<_> =
+            self.lake_columns().into_iter().chain(self.seq_column()).chain(table.columns()).collect();
         let failed = |source| ExportError::CannotWrite { path: self.folder.path().join(&name), source };
-        let (rows, data) = self.folder.write_data(&name, options, &table.columns(), |rows| {
+        let (rows, data) = self.folder.write_data(&name, options, &columns, |rows| {
             tx.for_each_row(table, |cells| {
-                Ok::<_, AppError>(rows.write_row(cells.iter().copied()).map_err(failed)?)
+                let lake = self.lake.iter();
+                let first =
+                    lake.flat_map(|lake| lake.cells().into_iter().chain([CellValue::Integer(range.to)]));
+                let written = rows.write_row(first.chain(cells.iter().copied()));
+                Ok::<_, AppError>(written.map_err(failed)?)
             })
         })?;
         let entry = ManifestFile::new(name, options, rows, data.digest().clone());
         Ok(DraftFile { entry: ManifestFile { role: FileRole::Reference, ..entry }, data })
+    }
+
+    /// The columns that files for a lake have before the others, so that they explain themselves.
+    fn lake_columns(&self) -> Vec<Column> {
+        let columns = [Column::new("_server", ValueKind::Text), Column::new("_epoch", ValueKind::Integer)];
+        if self.lake.is_some() { columns.to_vec() } else { Vec::new() }
+    }
+
+    /// The column that reference tables for a lake have behind those: which of two files is the newer one.
+    fn seq_column(&self) -> Option<Column> {
+        self.lake.is_some().then(|| Column::new(SEQ_COLUMN, ValueKind::Integer))
     }
 
     /// Records a package in the database, before its files have names. The first file is that of the tickets.
@@ -260,6 +349,8 @@ impl DeltaExport<'_, '_> {
     ) -> Result<NamedPackage, AppError> {
         let range = package.range();
         let tickets = files[0].clone();
+        let of_tickets = || files.iter().filter(|file| file.role == FileRole::Tickets);
+        let (rows, bytes) = (of_tickets().map(|it| it.rows).sum(), of_tickets().map(|it| it.bytes).sum());
         let manifest_file = range.manifest_file();
         let path = self.folder.path().join(&manifest_file);
         let failed = |source| ExportError::CannotWrite { path, source };
@@ -269,8 +360,8 @@ impl DeltaExport<'_, '_> {
             to_seq: range.to,
             data_file: tickets.name,
             manifest_file,
-            rows: tickets.rows,
-            bytes: tickets.bytes,
+            rows,
+            bytes,
             sha256: tickets.sha256,
             manifest_sha256: manifest.manifest_sha256,
             created_at: now(),
@@ -308,7 +399,8 @@ impl DeltaExport<'_, '_> {
         let counts = self.manifest_of(&named)?.counts;
         let NamedPackage { record, manifest, reference } = named;
         self.folder.write_manifest(&record.manifest_file, &manifest)?;
-        let acknowledged = self.session.config.export.ack == AckMode::Auto;
+        // For the lake, shipping a package is what acknowledges it.
+        let acknowledged = self.session.config.export.ack == AckMode::Auto && self.lake.is_none();
         let store = &mut self.session.store;
         store.write(TxEnd::Commit, |tx| tx.publish_package(self.consumer, &record, acknowledged, now()))?;
         Ok(WrittenPackage { record, counts, reference: reference.into_keys().collect() })

@@ -130,6 +130,7 @@ pub(super) fn package_metadata(
         lineage: tx.lineage()?,
         server: watermark.map_or(String::new(), |watermark| watermark.scope.server),
         consumer: None,
+        in_lake: None,
         from_seq,
         to_seq,
         complete: state == WatermarkState::Incremental,

@@ -14,6 +14,8 @@ mod halo_connector;
 mod health;
 mod history;
 mod init;
+#[cfg(feature = "lake")]
+mod lake;
 mod locked_store;
 mod privacy;
 mod purge;
@@ -34,8 +36,8 @@ pub use consumers::{
 };
 pub use duration::{age_to_text, duration_to_text, rough_duration};
 pub use error::{
-    AppError, ConsumerError, ExitStatus, FileProblem, HistoryError, PurgeError, ResetError, SecretError,
-    SecretLocation, Signal, removal_to_text,
+    AppError, ConsumerError, ExitStatus, FileProblem, HistoryError, LakePushError, PurgeError, ResetError,
+    SecretError, SecretLocation, Signal, removal_to_text,
 };
 pub use export_delta::{DeltaSummary, WrittenPackage, export_delta, export_delta_if_due};
 pub use export_session::NewLineage;
@@ -48,6 +50,10 @@ pub use history::{
     TicketNames, TicketRowAt, TicketVersion, history, pending_to_text, row_at,
 };
 pub use init::{InitSummary, init};
+#[cfg(feature = "lake")]
+pub use lake::{
+    EpochStart, LakePush, LakeStatus, claim as claim_lake, lake_status, push as push_to_lake, verify_lake,
+};
 pub use purge::{Erasure, HeldPackage, UndoneErasure, purge, undo_purge};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};

@@ -11,6 +11,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use super::examples::with_examples;
 use crate::config::{ColumnSelection, ConsumerName, Format, FormatOptions, Newlines, ServerUrl};
+#[cfg(feature = "lake")]
+use crate::config::{LakeServer, LakeUrl};
 use crate::ticket::{TICKET_ID_MAX, Timestamp};
 
 /// Heading of the options that every command has.
@@ -105,6 +107,10 @@ pub(super) enum Command {
     /// Export changes as files
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Ship every change to an object store, for Spark, DuckDB and other engines
+    #[cfg(feature = "lake")]
+    #[command(subcommand)]
+    Lake(LakeCommand),
     /// Run a simulated HaloITSM server on this machine
     Simulate(SimulateArgs),
     /// Write shell completions to stdout
@@ -140,6 +146,8 @@ impl Command {
             Command::Sync(_) | Command::Reset(_) | Command::Purge(_) | Command::Init { .. } => true,
             Command::Export(ExportCommand::List { .. } | ExportCommand::Verify { .. }) => false,
             Command::Export(_) => true,
+            #[cfg(feature = "lake")]
+            Command::Lake(LakeCommand::Push | LakeCommand::Claim { .. }) => true,
             _ => false,
         }
     }
@@ -245,6 +253,30 @@ pub(super) enum ExportCommand {
         /// Require that the packages of every consumer begin at 0, so that none of the first ones is missing
         #[arg(long)]
         from_start: bool,
+    },
+}
+
+#[cfg(feature = "lake")]
+#[derive(Debug, Subcommand)]
+pub(super) enum LakeCommand {
+    /// Make a package of what changed and ship it, with all that wait
+    Push,
+    /// Show how far the lake is, from the database alone
+    Status,
+    /// Verify that every package is in the lake and as it was made; needs no settings and no database
+    Verify {
+        /// Address of the lake, such as s3://BUCKET/PREFIX
+        #[arg(value_name = "URL", value_parser = LakeUrl::parse)]
+        url: LakeUrl,
+        /// Verify only the packages of this name
+        #[arg(long, value_name = "NAME", value_parser = parse_lake_server)]
+        server: Option<LakeServer>,
+    },
+    /// Take over a name in the lake, after a move or where two copies shipped under it
+    Claim {
+        /// The name, which must be that of the settings
+        #[arg(long, value_name = "NAME", value_parser = parse_lake_server)]
+        server: LakeServer,
     },
 }
 
@@ -406,6 +438,11 @@ fn parse_reason(text: &str) -> Result<String, String> {
 
 fn parse_format(text: &str) -> Result<Format, String> {
     text.parse().map_err(|_| "must be csv, jsonl or json".to_owned())
+}
+
+#[cfg(feature = "lake")]
+fn parse_lake_server(text: &str) -> Result<LakeServer, String> {
+    LakeServer::parse(text).ok_or_else(|| format!("must be {}", LakeServer::RULE))
 }
 
 fn parse_newlines(text: &str) -> Result<Newlines, String> {

@@ -158,6 +158,30 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "halosync lake",
+        &[
+            ("halosync lake push", "Ship what changed"),
+            ("halosync lake status", "See what waits to be shipped"),
+            ("halosync lake verify s3://bucket/halo", "Verify a lake, also where there is no halosync"),
+        ],
+    ),
+    ("halosync lake push", &[("halosync lake push", "Make a package and ship it")]),
+    (
+        "halosync lake status",
+        &[("halosync lake status --json", "Watch with a program what waits to be shipped")],
+    ),
+    (
+        "halosync lake verify",
+        &[
+            ("halosync lake verify s3://bucket/halo", "Verify every server"),
+            ("halosync lake verify s3://bucket/halo --server acme.haloitsm.com", "Verify one server"),
+        ],
+    ),
+    (
+        "halosync lake claim",
+        &[("halosync lake claim --server acme.haloitsm.com", "Go on under the name of a copy that is gone")],
+    ),
+    (
         "halosync simulate",
         &[
             ("halosync simulate --tickets 500", "Serve 500 tickets at 127.0.0.1:8180"),

@@ -10,6 +10,8 @@ mod examples;
 mod export;
 mod history;
 mod init;
+#[cfg(feature = "lake")]
+mod lake;
 mod log;
 mod manual;
 mod process;
@@ -138,6 +140,8 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
         Command::Purge(args) => purge::purge(arguments, load()?, args),
         Command::Reset(args) => reset::reset(arguments, &load()?, args),
         Command::Export(export) => export::export(arguments, load, export),
+        #[cfg(feature = "lake")]
+        Command::Lake(command) => lake::lake(arguments, load, command),
         Command::Demo(args) => demo::demo(arguments, args),
         Command::Simulate(args) => simulate::simulate(arguments, args),
         Command::Completions { shell } => manual::completions(*shell),

@@ -24,12 +24,16 @@ pub(super) fn verify(arguments: &CliArgs, dir: &Path, options: &VerifyOptions) -
     let (folder, options) = (dir.to_owned(), options.clone());
     let report = run_blocking(move || Ok(verify_packages(&folder, &options)?));
     drop(progress);
-    let report = report?;
+    print(arguments, &report?)
+}
+
+/// Prints what a verification found.
+pub(super) fn print(arguments: &CliArgs, report: &VerifyReport) -> CommandResult {
     let ok = report.findings.is_empty();
     if ok && arguments.quiet && !arguments.json {
         return Ok(ExitStatus::Ok);
     }
-    print_report(arguments, &VerifyJson { ok, report: &report }, &to_text(&report))?;
+    print_report(arguments, &VerifyJson { ok, report }, &to_text(report))?;
     Ok(if ok { ExitStatus::Ok } else { ExitStatus::DataError })
 }
 

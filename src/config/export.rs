@@ -56,7 +56,7 @@ pub enum ExportSchedule {
 }
 
 impl ExportSchedule {
-    fn parse(text: &str) -> Option<ExportSchedule> {
+    pub(super) fn parse(text: &str) -> Option<ExportSchedule> {
         match text {
             "off" => Some(ExportSchedule::Off),
             "after-sync" => Some(ExportSchedule::AfterSync),
@@ -92,6 +92,12 @@ impl ConsumerName {
             && name.bytes().all(|byte| is_alphanumeric(byte) || byte == b'_' || byte == b'-')
             && name.bytes().next().is_some_and(is_alphanumeric);
         is_valid.then(|| ConsumerName(name.to_owned()))
+    }
+
+    /// Returns the consumer whose packages are shipped to the lake.
+    #[must_use]
+    pub fn lake() -> ConsumerName {
+        ConsumerName("lake".into())
     }
 
     /// Returns the name.

@@ -7,6 +7,7 @@ mod columns;
 mod export;
 mod format;
 mod halo;
+mod lake;
 mod log;
 mod metrics;
 mod privacy;
@@ -25,6 +26,7 @@ pub use columns::ColumnSelection;
 pub use export::{AckMode, ConsumerName, ExportConfig, ExportSchedule};
 pub use format::{Format, FormatOptions, Newlines};
 pub use halo::{HaloConfig, SecretSource};
+pub use lake::{DeletedRows, LakeConfig, LakeScheme, LakeServer, LakeUrl};
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use metrics::MetricsConfig;
 pub use privacy::PrivacyConfig;
@@ -50,6 +52,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[export]`
     pub export: ExportConfig,
+    /// `[lake]`, if there is a lake.
+    pub lake: Option<LakeConfig>,
     /// `[log]`
     pub log: LogConfig,
     /// `[metrics]`
@@ -77,11 +81,12 @@ impl Config {
         let sync = SyncConfig::read(&mut reader.section("sync"));
         let store = StoreConfig::read(&mut reader.section("store"), folder);
         let export = ExportConfig::read(&mut reader.section("export"), folder);
+        let lake = LakeConfig::read(&mut reader.section("lake"), halo.as_ref());
         let log = LogConfig::read(&mut reader.section("log"));
         let metrics = MetricsConfig::read(&mut reader.section("metrics"));
         match (halo, reader.finish()) {
             (Some(halo), problems) if problems.is_empty() => {
-                Ok(Config { halo, privacy, sync, store, export, log, metrics })
+                Ok(Config { halo, privacy, sync, store, export, lake, log, metrics })
             }
             (_, problems) => Err(problems),
         }
@@ -104,6 +109,7 @@ pub fn read_log_from_environment(
     let _ = SyncConfig::read(&mut reader.section("sync"));
     let _ = StoreConfig::read(&mut reader.section("store"), no_folder);
     let _ = ExportConfig::read(&mut reader.section("export"), no_folder);
+    let _ = LakeConfig::read(&mut reader.section("lake"), None);
     let _ = MetricsConfig::read(&mut reader.section("metrics"));
     reader.forget_problems();
     let log = LogConfig::read(&mut reader.section("log"));

@@ -70,6 +70,12 @@ impl ServerUrl {
         check_safe_url(url).is_ok() && (url.scheme() == "https" || !self.is_encrypted())
     }
 
+    /// Returns the host, without a port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
     /// Whether the server is on this machine, for which no proxy is used.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -105,7 +111,7 @@ fn check_safe_url(url: &Url) -> Result<(), String> {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),

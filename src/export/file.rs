@@ -52,7 +52,7 @@ pub(super) fn fsync(folder: &Path) -> io::Result<()> {
 }
 
 /// Opens a regular file; a link or special file is refused.
-fn open_regular(path: &Path) -> Result<File, ExportError> {
+pub(super) fn open_regular(path: &Path) -> Result<File, ExportError> {
     match regular_file::open_regular(path, LinkPolicy::Refuse).map_err(ExportError::cannot_read(path))? {
         OpenedFile::Regular(file, _) => Ok(file),
         OpenedFile::Other(what) => Err(ExportError::contradiction(path.to_owned(), what)),
@@ -136,6 +136,11 @@ pub(super) fn remove_if_present(path: &Path) -> Result<(), ExportError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ExportError::cannot_write(path)(error)),
         _ => Ok(()),
     }
+}
+
+/// Removes a folder with everything in it.
+pub(super) fn remove_tree(path: &Path) -> Result<(), ExportError> {
+    fs::remove_dir_all(path).map_err(ExportError::cannot_write(path))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

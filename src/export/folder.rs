@@ -8,8 +8,9 @@ use super::file::{
     read_small_file, remove_if_present, remove_temporary_files,
 };
 use super::manifest::Manifest;
-use super::name::REFERENCE_FOLDER;
+use super::name::{REFERENCE_FOLDER, parse_file_name};
 use super::package_writer::{Sink, UnnamedFile};
+use super::part_writer::{DataPart, PartWriter};
 use super::position::{ChainPosition, remove_position, write_position};
 use super::{ExportError, RowWriter};
 use crate::config::{ConsumerName, FormatOptions};
@@ -41,16 +42,25 @@ impl ConsumerFolder {
         ConsumerFolder { dir: dir.to_owned(), consumer: consumer.as_str().to_owned(), path }
     }
 
+    /// Returns the folder of an epoch's packages, below that of the consumer.
+    #[must_use]
+    pub fn of_epoch(self, epoch: i64) -> ConsumerFolder {
+        let path = self.path.join(format!("{epoch:06}"));
+        ConsumerFolder { path, ..self }
+    }
+
     /// Returns the export folder of a consumer whose packages are in `path`.
     #[must_use]
     pub fn export_dir(path: &Path) -> Option<&Path> {
-        path.parent()?.parent()
+        // Folders of epochs are one deeper.
+        path.ancestors().skip(1).take(2).find(|it| it.ends_with(DELTAS))?.parent()
     }
 
     /// Creates the folder. The export folder is created only if its parent exists: a longer missing path is more likely a
     /// typing error.
     pub fn create(&self) -> Result<(), ExportError> {
-        create_folders([&self.dir, &self.dir.join(DELTAS), &self.path])
+        let deltas = self.dir.join(DELTAS);
+        create_folders([&self.dir, &deltas, &deltas.join(&self.consumer), &self.path])
     }
 
     /// Returns the path of the folder.
@@ -74,6 +84,26 @@ impl ConsumerFolder {
         create_parents(&self.path, name)?;
         let path = self.path.join(name);
         write_rows((parent(&path), &path), options, columns, emit_rows)
+    }
+
+    /// Writes the data files of a package with the rows that `emit_rows` writes: one, or where `max_bytes` is given, as many as
+    /// keep each below that. The files have no names yet; errors name them `name`.
+    ///
+    /// # Errors
+    /// As [`ConsumerFolder::write_data`].
+    pub fn write_parts<T, E: From<ExportError>>(
+        &self,
+        name: &str,
+        options: FormatOptions,
+        columns: &[Column],
+        max_bytes: Option<u64>,
+        emit_rows: impl FnOnce(&mut PartWriter<'_>) -> Result<T, E>,
+    ) -> Result<(T, Vec<DataPart>), E> {
+        create_parents(&self.path, name)?;
+        let path = self.path.join(name);
+        let mut writer = PartWriter::new(parent(&path), &path, options, columns, max_bytes)?;
+        let output = emit_rows(&mut writer)?;
+        Ok((output, writer.finish()?))
     }
 
     /// Finds the data file of a named package by its hash, under its name or a temporary one, and makes sure that it has its
@@ -183,15 +213,18 @@ impl ConsumerFolder {
     /// package. Missing files are not an error.
     pub fn remove_package(folder: &Path, manifest: &str, data: &str) -> Result<(), ExportError> {
         remove_if_present(&folder.join(manifest))?;
-        remove_if_present(&folder.join(data))?;
-        for table in reference_folders(folder)? {
-            let path = table.join(data);
-            if fs::symlink_metadata(&path).is_ok() {
+        if !folder.exists() {
+            return Ok(());
+        }
+        let options = parse_file_name(data);
+        for name in list_package_files(folder)? {
+            if options.is_some() && parse_file_name(&name) == options {
+                let path = folder.join(&name);
                 remove_if_present(&path)?;
-                fsync_folder(&table)?;
+                fsync_folder(parent(&path))?;
             }
         }
-        if folder.exists() { fsync_folder(folder) } else { Ok(()) }
+        fsync_folder(folder)
     }
 
     /// Removes the record of how far the packages of the consumer go.

@@ -88,6 +88,12 @@ pub struct Manifest {
     pub server: String,
     /// Consumer; may be null for a snapshot.
     pub consumer: Option<String>,
+    /// Number of the epoch in the lake that the package is part of; only packages for a lake have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+    /// Name of this manifest in the lake; only packages for a lake have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
     /// Lower end of the range, exclusive.
     pub from_seq: i64,
     /// Upper end of the range, inclusive.
@@ -125,11 +131,27 @@ pub struct ManifestCounts {
     pub d: u64,
 }
 
+impl ManifestCounts {
+    /// Adds up the counts of several files.
+    #[must_use]
+    pub(super) fn sum(counts: &[ManifestCounts]) -> ManifestCounts {
+        let add = |sum: ManifestCounts, it: &ManifestCounts| ManifestCounts {
+            c: sum.c + it.c,
+            u: sum.u + it.u,
+            d: sum.d + it.d,
+        };
+        counts.iter().fold(ManifestCounts { c: 0, u: 0, d: 0 }, add)
+    }
+}
+
 /// A data file in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestFile {
     /// Name in the folder of the manifest.
     pub name: String,
+    /// Name in the lake; only packages for a lake have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
     /// What it holds.
     pub role: FileRole,
     /// Format.
@@ -166,6 +188,8 @@ pub struct PackageMetadata {
     pub server: String,
     /// Consumer; optional for a snapshot.
     pub consumer: Option<String>,
+    /// Number of the epoch in the lake that the package is part of, and the name of its manifest there.
+    pub in_lake: Option<(i64, String)>,
     /// Lower end of the range, exclusive.
     pub from_seq: i64,
     /// Upper end of the range, inclusive.
@@ -213,6 +237,7 @@ impl ManifestFile {
     pub fn new(name: String, options: FormatOptions, rows: u64, digest: FileDigest) -> ManifestFile {
         ManifestFile {
             name,
+            object: None,
             role: FileRole::Tickets,
             format: options.format,
             compression: Compression::of(options),
@@ -238,12 +263,15 @@ impl Manifest {
 
     /// Builds a manifest with its hash, and returns it with its text.
     pub fn build(package: PackageMetadata, files: Vec<ManifestFile>) -> io::Result<(Manifest, String)> {
+        let (epoch, object) = package.in_lake.unzip();
         let mut manifest = Manifest {
             format: FORMAT.into(),
             kind: package.kind,
             lineage: package.lineage,
             server: package.server,
             consumer: package.consumer,
+            epoch,
+            object,
             from_seq: package.from_seq,
             to_seq: package.to_seq,
             complete: package.complete,

@@ -11,7 +11,9 @@ mod held_files;
 mod json;
 mod manifest;
 mod name;
+mod package_reader;
 mod package_writer;
+mod part_writer;
 mod position;
 mod snapshot;
 mod unregistered;
@@ -29,13 +31,17 @@ pub use manifest::{
     Compression, FileRole, Manifest, ManifestCounts, ManifestFile, ManifestOptions, PackageKind,
     PackageMetadata,
 };
-pub use name::{REFERENCE_FOLDER, SeqRange, snapshot_names};
+pub use name::{REFERENCE_FOLDER, SeqRange, reference_name, snapshot_names};
+pub use package_reader::{read_package_file, read_package_manifest};
 pub use package_writer::{PackageWriter, Sink, UnnamedFile};
+pub use part_writer::{DataPart, PartWriter};
 pub use position::{ChainOrigin, ChainPosition, position_path, read_position, read_positions};
 pub use snapshot::SnapshotWriter;
 pub use unregistered::{RegisteredPackage, UnregisteredFiles, UnregisteredPackage, newer_snapshot};
 pub(crate) use verify::serialize_path;
-pub use verify::{Chain, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport, verify};
+pub use verify::{
+    Chain, VerifyFinding, VerifyNote, VerifyOptions, VerifyProblem, VerifyReport, verify, verify_links,
+};
 pub use work_counter::WorkCounter;
 
 use crate::config::{Format, FormatOptions};
@@ -50,6 +56,8 @@ pub struct RowWriter<W: Write> {
     /// Positions of the columns that are written, if not all are.
     selected: Option<Vec<usize>>,
     buffer: Vec<u8>,
+    /// Number of bytes that `out` has.
+    written: u64,
     out: W,
 }
 
@@ -82,7 +90,7 @@ impl<W: Write> RowWriter<W> {
             Format::Jsonl => RowEncoder::Json(json::JsonWriter::lines(&columns)),
             Format::Json => RowEncoder::Json(json::JsonWriter::array(&columns, &mut buffer)),
         };
-        RowWriter { encoder, selected, buffer, out }
+        RowWriter { encoder, selected, buffer, written: 0, out }
     }
 
     /// Writes one row, with a cell for each column, whether it is selected or not.
@@ -97,9 +105,16 @@ impl<W: Write> RowWriter<W> {
         }
         if CHUNK_SIZE <= self.buffer.len() {
             self.out.write_all(&self.buffer)?;
+            self.written += self.buffer.len() as u64;
             self.buffer.clear();
         }
         Ok(())
+    }
+
+    /// Returns the number of bytes that the output will have at least and, but for compression, at most.
+    #[must_use]
+    pub fn size_bound(&self) -> u64 {
+        self.written + self.buffer.len() as u64
     }
 
     /// Writes the rest and returns the underlying writer.

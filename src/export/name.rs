@@ -21,6 +21,9 @@ const MANIFEST_SUFFIX: &str = ".manifest";
 /// Separates the time from the sequence number in the name of a snapshot.
 const SEQ_SEPARATOR: &str = "-seq";
 
+/// Before the number of a data file, where a package has several.
+const PART_PREFIX: &str = "-p";
+
 /// Folder of the reference tables, below that of a consumer.
 pub const REFERENCE_FOLDER: &str = "reference";
 
@@ -46,6 +49,12 @@ impl SeqRange {
     #[must_use]
     pub fn data_file(self, options: FormatOptions) -> String {
         format!("{self}.{}", options.extension())
+    }
+
+    /// Returns the name of one of several data files of a package; the first is number 1.
+    #[must_use]
+    pub fn part_file(self, number: usize, options: FormatOptions) -> String {
+        format!("{self}{PART_PREFIX}{number:02}.{}", options.extension())
     }
 
     /// Returns the name of the file of a reference table, with its folders.
@@ -74,8 +83,14 @@ impl fmt::Display for SeqRange {
     }
 }
 
+/// Returns the number in the name of one of several data files of a package.
+pub(super) fn part_number(name: &str) -> Option<usize> {
+    name.split_once('.')?.0.split_once(PART_PREFIX)?.1.parse().ok()
+}
+
 /// Splits the name of the file of a reference table into the table and the name in its folder.
-pub(super) fn parse_reference_name(name: &str) -> Option<(&str, &str)> {
+#[must_use]
+pub fn reference_name(name: &str) -> Option<(&str, &str)> {
     let (table, name) = name.strip_prefix(REFERENCE_FOLDER)?.strip_prefix('/')?.split_once('/')?;
     is_table(table).then_some((table, name))
 }
@@ -88,14 +103,22 @@ pub(super) fn is_table(name: &str) -> bool {
 
 /// Parses the name of a package file, that of a reference table with its folders; `None` for any other name.
 pub(super) fn parse_file_name(name: &str) -> Option<(SeqRange, FileKind)> {
-    if let Some((_, name)) = parse_reference_name(name) {
+    if let Some((_, name)) = reference_name(name) {
         return parse_file_name(name).filter(|(_, kind)| *kind != FileKind::Manifest);
     }
     if let Some(rest) = name.strip_prefix(MANIFEST_PREFIX) {
         return Some((SeqRange::parse(rest.strip_suffix(MANIFEST_SUFFIX)?)?, FileKind::Manifest));
     }
-    let (range, extension) = name.split_once('.')?;
-    Some((SeqRange::parse(range)?, FileKind::Data(FormatOptions::from_extension(extension)?)))
+    let (stem, extension) = name.split_once('.')?;
+    let options = FormatOptions::from_extension(extension)?;
+    let range = SeqRange::parse(stem.split_once(PART_PREFIX).map_or(stem, |(range, _)| range))?;
+    // Only the exact form is written by halosync.
+    let part = stem.split_once(PART_PREFIX).map(|(_, number)| number.parse().ok());
+    let is_exact = match part {
+        None => true,
+        Some(number) => number.is_some_and(|number| 0 < number && range.part_file(number, options) == name),
+    };
+    is_exact.then_some((range, FileKind::Data(options)))
 }
 
 /// Returns names for a snapshot, in order of preference: with its second, then with the following seconds.
@@ -137,6 +160,10 @@ mod tests {
                 let options = FormatOptions { gzip, ..FormatOptions::exact(*format) };
                 let name = range.data_file(options);
                 assert_eq!(parse_file_name(&name), Some((range, FileKind::Data(options))), "{name}");
+                for number in [1, 99, 100] {
+                    let name = range.part_file(number, options);
+                    assert_eq!(parse_file_name(&name), Some((range, FileKind::Data(options))), "{name}");
+                }
                 let name = range.reference_file("agents", options);
                 assert_eq!(parse_file_name(&name), Some((range, FileKind::Data(options))), "{name}");
             }
@@ -147,6 +174,11 @@ mod tests {
             "000000004200-000000004211.CSV",
             "000000004211-000000004200.csv",
             "4200-4211.csv",
+            "000000004200-000000004211-p1.csv",
+            "000000004200-000000004211-p00.csv",
+            "000000004200-000000004211-p+1.csv",
+            "000000004200-000000004211-.csv",
+            "_000000004200-000000004211-p01.manifest",
             "+00000004200-000000004211.csv",
             "_000000004200-000000004211.manifest.gz",
             "_000000004200-000000004211.manifest.json",

@@ -7,7 +7,7 @@ use super::file::{fsync_folder, move_file};
 use super::folder::{create_parents, list_package_files, parent, read_manifest};
 use super::held_files::snapshot_folders;
 use super::manifest::Manifest;
-use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name, parse_reference_name};
+use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name};
 use super::position::ChainPosition;
 use super::{ConsumerFolder, ExportError};
 
@@ -91,8 +91,9 @@ impl ConsumerFolder {
                     && read_manifest(&self.path.join(&manifest_file))
                         .is_ok_and(|it| it.manifest_sha256 != package.manifest_sha256);
                 if !is_replaced {
-                    let is_data =
-                        |name: &str| parse_reference_name(name).map_or(name, |it| it.1) == package.data_file;
+                    // Parts have a name of their own; their format tells whether they can be the package's.
+                    let data = parse_file_name(&package.data_file);
+                    let is_data = |name: &str| data.is_some() && parse_file_name(name) == data;
                     names.retain(|name| *name != manifest_file && !is_data(name));
                     unregistered.foreign.append(&mut names);
                     continue;

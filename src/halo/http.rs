@@ -10,7 +10,7 @@ use reqwest::header::{
     AGE, AUTHORIZATION, CACHE_CONTROL, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::tls::TlsInfo;
-use reqwest::{Certificate, Client, Proxy, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use url::Url;
@@ -73,30 +73,11 @@ impl HttpTransport {
     fn build_client(options: &HttpOptions) -> Result<Client, reqwest::Error> {
         // A cached answer is the truth of another time.
         let headers = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-cache"))]);
-        let mut builder = Client::builder()
+        client_builder(options)?
             .default_headers(headers)
-            .user_agent(concat!("halosync/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
             .tls_info(options.keeps_certificate)
-            .connect_timeout(options.connect_timeout)
             .read_timeout(IDLE_MAX.min(options.request_timeout))
-            .timeout(options.request_timeout);
-        if let Some(ca) = &options.ca {
-            let certificates: Result<Vec<_>, _> = ca.iter().map(Certificate::from_der).collect();
-            let certificates = certificates?;
-            builder = if options.ca_only {
-                builder.tls_certs_only(certificates)
-            } else {
-                builder.tls_certs_merge(certificates)
-            };
-        }
-        if options.loopback {
-            builder = builder.no_proxy();
-        } else if let Some(proxy) = &options.proxy {
-            builder = builder.no_proxy().proxy(Proxy::all(proxy.expose_secret())?);
-        }
-        builder.build()
+            .build()
     }
 
     async fn exchange(&self, http_request: HttpRequest) -> Result<HttpResponse, TransportError> {
@@ -142,6 +123,45 @@ impl HttpTransport {
             took: since.elapsed(),
         })
     }
+}
+
+/// Builds an HTTP client for another server than HaloITSM, with the same certificates and proxy. Unlike a request to
+/// HaloITSM, an upload may be silent for as long as it takes.
+///
+/// # Errors
+/// A certificate or a proxy that cannot be used.
+#[cfg(feature = "lake")]
+pub fn other_client(options: &HttpOptions) -> Result<Client, RootCause> {
+    if let Some(problem) = ProxyRules::new(options.proxy.as_ref(), options.loopback).setting_problem() {
+        return Err(RootCause::of(&problem));
+    }
+    client_builder(options).and_then(ClientBuilder::build).map_err(|error| RootCause::of(&error))
+}
+
+/// What the clients have in common.
+fn client_builder(options: &HttpOptions) -> Result<ClientBuilder, reqwest::Error> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("halosync/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(options.connect_timeout)
+        .timeout(options.request_timeout);
+    if let Some(ca) = &options.ca {
+        let certificates: Result<Vec<_>, _> = ca.iter().map(Certificate::from_der).collect();
+        let certificates = certificates?;
+        builder = if options.ca_only {
+            builder.tls_certs_only(certificates)
+        } else {
+            builder.tls_certs_merge(certificates)
+        };
+    }
+    Ok(if options.loopback {
+        builder.no_proxy()
+    } else if let Some(proxy) = &options.proxy {
+        builder.no_proxy().proxy(Proxy::all(proxy.expose_secret())?)
+    } else {
+        builder
+    })
 }
 
 /// Reads a whole body chunk by chunk, as far as there is memory. It never waits for memory: bodies that wait for each

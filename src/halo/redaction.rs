@@ -73,7 +73,7 @@ pub fn is_hidden(character: char) -> bool {
 
 /// Takes known secrets out of texts.
 #[derive(Default)]
-pub(super) struct Redactor {
+pub struct Redactor {
     known: RwLock<KnownSecrets>,
 }
 
@@ -93,13 +93,15 @@ struct EncodedSecret {
 }
 
 impl Redactor {
-    pub(super) fn new(client_secret: &str) -> Redactor {
+    /// Knows a client secret; none if it is empty.
+    #[must_use]
+    pub fn new(client_secret: &str) -> Redactor {
         let known = KnownSecrets { secrets: encodings(client_secret), tokens: VecDeque::new() };
         Redactor { known: RwLock::new(known) }
     }
 
     /// Remembers a token, also after it has expired or was refused.
-    pub(super) fn add_token(&self, token: &str) {
+    pub fn add_token(&self, token: &str) {
         let mut encoded = encodings(token);
         // A message about a JWT may show one part of it.
         for part in token.split('.').filter(|part| 16 <= part.len() && part.len() < token.len()) {
@@ -131,7 +133,8 @@ impl Redactor {
     }
 
     /// Makes a text safe to log, store and show.
-    pub(super) fn text(&self, text: &str) -> ServerText {
+    #[must_use]
+    pub fn text(&self, text: &str) -> ServerText {
         let redacted = self.redact(text);
         let cleaned = redacted.chars().map(|it| if is_hidden(it) { ' ' } else { it });
         let cleaned: String = cleaned.skip_while(|it| it.is_whitespace()).take(TEXT_MAX).collect();

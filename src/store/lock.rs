@@ -1,4 +1,4 @@
-//! The lock files beside the database: one for the writer, one for the exporter.
+//! The lock files beside the database: one for the writer, one for the exporter, one for who ships to the lake.
 //!
 //! The lock is held by the kernel, not by the existence of the file: it is released when the process ends,
 //! so a killed halosync leaves nothing behind that would stop the next one.
@@ -64,6 +64,11 @@ impl Lock {
     /// Acquires the lock of the exporters, and waits up to `timeout` for it.
     pub fn acquire_exporter(database: &Path, timeout: Duration) -> Result<Lock, LockError> {
         Lock::acquire(database, ".export.lock", timeout)
+    }
+
+    /// Acquires the lock of those who ship packages to the lake, and waits up to `timeout` for it.
+    pub fn acquire_shipper(database: &Path, timeout: Duration) -> Result<Lock, LockError> {
+        Lock::acquire(database, ".lake.lock", timeout)
     }
 
     fn acquire(database: &Path, suffix: &str, timeout: Duration) -> Result<Lock, LockError> {

@@ -18,6 +18,7 @@ mod held_values;
 mod history;
 mod identity;
 mod integrity;
+mod lake;
 mod lateness;
 mod lock;
 mod lock_holders;
@@ -60,6 +61,7 @@ pub use history::{
 };
 pub use identity::SCHEMA_VERSION;
 pub use integrity::UnequalHashes;
+pub use lake::{LakeBacklog, LakeEpoch, LakePushes};
 pub use lateness::Lateness;
 pub use lock::{Lock, LockError};
 pub use lock_holders::{LockHolders, ReaderProcess};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{OptionalExtension as _, Row};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::lake::LAKE_CONSUMER;
 use super::tx::{parse_optional_timestamp, parse_timestamp};
 use super::{ReadTx, ReferenceResult, StoreError, WriteTx};
 use crate::config::ConsumerName;
@@ -73,7 +74,7 @@ pub struct NamedPackage {
 const POSITION_COLUMNS: &str =
     "exported_seq, acked_seq, exported_at, last_manifest, folder, previous_manifest";
 
-const PACKAGE_COLUMNS: &str =
+pub(super) const PACKAGE_COLUMNS: &str =
     "from_seq, to_seq, data_file, manifest_file, \"rows\", bytes, sha256, manifest_sha256, created_at";
 
 impl ReadTx<'_> {
@@ -283,6 +284,10 @@ impl WriteTx<'_> {
         self.connection.execute("DELETE FROM packages WHERE consumer = ?1", [consumer.as_str()])?;
         self.connection.execute("DELETE FROM exported_reference WHERE consumer = ?1", [consumer.as_str()])?;
         self.connection.execute("DELETE FROM consumers WHERE name = ?1", [consumer.as_str()])?;
+        if consumer.as_str() == LAKE_CONSUMER {
+            // Its chain begins anew, and a chain in the lake belongs to one epoch.
+            self.end_lake_epoch("its packages were forgotten")?;
+        }
         Ok(())
     }
 
@@ -311,7 +316,7 @@ fn read_position(row: &Row<'_>, first: usize) -> Result<ConsumerPosition, StoreE
     })
 }
 
-fn read_package(row: &Row<'_>) -> Result<PackageRecord, StoreError> {
+pub(super) fn read_package(row: &Row<'_>) -> Result<PackageRecord, StoreError> {
     Ok(PackageRecord {
         from_seq: row.get(0)?,
         to_seq: row.get(1)?,

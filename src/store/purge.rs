@@ -123,6 +123,8 @@ impl WriteTx<'_> {
                 (&package.consumer, package.to_seq, package.from_seq),
             )?;
         }
+        // What the lake has of the ticket goes with the epochs before the next one.
+        self.end_lake_epoch(ERASED)?;
         let sql = "SELECT MAX(seq) FROM changes WHERE UID = ?1 AND op = 'd' AND reason = ?2";
         let seq = self.connection.query_row(sql, (id, ERASED), |row| row.get(0))?;
         Ok(Some(TicketPurge { ticket, was_purged, seq }))

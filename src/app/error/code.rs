@@ -2,9 +2,12 @@
 
 use strum::VariantNames as _;
 
-use super::{AppError, ConsumerError, FileProblem, HistoryError, PurgeError, ResetError, SecretError};
+use super::{
+    AppError, ConsumerError, FileProblem, HistoryError, LakePushError, PurgeError, ResetError, SecretError,
+};
 use crate::export::ExportError;
 use crate::halo::HaloError;
+use crate::lake::LakeError;
 use crate::store::{LockError, StoreError};
 use crate::sync::SyncError;
 
@@ -23,6 +26,8 @@ impl AppError {
             AppError::Consumer(error) => error.into(),
             AppError::Reset(error) => error.into(),
             AppError::Purge(error) => error.into(),
+            AppError::Lake(error) => error.into(),
+            AppError::LakePush(error) => error.into(),
             AppError::History(error) => error.into(),
             error => error.into(),
         }
@@ -43,6 +48,8 @@ impl AppError {
             ConsumerError::VARIANTS,
             ResetError::VARIANTS,
             PurgeError::VARIANTS,
+            LakeError::VARIANTS,
+            LakePushError::VARIANTS,
             HistoryError::VARIANTS,
         ];
         let mut codes = all.concat();

@@ -5,6 +5,7 @@ mod consumer;
 mod exit_status;
 mod file;
 mod history;
+mod lake;
 mod purge;
 mod remedy;
 mod reset;
@@ -19,6 +20,7 @@ pub use consumer::ConsumerError;
 pub use exit_status::ExitStatus;
 pub use file::FileProblem;
 pub use history::{HistoryError, removal_to_text};
+pub use lake::LakePushError;
 pub use purge::PurgeError;
 pub use reset::ResetError;
 pub use secret::{SecretError, SecretLocation};
@@ -26,6 +28,7 @@ pub use secret::{SecretError, SecretLocation};
 use crate::config::ConfigProblem;
 use crate::export::ExportError;
 use crate::halo::{HaloError, RootCause};
+use crate::lake::LakeError;
 use crate::store::{LockError, StoreError};
 use crate::sync::SyncError;
 
@@ -137,6 +140,14 @@ pub enum AppError {
     #[error(transparent)]
     #[strum(serialize = "")]
     Purge(#[from] PurgeError),
+    /// The object store of the lake cannot be used.
+    #[error(transparent)]
+    #[strum(serialize = "")]
+    Lake(#[from] LakeError),
+    /// Nothing more can be shipped to the lake.
+    #[error(transparent)]
+    #[strum(serialize = "")]
+    LakePush(#[from] LakePushError),
     /// The history of a ticket cannot be shown.
     #[error(transparent)]
     #[strum(serialize = "")]

@@ -92,6 +92,8 @@ impl AppError {
                 (status, format!("{help}; then run `halosync purge {id} --reason TEXT` again"))
             }
             AppError::Purge(error) => (error.exit_status(), error.help()),
+            AppError::Lake(error) => super::lake::remedy(error),
+            AppError::LakePush(error) => (error.exit_status(), error.help()),
             AppError::History(error) => (error.exit_status(), error.help()),
             AppError::CannotListen(_, source) if source.kind() == io::ErrorKind::AddrInUse => (
                 TryLater,

@@ -1,16 +1,18 @@
 //! Checks that the packages of a chain follow each other.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::manifest_check::total_rows;
 use super::report::{Chain, VerifyProblem, VerifyReport};
 use crate::export::manifest::{Manifest, PackageKind};
 use crate::export::name::SeqRange;
 
-/// Checks that each package begins where the previous one ended, and has its hash; adds the chain to the report.
-pub(super) fn verify_links(
+/// Checks that each package begins where the previous one ended, and has its hash; adds the chain to the report. `path_of`
+/// names the manifest of a package.
+pub fn verify_links(
     folder: &Path,
+    path_of: impl Fn(SeqRange) -> PathBuf,
     manifests: &BTreeMap<SeqRange, Option<Manifest>>,
     report: &mut VerifyReport,
 ) {
@@ -22,7 +24,7 @@ pub(super) fn verify_links(
     let mut predecessor: Option<(SeqRange, Option<&Manifest>)> = None;
     let mut covered_to = first.from;
     for (range, manifest) in manifests {
-        let path = folder.join(range.manifest_file());
+        let path = path_of(*range);
         if covered_to < range.from {
             let gap = SeqRange { from: covered_to, to: range.from };
             let message = format!("one or more packages before it are missing: {gap}");

@@ -15,7 +15,7 @@ use super::report::{Chain, VerifyProblem, VerifyReport};
 use crate::export::ExportError;
 use crate::export::file::{MAX_MANIFEST_BYTES, hex, is_temporary};
 use crate::export::folder::{FOREIGN, SUPERSEDED};
-use crate::export::manifest::{FileRole, Manifest, ManifestFile, PackageKind};
+use crate::export::manifest::{FileRole, Manifest, ManifestCounts, ManifestFile, PackageKind};
 use crate::export::name::{FileKind, MANIFEST, REFERENCE_FOLDER, SeqRange, parse_file_name, snapshot_seq};
 use crate::export::position::POSITIONS;
 use crate::export::snapshot::{CHECKSUMS, checksums};
@@ -319,7 +319,8 @@ impl FolderWalk<'_> {
                 Some(None) => {}
             }
         }
-        verify_links(folder, &manifests, &mut self.report);
+        let path_of = |range: SeqRange| folder.join(range.manifest_file());
+        verify_links(folder, path_of, &manifests, &mut self.report);
         Ok(())
     }
 
@@ -334,6 +335,8 @@ impl FolderWalk<'_> {
         let manifest_path = folder.join(range.manifest_file());
         let (problems, files) = check_package(manifest, range);
         self.add_manifest_problems(&manifest_path, problems);
+        let parts = manifest.files.iter().filter(|file| file.role == FileRole::Tickets).count();
+        let mut counted_parts = Vec::new();
         for file in files {
             let path = folder.join(&file.name);
             if !names.contains_key(&file.name) {
@@ -342,13 +345,15 @@ impl FolderWalk<'_> {
             }
             let changes = (file.role == FileRole::Tickets).then_some(range);
             let counted = self.verify_data_file(&path, file, changes)?.filter(|_| changes.is_some());
-            if let Some(counts) = counted.map(|it| it.counts).filter(|counts| *counts != manifest.counts) {
-                let message = format!(
-                    "it says that {} tickets were created, {} updated and {} deleted, but the data says {}, {} and {}",
-                    manifest.counts.c, manifest.counts.u, manifest.counts.d, counts.c, counts.u, counts.d
-                );
-                self.report.add_finding(&manifest_path, VerifyProblem::Edited, message);
-            }
+            counted_parts.extend(counted.map(|it| it.counts));
+        }
+        let counts = ManifestCounts::sum(&counted_parts);
+        if 0 < parts && counted_parts.len() == parts && counts != manifest.counts {
+            let message = format!(
+                "it says that {} tickets were created, {} updated and {} deleted, but the data says {}, {} and {}",
+                manifest.counts.c, manifest.counts.u, manifest.counts.d, counts.c, counts.u, counts.d
+            );
+            self.report.add_finding(&manifest_path, VerifyProblem::Edited, message);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::report::VerifyProblem;
 use crate::config::FormatOptions;
 use crate::export::manifest::{Compression, FileRole, Manifest, ManifestFile, PackageKind};
-use crate::export::name::{FileKind, SeqRange, is_table, parse_file_name, parse_reference_name};
+use crate::export::name::{FileKind, SeqRange, is_table, parse_file_name, part_number, reference_name};
 
 /// What is wrong with a manifest, for people.
 pub(super) type ManifestProblem = (VerifyProblem, String);
@@ -26,7 +26,7 @@ pub(super) fn check_package(
             Some((named, FileKind::Data(options))) if named == range => described_as(file, options),
             _ => Err((VerifyProblem::Foreign, "it is not the name of its data".to_owned())),
         }?;
-        let is_reference = parse_reference_name(&file.name).is_some();
+        let is_reference = reference_name(&file.name).is_some();
         let role = if is_reference { FileRole::Reference } else { FileRole::Tickets };
         if file.role == role { Ok(()) } else { Err(wrong_role(file)) }
     });
@@ -87,20 +87,27 @@ fn check_files<'a>(
     let of_tickets: Vec<_> = manifest.files.iter().filter(|file| file.role == FileRole::Tickets).collect();
     match of_tickets.as_slice() {
         [] => problems.push((VerifyProblem::Empty, "it lists no file with tickets".to_owned())),
-        [file] => {
+        files if 1 < files.len() && !are_parts(files) => {
+            if names.len() == manifest.files.len() {
+                problems.push((VerifyProblem::Repeat, "it lists several files with tickets".to_owned()));
+            }
+        }
+        files => {
             let counts = manifest.counts;
             let total = counts.c.saturating_add(counts.u).saturating_add(counts.d);
-            if total != file.rows {
-                let message = format!("its counts add up to {total}, but it lists {} rows", file.rows);
+            let rows = total_rows(files.iter().copied());
+            if total != rows {
+                let message = format!("its counts add up to {total}, but it lists {rows} rows");
                 problems.push((VerifyProblem::Edited, message));
             }
         }
-        [..] if names.len() == manifest.files.len() => {
-            problems.push((VerifyProblem::Repeat, "it lists several files with tickets".to_owned()));
-        }
-        [..] => {}
     }
     usable
+}
+
+/// Whether files are the numbered parts of one package, in order and none left out.
+fn are_parts(files: &[&ManifestFile]) -> bool {
+    files.iter().enumerate().all(|(index, file)| part_number(&file.name) == Some(index + 1))
 }
 
 /// Checks that the extension of a file is that of its format and compression.

@@ -20,6 +20,7 @@ use super::manifest::PackageKind;
 use super::work_counter::WorkCounter;
 use folder_walk::{FolderWalk, is_superseded};
 
+pub use chain_links::verify_links;
 pub(crate) use report::serialize_path;
 pub use report::{Chain, VerifyFinding, VerifyNote, VerifyProblem, VerifyReport};
 

@@ -90,12 +90,15 @@ pub struct VerifyReport {
     /// What was found beside the export and does no harm.
     pub notes: Vec<VerifyNote>,
 }
+
 impl VerifyReport {
-    pub(super) fn add_finding(&mut self, path: &Path, problem: VerifyProblem, message: impl Into<String>) {
+    /// Adds a problem.
+    pub fn add_finding(&mut self, path: &Path, problem: VerifyProblem, message: impl Into<String>) {
         self.findings.push(VerifyFinding { path: path.to_owned(), problem, message: message.into() });
     }
 
-    pub(super) fn add_note(&mut self, path: &Path, message: &str) {
+    /// Adds what does no harm.
+    pub fn add_note(&mut self, path: &Path, message: &str) {
         self.notes.push(VerifyNote { path: path.to_owned(), message: message.to_owned() });
     }
 }

@@ -1,0 +1,186 @@
+//! Checks a lake from outside: whether every package is there, follows the one before it, and is as it was made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{open_lake, open_lake_without_settings};
+use crate::app::{AppError, LoadedConfig};
+use crate::config::{LakeConfig, LakeServer, LakeUrl};
+use crate::export::{
+    ExportError, Manifest, ManifestFile, SeqRange, VerifyProblem, VerifyReport, WorkCounter, verify_links,
+};
+use crate::lake::{LakeLayout, LakeStore, epoch_of};
+
+/// The largest manifest, in bytes.
+const MANIFEST_MAX: u64 = 1 << 20;
+
+/// Verifies a lake, or one server of it; `bytes_read` counts the bytes of data files. The epoch that readers use is checked,
+/// and those that come after it. Credentials and the connection are those of the settings, if there are any.
+///
+/// # Errors
+/// Also where there is nothing to verify.
+pub fn verify_lake(
+    loaded: Option<&LoadedConfig>,
+    url: &LakeUrl,
+    server: Option<&LakeServer>,
+    stop: CancellationToken,
+    bytes_read: &WorkCounter,
+) -> Result<VerifyReport, AppError> {
+    let store = match loaded {
+        Some(loaded) => {
+            let default = || LakeConfig::reading(url.clone());
+            let settings =
+                loaded.config.lake.clone().map_or_else(default, |it| LakeConfig { url: url.clone(), ..it });
+            open_lake(&loaded.config, &settings, stop)?
+        }
+        None => open_lake_without_settings(url, stop)?,
+    };
+    let names = store.list("manifests", None)?;
+    let servers: BTreeSet<LakeServer> = names.iter().filter_map(|name| server_of(name)).collect();
+    let servers = servers.into_iter().filter(|it| server.is_none_or(|wanted| wanted == it));
+    let mut verification = LakeVerification { store, bytes_read, report: VerifyReport::default() };
+    for server in servers {
+        let own: Vec<_> = names.iter().filter(|name| server_of(name).as_ref() == Some(&server)).collect();
+        verification.verify_server(&LakeLayout::new(server), &own)?;
+    }
+    let report = verification.report;
+    if report.chains.is_empty() && report.findings.is_empty() {
+        return Err(ExportError::NoPackage { path: url.to_string().into() }.into());
+    }
+    Ok(report)
+}
+
+/// The server in the name of an object.
+fn server_of(name: &str) -> Option<LakeServer> {
+    LakeServer::parse(name.split('/').find_map(|part| part.strip_prefix("server="))?)
+}
+
+/// The epoch at the beginning of the name of a manifest or a data file.
+fn epoch_in(name: &str) -> Option<i64> {
+    name.rsplit('/').next()?.split_once('-')?.0.parse().ok()
+}
+
+struct LakeVerification<'a> {
+    store: LakeStore,
+    bytes_read: &'a WorkCounter,
+    report: VerifyReport,
+}
+
+impl LakeVerification<'_> {
+    fn verify_server(&mut self, layout: &LakeLayout, manifests: &[&String]) -> Result<(), AppError> {
+        let announced = self.store.list(&layout.epochs(), None)?;
+        let current = announced.iter().filter_map(|name| epoch_of(name)).max();
+        let mut by_epoch: BTreeMap<i64, Vec<&String>> = BTreeMap::new();
+        for name in manifests {
+            match epoch_in(name) {
+                Some(epoch) => by_epoch.entry(epoch).or_default().push(name),
+                None => {
+                    let message = "it is not the name of a manifest";
+                    self.report.add_finding(Path::new(name), VerifyProblem::Foreign, message);
+                }
+            }
+        }
+        let folder = layout.manifests();
+        if let Some(current) = current.filter(|it| !by_epoch.contains_key(it)) {
+            let message = format!("epoch {current} is announced, but has no manifest");
+            self.report.add_finding(Path::new(&folder), VerifyProblem::Missing, message);
+        }
+        let mut earlier = 0;
+        for (epoch, names) in by_epoch {
+            if current.is_some_and(|current| epoch < current) {
+                earlier += 1;
+                continue;
+            }
+            if current != Some(epoch) {
+                let message = format!("epoch {epoch} is not announced: readers do not use it yet");
+                self.report.add_note(Path::new(&folder), &message);
+            }
+            self.verify_epoch(layout, epoch, &names)?;
+        }
+        if 0 < earlier {
+            let message =
+                format!("{earlier} earlier epochs are not checked: a rule of the store may delete them");
+            self.report.add_note(Path::new(&folder), &message);
+        }
+        Ok(())
+    }
+
+    fn verify_epoch(&mut self, layout: &LakeLayout, epoch: i64, names: &[&String]) -> Result<(), AppError> {
+        let mut manifests = BTreeMap::new();
+        let mut objects = BTreeMap::new();
+        for name in names {
+            let Some(manifest) = self.read_manifest(name, epoch)? else { continue };
+            objects.insert(manifest.range(), (*name).clone());
+            manifests.insert(manifest.range(), Some(manifest));
+        }
+        let folder = layout.manifests();
+        if let Some(first) = manifests.keys().next().filter(|first| first.from != 0) {
+            let message = format!("epoch {epoch} begins after change {}, not at 0", first.from);
+            self.report.add_finding(Path::new(&folder), VerifyProblem::Missing, message);
+        }
+        let name_of = |range: SeqRange| objects.get(&range).cloned().unwrap_or_default().into();
+        verify_links(Path::new(&folder), name_of, &manifests, &mut self.report);
+        let files: Vec<&ManifestFile> = manifests.values().flatten().flat_map(|it| &it.files).collect();
+        for file in &files {
+            self.verify_file(layout, file)?;
+        }
+        self.verify_unlisted(layout, epoch, &files)
+    }
+
+    fn read_manifest(&mut self, name: &str, epoch: i64) -> Result<Option<Manifest>, AppError> {
+        let path = Path::new(name);
+        let Some(content) = self.store.read(name, MANIFEST_MAX)? else {
+            self.report.add_finding(path, VerifyProblem::Missing, "it is gone");
+            return Ok(None);
+        };
+        match Manifest::parse(&content) {
+            Err(why) => self.report.add_finding(path, VerifyProblem::Edited, why),
+            Ok(manifest) if manifest.object.as_deref() != Some(name) || manifest.epoch != Some(epoch) => {
+                let message = "it was made for another name or another epoch";
+                self.report.add_finding(path, VerifyProblem::Foreign, message);
+            }
+            Ok(manifest) => return Ok(Some(manifest)),
+        }
+        Ok(None)
+    }
+
+    fn verify_file(&mut self, layout: &LakeLayout, file: &ManifestFile) -> Result<(), AppError> {
+        let name = file.object.as_deref().unwrap_or(&file.name);
+        let path = Path::new(name);
+        // A manifest that was made by hand could name any object.
+        if server_of(name).as_ref() != Some(layout.server()) {
+            self.report.add_finding(path, VerifyProblem::Foreign, "it is not an object of this server");
+            return Ok(());
+        }
+        let Some(found) = self.store.read_digest(name)? else {
+            let message = "it is listed in a manifest, but does not exist";
+            self.report.add_finding(path, VerifyProblem::Missing, message);
+            return Ok(());
+        };
+        self.bytes_read.add(found.bytes);
+        if found.bytes != file.bytes || found.sha256 != file.sha256 {
+            let message = "its size or hash differs from the one in the manifest";
+            self.report.add_finding(path, VerifyProblem::Edited, message);
+        }
+        Ok(())
+    }
+
+    /// Names the data of an epoch that no manifest lists. Readers do not see it.
+    fn verify_unlisted(
+        &mut self,
+        layout: &LakeLayout,
+        epoch: i64,
+        files: &[&ManifestFile],
+    ) -> Result<(), AppError> {
+        let listed: BTreeSet<&str> = files.iter().filter_map(|file| file.object.as_deref()).collect();
+        for name in self.store.list(&layout.all_changes(), None)? {
+            if epoch_in(&name) == Some(epoch) && !listed.contains(name.as_str()) {
+                let message = "no manifest lists it: its package is on its way, or its shipper was stopped";
+                self.report.add_note(Path::new(&name), message);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! Objects in a store of the lake: created once and never changed.
+//!
+//! No database and no export files here: content comes in as bytes. The one object that is replaced is the status.
+
+mod error;
+mod layout;
+#[cfg(feature = "lake")]
+mod object_store;
+
+pub use error::LakeError;
+pub use layout::{ChainPlace, LakeLayout, epoch_of};
+#[cfg(feature = "lake")]
+pub use object_store::{LakeStore, ObjectDigest, PutOutcome, StoreConnection};

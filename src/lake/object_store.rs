@@ -1,0 +1,349 @@
+//! Puts objects into a store and reads them, with `object_store`.
+//!
+//! Calls block: they are made from threads that may.
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, ClientOptions, Error, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode,
+    PutOptions, PutPayload, RetryConfig,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::LakeError;
+use crate::config::{LakeConfig, LakeScheme, LakeUrl};
+
+/// How often a request is repeated that the store answers with an error of its own.
+const RETRIES_MAX: usize = 3;
+
+/// How long such a request is repeated.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often an object is put whose name the store calls taken, although there is none of that name. Some stores answer so
+/// while another request for that name is in progress.
+const PUT_ATTEMPTS: u32 = 5;
+
+/// How long the second attempt waits; each further one waits twice as long.
+const PUT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where the hash of an object is kept, so that comparing it needs no download.
+const HASH_ATTRIBUTE: &str = "sha256";
+
+/// What creating an object came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// It was created.
+    Created,
+    /// An object of that name has the same content.
+    SameThere,
+    /// An object of that name has other content, and was left alone.
+    OtherThere,
+}
+
+/// Size and hash of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectDigest {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256, in hexadecimal digits.
+    pub sha256: String,
+}
+
+impl ObjectDigest {
+    /// Returns that of a content.
+    #[must_use]
+    pub fn of(content: &[u8]) -> ObjectDigest {
+        ObjectDigest { bytes: content.len() as u64, sha256: hex(&Sha256::digest(content)) }
+    }
+}
+
+/// How to reach a store.
+pub struct StoreConnection {
+    /// The HTTP client, with the proxy and the certificates of the settings.
+    pub client: reqwest::Client,
+    /// Ends every call that is waiting.
+    pub stop: CancellationToken,
+    /// Takes secrets out of a text of the store.
+    pub clean: Arc<dyn Fn(&str) -> String + Send + Sync>,
+}
+
+/// An object store.
+pub struct LakeStore {
+    store: Box<dyn ObjectStore>,
+    root: Path,
+    url: LakeUrl,
+    keeps_attributes: bool,
+    runtime: Handle,
+    connection: StoreConnection,
+}
+
+/// Gives the client of the settings to `object_store`.
+#[derive(Debug)]
+struct GivenClient(reqwest::Client);
+
+impl HttpConnector for GivenClient {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.0.clone()))
+    }
+}
+
+impl fmt::Debug for LakeStore {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "LakeStore({})", self.url)
+    }
+}
+
+impl LakeStore {
+    /// Sets up the connection to a store and sends no request yet. Credentials come from the environment and the machine.
+    ///
+    /// # Errors
+    /// [`LakeError::Settings`] if settings or credentials cannot be used.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open(lake: &LakeConfig, connection: StoreConnection) -> Result<LakeStore, LakeError> {
+        let bad = |error: &Error| LakeError::Settings((connection.clean)(&describe(error)));
+        let store = build(lake, connection.client.clone()).map_err(|error| bad(&error))?;
+        let is_file = lake.url.scheme() == LakeScheme::File;
+        // That of a folder is the root of the store.
+        let prefix = if is_file { "" } else { lake.url.prefix() };
+        let root = Path::parse(prefix).map_err(|error| bad(&error.into()))?;
+        let (url, runtime) = (lake.url.clone(), Handle::current());
+        Ok(LakeStore { store, root, url, keeps_attributes: !is_file, runtime, connection })
+    }
+
+    /// Returns the address of an object.
+    #[must_use]
+    pub fn address(&self, name: &str) -> String {
+        self.url.object(name)
+    }
+
+    /// Creates an object with this size and hash, if there is none of that name.
+    ///
+    /// # Errors
+    /// It is then not known whether the object exists; creating it again is safe.
+    pub fn create(
+        &self,
+        name: &str,
+        content: Vec<u8>,
+        digest: &ObjectDigest,
+    ) -> Result<PutOutcome, LakeError> {
+        let payload = PutPayload::from(content);
+        for attempt in 0..PUT_ATTEMPTS {
+            let mut options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            if self.keeps_attributes {
+                let hash = Attribute::Metadata(HASH_ATTRIBUTE.into());
+                options.attributes = Attributes::from_iter([(hash, digest.sha256.clone())]);
+            }
+            match self.wait(self.store.put_opts(&self.path(name), payload.clone(), options))? {
+                Ok(_) => return Ok(PutOutcome::Created),
+                // Neither means that it is ours nor that it is not: an earlier attempt may have been stored although its answer
+                // was lost, and a store may answer so with nothing stored.
+                Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
+                Err(error) => return Err(self.error(name, &error)),
+            }
+            match self.digest(name)? {
+                Some(there) if there == *digest => return Ok(PutOutcome::SameThere),
+                Some(_) => return Ok(PutOutcome::OtherThere),
+                None => self.wait(tokio::time::sleep(PUT_PAUSE * 2u32.pow(attempt)))?,
+            }
+        }
+        let why = format!("it calls the name {} taken, but has no such object", self.address(name));
+        Err(LakeError::Unavailable(why))
+    }
+
+    /// Puts an object in place of the one of that name.
+    pub fn replace(&self, name: &str, content: Vec<u8>) -> Result<(), LakeError> {
+        let path = self.path(name);
+        self.wait(self.store.put(&path, content.into()))?.map(drop).map_err(|error| self.error(name, &error))
+    }
+
+    /// Reads an object of at most `max` bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// Also where it is larger.
+    pub fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, LakeError> {
+        let got = match self.wait(self.store.get(&self.path(name)))? {
+            Ok(got) => got,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.error(name, &error)),
+        };
+        if max < got.meta.size {
+            let why = format!("it has {} bytes, {max} were expected at most", got.meta.size);
+            return Err(LakeError::Io { object: self.address(name), why });
+        }
+        let bytes = self.wait(got.bytes())?.map_err(|error| self.error(name, &error))?;
+        Ok(Some(bytes.to_vec()))
+    }
+
+    /// Returns size and hash of an object as the store has it; `None` if there is none. Where the hash was kept beside it, the
+    /// object is not read.
+    pub fn digest(&self, name: &str) -> Result<Option<ObjectDigest>, LakeError> {
+        if self.keeps_attributes {
+            let head = GetOptions { head: true, ..GetOptions::default() };
+            let found = match self.wait(self.store.get_opts(&self.path(name), head))? {
+                Ok(found) => found,
+                Err(Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(self.error(name, &error)),
+            };
+            if let Some(sha256) = found.attributes.get(&Attribute::Metadata(HASH_ATTRIBUTE.into())) {
+                return Ok(Some(ObjectDigest { bytes: found.meta.size, sha256: sha256.as_ref().to_owned() }));
+            }
+        }
+        self.read_digest(name)
+    }
+
+    /// Reads an object and returns its size and hash; `None` if there is none.
+    pub fn read_digest(&self, name: &str) -> Result<Option<ObjectDigest>, LakeError> {
+        use futures_util::StreamExt as _;
+
+        let got = match self.wait(self.store.get(&self.path(name)))? {
+            Ok(got) => got,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.error(name, &error)),
+        };
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        let mut chunks = got.into_stream();
+        while let Some(chunk) = self.wait(chunks.next())? {
+            let chunk = chunk.map_err(|error| self.error(name, &error))?;
+            hash.update(&chunk);
+            bytes += chunk.len() as u64;
+        }
+        Ok(Some(ObjectDigest { bytes, sha256: hex(&hash.finalize()) }))
+    }
+
+    /// Lists the names of the objects in a folder and below it, sorted; with `after`, only those that sort behind it.
+    pub fn list(&self, folder: &str, after: Option<&str>) -> Result<Vec<String>, LakeError> {
+        use futures_util::StreamExt as _;
+
+        let prefix = self.path(folder);
+        let mut objects = match after {
+            Some(after) => self.store.list_with_offset(Some(&prefix), &self.path(after)),
+            None => self.store.list(Some(&prefix)),
+        };
+        let mut names = Vec::new();
+        while let Some(object) = self.wait(objects.next())? {
+            let object = object.map_err(|error| self.error(folder, &error))?;
+            let within = object.location.prefix_match(&self.root);
+            names.extend(
+                within.map(|parts| parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/")),
+            );
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn path(&self, name: &str) -> Path {
+        self.root.parts().chain(Path::from_iter(name.split('/')).parts()).collect()
+    }
+
+    /// Waits for a request, or until shipping is stopped.
+    fn wait<T>(&self, request: impl Future<Output = T>) -> Result<T, LakeError> {
+        let stop = &self.connection.stop;
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(LakeError::Stopped),
+                done = request => Ok(done),
+            }
+        })
+    }
+
+    fn error(&self, name: &str, error: &Error) -> LakeError {
+        let (object, why) = (self.address(name), (self.connection.clean)(&describe(error)));
+        match error {
+            Error::NotFound { .. } => LakeError::NotFound { object, why },
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+                LakeError::Refused { object, why }
+            }
+            Error::NotImplemented { .. }
+            | Error::NotSupported { .. }
+            | Error::UnknownConfigurationKey { .. } => LakeError::Settings(why),
+            _ if !self.keeps_attributes => LakeError::Io { object, why },
+            _ => LakeError::Unavailable(why),
+        }
+    }
+}
+
+fn build(lake: &LakeConfig, client: reqwest::Client) -> object_store::Result<Box<dyn ObjectStore>> {
+    let retry =
+        RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
+    // Whether the endpoint may be unencrypted is checked with the settings.
+    let options = ClientOptions::new().with_allow_http(true);
+    let (client, bucket) = (GivenClient(client), lake.url.bucket());
+    let endpoint = lake.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/'));
+    Ok(match lake.url.scheme() {
+        LakeScheme::S3 => {
+            let mut builder = AmazonS3Builder::from_env()
+                .with_bucket_name(bucket)
+                .with_client_options(options)
+                .with_http_connector(client)
+                .with_retry(retry);
+            if let Some(endpoint) = endpoint {
+                builder = builder.with_endpoint(endpoint);
+            }
+            if let Some(region) = &lake.region {
+                builder = builder.with_region(region);
+            }
+            Box::new(builder.build()?)
+        }
+        LakeScheme::Azure => {
+            let mut builder = MicrosoftAzureBuilder::from_env()
+                .with_container_name(bucket)
+                .with_client_options(options)
+                .with_http_connector(client)
+                .with_retry(retry);
+            if let Some(endpoint) = endpoint {
+                builder = builder.with_endpoint(endpoint.to_owned());
+            }
+            Box::new(builder.build()?)
+        }
+        LakeScheme::Google => Box::new(
+            GoogleCloudStorageBuilder::from_env()
+                .with_bucket_name(bucket)
+                .with_client_options(options)
+                .with_http_connector(client)
+                .with_retry(retry)
+                .build()?,
+        ),
+        LakeScheme::File => {
+            let folder = PathBuf::from("/").join(lake.url.prefix());
+            Box::new(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true))
+        }
+    })
+}
+
+/// An error with its causes, which some of its texts leave out.
+fn describe(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(it) = cause {
+        let part = it.to_string();
+        if !text.contains(&part) {
+            text += &format!(": {part}");
+        }
+        cause = it.source();
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
