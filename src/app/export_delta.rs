@@ -13,6 +13,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde::Serialize;
 
+use super::consumers::refuse_lake;
 use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, now};
 use crate::config::{AckMode, ConsumerName, DeletedRows, ExportSchedule, FormatOptions, LakeServer};
@@ -116,6 +117,7 @@ pub fn export_delta(
     rows: &WorkCounter,
 ) -> Result<DeltaSummary, AppError> {
     let config = &loaded.config;
+    refuse_lake(config, consumer)?;
     let mut session = ExportSession::open(config, config.store.busy_timeout)?;
     let summary =
         session.write_packages(consumer, format_options, dir.unwrap_or(&config.export.dir), None, rows)?;

@@ -19,6 +19,9 @@ use crate::watermark::WatermarkState;
 /// The disk is nearly full when less than that many times `min_free_disk` is free.
 const LOW_DISK_FACTOR: u64 = 2;
 
+/// After that many failed pushes somebody has to look; fewer are an outage that may end by itself.
+const LAKE_FAILURES_MIN: u32 = 3;
+
 /// Whether an administrator has to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -84,6 +87,13 @@ pub enum HealthReason {
     UnreadableCustomFields(u64),
     /// The server no longer lists some tickets, and does not say that they are deleted.
     UnlistedTickets(Vec<(UnlistedStatus, u64)>),
+    /// Packages cannot be shipped to the lake.
+    LakeNotShipped {
+        /// Pushes in a row that failed.
+        failures: u32,
+        /// Why the last one failed.
+        error: String,
+    },
 }
 
 impl HealthReason {
@@ -133,6 +143,9 @@ impl HealthReason {
             }
             HealthReason::UnreadableCustomFields(_) => {
                 "let the agent of the API application see them, then run `halosync sync --full`"
+            }
+            HealthReason::LakeNotShipped { .. } => {
+                "`halosync lake push` tries again, and says what to do; `halosync lake status` shows what waits"
             }
             HealthReason::UnlistedTickets(_) => {
                 "nothing was deleted; the table `unlisted_tickets` has the details, `halosync sync --full` asks again"
@@ -199,6 +212,10 @@ impl fmt::Display for HealthReason {
                 let tickets = unlisted.iter().map(|(_, tickets)| tickets).sum();
                 let subject = with_verb(tickets, "ticket", "is", "are");
                 write!(out, "{subject} no longer listed by the server: {}", unlisted_to_text(unlisted))
+            }
+            HealthReason::LakeNotShipped { failures, error } => {
+                let times = count(u64::from(*failures), "time");
+                write!(out, "shipping to the lake failed {times} in a row: {error}")
             }
         }
     }
@@ -312,6 +329,11 @@ impl StatusReport {
             health.unlisted_by_status.iter().copied().filter(|(status, _)| stays(*status)).collect();
         if !unlisted.is_empty() {
             reasons.push(HealthReason::UnlistedTickets(unlisted));
+        }
+        let pushes = self.lake.as_ref().and_then(|lake| lake.pushes.as_ref());
+        if let Some(pushes) = pushes.filter(|pushes| LAKE_FAILURES_MIN <= pushes.failures) {
+            let error = pushes.error.clone().unwrap_or_default();
+            reasons.push(HealthReason::LakeNotShipped { failures: pushes.failures, error });
         }
         if let Some(reason) = self.assess_last_run(&reasons) {
             reasons.insert(last_run_at, reason);

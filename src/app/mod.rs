@@ -14,7 +14,6 @@ mod halo_connector;
 mod health;
 mod history;
 mod init;
-#[cfg(feature = "lake")]
 mod lake;
 mod locked_store;
 mod privacy;
@@ -51,9 +50,10 @@ pub use history::{
 };
 pub use init::{InitSummary, init};
 #[cfg(feature = "lake")]
-pub use lake::{
-    EpochStart, LakePush, LakeStatus, claim as claim_lake, lake_status, push as push_to_lake, verify_lake,
-};
+pub(crate) use lake::probe_lake;
+#[cfg(feature = "lake")]
+pub use lake::{EpochStart, LakePush, claim as claim_lake, push as push_to_lake, verify_lake};
+pub use lake::{LakeStatus, lake_status};
 pub use purge::{Erasure, HeldPackage, UndoneErasure, purge, undo_purge};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
@@ -67,9 +67,9 @@ pub use crate::export::{
 };
 pub use crate::halo::is_hidden;
 pub use crate::store::{
-    ConsumerPosition, Health, InterruptedScan, LastRun, LastScan, Lateness, PendingOfTicket, ReaderProcess,
-    ReferenceList, RejectDetails, RejectOfTicket, RunKind, RunOfChange, RunStatus, ServerProbe,
-    UnlistedStatus, UnlistedTicket, UnmappedField,
+    ConsumerPosition, Health, InterruptedScan, LakeBacklog, LakePushes, LastRun, LastScan, Lateness,
+    PendingOfTicket, ReaderProcess, ReferenceList, RejectDetails, RejectOfTicket, RunKind, RunOfChange,
+    RunStatus, ServerProbe, UnlistedStatus, UnlistedTicket, UnmappedField,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use privacy::{exports_before_rules, privacy_rules};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::{AppError, LoadedConfig, now};
+use super::{AppError, LakeStatus, LoadedConfig, now};
 use crate::store::{
     ConsumerPosition, Health, Lateness, LockHolders, Store, StoreError, UnmappedField, wal_size,
 };
@@ -38,6 +38,8 @@ pub struct StatusReport {
     pub accept_shortfall: u64,
     /// The consumers with their positions, and how many changes no package of theirs contains yet.
     pub consumers: Vec<(String, ConsumerPosition, i64)>,
+    /// How far the lake is; `None` where the settings name none.
+    pub lake: Option<LakeStatus>,
     /// The size of the database file, in bytes.
     pub database_bytes: u64,
     /// The size of its write-ahead log, in bytes.
@@ -151,6 +153,7 @@ fn report(loaded: &LoadedConfig, store: &Store) -> Result<StatusReport, AppError
             delete_guard: held_delete_guard(tx, config.sync.delete_guard)?,
             accept_shortfall: u64::from(config.sync.accept_shortfall),
             consumers: tx.consumers()?,
+            lake: LakeStatus::read(config, tx)?,
             inspection: None,
             unmapped_fields: tx.unmapped_fields_since(now.minus(NEW_FIELDS_FOR))?,
             lateness: tx.greatest_lateness(now.minus(LATENESS_FOR))?,
@@ -250,6 +253,7 @@ impl StatusReport {
             delete_guard: None,
             accept_shortfall: 0,
             consumers: vec![],
+            lake: None,
             database_bytes: 25_400_000,
             wal_bytes: 4_100_000,
             free_disk_bytes: Some(48 << 30),

@@ -10,6 +10,7 @@ mod drift;
 mod files;
 mod hints;
 mod initial_load;
+mod lake;
 mod lists;
 mod local;
 mod local_content;
@@ -187,6 +188,9 @@ pub async fn check(
             }
         }
         builder.check_disk_space(&loaded.config);
+        if let Some(outcome) = lake::check(&loaded.config, offline).await {
+            builder.record(CheckStep::Lake, outcome);
+        }
     }
     builder.report
 }

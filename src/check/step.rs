@@ -63,6 +63,8 @@ pub enum CheckStep {
     InitialLoad,
     /// The disk has enough space and supports SQLite's locks.
     Disk,
+    /// The object store of the lake can be used, and takes each name once.
+    Lake,
 }
 
 impl CheckStep {

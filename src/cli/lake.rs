@@ -7,10 +7,11 @@ use tokio_util::sync::CancellationToken;
 use super::args::{CliArgs, LakeCommand};
 use super::export::run_with_progress;
 use super::progress::WorkProgress;
-use super::{CommandResult, format_time, print_report, printable, run_blocking, verify};
+use super::status::lake_facts;
+use super::table::{pairs, terminal_width};
+use super::{CommandResult, print_report, printable, run_blocking, verify};
 use crate::app::{
-    self, AppError, EpochStart, ExitStatus, LakePush, LakePushError, LakeStatus, LoadedConfig, WorkCounter,
-    count,
+    self, AppError, EpochStart, ExitStatus, LakePush, LakePushError, LoadedConfig, WorkCounter, count,
 };
 use crate::config::{LakeServer, LakeUrl, size_to_text};
 
@@ -62,42 +63,10 @@ fn epoch_to_text(epoch: &EpochStart) -> String {
 
 fn status(arguments: &CliArgs, loaded: &LoadedConfig) -> CommandResult {
     let status = app::lake_status(loaded)?.ok_or(AppError::from(LakePushError::NotConfigured))?;
-    print_report(arguments, &status, &status_to_text(&status))?;
+    let facts = lake_facts(&status);
+    let names = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    print_report(arguments, &status, &pairs(&facts, names, terminal_width()))?;
     Ok(ExitStatus::Ok)
-}
-
-/// Formats how far the lake is, one fact a line.
-pub(super) fn status_to_text(status: &LakeStatus) -> String {
-    let LakeStatus { url, server, epoch, announced, to_seq, last_seq, waiting, pushes } = status;
-    let number = |number: i64| HumanCount(number.unsigned_abs()).to_string();
-    let epoch = match (epoch, announced) {
-        (None, _) => "none yet: nothing was shipped".to_owned(),
-        (Some(epoch), true) => epoch.to_string(),
-        (Some(epoch), false) => {
-            format!("{epoch}, which readers do not use before its first package is there")
-        }
-    };
-    let mut text = format!(
-        "lake        {url}\nname        {server}\nepoch       {epoch}\nin the lake up to change {} of {}\n",
-        number(*to_seq),
-        number(*last_seq)
-    );
-    if 0 < waiting.packages {
-        let since =
-            waiting.oldest_at.map_or(String::new(), |at| format!(", the oldest from {}", format_time(at)));
-        let (packages, bytes) = (count(waiting.packages, "package"), size_to_text(waiting.bytes));
-        text += &format!("waiting     {packages}, {bytes}{since}\n");
-    }
-    let Some(pushes) = pushes else { return text };
-    if let Some(at) = pushes.succeeded_at {
-        text += &format!("last push   {}\n", format_time(at));
-    }
-    if let Some(error) = &pushes.error {
-        let (failures, at) = (count(pushes.failures.into(), "push"), format_time(pushes.attempted_at));
-        let failures = failures.replace("pushs", "pushes");
-        text += &format!("failed      {failures}, the last at {at}: {}\n", printable(error));
-    }
-    text
 }
 
 #[derive(Serialize)]

@@ -29,15 +29,14 @@ impl ExportConfig {
         const FORMAT: &str = "\"csv\", \"jsonl\" or \"json\"";
         const SCHEDULE: &str = "\"off\", \"after-sync\" or a duration such as \"1h\"";
         const ACK: &str = "\"manual\" or \"auto\"";
+        let consumer = section.parsed("consumer", ConsumerName::RULE, ConsumerName::parse);
         ExportConfig {
             dir: section.path("dir").unwrap_or_else(|| folder.join("export")),
             format: section.parsed("format", FORMAT, |text| text.parse().ok()).unwrap_or(Format::Csv),
             schedule: section
                 .parsed("schedule", SCHEDULE, ExportSchedule::parse)
                 .unwrap_or(ExportSchedule::Off),
-            consumer: section
-                .parsed("consumer", ConsumerName::RULE, ConsumerName::parse)
-                .unwrap_or_else(|| ConsumerName("default".into())),
+            consumer: consumer.unwrap_or_else(|| ConsumerName("default".into())),
             ack: section.parsed("ack", ACK, |text| text.parse().ok()).unwrap_or(AckMode::Manual),
             keep: section.duration("keep", Duration::from_hours(24 * 30)),
         }

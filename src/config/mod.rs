@@ -82,6 +82,10 @@ impl Config {
         let store = StoreConfig::read(&mut reader.section("store"), folder);
         let export = ExportConfig::read(&mut reader.section("export"), folder);
         let lake = LakeConfig::read(&mut reader.section("lake"), halo.as_ref());
+        if lake.is_some() && export.consumer == ConsumerName::lake() {
+            let problem = "must not be \"lake\": its packages are shipped by [lake]";
+            reader.section("export").add_problem("consumer", problem);
+        }
         let log = LogConfig::read(&mut reader.section("log"));
         let metrics = MetricsConfig::read(&mut reader.section("metrics"));
         match (halo, reader.finish()) {

@@ -84,7 +84,8 @@ pub struct LakeStore {
     store: Box<dyn ObjectStore>,
     root: Path,
     url: LakeUrl,
-    keeps_attributes: bool,
+    /// The folder of a local lake.
+    folder: Option<PathBuf>,
     runtime: Handle,
     connection: StoreConnection,
 }
@@ -116,12 +117,11 @@ impl LakeStore {
     pub fn open(lake: &LakeConfig, connection: StoreConnection) -> Result<LakeStore, LakeError> {
         let bad = |error: &Error| LakeError::Settings((connection.clean)(&describe(error)));
         let store = build(lake, connection.client.clone()).map_err(|error| bad(&error))?;
+        let root = Path::parse(lake.url.prefix()).map_err(|error| bad(&error.into()))?;
         let is_file = lake.url.scheme() == LakeScheme::File;
-        // That of a folder is the root of the store.
-        let prefix = if is_file { "" } else { lake.url.prefix() };
-        let root = Path::parse(prefix).map_err(|error| bad(&error.into()))?;
+        let folder = is_file.then(|| PathBuf::from("/").join(lake.url.prefix()));
         let (url, runtime) = (lake.url.clone(), Handle::current());
-        Ok(LakeStore { store, root, url, keeps_attributes: !is_file, runtime, connection })
+        Ok(LakeStore { store, root, url, folder, runtime, connection })
     }
 
     /// Returns the address of an object.
@@ -143,7 +143,7 @@ impl LakeStore {
         let payload = PutPayload::from(content);
         for attempt in 0..PUT_ATTEMPTS {
             let mut options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            if self.keeps_attributes {
+            if self.folder.is_none() {
                 let hash = Attribute::Metadata(HASH_ATTRIBUTE.into());
                 options.attributes = Attributes::from_iter([(hash, digest.sha256.clone())]);
             }
@@ -191,7 +191,7 @@ impl LakeStore {
     /// Returns size and hash of an object as the store has it; `None` if there is none. Where the hash was kept beside it, the
     /// object is not read.
     pub fn digest(&self, name: &str) -> Result<Option<ObjectDigest>, LakeError> {
-        if self.keeps_attributes {
+        if self.folder.is_none() {
             let head = GetOptions { head: true, ..GetOptions::default() };
             let found = match self.wait(self.store.get_opts(&self.path(name), head))? {
                 Ok(found) => found,
@@ -251,6 +251,11 @@ impl LakeStore {
 
     /// Waits for a request, or until shipping is stopped.
     fn wait<T>(&self, request: impl Future<Output = T>) -> Result<T, LakeError> {
+        // It is never created: where a disk is not mounted, the lake is elsewhere.
+        if let Some(folder) = self.folder.as_ref().filter(|folder| !folder.is_dir()) {
+            let object = format!("folder {}", folder.display());
+            return Err(LakeError::NotFound { object, why: "create it, or mount its disk".into() });
+        }
         let stop = &self.connection.stop;
         self.runtime.block_on(async {
             tokio::select! {
@@ -271,7 +276,7 @@ impl LakeStore {
             Error::NotImplemented { .. }
             | Error::NotSupported { .. }
             | Error::UnknownConfigurationKey { .. } => LakeError::Settings(why),
-            _ if !self.keeps_attributes => LakeError::Io { object, why },
+            _ if self.folder.is_some() => LakeError::Io { object, why },
             _ => LakeError::Unavailable(why),
         }
     }
@@ -318,10 +323,7 @@ fn build(lake: &LakeConfig, client: reqwest::Client) -> object_store::Result<Box
                 .with_retry(retry)
                 .build()?,
         ),
-        LakeScheme::File => {
-            let folder = PathBuf::from("/").join(lake.url.prefix());
-            Box::new(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true))
-        }
+        LakeScheme::File => Box::new(LocalFileSystem::new().with_fsync(true)),
     })
 }
 

@@ -45,6 +45,24 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::new(Utc::now()).unwrap()
 }
 
+pub(crate) fn open_store(database: &Path) -> Store {
+    let options = StoreOptions {
+        busy_timeout: Duration::from_secs(10),
+        full_text: false,
+        index_last_modified: false,
+        now: now(),
+    };
+    Store::open(database, &options).unwrap()
+}
+
+/// Stores rows of the ticket list, as a run would.
+pub(crate) fn store_rows(mut store: Store, rows: &[Json], custom_fields: bool) {
+    let request_no = store.read(|tx| tx.greatest_seq()).unwrap() + 1;
+    let observed = observed_tickets(request_no, rows, custom_fields);
+    store.write(TxEnd::Commit, |tx| tx.upsert(&observed, 1, now())).unwrap();
+    store.close().unwrap();
+}
+
 /// A ticket as the server lists it.
 pub(crate) fn ticket_row(id: i64, summary: &str) -> Json {
     json!({ "id": id, "summary": summary, "status_id": 2, "last_update": "2026-11-22T11:00:00" })
@@ -106,22 +124,12 @@ impl ExportEnv {
     }
 
     pub(crate) fn store(&self) -> Store {
-        let options = StoreOptions {
-            busy_timeout: Duration::from_secs(10),
-            full_text: false,
-            index_last_modified: false,
-            now: now(),
-        };
-        Store::open(&self.path("halosync.db"), &options).unwrap()
+        open_store(&self.path("halosync.db"))
     }
 
     /// Stores rows of the ticket list, as a run would.
     pub(crate) fn store_rows(&self, rows: &[Json]) {
-        let mut store = self.store();
-        let request_no = store.read(|tx| tx.greatest_seq()).unwrap() + 1;
-        let observed = observed_tickets(request_no, rows, self.custom_fields);
-        store.write(TxEnd::Commit, |tx| tx.upsert(&observed, 1, now())).unwrap();
-        store.close().unwrap();
+        store_rows(self.store(), rows, self.custom_fields);
     }
 
     /// Stores the whole list of a reference table, as a run would.

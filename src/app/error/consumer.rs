@@ -35,6 +35,9 @@ pub enum ConsumerError {
         /// The folder that was given.
         given: PathBuf,
     },
+    /// The consumer is the lake of the settings, whose packages are shipped.
+    #[error("the packages of {0} are shipped to the lake of the settings")]
+    OfLake(String),
     /// The package is from before a backup of the database was restored.
     #[error(
         "no package of {consumer} ends at change {seq} any longer: a backup of the database was restored"
@@ -54,7 +57,7 @@ pub enum ConsumerError {
 impl ConsumerError {
     pub(super) fn exit_status(&self) -> ExitStatus {
         match self {
-            ConsumerError::OtherFolder { .. } => ExitStatus::Usage,
+            ConsumerError::OtherFolder { .. } | ConsumerError::OfLake(_) => ExitStatus::Usage,
             _ => ExitStatus::NoInput,
         }
     }
@@ -77,6 +80,9 @@ impl ConsumerError {
                 "use that folder, or another consumer name; `halosync export forget --consumer {consumer}` removes its \
                  packages, after which it may start anew elsewhere"
             ),
+            ConsumerError::OfLake(_) => {
+                "`halosync lake push` makes, ships and acknowledges them; name another consumer for files on disk".into()
+            }
             ConsumerError::BackupRestored { evidence, lineage, .. } => format!(
                 "{evidence} is newer than the database: lineage {lineage} begins, and every consumer starts again at 0"
             ),

@@ -30,6 +30,12 @@ pub enum LakePushError {
         /// Address of its claim.
         object: String,
     },
+    /// The lake does not have what this copy has put.
+    #[error("the lake no longer has the claim of this copy's epoch: {object} does not exist")]
+    ClaimMissing {
+        /// Address of the claim.
+        object: String,
+    },
     /// The name belongs to a copy of another lineage.
     #[error("the name {server} belongs to another halosync: {object} has the lineage {lineage}")]
     Foreign {
@@ -74,6 +80,11 @@ impl LakePushError {
                 "nothing was put. Give this copy another `server` in [lake]; if it replaces the other one, which has been \
                  stopped, `halosync lake claim --server {server}` takes the name over"
             ),
+            LakePushError::ClaimMissing { .. } => {
+                "check `url` in [lake], and that the disk of a local lake is mounted; if the lake was emptied, \
+                 `halosync lake claim` begins an epoch with everything"
+                    .into()
+            }
             LakePushError::Damaged { .. } => {
                 "nothing is lost: the next push begins a new epoch with everything".into()
             }

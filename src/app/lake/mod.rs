@@ -5,14 +5,28 @@
 //! that name means that another copy ships under the same name, which ends the push before any data is put. An *epoch* begins
 //! with everything. Its number is claimed in the lake itself, and readers are told when its first package is whole.
 
+#[cfg(feature = "lake")]
 mod connection;
+#[cfg(feature = "lake")]
 mod documents;
+mod due;
+#[cfg(feature = "lake")]
 mod epoch;
+#[cfg(feature = "lake")]
+mod probe;
+#[cfg(feature = "lake")]
 mod push;
 mod status;
+#[cfg(feature = "lake")]
 mod verify;
 
+#[cfg(feature = "lake")]
 pub(crate) use connection::open_lake;
+pub(super) use due::push_due;
+#[cfg(feature = "lake")]
+pub(crate) use probe::probe_lake;
+#[cfg(feature = "lake")]
 pub use push::{EpochStart, LakePush, claim, push};
 pub use status::{LakeStatus, lake_status};
+#[cfg(feature = "lake")]
 pub use verify::verify_lake;

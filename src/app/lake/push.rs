@@ -146,7 +146,7 @@ impl<'a> Push<'a> {
         report.began = prepared.began;
         // Other exports need not wait while packages are on their way.
         let mut store = open_existing(self.config, |_| Ok(()))?;
-        self.check_not_superseded(&prepared.epoch)?;
+        self.check_epoch(&prepared.epoch)?;
         let waiting = store.read(|tx| tx.unshipped_packages())?;
         for package in waiting {
             // A ticket that is erased meanwhile ends the epoch, and what waits may hold it.
@@ -332,9 +332,17 @@ impl<'a> Push<'a> {
         Ok(LakeEpoch { claimed_at: Some(at), ..epoch })
     }
 
-    /// Refuses to go on in an epoch after which another copy has begun a later one.
-    fn check_not_superseded(&self, epoch: &LakeEpoch) -> Result<(), AppError> {
-        let later = self.lake.list(&self.layout.claims(), Some(&self.layout.claim(epoch.epoch)))?;
+    /// Refuses to go on in an epoch that the lake does not have, or after which another copy has begun a later one.
+    fn check_epoch(&self, epoch: &LakeEpoch) -> Result<(), AppError> {
+        let claim = self.layout.claim(epoch.epoch);
+        let own = ObjectDigest::of(&to_bytes(&ClaimDocument::of(epoch)));
+        let object = self.lake.address(&claim);
+        match self.lake.digest(&claim)? {
+            None => return Err(LakePushError::ClaimMissing { object }.into()),
+            Some(there) if there != own => return Err(LakePushError::OtherWriter { object }.into()),
+            Some(_) => {}
+        }
+        let later = self.lake.list(&self.layout.claims(), Some(&claim))?;
         match later.first() {
             None => Ok(()),
             Some(name) => Err(LakePushError::Superseded { object: self.lake.address(name) }.into()),

@@ -41,7 +41,7 @@ pub(super) struct MetricsSnapshot {
 }
 
 /// The gauges with their HELP texts.
-const GAUGES: [(&str, &str); 23] = [
+const GAUGES: [(&str, &str); 28] = [
     ("halosync_build_info", "Always 1; the label has the version"),
     ("halosync_interval_seconds", "The interval at which runs start"),
     (
@@ -79,6 +79,14 @@ const GAUGES: [(&str, &str); 23] = [
     ("halosync_export_exported_seq", "The last change that the packages of a consumer contain"),
     ("halosync_export_acked_seq", "The last change that a consumer has acknowledged"),
     ("halosync_export_waiting_changes", "Changes that no package of a consumer contains yet"),
+    ("halosync_lake_shipped_seq", "The last change up to which everything is in the lake"),
+    (
+        "halosync_lake_shipped_timestamp_seconds",
+        "When the last push ended that shipped everything, by the local clock; 0 means never",
+    ),
+    ("halosync_lake_waiting_packages", "Packages that are made and not in the lake"),
+    ("halosync_lake_waiting_bytes", "The size of those packages"),
+    ("halosync_lake_push_failures", "Pushes in a row that failed"),
     ("halosync_database_bytes", "The size of the database file"),
     ("halosync_wal_bytes", "The size of the write-ahead log"),
     ("halosync_database_ok", "Whether the last integrity check passed (1) or found damage (0)"),
@@ -166,6 +174,15 @@ fn set_store_metrics(status: &StatusReport) {
     gauge!("halosync_new_unmapped_fields").set(to_f64(status.new_fields().len() as u64));
     gauge!("halosync_lateness_seconds")
         .set(status.lateness_of_day.map_or(0.0, |late| late.late_by.as_seconds_f64()));
+    if let Some(lake) = &status.lake {
+        let pushes = lake.pushes.as_ref();
+        gauge!("halosync_lake_shipped_seq").set(to_f64(u64::try_from(lake.to_seq).unwrap_or(0)));
+        gauge!("halosync_lake_shipped_timestamp_seconds")
+            .set(seconds(pushes.and_then(|pushes| pushes.succeeded_at)));
+        gauge!("halosync_lake_waiting_packages").set(to_f64(lake.waiting.packages));
+        gauge!("halosync_lake_waiting_bytes").set(to_f64(lake.waiting.bytes));
+        gauge!("halosync_lake_push_failures").set(pushes.map_or(0, |pushes| pushes.failures));
+    }
     counter!("halosync_changes_total").absolute(u64::try_from(health.last_seq).unwrap_or(0));
     for (consumer, position, waiting) in &status.consumers {
         let label = || consumer.clone();

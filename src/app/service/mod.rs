@@ -8,6 +8,8 @@
 mod cycle;
 mod failure_policy;
 mod http;
+#[cfg(feature = "lake")]
+mod lake;
 mod liveness;
 mod log_events;
 mod metrics;
@@ -146,6 +148,9 @@ struct Service {
     stop: CancellationToken,
     running_cycle: Option<JoinHandle<CycleResult>>,
     cycle_started: Instant,
+    /// The push to the lake that is under way or was the last one.
+    #[cfg(feature = "lake")]
+    lake_push: Option<JoinHandle<()>>,
     /// The task that writes the metrics file, and when it started.
     textfile_write: Option<(JoinHandle<()>, Instant)>,
     /// When the next cycle starts, by the monotonic clock.
@@ -213,6 +218,8 @@ impl Service {
             stop: CancellationToken::new(),
             running_cycle: None,
             cycle_started: now,
+            #[cfg(feature = "lake")]
+            lake_push: None,
             textfile_write: None,
             next_cycle_due: now,
             next_run_at: super::now(),
@@ -255,6 +262,11 @@ impl Service {
             if let Some(cycle) = self.running_cycle.take() {
                 // It was cancelled, so its result does not matter.
                 let _ = cycle.await;
+            }
+            #[cfg(feature = "lake")]
+            if let Some(push) = self.lake_push.take() {
+                // It was stopped, and the next one continues.
+                let _ = push.await;
             }
             if let Some(ping) = self.writer_ping.take() {
                 let _ = ping.await;

@@ -102,6 +102,8 @@ impl Service {
             Err(error) => run_immediately |= self.handle_run_failure(error.into(), apply_config)?,
         }
         self.log_maintenance(&maintenance);
+        #[cfg(feature = "lake")]
+        self.push_to_lake_if_due();
         self.state.lock().process.last_duration = Some(took);
         self.write_textfile();
         if let Some(accepted) = self.pending_config.take() {

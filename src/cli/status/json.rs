@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::app::{
-    Assessment, HealthLevel, HealthReason, LastRun, LastScan, ReaderProcess, ReferenceList, ServerProbe,
-    StatusReport, UnlistedStatus, UnmappedField,
+    Assessment, HealthLevel, HealthReason, LakeStatus, LastRun, LastScan, ReaderProcess, ReferenceList,
+    ServerProbe, StatusReport, UnlistedStatus, UnmappedField,
 };
 use crate::sync::RunOutcome;
 use crate::ticket::Timestamp;
@@ -53,6 +53,7 @@ pub(super) struct StatusJson<'a> {
     probes: &'a [ServerProbe],
     reference_lists: Vec<ReferenceListJson<'a>>,
     consumers: Vec<ConsumerPositionJson<'a>>,
+    lake: Option<&'a LakeStatus>,
     runs: &'a [LastRun],
 }
 
@@ -178,6 +179,7 @@ impl<'a> StatusJson<'a> {
                 .map(|(table, list)| ReferenceListJson { table: table.name, list })
                 .collect(),
             consumers: consumers.collect(),
+            lake: status.lake.as_ref(),
             runs: &health.runs,
         }
     }

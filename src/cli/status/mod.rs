@@ -1,7 +1,11 @@
 //! `halosync status`.
 
 mod json;
+mod lake;
 mod text;
+
+#[cfg(feature = "lake")]
+pub(super) use lake::lake_facts;
 
 use std::time::Duration;
 

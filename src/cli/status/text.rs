@@ -3,6 +3,7 @@
 use clap::builder::styling::{AnsiColor, Style};
 use indicatif::HumanCount;
 
+use super::lake::lake_facts;
 use crate::app::{
     HealthReason, LastRun, LastScan, Lateness, ReaderProcess, RunKind, RunStatus, StatusReport, age_to_text,
     count, rough_duration, unlisted_to_text, was_interrupted,
@@ -64,6 +65,9 @@ pub(super) fn to_text(status: &StatusReport, reasons: &[HealthReason], options: 
         let positions =
             status.consumers.iter().map(|(name, position, waiting)| (name.as_str(), position, *waiting));
         block("Consumers", consumer_table(positions, options.width));
+    }
+    if let Some(lake) = &status.lake {
+        block("Lake", pairs(&lake_facts(lake), names, options.width));
     }
     for (heading, rows) in about_server.into_iter().filter(|(_, rows)| !rows.is_empty()) {
         block(heading, pairs(&rows, names, options.width));

@@ -1,0 +1,199 @@
+//! What a push puts, and when another epoch begins.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::lake_env::{LakeEnv, SERVER, integer, text};
+
+#[test]
+fn push_puts_intent_data_and_manifest_and_a_second_one_changes_nothing() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    let report = env.push();
+    assert_eq!(report["epoch"], 1);
+    assert_eq!(report["began"], json!({ "epoch": 1, "reason": "first" }));
+    assert_eq!(report["to_seq"], 3);
+    env.assert_lake_is_whole();
+    let day = env.manifests()[0]["created_at"].as_str().unwrap()[..10].to_owned();
+    assert_eq!(
+        env.object_names(),
+        [
+            format!("changes/server={SERVER}/day={day}/000001-000000000000-000000000003.parquet"),
+            format!("claims/server={SERVER}/000001-000000000000.json"),
+            format!("claims/server={SERVER}/000001.json"),
+            format!("epochs/server={SERVER}/000001.json"),
+            format!("manifests/server={SERVER}/000001-000000000000.json"),
+            format!("status/server={SERVER}.json"),
+        ]
+    );
+    let before = env.objects();
+    let again = env.push();
+    assert_eq!(again["shipped"], json!([]));
+    assert_eq!(env.objects(), before);
+}
+
+#[test]
+fn every_row_explains_itself_and_deletions_have_the_key_alone() {
+    for (setting, summary) in [("", None), ("deleted_rows = \"last\"", Some("a"))] {
+        let env = LakeEnv::new(setting);
+        env.edit(1..=2, "a");
+        env.push();
+        env.remove_tickets(&[2]);
+        env.push();
+        env.assert_lake_is_whole();
+        let rows = env.rows("tickets");
+        let deleted = rows.iter().find(|row| text(row, "_op") == Some("d")).unwrap();
+        assert_eq!(text(deleted, "_server"), Some(SERVER));
+        assert_eq!(integer(deleted, "_epoch"), 1);
+        assert_eq!(integer(deleted, "UID"), 2);
+        assert_eq!(text(deleted, "_reason"), Some("deleted"));
+        assert_eq!(text(deleted, "NAME"), summary, "{setting}");
+    }
+}
+
+#[test]
+fn reference_tables_come_along_and_alone_in_a_quiet_week() {
+    let env = LakeEnv::new("");
+    let statuses = |name: &str| json!([{ "id": 2, "name": name }]);
+    env.edit(1..=2, "a");
+    env.store_names("statuses", &statuses("New"));
+    env.push();
+    env.store_names("statuses", &statuses("Open"));
+    env.push();
+    env.edit(1..=1, "b");
+    env.push();
+    env.assert_lake_is_whole();
+    let ranges: Vec<_> = env
+        .manifests()
+        .iter()
+        .map(|it| (it["from_seq"].as_i64().unwrap(), it["to_seq"].as_i64().unwrap()))
+        .collect();
+    assert_eq!(ranges, [(0, 2), (2, 2), (2, 3)]);
+    // The two packages that begin after change 2 have a place of their own in the chain.
+    for folder in ["claims", "manifests"] {
+        for name in ["000001-000000000002.json", "000001-000000000002-2.json"] {
+            assert!(
+                env.lake().join(format!("{folder}/server={SERVER}")).join(name).exists(),
+                "{folder} {name}"
+            );
+        }
+    }
+    let names: Vec<_> =
+        env.rows("reference").iter().map(|row| text(row, "NAME").unwrap().to_owned()).collect();
+    assert_eq!(names, ["New", "Open"]);
+}
+
+#[test]
+fn large_packages_are_cut_into_parts() {
+    let env = LakeEnv::new("max_file = \"1MB\"");
+    // Text that cannot be compressed.
+    let mut noise = fastrand::Rng::with_seed(7);
+    for id in 1..=40 {
+        let summary: String = std::iter::repeat_with(|| noise.alphanumeric()).take(200_000).collect();
+        env.edit([id], &summary);
+    }
+    env.push();
+    env.assert_lake_is_whole();
+    let manifest = &env.manifests()[0];
+    let files = manifest["files"].as_array().unwrap();
+    assert!(2 < files.len(), "{files:?}");
+    let sum: u64 = files.iter().map(|file| file["rows"].as_u64().unwrap()).sum();
+    assert_eq!(sum, 40);
+    for (index, file) in files.iter().enumerate() {
+        assert!(file["name"].as_str().unwrap().ends_with(&format!("-p{:02}.parquet", index + 1)), "{file}");
+        assert!(file["bytes"].as_u64().unwrap() <= 1 << 20, "{file}");
+    }
+    env.run_ok(&["export", "verify", "export"]);
+}
+
+#[test]
+fn erasing_a_ticket_begins_an_epoch_without_it() {
+    const ERASED: &str = "qzerasedsummary";
+    let env = LakeEnv::new("deleted_rows = \"last\"");
+    env.edit(1..=3, "a");
+    env.push();
+    env.edit([2], ERASED);
+    // Made and not shipped: it would bring the text into the lake.
+    fs::rename(env.lake(), env.path("elsewhere")).unwrap();
+    env.lake_run(&["lake", "push"]).code(78);
+    fs::rename(env.path("elsewhere"), env.lake()).unwrap();
+    env.lake_run(&["purge", "2", "--reason", "request"]).success();
+    let report = env.push();
+    assert_eq!(report["began"], json!({ "epoch": 2, "reason": "erased" }));
+    env.assert_lake_is_whole();
+    assert_eq!(env.fold().into_keys().collect::<Vec<_>>(), [1, 3]);
+    for row in env.rows("tickets") {
+        assert_ne!(text(&row, "NAME"), Some(ERASED));
+    }
+    let names = env.object_names();
+    let shipped = names.iter().filter(|name| name.starts_with("changes/")).count();
+    assert_eq!(shipped, 2, "{names:?}");
+}
+
+#[test]
+fn forgotten_and_damaged_packages_begin_a_new_epoch() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    env.push();
+    env.lake_run(&["export", "forget", "--consumer", "lake"]).success();
+    assert_eq!(env.push()["began"]["epoch"], 2);
+    env.assert_lake_is_whole();
+
+    env.edit([1], "b");
+    fs::rename(env.lake(), env.path("elsewhere")).unwrap();
+    env.lake_run(&["lake", "push"]).code(78);
+    fs::rename(env.path("elsewhere"), env.lake()).unwrap();
+    fs::write(env.path("export/deltas/lake/000002/000000000003-000000000004.parquet"), "damaged").unwrap();
+    let failed = env.lake_run(&["lake", "push"]).code(65);
+    assert!(failed.stderr.contains("lake_damaged"), "{}", failed.stderr);
+    assert_eq!(env.push()["began"], json!({ "epoch": 3, "reason": "damaged" }));
+    env.assert_lake_is_whole();
+}
+
+#[test]
+fn nothing_is_shipped_before_the_initial_load_is_complete() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    env.connection().execute("DELETE FROM watermark_journal", []).unwrap();
+    let report = env.lake_run(&["lake", "push"]).code(3);
+    assert_eq!(report.json["epoch"], json!(null));
+    assert!(env.object_names().is_empty());
+}
+
+#[test]
+fn packages_of_the_lake_are_not_for_other_commands() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    for arguments in [
+        &["export", "delta", "--consumer", "lake"][..],
+        &["export", "ack", "--consumer", "lake", "--seq", "3"],
+    ] {
+        env.lake_run(arguments).code(2);
+    }
+    env.push();
+    for arguments in [
+        &["export", "delta", "--consumer", "lake"][..],
+        &["export", "ack", "--consumer", "lake", "--seq", "3"],
+    ] {
+        env.lake_run(arguments).code(2);
+    }
+    env.assert_lake_is_whole();
+}
+
+/// Changes that follow what is not there would be read as everything.
+#[test]
+fn emptied_lake_is_noticed() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    env.push();
+    env.edit([1], "b");
+    fs::remove_dir_all(env.lake()).unwrap();
+    fs::create_dir(env.lake()).unwrap();
+    let refused = env.lake_run(&["lake", "push"]).code(65);
+    assert!(refused.stderr.contains("lake_claim_missing"), "{}", refused.stderr);
+    assert!(env.object_names().is_empty());
+    env.lake_run(&["lake", "claim", "--server", SERVER]).success();
+    env.push();
+    env.assert_lake_is_whole();
+}
