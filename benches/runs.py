@@ -29,6 +29,7 @@ import urllib.request
 BINARY = pathlib.Path(__file__).resolve().parent.parent / "target/release/halosync"
 STANDARD = 100_000
 SMALL = 10_000
+FORMATS = ("csv", "json", "parquet")
 
 # Wall seconds, CPU seconds, peak memory in MB.
 Used = collections.namedtuple("Used", "wall cpu memory")
@@ -142,15 +143,16 @@ def incremental(halosync, server, database, tickets):
 
 
 def exports(base, halosync, database, tickets):
-    """Exports a whole table as CSV and as one JSON array, alternating with the sqlite3 shell; the median of three."""
+    """Exports a whole table as CSV, as one JSON array, and as Parquet, alternating with the sqlite3 shell, which has no
+    Parquet; the median of three."""
     pairs = []
-    for name in ("csv", "json"):
+    for name in FORMATS:
         ours, theirs = [], []
         for turn in range(3):
             consumer = ["--consumer", f"{name}-{turn}", "--out", base / "files"]
             ours.append(run("export delta", *halosync, "export", "delta", "--format", name, *consumer))
             shutil.rmtree(base / "files")
-            if shutil.which("sqlite3"):
+            if shutil.which("sqlite3") and name != "parquet":
                 with open(base / "shell", "w") as out:
                     shell = ["sqlite3", f"-{name}", "-header", database, "SELECT * FROM tickets"]
                     theirs.append(run("sqlite3", *shell, stdout=out))
@@ -188,7 +190,7 @@ def only_exports(base):
         finally:
             end(process)
         found[size] = exports(base, halosync, folder / "halosync.db", size)
-        for name in ("csv", "json"):
+        for name in FORMATS:
             arguments = ["export", "delta", "--consumer", f"memory-{name}", "--format", name]
             memory[size, name] = own_memory(base, *halosync, *arguments)
         shutil.rmtree(folder)
@@ -196,7 +198,7 @@ def only_exports(base):
     for size, pairs in found.items():
         print(f"of {size}:")
         print_shell_ratios(pairs)
-    for name in ("csv", "json"):
+    for name in FORMATS:
         small, large = memory[50_000, name], memory[500_000, name]
         if small:
             print(f"memory of {name}: {small:.1f} MB of 50000, {large:.1f} MB of 500000, {large / small:.2f}x")

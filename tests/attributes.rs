@@ -86,8 +86,13 @@ fn schema_has_exactly_the_attributes_of_the_table() {
 
 #[test]
 fn export_header_has_the_attributes_of_the_table() {
-    let written =
-        RowWriter::new(FormatOptions::exact(Format::Csv), &halosync::ticket::delta_columns(), Vec::new());
+    let written = RowWriter::new(
+        FormatOptions::exact(Format::Csv),
+        "tickets",
+        &halosync::ticket::delta_columns(),
+        Vec::new(),
+    )
+    .unwrap();
     let written = written.finish().unwrap();
     let written = String::from_utf8(written).unwrap();
     let names: Vec<_> = ATTRIBUTES.iter().map(|attribute| attribute.name).collect();

@@ -317,14 +317,14 @@ impl DeltaExport<'_, '_> {
         let table = SnapshotTable::Reference(table);
         let columns: Vec<_> =
             self.lake_columns().into_iter().chain(self.seq_column()).chain(table.columns()).collect();
-        let failed = |source| ExportError::CannotWrite { path: self.folder.path().join(&name), source };
-        let (rows, data) = self.folder.write_data(&name, options, &columns, |rows| {
+        let path = self.folder.path().join(&name);
+        let (rows, data) = self.folder.write_data((&name, table.name()), options, &columns, |rows| {
             tx.for_each_row(table, |cells| {
                 let lake = self.lake.iter();
                 let first =
                     lake.flat_map(|lake| lake.cells().into_iter().chain([CellValue::Integer(range.to)]));
                 let written = rows.write_row(first.chain(cells.iter().copied()));
-                Ok::<_, AppError>(written.map_err(failed)?)
+                Ok::<_, AppError>(written.map_err(|error| error.at(&path))?)
             })
         })?;
         let entry = ManifestFile::new(name, options, rows, data.digest().clone());

@@ -6,7 +6,7 @@ use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, now};
 use crate::config::{ConsumerName, FormatOptions};
 use crate::export::{
-    ExportError, Manifest, ManifestOptions, PackageMetadata, SnapshotWriter, WorkCounter, snapshot_names,
+    Manifest, ManifestOptions, PackageMetadata, SnapshotWriter, WorkCounter, snapshot_names,
 };
 use crate::reference::Selection;
 use crate::snapshot_table::SnapshotTable;
@@ -80,10 +80,11 @@ pub fn export_snapshot(
             }
             let display_path = writer.display_path(table, options.format_options);
             writer.write_table(table, options.format_options, |rows| {
-                let failed = |source| ExportError::CannotWrite { path: display_path.clone(), source };
                 tx.for_each_row(table, |cells| {
                     rows_written.add(1);
-                    Ok::<_, AppError>(rows.write_row(cells.iter().copied()).map_err(failed)?)
+                    Ok::<_, AppError>(
+                        rows.write_row(cells.iter().copied()).map_err(|error| error.at(&display_path))?,
+                    )
                 })
             })?;
         }

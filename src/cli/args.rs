@@ -310,13 +310,13 @@ pub(super) struct SnapshotArgs {
 /// Where exported files go, and their format.
 #[derive(Debug, Args)]
 pub(super) struct FileArgs {
-    /// Format: csv, jsonl or json [default: export.format]
+    /// Format: csv, jsonl, json or parquet [default: export.format]
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub(super) format: Option<Format>,
     /// Export folder [default: export.dir]
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Compress the files with gzip
+    /// Compress the files with gzip; those in Parquet are compressed already
     #[arg(long)]
     pub(super) gzip: bool,
     /// Export only these attributes of tickets and `_custom_fields`, in this order, after `_seq`, `_op`,
@@ -437,7 +437,7 @@ fn parse_reason(text: &str) -> Result<String, String> {
 }
 
 fn parse_format(text: &str) -> Result<Format, String> {
-    text.parse().map_err(|_| "must be csv, jsonl or json".to_owned())
+    text.parse().map_err(|_| "must be csv, jsonl, json or parquet".to_owned())
 }
 
 #[cfg(feature = "lake")]

@@ -119,6 +119,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "halosync export delta --consumer warehouse --format jsonl --gzip",
                 "The same for another consumer",
             ),
+            (
+                "halosync export delta --consumer lake --format parquet",
+                "Typed columns for DuckDB, Spark, Polars and pandas",
+            ),
             ("halosync export delta --fail-if-empty", "Exit with 4 if nothing changed"),
         ],
     ),
@@ -126,6 +130,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "halosync export snapshot",
         &[
             ("halosync export snapshot --out /mnt/share", "Write every table as files"),
+            ("halosync export snapshot --format parquet", "The same with typed columns"),
             (
                 "halosync export snapshot --excel --columns NAME,STATUS,_custom_fields",
                 "Write some columns for a spreadsheet",

@@ -12,7 +12,7 @@ use crate::app::{
     ListedPackage, LoadedConfig, NewLineage, SnapshotOptions, SnapshotOutcome, VerifyOptions, WorkCounter,
     WrittenPackage, count,
 };
-use crate::config::{ConsumerName, size_to_text};
+use crate::config::{ConsumerName, Format, size_to_text};
 
 pub(super) fn export(
     arguments: &CliArgs,
@@ -46,6 +46,7 @@ struct SnapshotJson<'a, M> {
 fn snapshot(arguments: &CliArgs, loaded: LoadedConfig, args: &SnapshotArgs) -> CommandResult {
     let format_options =
         args.files.format_options(loaded.config.export.format).map_err(CommandError::Usage)?;
+    format_options.check(Format::is_built_in)?;
     let options = SnapshotOptions {
         consumer: args.consumer.clone(),
         format_options,
@@ -82,6 +83,7 @@ fn delta(arguments: &CliArgs, loaded: LoadedConfig, args: &DeltaArgs) -> Command
     let settings = &loaded.config.export;
     let consumer = args.consumer.as_ref().unwrap_or(&settings.consumer).clone();
     let format_options = args.files.format_options(settings.format).map_err(CommandError::Usage)?;
+    format_options.check(Format::is_built_in)?;
     let dir = args.files.out.clone();
     let work =
         move |rows: &WorkCounter| app::export_delta(&loaded, &consumer, format_options, dir.as_deref(), rows);

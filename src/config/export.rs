@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::format::Format;
+use super::format::{Format, FormatOptions};
 use super::quantity::parse_duration;
 use super::reader::Section;
 
@@ -26,21 +26,32 @@ pub struct ExportConfig {
 
 impl ExportConfig {
     pub(super) fn read(section: &mut Section<'_, '_>, folder: &Path) -> ExportConfig {
-        const FORMAT: &str = "\"csv\", \"jsonl\" or \"json\"";
+        const FORMAT: &str = "\"csv\", \"jsonl\", \"json\" or \"parquet\"";
         const SCHEDULE: &str = "\"off\", \"after-sync\" or a duration such as \"1h\"";
         const ACK: &str = "\"manual\" or \"auto\"";
-        let consumer = section.parsed("consumer", ConsumerName::RULE, ConsumerName::parse);
+        let format = section.parsed("format", FORMAT, |text| text.parse().ok()).unwrap_or(Format::Csv);
+        if let Some(problem) = format_problem(format, Format::is_built_in) {
+            section.add_problem("format", problem);
+        }
         ExportConfig {
             dir: section.path("dir").unwrap_or_else(|| folder.join("export")),
-            format: section.parsed("format", FORMAT, |text| text.parse().ok()).unwrap_or(Format::Csv),
+            format,
             schedule: section
                 .parsed("schedule", SCHEDULE, ExportSchedule::parse)
                 .unwrap_or(ExportSchedule::Off),
-            consumer: consumer.unwrap_or_else(|| ConsumerName("default".into())),
+            consumer: section
+                .parsed("consumer", ConsumerName::RULE, ConsumerName::parse)
+                .unwrap_or_else(|| ConsumerName("default".into())),
             ack: section.parsed("ack", ACK, |text| text.parse().ok()).unwrap_or(AckMode::Manual),
             keep: section.duration("keep", Duration::from_hours(24 * 30)),
         }
     }
+}
+
+/// What is wrong with a format of the settings, behind the name of the setting, if a program lacks it.
+fn format_problem(format: Format, is_built_in: impl Fn(Format) -> bool) -> Option<String> {
+    let error = FormatOptions::exact(format).check(is_built_in).err()?;
+    Some(format!("cannot be {:?}: {error}; {}", format.as_str(), error.help()))
 }
 
 /// When the service exports packages.
@@ -103,5 +114,21 @@ impl ConsumerName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn format_that_the_program_lacks_is_a_problem_of_the_settings() {
+        let without_parquet = |format| format != Format::Parquet;
+        assert_eq!(format_problem(Format::Csv, without_parquet), None);
+        assert_eq!(format_problem(Format::Parquet, |_| true), None);
+        let problem = format_problem(Format::Parquet, without_parquet).unwrap();
+        let expected =
+            "cannot be \"parquet\": this halosync was built without Parquet; choose csv, jsonl or json";
+        assert!(problem.starts_with(expected), "{problem}");
     }
 }

@@ -24,7 +24,7 @@ use std::path::Path;
 
 pub use columns::ColumnSelection;
 pub use export::{AckMode, ConsumerName, ExportConfig, ExportSchedule};
-pub use format::{Format, FormatOptions, Newlines};
+pub use format::{Format, FormatError, FormatOptions, Newlines};
 pub use halo::{HaloConfig, SecretSource};
 pub use lake::{DeletedRows, LakeConfig, LakeScheme, LakeServer, LakeUrl};
 pub use log::{LogConfig, LogFormat, LogLevel};

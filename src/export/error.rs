@@ -34,6 +34,15 @@ pub enum ExportError {
         #[source]
         source: io::Error,
     },
+    /// A value cannot be written to a file without changing it.
+    #[error("cannot write {path}")]
+    UnfitValue {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        #[source]
+        value: UnfitValue,
+    },
     /// A file of a package is damaged or contradicts the database.
     #[error("cannot use {path}: {why}")]
     Contradiction {
@@ -80,5 +89,44 @@ impl ExportError {
 
     pub(super) fn contradiction(path: PathBuf, why: &str) -> ExportError {
         ExportError::Contradiction { path, why: why.to_owned() }
+    }
+}
+
+/// A stored value that a typed column cannot hold: another program wrote it. Its text is not shown, it may be private.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{column} of the row with {key_column} {key} is {found}, but the column holds {expected}")]
+pub struct UnfitValue {
+    /// The column.
+    pub column: &'static str,
+    /// The column that tells which row it is.
+    pub key_column: &'static str,
+    /// Its value.
+    pub key: String,
+    /// What the value is.
+    pub found: &'static str,
+    /// What it should be.
+    pub expected: &'static str,
+}
+
+/// Why a row could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// The output cannot be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A value does not fit its column.
+    #[error(transparent)]
+    Unfit(#[from] UnfitValue),
+}
+
+impl RowError {
+    /// The error of writing the file with this path.
+    #[must_use]
+    pub fn at(self, path: &Path) -> ExportError {
+        let path = path.to_owned();
+        match self {
+            RowError::Io(source) => ExportError::CannotWrite { path, source },
+            RowError::Unfit(value) => ExportError::UnfitValue { path, value },
+        }
     }
 }

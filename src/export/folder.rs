@@ -69,21 +69,21 @@ impl ConsumerFolder {
         &self.path
     }
 
-    /// Writes a data file with the rows that `emit_rows` writes. The file has no name yet; errors name it
+    /// Writes a data file with the rows of a table that `emit_rows` writes. The file has no name yet; errors name it
     /// `name`.
     ///
     /// # Errors
     /// Errors of writing, or those of `emit_rows`. No file is left behind.
     pub fn write_data<T, E: From<ExportError>>(
         &self,
-        name: &str,
+        (name, table): (&str, &str),
         options: FormatOptions,
         columns: &[Column],
         emit_rows: impl FnOnce(&mut RowWriter<Sink>) -> Result<T, E>,
     ) -> Result<(T, UnnamedFile), E> {
         create_parents(&self.path, name)?;
         let path = self.path.join(name);
-        write_rows((parent(&path), &path), options, columns, emit_rows)
+        write_rows((parent(&path), &path), table, options, columns, emit_rows)
     }
 
     /// Writes the data files of a package with the rows that `emit_rows` writes: one, or where `max_bytes` is given, as many as
@@ -276,16 +276,19 @@ fn has_content(path: &Path, digest: &FileDigest) -> Result<bool, ExportError> {
     Ok(may_be && hash_file(path)? == *digest)
 }
 
-/// Writes rows to an unnamed file in a folder; errors name it `display_path`.
+/// Writes rows of a table to an unnamed file in a folder; errors name it `display_path`.
 pub(super) fn write_rows<T, E: From<ExportError>>(
     (folder, display_path): (&Path, &Path),
+    table: &str,
     options: FormatOptions,
     columns: &[Column],
     emit_rows: impl FnOnce(&mut RowWriter<Sink>) -> Result<T, E>,
 ) -> Result<(T, UnnamedFile), E> {
-    let mut writer = RowWriter::new(options, columns, Sink::new(folder, display_path, options.gzip)?);
+    let sink = Sink::new(folder, display_path, options.gzip)?;
+    let cannot_write = || ExportError::cannot_write(display_path);
+    let mut writer = RowWriter::new(options, table, columns, sink).map_err(cannot_write())?;
     let output = emit_rows(&mut writer)?;
-    let sink = writer.finish().map_err(ExportError::cannot_write(display_path))?;
+    let sink = writer.finish().map_err(cannot_write())?;
     Ok((output, sink.finish(display_path)?))
 }
 

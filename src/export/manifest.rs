@@ -24,7 +24,7 @@ pub enum PackageKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// Uncompressed.
+    /// The file is not compressed as a whole. A Parquet file is compressed inside, column by column.
     None,
     /// gzip.
     Gzip,

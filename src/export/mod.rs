@@ -13,6 +13,8 @@ mod manifest;
 mod name;
 mod package_reader;
 mod package_writer;
+#[cfg(feature = "lake")]
+mod parquet;
 mod part_writer;
 mod position;
 mod snapshot;
@@ -21,9 +23,8 @@ mod verify;
 mod work_counter;
 
 use std::io::{self, Write};
-use std::mem;
 
-pub use error::ExportError;
+pub use error::{ExportError, RowError, UnfitValue};
 pub use file::FileDigest;
 pub use folder::ConsumerFolder;
 pub use held_files::{data_files_but_for, snapshot_folders, superseded_files};
@@ -44,6 +45,8 @@ pub use verify::{
 };
 pub use work_counter::WorkCounter;
 
+#[cfg(not(feature = "lake"))]
+use crate::config::FormatError;
 use crate::config::{Format, FormatOptions};
 use crate::ticket::{CellValue, Column};
 
@@ -51,80 +54,141 @@ use crate::ticket::{CellValue, Column};
 const CHUNK_SIZE: usize = 1 << 16;
 
 /// Writes rows in the chosen format.
-pub struct RowWriter<W: Write> {
-    encoder: RowEncoder,
+pub struct RowWriter<W: Write + Send> {
+    encoder: RowEncoder<W>,
     /// Positions of the columns that are written, if not all are.
     selected: Option<Vec<usize>>,
+}
+
+enum RowEncoder<W: Write + Send> {
+    Csv(csv::CsvWriter, TextOutput<W>),
+    Json(json::JsonWriter, TextOutput<W>),
+    #[cfg(feature = "lake")]
+    Parquet(Box<parquet::ParquetWriter<W>>),
+}
+
+impl<W: Write + Send> RowEncoder<W> {
+    fn write_row<'a>(&mut self, cells: impl IntoIterator<Item = CellValue<'a>>) -> Result<(), RowError> {
+        match self {
+            RowEncoder::Csv(csv, out) => {
+                csv.write_row(cells, &mut out.buffer);
+                Ok(out.flush_if_full()?)
+            }
+            RowEncoder::Json(json, out) => {
+                json.write_row(cells, &mut out.buffer);
+                Ok(out.flush_if_full()?)
+            }
+            #[cfg(feature = "lake")]
+            RowEncoder::Parquet(parquet) => parquet.write_row(cells),
+        }
+    }
+}
+
+/// Rows as text, on their way to the output.
+struct TextOutput<W> {
     buffer: Vec<u8>,
-    /// Number of bytes that `out` has.
-    written: u64,
+    /// Number of bytes that have left the buffer.
+    flushed: u64,
     out: W,
 }
 
-enum RowEncoder {
-    Csv(csv::CsvWriter),
-    Json(json::JsonWriter),
-}
-
-impl RowEncoder {
-    fn write_row<'a>(&mut self, cells: impl IntoIterator<Item = CellValue<'a>>, out: &mut Vec<u8>) {
-        match self {
-            RowEncoder::Csv(csv) => csv.write_row(cells, out),
-            RowEncoder::Json(json) => json.write_row(cells, out),
-        }
-    }
-}
-
-impl<W: Write> RowWriter<W> {
-    /// Creates a writer and buffers the header, if the format has one.
-    #[must_use]
-    pub fn new(options: FormatOptions, columns: &[Column], out: W) -> RowWriter<W> {
-        let selected = options.columns.map(|selection| selection.apply(columns));
-        let columns: Vec<Column> = match &selected {
-            Some(positions) => positions.iter().map(|position| columns[*position]).collect(),
-            None => columns.to_vec(),
-        };
-        let mut buffer = Vec::with_capacity(2 * CHUNK_SIZE);
-        let encoder = match options.format {
-            Format::Csv => RowEncoder::Csv(csv::CsvWriter::new(options, &columns, &mut buffer)),
-            Format::Jsonl => RowEncoder::Json(json::JsonWriter::lines(&columns)),
-            Format::Json => RowEncoder::Json(json::JsonWriter::array(&columns, &mut buffer)),
-        };
-        RowWriter { encoder, selected, buffer, written: 0, out }
+impl<W: Write> TextOutput<W> {
+    fn new(out: W) -> TextOutput<W> {
+        TextOutput { buffer: Vec::with_capacity(2 * CHUNK_SIZE), flushed: 0, out }
     }
 
-    /// Writes one row, with a cell for each column, whether it is selected or not.
-    pub fn write_row<'a>(&mut self, cells: impl IntoIterator<Item = CellValue<'a>>) -> io::Result<()> {
-        match &self.selected {
-            None => self.encoder.write_row(cells, &mut self.buffer),
-            Some(positions) => {
-                let cells: Vec<_> = cells.into_iter().collect();
-                let selected = positions.iter().map(|position| cells[*position]);
-                self.encoder.write_row(selected, &mut self.buffer);
-            }
-        }
+    fn flush_if_full(&mut self) -> io::Result<()> {
         if CHUNK_SIZE <= self.buffer.len() {
             self.out.write_all(&self.buffer)?;
-            self.written += self.buffer.len() as u64;
+            self.flushed += self.buffer.len() as u64;
             self.buffer.clear();
         }
         Ok(())
     }
 
-    /// Returns the number of bytes that the output will have at least and, but for compression, at most.
+    fn bytes(&self) -> u64 {
+        self.flushed + self.buffer.len() as u64
+    }
+
+    fn finish(mut self) -> io::Result<W> {
+        self.out.write_all(&self.buffer)?;
+        Ok(self.out)
+    }
+}
+
+impl<W: Write + Send> RowWriter<W> {
+    /// Creates a writer for the rows of a table and writes what the format begins with.
+    ///
+    /// # Errors
+    /// Errors of writing, and a format that the program was built without.
+    pub fn new(options: FormatOptions, table: &str, columns: &[Column], out: W) -> io::Result<RowWriter<W>> {
+        let selected = options.columns.map(|selection| selection.apply(columns));
+        let columns: Vec<Column> = match &selected {
+            Some(positions) => positions.iter().map(|position| columns[*position]).collect(),
+            None => columns.to_vec(),
+        };
+        let encoder = match options.format {
+            Format::Csv => {
+                let mut out = TextOutput::new(out);
+                RowEncoder::Csv(csv::CsvWriter::new(options, &columns, &mut out.buffer), out)
+            }
+            Format::Jsonl => RowEncoder::Json(json::JsonWriter::lines(&columns), TextOutput::new(out)),
+            Format::Json => {
+                let mut out = TextOutput::new(out);
+                RowEncoder::Json(json::JsonWriter::array(&columns, &mut out.buffer), out)
+            }
+            #[cfg(feature = "lake")]
+            Format::Parquet => {
+                RowEncoder::Parquet(Box::new(parquet::ParquetWriter::new(table, &columns, out)?))
+            }
+            #[cfg(not(feature = "lake"))]
+            Format::Parquet => {
+                let _ = table;
+                return Err(io::Error::new(io::ErrorKind::Unsupported, FormatError::NotBuiltIn));
+            }
+        };
+        Ok(RowWriter { encoder, selected })
+    }
+
+    /// Writes one row, with a cell for each column, whether it is selected or not.
+    ///
+    /// # Errors
+    /// Errors of writing, and in Parquet a value that its column cannot hold. Nothing can be written after an error.
+    pub fn write_row<'a>(&mut self, cells: impl IntoIterator<Item = CellValue<'a>>) -> Result<(), RowError> {
+        match &self.selected {
+            None => self.encoder.write_row(cells),
+            Some(positions) => {
+                let cells: Vec<_> = cells.into_iter().collect();
+                self.encoder.write_row(positions.iter().map(|position| cells[*position]))
+            }
+        }
+    }
+
+    /// Returns the size in bytes that the output will have at most if no further row is written: what was written, what
+    /// is held of further rows before compression, and what the format ends with. It grows with each row, and only
+    /// falls where held rows turn out to be smaller compressed.
     #[must_use]
-    pub fn size_bound(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+    pub fn max_size(&self) -> u64 {
+        /// What JSON ends with.
+        const END: u64 = 8;
+        match &self.encoder {
+            RowEncoder::Csv(_, out) | RowEncoder::Json(_, out) => out.bytes() + END,
+            #[cfg(feature = "lake")]
+            RowEncoder::Parquet(parquet) => parquet.max_size(),
+        }
     }
 
     /// Writes the rest and returns the underlying writer.
-    pub fn finish(mut self) -> io::Result<W> {
-        let mut buffer = mem::take(&mut self.buffer);
-        if let RowEncoder::Json(json) = self.encoder {
-            json.finish(&mut buffer);
+    pub fn finish(self) -> io::Result<W> {
+        match self.encoder {
+            RowEncoder::Csv(_, out) => out.finish(),
+            RowEncoder::Json(json, mut out) => {
+                json.finish(&mut out.buffer);
+                out.finish()
+            }
+            #[cfg(feature = "lake")]
+            RowEncoder::Parquet(parquet) => parquet.finish(),
         }
-        self.out.write_all(&buffer)?;
-        Ok(self.out)
     }
 }
 

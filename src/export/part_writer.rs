@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::package_writer::{Sink, UnnamedFile};
-use super::{ExportError, RowWriter};
+use super::{ExportError, FileRole, RowWriter};
 use crate::config::FormatOptions;
 use crate::ticket::{CellValue, Column};
 
@@ -36,7 +36,7 @@ impl<'a> PartWriter<'a> {
         columns: &'a [Column],
         max_bytes: Option<u64>,
     ) -> Result<PartWriter<'a>, ExportError> {
-        let current = RowWriter::new(options, columns, Sink::new(folder, display_path, options.gzip)?);
+        let current = open(folder, display_path, options, columns)?;
         Ok(PartWriter {
             folder,
             display_path: display_path.to_owned(),
@@ -54,14 +54,13 @@ impl<'a> PartWriter<'a> {
         &mut self,
         cells: impl IntoIterator<Item = CellValue<'c>>,
     ) -> Result<(), ExportError> {
-        if 0 < self.rows && self.max_bytes.is_some_and(|max| max <= self.current.size_bound()) {
-            let sink = Sink::new(self.folder, &self.display_path, self.options.gzip)?;
-            let next = RowWriter::new(self.options, self.columns, sink);
+        if 0 < self.rows && self.max_bytes.is_some_and(|max| max <= self.current.max_size()) {
+            let next = open(self.folder, &self.display_path, self.options, self.columns)?;
             let full = std::mem::replace(&mut self.current, next);
             self.finished.push(finish(full, std::mem::take(&mut self.rows), &self.display_path)?);
         }
         self.rows += 1;
-        self.current.write_row(cells).map_err(ExportError::cannot_write(&self.display_path))
+        self.current.write_row(cells).map_err(|error| error.at(&self.display_path))
     }
 
     /// Ends the last file; there is one also without rows.
@@ -70,6 +69,17 @@ impl<'a> PartWriter<'a> {
         finished.push(finish(current, rows, &display_path)?);
         Ok(finished)
     }
+}
+
+fn open(
+    folder: &Path,
+    display_path: &Path,
+    options: FormatOptions,
+    columns: &[Column],
+) -> Result<RowWriter<Sink>, ExportError> {
+    let sink = Sink::new(folder, display_path, options.gzip)?;
+    let table = FileRole::Tickets.as_str();
+    RowWriter::new(options, table, columns, sink).map_err(ExportError::cannot_write(display_path))
 }
 
 fn finish(writer: RowWriter<Sink>, rows: u64, display_path: &Path) -> Result<DataPart, ExportError> {

@@ -70,7 +70,7 @@ impl SnapshotWriter {
         let has_attributes = matches!(role, FileRole::Tickets | FileRole::DeletedTickets);
         let options = FormatOptions { columns: options.columns.filter(|_| has_attributes), ..options };
         let folder = (self.temp_dir.path(), display_path.as_path());
-        let (rows, data) = write_rows(folder, options, &table.columns(), emit_rows)?;
+        let (rows, data) = write_rows(folder, table.name(), options, &table.columns(), emit_rows)?;
         let digest = data.commit(&name)?;
         self.files.push(ManifestFile { role, ..ManifestFile::new(name, options, rows, digest) });
         Ok(())

@@ -121,6 +121,8 @@ fn options_that_do_not_fit_are_usage_errors() {
         (&["--excel"], "--excel is for CSV only, but the format is json"),
         (&["--newlines", "escape"], "--newlines escape is for CSV only"),
         (&["--format", "jsonl", "--excel"], "the format is jsonl"),
+        (&["--format", "parquet", "--excel"], "the format is parquet"),
+        (&["--format", "parquet", "--newlines", "escape"], "the format is parquet"),
         (&["--excel-safe"], "--excel"),
     ] {
         for command in ["delta", "snapshot"] {
@@ -132,6 +134,27 @@ fn options_that_do_not_fit_are_usage_errors() {
         }
     }
     env.run_ok(&["export", "delta", "--format", "csv", "--excel"]);
+}
+
+#[test]
+fn parquet_is_refused_with_gzip_and_where_it_is_not_built_in() {
+    for settings in ["", "[export]\nformat = \"parquet\""] {
+        let env = ExportEnv::new(settings);
+        env.store_rows(&[ticket_row(1, "a")]);
+        for command in ["delta", "snapshot"] {
+            let (status, error) = env.run_err(&["export", command, "--format", "parquet", "--gzip"]);
+            let error: Json = serde_json::from_str(&error).unwrap();
+            assert_eq!((status, &error["exit_status"]), (78, &json!(78)), "{command}: {error}");
+            let (code, help) = match (cfg!(feature = "lake"), settings) {
+                (true, _) => ("format_already_compressed", "leave out --gzip"),
+                (false, "") => ("format_not_built_in", "choose csv, jsonl or json"),
+                (false, _) => ("settings_invalid", "choose csv, jsonl or json"),
+            };
+            assert_eq!(error["code"], code, "{command}: {error}");
+            assert!(error.to_string().contains(help), "{command}: {error}");
+            assert!(!env.path("export").exists(), "{command}");
+        }
+    }
 }
 
 #[test]

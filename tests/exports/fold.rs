@@ -13,6 +13,9 @@ const HISTORIES: u64 = 6;
 
 const STEPS: u32 = 18;
 
+const FORMATS: &[&str] =
+    if cfg!(feature = "lake") { &["csv", "jsonl", "json", "parquet"] } else { &["csv", "jsonl", "json"] };
+
 #[test]
 fn applied_packages_equal_the_database() {
     let seeds = match env_number("HALOSYNC_EXPORTS_SEED") {
@@ -84,11 +87,12 @@ fn take_snapshot(env: &ExportEnv, rng: &mut Rng, context: &str) {
 }
 
 fn random_options(rng: &mut Rng) -> Vec<&'static str> {
-    let format = ["csv", "jsonl", "json"][rng.usize(0..3)];
+    let format = FORMATS[rng.usize(0..FORMATS.len())];
     let mut options = vec!["--format", format];
     let of_csv = [(3, &["--excel"][..]), (3, &["--newlines", "escape"]), (6, &["--newlines", "keep"])];
     let of_csv = of_csv.into_iter().filter(|_| format == "csv");
-    for (one_in, option) in of_csv.chain([(2, &["--gzip"][..])]) {
+    let gzip = [(2, &["--gzip"][..])].into_iter().filter(|_| format != "parquet");
+    for (one_in, option) in of_csv.chain(gzip) {
         if rng.u32(0..one_in) == 0 && !options.contains(&option[0]) {
             options.extend(option);
         }
@@ -140,7 +144,10 @@ fn hostile_and_long_texts_round_trip_in_every_format() {
     let first = json!({ "id": 1, "summary": "long", "details": long, "cost": 0.1 + 0.2 });
     env.store_rows(&[first].into_iter().chain(rows).collect::<Vec<_>>());
     for (number, style) in
-        [&["csv"][..], &["csv", "--gzip", "--excel"], &["jsonl"], &["json", "--gzip"]].into_iter().enumerate()
+        [&["csv"][..], &["csv", "--gzip", "--excel"], &["jsonl"], &["json", "--gzip"], &["parquet"]]
+            .into_iter()
+            .filter(|style| FORMATS.contains(&style[0]))
+            .enumerate()
     {
         let consumer = format!("c{number}");
         let mut arguments = vec!["export", "delta", "--consumer", &consumer, "--format"];

@@ -217,22 +217,30 @@ fn duckdb_loads_a_package() {
     if !is_installed("python3", &["-c", "import duckdb"]) {
         return;
     }
-    let package = Package::new("csv");
+    for (name, format) in [("duckdb", "csv"), ("duckdb-parquet", "parquet")] {
+        if cfg!(feature = "lake") || format != "parquet" {
+            duckdb_loads(name, format);
+        }
+    }
+}
+
+fn duckdb_loads(name: &str, format: &str) {
+    let package = Package::new(format);
     let script = "import duckdb, json, sys\n\
         database = duckdb.connect()\n\
         count = database.execute(sys.argv[1]).fetchone()[0]\n\
-        result = database.execute('SELECT * FROM loaded')\n\
+        result = database.execute('SELECT UID, NAME, DESCRIPTION, COST, FLAGGED, _op FROM loaded')\n\
         names = [column[0] for column in result.description]\n\
         rows = [dict(zip(names, row)) for row in result.fetchall()]\n\
         assert len(rows) == count\n\
         print(json.dumps(rows))";
     let output = Command::new("python3")
-        .args(["-c", script, &recipe("duckdb", &package.file)])
+        .args(["-c", script, &recipe(name, &package.file)])
         .current_dir(package.folder())
         .output()
         .unwrap();
-    let rows: Json = serde_json::from_str(&expect_success(&output, "duckdb")).unwrap();
-    assert_loaded("duckdb", &from_json(&rows), &package.tickets(), true);
+    let rows: Json = serde_json::from_str(&expect_success(&output, name)).unwrap();
+    assert_loaded(name, &from_json(&rows), &package.tickets(), true);
 }
 
 /// A `PostgreSQL` server without a network, until it is dropped.
@@ -428,18 +436,28 @@ fn pandas_folds_a_chain() {
     if !is_installed("python3", &["-c", "import pandas"]) {
         return;
     }
-    let package = Package::new("jsonl").with_more_packages("jsonl");
-    let print = "tickets = tickets[['UID', 'NAME', 'DESCRIPTION', 'COST', 'FLAGGED']]\n\
+    for (name, format) in [("pandas-chain", "jsonl"), ("pandas-parquet-chain", "parquet")] {
+        let can_read = format != "parquet" || is_installed("python3", &["-c", "import pyarrow"]);
+        if can_read && (cfg!(feature = "lake") || format != "parquet") {
+            pandas_folds(name, format);
+        }
+    }
+}
+
+fn pandas_folds(name: &str, format: &str) {
+    let package = Package::new(format).with_more_packages(format);
+    let print = "import json\n\
+        tickets = tickets[['UID', 'NAME', 'DESCRIPTION', 'COST', 'FLAGGED']]\n\
         assert str(tickets['UID'].dtype) == 'Int64', tickets.dtypes\n\
         tickets = tickets.astype(object).where(tickets.notna(), None)\n\
         print(json.dumps(tickets.to_dict('records')))";
     let output = Command::new("python3")
-        .args(["-c", &format!("{}\n{print}", block("pandas-chain"))])
+        .args(["-c", &format!("{}\n{print}", block(name))])
         .current_dir(package.folder())
         .output()
         .unwrap();
-    let rows: Json = serde_json::from_str(&expect_success(&output, "pandas")).unwrap();
-    assert_loaded("pandas", &without_op(from_json(&rows)), &without_op(package.tickets()), true);
+    let rows: Json = serde_json::from_str(&expect_success(&output, name)).unwrap();
+    assert_loaded(name, &without_op(from_json(&rows)), &without_op(package.tickets()), true);
 }
 
 #[test]
@@ -466,6 +484,63 @@ fn duckdb_folds_a_chain() {
         .unwrap();
     let rows: Json = serde_json::from_str(&expect_success(&output, "duckdb")).unwrap();
     assert_loaded("duckdb", &without_op(from_json(&rows)), &without_op(package.tickets()), true);
+}
+
+/// Runs a recipe for a chain of Parquet packages and what prints its `tickets`.
+#[cfg(feature = "lake")]
+fn python_folds_parquet(name: &str, print: &str) {
+    let package = Package::new("parquet").with_more_packages("parquet");
+    let output = Command::new("python3")
+        .args(["-c", &format!("{}\n{print}", block(name))])
+        .current_dir(package.folder())
+        .output()
+        .unwrap();
+    let rows: Json = serde_json::from_str(&expect_success(&output, name)).unwrap();
+    assert_loaded(name, &without_op(from_json(&rows)), &without_op(package.tickets()), true);
+}
+
+#[cfg(feature = "lake")]
+#[test]
+fn duckdb_folds_a_chain_in_parquet() {
+    if is_installed("python3", &["-c", "import duckdb"]) {
+        let [load, fold] = [block("duckdb-parquet-chain"), block("fold")].map(|it| json!(it).to_string());
+        let print = format!(
+            "import duckdb, json\n\
+             database = duckdb.connect()\n\
+             for statement in {load}, {fold}: database.execute(statement)\n\
+             result = database.execute('SELECT UID, NAME, DESCRIPTION, COST, FLAGGED FROM tickets')\n\
+             names = [column[0] for column in result.description]\n\
+             print(json.dumps([dict(zip(names, row)) for row in result.fetchall()]))"
+        );
+        let package = Package::new("parquet").with_more_packages("parquet");
+        let output =
+            Command::new("python3").args(["-c", &print]).current_dir(package.folder()).output().unwrap();
+        let rows: Json = serde_json::from_str(&expect_success(&output, "duckdb")).unwrap();
+        assert_loaded("duckdb", &without_op(from_json(&rows)), &without_op(package.tickets()), true);
+    }
+}
+
+#[cfg(feature = "lake")]
+#[test]
+fn polars_folds_a_chain_in_parquet() {
+    if is_installed("python3", &["-c", "import polars"]) {
+        let print = "import json\n\
+            assert tickets.schema['_observed_at'] == polars.Datetime('us', 'UTC'), tickets.schema\n\
+            print(json.dumps(tickets.select('UID', 'NAME', 'DESCRIPTION', 'COST', 'FLAGGED').to_dicts()))";
+        python_folds_parquet("polars-parquet-chain", print);
+    }
+}
+
+#[cfg(feature = "lake")]
+#[test]
+fn spark_folds_a_chain_in_parquet() {
+    if is_installed("python3", &["-c", "import pyspark"]) && is_installed("java", &["-version"]) {
+        let print = "import json\n\
+            assert dict(tickets.dtypes)['_observed_at'] == 'timestamp', tickets.dtypes\n\
+            rows = tickets.select('UID', 'NAME', 'DESCRIPTION', 'COST', 'FLAGGED').collect()\n\
+            print(json.dumps([row.asDict() for row in rows]))";
+        python_folds_parquet("spark-parquet-chain", print);
+    }
 }
 
 #[test]

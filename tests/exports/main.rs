@@ -15,6 +15,8 @@ mod fold;
 mod interruptions;
 mod loading;
 mod manifests;
+#[cfg(feature = "lake")]
+mod parquet_files;
 mod readers;
 mod reference;
 mod restored;

@@ -19,8 +19,9 @@ fn real_manifests() -> Vec<Json> {
     env.store_rows(&[ticket_row(1, "a"), ticket_row(2, "a")]);
     let mut found = Vec::new();
     for (number, style) in
-        [&["csv", "--gzip", "--excel"][..], &["json", "--columns", "NAME,TEAM"], &["jsonl"]]
+        [&["csv", "--gzip", "--excel"][..], &["json", "--columns", "NAME,TEAM"], &["jsonl"], &["parquet"]]
             .iter()
+            .filter(|style| cfg!(feature = "lake") || style[0] != "parquet")
             .enumerate()
     {
         env.store_rows(&[ticket_row(1, &format!("edit {number}"))]);
@@ -33,7 +34,7 @@ fn real_manifests() -> Vec<Json> {
         let file = env.path("export/snapshots").join(name).join("_manifest");
         found.push(serde_json::from_slice(&fs::read(file).unwrap()).unwrap());
     }
-    assert_eq!(found.len(), 6);
+    assert_eq!(found.len(), if cfg!(feature = "lake") { 8 } else { 6 });
     found
 }
 

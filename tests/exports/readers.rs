@@ -24,9 +24,47 @@ pub(crate) enum Field {
 /// A row, its columns in the order of their names, the only order that JSON objects have.
 pub(crate) type Row = Vec<(String, Field)>;
 
+/// The value of a Parquet file as JSON has it.
+#[cfg(feature = "lake")]
+fn parquet_value(field: parquet::record::Field) -> Json {
+    use parquet::record::Field;
+    match field {
+        Field::Null => Json::Null,
+        Field::Bool(truth) => truth.into(),
+        Field::Long(number) => number.into(),
+        Field::Double(number) => number.into(),
+        Field::Str(text) => text.into(),
+        Field::TimestampMicros(at) => {
+            let at = chrono::DateTime::from_timestamp_micros(at).unwrap();
+            at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into()
+        }
+        other => panic!("the value {other}"),
+    }
+}
+
+/// The rows of a Parquet file, which the library reads that also wrote them; `parquet_files` has another reader.
+#[cfg(feature = "lake")]
+fn parquet_rows(path: &Path) -> Vec<Row> {
+    let reader = parquet::file::reader::SerializedFileReader::new(fs::File::open(path).unwrap()).unwrap();
+    let rows = reader.into_iter().map(|row| {
+        let columns = row.unwrap().into_columns().into_iter();
+        let mut row: Row = columns.map(|(name, field)| (name, Field::Json(parquet_value(field)))).collect();
+        row.sort_by(|left, right| left.0.cmp(&right.0));
+        row
+    });
+    rows.collect()
+}
+
 /// The rows of a file in the format that its manifest states.
 pub(crate) fn rows(folder: &Path, manifest: &Json, file: &Json) -> Vec<Row> {
     let path = folder.join(file["name"].as_str().unwrap());
+    #[cfg(feature = "lake")]
+    if file["format"] == "parquet" {
+        assert_eq!(file["compression"], "none");
+        let rows = parquet_rows(&path);
+        assert_eq!(file["rows"], rows.len(), "{}", path.display());
+        return rows;
+    }
     let mut bytes = fs::read(&path).unwrap();
     if file["compression"] == "gzip" {
         let mut unpacked = Vec::new();

@@ -5,6 +5,7 @@ use strum::VariantNames as _;
 use super::{
     AppError, ConsumerError, FileProblem, HistoryError, LakePushError, PurgeError, ResetError, SecretError,
 };
+use crate::config::FormatError;
 use crate::export::ExportError;
 use crate::halo::HaloError;
 use crate::lake::LakeError;
@@ -23,6 +24,7 @@ impl AppError {
             AppError::Sync(error) => error.into(),
             AppError::Lock(error) => error.into(),
             AppError::Export(error) => error.into(),
+            AppError::Format(error) => error.into(),
             AppError::Consumer(error) => error.into(),
             AppError::Reset(error) => error.into(),
             AppError::Purge(error) => error.into(),
@@ -45,6 +47,7 @@ impl AppError {
             StoreError::VARIANTS,
             LockError::VARIANTS,
             ExportError::VARIANTS,
+            FormatError::VARIANTS,
             ConsumerError::VARIANTS,
             ResetError::VARIANTS,
             PurgeError::VARIANTS,

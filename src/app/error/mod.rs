@@ -25,7 +25,7 @@ pub use purge::PurgeError;
 pub use reset::ResetError;
 pub use secret::{SecretError, SecretLocation};
 
-use crate::config::ConfigProblem;
+use crate::config::{ConfigProblem, FormatError};
 use crate::export::ExportError;
 use crate::halo::{HaloError, RootCause};
 use crate::lake::LakeError;
@@ -128,6 +128,10 @@ pub enum AppError {
     #[error(transparent)]
     #[strum(serialize = "")]
     Export(#[from] ExportError),
+    /// Files cannot be exported in the format asked for.
+    #[error(transparent)]
+    #[strum(serialize = "")]
+    Format(#[from] FormatError),
     /// A command names a consumer or package that does not exist.
     #[error(transparent)]
     #[strum(serialize = "")]

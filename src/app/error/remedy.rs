@@ -85,6 +85,7 @@ impl AppError {
             AppError::Store(error) => store_remedy(error),
             AppError::Lock(error) => lock_remedy(error),
             AppError::Export(error) => export_remedy(error),
+            AppError::Format(error) => (Config, error.help().into()),
             AppError::Consumer(error) => (error.exit_status(), error.help()),
             AppError::Reset(error) => (error.exit_status(), error.help().into()),
             AppError::Purge(PurgeError::FileKeepsTraces { id, source }) => {
@@ -269,6 +270,12 @@ fn export_remedy(error: &ExportError) -> Remedy {
         ExportError::CannotRead { .. } => {
             (Io, "check that this user may read it; nothing was changed".into())
         }
+        ExportError::UnfitValue { .. } => (
+            DataError,
+            "correct the value, or run `halosync sync --full`, which restores what another program changed; \
+             `--format csv` and `--format jsonl` write it as it is"
+                .into(),
+        ),
         ExportError::Contradiction { .. } => (
             DataError,
             "move the file away; the next export continues after the last recorded package".into(),

@@ -265,7 +265,7 @@ impl<'a> Push<'a> {
             max_file: self.settings.max_file,
             deleted_rows: self.settings.deleted_rows,
         };
-        let options = FormatOptions::exact(Format::Jsonl);
+        let options = FormatOptions::exact(Format::Parquet);
         session.write_packages(&self.consumer, options, dir, Some(lake), rows)
     }
 

@@ -12,12 +12,23 @@ pub(super) struct CountedRows {
     /// Number of rows that there should be.
     expected: u64,
     pub(super) rows: u64,
-    pub(super) counts: ManifestCounts,
+    counts: ManifestCounts,
 }
 
 impl CountedRows {
     pub(super) fn new(range: Option<SeqRange>, expected: u64) -> CountedRows {
         CountedRows { range, expected, rows: 0, counts: ManifestCounts { c: 0, u: 0, d: 0 } }
+    }
+
+    /// Takes the number of rows from what a file says about itself; what happened is then not known.
+    pub(super) fn set_total(&mut self, rows: u64) {
+        self.rows = rows;
+        self.range = None;
+    }
+
+    /// What the rows of a delta say happened, if each was read.
+    pub(super) fn counts(&self) -> Option<ManifestCounts> {
+        self.range.map(|_| self.counts)
     }
 
     /// Whether each row must tell what happened, and at which change.

@@ -345,7 +345,7 @@ impl FolderWalk<'_> {
             }
             let changes = (file.role == FileRole::Tickets).then_some(range);
             let counted = self.verify_data_file(&path, file, changes)?.filter(|_| changes.is_some());
-            counted_parts.extend(counted.map(|it| it.counts));
+            counted_parts.extend(counted.and_then(|it| it.counts()));
         }
         let counts = ManifestCounts::sum(&counted_parts);
         if 0 < parts && counted_parts.len() == parts && counts != manifest.counts {

@@ -10,6 +10,7 @@ mod data_file;
 mod folder_walk;
 mod json_rows;
 mod manifest_check;
+mod parquet_footer;
 mod report;
 mod row_text;
 
