@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use crate::export_env::{ExportEnv, read_files, ticket_row};
+use crate::support::database::temporary_directory_in_memory;
 use crate::support::test_env::CommandResult;
 
 /// The name of the copy in the lake.
@@ -39,7 +40,7 @@ impl LakeEnv {
     /// `more` are further keys of `[lake]`, or sections behind it.
     pub(crate) fn new(more: &str) -> LakeEnv {
         let settings = format!("\n[export]\ndir = \"export\"\n\n[lake]\nserver = \"{SERVER}\"\n{more}\n");
-        LakeEnv { env: ExportEnv::new(&settings), lake: tempfile::tempdir().unwrap() }
+        LakeEnv { env: ExportEnv::new(&settings), lake: temporary_directory_in_memory() }
     }
 
     pub(crate) fn lake(&self) -> &Path {
@@ -56,19 +57,59 @@ impl LakeEnv {
         self.store_rows(&rows);
     }
 
-    /// A command of this copy, or of one in another folder.
-    pub(crate) fn lake_command(&self, folder: &Path, arguments: &[&str]) -> Command {
+    pub(crate) fn lake_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.env.command(arguments);
-        command.current_dir(folder).env("HALOSYNC_LAKE__URL", self.url());
-        command.env("HALOSYNC_CONFIG", folder.join("agent.toml"));
+        command.env("HALOSYNC_LAKE__URL", self.url());
         command
     }
 
     /// Runs a command with `--json`.
     pub(crate) fn lake_run(&self, arguments: &[&str]) -> CommandResult {
         let arguments = [&["--json"][..], arguments].concat();
-        let mut command = self.env.command(&arguments);
-        CommandResult::of(command.env("HALOSYNC_LAKE__URL", self.url()).spawn().unwrap())
+        CommandResult::of(self.lake_command(&arguments).spawn().unwrap())
+    }
+
+    /// A copy of this machine as it is now.
+    pub(crate) fn clone_machine(&self) -> TempDir {
+        let copy = temporary_directory_in_memory();
+        for (name, content) in read_files(self.env.directory()) {
+            let path = copy.path().join(&name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+        }
+        copy
+    }
+
+    /// Does something on a copy of this machine, which has its paths meanwhile.
+    pub(crate) fn on<T>(&self, machine: &TempDir, work: impl FnOnce() -> T) -> T {
+        self.swap(machine);
+        let done = work();
+        self.swap(machine);
+        done
+    }
+
+    fn swap(&self, machine: &TempDir) {
+        let aside = temporary_directory_in_memory();
+        for name in ["halosync.db", "halosync.db-wal", "halosync.db-shm", "export"] {
+            let (own, other, between) =
+                (self.env.path(name), machine.path().join(name), aside.path().join(name));
+            let rename = |from: &Path, to: &Path| match fs::rename(from, to) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+                _ => {}
+            };
+            rename(&own, &between);
+            rename(&other, &own);
+            rename(&between, &other);
+        }
+    }
+
+    /// Takes the lake away, as an outage does, until [`LakeEnv::bring_lake_back`].
+    pub(crate) fn take_lake_away(&self) {
+        fs::rename(self.lake(), self.path("elsewhere")).unwrap();
+    }
+
+    pub(crate) fn bring_lake_back(&self) {
+        fs::rename(self.path("elsewhere"), self.lake()).unwrap();
     }
 
     /// Pushes; it must succeed.
@@ -175,17 +216,4 @@ pub(crate) fn text<'r>(row: &'r LakeRow, column: &str) -> Option<&'r str> {
         Some(Field::Str(text)) => Some(text),
         _ => None,
     }
-}
-
-/// Copies a folder with everything in it.
-pub(crate) fn copy_folder(from: &Path) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for (name, content) in read_files(from) {
-        let path = copy.path().join(&name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, content).unwrap();
-        let mode = fs::metadata(from.join(&name)).unwrap().permissions();
-        fs::set_permissions(&path, mode).unwrap();
-    }
-    copy
 }

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[allow(dead_code, reason = "exports need more of it")]
 #[path = "../exports/export_env.rs"]
 mod export_env;
 mod interruptions;
 mod lake_env;
 mod protocol;
+mod recipes;
+mod s3;
 #[path = "../support/mod.rs"]
 mod support;
 mod two_writers;

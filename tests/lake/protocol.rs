@@ -55,11 +55,12 @@ fn every_row_explains_itself_and_deletions_have_the_key_alone() {
 #[test]
 fn reference_tables_come_along_and_alone_in_a_quiet_week() {
     let env = LakeEnv::new("");
-    let statuses = |name: &str| json!([{ "id": 2, "name": name }]);
+    // Unlike a status, an agent has no name in the tickets.
+    let agents = |name: &str| json!([{ "id": 2, "name": name }]);
     env.edit(1..=2, "a");
-    env.store_names("statuses", &statuses("New"));
+    env.store_names("agents", &agents("New"));
     env.push();
-    env.store_names("statuses", &statuses("Open"));
+    env.store_names("agents", &agents("Open"));
     env.push();
     env.edit(1..=1, "b");
     env.push();
@@ -115,9 +116,9 @@ fn erasing_a_ticket_begins_an_epoch_without_it() {
     env.push();
     env.edit([2], ERASED);
     // Made and not shipped: it would bring the text into the lake.
-    fs::rename(env.lake(), env.path("elsewhere")).unwrap();
+    env.take_lake_away();
     env.lake_run(&["lake", "push"]).code(78);
-    fs::rename(env.path("elsewhere"), env.lake()).unwrap();
+    env.bring_lake_back();
     env.lake_run(&["purge", "2", "--reason", "request"]).success();
     let report = env.push();
     assert_eq!(report["began"], json!({ "epoch": 2, "reason": "erased" }));
@@ -141,9 +142,9 @@ fn forgotten_and_damaged_packages_begin_a_new_epoch() {
     env.assert_lake_is_whole();
 
     env.edit([1], "b");
-    fs::rename(env.lake(), env.path("elsewhere")).unwrap();
+    env.take_lake_away();
     env.lake_run(&["lake", "push"]).code(78);
-    fs::rename(env.path("elsewhere"), env.lake()).unwrap();
+    env.bring_lake_back();
     fs::write(env.path("export/deltas/lake/000002/000000000003-000000000004.parquet"), "damaged").unwrap();
     let failed = env.lake_run(&["lake", "push"]).code(65);
     assert!(failed.stderr.contains("lake_damaged"), "{}", failed.stderr);
@@ -155,7 +156,9 @@ fn forgotten_and_damaged_packages_begin_a_new_epoch() {
 fn nothing_is_shipped_before_the_initial_load_is_complete() {
     let env = LakeEnv::new("");
     env.edit(1..=3, "a");
-    env.connection().execute("DELETE FROM watermark_journal", []).unwrap();
+    let database = rusqlite::Connection::open(env.path("halosync.db")).unwrap();
+    database.execute("DELETE FROM watermark_journal", []).unwrap();
+    drop(database);
     let report = env.lake_run(&["lake", "push"]).code(3);
     assert_eq!(report.json["epoch"], json!(null));
     assert!(env.object_names().is_empty());
