@@ -22,10 +22,14 @@ pub(crate) const SERVER: &str = "acme";
 /// A row of a data file, by column.
 pub(crate) type LakeRow = BTreeMap<String, Field>;
 
-/// A database that a test writes itself, and a lake in a folder.
+/// A database that a test writes itself, and a lake.
 pub(crate) struct LakeEnv {
     env: ExportEnv,
-    lake: TempDir,
+    /// The folder of a local lake.
+    lake: PathBuf,
+    /// Where the lake is, and what a store needs to be reached.
+    variables: Vec<(&'static str, String)>,
+    _own_lake: Option<TempDir>,
 }
 
 impl Deref for LakeEnv {
@@ -37,18 +41,48 @@ impl Deref for LakeEnv {
 }
 
 impl LakeEnv {
-    /// `more` are further keys of `[lake]`, or sections behind it.
+    /// A lake of its own; `more` are further keys of `[lake]`, or sections behind it.
     pub(crate) fn new(more: &str) -> LakeEnv {
-        let settings = format!("\n[export]\ndir = \"export\"\n\n[lake]\nserver = \"{SERVER}\"\n{more}\n");
-        LakeEnv { env: ExportEnv::new(&settings), lake: temporary_directory_in_memory() }
+        let lake = temporary_directory_in_memory();
+        let env = LakeEnv::with(SERVER, more, &format!("file://{}", lake.path().display()), []);
+        LakeEnv { lake: lake.path().to_owned(), _own_lake: Some(lake), ..env }
+    }
+
+    /// A copy under a name in a lake that others share.
+    pub(crate) fn in_folder(lake: &Path, server: &str) -> LakeEnv {
+        let env = LakeEnv::with(server, "", &format!("file://{}", lake.display()), []);
+        LakeEnv { lake: lake.to_owned(), ..env }
+    }
+
+    /// A copy under a name in a store that is reached with these environment variables.
+    pub(crate) fn with(
+        server: &str,
+        more: &str,
+        url: &str,
+        variables: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> LakeEnv {
+        let settings = format!("\n[export]\ndir = \"export\"\n\n[lake]\nserver = \"{server}\"\n{more}\n");
+        let url = ("HALOSYNC_LAKE__URL", url.to_owned());
+        LakeEnv {
+            env: ExportEnv::new(&settings),
+            lake: PathBuf::new(),
+            variables: [url].into_iter().chain(variables).collect(),
+            _own_lake: None,
+        }
+    }
+
+    /// Changes how the store is reached from now on.
+    pub(crate) fn set_variable(&mut self, name: &'static str, value: String) {
+        self.variables.retain(|(known, _)| *known != name);
+        self.variables.push((name, value));
     }
 
     pub(crate) fn lake(&self) -> &Path {
-        self.lake.path()
+        &self.lake
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("file://{}", self.lake.path().display())
+        self.variables[0].1.clone()
     }
 
     /// Stores tickets, each with this summary.
@@ -59,7 +93,7 @@ impl LakeEnv {
 
     pub(crate) fn lake_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.env.command(arguments);
-        command.env("HALOSYNC_LAKE__URL", self.url());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -126,7 +160,7 @@ impl LakeEnv {
 
     /// The objects of the lake, by name.
     pub(crate) fn objects(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        read_files(self.lake.path())
+        read_files(&self.lake)
     }
 
     /// Their names.
@@ -135,12 +169,12 @@ impl LakeEnv {
     }
 
     fn document(&self, name: &str) -> Json {
-        serde_json::from_slice(&fs::read(self.lake.path().join(name)).unwrap()).unwrap()
+        serde_json::from_slice(&fs::read(self.lake.join(name)).unwrap()).unwrap()
     }
 
     /// The newest announced epoch.
     pub(crate) fn epoch(&self) -> i64 {
-        let folder = self.lake.path().join(format!("epochs/server={SERVER}"));
+        let folder = self.lake.join(format!("epochs/server={SERVER}"));
         let names = read_files(&folder).into_keys();
         let numbers = names.map(|it| it.to_str().unwrap().trim_end_matches(".json").parse::<i64>().unwrap());
         numbers.max().expect("an announced epoch")
@@ -161,7 +195,7 @@ impl LakeEnv {
         let mut rows = Vec::new();
         for manifest in self.manifests() {
             for file in manifest["files"].as_array().unwrap().iter().filter(|file| file["role"] == role) {
-                rows.extend(read_rows(&self.lake.path().join(file["object"].as_str().unwrap())));
+                rows.extend(read_rows(&self.lake.join(file["object"].as_str().unwrap())));
             }
         }
         rows
