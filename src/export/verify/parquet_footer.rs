@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt as _;
 const MAGIC: [u8; 4] = *b"PAR1";
 
 /// Number of bytes at the end: the length of the footer, and the magic.
-const TAIL_BYTES: u64 = 8;
+const TAIL_BYTES: usize = 8;
 
 /// Most bytes of a footer. That of a million tickets has 6 MiB.
 const MAX_FOOTER_BYTES: u64 = 64 << 20;
@@ -27,10 +27,12 @@ impl FooterPlace {
     /// Finds the footer of a file with this many bytes; what is wrong is a clause. Does not move the position of the file.
     pub(super) fn find(file: &File, file_bytes: u64) -> io::Result<Result<FooterPlace, String>> {
         let not_parquet = || Ok(Err("it is not a Parquet file".to_owned()));
-        let magic_bytes = MAGIC.len() as u64;
-        let Some(most) = file_bytes.checked_sub(TAIL_BYTES + magic_bytes) else { return not_parquet() };
-        let mut tail = [0; TAIL_BYTES as usize];
-        match file.read_exact_at(&mut tail, file_bytes - TAIL_BYTES) {
+        let Some(most) = file_bytes.checked_sub((MAGIC.len() + TAIL_BYTES) as u64) else {
+            return not_parquet();
+        };
+        let end = file_bytes - TAIL_BYTES as u64;
+        let mut tail = [0; TAIL_BYTES];
+        match file.read_exact_at(&mut tail, end) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return not_parquet(),
             read => read?,
         }
@@ -45,7 +47,7 @@ impl FooterPlace {
         if MAX_FOOTER_BYTES < length {
             return Ok(Err(format!("its footer has more than {} MiB", MAX_FOOTER_BYTES >> 20)));
         }
-        Ok(Ok(FooterPlace { start: file_bytes - TAIL_BYTES - length, length }))
+        Ok(Ok(FooterPlace { start: end - length, length }))
     }
 
     /// Reads a file from its beginning to the end of the footer and returns the number of its rows; what is wrong is a
