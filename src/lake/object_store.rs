@@ -41,6 +41,9 @@ const PUT_PAUSE: Duration = Duration::from_millis(200);
 /// Where the hash of an object is kept, so that comparing it needs no download.
 const HASH_ATTRIBUTE: &str = "sha256";
 
+/// What S3 and Azure call a bucket or container that does not exist.
+const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
+
 /// What creating an object came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutOutcome {
@@ -270,6 +273,10 @@ impl LakeStore {
         let (object, why) = (self.address(name), (self.connection.clean)(&describe(error)));
         match error {
             Error::NotFound { .. } => LakeError::NotFound { object, why },
+            // Listing a bucket that does not exist is an error of its own.
+            Error::Generic { .. } if NO_BUCKET.iter().any(|code| why.contains(code)) => {
+                LakeError::NotFound { object, why }
+            }
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
                 LakeError::Refused { object, why }
             }
