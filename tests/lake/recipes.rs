@@ -57,23 +57,21 @@ print("missing", db.execute("""{missing}""").fetchall())
 print("fresh", [row[0] for row in db.execute("""{freshness}""").fetchall()])
 db.execute("""{agents}""")
 print("agents", db.execute("SELECT _server, NAME FROM agents ORDER BY ALL").fetchall())
-types = {{row[0]: row[1] for row in db.execute("DESCRIBE tickets").fetchall()}}
-rows = db.execute("SELECT * FROM tickets").fetchall()
+def as_stored(name, kind):
+    if kind == "BOOLEAN": return f'CAST("{{name}}" AS INT) AS "{{name}}"'
+    if kind == "TIMESTAMP WITH TIME ZONE": return f"""strftime("{{name}}", '%Y-%m-%dT%H:%M:%S.%gZ') AS "{{name}}" """
+    return f'"{{name}}"'
+columns = [as_stored(row[0], row[1]) for row in db.execute("DESCRIBE tickets").fetchall()]
+rows = db.execute(f"SELECT {{', '.join(columns)}} FROM tickets").fetchall()
 names = [column[0] for column in db.description]
 print("rows", len(rows))
-def stored(value, kind):
-    if value is None: return None
-    if kind == "BOOLEAN": return int(value)
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{{value.microsecond // 1000:03}}Z"
-    return value
 for server, path in [{databases}]:
     source = sqlite3.connect(path).execute("SELECT * FROM tickets")
     columns = [column[0] for column in source.description]
     expected = set(source.fetchall())
     at = [names.index(column) for column in columns]
     own = [row for row in rows if row[names.index("_server")] == server]
-    have = {{tuple(stored(row[i], types[names[i]]) for i in at) for row in own}}
+    have = {{tuple(row[i] for i in at) for row in own}}
     print(server, len(own), len(have ^ expected))
 "#
     )
