@@ -53,7 +53,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Text that may stand in some files only: the text, where it may stand, and why.
 const RESTRICTED: &[(&str, &[&str], &str)] = &[
-    ("reqwest::", &["src/halo/"], "only `halo` uses the network"),
+    ("reqwest::", &["src/halo/", "src/lake/"], "only `halo` and `lake` use the network"),
     ("rusqlite::", &["src/store/"], "only `store` uses SQLite"),
     ("INSERT INTO changes", &["src/store/upsert/"], "change records have one writer"),
     ("INSERT INTO tickets", &["src/store/upsert/", "src/store/full_text.rs"], "tickets have one writer"),

@@ -69,10 +69,10 @@ struct HeldColumn {
     is_required: bool,
     /// 1 for each value, 0 for each NULL; unused where there is always a value.
     levels: Vec<i16>,
-    values: HeldValues,
+    values: ColumnValues,
 }
 
-enum HeldValues {
+enum ColumnValues {
     Integer(Vec<i64>),
     /// Microseconds since 1970, UTC.
     Timestamp(Vec<i64>),
@@ -168,7 +168,7 @@ impl HeldColumn {
             name: column.name,
             is_required: REQUIRED.contains(&column.name),
             levels: Vec::new(),
-            values: HeldValues::new(column.kind),
+            values: ColumnValues::new(column.kind),
         }
     }
 
@@ -189,19 +189,19 @@ impl HeldColumn {
     fn write(&mut self, column: &mut SerializedColumnWriter<'_>) -> Result<(), ParquetError> {
         let levels = (!self.is_required).then_some(self.levels.as_slice());
         match &mut self.values {
-            HeldValues::Integer(numbers) | HeldValues::Timestamp(numbers) => {
+            ColumnValues::Integer(numbers) | ColumnValues::Timestamp(numbers) => {
                 column.typed::<Int64Type>().write_batch(numbers, levels, None)?;
                 numbers.clear();
             }
-            HeldValues::Boolean(values) => {
+            ColumnValues::Boolean(values) => {
                 column.typed::<BoolType>().write_batch(values, levels, None)?;
                 values.clear();
             }
-            HeldValues::Real(numbers) => {
+            ColumnValues::Real(numbers) => {
                 column.typed::<DoubleType>().write_batch(numbers, levels, None)?;
                 numbers.clear();
             }
-            HeldValues::Text { bytes, lengths } => {
+            ColumnValues::Text { bytes, lengths } => {
                 let size = bytes.len();
                 let texts = ByteArray::from(mem::replace(bytes, Vec::with_capacity(size)));
                 write_texts(column, &texts, lengths, levels)?;
@@ -241,25 +241,27 @@ fn write_texts(
     Ok(())
 }
 
-impl HeldValues {
-    fn new(kind: ValueKind) -> HeldValues {
+impl ColumnValues {
+    fn new(kind: ValueKind) -> ColumnValues {
         match kind {
-            ValueKind::Integer => HeldValues::Integer(Vec::new()),
-            ValueKind::Timestamp => HeldValues::Timestamp(Vec::new()),
-            ValueKind::Boolean => HeldValues::Boolean(Vec::new()),
-            ValueKind::Real => HeldValues::Real(Vec::new()),
-            ValueKind::Text | ValueKind::Clock => HeldValues::Text { bytes: Vec::new(), lengths: Vec::new() },
+            ValueKind::Integer => ColumnValues::Integer(Vec::new()),
+            ValueKind::Timestamp => ColumnValues::Timestamp(Vec::new()),
+            ValueKind::Boolean => ColumnValues::Boolean(Vec::new()),
+            ValueKind::Real => ColumnValues::Real(Vec::new()),
+            ValueKind::Text | ValueKind::Clock => {
+                ColumnValues::Text { bytes: Vec::new(), lengths: Vec::new() }
+            }
         }
     }
 
     /// What the column holds.
     fn describe(&self) -> &'static str {
         match self {
-            HeldValues::Integer(_) => "integers",
-            HeldValues::Timestamp(_) => "times such as 2026-11-22T12:00:00.000Z",
-            HeldValues::Boolean(_) => "0 and 1",
-            HeldValues::Real(_) => "numbers",
-            HeldValues::Text { .. } => "texts",
+            ColumnValues::Integer(_) => "integers",
+            ColumnValues::Timestamp(_) => "times such as 2026-11-22T12:00:00.000Z",
+            ColumnValues::Boolean(_) => "0 and 1",
+            ColumnValues::Real(_) => "numbers",
+            ColumnValues::Text { .. } => "texts",
         }
     }
 
@@ -269,28 +271,28 @@ impl HeldValues {
     /// last row of a deleted ticket is JSON, where a number without a fraction is an integer.
     fn push(&mut self, cell: CellValue<'_>) -> Result<usize, &'static str> {
         match (&mut *self, cell) {
-            (HeldValues::Integer(numbers), CellValue::Integer(number)) => {
+            (ColumnValues::Integer(numbers), CellValue::Integer(number)) => {
                 numbers.push(number);
                 Ok(mem::size_of::<i64>())
             }
-            (HeldValues::Boolean(values), CellValue::Integer(number @ (0 | 1))) => {
+            (ColumnValues::Boolean(values), CellValue::Integer(number @ (0 | 1))) => {
                 values.push(number == 1);
                 Ok(mem::size_of::<bool>())
             }
-            (HeldValues::Real(numbers), CellValue::Real(number)) => {
+            (ColumnValues::Real(numbers), CellValue::Real(number)) => {
                 numbers.push(number);
                 Ok(mem::size_of::<f64>())
             }
-            (HeldValues::Real(numbers), CellValue::Integer(number)) => {
+            (ColumnValues::Real(numbers), CellValue::Integer(number)) => {
                 numbers.push(exact_double(number).ok_or("an integer that no double is equal to")?);
                 Ok(mem::size_of::<f64>())
             }
-            (HeldValues::Timestamp(instants), CellValue::Text(text)) => {
+            (ColumnValues::Timestamp(instants), CellValue::Text(text)) => {
                 let at: Timestamp = text.parse().map_err(|_| "a text that is no such time")?;
                 instants.push(at.instant().timestamp_micros());
                 Ok(mem::size_of::<i64>())
             }
-            (HeldValues::Text { bytes, lengths }, CellValue::Text(text) | CellValue::Json(text)) => {
+            (ColumnValues::Text { bytes, lengths }, CellValue::Text(text) | CellValue::Json(text)) => {
                 bytes.extend_from_slice(text.as_bytes());
                 lengths.push(text.len());
                 Ok(mem::size_of::<u32>() + text.len())

@@ -490,8 +490,8 @@ mod tests {
         for token in ["%25".repeat(4_000), "\\".repeat(12_000), "a\0".repeat(6_000)] {
             redactor.add_token(&token);
             let started = std::time::Instant::now();
-            redactor.text(&token.repeat(5));
-            redactor.text(&"%25".repeat(20_000));
+            let _ = redactor.text(&token.repeat(5));
+            let _ = redactor.text(&"%25".repeat(20_000));
             assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
         }
     }

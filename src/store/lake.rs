@@ -57,9 +57,6 @@ pub struct LakeBacklog {
     pub oldest_at: Option<Timestamp>,
 }
 
-/// The consumer whose packages are shipped.
-pub(super) const LAKE_CONSUMER: &str = "lake";
-
 impl ReadTx<'_> {
     /// The present epoch, if there ever was one.
     pub fn lake_epoch(&self) -> Result<Option<LakeEpoch>, StoreError> {
@@ -81,7 +78,7 @@ impl ReadTx<'_> {
              ORDER BY to_seq, from_seq"
         );
         let mut statement = self.connection.prepare(&sql)?;
-        let mut rows = statement.query([LAKE_CONSUMER])?;
+        let mut rows = statement.query([ConsumerName::lake().as_str()])?;
         let mut packages = Vec::new();
         while let Some(row) = rows.next()? {
             packages.push(read_package(row)?);
@@ -94,8 +91,9 @@ impl ReadTx<'_> {
         let sql = "SELECT COUNT(*), COALESCE(SUM(bytes), 0), MIN(created_at) FROM packages
              WHERE consumer = ?1 AND state = 'published' AND shipped_at IS NULL";
         let (packages, bytes, oldest): (i64, i64, _) =
-            self.connection
-                .query_row(sql, [LAKE_CONSUMER], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            self.connection.query_row(sql, [ConsumerName::lake().as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
         Ok(LakeBacklog {
             packages: packages.cast_unsigned(),
             bytes: bytes.cast_unsigned(),
@@ -131,12 +129,7 @@ impl WriteTx<'_> {
                 epoch.begun_at.to_string(),
             ),
         )?;
-        for table in ["packages", "exported_reference"] {
-            let sql = format!("DELETE FROM {table} WHERE consumer = ?1");
-            self.connection.execute(&sql, [LAKE_CONSUMER])?;
-        }
-        self.connection.execute("DELETE FROM consumers WHERE name = ?1", [LAKE_CONSUMER])?;
-        Ok(())
+        self.forget_packages(&ConsumerName::lake())
     }
 
     /// Records that the lake has the claim of the present epoch.
@@ -167,12 +160,9 @@ impl WriteTx<'_> {
         let PackageRecord { from_seq, to_seq, .. } = package;
         self.connection.execute(
             "UPDATE packages SET shipped_at = ?4 WHERE consumer = ?1 AND from_seq = ?2 AND to_seq = ?3",
-            (LAKE_CONSUMER, from_seq, to_seq, now.to_string()),
+            (ConsumerName::lake().as_str(), from_seq, to_seq, now.to_string()),
         )?;
-        if let Some(lake) = ConsumerName::parse(LAKE_CONSUMER) {
-            self.acknowledge(&lake, *to_seq)?;
-        }
-        Ok(())
+        self.acknowledge(&ConsumerName::lake(), *to_seq)
     }
 
     /// Records how a push ended; `error` is why it failed.

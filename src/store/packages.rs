@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use rusqlite::{OptionalExtension as _, Row};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::lake::LAKE_CONSUMER;
 use super::tx::{parse_optional_timestamp, parse_timestamp};
 use super::{ReadTx, ReferenceResult, StoreError, WriteTx};
 use crate::config::ConsumerName;
@@ -281,13 +280,19 @@ impl WriteTx<'_> {
 
     /// Deletes a consumer and the records of its packages.
     pub fn forget_consumer(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
-        self.connection.execute("DELETE FROM packages WHERE consumer = ?1", [consumer.as_str()])?;
-        self.connection.execute("DELETE FROM exported_reference WHERE consumer = ?1", [consumer.as_str()])?;
-        self.connection.execute("DELETE FROM consumers WHERE name = ?1", [consumer.as_str()])?;
-        if consumer.as_str() == LAKE_CONSUMER {
+        self.forget_packages(consumer)?;
+        if *consumer == ConsumerName::lake() {
             // Its chain begins anew, and a chain in the lake belongs to one epoch.
             self.end_lake_epoch("its packages were forgotten")?;
         }
+        Ok(())
+    }
+
+    /// Deletes a consumer and the records of its packages, for a chain that begins anew.
+    pub(super) fn forget_packages(&self, consumer: &ConsumerName) -> Result<(), StoreError> {
+        self.connection.execute("DELETE FROM packages WHERE consumer = ?1", [consumer.as_str()])?;
+        self.connection.execute("DELETE FROM exported_reference WHERE consumer = ?1", [consumer.as_str()])?;
+        self.connection.execute("DELETE FROM consumers WHERE name = ?1", [consumer.as_str()])?;
         Ok(())
     }
 

@@ -42,10 +42,13 @@ pub(crate) fn python(program: &str, folder: &Path) -> String {
 
 /// A Python program that runs the DuckDB recipes and prints how many rows differ between the view `tickets` and the databases.
 pub(crate) fn duckdb_program(lake: &str, secret: &str, databases: &[(&str, &Path)]) -> String {
-    let recipes = ["tickets", "agents", "missing", "freshness"].map(|name| recipe(&format!("sql duckdb-{name}"), lake));
+    let recipes =
+        ["tickets", "agents", "missing", "freshness"].map(|name| recipe(&format!("sql duckdb-{name}"), lake));
     let [tickets, agents, missing, freshness] = recipes;
-    let databases: String =
-        databases.iter().map(|(server, path)| format!("({server:?}, {:?}),", path.display().to_string())).collect();
+    let databases: String = databases
+        .iter()
+        .map(|(server, path)| format!("({server:?}, {:?}),", path.display().to_string()))
+        .collect();
     format!(
         r#"
 import duckdb, sqlite3
@@ -105,8 +108,7 @@ pub(crate) fn assert_recipes_agree(output: &str, envs: &[LakeEnv]) {
     assert_eq!(lines[0], "missing []", "{output}");
     assert_eq!(lines[1], "fresh ['server-0', 'server-1', 'server-2']", "{output}");
     assert_eq!(
-        lines[2],
-        "agents [('server-0', 'agent 0'), ('server-1', 'agent 1'), ('server-2', 'agent 2')]",
+        lines[2], "agents [('server-0', 'agent 0'), ('server-1', 'agent 1'), ('server-2', 'agent 2')]",
         "{output}"
     );
     for (number, env) in envs.iter().enumerate() {

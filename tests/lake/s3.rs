@@ -78,7 +78,10 @@ impl Moto {
             let (_, rest) = text.split_once(&format!("<{name}>"))?;
             Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
         };
-        xml.split("<Contents>").skip(1).map(|it| (tag(it, "Key").unwrap(), tag(it, "ETag").unwrap())).collect()
+        xml.split("<Contents>")
+            .skip(1)
+            .map(|it| (tag(it, "Key").unwrap(), tag(it, "ETag").unwrap()))
+            .collect()
     }
 }
 
@@ -181,7 +184,9 @@ fn second_push_to_s3_changes_nothing_and_no_secret_is_anywhere() {
 #[test]
 fn troubles_on_the_way_neither_lose_nor_repeat_an_object() {
     let Some(moto) = Moto::start() else { return };
-    for (number, trouble) in [Trouble::Conflict, Trouble::HangUp, Trouble::Unavailable].into_iter().enumerate() {
+    for (number, trouble) in
+        [Trouble::Conflict, Trouble::HangUp, Trouble::Unavailable].into_iter().enumerate()
+    {
         let proxy = Proxy::start(&moto.url, trouble);
         let mut env = moto.env(&format!("copy-{number}"), &proxy.url);
         for summary in ["a", "b", "c"] {
