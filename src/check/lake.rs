@@ -4,13 +4,13 @@ use super::CheckOutcome;
 use crate::config::Config;
 
 /// Puts a small object into the lake, twice; `None` where that is left out because no request may be sent.
-pub(super) async fn check(config: &Config, offline: bool) -> Option<CheckOutcome> {
+pub(super) fn check(config: &Config, offline: bool) -> Option<CheckOutcome> {
     let Some(lake) = &config.lake else { return Some(CheckOutcome::Ok("none in the settings".into())) };
-    if offline { None } else { Some(probe(config, lake).await) }
+    if offline { None } else { Some(probe(config, lake)) }
 }
 
 #[cfg(feature = "lake")]
-async fn probe(config: &Config, lake: &crate::config::LakeConfig) -> CheckOutcome {
+fn probe(config: &Config, lake: &crate::config::LakeConfig) -> CheckOutcome {
     use tokio_util::sync::CancellationToken;
 
     use crate::app;
@@ -27,7 +27,7 @@ async fn probe(config: &Config, lake: &crate::config::LakeConfig) -> CheckOutcom
 }
 
 #[cfg(not(feature = "lake"))]
-async fn probe(_: &Config, lake: &crate::config::LakeConfig) -> CheckOutcome {
+fn probe(_: &Config, lake: &crate::config::LakeConfig) -> CheckOutcome {
     CheckOutcome::warning(
         format!("this halosync was built without lakes, and ships nothing to {}", lake.url),
         "build it with the feature `lake`, or remove `url` in [lake]",

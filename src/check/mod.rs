@@ -188,7 +188,7 @@ pub async fn check(
             }
         }
         builder.check_disk_space(&loaded.config);
-        if let Some(outcome) = lake::check(&loaded.config, offline).await {
+        if let Some(outcome) = lake::check(&loaded.config, offline) {
             builder.record(CheckStep::Lake, outcome);
         }
     }

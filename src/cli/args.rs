@@ -107,7 +107,7 @@ pub(super) enum Command {
     /// Export changes as files
     #[command(subcommand)]
     Export(ExportCommand),
-    /// Ship every change to an object store, for Spark, DuckDB and other engines
+    /// Ship every change to an object store, for analytical engines
     #[cfg(feature = "lake")]
     #[command(subcommand)]
     Lake(LakeCommand),
@@ -265,7 +265,7 @@ pub(super) enum LakeCommand {
     Status,
     /// Verify that every package is in the lake and as it was made; needs no settings and no database
     Verify {
-        /// Address of the lake, such as s3://BUCKET/PREFIX
+        /// Address of the lake, such as `s3://BUCKET/PREFIX`
         #[arg(value_name = "URL", value_parser = LakeUrl::parse)]
         url: LakeUrl,
         /// Verify only the packages of this name

@@ -29,7 +29,7 @@ use crate::config::{LakeConfig, LakeScheme, LakeUrl};
 const RETRIES_MAX: usize = 3;
 
 /// How long such a request is repeated.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+const RETRY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How often an object is put whose name the store calls taken, although there is none of that name. Some stores answer so
 /// while another request for that name is in progress.
@@ -249,7 +249,8 @@ impl LakeStore {
     }
 
     fn path(&self, name: &str) -> Path {
-        self.root.parts().chain(Path::from_iter(name.split('/')).parts()).collect()
+        let name: Path = name.split('/').collect();
+        self.root.parts().chain(name.parts()).collect()
     }
 
     /// Waits for a request, or until shipping is stopped.

@@ -40,7 +40,7 @@ pub(crate) fn python(program: &str, folder: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A Python program that runs the DuckDB recipes and prints how many rows differ between the view `tickets` and the databases.
+/// A Python program that runs the recipes for `DuckDB` and prints how many rows differ between the view `tickets` and the databases.
 pub(crate) fn duckdb_program(lake: &str, secret: &str, databases: &[(&str, &Path)]) -> String {
     let recipes =
         ["tickets", "agents", "missing", "freshness"].map(|name| recipe(&format!("sql duckdb-{name}"), lake));

@@ -58,18 +58,7 @@ impl Moto {
         Some(Moto { process, url })
     }
 
-    /// A copy under a name in the bucket, which reaches it at `endpoint`.
-    fn env(&self, server: &str, endpoint: &str) -> LakeEnv {
-        let variables = [
-            ("HALOSYNC_LAKE__ENDPOINT", endpoint.to_owned()),
-            ("HALOSYNC_LAKE__REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "testing".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
-        ];
-        LakeEnv::with(server, "", "s3://lake/halo", variables)
-    }
-
-    /// The names and ETags of all objects, as the store lists them.
+    /// The names and entity tags of all objects, as the store lists them.
     fn listing(&self) -> BTreeMap<String, String> {
         let url = format!("{}/lake?list-type=2&max-keys=1000", self.url);
         let client = Client::builder().no_proxy().build().unwrap();
@@ -83,6 +72,17 @@ impl Moto {
             .map(|it| (tag(it, "Key").unwrap(), tag(it, "ETag").unwrap()))
             .collect()
     }
+}
+
+/// A copy under a name in the bucket, which it reaches at `endpoint`.
+fn copy_at(endpoint: &str, server: &str) -> LakeEnv {
+    let variables = [
+        ("HALOSYNC_LAKE__ENDPOINT", endpoint.to_owned()),
+        ("HALOSYNC_LAKE__REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "testing".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+    ];
+    LakeEnv::with(server, "", "s3://lake/halo", variables)
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -139,7 +139,7 @@ async fn forward(
     let is_troubled = is_creation && {
         let mut creations = creations.lock().unwrap();
         *creations += 1;
-        *creations % 3 == 0
+        creations.is_multiple_of(3)
     };
     match trouble {
         Trouble::Conflict if is_troubled => return answer(StatusCode::CONFLICT),
@@ -164,7 +164,7 @@ async fn forward(
 #[test]
 fn second_push_to_s3_changes_nothing_and_no_secret_is_anywhere() {
     let Some(moto) = Moto::start() else { return };
-    let env = moto.env("acme", &moto.url);
+    let env = copy_at(&moto.url, "acme");
     env.edit(1..=30, "a");
     env.push();
     env.edit(1..=3, "b");
@@ -188,7 +188,7 @@ fn troubles_on_the_way_neither_lose_nor_repeat_an_object() {
         [Trouble::Conflict, Trouble::HangUp, Trouble::Unavailable].into_iter().enumerate()
     {
         let proxy = Proxy::start(&moto.url, trouble);
-        let mut env = moto.env(&format!("copy-{number}"), &proxy.url);
+        let mut env = copy_at(&proxy.url, &format!("copy-{number}"));
         for summary in ["a", "b", "c"] {
             env.edit(1..=5, summary);
             env.push();
@@ -205,7 +205,7 @@ fn troubles_on_the_way_neither_lose_nor_repeat_an_object() {
 fn store_that_ignores_the_condition_is_refused() {
     let Some(moto) = Moto::start() else { return };
     let proxy = Proxy::start(&moto.url, Trouble::IgnoresCondition);
-    let env = moto.env("acme", &proxy.url);
+    let env = copy_at(&proxy.url, "acme");
     env.edit(1..=3, "a");
     let refused = env.lake_run(&["lake", "push"]).code(78);
     assert!(refused.stderr.contains("lake_accepts_second"), "{}", refused.stderr);
@@ -217,7 +217,7 @@ fn store_that_ignores_the_condition_is_refused() {
 #[test]
 fn store_that_is_down_or_refuses_is_named_and_loses_nothing() {
     let Some(moto) = Moto::start() else { return };
-    let mut env = moto.env("acme", &moto.url);
+    let mut env = copy_at(&moto.url, "acme");
     env.edit(1..=3, "a");
     env.push();
     env.edit([1], "b");
@@ -227,9 +227,8 @@ fn store_that_is_down_or_refuses_is_named_and_loses_nothing() {
     env.set_variable("HALOSYNC_LAKE__ENDPOINT", moto.url.clone());
     assert_eq!(env.push()["shipped"].as_array().unwrap().len(), 1);
     env.verify();
-    let missing = moto.env("acme", &moto.url);
+    let mut missing = copy_at(&moto.url, "acme");
     missing.edit(1..=3, "a");
-    let mut missing = missing;
     missing.set_variable("HALOSYNC_LAKE__URL", "s3://no-such-bucket/halo".into());
     let refused = missing.lake_run(&["lake", "push"]).code(78);
     assert!(refused.stderr.contains("lake_not_found"), "{}", refused.stderr);
@@ -241,7 +240,7 @@ fn duckdb_reads_a_lake_of_three_servers_from_s3() {
         return;
     }
     let Some(moto) = Moto::start() else { return };
-    let envs = three_servers(|number| moto.env(&format!("server-{number}"), &moto.url));
+    let envs = three_servers(|number| copy_at(&moto.url, &format!("server-{number}")));
     let databases: Vec<_> = envs.iter().map(|env| env.path("halosync.db")).collect();
     let servers = ["server-0", "server-1", "server-2"];
     let databases: Vec<_> = servers.into_iter().zip(databases.iter().map(AsRef::as_ref)).collect();

@@ -12,7 +12,7 @@ use crate::halo::{HttpOptions, Redactor, other_client};
 use crate::lake::{LakeStore, StoreConnection};
 
 /// How long one request may take: the upload of a file of the greatest size over a slow line.
-const REQUEST_MAX: Duration = Duration::from_secs(600);
+const REQUEST_MAX: Duration = Duration::from_mins(10);
 
 /// How long connecting may take where no settings say.
 const CONNECT_MAX: Duration = Duration::from_secs(10);

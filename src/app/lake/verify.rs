@@ -74,12 +74,11 @@ impl LakeVerification<'_> {
         let current = announced.iter().filter_map(|name| epoch_of(name)).max();
         let mut by_epoch: BTreeMap<i64, Vec<&String>> = BTreeMap::new();
         for name in manifests {
-            match epoch_in(name) {
-                Some(epoch) => by_epoch.entry(epoch).or_default().push(name),
-                None => {
-                    let message = "it is not the name of a manifest";
-                    self.report.add_finding(Path::new(name), VerifyProblem::Foreign, message);
-                }
+            if let Some(epoch) = epoch_in(name) {
+                by_epoch.entry(epoch).or_default().push(name);
+            } else {
+                let message = "it is not the name of a manifest";
+                self.report.add_finding(Path::new(name), VerifyProblem::Foreign, message);
             }
         }
         let folder = layout.manifests();
