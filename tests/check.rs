@@ -202,7 +202,8 @@ async fn offline_check_sends_no_request_reads_no_secret_and_takes_no_lock() {
             "lateness",
             "privacy",
             "files",
-            "disk"
+            "disk",
+            "lake"
         ]
     );
     assert_eq!(simulator.with(|server| server.log().total()), 0);

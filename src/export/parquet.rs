@@ -1,7 +1,8 @@
 //! Parquet: typed columns, compressed with zstd, that analytical engines read without a description of the data.
 //!
 //! Rows are held by column until they are a row group, which is then written column by column. So the memory does not
-//! grow with the file, except for what the footer says of each row group. The same rows give the same bytes.
+//! grow with the file, except for what the footer says of each row group: about 75 KB for the columns of a delta, 23 MB for a
+//! million tickets. The same rows give the same bytes.
 
 use std::io::{self, Write};
 use std::mem;
@@ -202,9 +203,8 @@ impl HeldColumn {
                 numbers.clear();
             }
             ColumnValues::Text { bytes, lengths } => {
-                let size = bytes.len();
-                let texts = ByteArray::from(mem::replace(bytes, Vec::with_capacity(size)));
-                write_texts(column, &texts, lengths, levels)?;
+                write_texts(column, bytes, lengths, levels)?;
+                bytes.clear();
                 lengths.clear();
             }
         }
@@ -213,30 +213,33 @@ impl HeldColumn {
     }
 }
 
-/// Writes the texts of a column; `texts` are their bytes.
+/// Writes the texts of a column; `texts` are their bytes, of which only those of a batch are copied.
 fn write_texts(
     column: &mut SerializedColumnWriter<'_>,
-    texts: &ByteArray,
+    texts: &[u8],
     lengths: &[usize],
     levels: Option<&[i16]>,
 ) -> Result<(), ParquetError> {
     let column = column.typed::<ByteArrayType>();
-    let mut lengths = lengths.iter();
-    let mut batch = Vec::with_capacity(BATCH_VALUES);
-    let (mut start, mut bytes, mut written) = (0, 0, 0);
+    let (mut rest, mut batch) = (texts, Vec::with_capacity(BATCH_VALUES));
+    let (mut first, mut row) = (0, 0);
     let rows = levels.map_or(lengths.len(), <[i16]>::len);
-    for row in 0..rows {
-        if levels.is_none_or(|levels| levels[row] == 1) {
-            let length = lengths.next().copied().unwrap_or_default();
-            batch.push(texts.slice(start, length));
-            start += length;
-            bytes += length;
+    let mut lengths = lengths.iter().copied();
+    while row < rows {
+        let mut size = 0;
+        while row < rows && batch.len() < BATCH_VALUES && size < BATCH_BYTES {
+            if levels.is_none_or(|levels| levels[row] == 1) {
+                let length = lengths.next().unwrap_or_default();
+                batch.push((size, length));
+                size += length;
+            }
+            row += 1;
         }
-        if row + 1 == rows || batch.len() == BATCH_VALUES || BATCH_BYTES <= bytes {
-            column.write_batch(&batch, levels.map(|levels| &levels[written..=row]), None)?;
-            batch.clear();
-            (bytes, written) = (0, row + 1);
-        }
+        let (of_batch, behind) = rest.split_at(size);
+        let of_batch = ByteArray::from(of_batch);
+        let values: Vec<_> = batch.drain(..).map(|(start, length)| of_batch.slice(start, length)).collect();
+        column.write_batch(&values, levels.map(|levels| &levels[first..row]), None)?;
+        (rest, first) = (behind, row);
     }
     Ok(())
 }
