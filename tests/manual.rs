@@ -89,6 +89,7 @@ fn every_command_has_a_manual_page_without_troff_warnings() {
     expected.extend(
         ["delta", "snapshot", "ack", "forget", "list", "verify"].map(|it| format!("halosync-export-{it}.1")),
     );
+    expected.extend(["push", "status", "verify", "claim"].map(|it| format!("halosync-lake-{it}.1")));
     expected.push("halosync.1".into());
     expected.sort();
     let mut found: Vec<_> =

@@ -182,11 +182,18 @@ async fn readyz_is_200_only_while_the_last_complete_run_is_recent() {
 async fn every_metric_in_the_alert_rules_is_exported() {
     let simulator = serve(250).await;
     let metrics = free_address();
-    let env =
-        TestEnv::for_server(&simulator.url(), &format!("{EVERY_HOUR}\n[metrics]\nlisten = \"{metrics}\"\n"));
+    let lake = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "{EVERY_HOUR}\n[metrics]\nlisten = \"{metrics}\"\n\n[lake]\nurl = \"file://{}\"\nserver = \"acme\"\n",
+        lake.path().display()
+    );
+    let env = TestEnv::for_server(&simulator.url(), &settings);
     let mut daemon = Daemon::start(&env);
     daemon.notified("STATUS=250 tickets");
+    daemon.logged("shipped 1 package to the lake");
     let (_, text) = get(&metrics, "/metrics");
+    assert!(text.contains("halosync_lake_shipped_seq 250\n"), "{text}");
+    assert!(lake.path().join("epochs/server=acme/000001.json").exists());
     let rules = fs::read_to_string("packaging/prometheus/halosync.rules.yml").unwrap();
     let in_name = |it: char| it.is_ascii_alphanumeric() || it == '_';
     let metrics_in_rules: std::collections::BTreeSet<_> =
