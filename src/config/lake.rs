@@ -99,7 +99,12 @@ impl LakeConfig {
                 None
             }
         });
-        let url = match LakeUrl::parse(&text?) {
+        let text = text?;
+        if cfg!(not(feature = "lake")) {
+            section.add_problem("url", "needs a halosync that was built with the feature `lake`");
+            return None;
+        }
+        let url = match LakeUrl::parse(&text) {
             Ok(url) => url,
             Err(problem) => {
                 section.add_problem("url", problem);

@@ -9,6 +9,7 @@
 mod connection;
 #[cfg(feature = "lake")]
 mod documents;
+#[cfg(feature = "lake")]
 mod due;
 #[cfg(feature = "lake")]
 mod epoch;
@@ -22,6 +23,7 @@ mod verify;
 
 #[cfg(feature = "lake")]
 pub(crate) use connection::open_lake;
+#[cfg(feature = "lake")]
 pub(super) use due::push_due;
 #[cfg(feature = "lake")]
 pub(crate) use probe::probe_lake;
