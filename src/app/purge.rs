@@ -40,6 +40,8 @@ pub struct Erasure {
     pub rows_without_id: u64,
     /// How many lineages the database had before. It no longer knows their packages.
     pub earlier_lineages: u64,
+    /// Where the lake is that may hold it, if anything was ever shipped.
+    pub lake: Option<String>,
 }
 
 /// A package that may hold an erased ticket.
@@ -105,6 +107,7 @@ pub fn purge(loaded: &LoadedConfig, id: i64, reason: &str) -> Result<Erasure, Ap
         snapshots,
         rows_without_id: held.rows_without_id,
         earlier_lineages: held.earlier_lineages,
+        lake: held.lake,
     })
 }
 
@@ -151,6 +154,7 @@ struct HeldData {
     export_dirs: BTreeSet<PathBuf>,
     rows_without_id: u64,
     earlier_lineages: u64,
+    lake: Option<String>,
 }
 
 impl HeldData {
@@ -168,6 +172,7 @@ impl HeldData {
             export_dirs: export_dirs(tx, config)?,
             rows_without_id: tx.rejected_row_count()? + rows_of_interrupted_scan(tx)?,
             earlier_lineages: tx.lineages()?.len().saturating_sub(1) as u64,
+            lake: tx.lake_epoch()?.map(|epoch| epoch.url),
             values,
         })
     }

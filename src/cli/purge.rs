@@ -26,6 +26,7 @@ struct PurgeJson<'a> {
     snapshots: Vec<String>,
     rows_without_id: u64,
     earlier_lineages: u64,
+    lake: Option<&'a str>,
 }
 
 pub(super) fn purge(arguments: &CliArgs, loaded: LoadedConfig, args: &PurgeArgs) -> CommandResult {
@@ -50,6 +51,7 @@ pub(super) fn purge(arguments: &CliArgs, loaded: LoadedConfig, args: &PurgeArgs)
         snapshots,
         rows_without_id,
         earlier_lineages,
+        lake,
     } = &erasure;
     let report = PurgeJson {
         database,
@@ -63,6 +65,7 @@ pub(super) fn purge(arguments: &CliArgs, loaded: LoadedConfig, args: &PurgeArgs)
         snapshots: paths(snapshots),
         rows_without_id: *rows_without_id,
         earlier_lineages: *earlier_lineages,
+        lake: lake.as_deref(),
     };
     print_report(arguments, &report, &text)?;
     Ok(ExitStatus::Ok)
@@ -82,6 +85,7 @@ fn print_undone(arguments: &CliArgs, id: i64, database: String, undone: &UndoneE
         snapshots: Vec::new(),
         rows_without_id: 0,
         earlier_lineages: 0,
+        lake: None,
     };
     let text = format!(
         "ticket {id} may be stored again\n  was erased {}\n  reason     {}\n  \
@@ -149,6 +153,18 @@ fn to_text(erasure: &Erasure, width: Option<u16>) -> String {
             &format!(
                 "the database has {lineages}, of which it no longer knows the packages: tell by hand whoever \
                  loaded them."
+            ),
+            width,
+        );
+    }
+    if let Some(lake) = &erasure.lake {
+        text += "\n";
+        text += &paragraph(
+            "note:",
+            &format!(
+                "the lake {} may hold it in its present and earlier epochs. The next `halosync lake push` begins an epoch \
+                 without it; then delete the objects of the epochs before that (docs/lake.md).",
+                printable(lake)
             ),
             width,
         );

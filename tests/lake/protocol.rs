@@ -119,9 +119,14 @@ fn erasing_a_ticket_begins_an_epoch_without_it() {
     env.take_lake_away();
     env.lake_run(&["lake", "push"]).code(78);
     env.bring_lake_back();
-    env.lake_run(&["purge", "2", "--reason", "request"]).success();
+    let purge = env.lake_run(&["purge", "2", "--reason", "request"]).success().json;
+    assert_eq!(purge["lake"], env.url());
     let report = env.push();
     assert_eq!(report["began"], json!({ "epoch": 2, "reason": "erased" }));
+    assert!(
+        !env.path("export/deltas/lake/000001").exists(),
+        "the packages of the earlier epoch stay on disk"
+    );
     env.assert_lake_is_whole();
     assert_eq!(env.fold().into_keys().collect::<Vec<_>>(), [1, 3]);
     for row in env.rows("tickets") {

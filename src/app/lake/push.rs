@@ -169,6 +169,9 @@ impl<'a> Push<'a> {
                     to_bytes(&EpochDocument::of(epoch, &self.layout)),
                 )?;
                 store.write(TxEnd::Commit, |tx| tx.announce_lake_epoch(now()))?;
+                // What they have is in the lake, or is part of the new epoch.
+                let folder = ConsumerFolder::new(&self.config.export.dir, &self.consumer);
+                folder.remove_earlier_epochs(epoch.epoch)?;
             }
             report.covered_until.clone_from(&prepared.covered_until);
             let status = StatusDocument {
@@ -306,17 +309,21 @@ impl<'a> Push<'a> {
     /// Refuses a name whose newest epoch belongs to another lineage.
     fn check_own_lineage(&self, session: &ExportSession<'_>, epoch: i64) -> Result<(), AppError> {
         let name = self.layout.claim(epoch);
+        let Some(claim) = self.read_claim(&name)? else { return Ok(()) };
         let object = self.lake.address(&name);
-        let Some(content) = self.lake.read(&name, DOCUMENT_MAX)? else { return Ok(()) };
-        let claim: ClaimDocument = serde_json::from_slice(&content).map_err(|error| {
-            let why = format!("it is not a claim: {error}");
-            LakeError::Io { object: object.clone(), why }
-        })?;
         if session.store.read(|tx| tx.lineages())?.contains(&claim.lineage) {
             return Ok(());
         }
         let server = self.settings.server.as_str().to_owned();
         Err(LakePushError::Foreign { server, object, lineage: claim.lineage }.into())
+    }
+
+    fn read_claim(&self, name: &str) -> Result<Option<ClaimDocument>, AppError> {
+        let Some(content) = self.lake.read(name, DOCUMENT_MAX)? else { return Ok(None) };
+        serde_json::from_slice(&content).map(Some).map_err(|error| {
+            let (object, why) = (self.lake.address(name), format!("it is not a claim: {error}"));
+            LakeError::Io { object, why }.into()
+        })
     }
 
     fn put_claim(&self, session: &mut ExportSession<'_>, epoch: LakeEpoch) -> Result<LakeEpoch, AppError> {
@@ -335,11 +342,13 @@ impl<'a> Push<'a> {
     /// Refuses to go on in an epoch that the lake does not have, or after which another copy has begun a later one.
     fn check_epoch(&self, epoch: &LakeEpoch) -> Result<(), AppError> {
         let claim = self.layout.claim(epoch.epoch);
-        let own = ObjectDigest::of(&to_bytes(&ClaimDocument::of(epoch)));
+        let there = self.read_claim(&claim)?;
         let object = self.lake.address(&claim);
-        match self.lake.digest(&claim)? {
+        match there {
             None => return Err(LakePushError::ClaimMissing { object }.into()),
-            Some(there) if there != own => return Err(LakePushError::OtherWriter { object }.into()),
+            Some(there) if there.token != epoch.token => {
+                return Err(LakePushError::OtherWriter { object }.into());
+            }
             Some(_) => {}
         }
         let later = self.lake.list(&self.layout.claims(), Some(&claim))?;
