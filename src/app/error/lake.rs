@@ -101,7 +101,8 @@ pub(super) fn remedy(error: &LakeError) -> (ExitStatus, String) {
         ),
         LakeError::Unavailable(_) => (
             ExitStatus::Unavailable,
-            "check the network, `endpoint` and the proxy; the next push continues where this one stopped".into(),
+            "check the network, `endpoint`, the proxy, and that there are credentials in the environment; the next push continues \
+             where this one stopped".into(),
         ),
         LakeError::Refused { .. } => (
             ExitStatus::Refused,

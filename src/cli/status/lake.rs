@@ -18,20 +18,20 @@ pub(in crate::cli) fn lake_facts(status: &LakeStatus) -> Vec<(String, String)> {
         }
     };
     let mut facts = vec![
-        ("lake", format!("{url}, as {server}")),
-        ("epoch", epoch),
-        ("shipped", format!("up to change {} of {}", number(*to_seq), number(*last_seq))),
+        ("Lake", format!("{url}, as {server}")),
+        ("Epoch", epoch),
+        ("Shipped", format!("up to change {} of {}", number(*to_seq), number(*last_seq))),
     ];
     if let Some(oldest_at) = waiting.oldest_at {
         let (packages, bytes) = (count(waiting.packages, "package"), size_to_text(waiting.bytes));
-        facts.push(("waiting", format!("{packages}, {bytes}, the oldest from {}", format_time(oldest_at))));
+        facts.push(("Waiting", format!("{packages}, {bytes}, the oldest from {}", format_time(oldest_at))));
     }
     if let Some(pushes) = pushes {
         let last = pushes.succeeded_at.map_or("none that shipped everything".to_owned(), format_time);
-        facts.push(("last push", last));
+        facts.push(("Last push", last));
         if let Some(error) = &pushes.error {
             let (times, at) = (count(pushes.failures.into(), "time"), format_time(pushes.attempted_at));
-            facts.push(("failed", format!("{times}, last at {at}: {}", printable(error))));
+            facts.push(("Failed", format!("{times}, last at {at}: {}", printable(error))));
         }
     }
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -65,8 +65,8 @@ mod tests {
         };
         assert_eq!(
             text(&status),
-            "lake: s3://lake/halo, as acme\nepoch: 3\nshipped: up to change 41,000 of 41,230\n\
-             last push: 2026-11-26T12:00:00Z\n"
+            "Lake: s3://lake/halo, as acme\nEpoch: 3\nShipped: up to change 41,000 of 41,230\n\
+             Last push: 2026-11-26T12:00:00Z\n"
         );
         let failing = LakeStatus {
             announced: false,
@@ -81,11 +81,11 @@ mod tests {
         };
         assert_eq!(
             text(&failing),
-            "lake: s3://lake/halo, as acme\nepoch: 3; readers do not use it before its first package is there\n\
-             shipped: up to change 41,000 of 41,230\n\
-             waiting: 2 packages, 5.0 MB, the oldest from 2026-11-26T11:00:00Z\n\
-             last push: none that shipped everything\n\
-             failed: 4 times, last at 2026-11-26T12:00:00Z: the object store does not answer: connection refused\n"
+            "Lake: s3://lake/halo, as acme\nEpoch: 3; readers do not use it before its first package is there\n\
+             Shipped: up to change 41,000 of 41,230\n\
+             Waiting: 2 packages, 5.0 MB, the oldest from 2026-11-26T11:00:00Z\n\
+             Last push: none that shipped everything\n\
+             Failed: 4 times, last at 2026-11-26T12:00:00Z: the object store does not answer: connection refused\n"
         );
     }
 }
