@@ -6,7 +6,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0, pure | [`ticket`], [`mod@reference`], [`privacy`], [`scope`], [`watermark`], [`retry`], [`config`] |
+//! | 0, pure | [`ticket`], [`mod@reference`], [`privacy`], [`scope`], [`watermark`], [`retry`], [`config`], [`content_digest`] |
 //! | 1, the outside world | [`halo`] (network), [`store`] (SQLite), [`export`] (files), [`lake`] (object stores), `regular_file` |
 //! | 2, one run | [`sync`] |
 //! | 3, what one can ask for | [`app`], [`check`], [`demo`] |
@@ -27,6 +27,7 @@ pub mod app;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod content_digest;
 pub mod demo;
 pub mod export;
 pub mod halo;

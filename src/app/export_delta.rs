@@ -10,17 +10,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use serde::Serialize;
 
 use super::consumers::refuse_lake;
 use super::export_session::{ExportSession, NewLineage, package_metadata};
-use super::{AppError, LoadedConfig, now};
+use super::{AppError, LoadedConfig, has_passed, now};
 use crate::config::{AckMode, ConsumerName, DeletedRows, ExportSchedule, FormatOptions, LakeServer};
 use crate::export::{
-    ConsumerFolder, DataPart, ExportError, FileDigest, FileRole, Manifest, ManifestCounts, ManifestFile,
-    ManifestOptions, PackageKind, PackageMetadata, SeqRange, UnnamedFile, WorkCounter, reference_name,
-    serialize_path,
+    ConsumerFolder, DataPart, ExportError, FileRole, Manifest, ManifestCounts, ManifestFile, ManifestOptions,
+    PackageKind, PackageMetadata, SeqRange, UnnamedFile, WorkCounter, reference_name, serialize_path,
 };
 use crate::lake::{ChainPlace, LakeLayout};
 use crate::reference::ReferenceTable;
@@ -156,11 +154,7 @@ fn is_due(schedule: ExportSchedule, last: Option<Timestamp>, now: Timestamp) -> 
     match (schedule, last) {
         (ExportSchedule::Off, _) => false,
         (ExportSchedule::AfterSync, _) | (ExportSchedule::Every(_), None) => true,
-        (ExportSchedule::Every(span), Some(last)) => {
-            let since = now.instant() - last.instant();
-            // After the clock stepped back, exports must not wait until it has caught up.
-            since < TimeDelta::zero() || TimeDelta::from_std(span).is_ok_and(|span| span <= since)
-        }
+        (ExportSchedule::Every(span), Some(last)) => has_passed(span, last, now),
     }
 }
 
@@ -282,16 +276,15 @@ impl DeltaExport<'_, '_> {
             }
             tx.delta(range.from, |row| {
                 self.rows.add(1);
-                let first = lake.into_iter().flat_map(LakePackages::cells);
-                let written = if has_key_alone && row.op == Op::Delete {
-                    let mut key = [CellValue::Null; ATTRIBUTE_COUNT];
+                let mut key = [CellValue::Null; ATTRIBUTE_COUNT];
+                let row = if has_key_alone && row.op == Op::Delete {
                     key[UID] = row.cells[UID];
-                    let row = DeltaRow { cells: &key, extra: None, custom_fields: None, ..row };
-                    rows.write_row(first.chain(row.all_cells()))
+                    DeltaRow { cells: &key, extra: None, custom_fields: None, ..row }
                 } else {
-                    rows.write_row(first.chain(row.all_cells()))
+                    row
                 };
-                Ok::<_, AppError>(written?)
+                let first = lake.into_iter().flat_map(LakePackages::cells);
+                Ok::<_, AppError>(rows.write_row(first.chain(row.all_cells()))?)
             })
         });
         let (counts, parts) = written?;
@@ -383,8 +376,7 @@ impl DeltaExport<'_, '_> {
         let files = self.manifest_of(&named)?.files;
         let mut is_whole = true;
         for file in &files {
-            let digest = FileDigest { bytes: file.bytes, sha256: file.sha256.clone() };
-            is_whole &= self.folder.recover_data(&file.name, &digest)?;
+            is_whole &= self.folder.recover_data(&file.name, &file.digest())?;
         }
         if is_whole {
             return self.publish(named).map(Some);

@@ -100,6 +100,13 @@ pub(crate) fn ago(span: Duration) -> Timestamp {
     now().minus(TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX))
 }
 
+/// Whether that much time has passed since then. After the clock stepped back it has: nothing must wait until the clock
+/// has caught up.
+fn has_passed(span: Duration, since: Timestamp, now: Timestamp) -> bool {
+    let elapsed = now.instant() - since.instant();
+    elapsed < TimeDelta::zero() || TimeDelta::from_std(span).is_ok_and(|span| span <= elapsed)
+}
+
 /// The options of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SyncOptions {

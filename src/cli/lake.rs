@@ -80,8 +80,9 @@ fn claim(arguments: &CliArgs, loaded: LoadedConfig, server: &LakeServer) -> Comm
     let name = server.as_str().to_owned();
     let epoch = run_blocking(move || app::claim_lake(&loaded, &name, CancellationToken::new()))?;
     let text = format!(
-        "{}is this copy's from now on; `halosync lake push` ships everything\n",
-        format_args!("epoch {} of {} ", epoch.epoch, server.as_str())
+        "epoch {} of {} is this copy's from now on; `halosync lake push` ships everything\n",
+        epoch.epoch,
+        server.as_str()
     );
     print_report(arguments, &ClaimJson { server: server.as_str(), epoch: &epoch }, &text)?;
     Ok(ExitStatus::Ok)

@@ -97,11 +97,7 @@ impl ConsumerName {
     /// Parses a name; `None` if it breaks the rule.
     #[must_use]
     pub fn parse(name: &str) -> Option<ConsumerName> {
-        let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let is_valid = (1..=64).contains(&name.len())
-            && name.bytes().all(|byte| is_alphanumeric(byte) || byte == b'_' || byte == b'-')
-            && name.bytes().next().is_some_and(is_alphanumeric);
-        is_valid.then(|| ConsumerName(name.to_owned()))
+        is_short_name(name, *b"_-").then(|| ConsumerName(name.to_owned()))
     }
 
     /// Returns the consumer whose packages are shipped to the lake.
@@ -115,6 +111,14 @@ impl ConsumerName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a name has 1 to 64 lower-case letters, digits and `others`, and begins with a letter or digit.
+pub(super) fn is_short_name(name: &str, others: [u8; 2]) -> bool {
+    let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| is_alphanumeric(byte) || others.contains(&byte))
+        && name.bytes().next().is_some_and(is_alphanumeric)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::export::ExportSchedule;
+use super::export::{ExportSchedule, is_short_name};
 use super::halo::HaloConfig;
 use super::quantity;
 use super::reader::Section;
@@ -72,6 +72,12 @@ impl LakeConfig {
             allow_http: false,
             deleted_rows: DeletedRows::Key,
         }
+    }
+
+    /// Whether the store is on this machine, for which no proxy is used.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(is_loopback)
     }
 
     /// Reads the section; `None` where no lake is configured. `halo` has the server that names this copy by default.
@@ -262,11 +268,7 @@ impl LakeServer {
     /// Parses a name; `None` if it breaks the rule.
     #[must_use]
     pub fn parse(name: &str) -> Option<LakeServer> {
-        let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let is_valid = (1..=64).contains(&name.len())
-            && name.bytes().all(|byte| is_alphanumeric(byte) || byte == b'.' || byte == b'-')
-            && name.bytes().next().is_some_and(is_alphanumeric);
-        is_valid.then(|| LakeServer(name.to_owned()))
+        is_short_name(name, *b".-").then(|| LakeServer(name.to_owned()))
     }
 
     /// Returns the name.

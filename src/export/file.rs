@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::ExportError;
+use crate::content_digest::{ContentDigest, hex};
 use crate::regular_file::{self, LinkPolicy, OpenedFile, read_small};
 
 /// Size above which a file is no manifest.
@@ -33,15 +34,6 @@ pub(super) fn remove_temporary_files(folder: &Path) -> Result<(), ExportError> {
 /// Number of bytes that are hashed or written at a time.
 pub(super) const CHUNK_SIZE: usize = 1 << 18;
 
-/// Size and hash of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileDigest {
-    /// Size in bytes.
-    pub bytes: u64,
-    /// SHA-256 in hex.
-    pub sha256: String,
-}
-
 /// Flushes the names in a folder to disk.
 pub(super) fn fsync_folder(folder: &Path) -> Result<(), ExportError> {
     fsync(folder).map_err(ExportError::cannot_write(folder))
@@ -67,7 +59,7 @@ pub(super) fn read_small_file(path: &Path) -> Result<Vec<u8>, ExportError> {
 }
 
 /// Reads a file and returns its size and hash.
-pub(super) fn hash_file(path: &Path) -> Result<FileDigest, ExportError> {
+pub(super) fn hash_file(path: &Path) -> Result<ContentDigest, ExportError> {
     let mut file = open_regular(path)?;
     let mut hash = Sha256::new();
     let mut bytes = 0;
@@ -75,7 +67,7 @@ pub(super) fn hash_file(path: &Path) -> Result<FileDigest, ExportError> {
     loop {
         let read = file.read(&mut buffer).map_err(ExportError::cannot_read(path))?;
         if read == 0 {
-            return Ok(FileDigest { bytes, sha256: hex(&hash.finalize()) });
+            return Ok(ContentDigest { bytes, sha256: hex(&hash.finalize()) });
         }
         hash.update(&buffer[..read]);
         bytes += read as u64;
@@ -141,13 +133,4 @@ pub(super) fn remove_if_present(path: &Path) -> Result<(), ExportError> {
 /// Removes a folder with everything in it.
 pub(super) fn remove_tree(path: &Path) -> Result<(), ExportError> {
     fs::remove_dir_all(path).map_err(ExportError::cannot_write(path))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -4,16 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::file::{
-    FileDigest, create_folders, fsync_folder, hash_file, is_temporary, list_entries, move_file,
-    read_small_file, remove_if_present, remove_temporary_files,
+    create_folders, fsync_folder, hash_file, is_temporary, list_entries, move_file, read_small_file,
+    remove_if_present, remove_temporary_files, remove_tree,
 };
-use super::manifest::Manifest;
 use super::name::{REFERENCE_FOLDER, parse_file_name};
 use super::package_writer::{Sink, UnnamedFile};
-use super::part_writer::{DataPart, PartWriter};
+use super::part_writer::{DataPart, PartWriter, finish_rows, open_rows};
 use super::position::{ChainPosition, remove_position, write_position};
 use super::{ExportError, RowWriter};
 use crate::config::{ConsumerName, FormatOptions};
+use crate::content_digest::ContentDigest;
 use crate::regular_file::describe_other;
 use crate::ticket::Column;
 
@@ -108,7 +108,7 @@ impl ConsumerFolder {
 
     /// Finds the data file of a named package by its hash, under its name or a temporary one, and makes sure that it has its
     /// name. Returns whether there is one. Whatever else has that name is moved away.
-    pub fn recover_data(&self, name: &str, digest: &FileDigest) -> Result<bool, ExportError> {
+    pub fn recover_data(&self, name: &str, digest: &ContentDigest) -> Result<bool, ExportError> {
         create_parents(&self.path, name)?;
         let path = self.path.join(name);
         let folder = parent(&path);
@@ -148,7 +148,7 @@ impl ConsumerFolder {
 
     /// Whether a file has this content.
     #[must_use]
-    pub fn has_file(&self, name: &str, digest: &FileDigest) -> bool {
+    pub fn has_file(&self, name: &str, digest: &ContentDigest) -> bool {
         has_content(&self.path.join(name), digest).unwrap_or(false)
     }
 
@@ -227,6 +227,20 @@ impl ConsumerFolder {
         fsync_folder(folder)
     }
 
+    /// Removes the folders of epochs before this one.
+    pub fn remove_earlier_epochs(&self, epoch: i64) -> Result<(), ExportError> {
+        if !self.path().exists() {
+            return Ok(());
+        }
+        for (name, kind) in list_entries(self.path())? {
+            let number = name.parse().ok().filter(|it: &i64| kind.is_dir() && *it < epoch);
+            if number.is_some_and(|number| name == format!("{number:06}")) {
+                remove_tree(&self.path().join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the record of how far the packages of the consumer go.
     pub fn remove_position(&self) -> Result<(), ExportError> {
         remove_position(&self.dir, &self.consumer)
@@ -270,7 +284,7 @@ pub(super) fn parent(path: &Path) -> &Path {
 }
 
 /// Whether a regular file has this size and hash.
-fn has_content(path: &Path, digest: &FileDigest) -> Result<bool, ExportError> {
+fn has_content(path: &Path, digest: &ContentDigest) -> Result<bool, ExportError> {
     let metadata = fs::symlink_metadata(path);
     let may_be = metadata.is_ok_and(|it| it.is_file() && it.len() == digest.bytes);
     Ok(may_be && hash_file(path)? == *digest)
@@ -284,16 +298,7 @@ pub(super) fn write_rows<T, E: From<ExportError>>(
     columns: &[Column],
     emit_rows: impl FnOnce(&mut RowWriter<Sink>) -> Result<T, E>,
 ) -> Result<(T, UnnamedFile), E> {
-    let sink = Sink::new(folder, display_path, options.gzip)?;
-    let cannot_write = || ExportError::cannot_write(display_path);
-    let mut writer = RowWriter::new(options, table, columns, sink).map_err(cannot_write())?;
+    let mut writer = open_rows((folder, display_path), table, options, columns)?;
     let output = emit_rows(&mut writer)?;
-    let sink = writer.finish().map_err(cannot_write())?;
-    Ok((output, sink.finish(display_path)?))
-}
-
-/// Reads a manifest.
-pub(super) fn read_manifest(path: &Path) -> Result<Manifest, ExportError> {
-    let bytes = read_small_file(path)?;
-    Manifest::parse(&bytes).map_err(|why| ExportError::Contradiction { path: path.to_owned(), why })
+    Ok((output, finish_rows(writer, display_path)?))
 }

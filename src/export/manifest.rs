@@ -5,9 +5,9 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::file::{FileDigest, hex};
 use super::name::SeqRange;
 use crate::config::{Format, FormatOptions, Newlines};
+use crate::content_digest::{ContentDigest, hex};
 use crate::watermark::WatermarkState;
 
 /// What a manifest describes.
@@ -232,9 +232,15 @@ impl ManifestOptions {
 }
 
 impl ManifestFile {
+    /// Returns size and hash as stored.
+    #[must_use]
+    pub fn digest(&self) -> ContentDigest {
+        ContentDigest { bytes: self.bytes, sha256: self.sha256.clone() }
+    }
+
     /// Returns the entry of a file of tickets.
     #[must_use]
-    pub fn new(name: String, options: FormatOptions, rows: u64, digest: FileDigest) -> ManifestFile {
+    pub fn new(name: String, options: FormatOptions, rows: u64, digest: ContentDigest) -> ManifestFile {
         ManifestFile {
             name,
             object: None,

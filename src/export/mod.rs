@@ -25,7 +25,6 @@ mod work_counter;
 use std::io::{self, Write};
 
 pub use error::{ExportError, RowError, UnfitValue};
-pub use file::FileDigest;
 pub use folder::ConsumerFolder;
 pub use held_files::{data_files_but_for, snapshot_folders, superseded_files};
 pub use manifest::{

@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::ExportError;
-use super::file::{CHUNK_SIZE, FileDigest, TEMP_PREFIX, fsync, hex};
+use super::file::{CHUNK_SIZE, TEMP_PREFIX, fsync};
+use crate::content_digest::{ContentDigest, hex};
 
 /// Number of bytes after which the kernel is asked to start writing to disk.
 const WRITEBACK_BYTES: u64 = 1 << 24;
@@ -36,7 +37,7 @@ pub struct PackageWriter {
     buffer: Vec<u8>,
     full_buffers: Option<SyncSender<Vec<u8>>>,
     empty_buffers: Receiver<Vec<u8>>,
-    worker: Option<JoinHandle<io::Result<FileDigest>>>,
+    worker: Option<JoinHandle<io::Result<ContentDigest>>>,
 }
 
 impl PackageWriter {
@@ -63,7 +64,7 @@ impl PackageWriter {
                 // Fails after the last buffer, when none is needed.
                 let _ = recycled.send(buffer);
             }
-            Ok(FileDigest { bytes, sha256: hex(&hash.finalize()) })
+            Ok(ContentDigest { bytes, sha256: hex(&hash.finalize()) })
         });
         let buffer = Vec::with_capacity(CHUNK_SIZE);
         let (folder, display_path) = (folder.to_owned(), display_path.to_owned());
@@ -101,7 +102,7 @@ impl PackageWriter {
         }
     }
 
-    fn join_worker(&mut self) -> io::Result<FileDigest> {
+    fn join_worker(&mut self) -> io::Result<ContentDigest> {
         self.full_buffers = None;
         let worker = self.worker.take().ok_or(io::ErrorKind::BrokenPipe)?;
         worker.join().map_err(|_| io::Error::other("the writing thread panicked"))?
@@ -169,7 +170,7 @@ pub struct UnnamedFile {
     folder: PathBuf,
     /// Path that errors name.
     display_path: PathBuf,
-    digest: FileDigest,
+    digest: ContentDigest,
 }
 
 impl UnnamedFile {
@@ -183,13 +184,13 @@ impl UnnamedFile {
         out.write_all(bytes)
             .and_then(|()| out.sync_all())
             .map_err(ExportError::cannot_write(display_path))?;
-        let digest = FileDigest { bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) };
+        let digest = ContentDigest::of(bytes);
         Ok(UnnamedFile { file, folder: folder.to_owned(), display_path: display_path.to_owned(), digest })
     }
 
     /// Returns size and hash of the file.
     #[must_use]
-    pub fn digest(&self) -> &FileDigest {
+    pub fn digest(&self) -> &ContentDigest {
         &self.digest
     }
 
@@ -197,7 +198,7 @@ impl UnnamedFile {
     ///
     /// # Errors
     /// After an error of flushing the folder the file has its name.
-    pub fn commit(self, name: &str) -> Result<FileDigest, ExportError> {
+    pub fn commit(self, name: &str) -> Result<ContentDigest, ExportError> {
         let name = Path::new(name).file_name().unwrap_or_default();
         let persisted = self.file.persist_noclobber(self.folder.join(name)).map_err(|error| error.error);
         persisted.map_err(ExportError::cannot_create(&self.display_path))?;

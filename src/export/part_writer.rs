@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::package_writer::{Sink, UnnamedFile};
-use super::{ExportError, FileRole, RowWriter};
+use super::{ExportError, RowWriter};
 use crate::config::FormatOptions;
 use crate::ticket::{CellValue, Column};
+
+/// What a package that may be cut has.
+const TABLE: &str = "tickets";
 
 /// One data file of a package, which has no name yet.
 pub struct DataPart {
@@ -36,7 +39,7 @@ impl<'a> PartWriter<'a> {
         columns: &'a [Column],
         max_bytes: Option<u64>,
     ) -> Result<PartWriter<'a>, ExportError> {
-        let current = open(folder, display_path, options, columns)?;
+        let current = open_rows((folder, display_path), TABLE, options, columns)?;
         Ok(PartWriter {
             folder,
             display_path: display_path.to_owned(),
@@ -55,9 +58,11 @@ impl<'a> PartWriter<'a> {
         cells: impl IntoIterator<Item = CellValue<'c>>,
     ) -> Result<(), ExportError> {
         if 0 < self.rows && self.max_bytes.is_some_and(|max| max <= self.current.max_size()) {
-            let next = open(self.folder, &self.display_path, self.options, self.columns)?;
+            let place = (self.folder, self.display_path.as_path());
+            let next = open_rows(place, TABLE, self.options, self.columns)?;
             let full = std::mem::replace(&mut self.current, next);
-            self.finished.push(finish(full, std::mem::take(&mut self.rows), &self.display_path)?);
+            let rows = std::mem::take(&mut self.rows);
+            self.finished.push(DataPart { rows, data: finish_rows(full, &self.display_path)? });
         }
         self.rows += 1;
         self.current.write_row(cells).map_err(|error| error.at(&self.display_path))
@@ -66,23 +71,23 @@ impl<'a> PartWriter<'a> {
     /// Ends the last file; there is one also without rows.
     pub(super) fn finish(self) -> Result<Vec<DataPart>, ExportError> {
         let PartWriter { current, rows, mut finished, display_path, .. } = self;
-        finished.push(finish(current, rows, &display_path)?);
+        finished.push(DataPart { rows, data: finish_rows(current, &display_path)? });
         Ok(finished)
     }
 }
 
-fn open(
-    folder: &Path,
-    display_path: &Path,
+/// Begins an unnamed file in a folder for the rows of a table; errors name it `display_path`.
+pub(super) fn open_rows(
+    (folder, display_path): (&Path, &Path),
+    table: &str,
     options: FormatOptions,
     columns: &[Column],
 ) -> Result<RowWriter<Sink>, ExportError> {
     let sink = Sink::new(folder, display_path, options.gzip)?;
-    let table = FileRole::Tickets.as_str();
     RowWriter::new(options, table, columns, sink).map_err(ExportError::cannot_write(display_path))
 }
 
-fn finish(writer: RowWriter<Sink>, rows: u64, display_path: &Path) -> Result<DataPart, ExportError> {
-    let sink = writer.finish().map_err(ExportError::cannot_write(display_path))?;
-    Ok(DataPart { rows, data: sink.finish(display_path)? })
+/// Ends such a file.
+pub(super) fn finish_rows(writer: RowWriter<Sink>, display_path: &Path) -> Result<UnnamedFile, ExportError> {
+    writer.finish().map_err(ExportError::cannot_write(display_path))?.finish(display_path)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::file::{TEMP_PREFIX, create_folders, fsync_folder, is_temporary, list_entries};
+use super::file::{TEMP_PREFIX, create_folders, fsync_folder, is_temporary, list_entries, remove_tree};
 use super::folder::write_rows;
 use super::manifest::{FileRole, Manifest, ManifestFile, PackageMetadata};
 use super::name::MANIFEST;
@@ -38,7 +38,7 @@ impl SnapshotWriter {
         for (name, kind) in list_entries(&parent)? {
             if is_temporary(&name) && kind.is_dir() {
                 let leftover = parent.join(name);
-                fs::remove_dir_all(&leftover).map_err(ExportError::cannot_write(&leftover))?;
+                remove_tree(&leftover)?;
             }
         }
         let temp_dir = tempfile::Builder::new()

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::file::{fsync_folder, move_file};
-use super::folder::{create_parents, list_package_files, parent, read_manifest};
+use super::folder::{create_parents, list_package_files, parent};
 use super::held_files::snapshot_folders;
 use super::manifest::Manifest;
 use super::name::{FileKind, MANIFEST, SeqRange, parse_file_name};
+use super::package_reader::read_package_manifest;
 use super::position::ChainPosition;
 use super::{ConsumerFolder, ExportError};
 
@@ -88,8 +89,8 @@ impl ConsumerFolder {
             let manifest_file = range.manifest_file();
             if let Some(package) = registered.get(&range) {
                 let is_replaced = newest == Some(range)
-                    && read_manifest(&self.path.join(&manifest_file))
-                        .is_ok_and(|it| it.manifest_sha256 != package.manifest_sha256);
+                    && read_package_manifest(&self.path, &manifest_file)
+                        .is_ok_and(|(it, _)| it.manifest_sha256 != package.manifest_sha256);
                 if !is_replaced {
                     // Parts have a name of their own; their format tells whether they can be the package's.
                     let data = parse_file_name(&package.data_file);
@@ -104,8 +105,9 @@ impl ConsumerFolder {
             }
             let manifest = names
                 .contains(&manifest_file)
-                .then(|| read_manifest(&self.path.join(&manifest_file)))
+                .then(|| read_package_manifest(&self.path, &manifest_file))
                 .and_then(Result::ok)
+                .map(|(manifest, _)| manifest)
                 .filter(|manifest| manifest.range() == range && is_lineage(&manifest.lineage));
             if let Some(manifest) = manifest {
                 let is_listed = |name: &String| manifest.files.iter().any(|file| file.name == *name);
@@ -146,7 +148,7 @@ fn is_lineage(lineage: &str) -> bool {
 pub fn newer_snapshot(dir: &Path, lineage: &str, seq: i64) -> Result<Option<PathBuf>, ExportError> {
     let is_newer = |(folder, to): &(PathBuf, Option<i64>)| {
         to.is_some_and(|to| seq < to)
-            && read_manifest(&folder.join(MANIFEST)).is_ok_and(|it| it.lineage == lineage)
+            && read_package_manifest(folder, MANIFEST).is_ok_and(|(it, _)| it.lineage == lineage)
     };
     Ok(snapshot_folders(dir)?.into_iter().find(is_newer).map(|(folder, _)| folder))
 }

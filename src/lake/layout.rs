@@ -44,26 +44,30 @@ impl LakeLayout {
         &self.server
     }
 
+    fn own_folder(&self, folder: &str) -> String {
+        format!("{folder}/server={}", self.server.as_str())
+    }
+
     fn in_folder(&self, folder: &str, name: &str) -> String {
-        format!("{folder}/server={}/{name}", self.server.as_str())
+        format!("{}/{name}", self.own_folder(folder))
     }
 
     /// The folder of claims and intents.
     #[must_use]
     pub fn claims(&self) -> String {
-        self.in_folder("claims", "").trim_end_matches('/').to_owned()
+        self.own_folder("claims")
     }
 
     /// The folder of manifests.
     #[must_use]
     pub fn manifests(&self) -> String {
-        self.in_folder("manifests", "").trim_end_matches('/').to_owned()
+        self.own_folder("manifests")
     }
 
     /// The folder of announced epochs.
     #[must_use]
     pub fn epochs(&self) -> String {
-        self.in_folder("epochs", "").trim_end_matches('/').to_owned()
+        self.own_folder("epochs")
     }
 
     /// Says whose an epoch is: put before its first package.
@@ -99,7 +103,7 @@ impl LakeLayout {
     /// The folder of all files of changes.
     #[must_use]
     pub fn all_changes(&self) -> String {
-        self.in_folder("changes", "").trim_end_matches('/').to_owned()
+        self.own_folder("changes")
     }
 
     /// A file of changes; `day` is a date such as `2026-11-26`, `file` its name on disk.
@@ -117,13 +121,13 @@ impl LakeLayout {
     /// How fresh the copy is: the only object that is replaced.
     #[must_use]
     pub fn status(&self) -> String {
-        format!("status/server={}.json", self.server.as_str())
+        self.own_folder("status") + ".json"
     }
 
     /// What `check` puts, to see whether the store refuses a second one of that name.
     #[must_use]
     pub fn probe(&self) -> String {
-        format!("probes/server={}.json", self.server.as_str())
+        self.own_folder("probes") + ".json"
     }
 }
 

@@ -10,4 +10,4 @@ mod object_store;
 pub use error::LakeError;
 pub use layout::{ChainPlace, LakeLayout, epoch_of};
 #[cfg(feature = "lake")]
-pub use object_store::{LakeStore, ObjectDigest, PutOutcome, StoreConnection};
+pub use object_store::{LakeStore, PutOutcome, StoreConnection};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::client::{HttpClient, HttpConnector};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LakeError;
 use crate::config::{LakeConfig, LakeScheme, LakeUrl};
+use crate::content_digest::{ContentDigest, hex};
 
 /// How often a request is repeated that the store answers with an error of its own.
 const RETRIES_MAX: usize = 3;
@@ -53,23 +55,6 @@ pub enum PutOutcome {
     SameThere,
     /// An object of that name has other content, and was left alone.
     OtherThere,
-}
-
-/// Size and hash of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectDigest {
-    /// Size in bytes.
-    pub bytes: u64,
-    /// SHA-256, in hexadecimal digits.
-    pub sha256: String,
-}
-
-impl ObjectDigest {
-    /// Returns that of a content.
-    #[must_use]
-    pub fn of(content: &[u8]) -> ObjectDigest {
-        ObjectDigest { bytes: content.len() as u64, sha256: hex(&Sha256::digest(content)) }
-    }
 }
 
 /// How to reach a store.
@@ -141,7 +126,7 @@ impl LakeStore {
         &self,
         name: &str,
         content: Vec<u8>,
-        digest: &ObjectDigest,
+        digest: &ContentDigest,
     ) -> Result<PutOutcome, LakeError> {
         let payload = PutPayload::from(content);
         for attempt in 0..PUT_ATTEMPTS {
@@ -193,7 +178,7 @@ impl LakeStore {
 
     /// Returns size and hash of an object as the store has it; `None` if there is none. Where the hash was kept beside it, the
     /// object is not read.
-    pub fn digest(&self, name: &str) -> Result<Option<ObjectDigest>, LakeError> {
+    pub fn digest(&self, name: &str) -> Result<Option<ContentDigest>, LakeError> {
         if self.folder.is_none() {
             let head = GetOptions { head: true, ..GetOptions::default() };
             let found = match self.wait(self.store.get_opts(&self.path(name), head))? {
@@ -202,16 +187,17 @@ impl LakeStore {
                 Err(error) => return Err(self.error(name, &error)),
             };
             if let Some(sha256) = found.attributes.get(&Attribute::Metadata(HASH_ATTRIBUTE.into())) {
-                return Ok(Some(ObjectDigest { bytes: found.meta.size, sha256: sha256.as_ref().to_owned() }));
+                return Ok(Some(ContentDigest {
+                    bytes: found.meta.size,
+                    sha256: sha256.as_ref().to_owned(),
+                }));
             }
         }
         self.read_digest(name)
     }
 
     /// Reads an object and returns its size and hash; `None` if there is none.
-    pub fn read_digest(&self, name: &str) -> Result<Option<ObjectDigest>, LakeError> {
-        use futures_util::StreamExt as _;
-
+    pub fn read_digest(&self, name: &str) -> Result<Option<ContentDigest>, LakeError> {
         let got = match self.wait(self.store.get(&self.path(name)))? {
             Ok(got) => got,
             Err(Error::NotFound { .. }) => return Ok(None),
@@ -224,13 +210,11 @@ impl LakeStore {
             hash.update(&chunk);
             bytes += chunk.len() as u64;
         }
-        Ok(Some(ObjectDigest { bytes, sha256: hex(&hash.finalize()) }))
+        Ok(Some(ContentDigest { bytes, sha256: hex(&hash.finalize()) }))
     }
 
     /// Lists the names of the objects in a folder and below it, sorted; with `after`, only those that sort behind it.
     pub fn list(&self, folder: &str, after: Option<&str>) -> Result<Vec<String>, LakeError> {
-        use futures_util::StreamExt as _;
-
         let prefix = self.path(folder);
         let mut objects = match after {
             Some(after) => self.store.list_with_offset(Some(&prefix), &self.path(after)),
@@ -347,13 +331,4 @@ fn describe(error: &Error) -> String {
         cause = it.source();
     }
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

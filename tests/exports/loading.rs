@@ -445,19 +445,12 @@ fn pandas_folds_a_chain() {
 }
 
 fn pandas_folds(name: &str, format: &str) {
-    let package = Package::new(format).with_more_packages(format);
     let print = "import json\n\
         tickets = tickets[['UID', 'NAME', 'DESCRIPTION', 'COST', 'FLAGGED']]\n\
         assert str(tickets['UID'].dtype) == 'Int64', tickets.dtypes\n\
         tickets = tickets.astype(object).where(tickets.notna(), None)\n\
         print(json.dumps(tickets.to_dict('records')))";
-    let output = Command::new("python3")
-        .args(["-c", &format!("{}\n{print}", block(name))])
-        .current_dir(package.folder())
-        .output()
-        .unwrap();
-    let rows: Json = serde_json::from_str(&expect_success(&output, name)).unwrap();
-    assert_loaded(name, &without_op(from_json(&rows)), &without_op(package.tickets()), true);
+    python_folds(name, format, print);
 }
 
 #[test]
@@ -486,10 +479,9 @@ fn duckdb_folds_a_chain() {
     assert_loaded("duckdb", &without_op(from_json(&rows)), &without_op(package.tickets()), true);
 }
 
-/// Runs a recipe for a chain of Parquet packages and what prints its `tickets`.
-#[cfg(feature = "lake")]
-fn python_folds_parquet(name: &str, print: &str) {
-    let package = Package::new("parquet").with_more_packages("parquet");
+/// Runs a recipe for a chain of packages and what prints its `tickets`.
+fn python_folds(name: &str, format: &str, print: &str) {
+    let package = Package::new(format).with_more_packages(format);
     let output = Command::new("python3")
         .args(["-c", &format!("{}\n{print}", block(name))])
         .current_dir(package.folder())
@@ -527,7 +519,7 @@ fn polars_folds_a_chain_in_parquet() {
         let print = "import json\n\
             assert tickets.schema['_observed_at'] == polars.Datetime('us', 'UTC'), tickets.schema\n\
             print(json.dumps(tickets.select('UID', 'NAME', 'DESCRIPTION', 'COST', 'FLAGGED').to_dicts()))";
-        python_folds_parquet("polars-parquet-chain", print);
+        python_folds("polars-parquet-chain", "parquet", print);
     }
 }
 
@@ -539,7 +531,7 @@ fn spark_folds_a_chain_in_parquet() {
             assert dict(tickets.dtypes)['_observed_at'] == 'timestamp', tickets.dtypes\n\
             rows = tickets.select('UID', 'NAME', 'DESCRIPTION', 'COST', 'FLAGGED').collect()\n\
             print(json.dumps([row.asDict() for row in rows]))";
-        python_folds_parquet("spark-parquet-chain", print);
+        python_folds("spark-parquet-chain", "parquet", print);
     }
 }
 

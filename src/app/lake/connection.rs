@@ -54,9 +54,9 @@ fn connect(
     lake: &LakeConfig,
     stop: CancellationToken,
 ) -> Result<LakeStore, AppError> {
-    let loopback = lake.endpoint.as_ref().is_some_and(is_loopback);
     // Stores of a provider have certificates that the system knows, whatever those of HaloITSM are.
-    let options = HttpOptions { request_timeout: REQUEST_MAX, ca_only: false, loopback, ..options };
+    let options =
+        HttpOptions { request_timeout: REQUEST_MAX, ca_only: false, loopback: lake.is_loopback(), ..options };
     let client = other_client(&options).map_err(AppError::HttpOptions)?;
     let redactor = Redactor::new(client_secret);
     for secret in store_secrets(std::env::vars()) {
@@ -64,15 +64,6 @@ fn connect(
     }
     let clean = Arc::new(move |text: &str| redactor.text(text).into_string());
     Ok(LakeStore::open(lake, StoreConnection { client, stop, clean })?)
-}
-
-fn is_loopback(url: &url::Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// The secrets among the variables from which stores take credentials.

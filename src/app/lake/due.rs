@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
-
+use crate::app::has_passed;
 use crate::config::ExportSchedule;
 use crate::store::LakePushes;
 use crate::ticket::Timestamp;
@@ -20,19 +19,14 @@ pub(in crate::app) fn push_due(
     pushes: Option<&LakePushes>,
     now: Timestamp,
 ) -> bool {
-    let has_passed = |span: Duration, since: Timestamp| {
-        let elapsed = now.instant() - since.instant();
-        // After the clock stepped back, pushes must not wait until it has caught up.
-        elapsed < TimeDelta::zero() || TimeDelta::from_std(span).is_ok_and(|span| span <= elapsed)
-    };
     match (schedule, pushes) {
         (ExportSchedule::Off, _) => false,
         (_, Some(pushes)) if 0 < pushes.failures => {
             let doublings = (pushes.failures - 1).min(16);
-            has_passed((RETRY_FIRST * (1 << doublings)).min(RETRY_MAX), pushes.attempted_at)
+            has_passed((RETRY_FIRST * (1 << doublings)).min(RETRY_MAX), pushes.attempted_at, now)
         }
         (ExportSchedule::Every(span), Some(LakePushes { succeeded_at: Some(at), .. })) => {
-            has_passed(span, *at)
+            has_passed(span, *at, now)
         }
         _ => true,
     }

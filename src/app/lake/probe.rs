@@ -5,7 +5,8 @@ use tokio_util::sync::CancellationToken;
 use super::open_lake;
 use crate::app::AppError;
 use crate::config::{Config, LakeConfig};
-use crate::lake::{LakeError, LakeLayout, ObjectDigest, PutOutcome};
+use crate::content_digest::ContentDigest;
+use crate::lake::{LakeError, LakeLayout, PutOutcome};
 
 /// Puts a small object twice, with different content: the second must be refused. The object stays, and a later probe finds it.
 ///
@@ -22,7 +23,7 @@ pub(crate) fn probe_lake(
     let name = LakeLayout::new(lake.server.clone()).probe();
     let put = |content: &str| {
         let content = content.as_bytes().to_vec();
-        let digest = ObjectDigest::of(&content);
+        let digest = ContentDigest::of(&content);
         store.create(&name, content, &digest)
     };
     put("halosync check\n")?;

@@ -17,11 +17,12 @@ use crate::app::export_session::ExportSession;
 use crate::app::locked_store::open_existing;
 use crate::app::{AppError, LoadedConfig, now};
 use crate::config::{Config, ConsumerName, Format, FormatOptions, LakeConfig};
+use crate::content_digest::ContentDigest;
 use crate::export::{
     ConsumerFolder, ExportError, Manifest, ManifestFile, WorkCounter, read_package_file,
     read_package_manifest,
 };
-use crate::lake::{LakeError, LakeLayout, LakeStore, ObjectDigest, PutOutcome};
+use crate::lake::{LakeError, LakeLayout, LakeStore, PutOutcome};
 use crate::store::{LakeEpoch, Lock, PackageRecord, Store, StoreError, TxEnd};
 
 /// What a push did.
@@ -389,7 +390,7 @@ impl<'a> Push<'a> {
 
     fn put_file(&self, folder: &Path, file: &ManifestFile, is_retry: bool) -> Result<(), AppError> {
         let object = file.object.as_deref().unwrap_or_default();
-        let digest = ObjectDigest { bytes: file.bytes, sha256: file.sha256.clone() };
+        let digest = file.digest();
         // Saves uploading what an earlier attempt has put.
         if is_retry && self.lake.digest(object)?.as_ref() == Some(&digest) {
             return Ok(());
@@ -399,7 +400,7 @@ impl<'a> Push<'a> {
     }
 
     fn create(&self, name: &str, content: Vec<u8>) -> Result<PutOutcome, AppError> {
-        let digest = ObjectDigest::of(&content);
+        let digest = ContentDigest::of(&content);
         self.create_known(name, content, &digest)
     }
 
@@ -407,7 +408,7 @@ impl<'a> Push<'a> {
         &self,
         name: &str,
         content: Vec<u8>,
-        digest: &ObjectDigest,
+        digest: &ContentDigest,
     ) -> Result<PutOutcome, AppError> {
         match self.lake.create(name, content, digest)? {
             PutOutcome::OtherThere => {

@@ -6,15 +6,13 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{open_lake, open_lake_without_settings};
+use super::documents::DOCUMENT_MAX;
 use crate::app::{AppError, LoadedConfig};
 use crate::config::{LakeConfig, LakeServer, LakeUrl};
 use crate::export::{
     ExportError, Manifest, ManifestFile, SeqRange, VerifyProblem, VerifyReport, WorkCounter, verify_links,
 };
 use crate::lake::{LakeLayout, LakeStore, epoch_of};
-
-/// The largest manifest, in bytes.
-const MANIFEST_MAX: u64 = 1 << 20;
 
 /// Verifies a lake, or one server of it; `bytes_read` counts the bytes of data files. The epoch that readers use is checked,
 /// and those that come after it. Credentials and the connection are those of the settings, if there are any.
@@ -130,7 +128,7 @@ impl LakeVerification<'_> {
 
     fn read_manifest(&mut self, name: &str, epoch: i64) -> Result<Option<Manifest>, AppError> {
         let path = Path::new(name);
-        let Some(content) = self.store.read(name, MANIFEST_MAX)? else {
+        let Some(content) = self.store.read(name, DOCUMENT_MAX)? else {
             self.report.add_finding(path, VerifyProblem::Missing, "it is gone");
             return Ok(None);
         };
