@@ -585,7 +585,9 @@ CREATE TABLE lake_epochs (
     begun_at      TEXT NOT NULL,  -- by the local clock
     claimed_at    TEXT,  -- when the lake had its claim
     announced_at  TEXT,  -- when its first package was in the lake, and readers were told
-    end_reason    TEXT  -- why the next push begins another one, if that is known already
+    end_reason    TEXT,  -- why the next push begins another one, if that is known already
+    last_intent   TEXT,  -- the object that says what its last package holds; recorded before that is put
+    last_manifest TEXT  -- the hash of that package's manifest
 );
 
 -- How shipping to the lake went; one row.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::export_session::{ExportSession, NewLineage};
 use super::{AppError, ConsumerError, LoadedConfig};
-use crate::config::{Config, ConsumerName};
+use crate::config::ConsumerName;
 use crate::export::ConsumerFolder;
 use crate::store::{ConsumerPosition, PackageRecord, Store, TxEnd};
 use crate::ticket::Timestamp;
@@ -20,8 +20,8 @@ pub fn acknowledge(
     restored: bool,
 ) -> Result<Acknowledgment, AppError> {
     let config = &loaded.config;
-    refuse_lake(config, consumer)?;
     let mut session = ExportSession::open(config, config.store.busy_timeout)?;
+    session.refuse_lake(consumer)?;
     if let Some(NewLineage { lineage, evidence, .. }) = session.detect_restored_backup(&config.export.dir)? {
         let consumer = consumer.as_str().to_owned();
         return Err(ConsumerError::BackupRestored { consumer, seq, evidence, lineage }.into());
@@ -56,14 +56,6 @@ pub struct Acknowledgment {
     pub position: ConsumerPosition,
     /// The lineage that begins because an older copy of the database was restored.
     pub new_lineage: Option<NewLineage>,
-}
-
-/// Refuses the consumer whose packages are shipped to the lake of the settings.
-pub(super) fn refuse_lake(config: &Config, consumer: &ConsumerName) -> Result<(), ConsumerError> {
-    if config.lake.is_some() && *consumer == ConsumerName::lake() {
-        return Err(ConsumerError::OfLake(consumer.as_str().to_owned()));
-    }
-    Ok(())
 }
 
 /// Forgets a consumer and returns how many packages were removed; change records are no longer kept for it.

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
-use super::consumers::refuse_lake;
 use super::export_session::{ExportSession, NewLineage, package_metadata};
 use super::{AppError, LoadedConfig, has_passed, now};
 use crate::config::{AckMode, ConsumerName, DeletedRows, ExportSchedule, FormatOptions, LakeServer};
@@ -20,7 +20,7 @@ use crate::export::{
     ConsumerFolder, DataPart, ExportError, FileRole, Manifest, ManifestCounts, ManifestFile, ManifestOptions,
     PackageKind, PackageMetadata, SeqRange, UnnamedFile, WorkCounter, reference_name, serialize_path,
 };
-use crate::lake::{ChainPlace, LakeLayout};
+use crate::lake::{ChainPlace, LakeError, LakeLayout};
 use crate::reference::ReferenceTable;
 use crate::snapshot_table::SnapshotTable;
 use crate::store::{ConsumerPosition, LockError, NamedPackage, PackageRecord, ReadTx, StoreError, TxEnd};
@@ -73,6 +73,8 @@ pub(super) struct LakePackages {
     pub(super) max_file: u64,
     /// What the row of a deleted ticket holds.
     pub(super) deleted_rows: DeletedRows,
+    /// Ends writing early.
+    pub(super) stop: CancellationToken,
 }
 
 impl LakePackages {
@@ -115,7 +117,6 @@ pub fn export_delta(
     rows: &WorkCounter,
 ) -> Result<DeltaSummary, AppError> {
     let config = &loaded.config;
-    refuse_lake(config, consumer)?;
     let mut session = ExportSession::open(config, config.store.busy_timeout)?;
     let summary =
         session.write_packages(consumer, format_options, dir.unwrap_or(&config.export.dir), None, rows)?;
@@ -172,9 +173,11 @@ impl ExportSession<'_> {
         rows: &WorkCounter,
     ) -> Result<DeltaSummary, AppError> {
         let folder = ConsumerFolder::new(dir, consumer);
-        let folder = match &lake {
-            Some(lake) => folder.of_epoch(lake.epoch),
-            None => folder,
+        let folder = if let Some(lake) = &lake {
+            folder.of_epoch(lake.epoch)
+        } else {
+            self.refuse_lake(consumer)?;
+            folder
         };
         let prepared = self.prepare_folder(&folder, consumer, dir)?;
         let mut export = DeltaExport { session: self, folder, consumer, format_options, lake, rows };
@@ -275,6 +278,9 @@ impl DeltaExport<'_, '_> {
                 return Ok(ChangeCounts::default());
             }
             tx.delta(range.from, |row| {
+                if lake.is_some_and(|lake| lake.stop.is_cancelled()) {
+                    return Err(LakeError::Stopped.into());
+                }
                 self.rows.add(1);
                 let mut key = [CellValue::Null; ATTRIBUTE_COUNT];
                 let row = if has_key_alone && row.op == Op::Delete {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::locked_store::report_finding;
-use super::{AppError, ago, now, privacy, store_options};
-use crate::config::Config;
+use super::{AppError, ConsumerError, ago, now, privacy, store_options};
+use crate::config::{Config, ConsumerName};
 use crate::export::{ConsumerFolder, ManifestCounts, ManifestOptions, PackageKind, PackageMetadata};
 use crate::store::{
     LineageReason, Lock, LockHolders, PackageRecord, ReadTx, SCHEMA_VERSION, Store, StoreError, TxEnd,
@@ -56,6 +56,13 @@ impl<'a> ExportSession<'a> {
         self.remove_expired_packages()?;
         self.remove_expired_changes()?;
         Ok(self.store.close()?)
+    }
+
+    /// Refuses the consumer whose packages are shipped to a lake, or were.
+    pub(super) fn refuse_lake(&self, consumer: &ConsumerName) -> Result<(), AppError> {
+        let is_lake = *consumer == ConsumerName::lake()
+            && (self.config.lake.is_some() || self.store.read(|tx| tx.lake_epoch())?.is_some());
+        if is_lake { Err(ConsumerError::OfLake.into()) } else { Ok(()) }
     }
 
     /// Begins a new lineage, because `evidence` is newer than the database. `superseded` are the lineages of that, the newest

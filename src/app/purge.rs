@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::locked_store::open_existing;
 use super::privacy::{export_dirs, listed};
 use super::{AppError, LoadedConfig, PurgeError, now};
-use crate::config::Config;
-use crate::export::{data_files_but_for, serialize_path, snapshot_folders, superseded_files};
+use crate::config::{Config, ConsumerName};
+use crate::export::{ConsumerFolder, data_files_but_for, serialize_path, snapshot_folders, superseded_files};
 use crate::store::{
     HeldValues, HoldingPackage, Lock, LockHolders, PurgedTicket, ReadTx, Store, StoreError, TicketPurge,
     Traces, TxEnd,
@@ -186,6 +186,11 @@ impl HeldData {
         }
         for dir in &self.export_dirs {
             files.extend(listed(superseded_files(dir)));
+            // Those of earlier epochs leave the disk with the next push.
+            let epochs = listed(ConsumerFolder::new(dir, &ConsumerName::lake()).epochs()).into_iter();
+            for folder in epochs.filter(|folder| self.folders.iter().all(|(known, _)| known != folder)) {
+                files.extend(listed(data_files_but_for(&folder, &BTreeSet::new())));
+            }
             let found = listed(snapshot_folders(dir)).into_iter();
             let holding = found.filter(|(_, seq)| seq.is_none_or(|seq| self.values.are_in_snapshot(seq)));
             snapshots.extend(holding.map(|(folder, _)| folder));

@@ -48,6 +48,17 @@ pub enum DeletedRows {
     Last,
 }
 
+/// The way to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreRoute {
+    /// Encrypted, and through the proxy of the settings.
+    Encrypted,
+    /// Unencrypted as far as the address says so, which the settings allow.
+    Unencrypted,
+    /// To this machine, or to what it asks who it is: never through a proxy.
+    Local,
+}
+
 /// Where credentials for the store come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
 #[strum(serialize_all = "lowercase")]
@@ -74,15 +85,23 @@ impl LakeConfig {
         }
     }
 
-    /// Whether the store is on this machine, for which no proxy is used.
-    #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        self.endpoint.as_ref().is_some_and(is_loopback)
+    /// Returns the way to a store with this address, which may come from the environment; `None` is the provider's own.
+    ///
+    /// # Errors
+    /// The problem with the address, as the end of a sentence that begins with what names it.
+    pub fn route(&self, endpoint: Option<&str>) -> Result<StoreRoute, String> {
+        let Some(endpoint) = endpoint else { return Ok(StoreRoute::Encrypted) };
+        let url = read_endpoint(endpoint, self.allow_http)?;
+        Ok(match url.scheme() {
+            _ if is_loopback(&url) => StoreRoute::Local,
+            "http" => StoreRoute::Unencrypted,
+            _ => StoreRoute::Encrypted,
+        })
     }
 
     /// Reads the section; `None` where no lake is configured. `halo` has the server that names this copy by default.
     pub(super) fn read(section: &mut Section<'_, '_>, halo: Option<&HaloConfig>) -> Option<LakeConfig> {
-        const SIZE: &str = "a size from \"1MB\" to \"1GB\"";
+        const SIZE: &str = "a size from \"1MB\" to \"64MB\"";
         const SCHEDULE: &str = "\"off\", \"after-sync\" or a duration such as \"1h\"";
         let text = section.filled_text("url");
         let server = section.parsed("server", LakeServer::RULE, |text| {
@@ -91,7 +110,7 @@ impl LakeConfig {
         let schedule = section.parsed("schedule", SCHEDULE, ExportSchedule::parse);
         let rebase = section.duration_or("rebase", "7d", "off", Some(Duration::from_hours(24 * 7)));
         let max_file = section.parsed("max_file", SIZE, |text| {
-            quantity::parse_size(text).filter(|size| (1 << 20..=1 << 30).contains(size))
+            quantity::parse_size(text).filter(|size| (1 << 20..=64 << 20).contains(size))
         });
         let endpoint = section.filled_text("endpoint");
         let region = section.filled_text("region");
@@ -305,6 +324,27 @@ mod tests {
             match expected {
                 Ok(url) => assert_eq!(parsed.as_deref(), Ok(url), "{text}"),
                 Err(start) => assert!(parsed.is_err_and(|it| it.starts_with(start)), "{text}"),
+            }
+        }
+    }
+
+    #[test]
+    fn way_to_a_store_is_encrypted_unless_the_settings_allow_otherwise() {
+        let lake = LakeConfig::reading(LakeUrl::parse("s3://lake").unwrap());
+        let open = LakeConfig { allow_http: true, ..lake.clone() };
+        for (lake, endpoint, expected) in [
+            (&lake, None, Ok(StoreRoute::Encrypted)),
+            (&lake, Some("https://s3.example.com"), Ok(StoreRoute::Encrypted)),
+            (&lake, Some("http://127.0.0.1:9000"), Ok(StoreRoute::Local)),
+            (&lake, Some("https://localhost:9000"), Ok(StoreRoute::Local)),
+            (&lake, Some("http://minio.example.com"), Err("must be https")),
+            (&open, Some("http://minio.example.com"), Ok(StoreRoute::Unencrypted)),
+            (&open, None, Ok(StoreRoute::Encrypted)),
+        ] {
+            let route = lake.route(endpoint);
+            match expected {
+                Ok(expected) => assert_eq!(route, Ok(expected), "{endpoint:?}"),
+                Err(start) => assert!(route.is_err_and(|it| it.starts_with(start)), "{endpoint:?}"),
             }
         }
     }

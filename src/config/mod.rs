@@ -26,7 +26,7 @@ pub use columns::ColumnSelection;
 pub use export::{AckMode, ConsumerName, ExportConfig, ExportSchedule};
 pub use format::{Format, FormatError, FormatOptions, Newlines};
 pub use halo::{HaloConfig, SecretSource};
-pub use lake::{DeletedRows, LakeConfig, LakeScheme, LakeServer, LakeUrl};
+pub use lake::{DeletedRows, LakeConfig, LakeScheme, LakeServer, LakeUrl, StoreRoute};
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use metrics::MetricsConfig;
 pub use privacy::PrivacyConfig;

@@ -45,7 +45,7 @@ impl ConsumerFolder {
     /// Returns the folder of an epoch's packages, below that of the consumer.
     #[must_use]
     pub fn of_epoch(self, epoch: i64) -> ConsumerFolder {
-        let path = self.path.join(format!("{epoch:06}"));
+        let path = self.path.join(epoch_name(epoch));
         ConsumerFolder { path, ..self }
     }
 
@@ -227,16 +227,22 @@ impl ConsumerFolder {
         fsync_folder(folder)
     }
 
-    /// Removes the folders of epochs before this one.
-    pub fn remove_earlier_epochs(&self, epoch: i64) -> Result<(), ExportError> {
-        if !self.path().exists() {
-            return Ok(());
+    /// Lists the folders of epochs in the folder of the consumer.
+    pub fn epochs(&self) -> Result<Vec<PathBuf>, ExportError> {
+        if !self.path.exists() {
+            return Ok(Vec::new());
         }
-        for (name, kind) in list_entries(self.path())? {
-            let number = name.parse().ok().filter(|it: &i64| kind.is_dir() && *it < epoch);
-            if number.is_some_and(|number| name == format!("{number:06}")) {
-                remove_tree(&self.path().join(name))?;
-            }
+        let is_epoch = |name: &str| name.parse().is_ok_and(|number: i64| name == epoch_name(number));
+        let entries = list_entries(&self.path)?.into_iter();
+        let folders = entries.filter(|(name, kind)| kind.is_dir() && is_epoch(name));
+        Ok(folders.map(|(name, _)| self.path.join(name)).collect())
+    }
+
+    /// Removes the folders of all epochs, or of all but one.
+    pub fn remove_epochs(&self, all_but: Option<i64>) -> Result<(), ExportError> {
+        let kept = all_but.map(|epoch| self.path.join(epoch_name(epoch)));
+        for folder in self.epochs()?.into_iter().filter(|folder| Some(folder) != kept.as_ref()) {
+            remove_tree(&folder)?;
         }
         Ok(())
     }
@@ -245,6 +251,10 @@ impl ConsumerFolder {
     pub fn remove_position(&self) -> Result<(), ExportError> {
         remove_position(&self.dir, &self.consumer)
     }
+}
+
+fn epoch_name(epoch: i64) -> String {
+    format!("{epoch:06}")
 }
 
 /// Returns the folders of reference tables in the folder of a consumer. A link is no folder.

@@ -126,16 +126,18 @@ impl HttpTransport {
 }
 
 /// Builds an HTTP client for another server than HaloITSM, with the same certificates and proxy. Unlike a request to
-/// HaloITSM, an upload may be silent for as long as it takes.
+/// HaloITSM, an upload may be silent for as long as it takes. With `https_only` unencrypted connections are refused, wherever
+/// an address comes from.
 ///
 /// # Errors
 /// A certificate or a proxy that cannot be used.
 #[cfg(feature = "lake")]
-pub fn other_client(options: &HttpOptions) -> Result<Client, RootCause> {
+pub fn other_client(options: &HttpOptions, https_only: bool) -> Result<Client, RootCause> {
     if let Some(problem) = ProxyRules::new(options.proxy.as_ref(), options.loopback).setting_problem() {
         return Err(RootCause::of(&problem));
     }
-    client_builder(options).and_then(ClientBuilder::build).map_err(|error| RootCause::of(&error))
+    let builder = client_builder(options).map(|builder| builder.https_only(https_only));
+    builder.and_then(ClientBuilder::build).map_err(|error| RootCause::of(&error))
 }
 
 /// What the clients have in common.

@@ -27,6 +27,9 @@ pub enum LakeError {
         /// The answer of the store.
         why: String,
     },
+    /// The folder of a local lake does not exist.
+    #[error("the folder of the lake does not exist: {0}")]
+    NoFolder(String),
     /// The store takes a second object of the same name, which would overwrite the first.
     #[error("the object store accepts a second object of the name {object}")]
     AcceptsSecond {

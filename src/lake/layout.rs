@@ -11,6 +11,9 @@ pub struct LakeLayout {
     server: LakeServer,
 }
 
+/// Behind the name of a package before which another one lies at the same change record.
+const AFTER_REFERENCE: &str = "-2";
+
 /// Where a package begins in the chain of its epoch. Each place has one package, whatever it ends with: this is what
 /// tells two writers apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,8 +29,22 @@ pub struct ChainPlace {
 impl ChainPlace {
     /// Its name, without extension.
     fn name(self) -> String {
-        let suffix = if self.after_reference { "-2" } else { "" };
+        let suffix = if self.after_reference { AFTER_REFERENCE } else { "" };
         format!("{:06}-{:012}{suffix}", self.epoch, self.from_seq)
+    }
+
+    /// Returns the place of an intent; `None` for the name of any other object.
+    #[must_use]
+    pub fn of_intent(name: &str) -> Option<ChainPlace> {
+        let stem = name.rsplit('/').next()?.strip_suffix(".json")?;
+        let (epoch, rest) = stem.split_once('-')?;
+        let from_seq = rest.strip_suffix(AFTER_REFERENCE).unwrap_or(rest);
+        let place = ChainPlace {
+            epoch: epoch.parse().ok()?,
+            from_seq: from_seq.parse().ok()?,
+            after_reference: from_seq != rest,
+        };
+        (place.name() == stem).then_some(place)
     }
 }
 
@@ -74,6 +91,13 @@ impl LakeLayout {
     #[must_use]
     pub fn claim(&self, epoch: i64) -> String {
         self.in_folder("claims", &format!("{epoch:06}.json"))
+    }
+
+    /// Sorts before the intents of an epoch from a change on; the claim of the epoch, and whatever a later epoch has, sort
+    /// behind them.
+    #[must_use]
+    pub fn before_intents(&self, epoch: i64, from_seq: i64) -> String {
+        self.in_folder("claims", &format!("{epoch:06}-{from_seq:012}"))
     }
 
     /// Says what a package will hold: put before any of its data.
@@ -131,6 +155,21 @@ impl LakeLayout {
     }
 }
 
+/// Returns the name of the copy whose object this is.
+#[must_use]
+pub fn server_of(name: &str) -> Option<LakeServer> {
+    let part = name.split('/').find_map(|part| part.strip_prefix("server="))?;
+    // The status is a file.
+    let is_status = name.starts_with("status/") || name.starts_with("probes/");
+    LakeServer::parse(if is_status { part.strip_suffix(".json")? } else { part })
+}
+
+/// Returns the epoch at the beginning of the name of an intent, a manifest or a data file.
+#[must_use]
+pub fn epoch_in(name: &str) -> Option<i64> {
+    name.rsplit('/').next()?.split_once('-')?.0.parse().ok()
+}
+
 /// Returns the number of the epoch whose claim or announcement has this name; intents have none.
 #[must_use]
 pub fn epoch_of(name: &str) -> Option<i64> {
@@ -165,6 +204,38 @@ mod tests {
             (layout.claims(), "claims/server=acme.haloitsm.com"),
         ] {
             assert_eq!(name, expected);
+        }
+    }
+
+    #[test]
+    fn owner_of_an_object_is_in_its_name() {
+        for (name, server) in [
+            ("claims/server=a.b/000001.json", Some("a.b")),
+            ("reference/agents/server=a/x.parquet", Some("a")),
+            ("status/server=a.b.json", Some("a.b")),
+            ("status/server=a", None),
+            ("changes/server=A/x", None),
+            ("README", None),
+        ] {
+            assert_eq!(server_of(name).as_ref().map(LakeServer::as_str), server, "{name}");
+        }
+    }
+
+    #[test]
+    fn intents_of_an_epoch_sort_before_its_claim_and_that_before_the_next_epoch() {
+        let layout = LakeLayout::new(LakeServer::parse("a").unwrap());
+        let place = ChainPlace { epoch: 1, from_seq: 7, after_reference: false };
+        let after_reference = ChainPlace { after_reference: true, ..place };
+        let next = ChainPlace { epoch: 2, from_seq: 0, after_reference: false };
+        assert!(place < after_reference && after_reference < next);
+        let intents = [place, after_reference].map(|place| layout.intent(place));
+        for (place, intent) in [place, after_reference].into_iter().zip(&intents) {
+            assert!(&layout.before_intents(1, 7) < intent && intent < &layout.claim(1), "{intent}");
+            assert_eq!(ChainPlace::of_intent(intent), Some(place));
+        }
+        assert!(layout.claim(1) < layout.intent(next) && layout.intent(next) < layout.claim(2));
+        for name in [layout.claim(1), "x/000001-7.json".into(), "x/000001-000000000007-3.json".into()] {
+            assert_eq!(ChainPlace::of_intent(&name), None, "{name}");
         }
     }
 

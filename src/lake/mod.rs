@@ -2,6 +2,8 @@
 //!
 //! No database and no export files here: content comes in as bytes. The one object that is replaced is the status.
 
+#[cfg(feature = "lake")]
+mod answer;
 mod error;
 mod layout;
 #[cfg(feature = "lake")]
@@ -10,4 +12,6 @@ mod object_store;
 pub use error::LakeError;
 pub use layout::{ChainPlace, LakeLayout, epoch_of};
 #[cfg(feature = "lake")]
-pub use object_store::{LakeStore, PutOutcome, StoreConnection};
+pub use layout::{epoch_in, server_of};
+#[cfg(feature = "lake")]
+pub use object_store::{ClientOfRoute, LakeStore, PutOutcome, StoreConnection};

@@ -9,22 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{HttpClient, HttpConnector};
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, ClientOptions, Error, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode,
-    PutOptions, PutPayload, RetryConfig,
+    Attribute, Attributes, ClientConfigKey, ClientOptions, Error, GetOptions, ObjectStore,
+    ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::LakeError;
-use crate::config::{LakeConfig, LakeScheme, LakeUrl};
+use super::answer::StoreAnswer;
+use crate::config::{LakeConfig, LakeScheme, LakeUrl, StoreRoute};
 use crate::content_digest::{ContentDigest, hex};
 
 /// How often a request is repeated that the store answers with an error of its own.
@@ -43,9 +44,6 @@ const PUT_PAUSE: Duration = Duration::from_millis(200);
 /// Where the hash of an object is kept, so that comparing it needs no download.
 const HASH_ATTRIBUTE: &str = "sha256";
 
-/// What S3 and Azure call a bucket or container that does not exist.
-const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
-
 /// What creating an object came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutOutcome {
@@ -57,10 +55,13 @@ pub enum PutOutcome {
     OtherThere,
 }
 
+/// Makes an HTTP client for a way to a store; the error says what is wrong with the settings.
+pub type ClientOfRoute = Box<dyn Fn(StoreRoute) -> Result<reqwest::Client, String> + Send + Sync>;
+
 /// How to reach a store.
 pub struct StoreConnection {
-    /// The HTTP client, with the proxy and the certificates of the settings.
-    pub client: reqwest::Client,
+    /// Makes an HTTP client for a way, with the proxy and the certificates of the settings.
+    pub client: ClientOfRoute,
     /// Ends every call that is waiting.
     pub stop: CancellationToken,
     /// Takes secrets out of a text of the store.
@@ -78,13 +79,33 @@ pub struct LakeStore {
     connection: StoreConnection,
 }
 
-/// Gives the client of the settings to `object_store`.
+/// Gives the clients of the settings to `object_store`.
 #[derive(Debug)]
-struct GivenClient(reqwest::Client);
+struct GivenClients {
+    store: reqwest::Client,
+    metadata: reqwest::Client,
+}
 
-impl HttpConnector for GivenClient {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
+impl GivenClients {
+    /// The clients for a store at an address, which the environment may name.
+    fn new(
+        lake: &LakeConfig,
+        endpoint: Option<&str>,
+        client: &ClientOfRoute,
+    ) -> Result<GivenClients, LakeError> {
+        let route = lake
+            .route(endpoint)
+            .map_err(|problem| LakeError::Settings(format!("the endpoint in the environment {problem}")))?;
+        let client = |route| client(route).map_err(LakeError::Settings);
+        Ok(GivenClients { store: client(route)?, metadata: client(StoreRoute::Local)? })
+    }
+}
+
+impl HttpConnector for GivenClients {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        // It allows unencrypted connections for the credentials of machines and containers alone.
+        let is_metadata = options.get_config_value(&ClientConfigKey::AllowHttp).as_deref() == Some("true");
+        Ok(HttpClient::new(if is_metadata { self.metadata.clone() } else { self.store.clone() }))
     }
 }
 
@@ -103,8 +124,8 @@ impl LakeStore {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn open(lake: &LakeConfig, connection: StoreConnection) -> Result<LakeStore, LakeError> {
-        let bad = |error: &Error| LakeError::Settings((connection.clean)(&describe(error)));
-        let store = build(lake, connection.client.clone()).map_err(|error| bad(&error))?;
+        let bad = |error: &Error| LakeError::Settings((connection.clean)(&describe(error).text));
+        let store = build(lake, &connection.client)?.map_err(|error| bad(&error))?;
         let root = Path::parse(lake.url.prefix()).map_err(|error| bad(&error.into()))?;
         let is_file = lake.url.scheme() == LakeScheme::File;
         let folder = is_file.then(|| PathBuf::from("/").join(lake.url.prefix()));
@@ -142,13 +163,17 @@ impl LakeStore {
                 Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
                 Err(error) => return Err(self.error(name, &error)),
             }
-            match self.digest(name)? {
-                Some(there) if there == *digest => return Ok(PutOutcome::SameThere),
-                Some(_) => return Ok(PutOutcome::OtherThere),
-                None => self.wait(tokio::time::sleep(PUT_PAUSE * 2u32.pow(attempt)))?,
+            match self.digest(name) {
+                Ok(Some(there)) if there == *digest => return Ok(PutOutcome::SameThere),
+                Ok(Some(_)) => return Ok(PutOutcome::OtherThere),
+                // Stores refuse to say that there is no object where the credentials may not list.
+                Ok(None) | Err(LakeError::Refused { .. }) => {
+                    self.wait(tokio::time::sleep(PUT_PAUSE * 2u32.pow(attempt)))?;
+                }
+                Err(error) => return Err(error),
             }
         }
-        let why = format!("it calls the name {} taken, but has no such object", self.address(name));
+        let why = format!("it calls the name {} taken, but shows no such object", self.address(name));
         Err(LakeError::Unavailable(why))
     }
 
@@ -241,8 +266,7 @@ impl LakeStore {
     fn wait<T>(&self, request: impl Future<Output = T>) -> Result<T, LakeError> {
         // It is never created: where a disk is not mounted, the lake is elsewhere.
         if let Some(folder) = self.folder.as_ref().filter(|folder| !folder.is_dir()) {
-            let object = format!("folder {}", folder.display());
-            return Err(LakeError::NotFound { object, why: "create it, or mount its disk".into() });
+            return Err(LakeError::NoFolder(folder.display().to_string()));
         }
         let stop = &self.connection.stop;
         self.runtime.block_on(async {
@@ -255,16 +279,16 @@ impl LakeStore {
     }
 
     fn error(&self, name: &str, error: &Error) -> LakeError {
-        let (object, why) = (self.address(name), (self.connection.clean)(&describe(error)));
+        let answer = describe(error);
+        let (object, why) = (self.address(name), (self.connection.clean)(&answer.text));
         match error {
             Error::NotFound { .. } => LakeError::NotFound { object, why },
-            // Listing a bucket that does not exist is an error of its own.
-            Error::Generic { .. } if NO_BUCKET.iter().any(|code| why.contains(code)) => {
-                LakeError::NotFound { object, why }
-            }
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
                 LakeError::Refused { object, why }
             }
+            // Listing has errors of its own.
+            _ if answer.is_bucket_missing => LakeError::NotFound { object, why },
+            _ if answer.is_refusal => LakeError::Refused { object, why },
             Error::NotImplemented { .. }
             | Error::NotSupported { .. }
             | Error::UnknownConfigurationKey { .. } => LakeError::Settings(why),
@@ -274,19 +298,20 @@ impl LakeStore {
     }
 }
 
-fn build(lake: &LakeConfig, client: reqwest::Client) -> object_store::Result<Box<dyn ObjectStore>> {
+type BuiltStore = object_store::Result<Box<dyn ObjectStore>>;
+
+fn build(lake: &LakeConfig, client: &ClientOfRoute) -> Result<BuiltStore, LakeError> {
     let retry =
         RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
-    // Whether the endpoint may be unencrypted is checked with the settings.
-    let options = ClientOptions::new().with_allow_http(true);
-    let (client, bucket) = (GivenClient(client), lake.url.bucket());
-    let endpoint = lake.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/'));
+    let options = ClientOptions::new();
+    let bucket = lake.url.bucket();
+    let endpoint = lake.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
+    let clients = |endpoint: Option<String>| GivenClients::new(lake, endpoint.as_deref(), client);
     Ok(match lake.url.scheme() {
         LakeScheme::S3 => {
             let mut builder = AmazonS3Builder::from_env()
                 .with_bucket_name(bucket)
                 .with_client_options(options)
-                .with_http_connector(client)
                 .with_retry(retry);
             if let Some(endpoint) = endpoint {
                 builder = builder.with_endpoint(endpoint);
@@ -294,33 +319,38 @@ fn build(lake: &LakeConfig, client: reqwest::Client) -> object_store::Result<Box
             if let Some(region) = &lake.region {
                 builder = builder.with_region(region);
             }
-            Box::new(builder.build()?)
+            let clients = clients(builder.get_config_value(&AmazonS3ConfigKey::Endpoint))?;
+            boxed(builder.with_http_connector(clients).build())
         }
         LakeScheme::Azure => {
             let mut builder = MicrosoftAzureBuilder::from_env()
                 .with_container_name(bucket)
                 .with_client_options(options)
-                .with_http_connector(client)
                 .with_retry(retry);
             if let Some(endpoint) = endpoint {
-                builder = builder.with_endpoint(endpoint.to_owned());
+                builder = builder.with_endpoint(endpoint);
             }
-            Box::new(builder.build()?)
+            let clients = clients(builder.get_config_value(&AzureConfigKey::Endpoint))?;
+            boxed(builder.with_http_connector(clients).build())
         }
-        LakeScheme::Google => Box::new(
-            GoogleCloudStorageBuilder::from_env()
+        LakeScheme::Google => {
+            let builder = GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(bucket)
                 .with_client_options(options)
-                .with_http_connector(client)
-                .with_retry(retry)
-                .build()?,
-        ),
-        LakeScheme::File => Box::new(LocalFileSystem::new().with_fsync(true)),
+                .with_retry(retry);
+            let clients = clients(builder.get_config_value(&GoogleConfigKey::BaseUrl))?;
+            boxed(builder.with_http_connector(clients).build())
+        }
+        LakeScheme::File => boxed(Ok(LocalFileSystem::new().with_fsync(true))),
     })
 }
 
-/// An error with its causes, which some of its texts leave out.
-fn describe(error: &Error) -> String {
+fn boxed(store: object_store::Result<impl ObjectStore>) -> BuiltStore {
+    store.map(|store| Box::new(store) as Box<dyn ObjectStore>)
+}
+
+/// What an error says with its causes, which some of its texts leave out.
+fn describe(error: &Error) -> StoreAnswer {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(it) = cause {
@@ -330,5 +360,5 @@ fn describe(error: &Error) -> String {
         }
         cause = it.source();
     }
-    text
+    StoreAnswer::parse(&text)
 }

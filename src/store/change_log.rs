@@ -94,6 +94,15 @@ impl ReadTx<'_> {
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
+    /// Whether an older copy of the database was restored after this lineage had begun, or ever where it is none of this
+    /// database.
+    pub fn was_restored_since(&self, lineage: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM lineage WHERE reason = ?2
+                 AND rowid > COALESCE((SELECT rowid FROM lineage WHERE lineage = ?1), 0))";
+        let reason: &str = LineageReason::OlderCopy.into();
+        Ok(self.connection.query_row(sql, (lineage, reason), |row| row.get(0))?)
+    }
+
     /// The lineages of this database, the present one first.
     pub fn lineages(&self) -> Result<Vec<String>, StoreError> {
         let mut statement = self.connection.prepare("SELECT lineage FROM lineage ORDER BY rowid DESC")?;

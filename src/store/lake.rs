@@ -31,6 +31,17 @@ pub struct LakeEpoch {
     pub announced_at: Option<Timestamp>,
     /// Why the next push begins another one, if that is known already.
     pub end_reason: Option<String>,
+    /// What was put last, or was about to be.
+    pub last_intent: Option<LakeIntent>,
+}
+
+/// What says what a package holds, before its data is put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LakeIntent {
+    /// Its name in the lake.
+    pub object: String,
+    /// Hash of the package's manifest.
+    pub manifest_sha256: String,
 }
 
 /// How shipping went: the row of `lake_pushes`.
@@ -60,15 +71,16 @@ pub struct LakeBacklog {
 impl ReadTx<'_> {
     /// The present epoch, if there ever was one.
     pub fn lake_epoch(&self) -> Result<Option<LakeEpoch>, StoreError> {
-        let sql = "SELECT url, server, epoch, lineage, token, reason, begun_at, claimed_at, announced_at, end_reason
-             FROM lake_epochs ORDER BY id DESC LIMIT 1";
-        self.connection.query_row(sql, [], |row| Ok(read_epoch(row))).optional()?.transpose()
+        let sql = format!("SELECT {EPOCH_COLUMNS} FROM lake_epochs ORDER BY id DESC LIMIT 1");
+        self.connection.query_row(&sql, [], |row| Ok(read_epoch(row))).optional()?.transpose()
     }
 
-    /// The greatest number of an epoch that this copy has begun under a name in a lake; 0 where it has none.
-    pub fn greatest_lake_epoch(&self, url: &str, server: &str) -> Result<i64, StoreError> {
-        let sql = "SELECT COALESCE(MAX(epoch), 0) FROM lake_epochs WHERE url = ?1 AND server = ?2";
-        Ok(self.connection.query_row(sql, (url, server), |row| row.get(0))?)
+    /// The last epoch that this copy has begun under a name in a lake, if there is one.
+    pub fn lake_epoch_of(&self, url: &str, server: &str) -> Result<Option<LakeEpoch>, StoreError> {
+        let sql = format!(
+            "SELECT {EPOCH_COLUMNS} FROM lake_epochs WHERE url = ?1 AND server = ?2 ORDER BY id DESC LIMIT 1"
+        );
+        self.connection.query_row(&sql, (url, server), |row| Ok(read_epoch(row))).optional()?.transpose()
     }
 
     /// The packages of the present epoch that are made and not in the lake, in order.
@@ -132,9 +144,23 @@ impl WriteTx<'_> {
         self.forget_packages(&ConsumerName::lake())
     }
 
-    /// Records that the lake has the claim of the present epoch.
-    pub fn claim_lake_epoch(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.set_on_lake_epoch("claimed_at", &now.to_string())
+    /// Records that the lake has the claim of an epoch.
+    pub fn claim_lake_epoch(&self, epoch: &LakeEpoch, now: Timestamp) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE lake_epochs SET claimed_at = COALESCE(claimed_at, ?2) WHERE token = ?1",
+            (&epoch.token, now.to_string()),
+        )?;
+        Ok(())
+    }
+
+    /// Records what is about to be put into the present epoch.
+    pub fn intend_lake_package(&self, intent: &LakeIntent) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE lake_epochs SET last_intent = ?1, last_manifest = ?2
+             WHERE id = (SELECT MAX(id) FROM lake_epochs)",
+            (&intent.object, &intent.manifest_sha256),
+        )?;
+        Ok(())
     }
 
     /// Records that readers were told of the present epoch.
@@ -179,7 +205,14 @@ impl WriteTx<'_> {
     }
 }
 
+const EPOCH_COLUMNS: &str =
+    "url, server, epoch, lineage, token, reason, begun_at, claimed_at, announced_at, end_reason,
+     last_intent, last_manifest";
+
 fn read_epoch(row: &Row<'_>) -> Result<LakeEpoch, StoreError> {
+    let last_intent: Option<String> = row.get(10)?;
+    let last_manifest: Option<String> = row.get(11)?;
+    let last_intent = last_intent.zip(last_manifest);
     Ok(LakeEpoch {
         url: row.get(0)?,
         server: row.get(1)?,
@@ -191,5 +224,6 @@ fn read_epoch(row: &Row<'_>) -> Result<LakeEpoch, StoreError> {
         claimed_at: parse_optional_timestamp(row.get(7)?)?,
         announced_at: parse_optional_timestamp(row.get(8)?)?,
         end_reason: row.get(9)?,
+        last_intent: last_intent.map(|(object, manifest_sha256)| LakeIntent { object, manifest_sha256 }),
     })
 }

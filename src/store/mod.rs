@@ -61,7 +61,7 @@ pub use history::{
 };
 pub use identity::SCHEMA_VERSION;
 pub use integrity::UnequalHashes;
-pub use lake::{LakeBacklog, LakeEpoch, LakePushes};
+pub use lake::{LakeBacklog, LakeEpoch, LakeIntent, LakePushes};
 pub use lateness::Lateness;
 pub use lock::{Lock, LockError};
 pub use lock_holders::{LockHolders, ReaderProcess};

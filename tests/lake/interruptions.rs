@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Instant;
 
-use serde_json::json;
+use halosync::app::{self, WorkCounter};
+use halosync::config::{LakeConfig, LakeServer, LakeUrl};
+use serde_json::{Value as Json, json};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
 use crate::lake_env::{LakeEnv, SERVER, text};
 
@@ -32,6 +36,45 @@ fn ticket_of_a_package_without_manifest_is_no_ghost() {
     env.push();
     env.assert_lake_is_whole();
     assert_eq!(env.manifests().len(), 3);
+}
+
+/// An update of halosync between the two halves of a package.
+#[test]
+fn intents_and_claims_of_another_version_are_recognized() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    env.push();
+    env.edit([1], "b");
+    push_without_manifests(&env);
+    for name in ["000001.json", "000001-000000000003.json"] {
+        let path = env.lake().join(format!("claims/server={SERVER}/{name}"));
+        let mut document: Json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        document["new"] = json!("member");
+        fs::write(&path, document.to_string()).unwrap();
+    }
+    env.push();
+    env.assert_lake_is_whole();
+}
+
+/// The base of a large database takes a while, and a service has to stop within seconds.
+#[test]
+fn stopped_push_writes_no_package() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    env.push();
+    env.edit(1..=3, "b");
+    let packages = || env.run_ok(&["export", "list"]);
+    let before = packages();
+    let mut loaded = app::load(Some(&env.path("agent.toml"))).unwrap();
+    let lake = LakeConfig::reading(LakeUrl::parse(&env.url()).unwrap());
+    loaded.config.lake = Some(LakeConfig { server: LakeServer::parse(SERVER).unwrap(), ..lake });
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let runtime = Runtime::new().unwrap();
+    let _guard = runtime.enter();
+    let error = app::push_to_lake(&loaded, stop, &WorkCounter::default()).unwrap_err();
+    assert_eq!(error.to_string(), "shipping was stopped");
+    assert_eq!(packages(), before);
 }
 
 #[test]

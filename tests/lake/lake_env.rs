@@ -1,5 +1,6 @@
 //! A database with a lake in a folder, and what a reader finds there.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
@@ -19,6 +20,9 @@ use crate::support::test_env::CommandResult;
 /// The name of the copy in the lake.
 pub(crate) const SERVER: &str = "acme";
 
+/// The variable with the address of the lake.
+pub(crate) const URL: &str = "HALOSYNC_LAKE__URL";
+
 /// A row of a data file, by column.
 pub(crate) type LakeRow = BTreeMap<String, Field>;
 
@@ -28,7 +32,7 @@ pub(crate) struct LakeEnv {
     /// The folder of a local lake.
     lake: PathBuf,
     /// Where the lake is, and what a store needs to be reached.
-    variables: Vec<(&'static str, String)>,
+    variables: RefCell<Vec<(&'static str, String)>>,
     _own_lake: Option<TempDir>,
 }
 
@@ -62,19 +66,20 @@ impl LakeEnv {
         variables: impl IntoIterator<Item = (&'static str, String)>,
     ) -> LakeEnv {
         let settings = format!("\n[export]\ndir = \"export\"\n\n[lake]\nserver = \"{server}\"\n{more}\n");
-        let url = ("HALOSYNC_LAKE__URL", url.to_owned());
+        let url = (URL, url.to_owned());
         LakeEnv {
             env: ExportEnv::new(&settings),
             lake: PathBuf::new(),
-            variables: [url].into_iter().chain(variables).collect(),
+            variables: RefCell::new([url].into_iter().chain(variables).collect()),
             _own_lake: None,
         }
     }
 
     /// Changes how the store is reached from now on.
-    pub(crate) fn set_variable(&mut self, name: &'static str, value: String) {
-        self.variables.retain(|(known, _)| *known != name);
-        self.variables.push((name, value));
+    pub(crate) fn set_variable(&self, name: &'static str, value: String) {
+        let mut variables = self.variables.borrow_mut();
+        variables.retain(|(known, _)| *known != name);
+        variables.push((name, value));
     }
 
     pub(crate) fn lake(&self) -> &Path {
@@ -82,7 +87,7 @@ impl LakeEnv {
     }
 
     pub(crate) fn url(&self) -> String {
-        self.variables[0].1.clone()
+        self.variables.borrow().iter().find(|(name, _)| *name == URL).unwrap().1.clone()
     }
 
     /// Stores tickets, each with this summary.
@@ -93,7 +98,7 @@ impl LakeEnv {
 
     pub(crate) fn lake_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.env.command(arguments);
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.envs(self.variables.borrow().iter().map(|(name, value)| (name, value)));
         command
     }
 

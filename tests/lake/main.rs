@@ -10,6 +10,7 @@ mod lake_env;
 mod protocol;
 mod recipes;
 mod s3;
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 mod two_writers;

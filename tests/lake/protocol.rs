@@ -1,10 +1,13 @@
 //! What a push puts, and when another epoch begins.
 
 use std::fs;
+use std::io::Write as _;
+use std::time::Duration;
 
+use halosync::store::Lock;
 use serde_json::json;
 
-use crate::lake_env::{LakeEnv, SERVER, integer, text};
+use crate::lake_env::{LakeEnv, SERVER, URL, integer, text};
 
 #[test]
 fn push_puts_intent_data_and_manifest_and_a_second_one_changes_nothing() {
@@ -127,6 +130,14 @@ fn erasing_a_ticket_begins_an_epoch_without_it() {
         !env.path("export/deltas/lake/000001").exists(),
         "the packages of the earlier epoch stay on disk"
     );
+    // Whatever an earlier epoch has left on disk is named.
+    let left = env.path("export/deltas/lake/000001/000000000000-000000000003.parquet");
+    fs::create_dir_all(left.parent().unwrap()).unwrap();
+    fs::write(&left, "left").unwrap();
+    let again = env.lake_run(&["purge", "2", "--reason", "request"]).success().json;
+    assert!(again["files"].as_array().unwrap().contains(&json!(left)), "{again}");
+    env.push();
+    assert!(!left.exists());
     env.assert_lake_is_whole();
     assert_eq!(env.fold().into_keys().collect::<Vec<_>>(), [1, 3]);
     for row in env.rows("tickets") {
@@ -134,7 +145,7 @@ fn erasing_a_ticket_begins_an_epoch_without_it() {
     }
     let names = env.object_names();
     let shipped = names.iter().filter(|name| name.starts_with("changes/")).count();
-    assert_eq!(shipped, 2, "{names:?}");
+    assert_eq!(shipped, 3, "{names:?}");
 }
 
 #[test]
@@ -167,6 +178,92 @@ fn nothing_is_shipped_before_the_initial_load_is_complete() {
     let report = env.lake_run(&["lake", "push"]).code(3);
     assert_eq!(report.json["epoch"], json!(null));
     assert!(env.object_names().is_empty());
+    assert_eq!(env.lake_run(&["lake", "status"]).success().json["pushes"], json!(null));
+}
+
+/// Whoever asks for the state sees a failure wherever it came from, but none where another try may simply come later.
+#[test]
+fn status_tells_of_every_failure_but_not_of_waiting() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    env.push();
+    env.edit([1], "b");
+    let failures =
+        |env: &LakeEnv| env.lake_run(&["lake", "status"]).success().json["pushes"]["failures"].clone();
+    env.set_variable("HALOSYNC_STORE__BUSY_TIMEOUT", "100ms".into());
+    let held = Lock::acquire_shipper(&env.path("halosync.db"), Duration::ZERO).unwrap();
+    env.lake_run(&["lake", "push"]).code(75);
+    drop(held);
+    assert_eq!(failures(&env), 0);
+    let folder = env.url();
+    env.set_variable(URL, "s3://lake/halo".into());
+    // The tokens of a machine would go through the network unencrypted.
+    env.set_variable("AWS_ENDPOINT_URL", "http://store.example.com".into());
+    let refused = env.lake_run(&["lake", "push"]).code(78);
+    assert!(refused.stderr.contains("must be https"), "{}", refused.stderr);
+    assert_eq!(failures(&env), 1);
+    env.set_variable(URL, folder);
+    env.push();
+    assert_eq!(failures(&env), 0);
+}
+
+#[test]
+fn lost_objects_are_found() {
+    for lost in [
+        "manifests/server=acme/000001-000000000003.json",
+        "manifests/server=acme/000001-000000000000.json",
+        "manifests/server=acme",
+        "epochs/server=acme",
+        "changes/server=acme",
+    ] {
+        let env = LakeEnv::new("");
+        env.edit(1..=3, "a");
+        env.push();
+        env.edit([1], "b");
+        env.push();
+        env.verify();
+        let path = env.lake().join(lost);
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+        for arguments in
+            [&["lake", "verify", &env.url()][..], &["lake", "verify", &env.url(), "--server", SERVER]]
+        {
+            let found = env.lake_run(arguments).code(65);
+            assert_ne!(found.json["findings"], json!([]), "{lost}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    let empty = env.lake_run(&["lake", "verify", &env.url()]).code(66);
+    assert!(empty.stderr.contains("there are no packages in file://"), "{}", empty.stderr);
+    env.take_lake_away();
+    let missing = env.lake_run(&["lake", "push"]).code(78);
+    assert!(missing.stderr.contains("the folder of the lake does not exist"), "{}", missing.stderr);
+    assert!(!env.lake().exists());
+    env.bring_lake_back();
+}
+
+/// New rules must reach the lake: what is held back from now on is in no object of the new epoch.
+#[test]
+fn new_privacy_rules_begin_an_epoch_without_what_they_hold_back() {
+    const HELD_BACK: &str = "qzheldback";
+    let env = LakeEnv::new("");
+    env.edit(1..=3, HELD_BACK);
+    env.push();
+    let mut settings = fs::OpenOptions::new().append(true).open(env.path("agent.toml")).unwrap();
+    writeln!(settings, "[privacy]\nexclude = [\"NAME\"]").unwrap();
+    // A run carries them out before it asks the server, which is none here.
+    env.lake_run(&["lake", "push"]).code(75);
+    env.lake_run(&["sync"]).code(69);
+    let report = env.push();
+    assert_eq!(report["began"], json!({ "epoch": 2, "reason": "new_lineage" }), "{report}");
+    env.verify();
+    let rows = env.rows("tickets");
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| text(row, "NAME") != Some(HELD_BACK)));
 }
 
 #[test]

@@ -1,165 +1,11 @@
-//! A store that speaks the protocol of S3, written by others (moto), and what may go wrong on the way to it.
+//! A store that speaks the protocol of S3, and what may go wrong on the way to it.
 
-use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use serde_json::json;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request, Response, StatusCode};
-use reqwest::Client;
-use tokio::runtime::Runtime;
-
-use crate::lake_env::LakeEnv;
+use crate::lake_env::URL;
 use crate::recipes::{assert_recipes_agree, duckdb_program, has_python_module, python, three_servers};
-
-const SECRET: &str = "qsecretofthestoreq";
-
-/// moto's S3, in a process of its own.
-struct Moto {
-    process: Child,
-    url: String,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Moto {
-    /// Starts it with an empty bucket `lake`; `None` where it is not installed.
-    fn start() -> Option<Moto> {
-        if !has_python_module("moto.server") {
-            return None;
-        }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut process = Command::new("python3")
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It says so when it listens.
-        let mut seen = String::new();
-        let mut output = process.stderr.take().unwrap();
-        let mut byte = [0];
-        while !seen.contains("Running on") {
-            assert_ne!(output.read(&mut byte).unwrap(), 0, "moto ended: {seen}");
-            seen.push(char::from(byte[0]));
-        }
-        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-        let url = format!("http://127.0.0.1:{port}");
-        let created = run(Client::builder().no_proxy().build().unwrap().put(format!("{url}/lake")).send());
-        assert!(created.unwrap().status().is_success());
-        Some(Moto { process, url })
-    }
-
-    /// The names and entity tags of all objects, as the store lists them.
-    fn listing(&self) -> BTreeMap<String, String> {
-        let url = format!("{}/lake?list-type=2&max-keys=1000", self.url);
-        let client = Client::builder().no_proxy().build().unwrap();
-        let xml = run(async { client.get(url).send().await.unwrap().text().await.unwrap() });
-        let tag = |text: &str, name: &str| {
-            let (_, rest) = text.split_once(&format!("<{name}>"))?;
-            Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
-        };
-        xml.split("<Contents>")
-            .skip(1)
-            .map(|it| (tag(it, "Key").unwrap(), tag(it, "ETag").unwrap()))
-            .collect()
-    }
-}
-
-/// A copy under a name in the bucket, which it reaches at `endpoint`.
-fn copy_at(endpoint: &str, server: &str) -> LakeEnv {
-    let variables = [
-        ("HALOSYNC_LAKE__ENDPOINT", endpoint.to_owned()),
-        ("HALOSYNC_LAKE__REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "testing".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
-    ];
-    LakeEnv::with(server, "", "s3://lake/halo", variables)
-}
-
-fn run<T>(work: impl Future<Output = T>) -> T {
-    Runtime::new().unwrap().block_on(work)
-}
-
-/// What a proxy does to creations of objects.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Trouble {
-    /// Answers 409 and stores nothing.
-    Conflict,
-    /// Stores it and hangs up.
-    HangUp,
-    /// Answers 503 and stores nothing.
-    Unavailable,
-    /// Takes each object, whether there is one of that name or not.
-    IgnoresCondition,
-}
-
-/// A proxy before a store that does something to every third creation, or to all of them.
-struct Proxy {
-    _runtime: Runtime,
-    url: String,
-}
-
-impl Proxy {
-    fn start(store: &str, trouble: Trouble) -> Proxy {
-        let runtime = Runtime::new().unwrap();
-        let store = store.to_owned();
-        let client = Client::builder().no_proxy().build().unwrap();
-        let creations = Arc::new(Mutex::new(0_u32));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let serve = move |request: Request<Body>| {
-            let (store, client, creations) = (store.clone(), client.clone(), Arc::clone(&creations));
-            async move { forward(&client, &store, &creations, trouble, request).await }
-        };
-        let router = Router::new().fallback(serve);
-        runtime.spawn(async move { axum::serve(listener, router).await });
-        Proxy { _runtime: runtime, url }
-    }
-}
-
-async fn forward(
-    client: &Client,
-    store: &str,
-    creations: &Mutex<u32>,
-    trouble: Trouble,
-    request: Request<Body>,
-) -> Response<Body> {
-    let answer = |status| Response::builder().status(status).body(Body::empty()).unwrap();
-    let (mut parts, body) = request.into_parts();
-    let is_creation = parts.method == Method::PUT && parts.headers.contains_key("if-none-match");
-    let is_troubled = is_creation && {
-        let mut creations = creations.lock().unwrap();
-        *creations += 1;
-        creations.is_multiple_of(3)
-    };
-    match trouble {
-        Trouble::Conflict if is_troubled => return answer(StatusCode::CONFLICT),
-        Trouble::Unavailable if is_troubled => return answer(StatusCode::SERVICE_UNAVAILABLE),
-        Trouble::IgnoresCondition => drop(parts.headers.remove("if-none-match")),
-        _ => {}
-    }
-    let url = format!("{store}{}", parts.uri);
-    let body = to_bytes(body, usize::MAX).await.unwrap();
-    let sent = client.request(parts.method, url).headers(parts.headers).body(body).send().await.unwrap();
-    if trouble == Trouble::HangUp && is_troubled {
-        // A body that fails ends the connection.
-        let broken = futures_util::stream::iter([Err::<Vec<u8>, _>(std::io::Error::other("hung up"))]);
-        return Response::builder().header("content-length", "9").body(Body::from_stream(broken)).unwrap();
-    }
-    let mut response = Response::builder().status(sent.status());
-    response.headers_mut().unwrap().extend(sent.headers().clone());
-    response.headers_mut().unwrap().remove("transfer-encoding");
-    response.body(Body::from(sent.bytes().await.unwrap())).unwrap()
-}
+use crate::stores::{Moto, Proxy, SECRET, TEMPORARY_TOKEN, Trouble, copy_at};
+use crate::support::test_env::CommandResult;
 
 #[test]
 fn second_push_to_s3_changes_nothing_and_no_secret_is_anywhere() {
@@ -184,11 +30,12 @@ fn second_push_to_s3_changes_nothing_and_no_secret_is_anywhere() {
 #[test]
 fn troubles_on_the_way_neither_lose_nor_repeat_an_object() {
     let Some(moto) = Moto::start() else { return };
-    for (number, trouble) in
-        [Trouble::Conflict, Trouble::HangUp, Trouble::Unavailable].into_iter().enumerate()
+    for (number, trouble) in [Trouble::Conflict, Trouble::HangUp, Trouble::Unavailable, Trouble::HidesMissing]
+        .into_iter()
+        .enumerate()
     {
         let proxy = Proxy::start(&moto.url, trouble);
-        let mut env = copy_at(&proxy.url, &format!("copy-{number}"));
+        let env = copy_at(&proxy.url, &format!("copy-{number}"));
         for summary in ["a", "b", "c"] {
             env.edit(1..=5, summary);
             env.push();
@@ -214,10 +61,64 @@ fn store_that_ignores_the_condition_is_refused() {
     assert!(check.stdout.contains("accepts a second object"), "{}", check.stdout);
 }
 
+/// What waits may hold the ticket: readers must never be told of an epoch with it.
+#[test]
+fn ticket_that_is_erased_during_a_push_is_in_no_epoch_that_readers_use() {
+    let Some(moto) = Moto::start() else { return };
+    let proxy = Proxy::start(&moto.url, Trouble::Nothing);
+    let env = copy_at(&proxy.url, "acme");
+    env.edit(1..=3, "a");
+    let (is_reached, go_on) = proxy.hold_data();
+    let push = env.lake_command(&["--json", "lake", "push"]).spawn().unwrap();
+    is_reached.recv().unwrap();
+    env.lake_run(&["purge", "2", "--reason", "request"]).success();
+    go_on.send(()).unwrap();
+    let report = CommandResult::of(push).success().json;
+    assert_eq!(report["began"], json!({ "epoch": 2, "reason": "erased" }));
+    let epochs: Vec<_> = moto.listing().into_keys().filter(|name| name.contains("/epochs/")).collect();
+    assert_eq!(epochs, ["halo/epochs/server=acme/000002.json"]);
+    env.verify();
+}
+
+/// Under the policy of `docs/lake.md` S3 does not say that an object is missing.
+#[test]
+fn push_goes_on_where_the_store_hides_what_is_missing() {
+    let Some(moto) = Moto::start() else { return };
+    let env = copy_at(&moto.url, "acme");
+    env.edit(1..=3, "a");
+    let proxies =
+        [Trouble::FailsForData, Trouble::HidesMissing].map(|trouble| Proxy::start(&moto.url, trouble));
+    env.set_variable("HALOSYNC_LAKE__ENDPOINT", proxies[0].url.clone());
+    env.lake_run(&["lake", "push"]).code(69);
+    assert!(moto.listing().keys().any(|name| name.contains("000001-000000000000.json")));
+    env.set_variable("HALOSYNC_LAKE__ENDPOINT", proxies[1].url.clone());
+    assert_eq!(env.push()["to_seq"], 3);
+    env.set_variable("HALOSYNC_LAKE__ENDPOINT", moto.url.clone());
+    env.verify();
+}
+
+#[test]
+fn answers_of_the_store_are_understood_and_cut() {
+    let unused = "http://127.0.0.1:9";
+    for (trouble, status, text) in [
+        (Trouble::RefusesListing, 77, "refuses access"),
+        (Trouble::RepeatsToken, 77, "400 Bad Request: ExpiredToken: expired"),
+    ] {
+        let proxy = Proxy::start(unused, trouble);
+        let env = copy_at(&proxy.url, "acme");
+        env.edit(1..=3, "a");
+        let failed = env.lake_run(&["-vv", "lake", "push"]).code(status);
+        assert!(failed.stderr.contains(text), "{trouble:?}: {}", failed.stderr);
+        assert!(!failed.stderr.contains(TEMPORARY_TOKEN), "{}", failed.stderr);
+        let stored = env.lake_run(&["lake", "status"]).success().json.to_string();
+        assert!(stored.contains(text) && !stored.contains(TEMPORARY_TOKEN), "{stored}");
+    }
+}
+
 #[test]
 fn store_that_is_down_or_refuses_is_named_and_loses_nothing() {
     let Some(moto) = Moto::start() else { return };
-    let mut env = copy_at(&moto.url, "acme");
+    let env = copy_at(&moto.url, "acme");
     env.edit(1..=3, "a");
     env.push();
     env.edit([1], "b");
@@ -227,9 +128,9 @@ fn store_that_is_down_or_refuses_is_named_and_loses_nothing() {
     env.set_variable("HALOSYNC_LAKE__ENDPOINT", moto.url.clone());
     assert_eq!(env.push()["shipped"].as_array().unwrap().len(), 1);
     env.verify();
-    let mut missing = copy_at(&moto.url, "acme");
+    let missing = copy_at(&moto.url, "acme");
     missing.edit(1..=3, "a");
-    missing.set_variable("HALOSYNC_LAKE__URL", "s3://no-such-bucket/halo".into());
+    missing.set_variable(URL, "s3://no-such-bucket/halo".into());
     let refused = missing.lake_run(&["lake", "push"]).code(78);
     assert!(refused.stderr.contains("lake_not_found"), "{}", refused.stderr);
 }

@@ -10,6 +10,7 @@ mod daemon;
 mod endpoint;
 mod endurance;
 mod figures;
+mod lake;
 mod life;
 mod readers;
 mod reload;

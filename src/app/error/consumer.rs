@@ -35,9 +35,9 @@ pub enum ConsumerError {
         /// The folder that was given.
         given: PathBuf,
     },
-    /// The consumer is the lake of the settings, whose packages are shipped.
-    #[error("the packages of {0} are shipped to the lake of the settings")]
-    OfLake(String),
+    /// The packages of this consumer are shipped to a lake, or were.
+    #[error("the packages of the consumer lake are for the lake that they are shipped to")]
+    OfLake,
     /// The package is from before a backup of the database was restored.
     #[error(
         "no package of {consumer} ends at change {seq} any longer: a backup of the database was restored"
@@ -57,7 +57,7 @@ pub enum ConsumerError {
 impl ConsumerError {
     pub(super) fn exit_status(&self) -> ExitStatus {
         match self {
-            ConsumerError::OtherFolder { .. } | ConsumerError::OfLake(_) => ExitStatus::Usage,
+            ConsumerError::OtherFolder { .. } | ConsumerError::OfLake => ExitStatus::Usage,
             _ => ExitStatus::NoInput,
         }
     }
@@ -80,7 +80,7 @@ impl ConsumerError {
                 "use that folder, or another consumer name; `halosync export forget --consumer {consumer}` removes its \
                  packages, after which it may start anew elsewhere"
             ),
-            ConsumerError::OfLake(_) => {
+            ConsumerError::OfLake => {
                 "`halosync lake push` makes, ships and acknowledges them; name another consumer for files on disk".into()
             }
             ConsumerError::BackupRestored { evidence, lineage, .. } => format!(

@@ -18,33 +18,43 @@ pub enum LakePushError {
         /// Name that was given.
         given: String,
     },
-    /// Another copy has put an object of this name with other content.
-    #[error("another halosync ships under the same name: {object} has other content")]
+    /// The present epoch has an object that this copy has not put.
+    #[error("another halosync ships as {server}: {object} was not put by this one")]
     OtherWriter {
+        /// Name of both.
+        server: String,
         /// Address of the object.
         object: String,
     },
     /// Another copy has begun a later epoch.
-    #[error("another halosync has taken over this name: {object} was not put by this one")]
+    #[error("another halosync has taken over the name {server}: {object} was not put by this one")]
     Superseded {
+        /// Name of both.
+        server: String,
         /// Address of its claim.
         object: String,
     },
     /// The lake does not have what this copy has put.
-    #[error("the lake no longer has the claim of this copy's epoch: {object} does not exist")]
+    #[error("the lake no longer has what {server} has put: {object} does not exist")]
     ClaimMissing {
+        /// Name of this copy.
+        server: String,
         /// Address of the claim.
         object: String,
     },
-    /// The name belongs to a copy of another lineage.
-    #[error("the name {server} belongs to another halosync: {object} has the lineage {lineage}")]
+    /// This copy has never shipped under its name, and another one has.
+    #[error("the name {server} belongs to another halosync: {object} was not put by this one")]
     Foreign {
         /// The name.
         server: String,
         /// Address of its claim.
         object: String,
-        /// Lineage of the claim.
-        lineage: String,
+    },
+    /// There is nothing to verify.
+    #[error("there are no packages in {url}")]
+    NoPackage {
+        /// Address of the lake.
+        url: String,
     },
     /// A package on disk is not as it was made.
     #[error("the package {path} is not as it was made: {why}")]
@@ -61,6 +71,7 @@ impl LakePushError {
         match self {
             LakePushError::NotConfigured => ExitStatus::Config,
             LakePushError::OtherName { .. } => ExitStatus::Usage,
+            LakePushError::NoPackage { .. } => ExitStatus::NoInput,
             _ => ExitStatus::DataError,
         }
     }
@@ -71,18 +82,21 @@ impl LakePushError {
             LakePushError::OtherName { configured, .. } => {
                 format!("`halosync lake claim --server {configured}`, or change `server` in [lake]")
             }
-            LakePushError::OtherWriter { .. } | LakePushError::Superseded { .. } => {
-                "nothing was overwritten, and this copy ships nothing more. Stop the other one, or give one of them another \
-                 `server` in [lake]; if this one is to go on under the name, `halosync lake claim` begins a new epoch with it"
-                    .into()
-            }
+            LakePushError::OtherWriter { server, .. } | LakePushError::Superseded { server, .. } => format!(
+                "nothing was overwritten, and this copy ships nothing more. If two machines run it, stop one, or give it another \
+                 `server` in [lake]. If this whole machine was restored from a backup, or is to have the name, `halosync lake \
+                 claim --server {server}` begins a new epoch with it"
+            ),
             LakePushError::Foreign { server, .. } => format!(
                 "nothing was put. Give this copy another `server` in [lake]; if it replaces the other one, which has been \
                  stopped, `halosync lake claim --server {server}` takes the name over"
             ),
-            LakePushError::ClaimMissing { .. } => {
+            LakePushError::ClaimMissing { server, .. } => format!(
                 "check `url` in [lake], and that the disk of a local lake is mounted; if the lake was emptied, \
-                 `halosync lake claim` begins an epoch with everything"
+                 `halosync lake claim --server {server}` begins an epoch with everything"
+            ),
+            LakePushError::NoPackage { .. } => {
+                "check the address, and the name behind `--server`; `halosync lake push` ships packages there"
                     .into()
             }
             LakePushError::Damaged { .. } => {
@@ -112,6 +126,9 @@ pub(super) fn remedy(error: &LakeError) -> (ExitStatus, String) {
         ),
         LakeError::NotFound { .. } => {
             (ExitStatus::Config, "check that the bucket or container of `url` exists in that region".into())
+        }
+        LakeError::NoFolder(_) => {
+            (ExitStatus::Config, "create it, or mount its disk; halosync never creates it".into())
         }
         LakeError::AcceptsSecond { .. } => (
             ExitStatus::Config,

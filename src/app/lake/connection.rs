@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{AppError, http_options};
-use crate::config::{Config, LakeConfig, LakeUrl, SecretSource};
+use crate::config::{Config, LakeConfig, LakeUrl, SecretSource, StoreRoute};
 use crate::halo::{HttpOptions, Redactor, other_client};
 use crate::lake::{LakeStore, StoreConnection};
 
@@ -55,9 +55,11 @@ fn connect(
     stop: CancellationToken,
 ) -> Result<LakeStore, AppError> {
     // Stores of a provider have certificates that the system knows, whatever those of HaloITSM are.
-    let options =
-        HttpOptions { request_timeout: REQUEST_MAX, ca_only: false, loopback: lake.is_loopback(), ..options };
-    let client = other_client(&options).map_err(AppError::HttpOptions)?;
+    let options = HttpOptions { request_timeout: REQUEST_MAX, ca_only: false, ..options };
+    let client = Box::new(move |route| {
+        let options = HttpOptions { loopback: route == StoreRoute::Local, ..options.clone() };
+        other_client(&options, route == StoreRoute::Encrypted).map_err(|error| error.to_string())
+    });
     let redactor = Redactor::new(client_secret);
     for secret in store_secrets(std::env::vars()) {
         redactor.add_token(&secret);

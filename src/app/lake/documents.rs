@@ -18,7 +18,7 @@ pub(super) struct ClaimDocument {
     /// Random; tells a retry from another copy with the same lineage.
     pub(super) token: String,
     pub(super) reason: String,
-    pub(super) claimed_at: String,
+    pub(super) begun_at: String,
 }
 
 /// Says what a package will hold.
@@ -30,6 +30,12 @@ pub(super) struct IntentDocument<'a> {
     to_seq: i64,
     manifest_sha256: &'a str,
     files: Vec<IntendedFile<'a>>,
+}
+
+/// What tells one intent from another, whichever version of halosync wrote it.
+#[derive(Debug, Deserialize)]
+pub(super) struct IntentKey {
+    pub(super) manifest_sha256: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +70,13 @@ pub(super) struct StatusDocument<'a> {
     pub(super) version: &'static str,
 }
 
+/// What of a status is compared with the lake.
+#[derive(Debug, Deserialize)]
+pub(super) struct StatusKey {
+    pub(super) epoch: i64,
+    pub(super) to_seq: i64,
+}
+
 impl ClaimDocument {
     pub(super) fn of(epoch: &LakeEpoch) -> ClaimDocument {
         ClaimDocument {
@@ -71,7 +84,7 @@ impl ClaimDocument {
             lineage: epoch.lineage.clone(),
             token: epoch.token.clone(),
             reason: epoch.reason.clone(),
-            claimed_at: epoch.begun_at.to_string(),
+            begun_at: epoch.begun_at.to_string(),
         }
     }
 }

@@ -13,9 +13,19 @@ const RETRY_FIRST: Duration = Duration::from_mins(1);
 /// The longest such wait.
 const RETRY_MAX: Duration = Duration::from_hours(1);
 
-/// Whether a push is due. `pushes` is how the earlier ones went.
+/// When the service asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::app) enum PushMoment {
+    /// A run has ended.
+    AfterRun,
+    /// At any other time.
+    Between,
+}
+
+/// Whether a push is due. `pushes` is how the earlier ones went; the first one comes after a run.
 pub(in crate::app) fn push_due(
     schedule: ExportSchedule,
+    moment: PushMoment,
     pushes: Option<&LakePushes>,
     now: Timestamp,
 ) -> bool {
@@ -28,7 +38,7 @@ pub(in crate::app) fn push_due(
         (ExportSchedule::Every(span), Some(LakePushes { succeeded_at: Some(at), .. })) => {
             has_passed(span, *at, now)
         }
-        _ => true,
+        _ => moment == PushMoment::AfterRun,
     }
 }
 
@@ -46,6 +56,7 @@ mod tests {
             failures,
             error: None,
         };
+        let both = [PushMoment::AfterRun, PushMoment::Between];
         for (name, schedule, pushes, now, due) in [
             ("the first", hourly, None, "12:00:00", true),
             ("off", ExportSchedule::Off, None, "12:00:00", false),
@@ -97,7 +108,13 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(push_due(schedule, pushes.as_ref(), at(now)), due, "{name}");
+            for moment in both {
+                // What nothing has come before, and what comes after each run, waits for one.
+                let waits_for_run = pushes.as_ref().is_none_or(|it| it.failures == 0)
+                    && (pushes.is_none() || schedule == ExportSchedule::AfterSync);
+                let due = due && (moment == PushMoment::AfterRun || !waits_for_run);
+                assert_eq!(push_due(schedule, moment, pushes.as_ref(), at(now)), due, "{name}, {moment:?}");
+            }
         }
     }
 }

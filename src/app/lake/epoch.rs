@@ -57,8 +57,9 @@ pub(super) struct EpochFacts<'a> {
 
 /// Whether another epoch is due.
 pub(super) fn epoch_due(current: Option<&LakeEpoch>, facts: &EpochFacts<'_>) -> Option<EpochReason> {
+    // A clock that was set back a little begins nothing; one that was wrong by more than the span begins one epoch.
     let is_older = |at: Timestamp, span: Duration| {
-        TimeDelta::from_std(span).is_ok_and(|span| span <= facts.now.instant() - at.instant())
+        TimeDelta::from_std(span).is_ok_and(|span| span <= (facts.now.instant() - at.instant()).abs())
     };
     let Some(current) = current else { return Some(EpochReason::First) };
     if current.url != facts.url || current.server != facts.server {
@@ -101,6 +102,7 @@ mod tests {
             claimed_at: Some(day(1)),
             announced_at: Some(day(1)),
             end_reason: None,
+            last_intent: None,
         };
         let facts = EpochFacts {
             url: "s3://lake/halo",
@@ -151,6 +153,18 @@ mod tests {
                 None,
             ),
             ("off", Some(&current), EpochFacts { now: day(30), rebase: None, ..facts.clone() }, None),
+            (
+                "the clock was set back",
+                Some(&current),
+                EpochFacts { now: at("2026-10-31T12:00:00.000Z"), ..facts.clone() },
+                None,
+            ),
+            (
+                "the clock was a year ahead",
+                Some(&current),
+                EpochFacts { now: at("2025-11-01T12:00:00.000Z"), ..facts.clone() },
+                Some(EpochReason::Rebase),
+            ),
             ("not announced", Some(&silent), EpochFacts { now: day(30), ..facts.clone() }, None),
             (
                 "outage of a week",

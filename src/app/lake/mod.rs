@@ -14,6 +14,10 @@ mod due;
 #[cfg(feature = "lake")]
 mod epoch;
 #[cfg(feature = "lake")]
+mod objects;
+#[cfg(feature = "lake")]
+mod ownership;
+#[cfg(feature = "lake")]
 mod probe;
 #[cfg(feature = "lake")]
 mod push;
@@ -24,7 +28,7 @@ mod verify;
 #[cfg(feature = "lake")]
 pub(crate) use connection::open_lake;
 #[cfg(feature = "lake")]
-pub(super) use due::push_due;
+pub(super) use due::{PushMoment, push_due};
 #[cfg(feature = "lake")]
 pub(crate) use probe::probe_lake;
 #[cfg(feature = "lake")]

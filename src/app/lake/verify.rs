@@ -6,13 +6,14 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{open_lake, open_lake_without_settings};
-use super::documents::DOCUMENT_MAX;
+use super::documents::{DOCUMENT_MAX, StatusKey};
+use crate::app::error::LakePushError;
 use crate::app::{AppError, LoadedConfig};
 use crate::config::{LakeConfig, LakeServer, LakeUrl};
 use crate::export::{
-    ExportError, Manifest, ManifestFile, SeqRange, VerifyProblem, VerifyReport, WorkCounter, verify_links,
+    Manifest, ManifestFile, SeqRange, VerifyProblem, VerifyReport, WorkCounter, verify_links,
 };
-use crate::lake::{LakeLayout, LakeStore, epoch_of};
+use crate::lake::{LakeLayout, LakeStore, epoch_in, epoch_of, server_of};
 
 /// Verifies a lake, or one server of it; `bytes_read` counts the bytes of data files. The epoch that readers use is checked,
 /// and those that come after it. Credentials and the connection are those of the settings, if there are any.
@@ -35,29 +36,15 @@ pub fn verify_lake(
         }
         None => open_lake_without_settings(url, stop)?,
     };
-    let names = store.list("manifests", None)?;
-    let servers: BTreeSet<LakeServer> = names.iter().filter_map(|name| server_of(name)).collect();
-    let servers = servers.into_iter().filter(|it| server.is_none_or(|wanted| wanted == it));
     let mut verification = LakeVerification { store, bytes_read, report: VerifyReport::default() };
-    for server in servers {
-        let own: Vec<_> = names.iter().filter(|name| server_of(name).as_ref() == Some(&server)).collect();
-        verification.verify_server(&LakeLayout::new(server), &own)?;
+    for (server, names) in verification.documents(server)? {
+        verification.verify_server(&LakeLayout::new(server), &names)?;
     }
     let report = verification.report;
     if report.chains.is_empty() && report.findings.is_empty() {
-        return Err(ExportError::NoPackage { path: url.to_string().into() }.into());
+        return Err(LakePushError::NoPackage { url: url.to_string() }.into());
     }
     Ok(report)
-}
-
-/// The server in the name of an object.
-fn server_of(name: &str) -> Option<LakeServer> {
-    LakeServer::parse(name.split('/').find_map(|part| part.strip_prefix("server="))?)
-}
-
-/// The epoch at the beginning of the name of a manifest or a data file.
-fn epoch_in(name: &str) -> Option<i64> {
-    name.rsplit('/').next()?.split_once('-')?.0.parse().ok()
 }
 
 struct LakeVerification<'a> {
@@ -67,11 +54,34 @@ struct LakeVerification<'a> {
 }
 
 impl LakeVerification<'_> {
-    fn verify_server(&mut self, layout: &LakeLayout, manifests: &[&String]) -> Result<(), AppError> {
-        let announced = self.store.list(&layout.epochs(), None)?;
-        let current = announced.iter().filter_map(|name| epoch_of(name)).max();
+    /// The names of the small objects of each server: one that has lost its manifests still has others.
+    fn documents(&self, server: Option<&LakeServer>) -> Result<BTreeMap<LakeServer, Vec<String>>, AppError> {
+        let folders = server.map_or_else(
+            || ["claims", "epochs", "manifests", "status"].map(ToOwned::to_owned).to_vec(),
+            |server| {
+                let layout = LakeLayout::new(server.clone());
+                vec![layout.claims(), layout.epochs(), layout.manifests()]
+            },
+        );
+        let mut documents: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for folder in folders {
+            for name in self.store.list(&folder, None)? {
+                if let Some(server) = server_of(&name) {
+                    documents.entry(server).or_default().push(name);
+                }
+            }
+        }
+        Ok(documents)
+    }
+
+    fn verify_server(&mut self, layout: &LakeLayout, names: &[String]) -> Result<(), AppError> {
+        let names_in = |folder: &str| {
+            let folder = format!("{folder}/");
+            names.iter().filter(move |name| name.starts_with(&folder))
+        };
+        let current = names_in(&layout.epochs()).filter_map(|name| epoch_of(name)).max();
         let mut by_epoch: BTreeMap<i64, Vec<&String>> = BTreeMap::new();
-        for name in manifests {
+        for name in names_in(&layout.manifests()) {
             if let Some(epoch) = epoch_in(name) {
                 by_epoch.entry(epoch).or_default().push(name);
             } else {
@@ -84,7 +94,7 @@ impl LakeVerification<'_> {
             let message = format!("epoch {current} is announced, but has no manifest");
             self.report.add_finding(Path::new(&folder), VerifyProblem::Missing, message);
         }
-        let mut earlier = 0;
+        let (mut earlier, mut current_end) = (0, 0);
         for (epoch, names) in by_epoch {
             if current.is_some_and(|current| epoch < current) {
                 earlier += 1;
@@ -94,8 +104,12 @@ impl LakeVerification<'_> {
                 let message = format!("epoch {epoch} is not announced: readers do not use it yet");
                 self.report.add_note(Path::new(&folder), &message);
             }
-            self.verify_epoch(layout, epoch, &names)?;
+            let end = self.verify_epoch(layout, epoch, &names)?;
+            if current == Some(epoch) {
+                current_end = end;
+            }
         }
+        self.verify_status(layout, current, current_end)?;
         if 0 < earlier {
             let message =
                 format!("{earlier} earlier epochs are not checked: a rule of the store may delete them");
@@ -104,7 +118,27 @@ impl LakeVerification<'_> {
         Ok(())
     }
 
-    fn verify_epoch(&mut self, layout: &LakeLayout, epoch: i64, names: &[&String]) -> Result<(), AppError> {
+    /// Compares what was announced last with what is there. The status is put after everything that it tells of.
+    fn verify_status(&mut self, layout: &LakeLayout, current: Option<i64>, end: i64) -> Result<(), AppError> {
+        let name = layout.status();
+        let path = Path::new(&name);
+        let Some(content) = self.store.read(&name, DOCUMENT_MAX)? else { return Ok(()) };
+        let Ok(StatusKey { epoch, to_seq }) = serde_json::from_slice(&content) else {
+            self.report.add_finding(path, VerifyProblem::Edited, "it is not a status");
+            return Ok(());
+        };
+        if current < Some(epoch) {
+            let message = format!("it tells of epoch {epoch}, which is not announced");
+            self.report.add_finding(path, VerifyProblem::Missing, message);
+        } else if current == Some(epoch) && end < to_seq {
+            let message = format!("it tells of changes up to {to_seq}, but the manifests end at {end}");
+            self.report.add_finding(path, VerifyProblem::Missing, message);
+        }
+        Ok(())
+    }
+
+    /// Returns the last change that the manifests have.
+    fn verify_epoch(&mut self, layout: &LakeLayout, epoch: i64, names: &[&String]) -> Result<i64, AppError> {
         let mut manifests = BTreeMap::new();
         let mut objects = BTreeMap::new();
         for name in names {
@@ -123,7 +157,8 @@ impl LakeVerification<'_> {
         for file in &files {
             self.verify_file(layout, file)?;
         }
-        self.verify_unlisted(layout, epoch, &files)
+        self.verify_unlisted(layout, epoch, &files)?;
+        Ok(manifests.keys().last().map_or(0, |range| range.to))
     }
 
     fn read_manifest(&mut self, name: &str, epoch: i64) -> Result<Option<Manifest>, AppError> {

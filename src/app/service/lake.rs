@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
-use crate::app::lake::push_due;
+use crate::app::lake::{PushMoment, push_due};
 use crate::app::{
     AppError, ExitStatus, LakePush, LoadedConfig, WorkCounter, count, lake_status, now, push_to_lake,
 };
@@ -14,22 +14,22 @@ use crate::lake::LakeError;
 
 impl Service {
     /// Ships what waits, if that is due and the last push has ended.
-    pub(super) fn push_to_lake_if_due(&mut self) {
+    pub(super) fn push_to_lake_if_due(&mut self, moment: PushMoment) {
         let is_idle = self.lake_push.as_ref().is_none_or(JoinHandle::is_finished);
         if self.config().lake.is_some() && is_idle {
             let (loaded, stop) = (Arc::clone(&self.loaded), self.stop.clone());
-            self.lake_push = Some(tokio::task::spawn_blocking(move || push_if_due(&loaded, stop)));
+            self.lake_push = Some(tokio::task::spawn_blocking(move || push_if_due(&loaded, moment, stop)));
         }
     }
 }
 
-fn push_if_due(loaded: &LoadedConfig, stop: CancellationToken) {
+fn push_if_due(loaded: &LoadedConfig, moment: PushMoment, stop: CancellationToken) {
     let Some(schedule) = loaded.config.lake.as_ref().map(|lake| lake.schedule) else { return };
     let before = match lake_status(loaded) {
         Ok(status) => status.and_then(|status| status.pushes),
         Err(error) => return tracing::debug!(%error, "cannot read how far the lake is"),
     };
-    if !push_due(schedule, before.as_ref(), now()) {
+    if !push_due(schedule, moment, before.as_ref(), now()) {
         return;
     }
     match push_to_lake(loaded, stop, &WorkCounter::default()) {

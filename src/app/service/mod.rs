@@ -36,6 +36,8 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::halo_connector::HaloConnector;
+#[cfg(feature = "lake")]
+use super::lake::PushMoment;
 use super::locked_store::LockedStore;
 use super::{AppError, LoadedConfig, Signal};
 use crate::config::Config;
@@ -108,7 +110,12 @@ pub async fn run_service(
                 SignalCommand::Reload => service.reload(&apply_config),
                 SignalCommand::SyncNow => service.sync_now(),
             },
-            _ = watchdog_timer.tick() => service.check_liveness(),
+            _ = watchdog_timer.tick() => {
+                service.check_liveness();
+                // Its schedule is not that of the runs.
+                #[cfg(feature = "lake")]
+                service.push_to_lake_if_due(PushMoment::Between);
+            }
             finished = wait_for_cycle(&mut service.running_cycle) => match finished {
                 Ok(result) => service.finish_cycle(result, &apply_config)?,
                 Err(join_error) => return Err(SyncError::TaskFailed(join_error).into()),

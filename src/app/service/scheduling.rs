@@ -10,6 +10,8 @@ use super::Service;
 use super::cycle::{CycleResult, ServiceCycle};
 use super::failure_policy::{FailureAction, failure_action};
 use super::schedule::RunSchedule;
+#[cfg(feature = "lake")]
+use crate::app::lake::PushMoment;
 use crate::app::{AppError, ExitStatus, now};
 use crate::config::{Config, SyncConfig};
 use crate::sync::{RunReport, SyncError};
@@ -103,7 +105,7 @@ impl Service {
         }
         self.log_maintenance(&maintenance);
         #[cfg(feature = "lake")]
-        self.push_to_lake_if_due();
+        self.push_to_lake_if_due(PushMoment::AfterRun);
         self.state.lock().process.last_duration = Some(took);
         self.write_textfile();
         if let Some(accepted) = self.pending_config.take() {

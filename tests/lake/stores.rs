@@ -1,0 +1,219 @@
+//! Stores that others have written, and what may go wrong on the way to them.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request, Response, StatusCode};
+use reqwest::Client;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::lake_env::LakeEnv;
+use crate::recipes::has_python_module;
+
+pub(crate) const SECRET: &str = "qsecretofthestoreq";
+
+/// moto's S3, in a process of its own.
+pub(crate) struct Moto {
+    process: Child,
+    pub(crate) url: String,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Moto {
+    /// Starts it with an empty bucket `lake`; `None` where it is not installed.
+    pub(crate) fn start() -> Option<Moto> {
+        if !has_python_module("moto.server") {
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut process = Command::new("python3")
+            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It says so when it listens.
+        let mut seen = String::new();
+        let mut output = process.stderr.take().unwrap();
+        let mut byte = [0];
+        while !seen.contains("Running on") {
+            assert_ne!(output.read(&mut byte).unwrap(), 0, "moto ended: {seen}");
+            seen.push(char::from(byte[0]));
+        }
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        let url = format!("http://127.0.0.1:{port}");
+        let created = run(Client::builder().no_proxy().build().unwrap().put(format!("{url}/lake")).send());
+        assert!(created.unwrap().status().is_success());
+        Some(Moto { process, url })
+    }
+
+    /// The names and entity tags of all objects, as the store lists them.
+    pub(crate) fn listing(&self) -> BTreeMap<String, String> {
+        let url = format!("{}/lake?list-type=2&max-keys=1000", self.url);
+        let client = Client::builder().no_proxy().build().unwrap();
+        let xml = run(async { client.get(url).send().await.unwrap().text().await.unwrap() });
+        let tag = |text: &str, name: &str| {
+            let (_, rest) = text.split_once(&format!("<{name}>"))?;
+            Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
+        };
+        xml.split("<Contents>")
+            .skip(1)
+            .map(|it| (tag(it, "Key").unwrap(), tag(it, "ETag").unwrap()))
+            .collect()
+    }
+}
+
+/// A copy under a name in the bucket, which it reaches at `endpoint`.
+pub(crate) fn copy_at(endpoint: &str, server: &str) -> LakeEnv {
+    let variables = [
+        ("HALOSYNC_LAKE__ENDPOINT", endpoint.to_owned()),
+        ("HALOSYNC_LAKE__REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "testing".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+    ];
+    LakeEnv::with(server, "", "s3://lake/halo", variables)
+}
+
+pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
+    Runtime::new().unwrap().block_on(work)
+}
+
+/// What a proxy does to creations of objects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Trouble {
+    /// None.
+    Nothing,
+    /// Answers 409 and stores nothing.
+    Conflict,
+    /// Stores it and hangs up.
+    HangUp,
+    /// Answers 503 and stores nothing.
+    Unavailable,
+    /// Takes each object, whether there is one of that name or not.
+    IgnoresCondition,
+    /// Answers 409 as above, and 403 for objects that do not exist, as S3 does where the credentials may not list.
+    HidesMissing,
+    /// Answers 500 to data.
+    FailsForData,
+    /// Answers 403 to listings.
+    RefusesListing,
+    /// Answers that a token has expired, and repeats it.
+    RepeatsToken,
+}
+
+/// What the answer of [`Trouble::RepeatsToken`] repeats.
+pub(crate) const TEMPORARY_TOKEN: &str = "qtemporarytokenq";
+
+/// A proxy before a store that does something to every third creation, or to all of them.
+pub(crate) struct Proxy {
+    _runtime: Runtime,
+    pub(crate) url: String,
+    state: Arc<ProxyState>,
+}
+
+struct ProxyState {
+    store: String,
+    client: Client,
+    trouble: Trouble,
+    creations: Mutex<u32>,
+    hold: Mutex<Option<Hold>>,
+}
+
+/// What holds the creation of a data file.
+struct Hold {
+    reached: mpsc::Sender<()>,
+    go_on: oneshot::Receiver<()>,
+}
+
+impl Proxy {
+    pub(crate) fn start(store: &str, trouble: Trouble) -> Proxy {
+        let runtime = Runtime::new().unwrap();
+        let state = Arc::new(ProxyState {
+            store: store.to_owned(),
+            client: Client::builder().no_proxy().build().unwrap(),
+            trouble,
+            creations: Mutex::default(),
+            hold: Mutex::default(),
+        });
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::clone(&state);
+        let serve = move |request: Request<Body>| {
+            let state = Arc::clone(&shared);
+            async move { forward(&state, request).await }
+        };
+        let router = Router::new().fallback(serve);
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Proxy { _runtime: runtime, url, state }
+    }
+
+    /// Holds the next creation of a data file: the receiver tells when it is reached, the sender lets it go on.
+    pub(crate) fn hold_data(&self) -> (mpsc::Receiver<()>, oneshot::Sender<()>) {
+        let ((reached, is_reached), (release, go_on)) = (mpsc::channel(), oneshot::channel());
+        *self.state.hold.lock().unwrap() = Some(Hold { reached, go_on });
+        (is_reached, release)
+    }
+}
+
+async fn forward(state: &ProxyState, request: Request<Body>) -> Response<Body> {
+    let trouble = state.trouble;
+    let answer = |status| Response::builder().status(status).body(Body::empty()).unwrap();
+    let (mut parts, body) = request.into_parts();
+    let is_creation = parts.method == Method::PUT && parts.headers.contains_key("if-none-match");
+    let is_listing = parts.uri.query().is_some_and(|query| query.contains("list-type"));
+    let is_troubled = is_creation && {
+        let mut creations = state.creations.lock().unwrap();
+        *creations += 1;
+        creations.is_multiple_of(3)
+    };
+    let is_data = is_creation && parts.uri.path().contains("/changes/");
+    let hold = state.hold.lock().unwrap().take_if(|_| is_data);
+    if let Some(Hold { reached, go_on }) = hold {
+        reached.send(()).unwrap();
+        go_on.await.unwrap();
+    }
+    match trouble {
+        Trouble::Conflict | Trouble::HidesMissing if is_troubled => return answer(StatusCode::CONFLICT),
+        Trouble::FailsForData if is_data => {
+            return answer(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        Trouble::RefusesListing if is_listing => return answer(StatusCode::FORBIDDEN),
+        Trouble::RepeatsToken => {
+            let text = format!(
+                "<Error><Code>ExpiredToken</Code><Message>expired</Message><Token-0>{TEMPORARY_TOKEN}</Token-0></Error>"
+            );
+            return Response::builder().status(StatusCode::BAD_REQUEST).body(Body::from(text)).unwrap();
+        }
+        Trouble::Unavailable if is_troubled => return answer(StatusCode::SERVICE_UNAVAILABLE),
+        Trouble::IgnoresCondition => drop(parts.headers.remove("if-none-match")),
+        _ => {}
+    }
+    let url = format!("{}{}", state.store, parts.uri);
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let sent =
+        state.client.request(parts.method, url).headers(parts.headers).body(body).send().await.unwrap();
+    if trouble == Trouble::HangUp && is_troubled {
+        // A body that fails ends the connection.
+        let broken = futures_util::stream::iter([Err::<Vec<u8>, _>(std::io::Error::other("hung up"))]);
+        return Response::builder().header("content-length", "9").body(Body::from_stream(broken)).unwrap();
+    }
+    if trouble == Trouble::HidesMissing && !is_listing && sent.status() == StatusCode::NOT_FOUND {
+        return answer(StatusCode::FORBIDDEN);
+    }
+    let mut response = Response::builder().status(sent.status());
+    response.headers_mut().unwrap().extend(sent.headers().clone());
+    response.headers_mut().unwrap().remove("transfer-encoding");
+    response.body(Body::from(sent.bytes().await.unwrap())).unwrap()
+}
