@@ -164,6 +164,10 @@ pub(super) struct DemoArgs {
     /// Keep the simulated server running afterwards, until a signal arrives
     #[arg(long)]
     pub(super) keep_serving: bool,
+    /// Copy three simulated servers into one lake in the folder, and print how to read it
+    #[cfg(feature = "lake")]
+    #[arg(long, conflicts_with = "keep_serving")]
+    pub(super) lake: bool,
 }
 
 #[derive(Debug, Args)]

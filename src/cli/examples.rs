@@ -120,7 +120,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "The same for another consumer",
             ),
             (
-                "halosync export delta --consumer lake --format parquet",
+                "halosync export delta --consumer warehouse --format parquet",
                 "Typed columns for DuckDB, Spark, Polars and pandas",
             ),
             ("halosync export delta --fail-if-empty", "Exit with 4 if nothing changed"),

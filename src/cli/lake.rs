@@ -35,7 +35,7 @@ fn push(arguments: &CliArgs, loaded: LoadedConfig) -> CommandResult {
     Ok(if push.epoch.is_some() { ExitStatus::Ok } else { ExitStatus::Incomplete })
 }
 
-fn push_to_text(push: &LakePush) -> String {
+pub(super) fn push_to_text(push: &LakePush) -> String {
     let LakePush { url, server, epoch, began, shipped, to_seq, covered_until } = push;
     let Some(epoch) = epoch else {
         return "nothing shipped: the initial load is not complete yet\n".into();

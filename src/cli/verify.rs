@@ -11,10 +11,16 @@ use crate::app::{ExitStatus, PackageKind, VerifyOptions, VerifyReport, count, ve
 use crate::config::size_to_text;
 
 #[derive(Serialize)]
-struct VerifyJson<'a> {
+pub(super) struct VerifyJson<'a> {
     ok: bool,
     #[serde(flatten)]
     report: &'a VerifyReport,
+}
+
+impl VerifyJson<'_> {
+    pub(super) fn of(report: &VerifyReport) -> VerifyJson<'_> {
+        VerifyJson { ok: report.findings.is_empty(), report }
+    }
 }
 
 pub(super) fn verify(arguments: &CliArgs, dir: &Path, options: &VerifyOptions) -> CommandResult {
@@ -29,15 +35,15 @@ pub(super) fn verify(arguments: &CliArgs, dir: &Path, options: &VerifyOptions) -
 
 /// Prints what a verification found.
 pub(super) fn print(arguments: &CliArgs, report: &VerifyReport) -> CommandResult {
-    let ok = report.findings.is_empty();
-    if ok && arguments.quiet && !arguments.json {
+    let document = VerifyJson::of(report);
+    if document.ok && arguments.quiet && !arguments.json {
         return Ok(ExitStatus::Ok);
     }
-    print_report(arguments, &VerifyJson { ok, report }, &to_text(report))?;
-    Ok(if ok { ExitStatus::Ok } else { ExitStatus::DataError })
+    print_report(arguments, &document, &to_text(report))?;
+    Ok(if document.ok { ExitStatus::Ok } else { ExitStatus::DataError })
 }
 
-fn to_text(report: &VerifyReport) -> String {
+pub(super) fn to_text(report: &VerifyReport) -> String {
     let mut text = String::new();
     for chain in &report.chains {
         let consumer = chain.consumer.as_deref().map_or(String::new(), |name| format!(" for {name}"));

@@ -1,5 +1,8 @@
 //! `halosync demo`: prints each step.
 
+#[cfg(feature = "lake")]
+mod lake;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +10,13 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::args::{CliArgs, DemoArgs};
+#[cfg(feature = "lake")]
+use super::lake::push_to_text;
 use super::progress::RunProgress;
 use super::sync::RunReportJson;
 use super::table::terminal_width;
+#[cfg(feature = "lake")]
+use super::verify::{VerifyJson, to_text as verification_to_text};
 use super::{
     CommandError, CommandResult, block_on, export, print, print_json_line, program, shell_path, stop_signal,
     sync,
@@ -19,9 +26,12 @@ use crate::demo::{Demo, DemoStep};
 use crate::sync::{Progress, RunOutcome};
 
 pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
+    #[cfg(feature = "lake")]
+    if args.lake {
+        return lake::demo(arguments, args);
+    }
     block_on(async {
-        let width = terminal_width().map(|width| width.saturating_sub(INDENTATION));
-        let mut printer = StepPrinter { as_json: arguments.json, width, number: 0, output_error: None };
+        let mut printer = StepPrinter::new(arguments);
         let mut on_step = |step| printer.print_step(&step);
         let prepared = Demo::prepare(&args.dir, args.tickets, &mut on_step).await?;
         let outcome = tokio::select! {
@@ -52,6 +62,11 @@ struct StepPrinter {
 }
 
 impl StepPrinter {
+    fn new(arguments: &CliArgs) -> StepPrinter {
+        let width = terminal_width().map(|width| width.saturating_sub(INDENTATION));
+        StepPrinter { as_json: arguments.json, width, number: 0, output_error: None }
+    }
+
     fn print_step(&mut self, step: &DemoStep) {
         self.number += 1;
         let result = if self.as_json { print_step_json(step) } else { print(&self.to_text(step)) };
@@ -81,6 +96,18 @@ impl StepPrinter {
                 let rows = summary.packages.iter().map(|package| package.record.rows).sum();
                 let elapsed_line = format!("     took            {}\n", format_throughput(rows, *elapsed));
                 title(text) + &indented(&export::to_text(summary)) + &elapsed_line + "\n"
+            }
+            #[cfg(feature = "lake")]
+            DemoStep::Push { title: text, push, elapsed } => {
+                let rows = push.shipped.iter().map(|package| package.rows).sum();
+                let elapsed_line = format!("     took            {}\n", format_throughput(rows, *elapsed));
+                title(text) + &indented(&push_to_text(push)) + &elapsed_line + "\n"
+            }
+            #[cfg(feature = "lake")]
+            DemoStep::Verified { report, elapsed: _ } => {
+                title("the whole lake is verified, as a reader would")
+                    + &indented(&verification_to_text(report))
+                    + "\n"
             }
         }
     }
@@ -129,6 +156,16 @@ fn print_step_json(step: &DemoStep) -> Result<(), CommandError> {
         }
         DemoStep::Export { title, summary: report, elapsed } => {
             print_json_line(&DemoStepJson { step: "export", title, seconds: elapsed.as_secs_f64(), report })
+        }
+        #[cfg(feature = "lake")]
+        DemoStep::Push { title, push: report, elapsed } => {
+            print_json_line(&DemoStepJson { step: "push", title, seconds: elapsed.as_secs_f64(), report })
+        }
+        #[cfg(feature = "lake")]
+        DemoStep::Verified { report, elapsed } => {
+            let (title, seconds) = ("verify", elapsed.as_secs_f64());
+            let report = VerifyJson::of(report);
+            print_json_line(&DemoStepJson { step: "verify", title, seconds, report })
         }
     }
 }

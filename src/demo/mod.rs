@@ -3,6 +3,9 @@
 //!
 //! It reports [`DemoStep`]s and prints nothing itself.
 
+#[cfg(feature = "lake")]
+mod lake;
+
 use std::fs;
 use std::future::pending;
 use std::io::Write as _;
@@ -14,7 +17,12 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use halo_simulator::{ApiEndpoint, Effect, RetryAfter, ServerFault, Simulator, SimulatorSettings};
 
+#[cfg(feature = "lake")]
+pub use lake::run_with_lake;
+
 use crate::app::{self, AppError, DEMO_MARKER, DeltaSummary, LoadedConfig, SyncOptions, WorkCounter};
+#[cfg(feature = "lake")]
+use crate::app::{LakePush, VerifyReport};
 use crate::config::{ConsumerName, Format, FormatOptions};
 use crate::sync::{Progress, RunReport};
 
@@ -31,7 +39,7 @@ pub enum DemoStep {
     /// A run ended.
     Sync {
         /// What it shows.
-        title: &'static str,
+        title: String,
         /// Report of the run.
         report: Box<RunReport>,
         /// How long it took.
@@ -40,9 +48,27 @@ pub enum DemoStep {
     /// A package was written.
     Export {
         /// What it shows.
-        title: &'static str,
+        title: String,
         /// What was exported.
         summary: Box<DeltaSummary>,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// Packages were shipped to the lake.
+    #[cfg(feature = "lake")]
+    Push {
+        /// What it shows.
+        title: String,
+        /// What was shipped.
+        push: Box<LakePush>,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// The lake was verified.
+    #[cfg(feature = "lake")]
+    Verified {
+        /// What was found.
+        report: Box<VerifyReport>,
         /// How long it took.
         elapsed: Duration,
     },
@@ -64,11 +90,21 @@ impl Demo {
         tickets: u32,
         on_step: &mut impl FnMut(DemoStep),
     ) -> Result<Demo, AppError> {
-        recreate_dir(dir)?;
-        let settings = SimulatorSettings { tickets, ..SimulatorSettings::default() };
+        recreate_folder(dir)?;
+        Demo::start(dir, (tickets, SimulatorSettings::default().seed), "", on_step).await
+    }
+
+    /// Starts a server with so many tickets, which a seed makes, and writes settings for it; `more` are further sections.
+    async fn start(
+        dir: &Path,
+        (tickets, seed): (u32, u64),
+        more: &str,
+        on_step: &mut impl FnMut(DemoStep),
+    ) -> Result<Demo, AppError> {
+        let settings = SimulatorSettings { tickets, seed, ..SimulatorSettings::default() };
         let (client_id, secret) = (settings.client_id.clone(), settings.client_secret.clone());
         let simulator = Simulator::start(settings).await.map_err(AppError::Serve)?;
-        let file = write_config(dir, &simulator.url(), &client_id, &secret)?;
+        let file = write_config(dir, &simulator.url(), &client_id, &secret, more)?;
         on_step(DemoStep::Serving { url: simulator.url(), tickets });
         Ok(Demo { simulator, loaded: app::load(Some(&file))? })
     }
@@ -111,7 +147,7 @@ impl Demo {
         self.sync(title, full, &progress, on_step).await?;
 
         on_step(self.export("next package for `warehouse`: only what changed", "warehouse", Format::Csv)?);
-        on_step(self.export("another consumer, in JSON, from the beginning", "lake", Format::Json)?);
+        on_step(self.export("another consumer, in JSON, from the beginning", "siem", Format::Json)?);
         Ok(())
     }
 
@@ -122,18 +158,22 @@ impl Demo {
 
     async fn sync(
         &self,
-        title: &'static str,
+        title: &str,
         options: SyncOptions,
         progress: &impl Fn() -> Arc<dyn Progress>,
         on_step: &mut impl FnMut(DemoStep),
     ) -> Result<(), AppError> {
         let started = Instant::now();
         let report = app::sync(&self.loaded, options, progress(), pending()).await?;
-        on_step(DemoStep::Sync { title, report: Box::new(report), elapsed: started.elapsed() });
+        on_step(DemoStep::Sync {
+            title: title.to_owned(),
+            report: Box::new(report),
+            elapsed: started.elapsed(),
+        });
         Ok(())
     }
 
-    fn export(&self, title: &'static str, consumer: &str, format: Format) -> Result<DemoStep, AppError> {
+    fn export(&self, title: &str, consumer: &str, format: Format) -> Result<DemoStep, AppError> {
         let started = Instant::now();
         let consumer =
             ConsumerName::parse(consumer).unwrap_or_else(|| self.loaded.config.export.consumer.clone());
@@ -144,14 +184,23 @@ impl Demo {
             None,
             &WorkCounter::default(),
         )?;
-        Ok(DemoStep::Export { title, summary: Box::new(summary), elapsed: started.elapsed() })
+        Ok(DemoStep::Export {
+            title: title.to_owned(),
+            summary: Box::new(summary),
+            elapsed: started.elapsed(),
+        })
     }
 }
 
+fn create_folder(path: &Path) -> Result<(), AppError> {
+    let created = fs::DirBuilder::new().mode(0o750).create(path);
+    created.map_err(|source| AppError::CannotCreate { path: path.to_owned(), source })
+}
+
 /// Creates the folder; replaces one that an earlier demo left.
-fn recreate_dir(dir: &Path) -> Result<(), AppError> {
+fn recreate_folder(dir: &Path) -> Result<(), AppError> {
     let failed = |source| AppError::CannotCreate { path: dir.to_owned(), source };
-    let create = || fs::DirBuilder::new().mode(0o750).create(dir).map_err(failed);
+    let create = || create_folder(dir);
     match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
         Ok(true) => {}
         Ok(false) if dir.join(DEMO_MARKER).is_file() => {
@@ -165,7 +214,13 @@ fn recreate_dir(dir: &Path) -> Result<(), AppError> {
 }
 
 /// Writes settings and secret as a person would, and returns the settings file.
-fn write_config(dir: &Path, url: &str, client_id: &str, secret: &str) -> Result<PathBuf, AppError> {
+fn write_config(
+    dir: &Path,
+    url: &str,
+    client_id: &str,
+    secret: &str,
+    more: &str,
+) -> Result<PathBuf, AppError> {
     let write = |name: &str, mode, text: &str| {
         let path = dir.join(name);
         let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
@@ -178,7 +233,7 @@ fn write_config(dir: &Path, url: &str, client_id: &str, secret: &str) -> Result<
     let text = format!(
         "# Written by `halosync demo`. The server is simulated, so the rate limit is set very high.\n\n\
          [halo]\nserver_url = \"{url}\"\nclient_id = \"{client_id}\"\nclient_secret_file = \"client-secret\"\n\
-         rate_limit = \"100000/1m\"\nmax_retries = 1\ninclude_custom_fields = true\n\n[store]\nfull_text = true\n"
+         rate_limit = \"100000/1m\"\nmax_retries = 1\ninclude_custom_fields = true\n\n[store]\nfull_text = true\n{more}"
     );
     write("agent.toml", 0o640, &text)
 }
