@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::lake_env::URL;
-use crate::recipes::{assert_recipes_agree, duckdb_program, has_python_module, python, three_servers};
+use crate::recipes::{assert_recipes_agree, duckdb_program, has_python_module, python, server_name, servers};
 use crate::stores::{Moto, Proxy, SECRET, TEMPORARY_TOKEN, Trouble, copy_at};
 use crate::support::test_env::CommandResult;
 
@@ -136,26 +136,21 @@ fn store_that_is_down_or_refuses_is_named_and_loses_nothing() {
 }
 
 #[test]
-fn duckdb_reads_a_lake_of_three_servers_from_s3() {
+fn duckdb_reads_a_lake_of_several_servers_from_s3() {
     if !has_python_module("duckdb_extension_httpfs") {
         return;
     }
     let Some(moto) = Moto::start() else { return };
-    let envs = three_servers(|number| copy_at(&moto.url, &format!("server-{number}")));
-    let databases: Vec<_> = envs.iter().map(|env| env.path("halosync.db")).collect();
-    let servers = ["server-0", "server-1", "server-2"];
-    let databases: Vec<_> = servers.into_iter().zip(databases.iter().map(AsRef::as_ref)).collect();
+    let envs = servers(|number| copy_at(&moto.url, &server_name(number)));
     let endpoint = moto.url.trim_start_matches("http://");
-    let secret = format!(
-        "CREATE SECRET (TYPE s3, KEY_ID 'testing', SECRET '{SECRET}', REGION 'us-east-1', ENDPOINT '{endpoint}',
-         USE_SSL false, URL_STYLE 'path')"
+    let before = format!(
+        "from pathlib import Path\nimport duckdb_extension_httpfs as httpfs\n\
+         db.install_extension(str(next(Path(httpfs.__file__).parent.rglob('*.duckdb_extension'))))\n\
+         db.load_extension('httpfs')\n\
+         db.execute(\"\"\"CREATE SECRET (TYPE s3, KEY_ID 'testing', SECRET '{SECRET}', REGION 'us-east-1',\n\
+         ENDPOINT '{endpoint}', USE_SSL false, URL_STYLE 'path')\"\"\")"
     );
     let folder = tempfile::tempdir().unwrap();
-    let program = duckdb_program("s3://lake/halo", &secret, &databases);
-    let extension = "from pathlib import Path\nimport duckdb_extension_httpfs as httpfs\n\
-         db.install_extension(str(next(Path(httpfs.__file__).parent.rglob('*.duckdb_extension'))))\n\
-         db.load_extension('httpfs')";
-    let connected = "db = duckdb.connect()\n";
-    let program = program.replace(connected, &format!("{connected}{extension}\n"));
+    let program = duckdb_program("s3://lake/halo", &before, &envs);
     assert_recipes_agree(&python(&program, folder.path()), &envs);
 }
