@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod azure;
 #[allow(dead_code, reason = "exports need more of it")]
 #[path = "../exports/export_env.rs"]
 mod export_env;

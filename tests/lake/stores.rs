@@ -10,25 +10,55 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode};
 use reqwest::Client;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::lake_env::LakeEnv;
-use crate::recipes::has_python_module;
+use crate::recipes::{has_python_module, python};
 
 pub(crate) const SECRET: &str = "qsecretofthestoreq";
 
-/// moto's S3, in a process of its own.
-pub(crate) struct Moto {
-    process: Child,
-    pub(crate) url: String,
+/// A store in a process of its own, which ends with it.
+struct StoreProcess(Child);
+
+impl Drop for StoreProcess {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+impl StoreProcess {
+    /// Starts it; it says `ready` when it listens.
+    fn start(command: &mut Command, ready: &str) -> StoreProcess {
+        let (mut output, output_of_process) = std::io::pipe().unwrap();
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(output_of_process.try_clone().unwrap())
+            .stderr(output_of_process)
+            .spawn();
+        let process = StoreProcess(process.unwrap());
+        // The command holds the other end, too.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let (mut seen, mut byte) = (String::new(), [0]);
+        while !seen.contains(ready) {
+            assert_ne!(output.read(&mut byte).unwrap(), 0, "it ended: {seen}");
+            seen.push(char::from(byte[0]));
+        }
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        process
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// moto's S3.
+pub(crate) struct Moto {
+    _process: StoreProcess,
+    pub(crate) url: String,
 }
 
 impl Moto {
@@ -37,26 +67,14 @@ impl Moto {
         if !has_python_module("moto.server") {
             return None;
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut process = Command::new("python3")
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It says so when it listens.
-        let mut seen = String::new();
-        let mut output = process.stderr.take().unwrap();
-        let mut byte = [0];
-        while !seen.contains("Running on") {
-            assert_ne!(output.read(&mut byte).unwrap(), 0, "moto ended: {seen}");
-            seen.push(char::from(byte[0]));
-        }
-        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        let port = free_port();
+        let mut command = Command::new("python3");
+        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
+        let process = StoreProcess::start(&mut command, "Running on");
         let url = format!("http://127.0.0.1:{port}");
         let created = run(Client::builder().no_proxy().build().unwrap().put(format!("{url}/lake")).send());
         assert!(created.unwrap().status().is_success());
-        Some(Moto { process, url })
+        Some(Moto { _process: process, url })
     }
 
     /// The names and entity tags of all objects, as the store lists them.
@@ -72,6 +90,71 @@ impl Moto {
             .skip(1)
             .map(|it| (tag(it, "Key").unwrap(), tag(it, "ETag").unwrap()))
             .collect()
+    }
+}
+
+/// Azurite, Microsoft's imitation of its Blob Storage.
+pub(crate) struct Azurite {
+    _process: StoreProcess,
+    folder: TempDir,
+    pub(crate) url: String,
+}
+
+/// The account that Azurite has; its key is public.
+const AZURITE_ACCOUNT: &str = "devstoreaccount1";
+const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+impl Azurite {
+    /// Starts it with an empty container `lake`; `None` where it is not installed.
+    pub(crate) fn start() -> Option<Azurite> {
+        let is_there = Command::new("azurite-blob").arg("--version").output().is_ok();
+        if !is_there {
+            eprintln!("SKIPPED: azurite-blob is not installed");
+        }
+        if !is_there || !has_python_module("azure.storage.blob") {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let mut command = Command::new("azurite-blob");
+        command.args([
+            "--silent",
+            "--skipApiVersionCheck",
+            "--disableTelemetry",
+            "--blobPort",
+            &port.to_string(),
+        ]);
+        command.arg("--location").arg(folder.path());
+        let process = StoreProcess::start(&mut command, "successfully listens");
+        let azurite =
+            Azurite { _process: process, folder, url: format!("http://127.0.0.1:{port}/{AZURITE_ACCOUNT}") };
+        azurite.python("client.create_container()");
+        Some(azurite)
+    }
+
+    /// The names of all objects and the hashes of their content.
+    pub(crate) fn listing(&self) -> String {
+        self.python("for it in client.list_blobs(): print(it.name, bytes(it.content_settings.content_md5).hex())")
+    }
+
+    fn python(&self, work: &str) -> String {
+        let program = format!(
+            "from azure.storage.blob import ContainerClient\n\
+             client = ContainerClient('{}', 'lake', credential='{AZURITE_KEY}')\n{work}\n",
+            self.url
+        );
+        python(&program, self.folder.path())
+    }
+
+    /// A copy under a name in the container, which it reaches at `endpoint`.
+    pub(crate) fn copy_at(endpoint: &str, server: &str) -> LakeEnv {
+        let variables = [
+            ("HALOSYNC_LAKE__ENDPOINT", endpoint.to_owned()),
+            ("AZURE_STORAGE_ACCOUNT_NAME", AZURITE_ACCOUNT.to_owned()),
+            ("AZURE_STORAGE_ACCOUNT_KEY", AZURITE_KEY.to_owned()),
+        ];
+        LakeEnv::with(server, "", "az://lake/halo", variables)
     }
 }
 
