@@ -209,12 +209,16 @@ async fn every_json_document_matches_its_schema() {
     Schema::of("manifest").assert_valid(&snapshot["manifest"].take());
     Schema::of("export-snapshot").assert_is_exact(&snapshot);
 
-    let steps = env.run_json(&["demo", "--tickets", "100"]).success().stdout;
-    let steps: Vec<Json> = steps.lines().map(|line| line.parse().unwrap()).collect();
-    assert_eq!(steps.len(), 10);
-    for step in &steps {
-        Schema::of("demo").assert_valid(step);
-        Schema::of("demo").assert_is_exact(step);
+    for (arguments, count) in
+        [(&["demo", "--tickets", "100"][..], 10), (&["demo", "--tickets", "100", "--lake"], 12)]
+    {
+        let steps = env.run_json(arguments).success().stdout;
+        let steps: Vec<Json> = steps.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(steps.len(), count);
+        for step in &steps {
+            Schema::of("demo").assert_valid(step);
+            Schema::of("demo").assert_is_exact(step);
+        }
     }
 
     fs::write(env.path("export/deltas/default/other.csv"), "").unwrap();

@@ -102,6 +102,39 @@ fn lines_that_the_demo_prints_can_be_pasted_and_a_sync_afterwards_says_that_its_
     assert!(error.contains("error: the server of this demo has ended\n"), "{error}");
 }
 
+#[test]
+fn demo_of_the_lake_prints_lines_that_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = shell(folder.path(), "halosync demo --lake --tickets 150 --dir 'my lake'").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("verified: nothing is missing, repeated or altered"), "{text}");
+    let (_, next) = text.split_once("What to try next:\n").unwrap();
+    let lines: Vec<_> = next.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    assert_eq!(lines.len(), 4, "{next}");
+    for line in lines {
+        let needs = if line.contains("python3") { "pyspark" } else { "duckdb" };
+        let is_there = line.starts_with("halosync ")
+            || shell(folder.path(), &format!("python3 -c 'import {needs}' && command -v duckdb java"))
+                .status()
+                .unwrap()
+                .success();
+        if !is_there {
+            eprintln!("SKIPPED: {line} (not installed)");
+            continue;
+        }
+        let output = shell(folder.path(), line).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && !text.is_empty(), "{line}: {output:?}");
+        if !line.starts_with("halosync ") {
+            assert!(
+                ["acme", "globex", "initech"].iter().all(|name| text.contains(name))
+                    || text.contains("only showing"),
+                "{text}"
+            );
+        }
+    }
+}
+
 /// The commands of the README's ten minutes, as a reader types them: everything but the installation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_minutes_of_the_readme_lead_to_an_answer() {

@@ -25,6 +25,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "halosync demo --tickets 100000 --dir /tmp/demo",
                 "The same with more tickets, in another folder",
             ),
+            ("halosync demo --lake", "Copy three simulated servers into one lake, and see how to read it"),
             ("halosync demo --keep-serving", "Leave the simulated server running to try commands against it"),
         ],
     ),

@@ -135,7 +135,9 @@ impl Azurite {
 
     /// The names of all objects and the hashes of their content.
     pub(crate) fn listing(&self) -> String {
-        self.python("for it in client.list_blobs(): print(it.name, bytes(it.content_settings.content_md5).hex())")
+        self.python(
+            "for it in client.list_blobs(): print(it.name, bytes(it.content_settings.content_md5).hex())",
+        )
     }
 
     fn python(&self, work: &str) -> String {
