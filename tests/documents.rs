@@ -203,6 +203,7 @@ async fn every_json_document_matches_its_schema() {
     check("export-forget", &["export", "forget", "--consumer", "warehouse"]);
     check("purge", &["purge", &id, "--reason", "a test"]);
     check("history", &["history", &id]);
+    check("report", &["report", "--out", "report-of-a-test.html"]);
     check("purge", &["purge", "--undo", &id]);
     check("reset", &["reset", "--to", "2026-11-01", "--reason", "a test"]);
     let mut snapshot = env.run_ok(&["export", "snapshot"]);
@@ -210,7 +211,7 @@ async fn every_json_document_matches_its_schema() {
     Schema::of("export-snapshot").assert_is_exact(&snapshot);
 
     for (arguments, count) in
-        [(&["demo", "--tickets", "100"][..], 10), (&["demo", "--tickets", "100", "--lake"], 12)]
+        [(&["demo", "--tickets", "100"][..], 11), (&["demo", "--tickets", "100", "--lake"], 12)]
     {
         let steps = env.run_json(arguments).success().stdout;
         let steps: Vec<Json> = steps.lines().map(|line| line.parse().unwrap()).collect();

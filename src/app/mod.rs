@@ -18,6 +18,7 @@ mod lake;
 mod locked_store;
 mod privacy;
 mod purge;
+mod report;
 mod reset;
 mod service;
 mod settings;
@@ -55,6 +56,10 @@ pub(crate) use lake::probe_lake;
 pub use lake::{EpochStart, LakePush, claim as claim_lake, push as push_to_lake, verify_lake};
 pub use lake::{LakeStatus, lake_status};
 pub use purge::{Erasure, HeldPackage, UndoneErasure, purge, undo_purge};
+pub use report::{
+    AGE_NAMES, AgentLoad, DeskReport, GroupRow, Headline, HeadlineUnit, OldTicket, Report, ReportOptions,
+    StatusTime, WeekRow, report,
+};
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};
 pub use settings::{LoadedConfig, load, load_log_from_environment};

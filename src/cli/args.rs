@@ -98,6 +98,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         max_age: Option<Duration>,
     },
+    /// Write one page about the service desk and the copy itself, for a browser, a mail or the printer
+    Report(ReportArgs),
     /// Show the life of a ticket: what changed, when, and how exactly that is known; or its row at a time
     History(HistoryArgs),
     /// Move the watermark back, so that the next sync fetches again what was updated since
@@ -168,6 +170,19 @@ pub(super) struct DemoArgs {
     #[cfg(feature = "lake")]
     #[arg(long, conflicts_with = "keep_serving")]
     pub(super) lake: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// File to write; an earlier report there is replaced
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub(super) out: PathBuf,
+    /// Days to look back, today included; they are compared with as many before
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(7..=3_660))]
+    pub(super) days: u32,
+    /// Leave out the names of agents, and the summaries of tickets, which may name people
+    #[arg(long)]
+    pub(super) no_people: bool,
 }
 
 #[derive(Debug, Args)]

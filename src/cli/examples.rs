@@ -78,6 +78,14 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "halosync report",
+        &[
+            ("halosync report", "Write report.html about the last 90 days"),
+            ("halosync report --days 30 --out /srv/www/desk.html", "Another period and file"),
+            ("halosync report --no-people", "Without names of agents and summaries of tickets"),
+        ],
+    ),
+    (
         "halosync history",
         &[
             ("halosync history 4711", "See what happened to a ticket, and why its row is as it is"),

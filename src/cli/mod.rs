@@ -17,6 +17,7 @@ mod manual;
 mod process;
 mod progress;
 mod purge;
+mod report;
 mod reset;
 mod service;
 mod simulate;
@@ -136,6 +137,7 @@ fn dispatch(arguments: &CliArgs) -> CommandResult {
         Command::Sync(args) => sync::sync(arguments, load()?, args),
         Command::Run => unreachable!("it returned above"),
         Command::Status { max_age } => status::status(arguments, &load()?, *max_age),
+        Command::Report(args) => report::report(arguments, &load()?, args),
         Command::History(args) => history::history(arguments, &load()?, args),
         Command::Purge(args) => purge::purge(arguments, load()?, args),
         Command::Reset(args) => reset::reset(arguments, &load()?, args),

@@ -151,6 +151,12 @@ impl Demo {
         Ok(())
     }
 
+    /// The settings of the demo.
+    #[must_use]
+    pub fn loaded(&self) -> &LoadedConfig {
+        &self.loaded
+    }
+
     /// Stops the server.
     pub async fn teardown(self) {
         self.simulator.stop().await;

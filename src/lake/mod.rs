@@ -10,8 +10,6 @@ mod layout;
 mod object_store;
 
 pub use error::LakeError;
-pub use layout::{ChainPlace, LakeLayout, epoch_of};
-#[cfg(feature = "lake")]
-pub use layout::{epoch_in, server_of};
+pub use layout::{ChainPlace, LakeLayout, epoch_in, epoch_of, server_of};
 #[cfg(feature = "lake")]
 pub use object_store::{ClientOfRoute, LakeStore, PutOutcome, StoreConnection};

@@ -9,6 +9,7 @@
 
 mod change_log;
 mod changes;
+mod desk;
 mod disk;
 mod error;
 mod field_definitions;
@@ -51,6 +52,7 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 
 pub use change_log::{ChangeLogExtent, LineageReason};
+pub use desk::{DeskNames, DeskSummary, DeskTicket, StatusStays};
 pub use disk::ensure_free_disk;
 pub use error::{SchemaFault, StoreError};
 pub use health::Health;

@@ -84,7 +84,9 @@ fn local_servers(lake: &Path) -> Vec<LakeEnv> {
 fn comparison(envs: &[LakeEnv]) -> String {
     let databases: String = (0..)
         .zip(envs)
-        .map(|(number, env)| format!("({:?}, {:?}),", server_name(number), env.path("halosync.db")))
+        .map(|(number, env)| {
+            format!("({:?}, {:?}),", server_name(number), env.path("halosync.db").to_str().unwrap())
+        })
         .collect();
     format!(
         r#"

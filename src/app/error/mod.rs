@@ -89,6 +89,9 @@ pub enum AppError {
     /// The demo does not touch a folder that it did not create.
     #[error("{0} already exists and was not created by the demo")]
     NotADemo(PathBuf),
+    /// A report never replaces a file that is none.
+    #[error("{0} already exists and is not a report of halosync")]
+    NotAReport(PathBuf),
     /// The simulated server of these settings ended with the demo.
     #[error("the server of this demo has ended")]
     DemoEnded(#[source] HaloError),

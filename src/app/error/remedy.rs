@@ -69,6 +69,7 @@ impl AppError {
                     .into(),
             ),
             AppError::NotADemo(_) => (CannotCreate, "name another folder with --dir".into()),
+            AppError::NotAReport(_) => (CannotCreate, "name another file with --out".into()),
             AppError::Secret { location, problem } => (Config, problem.help(location)),
             AppError::PrivacyPending { new, .. } if new.is_empty() => (
                 TryLater,

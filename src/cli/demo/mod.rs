@@ -3,8 +3,9 @@
 #[cfg(feature = "lake")]
 mod lake;
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::HumanCount;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use super::args::{CliArgs, DemoArgs};
 #[cfg(feature = "lake")]
 use super::lake::push_to_text;
 use super::progress::RunProgress;
+use super::report::write_report;
 use super::sync::RunReportJson;
 use super::table::terminal_width;
 #[cfg(feature = "lake")]
@@ -21,7 +23,7 @@ use super::{
     CommandError, CommandResult, block_on, export, print, print_json_line, program, shell_path, stop_signal,
     sync,
 };
-use crate::app::{AppError, ExitStatus, count};
+use crate::app::{AppError, ExitStatus, ReportOptions, count};
 use crate::demo::{Demo, DemoStep};
 use crate::sync::{Progress, RunOutcome};
 
@@ -39,6 +41,7 @@ pub(super) fn demo(arguments: &CliArgs, args: &DemoArgs) -> CommandResult {
             signal = stop_signal() => Err(AppError::Stopped(signal)),
         };
         outcome?;
+        printer.write_report(&prepared, &args.dir)?;
         if let Some(failure) = printer.output_error {
             return Err(failure);
         }
@@ -75,8 +78,27 @@ impl StepPrinter {
         }
     }
 
+    /// The last step: the page that people look at.
+    fn write_report(&mut self, demo: &Demo, dir: &Path) -> Result<(), CommandError> {
+        let started = Instant::now();
+        let options = ReportOptions { days: 90, without_people: false };
+        let report = write_report(demo.loaded(), options, &dir.join("report.html"))?;
+        self.number += 1;
+        let (title, elapsed) = ("a report about the service desk, for a browser", started.elapsed());
+        if self.as_json {
+            let seconds = elapsed.as_secs_f64();
+            return print_json_line(&DemoStepJson { step: "report", title, seconds, report });
+        }
+        let took = format!("     took            {:.2} s\n\n", elapsed.as_secs_f64());
+        print(&(self.title(title) + &indented(&report.to_text()) + &took))
+    }
+
+    fn title(&self, text: &str) -> String {
+        format!("\x1b[1m{}. {text}\x1b[0m\n", self.number)
+    }
+
     fn to_text(&self, step: &DemoStep) -> String {
-        let title = |text: &str| format!("\x1b[1m{}. {text}\x1b[0m\n", self.number);
+        let title = |text: &str| self.title(text);
         match step {
             DemoStep::Serving { url, tickets } => {
                 title(&format!("a simulated HaloITSM with {} at {url}", count(u64::from(*tickets), "ticket")))

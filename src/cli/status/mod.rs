@@ -14,6 +14,7 @@ use super::table::terminal_width;
 use super::{CommandResult, print_report};
 use crate::app::{self, ExitStatus, HealthReason, LoadedConfig};
 use json::StatusJson;
+pub(super) use text::blocks;
 use text::{TextOptions, to_text};
 
 pub(super) fn status(arguments: &CliArgs, loaded: &LoadedConfig, max_age: Option<Duration>) -> CommandResult {

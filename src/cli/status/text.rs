@@ -38,6 +38,24 @@ pub(super) struct TextOptions {
 
 type Pairs = Vec<(String, String)>;
 
+/// All facts that are pairs of a name and a value, with their headings, and what is known about the server.
+pub(in crate::cli) fn blocks(status: &StatusReport) -> Vec<(&'static str, Pairs)> {
+    let consumers = status.consumers.iter().map(|(name, position, waiting)| {
+        let waiting = count(waiting.unsigned_abs(), "change");
+        (name.clone(), format!("up to change {}, {waiting} not exported", position.exported_seq))
+    });
+    let mut blocks = vec![
+        ("Data", data(status)),
+        ("Scans", scans(status, true)),
+        ("Waiting", waiting(status)),
+        ("Consumers", consumers.collect()),
+    ];
+    blocks.extend(status.lake.as_ref().map(|lake| ("Lake", lake_facts(lake))));
+    blocks.push(("Names", reference_lists(status)));
+    blocks.push(("Server behavior", server_behavior(status)));
+    blocks
+}
+
 /// Formats a report; `reasons` are those of its assessment.
 pub(super) fn to_text(status: &StatusReport, reasons: &[HealthReason], options: TextOptions) -> String {
     let mut text = summary(status, reasons, options.width);

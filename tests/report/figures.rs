@@ -1,0 +1,164 @@
+//! The figures of the report against the views of the database, which have tests of their own with known truth.
+
+use std::collections::BTreeMap;
+
+use chrono::{NaiveDate, Utc};
+use halo_simulator::Edit;
+use halosync::app::{self, AgentLoad, DeskReport, GroupRow, ReportOptions};
+use rusqlite::types::FromSql;
+
+use crate::support::test_env::TestEnv;
+
+const DAYS: u32 = 400;
+
+fn desk(env: &TestEnv) -> DeskReport {
+    let loaded = app::load(Some(&env.path("agent.toml"))).unwrap();
+    app::report(&loaded, ReportOptions { days: DAYS, without_people: false }).unwrap().desk
+}
+
+fn counts<K: FromSql + Ord>(env: &TestEnv, sql: &str) -> BTreeMap<K, u64> {
+    let rows = env.query(sql, |row| Ok((row.get::<_, K>(0)?, row.get::<_, i64>(1)?)));
+    rows.into_iter().map(|(key, count)| (key, count.unsigned_abs())).collect()
+}
+
+fn value(desk: &DeskReport, label: &str) -> Option<f64> {
+    desk.headlines.iter().find(|headline| headline.label == label).unwrap().value
+}
+
+fn before(desk: &DeskReport, label: &str) -> Option<f64> {
+    desk.headlines.iter().find(|headline| headline.label == label).unwrap().before
+}
+
+fn load_by(loads: &[AgentLoad], count: impl Fn(&AgentLoad) -> u64) -> BTreeMap<String, u64> {
+    loads.iter().map(|load| (load.name.clone(), count(load))).filter(|(_, count)| 0 < *count).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn figures_agree_with_the_views() {
+    let env = TestEnv::new(600).await;
+    env.run_ok(&["sync"]);
+    env.with_server(|server| {
+        for (id, status) in server.ids().into_iter().step_by(7).zip([2, 9, 2, 9].into_iter().cycle()) {
+            server.edit(id, Edit::Status(status), Utc::now());
+        }
+    });
+    env.run_ok(&["sync"]);
+    let desk = desk(&env);
+    let number = |sql: &str| Some(u32::try_from(env.number(sql)).unwrap().into());
+    let first = desk.first_day;
+
+    assert_eq!(desk.tickets, 600);
+    assert_eq!(value(&desk, "Open"), number("SELECT COUNT(*) FROM open_tickets"));
+    assert_eq!(value(&desk, "Overdue"), number("SELECT COUNT(*) FROM overdue_tickets"));
+    for (label, column) in [("Opened", "OPENED"), ("Closed", "CLOSED")] {
+        let sum =
+            |condition: &str| number(&format!("SELECT SUM({column}) FROM backlog_by_day WHERE {condition}"));
+        assert_eq!(value(&desk, label), sum(&format!("DAY >= '{first}'")), "{label}");
+        let earlier = format!("DAY < '{first}' AND DAY >= date('{first}', '-{DAYS} days')");
+        assert_eq!(before(&desk, label), sum(&earlier).or(Some(0.0)), "{label} before");
+    }
+    assert!(0.0 < value(&desk, "Closed").unwrap());
+
+    let backlog: BTreeMap<String, u64> =
+        counts(&env, &format!("SELECT DAY, BACKLOG FROM backlog_by_day WHERE DAY >= '{first}'"));
+    let own = desk.backlog.iter().map(|(day, open)| (day.to_string(), open.unsigned_abs()));
+    let own: BTreeMap<_, _> = own.filter(|(day, _)| backlog.contains_key(day)).collect();
+    assert_eq!(own, backlog);
+    assert!(360 < backlog.len());
+
+    let weeks = format!(
+        "SELECT date(DAY, 'weekday 0', '-6 days') AS week, SUM(OPENED) FROM backlog_by_day GROUP BY week HAVING week >= '{first}'"
+    );
+    let own: BTreeMap<_, _> = desk.weeks.iter().map(|week| (week.monday.to_string(), week.opened)).collect();
+    assert_eq!(own, counts(&env, &weeks));
+
+    let median = |sql: &str| {
+        let mut hours = env.query(sql, |row| row.get::<_, f64>(0));
+        hours.sort_by(f64::total_cmp);
+        let upper = *hours.get(hours.len() / 2)?;
+        Some(f64::midpoint(hours[(hours.len() - 1) / 2], upper))
+    };
+    for (label, sql) in [
+        ("Median time to close", "SELECT AGE_HOURS FROM closed_tickets WHERE CLOSED_AT"),
+        (
+            "Median first response",
+            "SELECT 24 * (julianday(RESPONDED_AT) - julianday(SOURCE_CREATED_DATE)) FROM ticket_overview WHERE RESPONDED_AT",
+        ),
+    ] {
+        let expected = median(&format!("{sql} >= '{first}'"));
+        let own = value(&desk, label);
+        let is_near = own.zip(expected).is_none_or(|(own, expected)| (own - expected).abs() < 0.02);
+        assert!(own.is_some() == expected.is_some() && is_near, "{label}: {own:?} {expected:?}");
+    }
+
+    let overdue =
+        counts(&env, "SELECT COALESCE(TEAM, '(no team)'), COUNT(*) FROM overdue_tickets GROUP BY 1");
+    assert_eq!(load_by(&desk.teams, |load| load.overdue), overdue);
+    let agent =
+        "CASE WHEN COALESCE(AGENT_ID, 1) = 1 THEN '(nobody)' ELSE COALESCE(AGENT, 'agent ' || AGENT_ID) END";
+    for (sql, own) in [
+        ("SELECT {}, COUNT(*) FROM open_tickets GROUP BY 1", load_by(&desk.agents, AgentLoad::open)),
+        (
+            "SELECT {}, COUNT(*) FROM open_tickets WHERE ON_HOLD = 1 GROUP BY 1",
+            load_by(&desk.agents, |load| load.on_hold),
+        ),
+    ] {
+        assert_eq!(own, counts(&env, &sql.replace("{}", agent)), "{sql}");
+    }
+    let ages: BTreeMap<_, u64> =
+        desk.ages.iter().map(|(name, ages)| (name.clone(), ages.iter().sum())).collect();
+    let priorities = "SELECT COALESCE(PRIORITY, 'priority ' || PRIORITY_ID, '(no priority)'), COUNT(*) FROM open_tickets GROUP BY 1";
+    assert_eq!(ages, counts(&env, priorities));
+
+    let opened = |rows: &[GroupRow]| -> u64 { rows.iter().map(|row| row.opened).sum() };
+    for rows in [&desk.types, &desk.categories, &desk.clients] {
+        assert_eq!(Some(u32::try_from(opened(rows)).unwrap().into()), value(&desk, "Opened"));
+    }
+    let types: BTreeMap<_, _> =
+        desk.types.iter().filter(|row| 0 < row.open).map(|row| (row.name.clone(), row.open)).collect();
+    assert_eq!(types, counts(&env, "SELECT TICKET_TYPE, COUNT(*) FROM open_tickets GROUP BY 1"));
+
+    let oldest: Vec<_> = desk.oldest.iter().map(|ticket| ticket.id).collect();
+    let expected: Vec<i64> = env
+        .query("SELECT UID FROM open_tickets ORDER BY SOURCE_CREATED_DATE, UID LIMIT 20", |row| row.get(0));
+    assert_eq!(oldest, expected);
+
+    let hours: BTreeMap<String, u64> = counts(
+        &env,
+        &format!(
+            "SELECT strftime('%w %H', SOURCE_CREATED_DATE), COUNT(*) FROM tickets WHERE SOURCE_CREATED_DATE >= '{first}'
+             AND substr(SOURCE_CREATED_DATE, 1, 10) <= date('now') GROUP BY 1"
+        ),
+    );
+    for (weekday, row) in desk.hours.iter().enumerate() {
+        for (hour, count) in row.iter().enumerate() {
+            let key = format!("{} {hour:02}", (weekday + 1) % 7);
+            assert_eq!(*count, hours.get(&key).copied().unwrap_or(0), "{key}");
+        }
+    }
+
+    let known: BTreeMap<String, u64> =
+        counts(&env, "SELECT STATUS, COUNT(hours) FROM status_intervals GROUP BY 1 HAVING COUNT(hours) > 0");
+    let own = desk.statuses.iter().map(|it| (it.status.clone(), it.known)).filter(|(_, known)| 0 < *known);
+    assert_eq!(own.collect::<BTreeMap<_, _>>(), known);
+    assert!(!known.is_empty());
+}
+
+/// Many servers do not say when a ticket was closed; then that is not 0.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_does_not_say_is_not_known() {
+    let env = TestEnv::new(300).await;
+    env.run_ok(&["sync"]);
+    let database = rusqlite::Connection::open(env.path("halosync.db")).unwrap();
+    database.execute("UPDATE ticket_extra SET CLOSED_AT = NULL, RESPONDED_AT = NULL", []).unwrap();
+    let desk = desk(&env);
+    assert_eq!(desk.closed, desk.closed_without_date);
+    for label in ["Closed", "Median time to close", "Median first response"] {
+        let headline = desk.headlines.iter().find(|it| it.label == label).unwrap();
+        assert_eq!((headline.value, headline.before), (None, None), "{label}");
+        assert!(headline.note.as_ref().unwrap().contains("does not say"), "{label}");
+    }
+    assert_eq!(before(&desk, "Open"), None);
+    let today: NaiveDate = Utc::now().date_naive();
+    assert_eq!(desk.backlog.last().unwrap().0, today);
+}
