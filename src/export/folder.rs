@@ -1,5 +1,6 @@
 //! The folder of a consumer: writing packages, and finishing one after a kill.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,10 +8,11 @@ use super::file::{
     create_folders, fsync_folder, hash_file, is_temporary, list_entries, move_file, read_small_file,
     remove_if_present, remove_temporary_files, remove_tree,
 };
-use super::name::{REFERENCE_FOLDER, parse_file_name};
+use super::name::{FileKind, REFERENCE_FOLDER, parse_file_name};
+use super::package_reader::read_package_manifest;
 use super::package_writer::{Sink, UnnamedFile};
 use super::part_writer::{DataPart, PartWriter, finish_rows, open_rows};
-use super::position::{ChainPosition, remove_position, write_position};
+use super::position::{ChainPosition, read_position, remove_position, write_position};
 use super::{ExportError, RowWriter};
 use crate::config::{ConsumerName, FormatOptions};
 use crate::content_digest::ContentDigest;
@@ -236,6 +238,23 @@ impl ConsumerFolder {
         let entries = list_entries(&self.path)?.into_iter();
         let folders = entries.filter(|(name, kind)| kind.is_dir() && is_epoch(name));
         Ok(folders.map(|(name, _)| self.path.join(name)).collect())
+    }
+
+    /// The hashes of the manifests that lie in the folders of epochs, and that of the last one that was ever made.
+    pub fn made_manifests(&self) -> Result<BTreeSet<String>, ExportError> {
+        let position = read_position(&self.dir, &self.consumer)?;
+        let mut made: BTreeSet<String> =
+            position.map(|position| position.manifest_sha256).into_iter().collect();
+        for folder in self.epochs()? {
+            let names = list_package_files(&folder)?.into_iter();
+            for name in names.filter(|name| matches!(parse_file_name(name), Some((_, FileKind::Manifest)))) {
+                // One that is damaged is no evidence.
+                made.extend(
+                    read_package_manifest(&folder, &name).map(|(manifest, _)| manifest.manifest_sha256),
+                );
+            }
+        }
+        Ok(made)
     }
 
     /// Removes the folders of all epochs, or of all but one.

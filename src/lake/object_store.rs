@@ -314,12 +314,17 @@ fn build(lake: &LakeConfig, client: &ClientOfRoute) -> Result<BuiltStore, LakeEr
                 .with_client_options(options)
                 .with_retry(retry);
             if let Some(endpoint) = endpoint {
-                builder = builder.with_endpoint(endpoint);
+                // The variable for S3 alone would have precedence.
+                builder = builder
+                    .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint.clone())
+                    .with_endpoint(endpoint);
             }
             if let Some(region) = &lake.region {
                 builder = builder.with_region(region);
             }
-            let clients = clients(builder.get_config_value(&AmazonS3ConfigKey::Endpoint))?;
+            let [own, general] = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
+                .map(|key| builder.get_config_value(&key));
+            let clients = clients(own.or(general))?;
             boxed(builder.with_http_connector(clients).build())
         }
         LakeScheme::Azure => {

@@ -77,7 +77,60 @@ fn ticket_that_is_erased_during_a_push_is_in_no_epoch_that_readers_use() {
     assert_eq!(report["began"], json!({ "epoch": 2, "reason": "erased" }));
     let epochs: Vec<_> = moto.listing().into_keys().filter(|name| name.contains("/epochs/")).collect();
     assert_eq!(epochs, ["halo/epochs/server=acme/000002.json"]);
+    assert!(!moto.listing().contains_key("halo/manifests/server=acme/000001-000000000000.json"));
     env.verify();
+    // In an epoch that readers use already, the manifest would show it to them.
+    env.edit([1], "qzerased");
+    let (is_reached, go_on) = proxy.hold_data();
+    let push = env.lake_command(&["--json", "lake", "push"]).spawn().unwrap();
+    is_reached.recv().unwrap();
+    env.lake_run(&["purge", "1", "--reason", "request"]).success();
+    go_on.send(()).unwrap();
+    assert_eq!(CommandResult::of(push).success().json["epoch"], 3);
+    let manifests = moto.listing().into_keys().filter(|name| name.contains("/manifests/")).count();
+    assert_eq!(manifests, 2);
+    env.verify();
+}
+
+/// Putting a large package takes a while, in which another copy may take the name over.
+#[test]
+fn copy_that_is_superseded_during_a_push_announces_nothing_and_leaves_the_status_alone() {
+    let Some(moto) = Moto::start() else { return };
+    let proxy = Proxy::start(&moto.url, Trouble::Nothing);
+    let env = copy_at(&proxy.url, "acme");
+    env.edit(1..=3, "a");
+    let (is_reached, go_on) = proxy.hold_data();
+    let push = env.lake_command(&["--json", "lake", "push"]).spawn().unwrap();
+    is_reached.recv().unwrap();
+    let other = copy_at(&moto.url, "acme");
+    other.edit([7], "other");
+    other.lake_run(&["lake", "claim", "--server", "acme"]).success();
+    other.push();
+    let status = moto.listing()["halo/status/server=acme.json"].clone();
+    go_on.send(()).unwrap();
+    let refused = CommandResult::of(push).code(65);
+    assert!(refused.stderr.contains("lake_superseded"), "{}", refused.stderr);
+    let listing = moto.listing();
+    assert_eq!(listing["halo/status/server=acme.json"], status);
+    assert!(!listing.contains_key("halo/epochs/server=acme/000001.json"));
+    other.verify();
+}
+
+/// The variables of the environment are for stores that the settings do not name.
+#[test]
+fn endpoint_of_the_settings_comes_before_those_of_the_environment() {
+    let Some(moto) = Moto::start() else { return };
+    let env = copy_at(&moto.url, "acme");
+    env.edit(1..=3, "a");
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"] {
+        env.set_variable(name, "http://127.0.0.1:9".into());
+    }
+    env.push();
+    env.verify();
+    env.set_variable("HALOSYNC_LAKE__ENDPOINT", String::new());
+    env.set_variable("AWS_ENDPOINT_URL_S3", "http://store.example.com".into());
+    let refused = env.lake_run(&["lake", "push"]).code(78);
+    assert!(refused.stderr.contains("must be https"), "{}", refused.stderr);
 }
 
 /// Under the policy of `docs/lake.md` S3 does not say that an object is missing.

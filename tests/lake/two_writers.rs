@@ -81,6 +81,53 @@ fn clone_does_not_take_the_name_over_by_itself() {
     }
 }
 
+/// A backup that is put back shows what its own machine has shipped since, and nothing about another machine.
+#[test]
+fn restored_database_is_no_claim_where_another_machine_ships() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    env.push();
+    let backup = env.back_up_database();
+    env.edit([4], "b");
+    env.push();
+    let clone = env.clone_machine();
+    env.edit([5], "c");
+    env.push();
+    let before = env.objects();
+    let restore_and_push = |code| {
+        env.restore_database(&backup);
+        env.edit([9], "restored");
+        for _ in 0..2 {
+            assert_refused(env.lake_run(&["lake", "push"]), code);
+        }
+    };
+    env.on(&clone, || restore_and_push("lake_other_writer"));
+    assert_eq!(env.objects(), before);
+    // The same after the other machine has taken the name over by a claim.
+    env.on(&clone, || claim(&env));
+    let before = env.objects();
+    restore_and_push("lake_superseded");
+    assert_eq!(env.objects(), before);
+    env.on(&clone, || env.assert_lake_is_whole());
+}
+
+/// Nothing of it is in the lake, so nothing can be missing there.
+#[test]
+fn database_that_was_restored_before_its_first_claim_begins() {
+    let env = LakeEnv::new("");
+    env.edit(1..=3, "a");
+    std::fs::write(env.lake().join("claims"), "not a folder").unwrap();
+    env.lake_run(&["lake", "push"]).code(74);
+    let backup = env.back_up_database();
+    env.edit([4], "b");
+    env.run_ok(&["export", "delta", "--consumer", "warehouse"]);
+    env.restore_database(&backup);
+    env.edit([1], "after the restore");
+    std::fs::remove_file(env.lake().join("claims")).unwrap();
+    env.push();
+    env.assert_lake_is_whole();
+}
+
 /// A name that this copy has had before is not taken back, either.
 #[test]
 fn copy_that_comes_back_to_its_old_name_is_refused_if_another_one_has_it() {

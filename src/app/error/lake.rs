@@ -84,7 +84,7 @@ impl LakePushError {
             }
             LakePushError::OtherWriter { server, .. } | LakePushError::Superseded { server, .. } => format!(
                 "nothing was overwritten, and this copy ships nothing more. If two machines run it, stop one, or give it another \
-                 `server` in [lake]. If this whole machine was restored from a backup, or is to have the name, `halosync lake \
+                 `server` in [lake]. If this machine was restored from a backup, or is to have the name, `halosync lake \
                  claim --server {server}` begins a new epoch with it"
             ),
             LakePushError::Foreign { server, .. } => format!(

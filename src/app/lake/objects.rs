@@ -57,13 +57,8 @@ impl OwnObjects {
         }
     }
 
-    /// Puts a package: intent, data, manifest. `bytes` are those of the manifest.
-    pub(super) fn put_package(
-        &self,
-        folder: &Path,
-        manifest: &Manifest,
-        bytes: Vec<u8>,
-    ) -> Result<(), AppError> {
+    /// Puts the intent and the data of a package.
+    pub(super) fn put_data(&self, folder: &Path, manifest: &Manifest) -> Result<(), AppError> {
         let intent = self.intent(manifest);
         let put = self.put(&intent.object, to_bytes(&IntentDocument::of(manifest)))?;
         // Another version of halosync may have written it otherwise.
@@ -73,6 +68,11 @@ impl OwnObjects {
         for file in &manifest.files {
             self.put_file(folder, file, put != PutOutcome::Created)?;
         }
+        Ok(())
+    }
+
+    /// Puts the manifest of a package, with which readers see it; `bytes` are its own.
+    pub(super) fn put_manifest(&self, manifest: &Manifest, bytes: Vec<u8>) -> Result<(), AppError> {
         self.create(manifest_object(manifest), bytes)
     }
 

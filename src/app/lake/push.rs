@@ -1,6 +1,7 @@
 //! Makes a package and ships what waits.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,9 @@ use crate::export::{ConsumerFolder, ExportError, WorkCounter, read_package_manif
 use crate::lake::{LakeError, LakeLayout};
 use crate::store::{LakeEpoch, Lock, PackageRecord, ReadTx, Store, StoreError, TxEnd};
 use crate::ticket::Timestamp;
+
+/// How long a push waits at least for other exports before it puts what readers look for.
+const EXPORT_WAIT_MIN: Duration = Duration::from_mins(1);
 
 /// What a push did.
 #[derive(Debug, Serialize)]
@@ -195,19 +199,20 @@ impl<'a> Push<'a> {
         }
         self.objects.check_owner(&epoch)?;
         for package in store.read(|tx| tx.unshipped_packages())? {
-            if store.read(|tx| is_over(tx, &epoch))? {
+            if store.read(|tx| is_over(tx, &epoch))? || !self.ship(store, &epoch, &package)? {
                 return Ok(false);
             }
-            self.ship(store, &package)?;
-            store.write(TxEnd::Commit, |tx| tx.ship_package(&package, now()))?;
             report.shipped.push(package);
         }
-        let (position, is_over) = store
-            .read(|tx| Ok::<_, StoreError>((tx.consumer_position(&self.consumer)?, is_over(tx, &epoch)?)))?;
-        if is_over {
+        if !report.shipped.is_empty() || epoch.announced_at.is_none() {
+            // Putting a large package takes a while.
+            self.objects.check_owner(&current_of(store, &epoch)?)?;
+        }
+        let _lock = self.lock_exports()?;
+        if store.read(|tx| is_over(tx, &epoch))? {
             return Ok(false);
         }
-        let position = position.unwrap_or_default();
+        let position = store.read(|tx| tx.consumer_position(&self.consumer))?.unwrap_or_default();
         report.to_seq = position.acked_seq;
         report.covered_until.clone_from(&covered_until);
         // An empty database has no package.
@@ -299,7 +304,8 @@ impl<'a> Push<'a> {
     fn check_name(&self) -> Result<i64, AppError> {
         let mut store = open_existing(self.config, |_| Ok(()))?;
         let (url, server) = (self.settings.url.to_string(), self.settings.server.as_str());
-        let history = store.read(|tx| NameHistory::read(tx, &url, server))?;
+        let folder = ConsumerFolder::new(&self.config.export.dir, &self.consumer);
+        let history = store.read(|tx| NameHistory::read(tx, (&url, server), &folder))?;
         if let Some(last) = history.unclaimed() {
             self.claim(&mut store, last)?;
         }
@@ -362,15 +368,21 @@ impl<'a> Push<'a> {
         Ok(store.write(TxEnd::Commit, |tx| tx.claim_lake_epoch(epoch, now()))?)
     }
 
-    /// Puts a package into the lake.
-    fn ship(&self, store: &mut Store, package: &PackageRecord) -> Result<(), AppError> {
+    /// Locks out whoever erases tickets or changes what is held back: nobody may be shown afterwards what that removed.
+    fn lock_exports(&self) -> Result<Lock, AppError> {
+        let store = &self.config.store;
+        Ok(Lock::acquire_exporter(&store.path, store.busy_timeout.max(EXPORT_WAIT_MIN))?)
+    }
+
+    /// Puts a package into the lake; `false` if the epoch was ended meanwhile.
+    fn ship(&self, store: &mut Store, epoch: &LakeEpoch, package: &PackageRecord) -> Result<bool, AppError> {
         let position = store.read(|tx| tx.consumer_position(&self.consumer))?.unwrap_or_default();
         let folder = position.folder.unwrap_or_default();
         let shipped = match read_package_manifest(&folder, &package.manifest_file) {
             Ok((manifest, bytes)) => {
                 let intent = self.objects.intent(&manifest);
                 store.write(TxEnd::Commit, |tx| tx.intend_lake_package(&intent))?;
-                self.objects.put_package(&folder, &manifest, bytes)
+                self.objects.put_data(&folder, &manifest).map(|()| (manifest, bytes))
             }
             Err(error) => Err(error.into()),
         };
@@ -380,9 +392,25 @@ impl<'a> Push<'a> {
                 store.write(TxEnd::Commit, |tx| tx.end_lake_epoch("damaged"))?;
                 Err(damaged(&folder.join(&package.data_file), &error))
             }
-            shipped => shipped,
+            Err(error) => Err(error),
+            Ok((manifest, bytes)) => {
+                let _lock = self.lock_exports()?;
+                if store.read(|tx| is_over(tx, epoch))? {
+                    return Ok(false);
+                }
+                // From now on readers see it.
+                self.objects.put_manifest(&manifest, bytes)?;
+                store.write(TxEnd::Commit, |tx| tx.ship_package(package, now()))?;
+                Ok(true)
+            }
         }
     }
+}
+
+/// The record of an epoch as it is now.
+fn current_of(store: &Store, epoch: &LakeEpoch) -> Result<LakeEpoch, StoreError> {
+    let current = store.read(|tx| tx.lake_epoch())?.filter(|it| it.token == epoch.token);
+    Ok(current.unwrap_or_else(|| epoch.clone()))
 }
 
 /// Whether an epoch is no longer the present one, or is to end.

@@ -37,8 +37,15 @@ pub fn verify_lake(
         None => open_lake_without_settings(url, stop)?,
     };
     let mut verification = LakeVerification { store, bytes_read, report: VerifyReport::default() };
-    for (server, names) in verification.documents(server)? {
-        verification.verify_server(&LakeLayout::new(server), &names)?;
+    // In this order: what a status tells of is there before it.
+    let mut statuses = verification.statuses(server)?;
+    let mut documents = verification.documents(server)?;
+    for server in statuses.keys() {
+        documents.entry(server.clone()).or_default();
+    }
+    for (server, names) in documents {
+        let status = statuses.remove(&server);
+        verification.verify_server(&LakeLayout::new(server), &names, status.as_deref())?;
     }
     let report = verification.report;
     if report.chains.is_empty() && report.findings.is_empty() {
@@ -54,10 +61,26 @@ struct LakeVerification<'a> {
 }
 
 impl LakeVerification<'_> {
+    /// The status of each server that has one.
+    fn statuses(&self, server: Option<&LakeServer>) -> Result<BTreeMap<LakeServer, Vec<u8>>, AppError> {
+        let servers = match server {
+            Some(server) => vec![server.clone()],
+            None => self.store.list("status", None)?.iter().filter_map(|name| server_of(name)).collect(),
+        };
+        let mut statuses = BTreeMap::new();
+        for server in servers {
+            let name = LakeLayout::new(server.clone()).status();
+            if let Some(content) = self.store.read(&name, DOCUMENT_MAX)? {
+                statuses.insert(server, content);
+            }
+        }
+        Ok(statuses)
+    }
+
     /// The names of the small objects of each server: one that has lost its manifests still has others.
     fn documents(&self, server: Option<&LakeServer>) -> Result<BTreeMap<LakeServer, Vec<String>>, AppError> {
         let folders = server.map_or_else(
-            || ["claims", "epochs", "manifests", "status"].map(ToOwned::to_owned).to_vec(),
+            || ["claims", "epochs", "manifests"].map(ToOwned::to_owned).to_vec(),
             |server| {
                 let layout = LakeLayout::new(server.clone());
                 vec![layout.claims(), layout.epochs(), layout.manifests()]
@@ -74,7 +97,12 @@ impl LakeVerification<'_> {
         Ok(documents)
     }
 
-    fn verify_server(&mut self, layout: &LakeLayout, names: &[String]) -> Result<(), AppError> {
+    fn verify_server(
+        &mut self,
+        layout: &LakeLayout,
+        names: &[String],
+        status: Option<&[u8]>,
+    ) -> Result<(), AppError> {
         let names_in = |folder: &str| {
             let folder = format!("{folder}/");
             names.iter().filter(move |name| name.starts_with(&folder))
@@ -100,16 +128,23 @@ impl LakeVerification<'_> {
                 earlier += 1;
                 continue;
             }
-            if current != Some(epoch) {
+            let end = self.verify_epoch(layout, epoch, &names)?;
+            if current.is_none() && 0 < end {
+                let message = format!(
+                    "no epoch is announced, so that readers see nothing, but epoch {epoch} has packages"
+                );
+                self.report.add_finding(Path::new(&folder), VerifyProblem::Missing, message);
+            } else if current != Some(epoch) {
                 let message = format!("epoch {epoch} is not announced: readers do not use it yet");
                 self.report.add_note(Path::new(&folder), &message);
             }
-            let end = self.verify_epoch(layout, epoch, &names)?;
             if current == Some(epoch) {
                 current_end = end;
             }
         }
-        self.verify_status(layout, current, current_end)?;
+        if let Some(status) = status {
+            self.verify_status(layout, status, current, current_end);
+        }
         if 0 < earlier {
             let message =
                 format!("{earlier} earlier epochs are not checked: a rule of the store may delete them");
@@ -119,13 +154,11 @@ impl LakeVerification<'_> {
     }
 
     /// Compares what was announced last with what is there. The status is put after everything that it tells of.
-    fn verify_status(&mut self, layout: &LakeLayout, current: Option<i64>, end: i64) -> Result<(), AppError> {
+    fn verify_status(&mut self, layout: &LakeLayout, status: &[u8], current: Option<i64>, end: i64) {
         let name = layout.status();
         let path = Path::new(&name);
-        let Some(content) = self.store.read(&name, DOCUMENT_MAX)? else { return Ok(()) };
-        let Ok(StatusKey { epoch, to_seq }) = serde_json::from_slice(&content) else {
-            self.report.add_finding(path, VerifyProblem::Edited, "it is not a status");
-            return Ok(());
+        let Ok(StatusKey { epoch, to_seq }) = serde_json::from_slice(status) else {
+            return self.report.add_finding(path, VerifyProblem::Edited, "it is not a status");
         };
         if current < Some(epoch) {
             let message = format!("it tells of epoch {epoch}, which is not announced");
@@ -134,7 +167,6 @@ impl LakeVerification<'_> {
             let message = format!("it tells of changes up to {to_seq}, but the manifests end at {end}");
             self.report.add_finding(path, VerifyProblem::Missing, message);
         }
-        Ok(())
     }
 
     /// Returns the last change that the manifests have.
