@@ -73,8 +73,8 @@ pub use crate::export::{
 pub use crate::halo::is_hidden;
 pub use crate::store::{
     ConsumerPosition, Health, InterruptedScan, LakeBacklog, LakePushes, LastRun, LastScan, Lateness,
-    PendingOfTicket, ReaderProcess, ReferenceList, RejectDetails, RejectOfTicket, RunKind, RunOfChange,
-    RunStatus, ServerProbe, UnlistedStatus, UnlistedTicket, UnmappedField,
+    PendingOfTicket, PeriodRuns, ReaderProcess, ReferenceList, RejectDetails, RejectOfTicket, RunKind,
+    RunOfChange, RunStatus, ServerProbe, UnlistedStatus, UnlistedTicket, UnmappedField,
 };
 pub(crate) use halo_connector::{client_options, http_options, requests_in_window};
 pub(crate) use privacy::{exports_before_rules, privacy_rules};

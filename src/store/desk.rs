@@ -70,6 +70,25 @@ pub struct StatusStays {
     pub unknown: u64,
 }
 
+/// What the runs of a period did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeriodRuns {
+    /// Runs that were complete.
+    pub complete: u64,
+    /// Runs that were not complete, or are still running.
+    pub incomplete: u64,
+    /// Runs that failed.
+    pub failed: u64,
+    /// HTTP requests.
+    pub requests: u64,
+    /// Those of them for pages of the ticket list.
+    pub list_requests: u64,
+    /// Requests that were repeated.
+    pub retries: u64,
+    /// Scans by kind and outcome.
+    pub scans: BTreeMap<(String, String), u64>,
+}
+
 /// What a ticket is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeskSummary {
@@ -122,6 +141,32 @@ impl ReadTx<'_> {
     pub fn copy_began_at(&self) -> Result<Option<Timestamp>, StoreError> {
         let began = self.connection.query_row("SELECT MIN(since) FROM lineage", [], |row| row.get(0))?;
         parse_optional_timestamp(began)
+    }
+
+    /// What the runs since a time did.
+    pub fn period_runs(&self, since: Timestamp) -> Result<PeriodRuns, StoreError> {
+        let since = since.to_string();
+        let sql = "SELECT COUNT(*) FILTER (WHERE outcome = 'complete'),
+                 COUNT(*) FILTER (WHERE COALESCE(outcome, 'incomplete') = 'incomplete'),
+                 COUNT(*) FILTER (WHERE outcome = 'failed'),
+                 COALESCE(SUM(requests), 0), COALESCE(SUM(list_requests), 0), COALESCE(SUM(retries), 0)
+             FROM runs WHERE kind = 'sync' AND ?1 <= started_at";
+        let count = |row: &Row<'_>, index| row.get::<_, i64>(index).map(i64::cast_unsigned);
+        let totals = self.connection.query_row(sql, [&since], |row| {
+            Ok(PeriodRuns {
+                complete: count(row, 0)?,
+                incomplete: count(row, 1)?,
+                failed: count(row, 2)?,
+                requests: count(row, 3)?,
+                list_requests: count(row, 4)?,
+                retries: count(row, 5)?,
+                scans: BTreeMap::new(),
+            })
+        })?;
+        let sql = "SELECT kind, COALESCE(outcome, 'not ended'), COUNT(*) FROM scans WHERE ?1 <= started_at GROUP BY 1, 2";
+        let mut statement = self.connection.prepare(sql)?;
+        let scans = statement.query_map([&since], |row| Ok(((row.get(0)?, row.get(1)?), count(row, 2)?)))?;
+        Ok(PeriodRuns { scans: scans.collect::<Result<_, _>>()?, ..totals })
     }
 
     /// How long tickets had each status: the stays that ended at a time or later, or last.

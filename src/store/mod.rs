@@ -52,7 +52,7 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 
 pub use change_log::{ChangeLogExtent, LineageReason};
-pub use desk::{DeskNames, DeskSummary, DeskTicket, StatusStays};
+pub use desk::{DeskNames, DeskSummary, DeskTicket, PeriodRuns, StatusStays};
 pub use disk::ensure_free_disk;
 pub use error::{SchemaFault, StoreError};
 pub use health::Health;

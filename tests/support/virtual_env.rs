@@ -319,6 +319,8 @@ impl VirtualEnv {
             matches!(result, Err(SyncError::Stopped)),
             "the run was not interrupted at list request {number}"
         );
+        // What was being stored is stored.
+        self.store.wait_until_idle().await.unwrap();
     }
 
     /// The settings of a run with a full scan.

@@ -10,7 +10,7 @@ pub use desk::{
 use chrono::TimeDelta;
 
 use super::{AppError, LoadedConfig, StatusReport, inspected_status, now};
-use crate::store::Store;
+use crate::store::{PeriodRuns, Store};
 use crate::ticket::Timestamp;
 use desk::LabelOptions;
 use figures::DeskFigures;
@@ -33,6 +33,8 @@ pub struct Report {
     pub copy: StatusReport,
     /// When the copy began, by the local clock.
     pub copy_began: Option<Timestamp>,
+    /// What the runs of the period did.
+    pub runs: PeriodRuns,
 }
 
 /// Makes a report.
@@ -43,16 +45,16 @@ pub fn report(loaded: &LoadedConfig, options: ReportOptions) -> Result<Report, A
     let copy = inspected_status(loaded, None)?;
     let store = Store::open_read_only(&loaded.config.store.path, loaded.config.store.busy_timeout)?;
     let now = now();
-    let (desk, copy_began) = store.read(|tx| {
+    let (desk, copy_began, runs) = store.read(|tx| {
         let mut figures = DeskFigures::new(now, options.days);
         tx.for_each_desk_ticket(|ticket| figures.add(ticket))?;
         let names = tx.desk_names()?;
-        let since = now.instant() - TimeDelta::days(i64::from(options.days));
-        let stays = tx.status_stays(Timestamp::new(since).unwrap_or(now))?;
+        let since = Timestamp::new(now.instant() - TimeDelta::days(i64::from(options.days))).unwrap_or(now);
+        let stays = tx.status_stays(since)?;
         let summaries = tx.desk_summaries(&figures.oldest_ids())?;
         let labels = LabelOptions { names: &names, without_people: options.without_people };
         let desk = DeskReport::new(&figures, labels, stays, &summaries);
-        Ok::<_, AppError>((desk, tx.copy_began_at()?))
+        Ok::<_, AppError>((desk, tx.copy_began_at()?, tx.period_runs(since)?))
     })?;
-    Ok(Report { desk, copy, copy_began })
+    Ok(Report { desk, copy, copy_began, runs })
 }

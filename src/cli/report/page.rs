@@ -14,7 +14,8 @@ use super::MARK;
 use super::chart::{bars, columns, figure, heat, line};
 use super::data_table::{DataTable, Unit};
 use crate::app::{
-    AGE_NAMES, AgentLoad, DeskReport, GroupRow, Headline, HeadlineUnit, OldTicket, Report, StatusTime, count,
+    AGE_NAMES, AgentLoad, DeskReport, GroupRow, Headline, HeadlineUnit, OldTicket, PeriodRuns, Report,
+    StatusTime, count,
 };
 use crate::cli::status;
 use crate::cli::{format_time, printable};
@@ -286,6 +287,39 @@ fn oldest(desk: &DeskReport) -> Markup {
     }
 }
 
+/// What the runs of the period did, as pairs of a name and a value.
+fn runs(totals: &PeriodRuns) -> Vec<(String, String)> {
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    let PeriodRuns { complete, incomplete, failed, requests, list_requests, retries, scans } = totals;
+    let scans: Vec<_> = scans
+        .iter()
+        .map(|((kind, outcome), scans)| {
+            format!("{} {kind}, {}", HumanCount(*scans), outcome.replace('_', " "))
+        })
+        .collect();
+    vec![
+        fact(
+            "Runs",
+            format!(
+                "{} complete, {} incomplete, {} failed",
+                HumanCount(*complete),
+                HumanCount(*incomplete),
+                HumanCount(*failed)
+            ),
+        ),
+        fact("Scans", if scans.is_empty() { "none".into() } else { scans.join("; ") }),
+        fact(
+            "Requests",
+            format!(
+                "{}: {} for the list, {} repeated",
+                HumanCount(*requests),
+                HumanCount(*list_requests),
+                HumanCount(*retries)
+            ),
+        ),
+    ]
+}
+
 fn copy(report: &Report) -> Markup {
     html! {
         @if let Some(began) = report.copy_began {
@@ -294,7 +328,7 @@ fn copy(report: &Report) -> Markup {
             }
         }
         div class="grid" {
-            @for (heading, facts) in status::blocks(&report.copy) {
+            @for (heading, facts) in [("In the period", runs(&report.runs))].into_iter().chain(status::blocks(&report.copy)) {
                 @if !facts.is_empty() {
                     div class="block" {
                         h3 { (heading) }
