@@ -14,9 +14,9 @@ pub const AGE_NAMES: [&str; 5] = ["under a day", "under a week", "under 30 days"
 /// So many groups are shown; the others are one.
 const GROUPS_MAX: usize = 15;
 
-/// What a headline counts.
+/// What a figure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadlineUnit {
+pub enum FigureUnit {
     /// Tickets.
     Tickets,
     /// Hours of the clock.
@@ -29,7 +29,7 @@ pub struct Headline {
     /// What it is.
     pub label: &'static str,
     /// Its unit.
-    pub unit: HeadlineUnit,
+    pub unit: FigureUnit,
     /// Its value; `None` where the copy cannot know it.
     pub value: Option<f64>,
     /// Its value in the period before, or when that ended; `None` as above.
@@ -281,7 +281,7 @@ fn headlines(figures: &DeskFigures, backlog: &[(NaiveDate, i64)]) -> Vec<Headlin
     };
     let tickets = |label, value: Option<u64>, before: Option<u64>, note| Headline {
         label,
-        unit: HeadlineUnit::Tickets,
+        unit: FigureUnit::Tickets,
         value: value.map(|it| it as f64),
         before: before.map(|it| it as f64),
         is_level: false,
@@ -289,7 +289,7 @@ fn headlines(figures: &DeskFigures, backlog: &[(NaiveDate, i64)]) -> Vec<Headlin
     };
     let hours = |label, values: &[Vec<f32>; 2], note| Headline {
         label,
-        unit: HeadlineUnit::Hours,
+        unit: FigureUnit::Hours,
         value: median(&values[Period::Present as usize]),
         before: median(&values[Period::Before as usize]),
         is_level: false,

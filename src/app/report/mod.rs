@@ -4,7 +4,7 @@ mod desk;
 mod figures;
 
 pub use desk::{
-    AGE_NAMES, AgentLoad, DeskReport, GroupRow, Headline, HeadlineUnit, OldTicket, StatusTime, WeekRow,
+    AGE_NAMES, AgentLoad, DeskReport, FigureUnit, GroupRow, Headline, OldTicket, StatusTime, WeekRow,
 };
 
 use chrono::TimeDelta;

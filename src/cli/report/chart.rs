@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::data_table::DataTable;
+use super::data_table::{DataTable, figure_to_text};
 
 /// The width of a chart in its own units.
 const WIDTH: f64 = 460.0;
@@ -84,7 +84,7 @@ fn axes(table: &DataTable, end: f64, x: impl Fn(usize) -> f64) -> Markup {
         @for step in 0..=STEPS {
             @let value = end * f64::from(step) / f64::from(STEPS);
             line class="grid" x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(value, end)) y2=(y(value, end)) {}
-            text class="axis end" x=(LEFT - 6.0) y=(y(value, end) + 4.0) { (table.unit.to_text(value)) }
+            text class="axis end" x=(LEFT - 6.0) y=(y(value, end) + 4.0) { (figure_to_text(table.unit, value)) }
         }
         @for (index, (name, _)) in table.rows.iter().enumerate().step_by(every) {
             text class="axis middle" x=(x(index)) y=(HEIGHT - 8.0) { (name) }
@@ -118,7 +118,7 @@ pub(super) fn line(table: &DataTable) -> Markup {
             polyline class="line" points=(points.join(" ")) {}
             @for (index, ((name, _), value)) in table.rows.iter().zip(&values).enumerate() {
                 rect class="hover" x=(x(index) - step / 2.0) y=(TOP) width=(step) height=(HEIGHT - TOP - BOTTOM) {
-                    title { (name) ": " (table.unit.to_text(*value)) }
+                    title { (name) ": " (figure_to_text(table.unit, *value)) }
                 }
             }
         },
@@ -142,7 +142,7 @@ pub(super) fn columns(table: &DataTable) -> Markup {
                     @let value = value.unwrap_or(0.0);
                     rect class=(format!("s{column}")) x=(LEFT + step * (index as f64 + 0.1) + width * column as f64)
                         y=(y(value, end)) width=(width) height=(HEIGHT - BOTTOM - y(value, end)) {
-                        title { (name) ", " (table.columns[column]) ": " (table.unit.to_text(value)) }
+                        title { (name) ", " (table.columns[column]) ": " (figure_to_text(table.unit, value)) }
                     }
                 }
             }
@@ -167,11 +167,11 @@ pub(super) fn bars(table: &DataTable) -> Markup {
                     @let before = sum(&figures[..column]);
                     rect class=(format!("s{column}")) x=(NAMES + before * scale) y=(top + 3.0) width=(value * scale)
                         height=(BAR - 6.0) {
-                        title { (name) ", " (table.columns[column]) ": " (table.unit.to_text(value)) }
+                        title { (name) ", " (table.columns[column]) ": " (figure_to_text(table.unit, value)) }
                     }
                 }
                 text class="figure" x=(NAMES + sum(figures) * scale + 6.0) y=(top + 15.0) {
-                    (if figures.iter().all(Option::is_none) { "not known".into() } else { table.unit.to_text(sum(figures)) })
+                    (if figures.iter().all(Option::is_none) { "not known".into() } else { figure_to_text(table.unit, sum(figures)) })
                 }
             }
         },
@@ -195,7 +195,7 @@ pub(super) fn heat(table: &DataTable) -> Markup {
                     @let shade = (value / end * 5.0).ceil() as i64;
                     rect class=(format!("h{shade}")) x=(LABELS + width * column as f64 + 1.0) y=(ROW * index as f64 + 1.0)
                         width=(width - 2.0) height=(ROW - 2.0) {
-                        title { (name) " " (table.columns[column]) ": " (table.unit.to_text(value)) }
+                        title { (name) " " (table.columns[column]) ": " (figure_to_text(table.unit, value)) }
                     }
                 }
             }

@@ -3,26 +3,15 @@
 use indicatif::HumanCount;
 use maud::{Markup, html};
 
-use crate::app::duration_to_text;
+use crate::app::{FigureUnit, duration_to_text};
 
-/// What the figures are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
-    /// Numbers of tickets.
-    Tickets,
-    /// Hours of the clock.
-    Hours,
-}
-
-impl Unit {
-    /// A figure for people.
-    pub(super) fn to_text(self, value: f64) -> String {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        match self {
-            Unit::Tickets if value < 0.0 => format!("-{}", HumanCount(-value.round() as u64)),
-            Unit::Tickets => HumanCount(value.round() as u64).to_string(),
-            Unit::Hours => duration_to_text((value * 3_600.0).round() as u64),
-        }
+/// A figure for people.
+pub(super) fn figure_to_text(unit: FigureUnit, value: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    match unit {
+        FigureUnit::Tickets if value < 0.0 => format!("-{}", HumanCount(-value.round() as u64)),
+        FigureUnit::Tickets => HumanCount(value.round() as u64).to_string(),
+        FigureUnit::Hours => duration_to_text((value * 3_600.0).round() as u64),
     }
 }
 
@@ -35,7 +24,7 @@ pub(super) struct DataTable {
     /// What each row is about, and its figures; `None` is not known.
     pub(super) rows: Vec<(String, Vec<Option<f64>>)>,
     /// What the figures are.
-    pub(super) unit: Unit,
+    pub(super) unit: FigureUnit,
 }
 
 impl DataTable {
@@ -46,7 +35,7 @@ impl DataTable {
         rows: impl IntoIterator<Item = (String, [u64; N])>,
     ) -> DataTable {
         let rows = rows.into_iter().map(|(name, counts)| (name, counts.map(|it| Some(it as f64)).to_vec()));
-        DataTable { subject, columns: columns.to_vec(), rows: rows.collect(), unit: Unit::Tickets }
+        DataTable { subject, columns: columns.to_vec(), rows: rows.collect(), unit: FigureUnit::Tickets }
     }
 
     /// The table, closed at first, with a button that copies it.
@@ -66,7 +55,7 @@ impl DataTable {
                                 tr {
                                     th scope="row" { (name) }
                                     @for figure in figures {
-                                        td class="number" { (figure.map_or("not known".into(), |it| self.unit.to_text(it))) }
+                                        td class="number" { (figure.map_or("not known".into(), |it| figure_to_text(self.unit, it))) }
                                     }
                                 }
                             }

@@ -12,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::MARK;
 use super::chart::{bars, columns, figure, heat, line};
-use super::data_table::{DataTable, Unit};
+use super::data_table::{DataTable, figure_to_text};
 use crate::app::{
-    AGE_NAMES, AgentLoad, DeskReport, GroupRow, Headline, HeadlineUnit, OldTicket, PeriodRuns, Report,
+    AGE_NAMES, AgentLoad, DeskReport, FigureUnit, GroupRow, Headline, OldTicket, PeriodRuns, Report,
     StatusTime, count,
 };
 use crate::cli::status;
@@ -117,7 +117,7 @@ fn headlines(desk: &DeskReport) -> Markup {
             @for headline in &desk.headlines {
                 li {
                     (headline.label)
-                    span class="value" { (headline.value.map_or("not known".into(), |it| unit(headline).to_text(it))) }
+                    span class="value" { (headline.value.map_or("not known".into(), |it| figure_to_text(headline.unit, it))) }
                     @if let Some(change) = change(headline, desk.days) { span class="note" { (change) } }
                     @if let Some(note) = &headline.note { p class="note" { (note) } }
                 }
@@ -126,17 +126,10 @@ fn headlines(desk: &DeskReport) -> Markup {
     }
 }
 
-fn unit(headline: &Headline) -> Unit {
-    match headline.unit {
-        HeadlineUnit::Tickets => Unit::Tickets,
-        HeadlineUnit::Hours => Unit::Hours,
-    }
-}
-
 /// How a figure compares with the period before.
 fn change(headline: &Headline, days: u32) -> Option<String> {
     let (value, before) = (headline.value?, headline.before?);
-    let then = unit(headline).to_text(before);
+    let then = figure_to_text(headline.unit, before);
     let (comma, when) = if headline.is_level {
         (",", format!("{days} days ago"))
     } else {
@@ -172,7 +165,7 @@ fn flow(desk: &DeskReport) -> Markup {
         subject: "Day",
         columns: vec!["Open at its end"],
         rows: desk.backlog.iter().map(|(day, open)| (short_date(*day), vec![Some(*open as f64)])).collect(),
-        unit: Unit::Tickets,
+        unit: FigureUnit::Tickets,
     };
     let weeks = desk.weeks.iter().map(|week| (short_date(week.monday), [week.opened, week.closed]));
     let weeks = DataTable::of_counts("Week from", ["Opened", "Closed"], weeks);
@@ -193,7 +186,7 @@ fn time_in_status(desk: &DeskReport) -> Markup {
         subject: "Status",
         columns: vec!["Median"],
         rows: desk.statuses.iter().filter(|it| 0 < it.known).map(row).collect(),
-        unit: Unit::Hours,
+        unit: FigureUnit::Hours,
     };
     let unknown: u64 = desk.statuses.iter().map(|it| it.unknown).sum();
     let known: u64 = desk.statuses.iter().map(|it| it.known).sum();
@@ -238,7 +231,7 @@ fn about(desk: &DeskReport) -> Markup {
             DataTable::of_counts(subject, ["Opened in the period", "Closed in the period", "Open now"], rows);
         let opened = table.rows.iter().map(|(name, figures)| (name.clone(), figures[..1].to_vec()));
         let drawn =
-            DataTable { subject, columns: vec!["Opened"], rows: opened.collect(), unit: Unit::Tickets };
+            DataTable { subject, columns: vec!["Opened"], rows: opened.collect(), unit: FigureUnit::Tickets };
         figure(
             title,
             "Opened in the period; the table also has closed and open ones.",
