@@ -211,7 +211,7 @@ async fn every_json_document_matches_its_schema() {
     Schema::of("export-snapshot").assert_is_exact(&snapshot);
 
     for (arguments, count) in
-        [(&["demo", "--tickets", "100"][..], 11), (&["demo", "--tickets", "100", "--lake"], 12)]
+        [(&["demo", "--tickets", "100"][..], 12), (&["demo", "--tickets", "100", "--lake"], 12)]
     {
         let steps = env.run_json(arguments).success().stdout;
         let steps: Vec<Json> = steps.lines().map(|line| line.parse().unwrap()).collect();

@@ -148,6 +148,8 @@ impl Demo {
 
         on_step(self.export("next package for `warehouse`: only what changed", "warehouse", Format::Csv)?);
         on_step(self.export("another consumer, in JSON, from the beginning", "siem", Format::Json)?);
+        #[cfg(feature = "lake")]
+        on_step(self.export("a third one, in Parquet", "analytics", Format::Parquet)?);
         Ok(())
     }
 

@@ -8,13 +8,13 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::{fs, io};
 
+use indicatif::HumanCount;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::args::{CliArgs, ReportArgs};
 use super::{CommandResult, print_report, printable};
 use crate::app::{self, AppError, ExitStatus, LoadedConfig, ReportOptions, count};
-use crate::config::size_to_text;
 
 /// Stands at the beginning of each report. What has another beginning is never replaced.
 const MARK: &str = "<!DOCTYPE html><!-- halosync report -->";
@@ -58,7 +58,7 @@ pub(super) struct WrittenReport {
 impl WrittenReport {
     pub(super) fn to_text(&self) -> String {
         let (file, tickets) = (printable(&self.file), count(self.tickets, "ticket"));
-        format!("{file}: {tickets}, {} days, {}\n", self.days, size_to_text(self.bytes))
+        format!("{file}: {tickets}, {} days, {} kB\n", self.days, HumanCount(self.bytes.div_ceil(1_000)))
     }
 }
 
