@@ -59,15 +59,17 @@ pub struct DeskNames {
     pub priorities: BTreeMap<(i64, i64), String>,
 }
 
-/// How long tickets had a status.
+/// How long tickets had a status that does not count as closed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StatusStays {
     /// The status.
     pub status: String,
-    /// The lengths that are known, in hours.
+    /// The lengths that are known of stays that have ended, in hours.
     pub hours: Vec<f64>,
-    /// How many stays have a length that is not known.
+    /// How many stays that have ended have a length that is not known.
     pub unknown: u64,
+    /// How many last.
+    pub lasting: u64,
 }
 
 /// What the runs of a period did.
@@ -124,11 +126,15 @@ impl ReadTx<'_> {
         let names = |table: &str| -> Result<BTreeMap<i64, String>, StoreError> {
             let sql = format!("SELECT ID, NAME FROM {table} WHERE NAME IS NOT NULL");
             let mut statement = self.connection.prepare(&sql)?;
-            Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+            let names = statement.query_map([], |row| Ok((row.get(0)?, lossy(row.get_ref(1)?))))?;
+            let names: Vec<(i64, Option<String>)> = names.collect::<Result<_, _>>()?;
+            Ok(names.into_iter().filter_map(|(id, name)| Some((id, name?))).collect())
         };
         let sql = "SELECT SLA_ID, PRIORITY_ID, NAME FROM priorities WHERE NAME IS NOT NULL";
         let mut statement = self.connection.prepare(sql)?;
-        let priorities = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+        let priorities = statement.query_map([], |row| {
+            Ok(((row.get(0)?, row.get(1)?), lossy(row.get_ref(2)?).unwrap_or_default()))
+        })?;
         Ok(DeskNames {
             agents: names("agents")?,
             teams: names("teams")?,
@@ -169,22 +175,23 @@ impl ReadTx<'_> {
         Ok(PeriodRuns { scans: scans.collect::<Result<_, _>>()?, ..totals })
     }
 
-    /// How long tickets had each status: the stays that ended at a time or later, or last.
+    /// How long tickets had each status that does not count as closed: the stays that ended at a time or later, or last.
     pub fn status_stays(&self, since: Timestamp) -> Result<Vec<StatusStays>, StoreError> {
-        let sql =
-            "SELECT STATUS, hours FROM status_intervals WHERE until IS NULL OR ?1 <= until ORDER BY STATUS";
+        let sql = "SELECT STATUS, hours, until IS NULL AND end_reason IS NULL FROM status_intervals
+             WHERE CLOSED = 0 AND (until IS NULL OR ?1 <= until) ORDER BY STATUS";
         let mut statement = self.connection.prepare(sql)?;
         let mut rows = statement.query([since.to_string()])?;
         let mut stays: Vec<StatusStays> = Vec::new();
         while let Some(row) = rows.next()? {
-            let status: String = row.get(0)?;
+            let status = lossy(row.get_ref(0)?).unwrap_or_default();
             if stays.last().is_none_or(|last| last.status != status) {
                 stays.push(StatusStays { status, ..StatusStays::default() });
             }
             let Some(last) = stays.last_mut() else { continue };
-            match row.get::<_, Option<f64>>(1)? {
-                Some(hours) => last.hours.push(hours),
-                None => last.unknown += 1,
+            match (row.get(2)?, row.get::<_, Option<f64>>(1)?) {
+                (true, _) => last.lasting += 1,
+                (false, Some(hours)) => last.hours.push(hours),
+                (false, None) => last.unknown += 1,
             }
         }
         Ok(stays)
@@ -195,11 +202,20 @@ impl ReadTx<'_> {
         let mut statement = self.connection.prepare("SELECT NAME, STATUS FROM tickets WHERE UID = ?1")?;
         let mut summaries = BTreeMap::new();
         for id in ids {
-            let summary = statement
-                .query_row([id], |row| Ok(DeskSummary { name: row.get(0)?, status: row.get(1)? }))?;
+            let summary = statement.query_row([id], |row| {
+                Ok(DeskSummary { name: lossy(row.get_ref(0)?), status: lossy(row.get_ref(1)?) })
+            })?;
             summaries.insert(*id, summary);
         }
         Ok(summaries)
+    }
+}
+
+/// A text that another program may have stored, with replacement characters in place of what is not UTF-8.
+fn lossy(value: ValueRef<'_>) -> Option<String> {
+    match value {
+        ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        _ => None,
     }
 }
 

@@ -58,7 +58,8 @@ fn assert_harmless(seen: &Json, file: &Path) {
         "it scrolls sideways: {}",
         seen["wide"]
     );
-    assert_eq!(seen["copied"], "Copied");
+    assert_eq!(seen["copied"], " Copied.");
+    assert_eq!(seen["formulas"], serde_json::json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,10 +16,13 @@ with sync_playwright() as play:
             wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
             seen.setdefault("wide", []).append(wide)
             seen["hacked"] = page.evaluate("window.hacked")
+            # What a spreadsheet would take for a formula, or for another cell.
+            cells = "[...document.querySelectorAll('figure tbody th')].map(textOf)"
+            seen["formulas"] = page.evaluate(cells + ".filter((it) => /^[-=+@]/.test(it) || /[\\t\\n\\r]/.test(it))")
             if width == 1280 and scheme == "light":
                 page.locator("details summary").first.click()
                 page.locator("button.copy").first.click()
-                seen["copied"] = page.locator("button.copy").first.text_content()
+                seen["copied"] = page.locator("button.copy + span").first.text_content()
                 rows = page.locator("#oldest tbody tr")
                 if rows.count():
                     first = rows.first.locator("th").text_content()

@@ -1,8 +1,9 @@
 //! The figures of a service desk with names; pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{Datelike as _, NaiveDate, TimeDelta};
+use indicatif::HumanCount;
 
 use super::figures::{Ages, DeskFigures, GroupCounts, OldestTicket, Period, median};
 use crate::store::{DeskNames, DeskSummary, StatusStays};
@@ -10,6 +11,9 @@ use crate::ticket::Timestamp;
 
 /// The names of the ages that open tickets are counted by.
 pub const AGE_NAMES: [&str; 5] = ["under a day", "under a week", "under 30 days", "under 90 days", "older"];
+
+/// Stands for a name where the ticket has none: the copy cannot tell nobody from what is held back.
+const NOT_KNOWN: &str = "(not known)";
 
 /// So many groups are shown; the others are one.
 const GROUPS_MAX: usize = 15;
@@ -47,8 +51,8 @@ pub struct WeekRow {
     pub monday: NaiveDate,
     /// Tickets opened.
     pub opened: u64,
-    /// Tickets closed.
-    pub closed: u64,
+    /// Tickets closed; `None` where the copy has no closing times.
+    pub closed: Option<u64>,
 }
 
 /// Tickets of a type, category or client.
@@ -60,8 +64,8 @@ pub struct GroupRow {
     pub open: u64,
     /// Opened in the period.
     pub opened: u64,
-    /// Closed in the period.
-    pub closed: u64,
+    /// Closed in the period; `None` where the copy has no closing times.
+    pub closed: Option<u64>,
 }
 
 /// Open tickets of an agent or a team.
@@ -69,19 +73,21 @@ pub struct GroupRow {
 pub struct AgentLoad {
     /// Name of the agent or team.
     pub name: String,
-    /// Open tickets that are neither overdue nor on hold.
-    pub in_time: u64,
+    /// Open tickets whose due date is still to come.
+    pub not_yet_due: u64,
     /// Open tickets on hold.
     pub on_hold: u64,
     /// Overdue tickets.
     pub overdue: u64,
+    /// Open tickets without a due date, or excluded from service levels.
+    pub without_due: u64,
 }
 
 impl AgentLoad {
     /// All open tickets.
     #[must_use]
     pub fn open(&self) -> u64 {
-        self.in_time + self.on_hold + self.overdue
+        self.not_yet_due + self.on_hold + self.overdue + self.without_due
     }
 }
 
@@ -96,8 +102,10 @@ pub struct StatusTime {
     pub median_hours: Option<f64>,
     /// The longest, in hours.
     pub longest_hours: Option<f64>,
-    /// Stays of a length that is not known.
+    /// Stays that have ended, of a length that is not known.
     pub unknown: u64,
+    /// Stays that last.
+    pub lasting: u64,
 }
 
 /// One of the oldest open tickets.
@@ -130,18 +138,18 @@ pub struct DeskReport {
     pub now: Timestamp,
     /// How many days the period has, today included.
     pub days: u32,
-    /// The first day of the period.
-    pub first_day: NaiveDate,
+    /// When the period began.
+    pub began_at: Timestamp,
     /// Tickets in the copy.
     pub tickets: u64,
-    /// Those without a date of creation, which no figure by date has.
+    /// Those without a usable date of creation, which no figure by date has.
     pub without_creation: u64,
+    /// Open tickets.
+    pub open: u64,
     /// Closed tickets.
     pub closed: u64,
-    /// Those of which the server does not say when.
+    /// Those without a usable closing time.
     pub closed_without_date: u64,
-    /// Tickets with a date of the first response.
-    pub responded: u64,
     /// The headline figures.
     pub headlines: Vec<Headline>,
     /// Open tickets at the end of each day of the period.
@@ -177,23 +185,31 @@ pub(super) struct LabelOptions<'a> {
 
 impl LabelOptions<'_> {
     fn agent(self, id: Option<i64>) -> String {
-        let Some(id) = id else { return "(nobody)".into() };
-        let name = self.names.agents.get(&id).filter(|_| !self.without_people);
-        name.map_or_else(|| format!("agent {id}"), Clone::clone)
+        match id {
+            None => return NOT_KNOWN.into(),
+            Some(1) => return "(unassigned)".into(),
+            Some(_) => {}
+        }
+        let id = id.unwrap_or_default();
+        let Some(name) = self.names.agents.get(&id).filter(|_| !self.without_people) else {
+            return format!("agent {id}");
+        };
+        let namesakes = self.names.agents.values().filter(|it| *it == name).count();
+        if 1 < namesakes { format!("{name} ({id})") } else { name.clone() }
     }
 
     fn team(self, id: Option<i64>) -> String {
         let id = id.filter(|id| *id != 0);
-        id.map_or_else(|| "(no team)".into(), |id| named(&self.names.teams, id, "team"))
+        id.map_or_else(|| NOT_KNOWN.into(), |id| named(&self.names.teams, id, "team"))
     }
 
     fn ticket_type(self, id: Option<i64>) -> String {
-        id.map_or_else(|| "(no type)".into(), |id| named(&self.names.types, id, "type"))
+        id.map_or_else(|| NOT_KNOWN.into(), |id| named(&self.names.types, id, "type"))
     }
 
     /// As `ticket_overview` names it: by the service level agreement; without one, by the name that all of them give the number.
     fn priority(self, (sla, priority): (Option<i64>, Option<i64>)) -> String {
-        let Some(priority) = priority else { return "(no priority)".into() };
+        let Some(priority) = priority else { return NOT_KNOWN.into() };
         let all = &self.names.priorities;
         let name = if let Some(sla) = sla {
             all.get(&(sla, priority))
@@ -217,9 +233,7 @@ impl DeskReport {
         stays: Vec<StatusStays>,
         summaries: &BTreeMap<i64, DeskSummary>,
     ) -> DeskReport {
-        let backlog = backlog(figures);
-        let headlines = headlines(figures, &backlog);
-        let days = figures.days as usize;
+        let closed_known = !has_no_closing_times(figures);
         let oldest = figures.oldest();
         let teams = figures.numbered_teams.iter().map(|(id, counts)| (labels.team(*id), *counts));
         let teams = teams.chain(figures.teams.iter().map(|(name, counts)| (name.clone(), *counts)));
@@ -227,31 +241,32 @@ impl DeskReport {
         let agents = figures.agents.iter().map(|(id, counts)| (labels.agent(*id), *counts));
         let agents = loads(agents.collect::<Vec<_>>(), |load| (load.open(), load.overdue));
         let types = figures.types.iter().map(|(id, counts)| (labels.ticket_type(*id), *counts));
-        let text = |groups: &std::collections::HashMap<String, GroupCounts>, none: &str| {
+        let text = |groups: &HashMap<String, GroupCounts>| {
             let named = groups.iter().map(|(name, counts)| {
-                (if name.is_empty() { none.to_owned() } else { name.clone() }, *counts)
+                (if name.is_empty() { NOT_KNOWN.to_owned() } else { name.clone() }, *counts)
             });
-            group_rows(named.collect())
+            group_rows(named.collect(), closed_known)
         };
         DeskReport {
             now: figures.now,
             days: figures.days,
-            first_day: figures.first_day(),
+            began_at: figures.began_at(),
             tickets: figures.tickets,
             without_creation: figures.without_creation,
+            open: figures.open.open,
             closed: figures.closed,
             closed_without_date: figures.closed_without_date,
-            responded: figures.responded,
-            headlines,
-            backlog: backlog.into_iter().skip(days).collect(),
+            headlines: headlines(figures),
+            // It would be nothing but the age of what is open now.
+            backlog: if has_no_closing_times(figures) { Vec::new() } else { backlog(figures) },
             weeks: weeks(figures),
             ages: ages(figures, labels),
             teams,
             agents,
             statuses: status_times(stays),
-            types: group_rows(types.collect()),
-            categories: text(&figures.categories, "(no category)"),
-            clients: text(&figures.clients, "(no client)"),
+            types: group_rows(types.collect(), closed_known),
+            categories: text(&figures.categories),
+            clients: text(&figures.clients),
             hours: figures.hours,
             oldest: oldest
                 .into_iter()
@@ -261,7 +276,12 @@ impl DeskReport {
     }
 }
 
-/// Open tickets at the end of each day of both periods.
+/// Whether there are closed tickets, and none has a closing time.
+fn has_no_closing_times(figures: &DeskFigures) -> bool {
+    0 < figures.closed && figures.closed == figures.closed_without_date
+}
+
+/// Open tickets at the end of each day.
 fn backlog(figures: &DeskFigures) -> Vec<(NaiveDate, i64)> {
     let mut open = figures.backlog_before();
     let days = figures.by_day.iter().enumerate().map(|(index, counts)| {
@@ -272,14 +292,10 @@ fn backlog(figures: &DeskFigures) -> Vec<(NaiveDate, i64)> {
 }
 
 #[expect(clippy::cast_precision_loss)]
-fn headlines(figures: &DeskFigures, backlog: &[(NaiveDate, i64)]) -> Vec<Headline> {
-    let days = figures.days as usize;
-    let (before, present) = figures.by_day.split_at(days);
-    let no_dates = 0 < figures.closed && figures.closed == figures.closed_without_date;
-    let unsaid = |is_unsaid: bool, what: &str| {
-        is_unsaid.then(|| format!("the server does not say when tickets {what}"))
-    };
-    let tickets = |label, value: Option<u64>, before: Option<u64>, note| Headline {
+fn headlines(figures: &DeskFigures) -> Vec<Headline> {
+    let of_period =
+        |counts: [u64; 2]| (Some(counts[Period::Present as usize]), Some(counts[Period::Before as usize]));
+    let tickets = |label, (value, before): (Option<u64>, Option<u64>), note| Headline {
         label,
         unit: FigureUnit::Tickets,
         value: value.map(|it| it as f64),
@@ -287,52 +303,83 @@ fn headlines(figures: &DeskFigures, backlog: &[(NaiveDate, i64)]) -> Vec<Headlin
         is_level: false,
         note,
     };
-    let hours = |label, values: &[Vec<f32>; 2], note| Headline {
-        label,
-        unit: FigureUnit::Hours,
-        value: median(&values[Period::Present as usize]),
-        before: median(&values[Period::Before as usize]),
-        is_level: false,
-        note,
+    let undated = figures.without_creation;
+    let unclosed = figures.closed_without_date;
+    let no_closing_times = has_no_closing_times(figures);
+    // A comparison would be one of what is known, and not of what happened.
+    let comparable = undated == 0 && unclosed == 0;
+    let open = figures.open.open;
+    let opened_before = open + figures.closed_in[Period::Present as usize];
+    let open_before =
+        opened_before.checked_sub(figures.opened[Period::Present as usize]).filter(|_| comparable);
+    let (opened, opened_earlier) = of_period(figures.opened);
+    let dated = undated < figures.tickets || figures.tickets == 0;
+    let (closed, closed_earlier) = of_period(figures.closed_in);
+    let count_note = |count: u64, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("one {one}")),
+        _ => Some(format!("{} {many}", HumanCount(count))),
     };
-    let closed_sum =
-        |days: &[super::figures::DayCounts]| (!no_dates).then(|| days.iter().map(|it| it.closed).sum());
-    let opened_sum = |days: &[super::figures::DayCounts]| Some(days.iter().map(|it| it.opened).sum());
-    let open_before = backlog.get(days.wrapping_sub(1)).map(|(_, open)| *open);
-    let partly = |note: Option<String>| {
-        note.or_else(|| {
-            let count = figures.closed_without_date;
-            (0 < count).then(|| format!("{count} closed tickets without a date are on no day"))
-        })
+    let closed_note = if no_closing_times {
+        Some("the copy has no closing times".into())
+    } else {
+        count_note(unclosed, "more has no closing time", "more have no closing time")
+    };
+    let no_due = 0 < open && figures.open_without_fix_by == open;
+    let overdue_note = if no_due {
+        "the copy has no due dates".into()
+    } else {
+        count_note(
+            figures.open_without_fix_by,
+            "open ticket has no due date",
+            "open tickets have no due date",
+        )
+        .unwrap_or_else(|| "now; what was overdue earlier is not known".into())
+    };
+    let median_of = |label, values: &[Vec<f32>; 2], is_unknown: bool, unknown: &str, none: &str, of: &str| {
+        let value = median(&values[Period::Present as usize]);
+        let note = match value {
+            Some(_) => of,
+            None if is_unknown => unknown,
+            None => none,
+        };
+        Headline {
+            label,
+            unit: FigureUnit::Hours,
+            value,
+            before: median(&values[Period::Before as usize]).filter(|_| comparable),
+            is_level: false,
+            note: Some(note.into()),
+        }
     };
     vec![
-        Headline {
-            is_level: true,
-            ..tickets(
-                "Open",
-                Some(figures.open.open),
-                open_before.filter(|_| !no_dates).and_then(|open| u64::try_from(open).ok()),
-                None,
-            )
-        },
-        tickets("Opened", opened_sum(present), opened_sum(before), None),
-        tickets("Closed", closed_sum(present), closed_sum(before), partly(unsaid(no_dates, "were closed"))),
+        Headline { is_level: true, ..tickets("Open", (Some(open), open_before), None) },
         tickets(
-            "Overdue",
-            Some(figures.open.overdue),
-            None,
-            Some("now; what was overdue earlier is not known".into()),
+            "Opened",
+            (opened.filter(|_| dated), opened_earlier.filter(|_| dated)),
+            count_note(undated, "ticket has no creation date", "tickets have no creation date"),
         ),
-        hours(
+        tickets(
+            "Closed",
+            (closed.filter(|_| !no_closing_times), closed_earlier.filter(|_| unclosed == 0)),
+            closed_note,
+        ),
+        tickets("Overdue", (Some(figures.open.overdue).filter(|_| !no_due), None), Some(overdue_note)),
+        median_of(
             "Median time to close",
             &figures.closing_hours,
-            unsaid(no_dates, "were closed").or(Some("of tickets closed in the period".into())),
+            no_closing_times,
+            "the copy has no closing times",
+            "no ticket was closed in the period",
+            "of tickets closed in the period",
         ),
-        hours(
+        median_of(
             "Median first response",
             &figures.response_hours,
-            unsaid(0 < figures.tickets && figures.responded == 0, "were first responded to")
-                .or(Some("of tickets first responded to in the period".into())),
+            figures.responded == 0,
+            "the copy has no times of first responses",
+            "no ticket was first responded to in the period",
+            "of tickets first responded to in the period",
         ),
     ]
 }
@@ -340,19 +387,19 @@ fn headlines(figures: &DeskFigures, backlog: &[(NaiveDate, i64)]) -> Vec<Headlin
 /// The weeks that begin in the period.
 fn weeks(figures: &DeskFigures) -> Vec<WeekRow> {
     let mut weeks: Vec<WeekRow> = Vec::new();
-    let first = figures.days as usize;
-    for (index, counts) in figures.by_day.iter().enumerate().skip(first) {
+    let closed_known = !has_no_closing_times(figures);
+    for (index, counts) in figures.by_day.iter().enumerate() {
         let date = figures.date(index);
         let monday = date - TimeDelta::days(date.weekday().num_days_from_monday().into());
-        if monday < figures.first_day() {
+        if monday < figures.date(0) {
             continue;
         }
         if weeks.last().is_none_or(|week| week.monday != monday) {
-            weeks.push(WeekRow { monday, opened: 0, closed: 0 });
+            weeks.push(WeekRow { monday, opened: 0, closed: closed_known.then_some(0) });
         }
         if let Some(week) = weeks.last_mut() {
             week.opened += counts.opened;
-            week.closed += counts.closed;
+            week.closed = week.closed.map(|closed| closed + counts.closed);
         }
     }
     weeks
@@ -377,9 +424,10 @@ fn loads<K: Ord>(groups: Vec<(String, GroupCounts)>, order: impl Fn(&AgentLoad) 
         .filter(|(_, counts)| 0 < counts.open)
         .map(|(name, counts)| AgentLoad {
             name,
-            in_time: counts.open - counts.on_hold - counts.overdue,
+            not_yet_due: counts.open - counts.on_hold - counts.overdue - counts.without_due,
             on_hold: counts.on_hold,
             overdue: counts.overdue,
+            without_due: counts.without_due,
         })
         .collect();
     rows.sort_by(|a, b| order(b).cmp(&order(a)).then_with(|| a.name.cmp(&b.name)));
@@ -396,22 +444,22 @@ fn merged(groups: Vec<(String, GroupCounts)>) -> BTreeMap<String, GroupCounts> {
 }
 
 /// The groups with most open and opened tickets, and all others as one.
-fn group_rows(groups: Vec<(String, GroupCounts)>) -> Vec<GroupRow> {
+fn group_rows(groups: Vec<(String, GroupCounts)>, closed_known: bool) -> Vec<GroupRow> {
     let row = |(name, counts): (String, GroupCounts)| GroupRow {
         name,
         open: counts.open,
         opened: counts.opened,
-        closed: counts.closed,
+        closed: closed_known.then_some(counts.closed),
     };
     let mut rows: Vec<_> = merged(groups).into_iter().map(row).collect();
     rows.sort_by(|a, b| (b.opened, b.open).cmp(&(a.opened, a.open)).then_with(|| a.name.cmp(&b.name)));
     if GROUPS_MAX < rows.len() {
         let others = rows.split_off(GROUPS_MAX - 1);
-        let mut sum = GroupRow { name: format!("({} others)", others.len()), open: 0, opened: 0, closed: 0 };
+        let closed = others.iter().map(|other| other.closed).sum();
+        let mut sum = GroupRow { name: format!("({} others)", others.len()), open: 0, opened: 0, closed };
         for other in others {
             sum.open += other.open;
             sum.opened += other.opened;
-            sum.closed += other.closed;
         }
         rows.push(sum);
     }
@@ -430,6 +478,7 @@ fn status_times(stays: Vec<StatusStays>) -> Vec<StatusTime> {
                 median_hours: median(&hours),
                 longest_hours: stays.hours.into_iter().reduce(f64::max),
                 unknown: stays.unknown,
+                lasting: stays.lasting,
             }
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
-use chrono::{Datelike as _, NaiveDate, Timelike as _};
+use chrono::{Datelike as _, NaiveDate, TimeDelta, Timelike as _};
 
 use crate::store::DeskTicket;
 use crate::ticket::Timestamp;
@@ -31,6 +31,8 @@ pub(super) struct GroupCounts {
     pub(super) open: u64,
     pub(super) on_hold: u64,
     pub(super) overdue: u64,
+    /// Open, not on hold, and without a date by which it must be fixed, or excluded from service levels.
+    pub(super) without_due: u64,
     /// Opened in the period.
     pub(super) opened: u64,
     /// Closed in the period.
@@ -50,14 +52,21 @@ pub(super) struct DeskFigures {
     pub(super) now: Timestamp,
     /// Days of the period.
     pub(super) days: u32,
-    /// The first day of the period before, counted from the beginning of the calendar.
+    /// The first day of `by_day`, counted from the beginning of the calendar.
     start: i64,
     /// Days before `start`.
     pub(super) earlier: DayCounts,
-    /// The days of both periods.
+    /// As many days as the period has, the last of which is today.
     pub(super) by_day: Vec<DayCounts>,
+    /// Tickets opened, by period.
+    pub(super) opened: [u64; 2],
+    /// Tickets closed, by period.
+    pub(super) closed_in: [u64; 2],
     pub(super) tickets: u64,
+    /// Tickets without a date of creation, or with one in the future.
     pub(super) without_creation: u64,
+    /// Open tickets that nobody says by when they must be fixed.
+    pub(super) open_without_fix_by: u64,
     pub(super) open: GroupCounts,
     pub(super) closed: u64,
     pub(super) closed_without_date: u64,
@@ -94,15 +103,17 @@ pub(super) struct OldestTicket {
 
 impl DeskFigures {
     pub(super) fn new(now: Timestamp, days: u32) -> DeskFigures {
-        let span = i64::from(days);
         DeskFigures {
             now,
             days,
-            start: day_of(now) + 1 - 2 * span,
+            start: day_of(now) + 1 - i64::from(days),
             earlier: DayCounts::default(),
-            by_day: vec![DayCounts::default(); 2 * days as usize],
+            by_day: vec![DayCounts::default(); days as usize],
+            opened: [0; 2],
+            closed_in: [0; 2],
             tickets: 0,
             without_creation: 0,
+            open_without_fix_by: 0,
             open: GroupCounts::default(),
             closed: 0,
             closed_without_date: 0,
@@ -121,9 +132,9 @@ impl DeskFigures {
         }
     }
 
-    /// The first day of the period.
-    pub(super) fn first_day(&self) -> NaiveDate {
-        self.date(self.days as usize)
+    /// When the period began.
+    pub(super) fn began_at(&self) -> Timestamp {
+        Timestamp::new(self.now.instant() - TimeDelta::days(self.days.into())).unwrap_or(self.now)
     }
 
     /// The date of a place in `by_day`.
@@ -132,13 +143,14 @@ impl DeskFigures {
         NaiveDate::from_num_days_from_ce_opt(day).unwrap_or_default()
     }
 
-    /// The period that a time is in.
+    /// The period that a time is in. Both are equally long, to the second.
     fn period(&self, at: Timestamp) -> Option<Period> {
-        let day = day_of(at) - self.start;
-        if day < 0 || 2 * i64::from(self.days) <= day {
+        let age = self.now.instant() - at.instant();
+        let span = TimeDelta::days(self.days.into());
+        if age < TimeDelta::zero() || span * 2 <= age {
             return None;
         }
-        Some(if day < i64::from(self.days) { Period::Before } else { Period::Present })
+        Some(if age < span { Period::Present } else { Period::Before })
     }
 
     fn counts_of(&mut self, day: i64) -> Option<&mut DayCounts> {
@@ -151,15 +163,28 @@ impl DeskFigures {
     pub(super) fn add(&mut self, ticket: &DeskTicket<'_>) {
         self.tickets += 1;
         self.responded += u64::from(ticket.responded_at.is_some());
-        let opened_in = ticket.created_at.and_then(|at| self.period(at));
-        let closed_at = ticket.closed_at.filter(|_| ticket.is_closed);
-        let closed_in = closed_at.and_then(|at| self.period(at));
-        self.add_days(ticket, closed_at);
-        if let Some(created_at) = ticket.created_at {
-            if let (Some(period), Some(at)) = (closed_in, closed_at) {
+        // A date in the future is a mistake somewhere; nothing is counted by it.
+        let past = |at: &Timestamp| *at <= self.now;
+        let created_at = ticket.created_at.filter(past);
+        let closed_at = ticket.closed_at.filter(past).filter(|_| ticket.is_closed);
+        // A ticket closed before it was opened, by its dates, was never open.
+        let effective_closing = closed_at.map(|at| created_at.map_or(at, |created| created.max(at)));
+        let ticket = &DeskTicket { created_at, closed_at: effective_closing, ..*ticket };
+        let opened_in = created_at.and_then(|at| self.period(at));
+        let closed_in = effective_closing.and_then(|at| self.period(at));
+        if let Some(period) = opened_in {
+            self.opened[period as usize] += 1;
+        }
+        if let Some(period) = closed_in {
+            self.closed_in[period as usize] += 1;
+        }
+        self.add_days(ticket);
+        if let Some(created_at) = created_at {
+            if let (Some(period), Some(at)) = (closed_in, closed_at.filter(|at| created_at <= *at)) {
                 self.closing_hours[period as usize].push(hours_between(created_at, at));
             }
-            if let Some((at, period)) = ticket.responded_at.and_then(|at| Some((at, self.period(at)?))) {
+            let responded_at = ticket.responded_at.filter(|at| created_at <= *at);
+            if let Some((at, period)) = responded_at.and_then(|at| Some((at, self.period(at)?))) {
                 self.response_hours[period as usize].push(hours_between(created_at, at));
             }
             if opened_in == Some(Period::Present) {
@@ -169,42 +194,40 @@ impl DeskFigures {
             }
         }
         let is_open = !ticket.is_closed;
-        let is_overdue = is_open
-            && ticket.fix_by.is_some_and(|at| at < self.now)
-            && !ticket.is_on_hold
-            && !ticket.is_excluded_from_sla;
+        let has_due = ticket.fix_by.is_some() && !ticket.is_excluded_from_sla;
+        let is_running = is_open && !ticket.is_on_hold;
+        let is_overdue = is_running && has_due && ticket.fix_by.is_some_and(|at| at < self.now);
         let counts = GroupCounts {
             open: is_open.into(),
             on_hold: (is_open && ticket.is_on_hold).into(),
             overdue: is_overdue.into(),
+            without_due: (is_running && !has_due).into(),
             opened: (opened_in == Some(Period::Present)).into(),
             closed: (closed_in == Some(Period::Present)).into(),
         };
         self.add_to_groups(ticket, counts);
         if is_open {
             self.open.add(counts);
+            self.open_without_fix_by += u64::from(ticket.fix_by.is_none() && !ticket.is_excluded_from_sla);
             self.add_age(ticket);
             self.add_to_oldest(ticket, is_overdue);
         } else {
             self.closed += 1;
-            self.closed_without_date += u64::from(closed_at.is_none());
+            self.closed_without_date += u64::from(effective_closing.is_none());
         }
     }
 
-    fn add_days(&mut self, ticket: &DeskTicket<'_>, closed_at: Option<Timestamp>) {
+    fn add_days(&mut self, ticket: &DeskTicket<'_>) {
         let Some(created_at) = ticket.created_at else {
             self.without_creation += 1;
             return;
         };
-        let opened_on = day_of(created_at);
-        let is_closed_sometime = ticket.is_closed && closed_at.is_none();
-        if let Some(counts) = self.counts_of(opened_on) {
+        let is_closed_sometime = ticket.is_closed && ticket.closed_at.is_none();
+        if let Some(counts) = self.counts_of(day_of(created_at)) {
             counts.opened += 1;
             counts.closed_sometime += u64::from(is_closed_sometime);
         }
-        // A ticket closed before it was opened, by its dates, was never open.
-        let closed_on = closed_at.map(|at| day_of(at).max(opened_on));
-        if let Some(counts) = closed_on.and_then(|day| self.counts_of(day)) {
+        if let Some(counts) = ticket.closed_at.and_then(|at| self.counts_of(day_of(at))) {
             counts.closed += 1;
         }
     }
@@ -217,7 +240,7 @@ impl DeskFigures {
             Some(team) => add_named(&mut self.teams, team, counts),
             None => self.numbered_teams.entry(ticket.team_id).or_default().add(counts),
         }
-        self.agents.entry(ticket.agent_id.filter(|id| *id != 1)).or_default().add(counts);
+        self.agents.entry(ticket.agent_id).or_default().add(counts);
         self.types.entry(ticket.type_id).or_default().add(counts);
         let category = ticket.category.map_or("", |path| path.split('>').next().unwrap_or("").trim());
         add_named(&mut self.categories, category, counts);
@@ -242,7 +265,7 @@ impl DeskFigures {
             self.oldest.push(OldestTicket {
                 created_at,
                 id: ticket.id,
-                agent_id: ticket.agent_id.filter(|id| *id != 1),
+                agent_id: ticket.agent_id,
                 team: ticket.team.map(ToOwned::to_owned),
                 team_id: ticket.team_id,
                 priority: (ticket.sla_id.filter(|id| *id != 0), ticket.priority_id),
@@ -284,6 +307,7 @@ impl GroupCounts {
         self.open += other.open;
         self.on_hold += other.on_hold;
         self.overdue += other.overdue;
+        self.without_due += other.without_due;
         self.opened += other.opened;
         self.closed += other.closed;
     }
@@ -336,22 +360,22 @@ mod tests {
     }
 
     #[test]
-    fn days_of_both_periods_and_before_are_told_apart() {
+    fn both_periods_are_equally_long_and_days_are_whole() {
         let opened = |created| DeskTicket { created_at: Some(at(created)), ..DeskTicket::default() };
-        for (created, earlier, day) in [
-            ("2026-10-31T23:59", 1, None),
-            ("2026-11-01T00:00", 0, Some(0)),
-            ("2026-11-10T23:59", 0, Some(9)),
-            ("2026-11-11T00:00", 0, Some(10)),
-            ("2026-11-20T23:59", 0, Some(19)),
-            ("2026-11-21T00:00", 0, None),
+        for (created, periods, earlier, day, dated) in [
+            ("2026-10-31T12:00", [0, 0], 1, None, true),
+            ("2026-10-31T12:01", [1, 0], 1, None, true),
+            ("2026-11-10T12:00", [1, 0], 1, None, true),
+            ("2026-11-10T12:01", [0, 1], 1, None, true),
+            ("2026-11-11T00:00", [0, 1], 0, Some(0), true),
+            ("2026-11-20T12:00", [0, 1], 0, Some(9), true),
+            ("2026-11-20T12:01", [0, 0], 0, None, false),
         ] {
             let figures = figures(&[opened(created)]);
-            assert_eq!(figures.earlier.opened, earlier, "{created}");
+            assert_eq!((figures.opened, figures.earlier.opened), (periods, earlier), "{created}");
             let found = figures.by_day.iter().position(|it| 0 < it.opened);
-            assert_eq!(found, day, "{created}");
+            assert_eq!((found, figures.without_creation == 0), (day, dated), "{created}");
         }
-        assert_eq!(figures(&[]).first_day().to_string(), "2026-11-11");
     }
 
     #[test]
@@ -370,14 +394,17 @@ mod tests {
             ticket("2026-11-12T00:00", Some("2026-11-13T00:00"), false),
             // Closed before it was opened.
             ticket("2026-11-15T00:00", Some("2026-11-01T00:00"), true),
+            // Closed in the future.
+            ticket("2026-10-01T00:00", Some("2027-01-01T00:00"), true),
         ]);
         assert_eq!(figures.backlog_before(), 2);
         let balances: Vec<_> = figures.by_day.iter().map(|it| it.balance()).collect();
         assert_eq!(balances.iter().sum::<i64>(), 0);
         // One was opened and one closed on the twelfth.
-        assert_eq!(figures.by_day[11], DayCounts { opened: 1, closed: 1, closed_sometime: 0 });
-        assert_eq!(figures.by_day[14], DayCounts { opened: 1, closed: 1, closed_sometime: 0 });
-        assert_eq!((figures.closed, figures.closed_without_date, figures.open.open), (3, 1, 2));
+        assert_eq!(figures.by_day[1], DayCounts { opened: 1, closed: 1, closed_sometime: 0 });
+        assert_eq!(figures.by_day[4], DayCounts { opened: 1, closed: 1, closed_sometime: 0 });
+        assert_eq!((figures.closed, figures.closed_without_date, figures.open.open), (4, 2, 2));
+        assert_eq!(figures.closed_in, [0, 2]);
         assert_eq!(figures.closing_hours[Period::Present as usize].len(), 1);
     }
 

@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::data_table::{DataTable, figure_to_text};
+use super::data_table::DataTable;
+use chrono::NaiveDate;
 
 /// The width of a chart in its own units.
 const WIDTH: f64 = 460.0;
@@ -33,12 +34,19 @@ const DATES: usize = 5;
 const STEPS: u32 = 4;
 
 /// A figure with caption, note, chart, and the table behind it. The legend names what the colors of the chart are.
-pub(super) fn figure(title: &str, note: &str, table: &DataTable, legend: &[&str], chart: &Markup) -> Markup {
+pub(super) fn figure(
+    title: &str,
+    note: &str,
+    table: &DataTable,
+    legend: &[&str],
+    chart: &Markup,
+    empty: &str,
+) -> Markup {
     html! {
         figure {
             figcaption { h3 { (title) } @if !note.is_empty() { p class="note" { (note) } } }
-            @if table.rows.is_empty() {
-                p class="empty" { "None." }
+            @if table.rows().is_empty() {
+                p class="empty" { (empty) }
             } @else {
                 @if !legend.is_empty() { (colors(legend)) }
                 (chart)
@@ -79,15 +87,15 @@ fn y(value: f64, end: f64) -> f64 {
 }
 
 fn axes(table: &DataTable, end: f64, x: impl Fn(usize) -> f64) -> Markup {
-    let every = table.rows.len().div_ceil(DATES).max(1);
+    let every = table.rows().len().div_ceil(DATES).max(1);
     html! {
         @for step in 0..=STEPS {
             @let value = end * f64::from(step) / f64::from(STEPS);
             line class="grid" x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(value, end)) y2=(y(value, end)) {}
-            text class="axis end" x=(LEFT - 6.0) y=(y(value, end) + 4.0) { (figure_to_text(table.unit, value)) }
+            text class="axis end" x=(LEFT - 6.0) y=(y(value, end) + 4.0) { (table.text(0, value)) }
         }
-        @for (index, (name, _)) in table.rows.iter().enumerate().step_by(every) {
-            text class="axis middle" x=(x(index)) y=(HEIGHT - 8.0) { (name) }
+        @for (index, (name, _)) in table.rows().iter().enumerate().step_by(every) {
+            text class="axis middle" x=(x(index)) y=(HEIGHT - 8.0) { (short_date(name, table.rows().len())) }
         }
     }
 }
@@ -99,7 +107,8 @@ fn greatest(values: impl Iterator<Item = f64>) -> f64 {
 /// The first column as a line over time.
 #[expect(clippy::cast_precision_loss)]
 pub(super) fn line(table: &DataTable) -> Markup {
-    let values: Vec<f64> = table.rows.iter().map(|(_, figures)| figures[0].unwrap_or(0.0).max(0.0)).collect();
+    let values: Vec<f64> =
+        table.rows().iter().map(|(_, figures)| figures[0].unwrap_or(0.0).max(0.0)).collect();
     let end = axis_end(greatest(values.iter().copied()));
     let step = (WIDTH - LEFT - RIGHT) / values.len().max(1) as f64;
     let x = |index: usize| LEFT + step * (index as f64 + 0.5);
@@ -116,9 +125,9 @@ pub(super) fn line(table: &DataTable) -> Markup {
             (axes(table, end, x))
             polygon class="area" points=(area) {}
             polyline class="line" points=(points.join(" ")) {}
-            @for (index, ((name, _), value)) in table.rows.iter().zip(&values).enumerate() {
+            @for (index, ((name, _), value)) in table.rows().iter().zip(&values).enumerate() {
                 rect class="hover" x=(x(index) - step / 2.0) y=(TOP) width=(step) height=(HEIGHT - TOP - BOTTOM) {
-                    title { (name) ": " (figure_to_text(table.unit, *value)) }
+                    title { (name) ": " (table.text(0, *value)) }
                 }
             }
         },
@@ -128,21 +137,21 @@ pub(super) fn line(table: &DataTable) -> Markup {
 /// The columns side by side, over time.
 #[expect(clippy::cast_precision_loss)]
 pub(super) fn columns(table: &DataTable) -> Markup {
-    let all = table.rows.iter().flat_map(|(_, figures)| figures.iter().flatten().copied());
+    let all = table.rows().iter().flat_map(|(_, figures)| figures.iter().flatten().copied());
     let end = axis_end(greatest(all));
-    let step = (WIDTH - LEFT - RIGHT) / table.rows.len().max(1) as f64;
-    let width = step * 0.8 / table.columns.len() as f64;
+    let step = (WIDTH - LEFT - RIGHT) / table.rows().len().max(1) as f64;
+    let width = step * 0.8 / table.column_names().len() as f64;
     let middle = |index: usize| LEFT + step * (index as f64 + 0.5);
     svg(
         HEIGHT,
         &html! {
             (axes(table, end, middle))
-            @for (index, (name, figures)) in table.rows.iter().enumerate() {
+            @for (index, (name, figures)) in table.rows().iter().enumerate() {
                 @for (column, value) in figures.iter().enumerate() {
                     @let value = value.unwrap_or(0.0);
                     rect class=(format!("s{column}")) x=(LEFT + step * (index as f64 + 0.1) + width * column as f64)
                         y=(y(value, end)) width=(width) height=(HEIGHT - BOTTOM - y(value, end)) {
-                        title { (name) ", " (table.columns[column]) ": " (figure_to_text(table.unit, value)) }
+                        title { (name) ", " (table.column_names()[column]) ": " (table.text(0, value)) }
                     }
                 }
             }
@@ -154,12 +163,12 @@ pub(super) fn columns(table: &DataTable) -> Markup {
 #[expect(clippy::cast_precision_loss)]
 pub(super) fn bars(table: &DataTable) -> Markup {
     let sum = |figures: &[Option<f64>]| figures.iter().flatten().sum::<f64>();
-    let end = greatest(table.rows.iter().map(|(_, figures)| sum(figures))).max(1e-9);
+    let end = greatest(table.rows().iter().map(|(_, figures)| sum(figures))).max(1e-9);
     let scale = (WIDTH - NAMES - FIGURES) / end;
     svg(
-        BAR * table.rows.len() as f64,
+        BAR * table.rows().len() as f64,
         &html! {
-            @for (index, (name, figures)) in table.rows.iter().enumerate() {
+            @for (index, (name, figures)) in table.rows().iter().enumerate() {
                 @let top = BAR * index as f64;
                 text class="name end" x=(NAMES - 8.0) y=(top + 15.0) { (shortened(name)) }
                 @for (column, value) in figures.iter().enumerate() {
@@ -167,11 +176,11 @@ pub(super) fn bars(table: &DataTable) -> Markup {
                     @let before = sum(&figures[..column]);
                     rect class=(format!("s{column}")) x=(NAMES + before * scale) y=(top + 3.0) width=(value * scale)
                         height=(BAR - 6.0) {
-                        title { (name) ", " (table.columns[column]) ": " (figure_to_text(table.unit, value)) }
+                        title { (name) ", " (table.column_names()[column]) ": " (table.text(0, value)) }
                     }
                 }
                 text class="figure" x=(NAMES + sum(figures) * scale + 6.0) y=(top + 15.0) {
-                    (if figures.iter().all(Option::is_none) { "not known".into() } else { figure_to_text(table.unit, sum(figures)) })
+                    (if figures.iter().all(Option::is_none) { "not known".into() } else { table.text(0, sum(figures)) })
                 }
             }
         },
@@ -183,29 +192,37 @@ pub(super) fn bars(table: &DataTable) -> Markup {
 pub(super) fn heat(table: &DataTable) -> Markup {
     const LABELS: f64 = 36.0;
     const ROW: f64 = 20.0;
-    let end = greatest(table.rows.iter().flat_map(|(_, figures)| figures.iter().flatten().copied())).max(1.0);
-    let width = (WIDTH - LABELS) / table.columns.len().max(1) as f64;
+    let end =
+        greatest(table.rows().iter().flat_map(|(_, figures)| figures.iter().flatten().copied())).max(1.0);
+    let width = (WIDTH - LABELS) / table.column_names().len().max(1) as f64;
     svg(
-        ROW * table.rows.len() as f64 + 20.0,
+        ROW * table.rows().len() as f64 + 20.0,
         &html! {
-            @for (index, (name, figures)) in table.rows.iter().enumerate() {
+            @for (index, (name, figures)) in table.rows().iter().enumerate() {
                 text class="axis end" x=(LABELS - 8.0) y=(ROW * index as f64 + 14.0) { (name.get(..3).unwrap_or(name)) }
                 @for (column, value) in figures.iter().enumerate() {
                     @let value = value.unwrap_or(0.0);
                     @let shade = (value / end * 5.0).ceil() as i64;
                     rect class=(format!("h{shade}")) x=(LABELS + width * column as f64 + 1.0) y=(ROW * index as f64 + 1.0)
                         width=(width - 2.0) height=(ROW - 2.0) {
-                        title { (name) " " (table.columns[column]) ": " (figure_to_text(table.unit, value)) }
+                        title { (name) " " (table.column_names()[column]) ": " (table.text(0, value)) }
                     }
                 }
             }
-            @for (column, name) in table.columns.iter().enumerate().step_by(3) {
-                text class="axis middle" x=(LABELS + width * (column as f64 + 0.5)) y=(ROW * table.rows.len() as f64 + 15.0) {
+            @for (column, name) in table.column_names().iter().enumerate().step_by(3) {
+                text class="axis middle" x=(LABELS + width * (column as f64 + 0.5)) y=(ROW * table.rows().len() as f64 + 15.0) {
                     (name)
                 }
             }
         },
     )
+}
+
+/// A date below an axis, with the year where the axis has many days.
+fn short_date(date: &str, count: usize) -> String {
+    const DAYS_OF_A_YEAR: usize = 300;
+    let Ok(parsed) = date.parse::<NaiveDate>() else { return date.to_owned() };
+    parsed.format(if DAYS_OF_A_YEAR < count { "%b %Y" } else { "%b %-d" }).to_string()
 }
 
 fn shortened(name: &str) -> String {

@@ -5,6 +5,7 @@ mod data_table;
 mod page;
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::{fs, io};
 
@@ -73,9 +74,9 @@ fn write(path: &Path, html: &str) -> Result<(), AppError> {
         let mut file = NamedTempFile::new_in(folder)?;
         file.write_all(html.as_bytes())?;
         file.as_file().sync_all()?;
-        // Who may read it is decided as for every file that halosync writes.
-        let mode = rustix::fs::Mode::from_raw_mode(0o640);
-        rustix::fs::fchmod(file.as_file(), mode)?;
+        // Who could read the earlier one can read this one; else it is as with every file that halosync writes.
+        let mode = fs::metadata(path).map_or(0o640, |earlier| earlier.permissions().mode() & 0o777);
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.persist(path)?;
         Ok(())
     };

@@ -5,7 +5,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::NaiveDate;
 use indicatif::HumanCount;
 use maud::{Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
@@ -29,6 +28,9 @@ const HOURS: [&str; 24] = [
     "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16",
     "17", "18", "19", "20", "21", "22", "23",
 ];
+
+/// What an empty figure says.
+const NONE: &str = "None.";
 
 /// So many teams and agents have a bar; the table has all.
 const LOADS_MAX: usize = 20;
@@ -58,8 +60,8 @@ pub(super) fn page(report: &Report) -> String {
                 header {
                     h1 { (title) }
                     p {
-                        "The " (desk.days) " days from " (desk.first_day) " to " (format_time(desk.now)) ". All times are UTC, and hours are \
-                         hours of the clock, nights and weekends included. Deleted tickets are in no figure."
+                        "The " (HumanCount(desk.days.into())) " days from " (format_time(desk.began_at)) " to " (format_time(desk.now)) ". All times are UTC, and \
+                         hours are elapsed hours, nights and weekends included. Deleted tickets are not counted."
                     }
                     (state(report))
                 }
@@ -105,7 +107,7 @@ fn state(report: &Report) -> Markup {
             }
         } @else {
             @for reason in &reasons {
-                p class="state attention" { strong { "Attention." } (printable(&reason.to_string())) "." }
+                p class="state attention" { strong { "Attention:" } (printable(&reason.to_string())) "." }
             }
         }
     }
@@ -131,78 +133,92 @@ fn change(headline: &Headline, days: u32) -> Option<String> {
     let (value, before) = (headline.value?, headline.before?);
     let then = figure_to_text(headline.unit, before);
     let (comma, when) = if headline.is_level {
-        (",", format!("{days} days ago"))
+        (",", format!("{} days ago", HumanCount(days.into())))
     } else {
-        ("", format!("in the {days} days before"))
+        ("", format!("in the {} days before", HumanCount(days.into())))
     };
     let percent = if before == 0.0 { None } else { Some((value / before - 1.0) * 100.0) };
     Some(match percent {
-        Some(percent) if percent.abs() < 0.5 => format!("as {when} ({then})"),
-        Some(percent) if percent < 0.0 => format!("▼ {:.0} % from {then}{comma} {when}", -percent),
-        Some(percent) => format!("▲ {percent:.0} % from {then}{comma} {when}"),
+        Some(percent) if percent.abs() < 0.5 => format!("about the same as {when} ({then})"),
+        Some(percent) if percent < 0.0 => format!("▼ {:.0}% from {then}{comma} {when}", -percent),
+        Some(percent) => format!("▲ {percent:.0}% from {then}{comma} {when}"),
         None => format!("{then}{comma} {when}"),
     })
 }
 
-fn short_date(date: NaiveDate) -> String {
-    date.format("%b %-d").to_string()
+/// A sentence about tickets that a figure leaves out, behind a space; empty where it leaves out none.
+fn left_out(count: u64, one: &str, many: &str) -> String {
+    match count {
+        0 => String::new(),
+        1 => format!(" One ticket {one}."),
+        _ => format!(" {} tickets {many}.", HumanCount(count)),
+    }
+}
+
+fn without_creation(desk: &DeskReport) -> String {
+    left_out(
+        desk.without_creation,
+        "has no usable creation date and is not counted",
+        "have no usable creation date and are not counted",
+    )
 }
 
 fn flow(desk: &DeskReport) -> Markup {
-    let undated = match desk.closed_without_date {
-        0 => String::new(),
-        undated => format!(
-            " {} closed at a time that the server does not say: they are on no day.",
-            if undated == 1 {
-                "One ticket was".into()
-            } else {
-                format!("{} tickets were", HumanCount(undated))
-            }
-        ),
-    };
+    let undated = without_creation(desk);
+    let unclosed = left_out(
+        desk.closed_without_date,
+        "was closed at a time that the copy does not know and is not in this chart",
+        "were closed at times that the copy does not know and are not in this chart",
+    );
     #[expect(clippy::cast_precision_loss)]
-    let backlog = DataTable {
-        subject: "Day",
-        columns: vec!["Open at its end"],
-        rows: desk.backlog.iter().map(|(day, open)| (short_date(*day), vec![Some(*open as f64)])).collect(),
-        unit: FigureUnit::Tickets,
-    };
-    let weeks = desk.weeks.iter().map(|week| (short_date(week.monday), [week.opened, week.closed]));
+    let backlog = desk.backlog.iter().map(|(day, open)| (day.to_string(), vec![Some(*open as f64)]));
+    let backlog = DataTable::new("Day", vec![("Open at end of day", FigureUnit::Tickets)], backlog);
+    let weeks = desk.weeks.iter().map(|week| (week.monday.to_string(), [Some(week.opened), week.closed]));
     let weeks = DataTable::of_counts("Week from", ["Opened", "Closed"], weeks);
     let hours = WEEKDAYS.iter().zip(desk.hours).map(|(day, hours)| ((*day).to_owned(), hours));
     let hours = DataTable::of_counts("Weekday", HOURS, hours);
-    let note = format!("By the dates of the tickets, so that it is right before the copy began.{undated}");
+    let note = format!(
+        "Computed from the dates of the tickets, also for days before the copy began. A reopened ticket counts as open \
+         throughout.{undated}{unclosed}"
+    );
+    let by_week = format!("Whole weeks from Monday to Sunday; the last one is not over.{undated}{unclosed}");
+    let by_hour = format!("Tickets opened, by weekday and hour in UTC; the darker, the more.{undated}");
     html! {
-        (figure("Backlog", &note, &backlog, &[], &line(&backlog)))
-        (figure("Opened and closed per week", "From Monday to Sunday; the last week is not over.", &weeks, &weeks.columns, &columns(&weeks)))
-        (figure("Busiest hours", "Tickets opened, by weekday and hour in UTC.", &hours, &[], &heat(&hours)))
+        (figure("Backlog", &note, &backlog, &[], &line(&backlog), "Not known: the copy has no closing times."))
+        (figure("Opened and closed per week", &by_week, &weeks, &weeks.column_names(), &columns(&weeks), "No whole week yet."))
+        (figure("Busiest hours", &by_hour, &hours, &[], &heat(&hours), NONE))
         (time_in_status(desk))
     }
 }
 
 fn time_in_status(desk: &DeskReport) -> Markup {
-    let row = |it: &StatusTime| (it.status.clone(), vec![it.median_hours]);
-    let medians = DataTable {
-        subject: "Status",
-        columns: vec!["Median"],
-        rows: desk.statuses.iter().filter(|it| 0 < it.known).map(row).collect(),
-        unit: FigureUnit::Hours,
+    use FigureUnit::{Hours, Tickets};
+    #[expect(clippy::cast_precision_loss)]
+    let row = |it: &StatusTime| {
+        let counts = [it.known, it.unknown, it.lasting].map(|count| Some(count as f64));
+        (it.status.clone(), [vec![it.median_hours, it.longest_hours], counts.to_vec()].concat())
     };
-    let unknown: u64 = desk.statuses.iter().map(|it| it.unknown).sum();
-    let known: u64 = desk.statuses.iter().map(|it| it.known).sum();
-    let note = format!(
-        "Only stays whose beginning halosync has seen have a length: {} of {}. What had begun before the copy did is not known.",
-        HumanCount(known),
-        HumanCount(known + unknown)
-    );
-    figure("Time in status", &note, &medians, &[], &bars(&medians))
+    let columns = vec![
+        ("Median", Hours),
+        ("Longest", Hours),
+        ("Stays of known length", Tickets),
+        ("Of unknown length", Tickets),
+        ("Still lasting", Tickets),
+    ];
+    let table = DataTable::new("Status", columns, desk.statuses.iter().map(row));
+    let note = "The median of the stays that ended in the period. Only those whose beginning halosync has seen have a length; what had \
+                begun before the copy did is not known. Closed statuses are left out.";
+    figure("Time in status", note, &table, &[], &bars(&table.with_columns(&[0])), "Not known yet.")
 }
 
 fn loads(subject: &'static str, loads: &[AgentLoad]) -> (DataTable, Markup) {
-    const COLUMNS: [&str; 3] = ["In time", "On hold", "Overdue"];
-    let row = |load: &AgentLoad| (load.name.clone(), [load.in_time, load.on_hold, load.overdue]);
-    let shown = DataTable::of_counts(subject, COLUMNS, loads.iter().take(LOADS_MAX).map(row));
-    (DataTable::of_counts(subject, COLUMNS, loads.iter().map(row)), bars(&shown))
+    const COLUMNS: [&str; 4] = ["Not yet due", "On hold", "Overdue", "No due date"];
+    let row = |load: &AgentLoad| {
+        (load.name.clone(), [load.not_yet_due, load.on_hold, load.overdue, load.without_due])
+    };
+    let table = DataTable::of_counts(subject, COLUMNS, loads.iter().map(row));
+    let drawn = bars(&table.with_columns(&[0, 1, 2, 3]).first_rows(LOADS_MAX));
+    (table, drawn)
 }
 
 fn open(desk: &DeskReport) -> Markup {
@@ -213,32 +229,26 @@ fn open(desk: &DeskReport) -> Markup {
         if LOADS_MAX < all { format!(" The first {LOADS_MAX} of {all}.") } else { String::new() }
     };
     let by_team = format!(
-        "Past the date by which they must be fixed, neither on hold nor without service level, the most first.{}",
+        "All open tickets, the teams with most overdue ones first. Overdue is what is past its due date, neither on hold nor excluded \
+         from SLAs.{}",
         cut(desk.teams.len())
     );
-    let by_agent = format!("All open tickets that are assigned.{}", cut(desk.agents.len()));
+    let by_agent = format!("All open tickets, unassigned ones included.{}", cut(desk.agents.len()));
+    let age = format!("Open tickets since they were created.{}", without_creation(desk));
     html! {
-        (figure("Age by priority", "Since they were created.", &ages, &AGE_NAMES, &bars(&ages)))
-        (figure("Overdue by team", &by_team, &teams, &teams.columns, &team_bars))
-        (figure("Load per agent", &by_agent, &agents, &agents.columns, &agent_bars))
+        (figure("Age by priority", &age, &ages, &AGE_NAMES, &bars(&ages), NONE))
+        (figure("Overdue and open by team", &by_team, &teams, &teams.column_names(), &team_bars, NONE))
+        (figure("Load per agent", &by_agent, &agents, &agents.column_names(), &agent_bars, NONE))
     }
 }
 
 fn about(desk: &DeskReport) -> Markup {
     let groups = |title, subject, rows: &[GroupRow]| {
-        let rows = rows.iter().map(|row| (row.name.clone(), [row.opened, row.closed, row.open]));
-        let table =
-            DataTable::of_counts(subject, ["Opened in the period", "Closed in the period", "Open now"], rows);
-        let opened = table.rows.iter().map(|(name, figures)| (name.clone(), figures[..1].to_vec()));
-        let drawn =
-            DataTable { subject, columns: vec!["Opened"], rows: opened.collect(), unit: FigureUnit::Tickets };
-        figure(
-            title,
-            "Opened in the period; the table also has closed and open ones.",
-            &table,
-            &[],
-            &bars(&drawn),
-        )
+        let rows = rows.iter().map(|row| (row.name.clone(), [Some(row.opened), row.closed, Some(row.open)]));
+        let columns = ["Opened in the period", "Closed in the period", "Open now"];
+        let table = DataTable::of_counts(subject, columns, rows);
+        let note = "Opened in the period; the table also has closed and open ones.";
+        figure(title, note, &table, &[], &bars(&table.with_columns(&[0])), NONE)
     };
     html! {
         (groups("By type", "Type", &desk.types))
@@ -264,8 +274,8 @@ fn oldest(desk: &DeskReport) -> Markup {
     html! {
         h2 { "The oldest open tickets" }
         div class="block" {
-            @if desk.oldest.is_empty() { p class="empty" { "No ticket is open." } } @else {
-                label class="filter" hidden { "Only rows with " input class="filter" type="search" data-table="oldest"; }
+            @if desk.oldest.is_empty() { p class="empty" { (if desk.open == 0 { "No ticket is open." } else { "No open ticket has a usable creation date." }) } } @else {
+                label class="filter" hidden { "Filter rows " input class="filter" type="search" data-table="oldest"; }
                 div class="scroll" tabindex="0" role="region" aria-label="The oldest open tickets" {
                     table id="oldest" {
                         thead { tr {
@@ -325,7 +335,7 @@ fn copy(report: &Report) -> Markup {
                 @if !facts.is_empty() {
                     div class="block" {
                         h3 { (heading) }
-                        dl { @for (name, value) in facts { dt { (name) } dd { (value) } } }
+                        dl { @for (name, value) in facts { dt { (printable(&name)) } dd { (printable(&value)) } } }
                     }
                 }
             }
