@@ -57,8 +57,8 @@ pub use lake::{EpochStart, LakePush, claim as claim_lake, push as push_to_lake, 
 pub use lake::{LakeStatus, lake_status};
 pub use purge::{Erasure, HeldPackage, UndoneErasure, purge, undo_purge};
 pub use report::{
-    AGE_NAMES, AgentLoad, DeskReport, FigureUnit, GroupRow, Headline, OldTicket, Report, ReportOptions,
-    StatusTime, WeekRow, report,
+    AGE_NAMES, AgentLoad, FigureUnit, GroupRow, Headline, OldTicket, Report, ReportOptions,
+    ServiceDeskFigures, StatusTime, WeekRow, report,
 };
 pub use reset::{WatermarkReset, reset};
 pub use service::{abort_on_panic, run_service};

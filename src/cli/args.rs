@@ -177,7 +177,7 @@ pub(super) struct ReportArgs {
     /// File to write; an earlier report there is replaced
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     pub(super) out: PathBuf,
-    /// Days to look back, today included; they are compared with as many before
+    /// Days to look back; they are compared with as many before
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(7..=3_660))]
     pub(super) days: u32,
     /// Leave out the names of agents, and the summaries of tickets, which may name people

@@ -1,14 +1,13 @@
 //! Three servers that ship to one lake, in a folder.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use std::{fs, io};
 
-use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Demo, DemoStep, create_folder, recreate_folder};
+use super::{Demo, DemoStep, cannot_create, create_folder, recreate_folder};
 use crate::app::{self, AppError, SyncOptions, VerifyReport, WorkCounter};
 use crate::config::LakeUrl;
 use crate::sync::Progress;
@@ -51,9 +50,10 @@ pub async fn run_with_lake(
         copy.teardown().await;
         shipped?;
     }
-    for (recipe, file) in RECIPES {
+    for (name, file) in RECIPES {
         let path = dir.join(file);
-        fs::write(&path, recipe_for(recipe, &folder)).map_err(cannot_create(&path))?;
+        let text = recipe(name, &folder.display().to_string()).unwrap_or_default();
+        fs::write(&path, text + "\n").map_err(cannot_create(&path))?;
     }
     let started = Instant::now();
     let report = verify(&url)?;
@@ -69,15 +69,11 @@ impl Demo {
         progress: &impl Fn() -> Arc<dyn Progress>,
         on_step: &mut impl FnMut(DemoStep),
     ) -> Result<(), AppError> {
-        let incremental = SyncOptions::default();
-        self.sync(&format!("first sync of `{name}`: everything"), incremental, progress, on_step).await?;
+        let title = format!("first sync of `{name}`: everything");
+        self.sync(&title, SyncOptions::default(), progress, on_step).await?;
         self.push("everything is shipped, and readers are told at the end", on_step)?;
         if changes {
-            self.simulator.with(|server| {
-                server.edit_some(25, Utc::now());
-                server.create(5, Utc::now());
-            });
-            self.sync("25 tickets edited, 5 opened", incremental, progress, on_step).await?;
+            self.sync_changes(progress, on_step).await?;
             self.push("only what changed is shipped", on_step)?;
         }
         Ok(())
@@ -98,16 +94,10 @@ fn verify(url: &LakeUrl) -> Result<VerifyReport, AppError> {
     tokio::task::block_in_place(|| app::verify_lake(None, url, None, CancellationToken::new(), &bytes))
 }
 
-/// A recipe of the documents, for the lake in a folder.
-fn recipe_for(name: &str, folder: &Path) -> String {
-    let start = format!("```{name}\n");
-    let recipe =
-        PAGE.split_once(&start).and_then(|(_, rest)| rest.split_once("```")).map_or("", |(it, _)| it);
-    let folder = folder.display().to_string();
-    PLACEHOLDERS.iter().fold(recipe.to_owned(), |recipe, placeholder| recipe.replace(placeholder, &folder))
-}
-
-fn cannot_create(path: &Path) -> impl Fn(io::Error) -> AppError + use<> {
-    let path: PathBuf = path.to_owned();
-    move |source| AppError::CannotCreate { path: path.clone(), source }
+/// A recipe of `docs/lake.md` by the words behind its fence, for a lake at an address; `None` if there is none of that name.
+#[must_use]
+pub fn recipe(name: &str, lake: &str) -> Option<String> {
+    let (_, rest) = PAGE.split_once(&format!("```{name}\n"))?;
+    let (recipe, _) = rest.split_once("\n```")?;
+    Some(PLACEHOLDERS.iter().fold(recipe.to_owned(), |recipe, placeholder| recipe.replace(placeholder, lake)))
 }

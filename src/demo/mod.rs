@@ -6,19 +6,19 @@
 #[cfg(feature = "lake")]
 mod lake;
 
-use std::fs;
 use std::future::pending;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use chrono::Utc;
 use halo_simulator::{ApiEndpoint, Effect, RetryAfter, ServerFault, Simulator, SimulatorSettings};
 
 #[cfg(feature = "lake")]
-pub use lake::run_with_lake;
+pub use lake::{recipe, run_with_lake};
 
 use crate::app::{self, AppError, DEMO_MARKER, DeltaSummary, LoadedConfig, SyncOptions, WorkCounter};
 #[cfg(feature = "lake")]
@@ -121,11 +121,7 @@ impl Demo {
         self.sync("nothing changed: one list request", incremental, &progress, on_step).await?;
         on_step(self.export("first package for `warehouse`", "warehouse", Format::Csv)?);
 
-        self.simulator.with(|server| {
-            server.edit_some(25, Utc::now());
-            server.create(5, Utc::now());
-        });
-        self.sync("25 tickets edited, 5 opened", incremental, &progress, on_step).await?;
+        self.sync_changes(&progress, on_step).await?;
 
         let rate_limited = Effect::Throttle(RetryAfter::Seconds, 1);
         self.simulator.with(|server| {
@@ -181,6 +177,19 @@ impl Demo {
         Ok(())
     }
 
+    /// Changes tickets on the server, and synchronizes.
+    async fn sync_changes(
+        &self,
+        progress: &impl Fn() -> Arc<dyn Progress>,
+        on_step: &mut impl FnMut(DemoStep),
+    ) -> Result<(), AppError> {
+        self.simulator.with(|server| {
+            server.edit_some(25, Utc::now());
+            server.create(5, Utc::now());
+        });
+        self.sync("25 tickets edited, 5 opened", SyncOptions::default(), progress, on_step).await
+    }
+
     fn export(&self, title: &str, consumer: &str, format: Format) -> Result<DemoStep, AppError> {
         let started = Instant::now();
         let consumer =
@@ -200,25 +209,28 @@ impl Demo {
     }
 }
 
+fn cannot_create(path: &Path) -> impl Fn(io::Error) -> AppError {
+    move |source| AppError::CannotCreate { path: path.to_owned(), source }
+}
+
 fn create_folder(path: &Path) -> Result<(), AppError> {
-    let created = fs::DirBuilder::new().mode(0o750).create(path);
-    created.map_err(|source| AppError::CannotCreate { path: path.to_owned(), source })
+    fs::DirBuilder::new().mode(0o750).create(path).map_err(cannot_create(path))
 }
 
 /// Creates the folder; replaces one that an earlier demo left.
 fn recreate_folder(dir: &Path) -> Result<(), AppError> {
-    let failed = |source| AppError::CannotCreate { path: dir.to_owned(), source };
+    let failed = cannot_create(dir);
     let create = || create_folder(dir);
     match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
         Ok(true) => {}
         Ok(false) if dir.join(DEMO_MARKER).is_file() => {
-            fs::remove_dir_all(dir).map_err(failed)?;
+            fs::remove_dir_all(dir).map_err(&failed)?;
             create()?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => create()?,
         Ok(false) | Err(_) => return Err(AppError::NotADemo(dir.to_owned())),
     }
-    fs::write(dir.join(DEMO_MARKER), "").map_err(failed)
+    fs::write(dir.join(DEMO_MARKER), "").map_err(&failed)
 }
 
 /// Writes settings and secret as a person would, and returns the settings file.
@@ -234,7 +246,7 @@ fn write_config(
         let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
         opened
             .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|source| AppError::CannotCreate { path: path.clone(), source })
+            .map_err(cannot_create(&path))
             .map(|()| path)
     };
     write("client-secret", 0o600, &format!("{secret}\n"))?;

@@ -9,7 +9,6 @@
 
 mod change_log;
 mod changes;
-mod desk;
 mod disk;
 mod error;
 mod field_definitions;
@@ -31,6 +30,7 @@ mod pending_tickets;
 mod privacy_rules;
 mod purge;
 mod reference;
+mod report;
 mod runs;
 mod scan_checkpoints;
 mod scans;
@@ -52,7 +52,6 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 
 pub use change_log::{ChangeLogExtent, LineageReason};
-pub use desk::{DeskNames, DeskSummary, DeskTicket, PeriodRuns, StatusStays};
 pub use disk::ensure_free_disk;
 pub use error::{SchemaFault, StoreError};
 pub use health::Health;
@@ -76,6 +75,7 @@ pub use pending_tickets::{
 };
 pub use purge::{PurgedTicket, TicketPurge, Traces};
 pub use reference::{ReferenceList, ReferenceRest, ReferenceResult};
+pub use report::{PeriodRuns, ReportNames, ReportTicket, StatusStays, TicketSummary};
 pub use runs::{LastRun, RunEnd, RunKind, RunStats, RunStatus};
 pub use scan_checkpoints::{InterruptedScan, ScanCheckpoint};
 pub use scans::{LastFullScan, LastScan, ScanOutcome, ScanStats};

@@ -142,6 +142,20 @@ impl LakeEnv {
         }
     }
 
+    /// Makes two packages: tickets 1 to 3, and a change of one.
+    pub(crate) fn push_twice(&self) {
+        self.edit(1..=3, "a");
+        self.push();
+        self.edit([1], "b");
+        self.push();
+    }
+
+    /// Removes an object, or all below a folder.
+    pub(crate) fn lose(&self, name: &str) {
+        let path = self.lake.join(name);
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    }
+
     /// Takes the lake away, as an outage does, until [`LakeEnv::bring_lake_back`].
     pub(crate) fn take_lake_away(&self) {
         fs::rename(self.lake(), self.path("elsewhere")).unwrap();

@@ -217,13 +217,9 @@ fn lost_objects_are_found() {
         "changes/server=acme",
     ] {
         let env = LakeEnv::new("");
-        env.edit(1..=3, "a");
-        env.push();
-        env.edit([1], "b");
-        env.push();
+        env.push_twice();
         env.verify();
-        let path = env.lake().join(lost);
-        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+        env.lose(lost);
         for arguments in
             [&["lake", "verify", &env.url()][..], &["lake", "verify", &env.url(), "--server", SERVER]]
         {

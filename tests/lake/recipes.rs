@@ -5,18 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use halosync::demo;
+
 use crate::lake_env::LakeEnv;
-
-const PAGE: &str = include_str!("../../docs/lake.md");
-
-/// Names in the page that stand for the lake.
-const PLACEHOLDERS: [&str; 2] = ["s3://BUCKET/halo", "s3a://BUCKET/halo"];
 
 /// The block of this name, for a lake.
 pub(crate) fn recipe(name: &str, lake: &str) -> String {
-    let (_, rest) = PAGE.split_once(&format!("```{name}\n")).unwrap_or_else(|| panic!("no recipe {name}"));
-    let recipe = rest.split_once("\n```").expect("its end").0;
-    PLACEHOLDERS.iter().rev().fold(recipe.to_owned(), |recipe, placeholder| recipe.replace(placeholder, lake))
+    demo::recipe(name, lake).unwrap_or_else(|| panic!("no recipe {name}"))
 }
 
 /// Whether Python has a module; says so where it does not.
@@ -247,16 +242,12 @@ fn query_for_what_is_missing_finds_it() {
         "epochs/server=acme",
     ] {
         let env = LakeEnv::new("");
-        env.edit(1..=3, "a");
-        env.push();
-        env.edit([1], "b");
-        env.push();
+        env.push_twice();
         // A lake without any manifest is no lake.
         let other = LakeEnv::in_folder(env.lake(), "other");
         other.edit(1..=3, "a");
         other.push();
-        let path = env.lake().join(lost);
-        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+        env.lose(lost);
         let lake = env.lake().to_str().unwrap();
         let [tickets, missing] =
             ["tickets", "missing"].map(|name| recipe(&format!("sql duckdb-{name}"), lake));

@@ -4,8 +4,7 @@ use serde_json::json;
 
 use crate::lake_env::URL;
 use crate::recipes::{assert_recipes_agree, duckdb_program, has_python_module, python, server_name, servers};
-use crate::stores::{Moto, Proxy, SECRET, TEMPORARY_TOKEN, Trouble, copy_at};
-use crate::support::test_env::CommandResult;
+use crate::stores::{Moto, Proxy, SECRET, TEMPORARY_TOKEN, Trouble, assert_troubles_do_no_harm, copy_at};
 
 #[test]
 fn second_push_to_s3_changes_nothing_and_no_secret_is_anywhere() {
@@ -30,22 +29,12 @@ fn second_push_to_s3_changes_nothing_and_no_secret_is_anywhere() {
 #[test]
 fn troubles_on_the_way_neither_lose_nor_repeat_an_object() {
     let Some(moto) = Moto::start() else { return };
-    for (number, trouble) in [Trouble::Conflict, Trouble::HangUp, Trouble::Unavailable, Trouble::HidesMissing]
-        .into_iter()
-        .enumerate()
-    {
-        let proxy = Proxy::start(&moto.url, trouble);
-        let env = copy_at(&proxy.url, &format!("copy-{number}"));
-        for summary in ["a", "b", "c"] {
-            env.edit(1..=5, summary);
-            env.push();
-        }
-        env.set_variable("HALOSYNC_LAKE__ENDPOINT", moto.url.clone());
-        env.verify();
-        let own = format!("server=copy-{number}");
-        let objects: Vec<_> = moto.listing().into_keys().filter(|name| name.contains(&own)).collect();
-        assert_eq!(objects.len(), 3 * 3 + 2 + 1, "{trouble:?}: {objects:?}");
-    }
+    assert_troubles_do_no_harm(
+        &moto.url,
+        &moto.url,
+        |proxy, name| copy_at(&proxy.url, name),
+        |own| moto.listing().into_keys().filter(|name| name.contains(own)).count(),
+    );
 }
 
 #[test]
@@ -68,12 +57,9 @@ fn ticket_that_is_erased_during_a_push_is_in_no_epoch_that_readers_use() {
     let proxy = Proxy::start(&moto.url, Trouble::Nothing);
     let env = copy_at(&proxy.url, "acme");
     env.edit(1..=3, "a");
-    let (is_reached, go_on) = proxy.hold_data();
-    let push = env.lake_command(&["--json", "lake", "push"]).spawn().unwrap();
-    is_reached.recv().unwrap();
-    env.lake_run(&["purge", "2", "--reason", "request"]).success();
-    go_on.send(()).unwrap();
-    let report = CommandResult::of(push).success().json;
+    let purge = |id| env.lake_run(&["purge", id, "--reason", "request"]).success();
+    let (push, _) = proxy.push_held(&env, || purge("2"));
+    let report = push.success().json;
     assert_eq!(report["began"], json!({ "epoch": 2, "reason": "erased" }));
     let epochs: Vec<_> = moto.listing().into_keys().filter(|name| name.contains("/epochs/")).collect();
     assert_eq!(epochs, ["halo/epochs/server=acme/000002.json"]);
@@ -81,12 +67,8 @@ fn ticket_that_is_erased_during_a_push_is_in_no_epoch_that_readers_use() {
     env.verify();
     // In an epoch that readers use already, the manifest would show it to them.
     env.edit([1], "qzerased");
-    let (is_reached, go_on) = proxy.hold_data();
-    let push = env.lake_command(&["--json", "lake", "push"]).spawn().unwrap();
-    is_reached.recv().unwrap();
-    env.lake_run(&["purge", "1", "--reason", "request"]).success();
-    go_on.send(()).unwrap();
-    assert_eq!(CommandResult::of(push).success().json["epoch"], 3);
+    let (push, _) = proxy.push_held(&env, || purge("1"));
+    assert_eq!(push.success().json["epoch"], 3);
     let manifests = moto.listing().into_keys().filter(|name| name.contains("/manifests/")).count();
     assert_eq!(manifests, 2);
     env.verify();
@@ -99,16 +81,14 @@ fn copy_that_is_superseded_during_a_push_announces_nothing_and_leaves_the_status
     let proxy = Proxy::start(&moto.url, Trouble::Nothing);
     let env = copy_at(&proxy.url, "acme");
     env.edit(1..=3, "a");
-    let (is_reached, go_on) = proxy.hold_data();
-    let push = env.lake_command(&["--json", "lake", "push"]).spawn().unwrap();
-    is_reached.recv().unwrap();
     let other = copy_at(&moto.url, "acme");
     other.edit([7], "other");
-    other.lake_run(&["lake", "claim", "--server", "acme"]).success();
-    other.push();
-    let status = moto.listing()["halo/status/server=acme.json"].clone();
-    go_on.send(()).unwrap();
-    let refused = CommandResult::of(push).code(65);
+    let (push, status) = proxy.push_held(&env, || {
+        other.lake_run(&["lake", "claim", "--server", "acme"]).success();
+        other.push();
+        moto.listing()["halo/status/server=acme.json"].clone()
+    });
+    let refused = push.code(65);
     assert!(refused.stderr.contains("lake_superseded"), "{}", refused.stderr);
     let listing = moto.listing();
     assert_eq!(listing["halo/status/server=acme.json"], status);

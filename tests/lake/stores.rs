@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::lake_env::LakeEnv;
 use crate::recipes::{has_python_module, python};
+use crate::support::test_env::CommandResult;
 
 pub(crate) const SECRET: &str = "qsecretofthestoreq";
 
@@ -244,11 +245,38 @@ impl Proxy {
         Proxy { _runtime: runtime, url, state }
     }
 
-    /// Holds the next creation of a data file: the receiver tells when it is reached, the sender lets it go on.
-    pub(crate) fn hold_data(&self) -> (mpsc::Receiver<()>, oneshot::Sender<()>) {
+    /// Pushes, and does something while the creation of its first data file is held.
+    pub(crate) fn push_held<T>(&self, env: &LakeEnv, meanwhile: impl FnOnce() -> T) -> (CommandResult, T) {
         let ((reached, is_reached), (release, go_on)) = (mpsc::channel(), oneshot::channel());
         *self.state.hold.lock().unwrap() = Some(Hold { reached, go_on });
-        (is_reached, release)
+        let push = env.lake_command(&["--json", "lake", "push"]).spawn().unwrap();
+        is_reached.recv().unwrap();
+        let done = meanwhile();
+        release.send(()).unwrap();
+        (CommandResult::of(push), done)
+    }
+}
+
+/// Three pushes of a copy through a proxy for each kind of trouble, after which the lake is verified without it. `copy_at`
+/// makes a copy of a name at a proxy, `objects` counts the objects of that name.
+#[track_caller]
+pub(crate) fn assert_troubles_do_no_harm(
+    store: &str,
+    endpoint: &str,
+    copy_at: impl Fn(&Proxy, &str) -> LakeEnv,
+    objects: impl Fn(&str) -> usize,
+) {
+    let troubles = [Trouble::Conflict, Trouble::HangUp, Trouble::Unavailable, Trouble::HidesMissing];
+    for (number, trouble) in troubles.into_iter().enumerate() {
+        let proxy = Proxy::start(store, trouble);
+        let env = copy_at(&proxy, &format!("copy-{number}"));
+        for summary in ["a", "b", "c"] {
+            env.edit(1..=5, summary);
+            env.push();
+        }
+        env.set_variable("HALOSYNC_LAKE__ENDPOINT", endpoint.to_owned());
+        env.verify();
+        assert_eq!(objects(&format!("server=copy-{number}")), 3 * 3 + 2 + 1, "{trouble:?}");
     }
 }
 

@@ -235,15 +235,19 @@ impl<'a> Push<'a> {
         Ok(true)
     }
 
+    /// The folder of the packages of all epochs.
+    fn folder(&self) -> ConsumerFolder {
+        ConsumerFolder::new(&self.config.export.dir, &self.consumer)
+    }
+
     /// Makes the next package, in a new epoch where one is due; `None` while the initial load is not complete.
     ///
     /// The lake is asked while nothing is locked, so that it never delays other exports.
     fn prepare(&self, rows: &WorkCounter) -> Result<Option<Prepared>, AppError> {
-        let dir = &self.config.export.dir;
         let mut newest_epoch = None;
         loop {
             let mut session = ExportSession::open(self.config, self.config.store.busy_timeout)?;
-            session.detect_restored_backup(dir)?;
+            session.detect_restored_backup(&self.config.export.dir)?;
             if session.store.read(|tx| tx.covered_until_at(tx.greatest_seq()?))?.is_none() {
                 session.close()?;
                 return Ok(None);
@@ -261,10 +265,9 @@ impl<'a> Push<'a> {
                     continue;
                 }
             };
-            let folder = ConsumerFolder::new(dir, &self.consumer);
             // What they have is in the lake, or is part of this epoch.
-            folder.remove_epochs(Some(epoch.epoch))?;
-            let summary = self.write_package(&mut session, &epoch, dir, rows)?;
+            self.folder().remove_epochs(Some(epoch.epoch))?;
+            let summary = self.write_package(&mut session, &epoch, rows)?;
             let covered_until = session.store.read(|tx| {
                 let exported = tx.consumer_position(&self.consumer)?.unwrap_or_default().exported_seq;
                 tx.covered_until_at(exported)
@@ -304,8 +307,7 @@ impl<'a> Push<'a> {
     fn check_name(&self) -> Result<i64, AppError> {
         let mut store = open_existing(self.config, |_| Ok(()))?;
         let (url, server) = (self.settings.url.to_string(), self.settings.server.as_str());
-        let folder = ConsumerFolder::new(&self.config.export.dir, &self.consumer);
-        let history = store.read(|tx| NameHistory::read(tx, (&url, server), &folder))?;
+        let history = store.read(|tx| NameHistory::read(tx, (&url, server), &self.folder()))?;
         if let Some(last) = history.unclaimed() {
             self.claim(&mut store, last)?;
         }
@@ -317,7 +319,6 @@ impl<'a> Push<'a> {
         &self,
         session: &mut ExportSession<'_>,
         epoch: &LakeEpoch,
-        dir: &Path,
         rows: &WorkCounter,
     ) -> Result<DeltaSummary, AppError> {
         let lake = LakePackages {
@@ -328,7 +329,7 @@ impl<'a> Push<'a> {
             stop: self.stop.clone(),
         };
         let options = FormatOptions::exact(Format::Parquet);
-        session.write_packages(&self.consumer, options, dir, Some(lake), rows)
+        session.write_packages(&self.consumer, options, &self.config.export.dir, Some(lake), rows)
     }
 
     /// Begins an epoch, which is claimed later; `newest` is the greatest number in the lake.
@@ -341,8 +342,7 @@ impl<'a> Push<'a> {
         let (url, server) = (self.settings.url.to_string(), self.settings.server.as_str());
         let known = session.store.read(|tx| tx.lake_epoch_of(&url, server))?.map_or(0, |it| it.epoch);
         // The position of the last epoch is greater than that of the one that begins, as if a backup had been restored.
-        let folder = ConsumerFolder::new(&self.config.export.dir, &self.consumer);
-        folder.remove_position()?;
+        self.folder().remove_position()?;
         let epoch = LakeEpoch {
             epoch: newest.max(known) + 1,
             server: server.to_owned(),
@@ -358,7 +358,7 @@ impl<'a> Push<'a> {
         };
         session.store.write(TxEnd::Commit, |tx| tx.begin_lake_epoch(&epoch))?;
         // Another lake may have had an epoch of that number.
-        folder.remove_epochs(None)?;
+        self.folder().remove_epochs(None)?;
         Ok(epoch)
     }
 

@@ -86,11 +86,9 @@ impl StepPrinter {
         self.number += 1;
         let (title, elapsed) = ("a report about the service desk, for a browser", started.elapsed());
         if self.as_json {
-            let seconds = elapsed.as_secs_f64();
-            return print_json_line(&DemoStepJson { step: "report", title, seconds, report });
+            return print_with_title("report", title, elapsed, report);
         }
-        let took = format!("     took            {:.2} s\n\n", elapsed.as_secs_f64());
-        print(&(self.title(title) + &indented(&report.to_text()) + &took))
+        print(&(self.title(title) + &indented(&report.to_text()) + &took(0, elapsed) + "\n"))
     }
 
     fn title(&self, text: &str) -> String {
@@ -107,23 +105,18 @@ impl StepPrinter {
             DemoStep::Sync { title: text, report, elapsed } => {
                 let mut body = indented(&sync::to_text(report, self.width));
                 if report.outcome == RunOutcome::Complete {
-                    body.push_str(&format!(
-                        "     took            {}\n",
-                        format_throughput(report.run_stats.received, *elapsed)
-                    ));
+                    body += &took(report.run_stats.received, *elapsed);
                 }
                 title(text) + &body + "\n"
             }
             DemoStep::Export { title: text, summary, elapsed } => {
                 let rows = summary.packages.iter().map(|package| package.record.rows).sum();
-                let elapsed_line = format!("     took            {}\n", format_throughput(rows, *elapsed));
-                title(text) + &indented(&export::to_text(summary)) + &elapsed_line + "\n"
+                title(text) + &indented(&export::to_text(summary)) + &took(rows, *elapsed) + "\n"
             }
             #[cfg(feature = "lake")]
             DemoStep::Push { title: text, push, elapsed } => {
                 let rows = push.shipped.iter().map(|package| package.rows).sum();
-                let elapsed_line = format!("     took            {}\n", format_throughput(rows, *elapsed));
-                title(text) + &indented(&push_to_text(push)) + &elapsed_line + "\n"
+                title(text) + &indented(&push_to_text(push)) + &took(rows, *elapsed) + "\n"
             }
             #[cfg(feature = "lake")]
             DemoStep::Verified { report, elapsed: _ } => {
@@ -142,14 +135,15 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("   {line}\n")).collect()
 }
 
-fn format_throughput(rows: u64, elapsed: Duration) -> String {
+/// The last line of a step; of many rows also how fast they were.
+fn took(rows: u64, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
     if rows < 1_000 {
-        return format!("{seconds:.2} s");
+        return format!("     took            {seconds:.2} s\n");
     }
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let rate = (rows as f64 / seconds.max(1e-6)) as u64;
-    format!("{seconds:.2} s, {} tickets/s", HumanCount(rate))
+    format!("     took            {seconds:.2} s, {} tickets/s\n", HumanCount(rate))
 }
 
 #[derive(Serialize)]
@@ -167,27 +161,29 @@ struct DemoStepJson<'a, R> {
     report: R,
 }
 
+fn print_with_title(
+    step: &'static str,
+    title: &str,
+    elapsed: Duration,
+    report: impl Serialize,
+) -> Result<(), CommandError> {
+    print_json_line(&DemoStepJson { step, title, seconds: elapsed.as_secs_f64(), report })
+}
+
 fn print_step_json(step: &DemoStep) -> Result<(), CommandError> {
     match step {
         DemoStep::Serving { url, tickets } => {
             print_json_line(&ServingJson { step: "serving", url, tickets: *tickets })
         }
         DemoStep::Sync { title, report, elapsed } => {
-            let (report, seconds) = (RunReportJson::new(report), elapsed.as_secs_f64());
-            print_json_line(&DemoStepJson { step: "sync", title, seconds, report })
+            print_with_title("sync", title, *elapsed, RunReportJson::new(report))
         }
-        DemoStep::Export { title, summary: report, elapsed } => {
-            print_json_line(&DemoStepJson { step: "export", title, seconds: elapsed.as_secs_f64(), report })
-        }
+        DemoStep::Export { title, summary, elapsed } => print_with_title("export", title, *elapsed, summary),
         #[cfg(feature = "lake")]
-        DemoStep::Push { title, push: report, elapsed } => {
-            print_json_line(&DemoStepJson { step: "push", title, seconds: elapsed.as_secs_f64(), report })
-        }
+        DemoStep::Push { title, push, elapsed } => print_with_title("push", title, *elapsed, push),
         #[cfg(feature = "lake")]
         DemoStep::Verified { report, elapsed } => {
-            let (title, seconds) = ("verify", elapsed.as_secs_f64());
-            let report = VerifyJson::of(report);
-            print_json_line(&DemoStepJson { step: "verify", title, seconds, report })
+            print_with_title("verify", "verify", *elapsed, VerifyJson::of(report))
         }
     }
 }

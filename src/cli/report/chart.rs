@@ -1,9 +1,9 @@
 //! Charts as SVG, drawn from the table behind them. A screen reader gets the table instead.
 
+use chrono::NaiveDate;
 use maud::{Markup, html};
 
 use super::data_table::DataTable;
-use chrono::NaiveDate;
 
 /// The width of a chart in its own units.
 const WIDTH: f64 = 460.0;
@@ -140,7 +140,7 @@ pub(super) fn columns(table: &DataTable) -> Markup {
     let all = table.rows().iter().flat_map(|(_, figures)| figures.iter().flatten().copied());
     let end = axis_end(greatest(all));
     let step = (WIDTH - LEFT - RIGHT) / table.rows().len().max(1) as f64;
-    let width = step * 0.8 / table.column_names().len() as f64;
+    let width = step * 0.8 / table.width() as f64;
     let middle = |index: usize| LEFT + step * (index as f64 + 0.5);
     svg(
         HEIGHT,
@@ -151,7 +151,7 @@ pub(super) fn columns(table: &DataTable) -> Markup {
                     @let value = value.unwrap_or(0.0);
                     rect class=(format!("s{column}")) x=(LEFT + step * (index as f64 + 0.1) + width * column as f64)
                         y=(y(value, end)) width=(width) height=(HEIGHT - BOTTOM - y(value, end)) {
-                        title { (name) ", " (table.column_names()[column]) ": " (table.text(0, value)) }
+                        title { (name) ", " (table.column(column)) ": " (table.text(0, value)) }
                     }
                 }
             }
@@ -176,7 +176,7 @@ pub(super) fn bars(table: &DataTable) -> Markup {
                     @let before = sum(&figures[..column]);
                     rect class=(format!("s{column}")) x=(NAMES + before * scale) y=(top + 3.0) width=(value * scale)
                         height=(BAR - 6.0) {
-                        title { (name) ", " (table.column_names()[column]) ": " (table.text(0, value)) }
+                        title { (name) ", " (table.column(column)) ": " (table.text(0, value)) }
                     }
                 }
                 text class="figure" x=(NAMES + sum(figures) * scale + 6.0) y=(top + 15.0) {
@@ -194,7 +194,7 @@ pub(super) fn heat(table: &DataTable) -> Markup {
     const ROW: f64 = 20.0;
     let end =
         greatest(table.rows().iter().flat_map(|(_, figures)| figures.iter().flatten().copied())).max(1.0);
-    let width = (WIDTH - LABELS) / table.column_names().len().max(1) as f64;
+    let width = (WIDTH - LABELS) / table.width().max(1) as f64;
     svg(
         ROW * table.rows().len() as f64 + 20.0,
         &html! {
@@ -205,7 +205,7 @@ pub(super) fn heat(table: &DataTable) -> Markup {
                     @let shade = (value / end * 5.0).ceil() as i64;
                     rect class=(format!("h{shade}")) x=(LABELS + width * column as f64 + 1.0) y=(ROW * index as f64 + 1.0)
                         width=(width - 2.0) height=(ROW - 2.0) {
-                        title { (name) " " (table.column_names()[column]) ": " (table.text(0, value)) }
+                        title { (name) " " (table.column(column)) ": " (table.text(0, value)) }
                     }
                 }
             }

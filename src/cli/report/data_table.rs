@@ -58,9 +58,10 @@ impl DataTable {
         DataTable { subject: self.subject, columns: columns.collect(), rows: rows.collect() }
     }
 
-    /// Its first rows.
-    pub(super) fn first_rows(self, count: usize) -> DataTable {
-        DataTable { rows: self.rows.into_iter().take(count).collect(), ..self }
+    /// Its first rows, such as a chart draws.
+    pub(super) fn first_rows(&self, count: usize) -> DataTable {
+        let rows = self.rows.iter().take(count).cloned().collect();
+        DataTable { subject: self.subject, columns: self.columns.clone(), rows }
     }
 
     /// The rows: a name, and a figure for each column.
@@ -73,10 +74,19 @@ impl DataTable {
         self.columns.iter().map(|(name, _)| *name).collect()
     }
 
+    /// How many columns of figures it has.
+    pub(super) fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The name of a column.
+    pub(super) fn column(&self, index: usize) -> &'static str {
+        self.columns[index].0
+    }
+
     /// A figure of a column for people.
     pub(super) fn text(&self, column: usize, value: f64) -> String {
-        let unit = self.columns.get(column).map_or(FigureUnit::Tickets, |(_, unit)| *unit);
-        figure_to_text(unit, value)
+        figure_to_text(self.columns[column].1, value)
     }
 
     /// The table, closed at first, with a button that copies it.

@@ -41,7 +41,7 @@ pub(super) fn write_report(
         file: path.display().to_string(),
         bytes: html.len() as u64,
         days: options.days,
-        tickets: report.desk.tickets,
+        tickets: report.service_desk.tickets,
         covered_until: covered.map(|at| at.to_string()),
     })
 }

@@ -13,7 +13,7 @@ use super::MARK;
 use super::chart::{bars, columns, figure, heat, line};
 use super::data_table::{DataTable, figure_to_text};
 use crate::app::{
-    AGE_NAMES, AgentLoad, DeskReport, FigureUnit, GroupRow, Headline, OldTicket, PeriodRuns, Report,
+    AGE_NAMES, AgentLoad, FigureUnit, GroupRow, Headline, OldTicket, PeriodRuns, Report, ServiceDeskFigures,
     StatusTime, count,
 };
 use crate::cli::status;
@@ -38,7 +38,7 @@ const LOADS_MAX: usize = 20;
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
     let server = report.copy.health.watermark.as_ref().map_or("no server yet", |it| it.scope.server.as_str());
-    let (desk, title) = (&report.desk, format!("Service desk: {}", printable(server)));
+    let (figures, title) = (&report.service_desk, format!("Service desk: {}", printable(server)));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
         hash(STYLE),
@@ -60,7 +60,7 @@ pub(super) fn page(report: &Report) -> String {
                 header {
                     h1 { (title) }
                     p {
-                        "The " (HumanCount(desk.days.into())) " days from " (format_time(desk.began_at)) " to " (format_time(desk.now)) ". All times are UTC, and \
+                        "The " (HumanCount(figures.days.into())) " days from " (format_time(figures.began_at)) " to " (format_time(figures.now)) ". All times are UTC, and \
                          hours are elapsed hours, nights and weekends included. Deleted tickets are not counted."
                     }
                     (state(report))
@@ -68,21 +68,21 @@ pub(super) fn page(report: &Report) -> String {
                 main {
                     section id="desk" aria-labelledby="desk-heading" {
                         h2 id="desk-heading" { "The service desk" }
-                        (headlines(desk))
+                        (headlines(figures))
                         h2 { "Flow" }
-                        div class="grid" { (flow(desk)) }
+                        div class="grid" { (flow(figures)) }
                         h2 { "Open tickets" }
-                        div class="grid" { (open(desk)) }
-                        (oldest(desk))
+                        div class="grid" { (open(figures)) }
+                        (oldest(figures))
                         h2 { "What tickets are about" }
-                        div class="grid" { (about(desk)) }
+                        div class="grid" { (about(figures)) }
                     }
                     section id="copy" aria-labelledby="copy-heading" {
                         h2 id="copy-heading" { "The copy itself" }
                         (copy(report))
                     }
                 }
-                footer { p { "Made by halosync " (env!("CARGO_PKG_VERSION")) " from its copy of the server, at " (format_time(desk.now)) "." } }
+                footer { p { "Made by halosync " (env!("CARGO_PKG_VERSION")) " from its copy of the server, at " (format_time(figures.now)) "." } }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
@@ -113,14 +113,14 @@ fn state(report: &Report) -> Markup {
     }
 }
 
-fn headlines(desk: &DeskReport) -> Markup {
+fn headlines(figures: &ServiceDeskFigures) -> Markup {
     html! {
         ul class="cards" {
-            @for headline in &desk.headlines {
+            @for headline in &figures.headlines {
                 li {
                     (headline.label)
                     span class="value" { (headline.value.map_or("not known".into(), |it| figure_to_text(headline.unit, it))) }
-                    @if let Some(change) = change(headline, desk.days) { span class="note" { (change) } }
+                    @if let Some(change) = change(headline, figures.days) { span class="note" { (change) } }
                     @if let Some(note) = &headline.note { p class="note" { (note) } }
                 }
             }
@@ -155,27 +155,27 @@ fn left_out(count: u64, one: &str, many: &str) -> String {
     }
 }
 
-fn without_creation(desk: &DeskReport) -> String {
+fn without_creation(figures: &ServiceDeskFigures) -> String {
     left_out(
-        desk.without_creation,
+        figures.without_creation,
         "has no usable creation date and is not counted",
         "have no usable creation date and are not counted",
     )
 }
 
-fn flow(desk: &DeskReport) -> Markup {
-    let undated = without_creation(desk);
+fn flow(figures: &ServiceDeskFigures) -> Markup {
+    let undated = without_creation(figures);
     let unclosed = left_out(
-        desk.closed_without_date,
+        figures.closed_without_date,
         "was closed at a time that the copy does not know and is not in this chart",
         "were closed at times that the copy does not know and are not in this chart",
     );
     #[expect(clippy::cast_precision_loss)]
-    let backlog = desk.backlog.iter().map(|(day, open)| (day.to_string(), vec![Some(*open as f64)]));
+    let backlog = figures.backlog.iter().map(|(day, open)| (day.to_string(), vec![Some(*open as f64)]));
     let backlog = DataTable::new("Day", vec![("Open at end of day", FigureUnit::Tickets)], backlog);
-    let weeks = desk.weeks.iter().map(|week| (week.monday.to_string(), [Some(week.opened), week.closed]));
+    let weeks = figures.weeks.iter().map(|week| (week.monday.to_string(), [Some(week.opened), week.closed]));
     let weeks = DataTable::of_counts("Week from", ["Opened", "Closed"], weeks);
-    let hours = WEEKDAYS.iter().zip(desk.hours).map(|(day, hours)| ((*day).to_owned(), hours));
+    let hours = WEEKDAYS.iter().zip(figures.hours).map(|(day, hours)| ((*day).to_owned(), hours));
     let hours = DataTable::of_counts("Weekday", HOURS, hours);
     let note = format!(
         "Computed from the dates of the tickets, also for days before the copy began. A reopened ticket counts as open \
@@ -187,11 +187,11 @@ fn flow(desk: &DeskReport) -> Markup {
         (figure("Backlog", &note, &backlog, &[], &line(&backlog), "Not known: the copy has no closing times."))
         (figure("Opened and closed per week", &by_week, &weeks, &weeks.column_names(), &columns(&weeks), "No whole week yet."))
         (figure("Busiest hours", &by_hour, &hours, &[], &heat(&hours), NONE))
-        (time_in_status(desk))
+        (time_in_status(figures))
     }
 }
 
-fn time_in_status(desk: &DeskReport) -> Markup {
+fn time_in_status(figures: &ServiceDeskFigures) -> Markup {
     use FigureUnit::{Hours, Tickets};
     #[expect(clippy::cast_precision_loss)]
     let row = |it: &StatusTime| {
@@ -205,7 +205,7 @@ fn time_in_status(desk: &DeskReport) -> Markup {
         ("Of unknown length", Tickets),
         ("Still lasting", Tickets),
     ];
-    let table = DataTable::new("Status", columns, desk.statuses.iter().map(row));
+    let table = DataTable::new("Status", columns, figures.statuses.iter().map(row));
     let note = "The median of the stays that ended in the period. Only those whose beginning halosync has seen have a length; what had \
                 begun before the copy did is not known. Closed statuses are left out.";
     figure("Time in status", note, &table, &[], &bars(&table.with_columns(&[0])), "Not known yet.")
@@ -217,24 +217,24 @@ fn loads(subject: &'static str, loads: &[AgentLoad]) -> (DataTable, Markup) {
         (load.name.clone(), [load.not_yet_due, load.on_hold, load.overdue, load.without_due])
     };
     let table = DataTable::of_counts(subject, COLUMNS, loads.iter().map(row));
-    let drawn = bars(&table.with_columns(&[0, 1, 2, 3]).first_rows(LOADS_MAX));
+    let drawn = bars(&table.first_rows(LOADS_MAX));
     (table, drawn)
 }
 
-fn open(desk: &DeskReport) -> Markup {
-    let ages = DataTable::of_counts("Priority", AGE_NAMES, desk.ages.iter().cloned());
-    let (teams, team_bars) = loads("Team", &desk.teams);
-    let (agents, agent_bars) = loads("Agent", &desk.agents);
+fn open(figures: &ServiceDeskFigures) -> Markup {
+    let ages = DataTable::of_counts("Priority", AGE_NAMES, figures.ages.iter().cloned());
+    let (teams, team_bars) = loads("Team", &figures.teams);
+    let (agents, agent_bars) = loads("Agent", &figures.agents);
     let cut = |all: usize| {
         if LOADS_MAX < all { format!(" The first {LOADS_MAX} of {all}.") } else { String::new() }
     };
     let by_team = format!(
         "All open tickets, the teams with most overdue ones first. Overdue is what is past its due date, neither on hold nor excluded \
          from SLAs.{}",
-        cut(desk.teams.len())
+        cut(figures.teams.len())
     );
-    let by_agent = format!("All open tickets, unassigned ones included.{}", cut(desk.agents.len()));
-    let age = format!("Open tickets since they were created.{}", without_creation(desk));
+    let by_agent = format!("All open tickets, unassigned ones included.{}", cut(figures.agents.len()));
+    let age = format!("Open tickets since they were created.{}", without_creation(figures));
     html! {
         (figure("Age by priority", &age, &ages, &AGE_NAMES, &bars(&ages), NONE))
         (figure("Overdue and open by team", &by_team, &teams, &teams.column_names(), &team_bars, NONE))
@@ -242,7 +242,7 @@ fn open(desk: &DeskReport) -> Markup {
     }
 }
 
-fn about(desk: &DeskReport) -> Markup {
+fn about(figures: &ServiceDeskFigures) -> Markup {
     let groups = |title, subject, rows: &[GroupRow]| {
         let rows = rows.iter().map(|row| (row.name.clone(), [Some(row.opened), row.closed, Some(row.open)]));
         let columns = ["Opened in the period", "Closed in the period", "Open now"];
@@ -251,13 +251,13 @@ fn about(desk: &DeskReport) -> Markup {
         figure(title, note, &table, &[], &bars(&table.with_columns(&[0])), NONE)
     };
     html! {
-        (groups("By type", "Type", &desk.types))
-        (groups("By category", "Category", &desk.categories))
-        (groups("By client", "Client", &desk.clients))
+        (groups("By type", "Type", &figures.types))
+        (groups("By category", "Category", &figures.categories))
+        (groups("By client", "Client", &figures.clients))
     }
 }
 
-fn oldest(desk: &DeskReport) -> Markup {
+fn oldest(figures: &ServiceDeskFigures) -> Markup {
     let row = |ticket: &OldTicket| {
         html! {
             tr {
@@ -274,7 +274,7 @@ fn oldest(desk: &DeskReport) -> Markup {
     html! {
         h2 { "The oldest open tickets" }
         div class="block" {
-            @if desk.oldest.is_empty() { p class="empty" { (if desk.open == 0 { "No ticket is open." } else { "No open ticket has a usable creation date." }) } } @else {
+            @if figures.oldest.is_empty() { p class="empty" { (if figures.open == 0 { "No ticket is open." } else { "No open ticket has a usable creation date." }) } } @else {
                 label class="filter" hidden { "Filter rows " input class="filter" type="search" data-table="oldest"; }
                 div class="scroll" tabindex="0" role="region" aria-label="The oldest open tickets" {
                     table id="oldest" {
@@ -282,7 +282,7 @@ fn oldest(desk: &DeskReport) -> Markup {
                             @for name in ["Ticket", "Summary", "Status", "Priority", "Team", "Agent"] { th scope="col" { (name) } }
                             th scope="col" class="number" { "Age" }
                         } }
-                        tbody { @for ticket in &desk.oldest { (row(ticket)) } }
+                        tbody { @for ticket in &figures.oldest { (row(ticket)) } }
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! What a report on the service desk needs of every ticket, in one reading.
+//! What a report needs of every ticket, in one reading.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::ticket::Timestamp;
 
 /// What a report needs of a ticket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DeskTicket<'r> {
+pub struct ReportTicket<'r> {
     /// Its number.
     pub id: i64,
     /// When it was created.
@@ -46,9 +46,9 @@ pub struct DeskTicket<'r> {
     pub client: Option<&'r str>,
 }
 
-/// Names for the numbers in [`DeskTicket`].
+/// Names for the numbers in [`ReportTicket`].
 #[derive(Clone, Debug, Default)]
-pub struct DeskNames {
+pub struct ReportNames {
     /// Of agents.
     pub agents: BTreeMap<i64, String>,
     /// Of teams.
@@ -93,7 +93,7 @@ pub struct PeriodRuns {
 
 /// What a ticket is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeskSummary {
+pub struct TicketSummary {
     /// Its summary.
     pub name: Option<String>,
     /// The name of its status.
@@ -102,7 +102,7 @@ pub struct DeskSummary {
 
 impl ReadTx<'_> {
     /// Reads every ticket.
-    pub fn for_each_desk_ticket(&self, mut each: impl FnMut(&DeskTicket<'_>)) -> Result<(), StoreError> {
+    pub fn for_each_report_ticket(&self, mut each: impl FnMut(&ReportTicket<'_>)) -> Result<(), StoreError> {
         // `ticket_overview` looks names up for each row; here they are looked up once.
         let sql = "SELECT t.UID, t.SOURCE_CREATED_DATE,
                  COALESCE(t.STATUS_ID IN (
@@ -122,7 +122,7 @@ impl ReadTx<'_> {
     }
 
     /// Reads the names.
-    pub fn desk_names(&self) -> Result<DeskNames, StoreError> {
+    pub fn report_names(&self) -> Result<ReportNames, StoreError> {
         let names = |table: &str| -> Result<BTreeMap<i64, String>, StoreError> {
             let sql = format!("SELECT ID, NAME FROM {table} WHERE NAME IS NOT NULL");
             let mut statement = self.connection.prepare(&sql)?;
@@ -135,7 +135,7 @@ impl ReadTx<'_> {
         let priorities = statement.query_map([], |row| {
             Ok(((row.get(0)?, row.get(1)?), lossy(row.get_ref(2)?).unwrap_or_default()))
         })?;
-        Ok(DeskNames {
+        Ok(ReportNames {
             agents: names("agents")?,
             teams: names("teams")?,
             types: names("ticket_types")?,
@@ -198,12 +198,12 @@ impl ReadTx<'_> {
     }
 
     /// Reads what some tickets are about.
-    pub fn desk_summaries(&self, ids: &[i64]) -> Result<BTreeMap<i64, DeskSummary>, StoreError> {
+    pub fn ticket_summaries(&self, ids: &[i64]) -> Result<BTreeMap<i64, TicketSummary>, StoreError> {
         let mut statement = self.connection.prepare("SELECT NAME, STATUS FROM tickets WHERE UID = ?1")?;
         let mut summaries = BTreeMap::new();
         for id in ids {
             let summary = statement.query_row([id], |row| {
-                Ok(DeskSummary { name: lossy(row.get_ref(0)?), status: lossy(row.get_ref(1)?) })
+                Ok(TicketSummary { name: lossy(row.get_ref(0)?), status: lossy(row.get_ref(1)?) })
             })?;
             summaries.insert(*id, summary);
         }
@@ -219,7 +219,7 @@ fn lossy(value: ValueRef<'_>) -> Option<String> {
     }
 }
 
-fn read_ticket<'r>(row: &'r Row<'_>) -> Result<DeskTicket<'r>, StoreError> {
+fn read_ticket<'r>(row: &'r Row<'_>) -> Result<ReportTicket<'r>, StoreError> {
     // Another program may have stored anything; a report leaves it out.
     let text = |index| -> Result<Option<&'r str>, StoreError> {
         Ok(match row.get_ref(index)? {
@@ -236,7 +236,7 @@ fn read_ticket<'r>(row: &'r Row<'_>) -> Result<DeskTicket<'r>, StoreError> {
             _ => None,
         })
     };
-    Ok(DeskTicket {
+    Ok(ReportTicket {
         id: row.get(0)?,
         created_at: time(1)?,
         is_closed: is_set(2)?,

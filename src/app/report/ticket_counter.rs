@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use chrono::{Datelike as _, NaiveDate, TimeDelta, Timelike as _};
 
-use crate::store::DeskTicket;
+use crate::store::ReportTicket;
 use crate::ticket::Timestamp;
 
 /// How many of the oldest open tickets are named.
@@ -39,16 +39,16 @@ pub(super) struct GroupCounts {
     pub(super) closed: u64,
 }
 
-/// The period of a report, or the one of the same length before it.
+/// The period of a report, or the one of the same length before it; what is counted by period is in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Period {
+enum Period {
     Before = 0,
     Present = 1,
 }
 
 /// Counts tickets.
 #[derive(Debug)]
-pub(super) struct DeskFigures {
+pub(super) struct TicketCounter {
     pub(super) now: Timestamp,
     /// Days of the period.
     pub(super) days: u32,
@@ -101,9 +101,9 @@ pub(super) struct OldestTicket {
     pub(super) is_overdue: bool,
 }
 
-impl DeskFigures {
-    pub(super) fn new(now: Timestamp, days: u32) -> DeskFigures {
-        DeskFigures {
+impl TicketCounter {
+    pub(super) fn new(now: Timestamp, days: u32) -> TicketCounter {
+        TicketCounter {
             now,
             days,
             start: day_of(now) + 1 - i64::from(days),
@@ -160,7 +160,7 @@ impl DeskFigures {
         }
     }
 
-    pub(super) fn add(&mut self, ticket: &DeskTicket<'_>) {
+    pub(super) fn add(&mut self, ticket: &ReportTicket<'_>) {
         self.tickets += 1;
         self.responded += u64::from(ticket.responded_at.is_some());
         // A date in the future is a mistake somewhere; nothing is counted by it.
@@ -169,7 +169,7 @@ impl DeskFigures {
         let closed_at = ticket.closed_at.filter(past).filter(|_| ticket.is_closed);
         // A ticket closed before it was opened, by its dates, was never open.
         let effective_closing = closed_at.map(|at| created_at.map_or(at, |created| created.max(at)));
-        let ticket = &DeskTicket { created_at, closed_at: effective_closing, ..*ticket };
+        let ticket = &ReportTicket { created_at, closed_at: effective_closing, ..*ticket };
         let opened_in = created_at.and_then(|at| self.period(at));
         let closed_in = effective_closing.and_then(|at| self.period(at));
         if let Some(period) = opened_in {
@@ -217,7 +217,7 @@ impl DeskFigures {
         }
     }
 
-    fn add_days(&mut self, ticket: &DeskTicket<'_>) {
+    fn add_days(&mut self, ticket: &ReportTicket<'_>) {
         let Some(created_at) = ticket.created_at else {
             self.without_creation += 1;
             return;
@@ -232,7 +232,7 @@ impl DeskFigures {
         }
     }
 
-    fn add_to_groups(&mut self, ticket: &DeskTicket<'_>, counts: GroupCounts) {
+    fn add_to_groups(&mut self, ticket: &ReportTicket<'_>, counts: GroupCounts) {
         if counts == GroupCounts::default() {
             return;
         }
@@ -247,14 +247,14 @@ impl DeskFigures {
         add_named(&mut self.clients, ticket.client.unwrap_or_default(), counts);
     }
 
-    fn add_age(&mut self, ticket: &DeskTicket<'_>) {
+    fn add_age(&mut self, ticket: &ReportTicket<'_>) {
         let Some(created_at) = ticket.created_at else { return };
         let hours = f64::from(hours_between(created_at, self.now));
         let age = AGE_LIMITS.iter().position(|limit| hours < *limit).unwrap_or(AGE_LIMITS.len());
         self.ages.entry((ticket.sla_id.filter(|id| *id != 0), ticket.priority_id)).or_default()[age] += 1;
     }
 
-    fn add_to_oldest(&mut self, ticket: &DeskTicket<'_>, is_overdue: bool) {
+    fn add_to_oldest(&mut self, ticket: &ReportTicket<'_>, is_overdue: bool) {
         let Some(created_at) = ticket.created_at else { return };
         let is_old = self.oldest.len() < OLDEST
             || self
@@ -287,6 +287,11 @@ impl DeskFigures {
     /// Their numbers.
     pub(super) fn oldest_ids(&self) -> Vec<i64> {
         self.oldest().into_iter().map(|ticket| ticket.id).collect()
+    }
+
+    /// Whether there are closed tickets, and none has a closing time.
+    pub(super) fn has_no_closing_times(&self) -> bool {
+        0 < self.closed && self.closed == self.closed_without_date
     }
 
     /// How many tickets were open at the end of the day before the first one of `by_day`, as far as that is known.
@@ -351,17 +356,17 @@ mod tests {
         format!("{text}:00.000Z").parse().unwrap()
     }
 
-    fn figures(tickets: &[DeskTicket<'_>]) -> DeskFigures {
-        let mut figures = DeskFigures::new(at("2026-11-20T12:00"), 10);
+    fn count(tickets: &[ReportTicket<'_>]) -> TicketCounter {
+        let mut counter = TicketCounter::new(at("2026-11-20T12:00"), 10);
         for ticket in tickets {
-            figures.add(ticket);
+            counter.add(ticket);
         }
-        figures
+        counter
     }
 
     #[test]
     fn both_periods_are_equally_long_and_days_are_whole() {
-        let opened = |created| DeskTicket { created_at: Some(at(created)), ..DeskTicket::default() };
+        let opened = |created| ReportTicket { created_at: Some(at(created)), ..ReportTicket::default() };
         for (created, periods, earlier, day, dated) in [
             ("2026-10-31T12:00", [0, 0], 1, None, true),
             ("2026-10-31T12:01", [1, 0], 1, None, true),
@@ -371,22 +376,22 @@ mod tests {
             ("2026-11-20T12:00", [0, 1], 0, Some(9), true),
             ("2026-11-20T12:01", [0, 0], 0, None, false),
         ] {
-            let figures = figures(&[opened(created)]);
-            assert_eq!((figures.opened, figures.earlier.opened), (periods, earlier), "{created}");
-            let found = figures.by_day.iter().position(|it| 0 < it.opened);
-            assert_eq!((found, figures.without_creation == 0), (day, dated), "{created}");
+            let counter = count(&[opened(created)]);
+            assert_eq!((counter.opened, counter.earlier.opened), (periods, earlier), "{created}");
+            let found = counter.by_day.iter().position(|it| 0 < it.opened);
+            assert_eq!((found, counter.without_creation == 0), (day, dated), "{created}");
         }
     }
 
     #[test]
     fn backlog_leaves_out_what_was_closed_nobody_knows_when() {
-        let ticket = |created, closed: Option<&str>, is_closed| DeskTicket {
+        let ticket = |created, closed: Option<&str>, is_closed| ReportTicket {
             created_at: Some(at(created)),
             closed_at: closed.map(at),
             is_closed,
-            ..DeskTicket::default()
+            ..ReportTicket::default()
         };
-        let figures = figures(&[
+        let counter = count(&[
             ticket("2026-10-01T00:00", None, false),
             ticket("2026-10-01T00:00", Some("2026-11-12T00:00"), true),
             ticket("2026-10-01T00:00", None, true),
@@ -397,47 +402,47 @@ mod tests {
             // Closed in the future.
             ticket("2026-10-01T00:00", Some("2027-01-01T00:00"), true),
         ]);
-        assert_eq!(figures.backlog_before(), 2);
-        let balances: Vec<_> = figures.by_day.iter().map(|it| it.balance()).collect();
+        assert_eq!(counter.backlog_before(), 2);
+        let balances: Vec<_> = counter.by_day.iter().map(|it| it.balance()).collect();
         assert_eq!(balances.iter().sum::<i64>(), 0);
         // One was opened and one closed on the twelfth.
-        assert_eq!(figures.by_day[1], DayCounts { opened: 1, closed: 1, closed_sometime: 0 });
-        assert_eq!(figures.by_day[4], DayCounts { opened: 1, closed: 1, closed_sometime: 0 });
-        assert_eq!((figures.closed, figures.closed_without_date, figures.open.open), (4, 2, 2));
-        assert_eq!(figures.closed_in, [0, 2]);
-        assert_eq!(figures.closing_hours[Period::Present as usize].len(), 1);
+        assert_eq!(counter.by_day[1], DayCounts { opened: 1, closed: 1, closed_sometime: 0 });
+        assert_eq!(counter.by_day[4], DayCounts { opened: 1, closed: 1, closed_sometime: 0 });
+        assert_eq!((counter.closed, counter.closed_without_date, counter.open.open), (4, 2, 2));
+        assert_eq!(counter.closed_in, [0, 2]);
+        assert_eq!(counter.closing_hours[Period::Present as usize].len(), 1);
     }
 
     #[test]
     fn overdue_are_open_tickets_past_their_date_whose_clock_runs() {
-        let late = DeskTicket { fix_by: Some(at("2026-11-20T11:59")), ..DeskTicket::default() };
+        let late = ReportTicket { fix_by: Some(at("2026-11-20T11:59")), ..ReportTicket::default() };
         for (name, ticket, overdue) in [
             ("late", late, 1),
-            ("not yet", DeskTicket { fix_by: Some(at("2026-11-20T12:00")), ..late }, 0),
-            ("closed", DeskTicket { is_closed: true, ..late }, 0),
-            ("on hold", DeskTicket { is_on_hold: true, ..late }, 0),
-            ("without service level", DeskTicket { is_excluded_from_sla: true, ..late }, 0),
-            ("no date", DeskTicket { fix_by: None, ..late }, 0),
+            ("not yet", ReportTicket { fix_by: Some(at("2026-11-20T12:00")), ..late }, 0),
+            ("closed", ReportTicket { is_closed: true, ..late }, 0),
+            ("on hold", ReportTicket { is_on_hold: true, ..late }, 0),
+            ("without service level", ReportTicket { is_excluded_from_sla: true, ..late }, 0),
+            ("no date", ReportTicket { fix_by: None, ..late }, 0),
         ] {
-            assert_eq!(figures(&[ticket]).open.overdue, overdue, "{name}");
+            assert_eq!(count(&[ticket]).open.overdue, overdue, "{name}");
         }
     }
 
     #[test]
     fn twenty_oldest_open_tickets_are_kept_in_order() {
         let tickets: Vec<_> = (0..60)
-            .map(|number| DeskTicket {
+            .map(|number| ReportTicket {
                 id: number,
                 created_at: Some(at(&format!("2026-10-{:02}T00:00", 1 + (number * 7) % 30))),
                 is_closed: number % 2 == 1,
-                ..DeskTicket::default()
+                ..ReportTicket::default()
             })
             .collect();
         let mut expected: Vec<_> =
             tickets.iter().filter(|it| !it.is_closed).map(|it| (it.created_at, it.id)).collect();
         expected.sort_unstable();
         let expected: Vec<_> = expected.into_iter().take(OLDEST).map(|(_, id)| id).collect();
-        assert_eq!(figures(&tickets).oldest_ids(), expected);
+        assert_eq!(count(&tickets).oldest_ids(), expected);
     }
 
     #[test]

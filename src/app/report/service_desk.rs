@@ -3,46 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{Datelike as _, NaiveDate, TimeDelta};
-use indicatif::HumanCount;
 
-use super::figures::{Ages, DeskFigures, GroupCounts, OldestTicket, Period, median};
-use crate::store::{DeskNames, DeskSummary, StatusStays};
+use super::headline::{Headline, headlines};
+use super::labels::{LabelOptions, NOT_KNOWN};
+use super::ticket_counter::{Ages, GroupCounts, OldestTicket, TicketCounter, median};
+use crate::store::{StatusStays, TicketSummary};
 use crate::ticket::Timestamp;
 
 /// The names of the ages that open tickets are counted by.
 pub const AGE_NAMES: [&str; 5] = ["under a day", "under a week", "under 30 days", "under 90 days", "older"];
 
-/// Stands for a name where the ticket has none: the copy cannot tell nobody from what is held back.
-const NOT_KNOWN: &str = "(not known)";
-
 /// So many groups are shown; the others are one.
 const GROUPS_MAX: usize = 15;
-
-/// What a figure is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FigureUnit {
-    /// Tickets.
-    Tickets,
-    /// Hours of the clock.
-    Hours,
-}
-
-/// A figure, and the same of the period before.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Headline {
-    /// What it is.
-    pub label: &'static str,
-    /// Its unit.
-    pub unit: FigureUnit,
-    /// Its value; `None` where the copy cannot know it.
-    pub value: Option<f64>,
-    /// Its value in the period before, or when that ended; `None` as above.
-    pub before: Option<f64>,
-    /// Whether it counts what is there at a time, and not what happened in the period.
-    pub is_level: bool,
-    /// What must be known to read it.
-    pub note: Option<String>,
-}
 
 /// A week, from Monday on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,10 +105,10 @@ pub struct OldTicket {
 
 /// The figures of a service desk.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DeskReport {
+pub struct ServiceDeskFigures {
     /// When it was made, by the local clock.
     pub now: Timestamp,
-    /// How many days the period has, today included.
+    /// How many days the period has; it ends now.
     pub days: u32,
     /// When the period began.
     pub began_at: Timestamp,
@@ -176,222 +148,73 @@ pub struct DeskReport {
     pub oldest: Vec<OldTicket>,
 }
 
-/// How numbers become names.
-#[derive(Clone, Copy)]
-pub(super) struct LabelOptions<'a> {
-    pub(super) names: &'a DeskNames,
-    pub(super) without_people: bool,
-}
-
-impl LabelOptions<'_> {
-    fn agent(self, id: Option<i64>) -> String {
-        match id {
-            None => return NOT_KNOWN.into(),
-            Some(1) => return "(unassigned)".into(),
-            Some(_) => {}
-        }
-        let id = id.unwrap_or_default();
-        let Some(name) = self.names.agents.get(&id).filter(|_| !self.without_people) else {
-            return format!("agent {id}");
-        };
-        let namesakes = self.names.agents.values().filter(|it| *it == name).count();
-        if 1 < namesakes { format!("{name} ({id})") } else { name.clone() }
-    }
-
-    fn team(self, id: Option<i64>) -> String {
-        let id = id.filter(|id| *id != 0);
-        id.map_or_else(|| NOT_KNOWN.into(), |id| named(&self.names.teams, id, "team"))
-    }
-
-    fn ticket_type(self, id: Option<i64>) -> String {
-        id.map_or_else(|| NOT_KNOWN.into(), |id| named(&self.names.types, id, "type"))
-    }
-
-    /// As `ticket_overview` names it: by the service level agreement; without one, by the name that all of them give the number.
-    fn priority(self, (sla, priority): (Option<i64>, Option<i64>)) -> String {
-        let Some(priority) = priority else { return NOT_KNOWN.into() };
-        let all = &self.names.priorities;
-        let name = if let Some(sla) = sla {
-            all.get(&(sla, priority))
-        } else {
-            let mut names = all.iter().filter(|((_, it), _)| *it == priority).map(|(_, name)| name);
-            let first = names.next();
-            first.filter(|first| names.all(|name| name == *first))
-        };
-        name.map_or_else(|| format!("priority {priority}"), Clone::clone)
-    }
-}
-
-fn named(names: &BTreeMap<i64, String>, id: i64, what: &str) -> String {
-    names.get(&id).map_or_else(|| format!("{what} {id}"), Clone::clone)
-}
-
-impl DeskReport {
+impl ServiceDeskFigures {
     pub(super) fn new(
-        figures: &DeskFigures,
+        counter: &TicketCounter,
         labels: LabelOptions<'_>,
         stays: Vec<StatusStays>,
-        summaries: &BTreeMap<i64, DeskSummary>,
-    ) -> DeskReport {
-        let closed_known = !has_no_closing_times(figures);
-        let oldest = figures.oldest();
-        let teams = figures.numbered_teams.iter().map(|(id, counts)| (labels.team(*id), *counts));
-        let teams = teams.chain(figures.teams.iter().map(|(name, counts)| (name.clone(), *counts)));
-        let teams = loads(teams.collect::<Vec<_>>(), |load| (load.overdue, load.open()));
-        let agents = figures.agents.iter().map(|(id, counts)| (labels.agent(*id), *counts));
-        let agents = loads(agents.collect::<Vec<_>>(), |load| (load.open(), load.overdue));
-        let types = figures.types.iter().map(|(id, counts)| (labels.ticket_type(*id), *counts));
+        summaries: &BTreeMap<i64, TicketSummary>,
+    ) -> ServiceDeskFigures {
+        let closed_known = !counter.has_no_closing_times();
+        let oldest = counter.oldest();
+        let teams = counter.numbered_teams.iter().map(|(id, counts)| (labels.team(*id), *counts));
+        let teams = teams.chain(counter.teams.iter().map(|(name, counts)| (name.clone(), *counts)));
+        let teams = loads(teams.collect(), |load| (load.overdue, load.open()));
+        let agents = counter.agents.iter().map(|(id, counts)| (labels.agent(*id), *counts));
+        let agents = loads(agents.collect(), |load| (load.open(), load.overdue));
+        let types = counter.types.iter().map(|(id, counts)| (labels.ticket_type(*id), *counts));
         let text = |groups: &HashMap<String, GroupCounts>| {
             let named = groups.iter().map(|(name, counts)| {
                 (if name.is_empty() { NOT_KNOWN.to_owned() } else { name.clone() }, *counts)
             });
             group_rows(named.collect(), closed_known)
         };
-        DeskReport {
-            now: figures.now,
-            days: figures.days,
-            began_at: figures.began_at(),
-            tickets: figures.tickets,
-            without_creation: figures.without_creation,
-            open: figures.open.open,
-            closed: figures.closed,
-            closed_without_date: figures.closed_without_date,
-            headlines: headlines(figures),
+        ServiceDeskFigures {
+            now: counter.now,
+            days: counter.days,
+            began_at: counter.began_at(),
+            tickets: counter.tickets,
+            without_creation: counter.without_creation,
+            open: counter.open.open,
+            closed: counter.closed,
+            closed_without_date: counter.closed_without_date,
+            headlines: headlines(counter),
             // It would be nothing but the age of what is open now.
-            backlog: if has_no_closing_times(figures) { Vec::new() } else { backlog(figures) },
-            weeks: weeks(figures),
-            ages: ages(figures, labels),
+            backlog: if closed_known { backlog(counter) } else { Vec::new() },
+            weeks: weeks(counter, closed_known),
+            ages: ages(counter, labels),
             teams,
             agents,
             statuses: status_times(stays),
             types: group_rows(types.collect(), closed_known),
-            categories: text(&figures.categories),
-            clients: text(&figures.clients),
-            hours: figures.hours,
+            categories: text(&counter.categories),
+            clients: text(&counter.clients),
+            hours: counter.hours,
             oldest: oldest
                 .into_iter()
-                .map(|ticket| old_ticket(ticket, figures.now, labels, summaries))
+                .map(|ticket| old_ticket(ticket, counter.now, labels, summaries))
                 .collect(),
         }
     }
 }
 
-/// Whether there are closed tickets, and none has a closing time.
-fn has_no_closing_times(figures: &DeskFigures) -> bool {
-    0 < figures.closed && figures.closed == figures.closed_without_date
-}
-
 /// Open tickets at the end of each day.
-fn backlog(figures: &DeskFigures) -> Vec<(NaiveDate, i64)> {
-    let mut open = figures.backlog_before();
-    let days = figures.by_day.iter().enumerate().map(|(index, counts)| {
+fn backlog(counter: &TicketCounter) -> Vec<(NaiveDate, i64)> {
+    let mut open = counter.backlog_before();
+    let days = counter.by_day.iter().enumerate().map(|(index, counts)| {
         open += counts.balance();
-        (figures.date(index), open)
+        (counter.date(index), open)
     });
     days.collect()
 }
 
-#[expect(clippy::cast_precision_loss)]
-fn headlines(figures: &DeskFigures) -> Vec<Headline> {
-    let of_period =
-        |counts: [u64; 2]| (Some(counts[Period::Present as usize]), Some(counts[Period::Before as usize]));
-    let tickets = |label, (value, before): (Option<u64>, Option<u64>), note| Headline {
-        label,
-        unit: FigureUnit::Tickets,
-        value: value.map(|it| it as f64),
-        before: before.map(|it| it as f64),
-        is_level: false,
-        note,
-    };
-    let undated = figures.without_creation;
-    let unclosed = figures.closed_without_date;
-    let no_closing_times = has_no_closing_times(figures);
-    // A comparison would be one of what is known, and not of what happened.
-    let comparable = undated == 0 && unclosed == 0;
-    let open = figures.open.open;
-    let opened_before = open + figures.closed_in[Period::Present as usize];
-    let open_before =
-        opened_before.checked_sub(figures.opened[Period::Present as usize]).filter(|_| comparable);
-    let (opened, opened_earlier) = of_period(figures.opened);
-    let dated = undated < figures.tickets || figures.tickets == 0;
-    let (closed, closed_earlier) = of_period(figures.closed_in);
-    let count_note = |count: u64, one: &str, many: &str| match count {
-        0 => None,
-        1 => Some(format!("one {one}")),
-        _ => Some(format!("{} {many}", HumanCount(count))),
-    };
-    let closed_note = if no_closing_times {
-        Some("the copy has no closing times".into())
-    } else {
-        count_note(unclosed, "more has no closing time", "more have no closing time")
-    };
-    let no_due = 0 < open && figures.open_without_fix_by == open;
-    let overdue_note = if no_due {
-        "the copy has no due dates".into()
-    } else {
-        count_note(
-            figures.open_without_fix_by,
-            "open ticket has no due date",
-            "open tickets have no due date",
-        )
-        .unwrap_or_else(|| "now; what was overdue earlier is not known".into())
-    };
-    let median_of = |label, values: &[Vec<f32>; 2], is_unknown: bool, unknown: &str, none: &str, of: &str| {
-        let value = median(&values[Period::Present as usize]);
-        let note = match value {
-            Some(_) => of,
-            None if is_unknown => unknown,
-            None => none,
-        };
-        Headline {
-            label,
-            unit: FigureUnit::Hours,
-            value,
-            before: median(&values[Period::Before as usize]).filter(|_| comparable),
-            is_level: false,
-            note: Some(note.into()),
-        }
-    };
-    vec![
-        Headline { is_level: true, ..tickets("Open", (Some(open), open_before), None) },
-        tickets(
-            "Opened",
-            (opened.filter(|_| dated), opened_earlier.filter(|_| dated)),
-            count_note(undated, "ticket has no creation date", "tickets have no creation date"),
-        ),
-        tickets(
-            "Closed",
-            (closed.filter(|_| !no_closing_times), closed_earlier.filter(|_| unclosed == 0)),
-            closed_note,
-        ),
-        tickets("Overdue", (Some(figures.open.overdue).filter(|_| !no_due), None), Some(overdue_note)),
-        median_of(
-            "Median time to close",
-            &figures.closing_hours,
-            no_closing_times,
-            "the copy has no closing times",
-            "no ticket was closed in the period",
-            "of tickets closed in the period",
-        ),
-        median_of(
-            "Median first response",
-            &figures.response_hours,
-            figures.responded == 0,
-            "the copy has no times of first responses",
-            "no ticket was first responded to in the period",
-            "of tickets first responded to in the period",
-        ),
-    ]
-}
-
 /// The weeks that begin in the period.
-fn weeks(figures: &DeskFigures) -> Vec<WeekRow> {
+fn weeks(counter: &TicketCounter, closed_known: bool) -> Vec<WeekRow> {
     let mut weeks: Vec<WeekRow> = Vec::new();
-    let closed_known = !has_no_closing_times(figures);
-    for (index, counts) in figures.by_day.iter().enumerate() {
-        let date = figures.date(index);
+    for (index, counts) in counter.by_day.iter().enumerate() {
+        let date = counter.date(index);
         let monday = date - TimeDelta::days(date.weekday().num_days_from_monday().into());
-        if monday < figures.date(0) {
+        if monday < counter.date(0) {
             continue;
         }
         if weeks.last().is_none_or(|week| week.monday != monday) {
@@ -405,9 +228,9 @@ fn weeks(figures: &DeskFigures) -> Vec<WeekRow> {
     weeks
 }
 
-fn ages(figures: &DeskFigures, labels: LabelOptions<'_>) -> Vec<(String, Ages)> {
+fn ages(counter: &TicketCounter, labels: LabelOptions<'_>) -> Vec<(String, Ages)> {
     let mut by_name: BTreeMap<String, (i64, Ages)> = BTreeMap::new();
-    for (priority, ages) in &figures.ages {
+    for (priority, ages) in &counter.ages {
         let (number, sum) = by_name.entry(labels.priority(*priority)).or_insert((i64::MAX, Ages::default()));
         *number = (*number).min(priority.1.unwrap_or(i64::MAX));
         sum.iter_mut().zip(ages).for_each(|(sum, age)| *sum += age);
@@ -495,7 +318,7 @@ fn old_ticket(
     ticket: OldestTicket,
     now: Timestamp,
     labels: LabelOptions<'_>,
-    summaries: &BTreeMap<i64, DeskSummary>,
+    summaries: &BTreeMap<i64, TicketSummary>,
 ) -> OldTicket {
     let summary = summaries.get(&ticket.id);
     let team = ticket.team.unwrap_or_else(|| labels.team(ticket.team_id));
