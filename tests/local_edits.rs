@@ -11,7 +11,7 @@ use halosync::reference::{ReferenceRow, STATUSES, parse_reference_list};
 use halosync::scope::{MAPPING_VERSION, Scope};
 use halosync::store::{
     CustomFieldsState, FetchedCustomFields, LocalEdits, MoveReason, ObservedTicket, Removal, RemovalReason,
-    Store, StoreError, StoreOptions, StoreOutcome, TxEnd, UpsertOutcome,
+    Store, StoreError, StoreOptions, StoreOutcome, TxEnd, UnlistedStatus, UpsertOutcome,
 };
 use halosync::ticket::parse::{ParsedItems, ParsedPage};
 use halosync::ticket::{ATTRIBUTES, AttributeValue, CustomField, CustomFields, Op, Timestamp, attribute};
@@ -718,15 +718,25 @@ fn value_that_was_altered_unseen_stays_found_while_the_servers_cannot_be_read() 
 }
 
 #[test]
-fn rejects_of_a_ticket_that_is_not_stored_are_deleted() {
-    let mut copy = TestStore::new(FieldMode::Off);
+fn nothing_is_waited_for_of_a_ticket_that_is_not_stored() {
+    const FETCHES: &str = "SELECT UID FROM pending_fetches";
+    const UNLISTED: &str = "SELECT UID FROM unlisted_tickets";
+    let mut copy = TestStore::new(FieldMode::Fetched);
     copy.receive(&row(&json!("n/a")));
+    copy.store
+        .write(TxEnd::Commit, |tx| tx.record_unlisted(7, UnlistedStatus::Forbidden, now(), now()))
+        .unwrap();
     copy.prune();
     copy.exported = copy.last_seq();
     copy.prune();
+    for table in [REJECTS, FETCHES, UNLISTED] {
+        assert_eq!(copy.texts(table).len(), 1, "{table}");
+    }
     copy.lose("DELETE FROM tickets; DELETE FROM ticket_state");
     copy.full_scan(&Server::new());
-    assert_eq!(copy.texts(REJECTS), [""; 0]);
+    for table in [REJECTS, FETCHES, UNLISTED] {
+        assert_eq!(copy.texts(table), [""; 0], "{table}");
+    }
 }
 
 #[test]

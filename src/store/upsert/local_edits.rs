@@ -184,10 +184,12 @@ impl WriteTx<'_> {
                 mark_edited(self.connection, id, fields_no, context)?;
             }
         }
-        // Every ticket that may be stored has a row in `ticket_state` now.
-        self.connection.execute(
-            "DELETE FROM rejects WHERE UID IS NOT NULL AND UID NOT IN (SELECT UID FROM ticket_state)",
-            [],
+        // Every ticket that may be stored has a row in `ticket_state` now: of another, nothing is waited for.
+        self.connection.execute_batch(
+            "DELETE FROM rejects WHERE UID IS NOT NULL AND UID NOT IN (SELECT UID FROM ticket_state);
+             DELETE FROM unlisted_tickets WHERE UID NOT IN (SELECT UID FROM ticket_state);
+             DELETE FROM pending_fetches
+                 WHERE kind = 'custom_fields' AND UID NOT IN (SELECT UID FROM ticket_state);",
         )?;
         // Where these numbers were edited, too, no request would ever be a later one.
         let next_run = (run_id + 1) << REQUEST_NUMBER_BITS;
