@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 
-use crate::export_env::{ExportEnv, HOSTILE_TEXTS};
+use crate::export_env::{ExportEnv, HOSTILE_TEXTS, ticket_row};
 
 /// What a browser would run or fetch if it were not escaped.
 pub(crate) const ATTACKS: [&str; 6] = [
@@ -114,6 +115,30 @@ fn report_takes_no_lock_and_changes_nothing() {
     let before = fs::read(env.path("halosync.db")).unwrap();
     env.run_ok(&["report"]);
     assert_eq!(fs::read(env.path("halosync.db")).unwrap(), before);
+}
+
+/// Runs are kept for a while, and packages are received when they are acknowledged.
+#[test]
+fn copy_itself_says_how_far_it_and_its_consumers_are() {
+    let env = ExportEnv::new("");
+    env.store_rows(&[ticket_row(1, "a"), ticket_row(2, "b")]);
+    env.run_ok(&["export", "delta", "--consumer", "siem"]);
+    env.run_ok(&["export", "ack", "--consumer", "siem", "--seq", "2"]);
+    env.store_rows(&[ticket_row(3, "c")]);
+    env.run_ok(&["export", "delta", "--consumer", "siem"]);
+    for (first_run, is_cut) in [("'now'", true), ("'2001-01-01'", false)] {
+        let started = format!("UPDATE runs SET started_at = strftime('%Y-%m-%dT%H:%M:%fZ', {first_run})");
+        Connection::open(env.path("halosync.db")).unwrap().execute_batch(&started).unwrap();
+        env.run_ok(&["report"]);
+        let html = fs::read_to_string(env.path("report.html")).unwrap();
+        assert_eq!(html.contains("<dt>Recorded since</dt>"), is_cut, "{first_run}");
+        for fact in [
+            "<dt>siem</dt><dd>exported to change 3, acknowledged to 2; 0 changes not exported</dd>",
+            "<dt>Delete guard</dt><dd>does not hold</dd>",
+        ] {
+            assert!(html.contains(fact), "{fact}: {html}");
+        }
+    }
 }
 
 #[test]

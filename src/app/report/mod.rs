@@ -34,7 +34,7 @@ pub struct Report {
     pub copy: StatusReport,
     /// When the copy began, by the local clock.
     pub copy_began: Option<Timestamp>,
-    /// What the runs of the period did.
+    /// What the runs of the period did, as far as they are recorded.
     pub runs: PeriodRuns,
 }
 

@@ -182,7 +182,11 @@ fn flow(figures: &ServiceDeskFigures) -> Markup {
          throughout.{undated}{unclosed}"
     );
     let by_week = format!("Whole weeks from Monday to Sunday; the last one is not over.{undated}{unclosed}");
-    let by_hour = format!("Tickets opened, by weekday and hour in UTC; the darker, the more.{undated}");
+    let most = figures.hours.iter().flatten().max().copied().unwrap_or(0);
+    let by_hour = format!(
+        "Tickets opened, by weekday and hour in UTC; the darker, the more, up to {} in the darkest.{undated}",
+        HumanCount(most)
+    );
     html! {
         (figure("Backlog", &note, &backlog, &[], &line(&backlog), "Not known: the copy has no closing times."))
         (figure("Opened and closed per week", &by_week, &weeks, &weeks.column_names(), &columns(&weeks), "No whole week yet."))
@@ -291,16 +295,23 @@ fn oldest(figures: &ServiceDeskFigures) -> Markup {
 }
 
 /// What the runs of the period did, as pairs of a name and a value.
-fn runs(totals: &PeriodRuns) -> Vec<(String, String)> {
+fn runs(report: &Report) -> Vec<(String, String)> {
     let fact = |name: &str, value: String| (name.to_owned(), value);
-    let PeriodRuns { complete, incomplete, failed, requests, list_requests, retries, scans } = totals;
+    let PeriodRuns { known_since, complete, incomplete, failed, requests, list_requests, retries, scans } =
+        &report.runs;
     let scans: Vec<_> = scans
         .iter()
         .map(|((kind, outcome), scans)| {
             format!("{} {kind}, {}", HumanCount(*scans), outcome.replace('_', " "))
         })
         .collect();
-    vec![
+    let mut facts = match known_since.filter(|since| report.service_desk.began_at < *since) {
+        Some(since) => {
+            vec![fact("Recorded since", format!("{}; nothing is known of runs before", format_time(since)))]
+        }
+        None => Vec::new(),
+    };
+    facts.extend([
         fact(
             "Runs",
             format!(
@@ -320,7 +331,8 @@ fn runs(totals: &PeriodRuns) -> Vec<(String, String)> {
                 HumanCount(*retries)
             ),
         ),
-    ]
+    ]);
+    facts
 }
 
 fn copy(report: &Report) -> Markup {
@@ -331,7 +343,7 @@ fn copy(report: &Report) -> Markup {
             }
         }
         div class="grid" {
-            @for (heading, facts) in [("In the period", runs(&report.runs))].into_iter().chain(status::blocks(&report.copy)) {
+            @for (heading, facts) in [("In the period", runs(report))].into_iter().chain(status::blocks(&report.copy)) {
                 @if !facts.is_empty() {
                     div class="block" {
                         h3 { (heading) }

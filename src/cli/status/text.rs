@@ -12,7 +12,7 @@ use crate::cli::export::consumer_table;
 use crate::cli::table::{ColumnKind, pairs, paragraph, table};
 use crate::cli::{format_time, printable};
 use crate::config::size_to_text;
-use crate::sync::{fields_to_text, lateness_to_text, overlap_line, seconds_to_text};
+use crate::sync::{RunOutcome, fields_to_text, lateness_to_text, overlap_line, seconds_to_text};
 use crate::ticket::{ChangeCounts, Timestamp};
 use crate::watermark::is_near_overlap;
 
@@ -42,7 +42,12 @@ type Pairs = Vec<(String, String)>;
 pub(in crate::cli) fn blocks(status: &StatusReport) -> Vec<(&'static str, Pairs)> {
     let consumers = status.consumers.iter().map(|(name, position, waiting)| {
         let waiting = count(waiting.unsigned_abs(), "change");
-        (name.clone(), format!("up to change {}, {waiting} not exported", position.exported_seq))
+        let [exported, acked] =
+            [position.exported_seq, position.acked_seq].map(|seq| HumanCount(seq.unsigned_abs()));
+        (
+            name.clone(),
+            format!("exported to change {exported}, acknowledged to {acked}; {waiting} not exported"),
+        )
     });
     let mut blocks = vec![
         ("Data", data(status)),
@@ -223,6 +228,10 @@ fn scans(status: &StatusReport, is_verbose: bool) -> Pairs {
         };
         row(name, format!("{received} received since {since}{end}"));
     }
+    if is_verbose {
+        let held = status.delete_guard.as_ref().and_then(RunOutcome::reason);
+        row("Delete guard", held.unwrap_or_else(|| "does not hold".into()));
+    }
     if let Some(text) = late_changes(status, is_verbose) {
         row("Late changes", text);
     }
@@ -377,7 +386,6 @@ mod tests {
         ConsumerPosition, InterruptedScan, LastFullScan, PendingTickets, Probe, ScanCheckpoint, ScanOutcome,
         ScanStats, ServerProbe, UnlistedStatus,
     };
-    use crate::sync::RunOutcome;
     use crate::ticket::JsonType;
     use crate::watermark::{ScanKind, Watermark, WatermarkState};
 
