@@ -184,7 +184,7 @@ fn flow(figures: &ServiceDeskFigures) -> Markup {
     let by_week = format!("Whole weeks from Monday to Sunday; the last one is not over.{undated}{unclosed}");
     let most = figures.hours.iter().flatten().max().copied().unwrap_or(0);
     let by_hour = format!(
-        "Tickets opened, by weekday and hour in UTC; the darker, the more, up to {} in the darkest.{undated}",
+        "Tickets opened, by weekday and hour in UTC. The stronger the color, the more, up to {} in an hour of the week.{undated}",
         HumanCount(most)
     );
     html! {
@@ -240,7 +240,7 @@ fn open(figures: &ServiceDeskFigures) -> Markup {
     let by_agent = format!("All open tickets, unassigned ones included.{}", cut(figures.agents.len()));
     let age = format!("Open tickets since they were created.{}", without_creation(figures));
     html! {
-        (figure("Age by priority", &age, &ages, &AGE_NAMES, &bars(&ages), NONE))
+        div class="ordered" { (figure("Age by priority", &age, &ages, &AGE_NAMES, &bars(&ages), NONE)) }
         (figure("Overdue and open by team", &by_team, &teams, &teams.column_names(), &team_bars, NONE))
         (figure("Load per agent", &by_agent, &agents, &agents.column_names(), &agent_bars, NONE))
     }
