@@ -6,8 +6,7 @@
 Prints one line per measurement: wall and CPU seconds, peak memory, and the same per ticket. Wall times
 depend on the load of the machine; the ratios at the end compare figures of one execution.
 
-Above 100,000 tickets it measures what grows with the table, compared with tables of 10,000 and 100,000,
-and skips the exports and the slow server, whose figures do not depend on it.
+Above 100,000 tickets it measures whatever may grow with the table, at 10,000, 100,000 and that many, and prints one table.
 
 `rest` runs the service over 100,000 tickets at a one-minute interval, for five minutes after the first run.
 """
@@ -248,25 +247,68 @@ def standard(base, tickets):
     )
 
 
+QUERIES = (
+    ("view `open_tickets`, counted", "SELECT COUNT(*) FROM open_tickets"),
+    ("view `overdue_tickets`, counted", "SELECT COUNT(*) FROM overdue_tickets"),
+    ("view `backlog_by_day`", "SELECT * FROM backlog_by_day"),
+    ("view `status_intervals`, summed", "SELECT COUNT(*), SUM(hours) FROM status_intervals"),
+    ("view `ticket_overview` by priority", "SELECT PRIORITY, COUNT(*) FROM ticket_overview GROUP BY PRIORITY"),
+)
+
+
+def measure_all(base, tickets):
+    """Measures everything that may grow with the table; returns what each took, in the order of the table."""
+    process, server = simulator(tickets)
+    folder = base / f"of-{tickets}"
+    database = folder / "halosync.db"
+    took = {}
+    try:
+        halosync = [BINARY, "-c", settings(folder, server)]
+        took["initial load"] = measure(f"initial load of {tickets}, 4 parallel", *halosync, "sync", rows=tickets)
+        took["quiet run"], _, took["100 changed tickets"] = incremental(halosync, server, database, tickets)
+        took["full scan, nothing changed"] = measure("full scan", *halosync, "sync", "--full", rows=tickets)
+    finally:
+        end(process)
+    for name in FORMATS:
+        command = ["export", "delta", "--format", name, "--consumer", name, "--out", base / "files"]
+        took[f"first export, {name}"] = measure(f"export delta, {name}", *halosync, *command, rows=tickets)
+        shutil.rmtree(base / "files")
+    commands = (
+        ("`status`", ["status"]),
+        ("`history` of one ticket", ["history", str(first_id(database))]),
+        ("`report`", ["report", "--out", base / "report.html"]),
+    )
+    for name, command in commands:
+        took[name] = line(name, median([run(name, *halosync, *command) for _ in range(3)]))
+    if shutil.which("sqlite3"):
+        for name, query in QUERIES:
+            took[name] = measure(name, "sqlite3", "-readonly", database, query)
+    print(f"{'':<46} {database.stat().st_size / 1e6:8.0f} MB of database", flush=True)
+    shutil.rmtree(folder)
+    return took
+
+
+def first_id(database):
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    (first,) = connection.execute("SELECT MIN(UID) FROM tickets").fetchone()
+    connection.close()
+    return first
+
+
 def growth(base, tickets):
-    rows = {}
-    for size in (SMALL, STANDARD, tickets):
-        process, server = simulator(size)
-        folder = base / f"of-{size}"
-        try:
-            halosync = [BINARY, "-c", settings(folder, server)]
-            first = measure(f"initial load of {size}, 4 parallel", *halosync, "sync", rows=size)
-            _, _, changed = incremental(halosync, server, folder / "halosync.db", size)
-            print(f"{'':<46} {(folder / 'halosync.db').stat().st_size / 1e6:8.0f} MB of database", flush=True)
-            rows[size] = (first, changed)
-        finally:
-            end(process)
-        shutil.rmtree(folder)
-    (first, changed), (standard_first, _), (_, small) = rows[tickets], rows[STANDARD], rows[SMALL]
-    share = (first.cpu / tickets) / (standard_first.cpu / STANDARD)
+    """Measures what grows with the table at three sizes, and prints it as one table."""
+    sizes = (SMALL, STANDARD, tickets)
+    took = {size: measure_all(base, size) for size in sizes}
     print()
-    print(f"peak memory of the initial load of {tickets}, 4 parallel   {first.memory:5.0f} MB")
-    print(f"CPU a ticket, {tickets} against {STANDARD}            {share:5.2f}x")
+    print("| | " + " | ".join(f"{size:,}" for size in sizes) + f" | CPU a ticket, {tickets:,} against {STANDARD:,} |")
+    print("|---" * (len(sizes) + 2) + "|")
+    for name in took[tickets]:
+        cells = (took[size][name] for size in sizes)
+        cells = " | ".join(f"{it.wall:.2f} s, {it.cpu:.2f} s CPU, {it.memory:.0f} MB" for it in cells)
+        share = (took[tickets][name].cpu / tickets) / (took[STANDARD][name].cpu / STANDARD)
+        print(f"| {name} | {cells} | {share:.2f}x |")
+    changed, small = (took[size]["100 changed tickets"] for size in (tickets, SMALL))
+    print()
     print(
         f"100 changed, {tickets} against {SMALL}              {changed.wall / small.wall:5.2f}x by wall, "
         f"{changed.cpu / small.cpu:5.2f}x by CPU"

@@ -21,8 +21,8 @@ use halo_simulator::{ServerFault, Simulator};
 use rstest::rstest;
 use serde_json::Value as Json;
 use support::fixture_server::serve_response;
-use support::server::serve;
-use support::test_env::{CommandResult, NO_SERVER, TestEnv};
+use support::server::{serve, settings};
+use support::test_env::{CLIENT_SECRET, CommandResult, NO_SERVER, TestEnv};
 use support::tls::{CertificateOptions, TlsProxy};
 
 /// An environment whose settings name no authorization server.
@@ -222,6 +222,101 @@ async fn init_writes_what_the_server_says_about_itself() {
     simulator.reset_request_log();
     init("own.toml", &url).code(73);
     assert_eq!(simulator.with_server(|server| server.log().entries().count()), 0, "nothing to ask for");
+}
+
+// ---- What is remembered of it ----
+
+const REMEMBERED: &str = "SELECT details FROM server_probes WHERE probe = 'token_url'";
+
+fn requests(simulator: &Simulator) -> Vec<String> {
+    simulator.with(|server| {
+        let paths = server.log().entries().map(|entry| entry.path.clone()).collect();
+        server.log_mut().reset();
+        paths
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn run_asks_for_the_authorization_server_once_a_day() {
+    let simulator = serve(10).await;
+    let url = simulator.url();
+    let env = env_without_auth_url(&url, "max_retries = 0\n");
+    env.run(&["sync", "--dry-run"]).success();
+    assert_eq!(env.texts(REMEMBERED), [""; 0], "a dry run keeps nothing");
+    env.run(&["sync"]).success();
+    assert_eq!(env.texts(REMEMBERED), [format!("{url}/auth/token")]);
+    requests(&simulator);
+    env.run(&["sync"]).success();
+    assert_eq!(requests(&simulator), ["/auth/token", "/api/tickets"]);
+    for (probed_at, is_asked) in [("-23 hours", false), ("-25 hours", true), ("+25 hours", true)] {
+        edit(
+            &env,
+            &format!(
+                "UPDATE server_probes SET probed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '{probed_at}') WHERE probe = 'token_url'"
+            ),
+        );
+        env.run(&["sync"]).success();
+        assert_eq!(requests(&simulator)[0] == "/api/authinfo", is_asked, "{probed_at}");
+    }
+    // A setting is never remembered, and wins.
+    let text = fs::read_to_string(env.path("agent.toml")).unwrap();
+    let settings = text.replace("[halo]\n", &format!("[halo]\nauth_url = \"{url}/elsewhere\"\n"));
+    fs::write(env.path("agent.toml"), settings).unwrap();
+    env.run(&["sync"]).code(65);
+    assert_eq!(requests(&simulator), ["/elsewhere/token"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_is_asked_again_where_the_remembered_address_or_tenant_is_wrong() {
+    let mut settings = settings(10);
+    settings.tenant = Some("acme".into());
+    settings.knobs.set("tenant=required").unwrap();
+    let simulator = Simulator::start(settings).await.unwrap();
+    let url = simulator.url();
+    let env = env_without_auth_url(&url, "max_retries = 0\n");
+    env.run(&["sync"]).success();
+    let right = format!("{url}/auth/token?tenant=acme");
+    assert_eq!(env.texts(REMEMBERED), [right.as_str()]);
+    let (other, connections) = other_server();
+    for (remembered, is_used) in [
+        (format!("{url}/auth/token?tenant=before"), true),
+        (format!("{url}/before/token?tenant=acme"), true),
+        (format!("http://{other}/auth/token?tenant=acme"), false),
+        (format!("https://{}/auth/token", url.strip_prefix("http://").unwrap()), false),
+        (url.replace("http://", "http://name:word@") + "/auth/token", false),
+        ("no address".to_owned(), false),
+    ] {
+        edit(&env, &format!("UPDATE server_probes SET details = '{remembered}' WHERE probe = 'token_url'"));
+        requests(&simulator);
+        env.run(&["sync"]).success();
+        let asked = requests(&simulator);
+        let first = usize::from(is_used);
+        assert_eq!(asked[first], "/api/authinfo", "{remembered}: {asked:?}");
+        assert_eq!(asked[first + 1..], ["/auth/token", "/api/tickets"], "{remembered}");
+        assert_eq!(env.texts(REMEMBERED), [right.as_str()], "{remembered}");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 0, "another server was asked");
+
+    // Where the server says the same as before, its refusal is the error.
+    fs::write(env.path("client-secret"), "wrong").unwrap();
+    env.run(&["sync"]).code(77);
+    assert_eq!(requests(&simulator), ["/auth/token", "/api/authinfo"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secret_that_the_server_repeats_is_not_remembered() {
+    let simulator = serve(10).await;
+    let env = env_without_auth_url(&simulator.url(), "max_retries = 0\n");
+    for tenant in [CLIENT_SECRET, &format!("x{CLIENT_SECRET}y")] {
+        let body = format!("{{\"auth_url\":\"{}/auth\",\"tenant_id\":\"{tenant}\"}}", simulator.url());
+        post(&format!("{}/_sim/replay?path=/api/authinfo&status=200", simulator.url()), &body);
+        env.run(&["sync"]).success();
+        assert_eq!(env.texts(REMEMBERED), [""; 0], "{tenant}");
+    }
+}
+
+fn edit(env: &TestEnv<()>, sql: &str) {
+    rusqlite::Connection::open(env.path("halosync.db")).unwrap().execute_batch(sql).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

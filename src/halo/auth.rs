@@ -15,7 +15,7 @@ use super::oauth::OAuthErrorCode;
 use super::rate_limiter::RequestSlot;
 use super::redaction::is_hidden;
 use super::request::RequestSpec;
-use super::token::{Token, TokenCache};
+use super::token::{Token, TokenCache, TokenEndpoint};
 use super::{HaloClient, HaloError, HttpResponse, Resource, Responder};
 use crate::config;
 use crate::ticket::parse::ParseError;
@@ -25,6 +25,8 @@ const TOKEN_MAX: usize = 16 << 10;
 /// The longest tenant, in bytes, and the longest address that is worth a line of settings.
 const TENANT_MAX: usize = 256;
 const SHOWN_URL_MAX: usize = 200;
+/// The longest address that is remembered, in bytes.
+const REMEMBERED_URL_MAX: usize = 1_000;
 
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 const LIFETIME_MAX: Duration = Duration::from_hours(24);
@@ -46,58 +48,127 @@ impl HaloClient {
         slot: Option<RequestSlot>,
     ) -> Result<Token, HaloError> {
         let endpoint = self.token_endpoint(cache).await?;
-        // A wider scope is never requested on the word of a server: who owns the secret decides that.
-        let issued = match (&self.options.narrower_scope, cache.is_scope_refused) {
-            (Some(narrower), true) => self.request_token(&endpoint, narrower, slot).await,
-            _ => self.request_token(&endpoint, &self.options.scope, slot).await,
-        };
-        let issued = match (issued, &self.options.narrower_scope) {
-            (Err(HaloError::Credentials { code: OAuthErrorCode::InvalidScope, .. }), Some(narrower))
-                if !cache.is_scope_refused =>
-            {
-                cache.is_scope_refused = true;
-                self.request_token(&endpoint, narrower, None).await?
+        let mut issued = self.request_token_in_scope(cache, &endpoint.url, slot).await;
+        if let Err(error) = &issued
+            && endpoint.is_recalled
+            && may_have_moved(error)
+        {
+            cache.endpoint = None;
+            let asked = self.token_endpoint(cache).await?;
+            if asked.url != endpoint.url {
+                issued = self.request_token_in_scope(cache, &asked.url, None).await;
             }
-            (issued, _) => issued?,
-        };
+        }
+        let issued = issued?;
         self.redactor.add_token(issued.header.to_str().unwrap_or_default().trim_start_matches("Bearer "));
         Ok(cache.insert(issued.header, issued.lifetime))
     }
 
-    /// Returns the address that tokens are requested from, and caches it if it will not change.
-    pub(super) async fn token_endpoint(&self, cache: &mut TokenCache) -> Result<Url, HaloError> {
+    /// Requests a token for the scope, or for the narrower one where the server does not know all of it. A wider scope is
+    /// never requested on the word of a server: who owns the secret decides that.
+    async fn request_token_in_scope(
+        &self,
+        cache: &mut TokenCache,
+        endpoint: &Url,
+        slot: Option<RequestSlot>,
+    ) -> Result<TokenGrant, HaloError> {
+        let issued = match (&self.options.narrower_scope, cache.is_scope_refused) {
+            (Some(narrower), true) => self.request_token(endpoint, narrower, slot).await,
+            _ => self.request_token(endpoint, &self.options.scope, slot).await,
+        };
+        match (issued, &self.options.narrower_scope) {
+            (Err(HaloError::Credentials { code: OAuthErrorCode::InvalidScope, .. }), Some(narrower))
+                if !cache.is_scope_refused =>
+            {
+                cache.is_scope_refused = true;
+                self.request_token(endpoint, narrower, None).await
+            }
+            (issued, _) => issued,
+        }
+    }
+
+    /// Returns the address that tokens are requested from, and caches it if it will not change: as configured, else as
+    /// reported by the server about itself, else the usual path on the server (`halo-api.md` §1.1, §1.2).
+    pub(super) async fn token_endpoint(&self, cache: &mut TokenCache) -> Result<TokenEndpoint, HaloError> {
         if let Some(endpoint) = &cache.endpoint {
             return Ok(endpoint.clone());
         }
-        let (endpoint, is_definite) = self.resolve_token_endpoint().await?;
+        let (url, is_definite) = match &self.options.auth_url {
+            Some(url) => (self.configured_token_url(url), true),
+            None => {
+                let (reported, is_definite) = self.reported_token_url().await?;
+                let url = self.with_configured_tenant(reported.clone());
+                cache.reported = Some(reported).filter(|it| is_definite && self.may_be_remembered(it));
+                (url, is_definite)
+            }
+        };
+        let endpoint = TokenEndpoint { url, is_recalled: false };
         cache.endpoint = is_definite.then(|| endpoint.clone());
         Ok(endpoint)
     }
 
-    /// Finds the address that tokens are requested from: as configured, else as reported by the server about itself,
-    /// else the usual path on the server (`halo-api.md` §1.1, §1.2). The second value tells whether a later answer of
-    /// the server cannot change it.
-    async fn resolve_token_endpoint(&self) -> Result<(Url, bool), HaloError> {
-        let (mut url, reported_tenant, is_definite) = if let Some(url) = &self.options.auth_url {
-            (with_token_path(url.clone()), None, true)
-        } else {
-            let (info, is_definite) = self.fetch_auth_info().await?;
-            let tenant = info.tenant();
-            match info.auth_url() {
-                Some(url) if self.options.server.is_same_origin(&url) => {
-                    (with_token_path(url), tenant, is_definite)
-                }
-                Some(url) => return Err(self.other_auth_server(&url, tenant.as_deref())),
-                None => (self.options.server.endpoint("/auth/token"), tenant, is_definite),
-            }
-        };
-        let tenant = self.options.tenant.clone().or(reported_tenant).filter(|tenant| !tenant.is_empty());
-        if let Some(tenant) = tenant
-            && !url.query_pairs().any(|(name, _)| name == "tenant")
-        {
-            url.query_pairs_mut().append_pair("tenant", &tenant);
+    /// Takes the address for tokens that the server has reported since the last call, with the tenant that it reported, so
+    /// that a later process need not ask again ([`HaloClient::recall_token_url`]).
+    pub async fn take_reported_token_url(&self) -> Option<Url> {
+        self.token_cache.lock().await.reported.take()
+    }
+
+    /// Uses an address for tokens that the server reported to an earlier process, unless the settings name one, or it is not
+    /// on the server. Where it turns out to be wrong, the server is asked again.
+    pub async fn recall_token_url(&self, reported: Url) {
+        let mut cache = self.token_cache.lock().await;
+        let is_needed = cache.endpoint.is_none() && self.options.auth_url.is_none();
+        if is_needed && self.may_be_remembered(&reported) {
+            let url = self.with_configured_tenant(reported);
+            cache.endpoint = Some(TokenEndpoint { url, is_recalled: true });
         }
-        Ok((url, is_definite))
+    }
+
+    /// Whether an address may be stored, and used again: it leads to the server and contains no secret, not even one that the
+    /// server repeats.
+    fn may_be_remembered(&self, url: &Url) -> bool {
+        self.options.server.is_same_origin(url)
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.as_str().len() <= REMEMBERED_URL_MAX
+            && !self.redactor.finds_secret(url.as_str())
+    }
+
+    fn configured_token_url(&self, auth_url: &Url) -> Url {
+        let url = with_token_path(auth_url.clone());
+        match &self.options.tenant {
+            Some(tenant) => with_tenant(url, tenant),
+            None => url,
+        }
+    }
+
+    /// A reported address with the tenant of the settings, if they name one.
+    fn with_configured_tenant(&self, reported: Url) -> Url {
+        let Some(tenant) = &self.options.tenant else { return reported };
+        let others: Vec<_> = reported
+            .query_pairs()
+            .filter(|(name, _)| name != "tenant")
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        let mut url = reported;
+        url.set_query(None);
+        if !others.is_empty() {
+            url.query_pairs_mut().extend_pairs(others);
+        }
+        with_tenant(url, tenant)
+    }
+
+    /// The address for tokens that the server reports about itself, with the tenant that it reports; the usual path where it
+    /// reports none. The second value tells whether a later answer of the server cannot change it.
+    async fn reported_token_url(&self) -> Result<(Url, bool), HaloError> {
+        let (info, is_definite) = self.fetch_auth_info().await?;
+        let tenant = info.tenant();
+        let url = match info.auth_url() {
+            Some(url) if self.options.server.is_same_origin(&url) => with_token_path(url),
+            Some(url) => return Err(self.other_auth_server(&url, tenant.as_deref())),
+            None => self.options.server.endpoint("/auth/token"),
+        };
+        Ok((with_tenant(url, tenant.as_deref().unwrap_or_default()), is_definite))
     }
 
     /// Asks the server for its authorization server, which may have another address; `None` where it says nothing.
@@ -183,6 +254,27 @@ impl HaloClient {
             }
         })
     }
+}
+
+/// Whether the failure of a token request may mean that the address for tokens, or the tenant, is another one now.
+fn may_have_moved(error: &HaloError) -> bool {
+    match error {
+        HaloError::Credentials { .. }
+        | HaloError::Refused { .. }
+        | HaloError::Unavailable { .. }
+        | HaloError::Unreadable(_)
+        | HaloError::TooLarge { .. }
+        | HaloError::OtherAuthServer { .. } => true,
+        HaloError::Unreachable { .. } | HaloError::RateLimited { .. } => false,
+    }
+}
+
+/// Appends a tenant, unless it is empty or there is one already.
+fn with_tenant(mut url: Url, tenant: &str) -> Url {
+    if !tenant.is_empty() && !url.query_pairs().any(|(name, _)| name == "tenant") {
+        url.query_pairs_mut().append_pair("tenant", tenant);
+    }
+    url
 }
 
 /// Appends `/token` to the address from the server or the settings, unless it is already there.

@@ -41,7 +41,7 @@ impl HaloClient {
     /// Returns the address that tokens are requested from, including the tenant that the server or the
     /// settings name.
     pub async fn authorization_server(&self) -> Result<Url, HaloError> {
-        self.token_endpoint(&mut *self.token_cache.lock().await).await
+        Ok(self.token_endpoint(&mut *self.token_cache.lock().await).await?.url)
     }
 
     /// Whether the client has ever received a token.

@@ -42,7 +42,18 @@ pub(super) struct TokenCache {
     pub(super) is_scope_refused: bool,
     generation: u64,
     /// The address that tokens are requested from, once it is known.
-    pub(super) endpoint: Option<Url>,
+    pub(super) endpoint: Option<TokenEndpoint>,
+    /// What the server said about that, to be remembered beyond this process.
+    pub(super) reported: Option<Url>,
+}
+
+/// The address that tokens are requested from.
+#[derive(Clone)]
+pub(super) struct TokenEndpoint {
+    /// With the tenant, if there is one.
+    pub(super) url: Url,
+    /// Whether an earlier process asked the server for it, so that the server may say something else by now.
+    pub(super) is_recalled: bool,
 }
 
 impl TokenCache {

@@ -31,6 +31,7 @@ mod run;
 pub mod scan;
 mod scope_change;
 mod shared_store;
+mod token_url;
 mod totals;
 pub mod unlisted;
 

@@ -15,7 +15,7 @@ use super::scope_change::{ScopeStep, apply_scope, check_same_server, resolve_sco
 use super::totals::RunTotals;
 use super::{
     SharedStore, SyncError, canary, date_filter, next_scan, pending_tickets, probes, reference,
-    reference_pages,
+    reference_pages, token_url,
 };
 use crate::halo::HaloClient;
 use crate::store::{InterruptedScan, Probe, REQUEST_NUMBER_BITS, RunEnd, RunKind, TxEnd, WriteTx};
@@ -66,7 +66,7 @@ pub async fn run(
         // Checked in order, so that the same events have the same end.
         biased;
         () = stop => Err(SyncError::Stopped),
-        done = execute(&mut context) => done,
+        done = execute_and_remember(&mut context) => done,
         // It ends only with the client, which the run holds.
         () = report_waits => Err(SyncError::Stopped),
     };
@@ -77,7 +77,14 @@ pub async fn run(
     done
 }
 
+async fn execute_and_remember(context: &mut RunContext) -> Result<RunReport, SyncError> {
+    let report = execute(context).await?;
+    token_url::remember(context).await?;
+    Ok(report)
+}
+
 async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {
+    token_url::recall(context).await?;
     context.settings.scope.ticket_types = resolve_scope_types(context).await?;
     let context = &*context;
     let watermark = match apply_scope(context).await? {
