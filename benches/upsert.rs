@@ -11,29 +11,28 @@
 
 #![allow(clippy::print_stdout)]
 
+mod fixed_input;
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
-use halo_simulator::{ApiRequest, Server, SimulatorSettings};
-use halosync::store::{CustomFieldsState, ObservedTicket, Store, StoreOptions, TxEnd};
-use halosync::ticket::attribute::{STATUS_ID, UID};
-use halosync::ticket::parse::ParsedPage;
-use halosync::ticket::{ATTRIBUTES, CellValue, Ticket, Timestamp};
+use fixed_input::{open, pages, parsed, timestamp};
+use halosync::store::{ObservedTicket, TxEnd};
+use halosync::ticket::attribute::UID;
+use halosync::ticket::{ATTRIBUTES, CellValue, Ticket};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 const TICKETS: u32 = 100_000;
-const PAGE_SIZE: u32 = 100;
 const ROWS_PER_TRANSACTION: usize = 1_000;
 const REPETITIONS: usize = 3;
 
 fn main() {
     // cargo adds `--bench`, which is not a number.
     let count = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(TICKETS);
-    let mut tickets = parsed(count);
+    let mut tickets: Vec<_> = pages(count).flat_map(|page| parsed(&page)).collect();
     let folder = tempfile::tempdir().expect("a folder");
     let database = folder.path().join("halosync.db");
     let (mut bare, mut halosync) = (Vec::new(), Vec::new());
@@ -50,43 +49,6 @@ fn main() {
     );
 }
 
-/// Returns tickets parsed from the pages of a simulated server, not hashed yet.
-fn parsed(count: u32) -> Vec<ObservedTicket> {
-    let mut server = Server::new(SimulatorSettings { tickets: count, ..SimulatorSettings::default() }, now());
-    let form = [
-        ("grant_type", "client_credentials"),
-        ("client_id", "halosync-demo"),
-        ("client_secret", "demo-secret"),
-        ("scope", "read:tickets"),
-    ];
-    let response = server.respond(&ApiRequest::form("/auth/token", &form), now()).json_body().expect("JSON");
-    let token = response["access_token"].as_str().expect("a token").to_owned();
-    let mut tickets = Vec::new();
-    for page in 1..=count.div_ceil(PAGE_SIZE) {
-        let target = format!("/api/tickets?pageinate=true&page_no={page}&page_size={PAGE_SIZE}&order=id");
-        let response = server.respond(&ApiRequest::get(&target, &token), now());
-        for mut ticket in ParsedPage::parse(&response.body).expect("a page").tickets {
-            let status = ticket.integer(STATUS_ID).map(|status| (status, Some("In Progress".to_owned())));
-            ticket.resolve_status_name(&status.into_iter().collect());
-            tickets.push(ObservedTicket {
-                ticket,
-                hash: 0,
-                custom_fields: CustomFieldsState::NotSynced,
-                request_no: page.into(),
-            });
-        }
-    }
-    tickets
-}
-
-fn now() -> DateTime<Utc> {
-    DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
-}
-
-fn timestamp() -> Timestamp {
-    Timestamp::new(now()).expect("a year of four digits")
-}
-
 /// Runs `work` with a new, empty database and removes it afterwards.
 fn fresh(database: &Path, work: impl FnOnce(&Path) -> Usage) -> Usage {
     open(database).close().expect("closed");
@@ -95,13 +57,6 @@ fn fresh(database: &Path, work: impl FnOnce(&Path) -> Usage) -> Usage {
         fs::remove_file(database.with_extension(ending)).expect("removed");
     }
     usage
-}
-
-fn open(database: &Path) -> Store {
-    let busy_timeout = Duration::ZERO;
-    let options =
-        StoreOptions { busy_timeout, full_text: false, index_last_modified: false, now: timestamp() };
-    Store::open(database, &options).expect("a database")
 }
 
 fn store_halosync(database: &Path, tickets: &mut [ObservedTicket]) -> Usage {

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension as _, Row};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::tx::{parse_optional_timestamp, parse_timestamp};
 use super::{ReadTx, ReferenceResult, StoreError, WriteTx};
 use crate::config::ConsumerName;
 use crate::reference::{REFERENCE_TABLES, ReferenceTable};
 use crate::snapshot_table::SnapshotTable;
-use crate::ticket::Timestamp;
+use crate::ticket::{RowHasher, Timestamp};
 
 /// The position of a consumer in the change records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -148,7 +147,7 @@ impl ReadTx<'_> {
             if sent.is_none() && self.is_reference_empty(table)? {
                 continue;
             }
-            let mut hash = Xxh3::new();
+            let mut hash = RowHasher::new();
             self.for_each_row(SnapshotTable::Reference(table), |cells| {
                 for cell in cells {
                     cell.add_to_hash(&mut hash);

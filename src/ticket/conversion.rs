@@ -49,8 +49,9 @@ pub(super) fn convert(kind: ValueKind, received: ReceivedValue<'_>, repaired: &m
         (_, Received::Null) => Some(AttributeValue::Null),
         (ValueKind::Text, Received::Float(_)) => return Conversion::Verbatim,
         (ValueKind::Text | ValueKind::Clock, Received::Text(text)) => {
-            *repaired += text.bytes().filter(|byte| *byte == 0).count();
-            Some(AttributeValue::Text(replace_nul(text)))
+            let (text, replaced) = replace_nul(text);
+            *repaired += replaced;
+            Some(AttributeValue::Text(text))
         }
         (ValueKind::Text, Received::Boolean(truth)) => Some(AttributeValue::Text(truth.to_string())),
         (ValueKind::Text, Received::Integer(number)) => Some(AttributeValue::Text(number.to_string())),

@@ -23,8 +23,6 @@ mod value;
 
 use std::collections::HashMap;
 
-use xxhash_rust::xxh3::Xxh3;
-
 pub use attribute::{ATTRIBUTES, Attribute, ValueKind};
 pub(crate) use change::{CUSTOM_FIELDS_KEY, EXTRA_KEY, extras_to_json, row_to_json};
 pub use change::{Op, TicketDiff};
@@ -37,6 +35,7 @@ pub(crate) use json_value::convert_raw;
 pub use table::{Column, OP_COLUMN, SEQ_COLUMN, attribute_columns, delta_columns};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use unmapped::{FieldSearch, JsonType, UnmappedFields};
+pub(crate) use value::RowHasher;
 pub use value::{AttributeValue, CellValue, MAX_RAW_CHARS, RejectedValue};
 
 /// A ticket as received in one response: the attributes in table order, then the extras.
@@ -188,7 +187,7 @@ impl Ticket {
     /// the hash may be stored. 64 bits are enough: a row is only compared with its predecessor.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        let mut hash = Xxh3::new();
+        let mut hash = RowHasher::new();
         hash_row(self.values.iter().map(AttributeValue::as_cell), &mut hash);
         hash.digest()
     }
@@ -197,7 +196,7 @@ impl Ticket {
     /// without reading the stored one. The text of volatile attributes is left out of it, too.
     #[must_use]
     pub fn received_hash(&self) -> u64 {
-        let mut hash = Xxh3::new();
+        let mut hash = RowHasher::new();
         hash_row(self.values.iter().map(AttributeValue::as_cell), &mut hash);
         for (position, rejected) in &self.rejected_values {
             hash.update(&position.to_le_bytes());
@@ -220,12 +219,12 @@ pub(crate) fn status_name(number: &AttributeValue, names: &HashMap<i64, Option<S
 /// Returns the hash of a stored row, in the order of [`attribute::stored_attributes`]: [`Ticket::hash`] of a ticket with these
 /// values.
 pub(crate) fn row_hash<'a>(row: impl IntoIterator<Item = CellValue<'a>>) -> u64 {
-    let mut hash = Xxh3::new();
+    let mut hash = RowHasher::new();
     hash_row(row, &mut hash);
     hash.digest()
 }
 
-fn hash_row<'a>(row: impl IntoIterator<Item = CellValue<'a>>, hash: &mut Xxh3) {
+fn hash_row<'a>(row: impl IntoIterator<Item = CellValue<'a>>, hash: &mut RowHasher) {
     for (position, value) in row.into_iter().enumerate() {
         if attribute::VOLATILE.contains(&position) || position == attribute::STATUS {
             continue;

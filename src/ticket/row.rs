@@ -124,7 +124,7 @@ impl<'de> Visitor<'de> for &mut TicketSeed {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut row: A) -> Result<RowResult, A::Error> {
-        let mut values = vec![AttributeValue::Null; STORED_COUNT];
+        let mut values: Vec<_> = std::iter::repeat_with(|| AttributeValue::Null).take(STORED_COUNT).collect();
         let mut shown_extras = ExtraSet::default();
         let mut unresolved: Vec<UnresolvedValue> = Vec::new();
         let mut deleted = false;

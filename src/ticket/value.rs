@@ -63,23 +63,53 @@ impl CellValue<'_> {
 
 impl CellValue<'_> {
     /// Adds the value to a hash of a row; two rows of as many values have the same hash only if they are equal.
-    pub(crate) fn add_to_hash(self, hash: &mut Xxh3) {
+    pub(crate) fn add_to_hash(self, hash: &mut RowHasher) {
         match self {
             CellValue::Null => hash.update(&[0]),
-            CellValue::Integer(number) => {
-                hash.update(&[1]);
-                hash.update(&number.to_le_bytes());
-            }
-            CellValue::Real(number) => {
-                hash.update(&[2]);
-                hash.update(&number.to_bits().to_le_bytes());
-            }
+            CellValue::Integer(number) => hash.update(&tagged(1, number.to_le_bytes())),
+            CellValue::Real(number) => hash.update(&tagged(2, number.to_bits().to_le_bytes())),
             CellValue::Text(text) | CellValue::Json(text) => {
-                hash.update(&[3]);
-                hash.update(&text.len().to_le_bytes());
+                hash.update(&tagged(3, (text.len() as u64).to_le_bytes()));
                 hash.update(text.as_bytes());
             }
         }
+    }
+}
+
+fn tagged(tag: u8, bytes: [u8; 8]) -> [u8; 9] {
+    let mut tagged = [tag; 9];
+    tagged[1..].copy_from_slice(&bytes);
+    tagged
+}
+
+/// XXH3 of everything that it is given. Gathers small pieces first: hashing each of them costs several times as much.
+pub(crate) struct RowHasher {
+    hash: Xxh3,
+    pieces: Vec<u8>,
+}
+
+impl RowHasher {
+    const PIECES_MAX: usize = 4 << 10;
+
+    pub(crate) fn new() -> RowHasher {
+        RowHasher { hash: Xxh3::new(), pieces: Vec::with_capacity(RowHasher::PIECES_MAX) }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        if RowHasher::PIECES_MAX < self.pieces.len() + bytes.len() {
+            self.hash.update(&self.pieces);
+            self.pieces.clear();
+        }
+        if RowHasher::PIECES_MAX < bytes.len() {
+            self.hash.update(bytes);
+        } else {
+            self.pieces.extend_from_slice(bytes);
+        }
+    }
+
+    pub(crate) fn digest(mut self) -> u64 {
+        self.hash.update(&self.pieces);
+        self.hash.digest()
     }
 }
 
@@ -125,9 +155,12 @@ pub(super) fn without_whitespace(raw: &str) -> impl Iterator<Item = char> {
     })
 }
 
-/// Replaces U+0000, at which SQLite's `length`, `LIKE` and shell would stop, by U+FFFD.
-pub(super) fn replace_nul(text: &str) -> String {
-    if text.as_bytes().contains(&0) { text.replace('\0', "\u{FFFD}") } else { text.to_owned() }
+/// Replaces U+0000, at which SQLite's `length`, `LIKE` and shell would stop, by U+FFFD; also returns how many there were.
+pub(super) fn replace_nul(text: &str) -> (String, usize) {
+    if !text.as_bytes().contains(&0) {
+        return (text.to_owned(), 0);
+    }
+    (text.replace('\0', "\u{FFFD}"), text.bytes().filter(|byte| *byte == 0).count())
 }
 
 #[cfg(test)]

@@ -1,0 +1,195 @@
+//! Counts the instructions of the work that is done for every ticket, and compares them with the baseline.
+//!
+//!     cargo bench --profile dev --bench instructions              # ends 1 where a count grew by more than 5 %
+//!     cargo bench --profile dev --bench instructions -- --accept  # writes the baseline
+//!
+//! Counts do not depend on the load of the machine, as times do. valgrind counts a process that does the work once, and one
+//! that does it twice; the difference is the work, without the preparation. The profile is that of the tests, so that
+//! everything is built already. Another compiler makes other instructions: then the baseline must be written again.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+mod fixed_input;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use fixed_input::{open, pages, parsed, timestamp};
+use halosync::app::{self, WorkCounter};
+use halosync::config::{ConsumerName, Format, FormatOptions};
+use halosync::store::{ObservedTicket, TxEnd};
+use halosync::ticket::parse::ParsedPage;
+
+const TICKETS: u32 = 500;
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
+/// A count may be greater by this share.
+const TOLERANCE: f64 = 0.05;
+
+/// Does the work so many times.
+type Work = fn(repeats: u32, folder: &Path);
+
+const WORKS: [(&str, Work); 6] = [
+    ("parse", parse),
+    ("hash", hash),
+    ("upsert", |repeats, folder| drop(upsert(repeats, folder))),
+    ("full scan", full_scan),
+    ("export csv", |repeats, folder| export(Format::Csv, repeats, folder)),
+    ("export parquet", |repeats, folder| export(Format::Parquet, repeats, folder)),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    if let [command, name, repeats] = &arguments[..]
+        && command == "--do"
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, work) = WORKS.iter().find(|(known, _)| known == name).unwrap();
+        work(repeats.parse().unwrap(), folder.path());
+        return ExitCode::SUCCESS;
+    }
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("SKIPPED: valgrind is not installed");
+        return ExitCode::SUCCESS;
+    }
+    let compiler = compiler();
+    let counts: Vec<_> = WORKS.map(|(name, _)| (name, count(name, 2) - count(name, 1))).into();
+    if arguments.iter().any(|it| it == "--accept") {
+        let lines = counts.iter().map(|(name, count)| format!("{name}: {}\n", count / u64::from(TICKETS)));
+        fs::write(BASELINE, format!("{compiler}\n{}", lines.collect::<String>())).unwrap();
+    }
+    compare(&compiler, &counts)
+}
+
+/// The version of the compiler, which belongs to the baseline.
+fn compiler() -> String {
+    let output = Command::new(option_env!("RUSTC").unwrap_or("rustc")).arg("--version").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Counts the instructions of a process that does the work so many times.
+fn count(name: &str, repeats: u32) -> u64 {
+    let valgrind =
+        ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", "--read-inline-info=no"];
+    let mut command = Command::new("valgrind");
+    command.args(valgrind).arg(std::env::current_exe().unwrap()).args(["--do", name, &repeats.to_string()]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {text}");
+    let line = text.lines().find(|line| line.contains("I   refs:") || line.contains("I refs:")).unwrap();
+    line.rsplit(' ').next().unwrap().replace(',', "").parse().unwrap()
+}
+
+/// Prints the counts of a ticket beside the baseline; fails where one grew.
+fn compare(compiler: &str, counts: &[(&str, u64)]) -> ExitCode {
+    let text = fs::read_to_string(BASELINE).unwrap_or_default();
+    let (baseline_compiler, lines) = text.split_once('\n').unwrap_or_default();
+    let mut has_grown = false;
+    println!("{:<16} {:>12} {:>12}", "instructions", "a ticket", "baseline");
+    for (name, count) in counts {
+        let count = count / u64::from(TICKETS);
+        let baseline =
+            lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse::<u64>().ok());
+        let Some(baseline) = baseline else {
+            println!("{name:<16} {count:>12} {:>12}", "none");
+            continue;
+        };
+        #[expect(clippy::cast_precision_loss)]
+        let change = count as f64 / baseline as f64 - 1.0;
+        let grown = TOLERANCE < change;
+        has_grown |= grown;
+        println!(
+            "{name:<16} {count:>12} {baseline:>12} {:+6.1} %{}",
+            change * 100.0,
+            if grown { "  GREW" } else { "" }
+        );
+    }
+    if baseline_compiler != compiler {
+        println!("SKIPPED: the baseline is of {baseline_compiler}, this is {compiler}");
+        return ExitCode::SUCCESS;
+    }
+    if has_grown {
+        println!(
+            "\nIf the work is worth it, accept it: cargo bench --profile dev --bench instructions -- --accept"
+        );
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn parse(repeats: u32, _: &Path) {
+    let pages: Vec<_> = pages(TICKETS).collect();
+    for _ in 0..repeats {
+        for page in &pages {
+            assert!(!ParsedPage::parse(page).unwrap().tickets.is_empty());
+        }
+    }
+}
+
+fn tickets() -> Vec<ObservedTicket> {
+    pages(TICKETS).flat_map(|page| parsed(&page)).collect()
+}
+
+fn hashed() -> Vec<ObservedTicket> {
+    let mut tickets = tickets();
+    for ticket in &mut tickets {
+        ticket.hash = ticket.ticket.hash();
+    }
+    tickets
+}
+
+fn hash(repeats: u32, _: &Path) {
+    let tickets = tickets();
+    for _ in 0..repeats {
+        let hashes: u64 = tickets.iter().map(|it| it.ticket.hash()).fold(0, u64::wrapping_add);
+        assert_ne!(hashes, 0);
+    }
+}
+
+/// Stores the tickets in so many new databases; returns them as they are stored.
+fn upsert(repeats: u32, folder: &Path) -> Vec<ObservedTicket> {
+    let tickets = hashed();
+    for turn in 1..=repeats {
+        let name = if turn == 1 { "halosync.db".to_owned() } else { format!("{turn}.db") };
+        let mut store = open(&folder.join(name));
+        store.write(TxEnd::Commit, |tx| tx.upsert(&tickets, 1, timestamp())).unwrap();
+        store.close().unwrap();
+    }
+    tickets
+}
+
+/// Receives the tickets again, unchanged.
+fn full_scan(repeats: u32, folder: &Path) {
+    let mut tickets = upsert(1, folder);
+    for (turn, request_no) in (0..repeats).zip(2..) {
+        for ticket in &mut tickets {
+            ticket.request_no = request_no;
+        }
+        let mut store = open(&folder.join("halosync.db"));
+        let outcome = store.write(TxEnd::Commit, |tx| tx.upsert(&tickets, 1, timestamp())).unwrap();
+        assert_eq!(outcome.unchanged, u64::from(TICKETS), "turn {turn}");
+        store.close().unwrap();
+    }
+}
+
+/// Writes the first package of so many consumers.
+fn export(format: Format, repeats: u32, folder: &Path) {
+    upsert(1, folder);
+    let settings = folder.join("agent.toml");
+    let server =
+        "[halo]\nserver_url = \"https://halo.example\"\nclient_id = \"x\"\nclient_secret_file = \"x\"\n";
+    fs::write(&settings, server).unwrap();
+    let loaded = app::load(Some(&settings)).unwrap();
+    for turn in 0..repeats {
+        let consumer = ConsumerName::parse(&format!("consumer-{turn}")).unwrap();
+        let written = app::export_delta(
+            &loaded,
+            &consumer,
+            FormatOptions::exact(format),
+            None,
+            &WorkCounter::default(),
+        )
+        .unwrap();
+        assert_eq!(written.packages.len(), 1);
+    }
+}
