@@ -22,6 +22,7 @@ use halosync::store::{ObservedTicket, TxEnd};
 use halosync::ticket::parse::ParsedPage;
 
 const TICKETS: u32 = 500;
+const REPEATS_MAX: u32 = 2;
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
 /// A count may be greater by this share.
 const TOLERANCE: f64 = 0.05;
@@ -32,7 +33,7 @@ type Work = fn(repeats: u32, folder: &Path);
 const WORKS: [(&str, Work); 6] = [
     ("parse", parse),
     ("hash", hash),
-    ("upsert", |repeats, folder| drop(upsert(repeats, folder))),
+    ("upsert", upsert),
     ("full scan", full_scan),
     ("export csv", |repeats, folder| export(Format::Csv, repeats, folder)),
     ("export parquet", |repeats, folder| export(Format::Parquet, repeats, folder)),
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let compiler = compiler();
-    let counts: Vec<_> = WORKS.map(|(name, _)| (name, count(name, 2) - count(name, 1))).into();
+    let counts: Vec<_> = WORKS.map(|(name, _)| (name, count(name, REPEATS_MAX) - count(name, 1))).into();
     if arguments.iter().any(|it| it == "--accept") {
         let lines = counts.iter().map(|(name, count)| format!("{name}: {}\n", count / u64::from(TICKETS)));
         fs::write(BASELINE, format!("{compiler}\n{}", lines.collect::<String>())).unwrap();
@@ -126,12 +127,13 @@ fn parse(repeats: u32, _: &Path) {
     }
 }
 
-fn tickets() -> Vec<ObservedTicket> {
-    pages(TICKETS).flat_map(|page| parsed(&page)).collect()
+fn tickets(count: u32) -> Vec<ObservedTicket> {
+    pages(count).flat_map(|page| parsed(&page)).collect()
 }
 
+/// As many as the repeats need.
 fn hashed() -> Vec<ObservedTicket> {
-    let mut tickets = tickets();
+    let mut tickets = tickets(REPEATS_MAX * TICKETS);
     for ticket in &mut tickets {
         ticket.hash = ticket.ticket.hash();
     }
@@ -139,37 +141,38 @@ fn hashed() -> Vec<ObservedTicket> {
 }
 
 fn hash(repeats: u32, _: &Path) {
-    let tickets = tickets();
+    let tickets = tickets(TICKETS);
     for _ in 0..repeats {
         let hashes: u64 = tickets.iter().map(|it| it.ticket.hash()).fold(0, u64::wrapping_add);
         assert_ne!(hashes, 0);
     }
 }
 
-/// Stores the tickets in so many new databases; returns them as they are stored.
-fn upsert(repeats: u32, folder: &Path) -> Vec<ObservedTicket> {
+/// Stores tickets that are new, so many times as many.
+fn upsert(repeats: u32, folder: &Path) {
     let tickets = hashed();
-    for turn in 1..=repeats {
-        let name = if turn == 1 { "halosync.db".to_owned() } else { format!("{turn}.db") };
-        let mut store = open(&folder.join(name));
-        store.write(TxEnd::Commit, |tx| tx.upsert(&tickets, 1, timestamp())).unwrap();
-        store.close().unwrap();
+    let mut store = open(&folder.join("halosync.db"));
+    for batch in tickets.chunks(TICKETS as usize).take(repeats as usize) {
+        let outcome = store.write(TxEnd::Commit, |tx| tx.upsert(batch, 1, timestamp())).unwrap();
+        assert_eq!(outcome.changes.created, u64::from(TICKETS));
     }
-    tickets
+    store.close().unwrap();
 }
 
 /// Receives the tickets again, unchanged.
 fn full_scan(repeats: u32, folder: &Path) {
-    let mut tickets = upsert(1, folder);
-    for (turn, request_no) in (0..repeats).zip(2..) {
+    upsert(1, folder);
+    let mut tickets = hashed();
+    tickets.truncate(TICKETS as usize);
+    let mut store = open(&folder.join("halosync.db"));
+    for request_no in (2..).take(repeats as usize) {
         for ticket in &mut tickets {
             ticket.request_no = request_no;
         }
-        let mut store = open(&folder.join("halosync.db"));
         let outcome = store.write(TxEnd::Commit, |tx| tx.upsert(&tickets, 1, timestamp())).unwrap();
-        assert_eq!(outcome.unchanged, u64::from(TICKETS), "turn {turn}");
-        store.close().unwrap();
+        assert_eq!(outcome.unchanged, u64::from(TICKETS));
     }
+    store.close().unwrap();
 }
 
 /// Writes the first package of so many consumers.

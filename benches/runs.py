@@ -326,27 +326,19 @@ def used_by(process):
 def at_rest(base, minutes=5):
     """Measures the idle service: what its runs cost, and the memory that it keeps after the first one."""
     process, server = simulator(STANDARD)
-    for name, environment in (("default heap", {}), ("heap settings of the unit", {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"})):
-        folder = base / name.replace(" ", "-")
-        config = settings(folder, server)
-        config.write_text(config.read_text() + '[sync]\ninterval = "1m"\njitter = "0%"\n')
-        command = [BINARY, "-c", config, "run"]
-        service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
-        runs = (text for text in service.stderr if " complete: " in text)
+    config = settings(base / "rest", server)
+    config.write_text(config.read_text() + '[sync]\ninterval = "1m"\njitter = "0%"\n')
+    service = subprocess.Popen([BINARY, "-c", config, "run"], stderr=subprocess.PIPE, text=True)
+    runs = (text for text in service.stderr if " complete: " in text)
+    next(runs)
+    before, first = used_by(service)
+    since = time.monotonic()
+    for _ in range(minutes):
         next(runs)
-        before, first = used_by(service)
-        since = time.monotonic()
-        for _ in range(minutes):
-            next(runs)
-        after, memory = used_by(service)
-        share = (after - before) / (time.monotonic() - since)
-        print(
-            f"at rest, {name:<26} {memory:5.1f} MB ({first:5.1f} MB after the first run) "
-            f"{share * 100:7.3f} % of a core",
-            flush=True,
-        )
-        end(service)
-        shutil.rmtree(folder)
+    after, memory = used_by(service)
+    share = (after - before) / (time.monotonic() - since)
+    print(f"at rest {memory:5.1f} MB ({first:5.1f} MB after the first run) {share * 100:7.3f} % of a core", flush=True)
+    end(service)
     end(process)
 
 

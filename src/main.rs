@@ -4,24 +4,29 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    restart_with_one_heap();
+    restart_with_bounded_heaps();
     halosync::cli::run(std::env::args_os())
 }
 
-/// Executes the program again, in the same process, with one heap for all threads. By default glibc gives threads heaps of
-/// their own and keeps what large texts leave free in each, so memory would not stay below the 150 MB that are promised.
-/// glibc reads the setting only at the start (mallopt(3)). Where this is not possible the program goes on and may need 20 MB
-/// more.
+/// Executes the program again, in the same process, with settings of the heap that glibc reads only at the start
+/// (mallopt(3)). With one heap, threads that parse pages wait for each other and for the one that stores rows: a first load
+/// takes a fifth more CPU time (docs/performance.md). With more than two the idle service keeps more than 40 MB. And what is
+/// large must go back to the system when it is freed: by default glibc keeps ever larger texts, and memory would not stay below
+/// the 150 MB that are promised. Where this is not possible the program goes on and may need 20 MB more.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn restart_with_one_heap() {
+fn restart_with_bounded_heaps() {
     use std::os::unix::process::CommandExt as _;
-    const SETTING: &str = "MALLOC_ARENA_MAX";
+    const SETTINGS: [(&str, &str); 3] = [
+        ("MALLOC_ARENA_MAX", "2"),
+        ("MALLOC_MMAP_THRESHOLD_", "1048576"),
+        ("MALLOC_TRIM_THRESHOLD_", "1048576"),
+    ];
 
+    let missing: Vec<_> = SETTINGS.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
     let mut arguments = std::env::args_os();
-    let (None, Some(name), Ok(program)) =
-        (std::env::var_os(SETTING), arguments.next(), std::env::current_exe())
+    let (false, Some(name), Ok(program)) = (missing.is_empty(), arguments.next(), std::env::current_exe())
     else {
         return;
     };
-    let _ = std::process::Command::new(program).arg0(name).args(arguments).env(SETTING, "1").exec();
+    let _ = std::process::Command::new(program).arg0(name).args(arguments).envs(missing).exec();
 }

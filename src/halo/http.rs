@@ -110,7 +110,10 @@ impl HttpTransport {
         let ages: Vec<&str> = headers.get_all(AGE).iter().filter_map(|age| age.to_str().ok()).collect();
         let age = (!ages.is_empty()).then(|| ages.join(", "));
         let body = match http_request.memory.filter(|_| response.status().is_success()) {
-            Some(memory) => read_body(response, Body::with_memory(memory)).await?,
+            Some(memory) => {
+                let body = Body::with_memory(memory, response.content_length());
+                read_body(response, body).await?
+            }
             None => read_start(response).await?,
         };
         Ok(HttpResponse {

@@ -57,6 +57,9 @@ pub struct HttpResponse {
     pub took: Duration,
 }
 
+/// No space is set aside for more, in bytes, whatever a server announces.
+const ANNOUNCED_MAX: usize = 64 << 20;
+
 /// A response body, and its share of the memory for all responses.
 #[derive(Default)]
 pub struct Body {
@@ -65,9 +68,11 @@ pub struct Body {
 }
 
 impl Body {
-    /// An empty body that may grow as far as the memory goes.
-    pub(super) fn with_memory(memory: BudgetPermit) -> Body {
-        Body { bytes: Vec::new(), memory }
+    /// An empty body that may grow as far as the memory goes. `announced` is its size as the server says, if it does: where
+    /// that is true, nothing is copied while the body grows.
+    pub(super) fn with_memory(memory: BudgetPermit, announced: Option<u64>) -> Body {
+        let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
+        Body { bytes: Vec::with_capacity(announced.unwrap_or(0).min(ANNOUNCED_MAX)), memory }
     }
 
     /// Appends what was received.

@@ -84,7 +84,7 @@ impl TicketDiff {
     /// Returns the JSON text of `changes.changed`.
     #[must_use]
     pub fn to_json(&self) -> String {
-        Json::Object(self.0.clone()).to_string()
+        to_json_text(&self.0)
     }
 }
 
@@ -102,7 +102,28 @@ pub(crate) fn row_to_json<'a>(row: impl IntoIterator<Item = CellValue<'a>>, fiel
     if !fields.fields().is_empty() {
         object.insert(CUSTOM_FIELDS_KEY.to_owned(), fields.to_json());
     }
-    Json::Object(object).to_string()
+    to_json_text(&object)
+}
+
+/// Writes an object into a text that need not grow: of a large ticket, every copy counts.
+fn to_json_text(object: &Map<String, Json>) -> String {
+    let mut text =
+        Vec::with_capacity(object.iter().map(|(name, value)| name.len() + 4 + text_length(value)).sum());
+    // Neither the texts nor the memory to write to can fail.
+    let _ = serde_json::to_writer(&mut text, object);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// About how long a value is as JSON: nothing that is short counts, nor what is escaped.
+fn text_length(value: &Json) -> usize {
+    match value {
+        Json::String(text) => text.len() + 2,
+        Json::Array(values) => values.iter().map(|value| text_length(value) + 1).sum::<usize>() + 2,
+        Json::Object(members) => {
+            members.iter().map(|(name, value)| name.len() + 4 + text_length(value)).sum::<usize>() + 2
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => 5,
+    }
 }
 
 /// Returns the extras of a ticket as a JSON object, with the names of the columns of `ticket_extra`.

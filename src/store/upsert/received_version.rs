@@ -239,6 +239,8 @@ impl UpsertStatements<'_> {
         }
         let changed = change.to_json();
         let is_unbounded = !change.is_empty() && !change.has_attributes();
+        // Of a large ticket every copy counts.
+        drop(change);
         self.record_change(
             ChangeRecord { op: Op::Update, reason, changed: Some(&changed), is_unbounded, ..record },
             context,
