@@ -24,6 +24,9 @@ import runs
 HERE = pathlib.Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / "target/rivals"
 
+# Of every figure the median of so many runs.
+REPETITIONS = 3
+
 # Script, its requirements, and its extra arguments.
 RIVALS = {
     "handwritten": ("handwritten.py", ["httpx==0.28.1", "orjson==3.13.0"], []),
@@ -71,9 +74,8 @@ def stored(database):
         connection.close()
 
 
-def rival(base, server, name, tickets):
-    script, requirements, arguments = RIVALS[name]
-    python = environment(script, requirements)
+def measure_once(base, server, name, tickets, python):
+    script, _, arguments = RIVALS[name]
     folder = base / name
     folder.mkdir()
     connection = (server["url"], server["client_id"], server["client_secret"], folder)
@@ -92,6 +94,13 @@ def rival(base, server, name, tickets):
     if count != tickets:
         raise NotMeasured(f"stored {count} tickets of {tickets}")
     shutil.rmtree(folder)
+    return used
+
+
+def rival(base, server, name, tickets):
+    script, requirements, _ = RIVALS[name]
+    python = environment(script, requirements)
+    used = runs.median([measure_once(base, server, name, tickets, python) for _ in range(REPETITIONS)])
     return runs.line(f"{name} ({', '.join(requirements)})", used, tickets)
 
 
@@ -103,13 +112,13 @@ def main():
     own_runs, measured = [], []
     try:
         print(f"load of the machine before: {os.getloadavg()[0]:.1f}", flush=True)
-        for repetition in range(3):
+        for repetition in range(REPETITIONS):
             folder = base / f"halosync-{repetition}"
             own_runs.append(runs.run("halosync", runs.BINARY, "-c", runs.settings(folder, server), "sync"))
             if stored(folder / "halosync.db") != tickets:
                 sys.exit("halosync did not store every ticket")
             shutil.rmtree(folder)
-        own = runs.line("halosync, the median of three", runs.median(own_runs), tickets)
+        own = runs.line("halosync", runs.median(own_runs), tickets)
         for name in names:
             try:
                 measured.append((name, rival(base, server, name, tickets)))

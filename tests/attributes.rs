@@ -1,6 +1,8 @@
 //! Compares the table of attributes in the code with the specification, the database schema, the header of
 //! exports, the documentation and recorded responses of the server.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

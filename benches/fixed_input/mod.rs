@@ -10,7 +10,8 @@ use halosync::ticket::Timestamp;
 use halosync::ticket::attribute::STATUS_ID;
 use halosync::ticket::parse::ParsedPage;
 
-const PAGE_SIZE: u32 = 100;
+/// Tickets on a page.
+pub(crate) const PAGE_SIZE: u32 = 100;
 
 fn now() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
@@ -33,7 +34,7 @@ pub(crate) fn pages(tickets: u32) -> impl Iterator<Item = Vec<u8>> {
     let token = response["access_token"].as_str().expect("a token").to_owned();
     (1..=tickets.div_ceil(PAGE_SIZE)).map(move |page| {
         let target = format!("/api/tickets?pageinate=true&page_no={page}&page_size={PAGE_SIZE}&order=id");
-        server.respond(&ApiRequest::get(&target, &token), now()).body.to_vec()
+        server.respond(&ApiRequest::get(&target, &token), now()).body
     })
 }
 

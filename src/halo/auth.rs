@@ -93,14 +93,13 @@ impl HaloClient {
         if let Some(endpoint) = &cache.endpoint {
             return Ok(endpoint.clone());
         }
-        let (url, is_definite) = match &self.options.auth_url {
-            Some(url) => (self.configured_token_url(url), true),
-            None => {
-                let (reported, is_definite) = self.reported_token_url().await?;
-                let url = self.with_configured_tenant(reported.clone());
-                cache.reported = Some(reported).filter(|it| is_definite && self.may_be_remembered(it));
-                (url, is_definite)
-            }
+        let (url, is_definite) = if let Some(url) = &self.options.auth_url {
+            (self.configured_token_url(url), true)
+        } else {
+            let (reported, is_definite) = self.reported_token_url().await?;
+            let url = self.with_configured_tenant(reported.clone());
+            cache.reported = Some(reported).filter(|it| is_definite && self.may_be_remembered(it));
+            (url, is_definite)
         };
         let endpoint = TokenEndpoint { url, is_recalled: false };
         cache.endpoint = is_definite.then(|| endpoint.clone());

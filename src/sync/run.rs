@@ -78,7 +78,7 @@ pub async fn run(
 }
 
 async fn execute_and_remember(context: &mut RunContext) -> Result<RunReport, SyncError> {
-    let report = execute(context).await?;
+    let report = Box::pin(execute(context)).await?;
     token_url::remember(context).await?;
     Ok(report)
 }

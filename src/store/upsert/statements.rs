@@ -42,6 +42,8 @@ pub(super) struct UpsertStatements<'c> {
     carried_extras: Option<ExtraSet>,
     /// Read with the first change record.
     verified_scans: Option<VerifiedScans>,
+    /// The greatest number of a ticket with a change record, once it was asked for.
+    greatest_recorded: Option<i64>,
     pub(super) connection: &'c Connection,
 }
 
@@ -75,6 +77,7 @@ impl<'c> UpsertStatements<'c> {
             met_unmarked_edit: false,
             carried_extras: None,
             verified_scans: None,
+            greatest_recorded: None,
             connection,
         })
     }
@@ -100,7 +103,19 @@ impl<'c> UpsertStatements<'c> {
         read_row(&mut self.select_row, id)
     }
 
+    /// The last change record of a ticket, if it has one.
     pub(super) fn last_record(&mut self, id: i64) -> Result<Option<LastRecord>, StoreError> {
+        let greatest = if let Some(greatest) = self.greatest_recorded {
+            greatest
+        } else {
+            let sql = "SELECT MAX(UID) FROM changes";
+            let greatest: Option<i64> = self.connection.query_row(sql, [], |row| row.get(0))?;
+            *self.greatest_recorded.insert(greatest.unwrap_or(i64::MIN))
+        };
+        // An initial load goes up by number: it need not look for the records of any ticket.
+        if greatest < id {
+            return Ok(None);
+        }
         let record = self.select_last_record.query_row((id, ERASED), |row| {
             Ok(LastRecord { is_deletion: row.get(0)?, is_erasure: row.get(1)?, last_modified: row.get(2)? })
         });
@@ -213,6 +228,7 @@ impl<'c> UpsertStatements<'c> {
             not_before,
         ))?;
         self.verified_scans = Some(scans);
+        self.greatest_recorded = self.greatest_recorded.map(|greatest| greatest.max(id));
         self.insert_change.clear_bindings();
         Ok(self.connection.last_insert_rowid())
     }
