@@ -10,7 +10,7 @@ use halo_simulator::ApiEndpoint;
 use support::test_env::TestEnv;
 
 /// What a run asked for.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 struct Requests {
     list: u64,
     all: u64,
