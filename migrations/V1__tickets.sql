@@ -2,8 +2,8 @@
 -- Frozen at the first tagged release; later changes are new migrations.
 
 -- The tickets of the server as of the last run: the mapped attributes in the order of docs/attributes.md.
--- The constraints accept what `typeof` would, for a fifth of the work of storing a row: numbers sort before texts, texts
--- before blobs, and `| 0` makes an integer of anything.
+-- The constraints accept what `typeof` would, at less cost: storing a row takes a fifth less work. Numbers sort before texts,
+-- texts before blobs, and `| 0` makes an integer of anything. (The real number -2^63 passes as the integer that it equals.)
 CREATE TABLE tickets (
     AGENT_ID                       INTEGER CONSTRAINT "AGENT_ID is an integer" CHECK (AGENT_ID | 0 = AGENT_ID),
     APPOINTMENT_TYPE               INTEGER CONSTRAINT "APPOINTMENT_TYPE is an integer" CHECK (APPOINTMENT_TYPE | 0 = APPOINTMENT_TYPE),

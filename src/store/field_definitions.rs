@@ -38,13 +38,14 @@ impl ReadTx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The fields that tickets have and that are not among `listed`, each with a listed ticket that has it.
-    pub fn unlisted_fields(&self, listed: &[CustomField]) -> Result<Vec<(i64, i64)>, StoreError> {
-        let sql = "SELECT FIELD_ID, MAX(UID) FROM custom_fields
+    /// The fields that tickets have and that are not among `listed`, each with the oldest and the newest listed ticket that has
+    /// it: where the server was restored from a backup, the newest ones are gone.
+    pub fn unlisted_fields(&self, listed: &[CustomField]) -> Result<Vec<(i64, [i64; 2])>, StoreError> {
+        let sql = "SELECT FIELD_ID, MIN(UID), MAX(UID) FROM custom_fields
                    WHERE UID NOT IN (SELECT UID FROM unlisted_tickets) GROUP BY FIELD_ID";
         let mut statement = self.connection.prepare(sql)?;
-        let fields = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let mut fields: Vec<(i64, i64)> = fields.collect::<Result<_, _>>()?;
+        let fields = statement.query_map([], |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?])))?;
+        let mut fields: Vec<(i64, [i64; 2])> = fields.collect::<Result<_, _>>()?;
         fields.retain(|(id, _)| listed.iter().all(|field| field.id != *id));
         Ok(fields)
     }

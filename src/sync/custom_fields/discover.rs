@@ -130,15 +130,19 @@ async fn fetch_removed_fields(context: &RunContext, listed: &[CustomField]) -> R
     unlisted.truncate(SAMPLES_MAX as usize);
     let mut removed = Vec::new();
     let mut shown: HashSet<i64> = HashSet::new();
-    for (field_id, ticket_id) in unlisted {
-        if shown.contains(&field_id) {
-            continue;
-        }
-        let Some((ticket, _memory)) = ticket_details(context, ticket_id).await? else { continue };
-        let Some(fields) = ticket.custom_fields().filter(|fields| fields.is_complete()) else { continue };
-        shown.extend(fields.fields().iter().map(|field| field.id));
-        if fields.get(field_id).is_none() {
-            removed.push(field_id);
+    for (field_id, [oldest, newest]) in unlisted {
+        let tickets = if oldest == newest { &[oldest][..] } else { &[oldest, newest] };
+        for ticket_id in tickets {
+            if shown.contains(&field_id) {
+                break;
+            }
+            let Some((ticket, _memory)) = ticket_details(context, *ticket_id).await? else { continue };
+            let Some(fields) = ticket.custom_fields().filter(|fields| fields.is_complete()) else { continue };
+            shown.extend(fields.fields().iter().map(|field| field.id));
+            if fields.get(field_id).is_none() {
+                removed.push(field_id);
+            }
+            break;
         }
     }
     if removed.is_empty() {
