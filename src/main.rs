@@ -16,17 +16,20 @@ fn main() -> ExitCode {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn restart_with_bounded_heaps() {
     use std::os::unix::process::CommandExt as _;
-    const SETTINGS: [(&str, &str); 3] = [
+    /// glibc removes its own settings from the environment of a program with privileges of its own.
+    const RESTARTED: &str = "_HALOSYNC_RESTARTED";
+    const SETTINGS: [(&str, &str); 4] = [
         ("MALLOC_ARENA_MAX", "2"),
         ("MALLOC_MMAP_THRESHOLD_", "1048576"),
         ("MALLOC_TRIM_THRESHOLD_", "1048576"),
+        (RESTARTED, "1"),
     ];
 
+    if std::env::var_os(RESTARTED).is_some() {
+        return;
+    }
     let missing: Vec<_> = SETTINGS.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
     let mut arguments = std::env::args_os();
-    let (false, Some(name), Ok(program)) = (missing.is_empty(), arguments.next(), std::env::current_exe())
-    else {
-        return;
-    };
+    let (Some(name), Ok(program)) = (arguments.next(), std::env::current_exe()) else { return };
     let _ = std::process::Command::new(program).arg0(name).args(arguments).envs(missing).exec();
 }

@@ -258,12 +258,27 @@ async fn run_asks_for_the_authorization_server_once_a_day() {
         env.run(&["sync"]).success();
         assert_eq!(requests(&simulator)[0] == "/api/authinfo", is_asked, "{probed_at}");
     }
-    // A setting is never remembered, and wins.
-    let text = fs::read_to_string(env.path("agent.toml")).unwrap();
-    let settings = text.replace("[halo]\n", &format!("[halo]\nauth_url = \"{url}/elsewhere\"\n"));
-    fs::write(env.path("agent.toml"), settings).unwrap();
+    // A setting wins, and is not remembered.
+    let set = |auth_url: &str| {
+        let text = fs::read_to_string(env.path("agent.toml")).unwrap();
+        let others: String = text
+            .lines()
+            .filter(|line| !line.starts_with("auth_url"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        fs::write(
+            env.path("agent.toml"),
+            others.replace("[halo]\n", &format!("[halo]\nauth_url = \"{auth_url}\"\n")),
+        )
+        .unwrap();
+    };
+    set(&format!("{url}/elsewhere"));
     env.run(&["sync"]).code(65);
     assert_eq!(requests(&simulator), ["/elsewhere/token"]);
+    edit(&env, "DELETE FROM server_probes WHERE probe = 'token_url'");
+    set(&format!("{url}/auth"));
+    env.run(&["sync"]).success();
+    assert_eq!(env.texts(REMEMBERED), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,10 +312,58 @@ async fn server_is_asked_again_where_the_remembered_address_or_tenant_is_wrong()
     }
     assert_eq!(connections.load(Ordering::SeqCst), 0, "another server was asked");
 
-    // Where the server says the same as before, its refusal is the error.
+    // Where the server says nothing, what it said before holds: no guess without a tenant.
+    simulator.with(|server| {
+        server.inject(ServerFault::parse("token:status=503").unwrap());
+        server.inject(ServerFault::parse("authinfo:status=503").unwrap());
+    });
+    env.run(&["sync"]).code(69);
+    let asked = simulator.with(|server| {
+        let tokens = server.log().entries().filter(|it| it.path == "/auth/token");
+        tokens.map(|it| it.query.clone()).collect::<Vec<_>>()
+    });
+    assert_eq!(asked, ["tenant=acme"]);
+    requests(&simulator);
+    simulator.with(|server| server.clear_faults());
+
+    // Where it says the same as before, or cannot be asked, the refusal is the error.
     fs::write(env.path("client-secret"), "wrong").unwrap();
-    env.run(&["sync"]).code(77);
-    assert_eq!(requests(&simulator), ["/auth/token", "/api/authinfo"]);
+    for fault in ["authinfo:status=503", "authinfo:reset"] {
+        simulator.with(|server| server.inject(ServerFault::parse(fault).unwrap()));
+        env.run(&["sync"]).code(77);
+        assert_eq!(requests(&simulator)[..2], ["/auth/token", "/api/authinfo"], "{fault}");
+        simulator.with(|server| server.clear_faults());
+    }
+}
+
+/// The settings of the tenant may change between runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remembered_tenant_is_that_of_the_settings_or_of_the_server() {
+    let mut settings = settings(10);
+    settings.tenant = Some("acme".into());
+    let simulator = Simulator::start(settings).await.unwrap();
+    let url = simulator.url();
+    let env = env_without_auth_url(&url, "tenant = \"ACME\"\n");
+    env.run(&["sync"]).success();
+    assert_eq!(env.texts(REMEMBERED), [format!("{url}/auth/token?tenant=ACME")]);
+    requests(&simulator);
+    env.run(&["sync"]).success();
+    assert_eq!(requests(&simulator), ["/auth/token", "/api/tickets"]);
+    for (result, details, is_used) in [
+        ("tenant_of_settings", "ACME", true),
+        ("tenant_of_settings", "acme", false),
+        ("reported", "ACME", false),
+        ("reported", "acme", false),
+    ] {
+        edit(
+            &env,
+            &format!(
+                "UPDATE server_probes SET result = '{result}', details = '{url}/auth/token?tenant={details}' WHERE probe = 'token_url'"
+            ),
+        );
+        env.run(&["sync"]).success();
+        assert_eq!(requests(&simulator)[0] == "/auth/token", is_used, "{result}, {details}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

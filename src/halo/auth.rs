@@ -54,9 +54,16 @@ impl HaloClient {
             && may_have_moved(error)
         {
             cache.endpoint = None;
-            let asked = self.token_endpoint(cache).await?;
-            if asked.url != endpoint.url {
-                issued = self.request_token_in_scope(cache, &asked.url, None).await;
+            match self.token_endpoint(cache).await {
+                Ok(asked) if cache.endpoint.is_some() => {
+                    if asked.url != endpoint.url {
+                        cache.is_scope_refused = false;
+                        issued = self.request_token_in_scope(cache, &asked.url, None).await;
+                    }
+                }
+                Err(error @ HaloError::OtherAuthServer { .. }) => return Err(error),
+                // A guess is no better than what the server said before, and the first error is the one to show.
+                Ok(_) | Err(_) => cache.endpoint = Some(endpoint),
             }
         }
         let issued = issued?;
@@ -94,11 +101,11 @@ impl HaloClient {
             return Ok(endpoint.clone());
         }
         let (url, is_definite) = if let Some(url) = &self.options.auth_url {
-            (self.configured_token_url(url), true)
+            let tenant = self.options.tenant.as_deref().unwrap_or_default();
+            (with_tenant(with_token_path(url.clone()), tenant), true)
         } else {
-            let (reported, is_definite) = self.reported_token_url().await?;
-            let url = self.with_configured_tenant(reported.clone());
-            cache.reported = Some(reported).filter(|it| is_definite && self.may_be_remembered(it));
+            let (url, is_definite) = self.reported_token_url().await?;
+            cache.reported = Some(url.clone()).filter(|it| is_definite && self.may_be_remembered(it));
             (url, is_definite)
         };
         let endpoint = TokenEndpoint { url, is_recalled: false };
@@ -106,19 +113,20 @@ impl HaloClient {
         Ok(endpoint)
     }
 
-    /// Takes the address for tokens that the server has reported since the last call, with the tenant that it reported, so
-    /// that a later process need not ask again ([`HaloClient::recall_token_url`]).
+    /// Takes the address for tokens that the server has reported since the last call, with the tenant of the settings or else
+    /// the reported one, so that a later process need not ask again ([`HaloClient::recall_token_url`]).
     pub async fn take_reported_token_url(&self) -> Option<Url> {
         self.token_cache.lock().await.reported.take()
     }
 
     /// Uses an address for tokens that the server reported to an earlier process, unless the settings name one, or it is not
-    /// on the server. Where it turns out to be wrong, the server is asked again.
-    pub async fn recall_token_url(&self, reported: Url) {
+    /// on the server, or not for the tenant of the settings. Where it turns out to be wrong, the server is asked again.
+    pub async fn recall_token_url(&self, url: Url) {
         let mut cache = self.token_cache.lock().await;
         let is_needed = cache.endpoint.is_none() && self.options.auth_url.is_none();
-        if is_needed && self.may_be_remembered(&reported) {
-            let url = self.with_configured_tenant(reported);
+        let tenant_of_settings = self.options.tenant.as_deref();
+        let has_tenant = |tenant| url.query_pairs().any(|(name, value)| name == "tenant" && value == tenant);
+        if is_needed && self.may_be_remembered(&url) && tenant_of_settings.is_none_or(has_tenant) {
             cache.endpoint = Some(TokenEndpoint { url, is_recalled: true });
         }
     }
@@ -133,41 +141,18 @@ impl HaloClient {
             && !self.redactor.finds_secret(url.as_str())
     }
 
-    fn configured_token_url(&self, auth_url: &Url) -> Url {
-        let url = with_token_path(auth_url.clone());
-        match &self.options.tenant {
-            Some(tenant) => with_tenant(url, tenant),
-            None => url,
-        }
-    }
-
-    /// A reported address with the tenant of the settings, if they name one.
-    fn with_configured_tenant(&self, reported: Url) -> Url {
-        let Some(tenant) = &self.options.tenant else { return reported };
-        let others: Vec<_> = reported
-            .query_pairs()
-            .filter(|(name, _)| name != "tenant")
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
-            .collect();
-        let mut url = reported;
-        url.set_query(None);
-        if !others.is_empty() {
-            url.query_pairs_mut().extend_pairs(others);
-        }
-        with_tenant(url, tenant)
-    }
-
-    /// The address for tokens that the server reports about itself, with the tenant that it reports; the usual path where it
-    /// reports none. The second value tells whether a later answer of the server cannot change it.
+    /// The address for tokens that the server reports about itself, or the usual path where it reports none, with the tenant of
+    /// the settings or else the reported one. The second value tells whether a later answer of the server cannot change it.
     async fn reported_token_url(&self) -> Result<(Url, bool), HaloError> {
         let (info, is_definite) = self.fetch_auth_info().await?;
-        let tenant = info.tenant();
+        let reported_tenant = info.tenant();
         let url = match info.auth_url() {
             Some(url) if self.options.server.is_same_origin(&url) => with_token_path(url),
-            Some(url) => return Err(self.other_auth_server(&url, tenant.as_deref())),
+            Some(url) => return Err(self.other_auth_server(&url, reported_tenant.as_deref())),
             None => self.options.server.endpoint("/auth/token"),
         };
-        Ok((with_tenant(url, tenant.as_deref().unwrap_or_default()), is_definite))
+        let tenant = self.options.tenant.clone().or(reported_tenant).unwrap_or_default();
+        Ok((with_tenant(url, &tenant), is_definite))
     }
 
     /// Asks the server for its authorization server, which may have another address; `None` where it says nothing.

@@ -72,7 +72,10 @@ impl Body {
     /// that is true, nothing is copied while the body grows.
     pub(super) fn with_memory(memory: BudgetPermit, announced: Option<u64>) -> Body {
         let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
-        Body { bytes: Vec::with_capacity(announced.unwrap_or(0).min(ANNOUNCED_MAX)), memory }
+        let mut bytes = Vec::new();
+        // Where there is no space for so much, the body grows as far as it can.
+        let _ = bytes.try_reserve_exact(announced.unwrap_or(0).min(ANNOUNCED_MAX));
+        Body { bytes, memory }
     }
 
     /// Appends what was received.

@@ -75,7 +75,7 @@ pub struct StatusStays {
 /// What the runs of a period did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeriodRuns {
-    /// When the first run that is still recorded started, by the local clock: older ones are not kept.
+    /// When the first run that is still recorded and has ended started, by the local clock: older ones are not kept.
     pub known_since: Option<Timestamp>,
     /// Runs that were complete.
     pub complete: u64,
@@ -160,7 +160,12 @@ impl ReadTx<'_> {
                  COALESCE(SUM(requests), 0), COALESCE(SUM(list_requests), 0), COALESCE(SUM(retries), 0)
              FROM runs WHERE kind = 'sync' AND ?1 <= started_at";
         let count = |row: &Row<'_>, index| row.get::<_, i64>(index).map(i64::cast_unsigned);
-        let first = self.connection.query_row("SELECT MIN(started_at) FROM runs", [], |row| row.get(0))?;
+        // One that was killed is never pruned.
+        let first = self.connection.query_row(
+            "SELECT MIN(started_at) FROM runs WHERE ended_at IS NOT NULL",
+            [],
+            |row| row.get(0),
+        )?;
         let known_since = parse_optional_timestamp(first)?;
         let totals = self.connection.query_row(sql, [&since], |row| {
             Ok(PeriodRuns {

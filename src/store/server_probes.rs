@@ -29,7 +29,7 @@ pub enum Probe {
     ListExtras,
     /// By how many seconds the clocks of the server's nodes differ, as far as a step backwards showed it.
     ClockDifference,
-    /// Where tokens are requested, as the server says (`reported`); the details are the address.
+    /// Where tokens are requested, as the server says; the details are the address.
     TokenUrl,
 }
 

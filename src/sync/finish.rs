@@ -14,7 +14,7 @@ use super::report::{RunReport, end_run};
 use super::scan::list::NewestTicket;
 use super::scan::{Evaluation, ScanEnd, ScanPlan, evaluate, scan_stats};
 use super::unlisted::confirm_deletion::{UnconfirmedRemoval, UnlistedWrites, check_unlisted};
-use super::{SyncError, date_filter, older_versions, probes, reference, reference_pages};
+use super::{SyncError, date_filter, older_versions, probes, reference, reference_pages, token_url};
 use crate::store::{
     MoveReason, ObservedTicket, PENDING_TICKET_PAUSE_MAX, Probe, ScanOutcome, Store, StoreError, TxEnd,
     WriteTx,
@@ -58,6 +58,7 @@ pub(super) async fn finish_scan(
     mode: FinishMode,
 ) -> Result<RunReport, SyncError> {
     context.progress.phase(RunPhase::Confirming);
+    token_url::remember(context).await?;
     reference::look_up(context, &scan.missing_names).await?;
     if plan.is_initial && scan.is_settled() {
         reference::refresh_before_load_ends(context).await?;

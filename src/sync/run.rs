@@ -66,7 +66,7 @@ pub async fn run(
         // Checked in order, so that the same events have the same end.
         biased;
         () = stop => Err(SyncError::Stopped),
-        done = execute_and_remember(&mut context) => done,
+        done = Box::pin(execute(&mut context)) => done,
         // It ends only with the client, which the run holds.
         () = report_waits => Err(SyncError::Stopped),
     };
@@ -75,12 +75,6 @@ pub async fn run(
         record_failure(&context, error).await;
     }
     done
-}
-
-async fn execute_and_remember(context: &mut RunContext) -> Result<RunReport, SyncError> {
-    let report = Box::pin(execute(context)).await?;
-    token_url::remember(context).await?;
-    Ok(report)
 }
 
 async fn execute(context: &mut RunContext) -> Result<RunReport, SyncError> {

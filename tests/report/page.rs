@@ -127,7 +127,8 @@ fn copy_itself_says_how_far_it_and_its_consumers_are() {
     env.store_rows(&[ticket_row(3, "c")]);
     env.run_ok(&["export", "delta", "--consumer", "siem"]);
     for (first_run, is_cut) in [("'now'", true), ("'2001-01-01'", false)] {
-        let started = format!("UPDATE runs SET started_at = strftime('%Y-%m-%dT%H:%M:%fZ', {first_run})");
+        let time = format!("strftime('%Y-%m-%dT%H:%M:%fZ', {first_run})");
+        let started = format!("UPDATE runs SET started_at = {time}, ended_at = {time}");
         Connection::open(env.path("halosync.db")).unwrap().execute_batch(&started).unwrap();
         env.run_ok(&["report"]);
         let html = fs::read_to_string(env.path("report.html")).unwrap();

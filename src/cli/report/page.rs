@@ -18,6 +18,7 @@ use crate::app::{
 };
 use crate::cli::status;
 use crate::cli::{format_time, printable};
+use crate::ticket::Timestamp;
 
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
@@ -305,7 +306,10 @@ fn runs(report: &Report) -> Vec<(String, String)> {
             format!("{} {kind}, {}", HumanCount(*scans), outcome.replace('_', " "))
         })
         .collect();
-    let mut facts = match known_since.filter(|since| report.service_desk.began_at < *since) {
+    let is_cut = |since: &Timestamp| {
+        report.service_desk.began_at < *since && report.copy_began.is_none_or(|began| began < *since)
+    };
+    let mut facts = match known_since.filter(is_cut) {
         Some(since) => {
             vec![fact("Recorded since", format!("{}; nothing is known of runs before", format_time(since)))]
         }
