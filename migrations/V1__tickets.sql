@@ -393,7 +393,7 @@ CREATE TABLE reference_lists (
 CREATE TABLE server_probes (
     probe      TEXT PRIMARY KEY,  -- what was measured, such as 'date_filter' or 'list_extras'
     result     TEXT NOT NULL,  -- the result, a word or a number
-    details    TEXT,  -- how it was found
+    details    TEXT,  -- how it was found; of 'token_url': the address
     probed_at  TEXT NOT NULL  -- when, by the local clock
 );
 
