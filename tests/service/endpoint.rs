@@ -147,6 +147,10 @@ async fn service_that_has_synced_waits_while_the_server_names_another_one() {
 
     simulator.with(|server| server.clear_faults());
     env.run(&["sync"]).success();
+    // What the server said is remembered for a day, which has passed here.
+    let database = rusqlite::Connection::open(env.path("halosync.db")).unwrap();
+    database.execute("DELETE FROM server_probes WHERE probe = 'token_url'", []).unwrap();
+    drop(database);
     simulator.with(|server| server.inject(portal));
     let mut daemon = Daemon::start(&env);
     let line = daemon.logged("run incomplete");
