@@ -28,11 +28,17 @@ use support::tls::{CertificateOptions, TlsProxy};
 /// An environment whose settings name no authorization server.
 fn env_without_auth_url(url: &str, settings: &str) -> TestEnv<()> {
     let env = TestEnv::for_server(url, settings);
+    set_auth_url(&env, "");
+    env
+}
+
+/// Replaces the line of the authorization server in the settings; an empty one leaves it out.
+fn set_auth_url(env: &TestEnv<()>, line: &str) {
     let path = env.path("agent.toml");
     let text = fs::read_to_string(&path).unwrap();
-    let kept: Vec<_> = text.lines().filter(|line| !line.starts_with("auth_url")).collect();
-    fs::write(path, kept.join("\n") + "\n").unwrap();
-    env
+    let kept: String =
+        text.lines().filter(|line| !line.starts_with("auth_url")).map(|line| format!("{line}\n")).collect();
+    fs::write(path, kept.replacen("[halo]\n", &format!("[halo]\n{line}\n"), 1)).unwrap();
 }
 
 fn name_auth_server(simulator: &Simulator, url: &str) {
@@ -259,24 +265,11 @@ async fn run_asks_for_the_authorization_server_once_a_day() {
         assert_eq!(requests(&simulator)[0] == "/api/authinfo", is_asked, "{probed_at}");
     }
     // A setting wins, and is not remembered.
-    let set = |auth_url: &str| {
-        let text = fs::read_to_string(env.path("agent.toml")).unwrap();
-        let others: String = text
-            .lines()
-            .filter(|line| !line.starts_with("auth_url"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        fs::write(
-            env.path("agent.toml"),
-            others.replace("[halo]\n", &format!("[halo]\nauth_url = \"{auth_url}\"\n")),
-        )
-        .unwrap();
-    };
-    set(&format!("{url}/elsewhere"));
+    set_auth_url(&env, &format!("auth_url = \"{url}/elsewhere\""));
     env.run(&["sync"]).code(65);
     assert_eq!(requests(&simulator), ["/elsewhere/token"]);
     edit(&env, "DELETE FROM server_probes WHERE probe = 'token_url'");
-    set(&format!("{url}/auth"));
+    set_auth_url(&env, &format!("auth_url = \"{url}/auth\""));
     env.run(&["sync"]).success();
     assert_eq!(env.texts(REMEMBERED), [""; 0]);
 }

@@ -81,7 +81,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "halosync report",
         &[
             ("halosync report", "Write report.html about the last 90 days"),
-            ("halosync report --days 30 --out /srv/www/desk.html", "Another period and file"),
+            ("halosync report --days 30 --out /srv/www/report.html", "Another period and file"),
             ("halosync report --no-people", "Without names of agents and summaries of tickets"),
         ],
     ),

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use url::Url;
 
-use super::memory::{BudgetPermit, MemoryShortage};
+use super::memory::{BudgetPermit, MEMORY_MAX, MemoryShortage};
 use super::proxy::{ProxyError, ProxyRoute};
 use super::redaction::Redactor;
 use super::root_cause::RootCause;
@@ -57,9 +57,6 @@ pub struct HttpResponse {
     pub took: Duration,
 }
 
-/// No space is set aside for more, in bytes, whatever a server announces.
-const ANNOUNCED_MAX: usize = 64 << 20;
-
 /// A response body, and its share of the memory for all responses.
 #[derive(Default)]
 pub struct Body {
@@ -74,7 +71,7 @@ impl Body {
         let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
         let mut bytes = Vec::new();
         // Where there is no space for so much, the body grows as far as it can.
-        let _ = bytes.try_reserve_exact(announced.unwrap_or(0).min(ANNOUNCED_MAX));
+        let _ = bytes.try_reserve_exact(announced.unwrap_or(0).min(MEMORY_MAX));
         Body { bytes, memory }
     }
 

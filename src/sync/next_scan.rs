@@ -90,8 +90,7 @@ pub(super) async fn interrupted(context: &RunContext) -> Result<Option<Interrupt
     }
     let interrupted = context.store.call(|store| store.read(|tx| tx.interrupted_scan())).await?;
     let now = context.now();
-    let is_recent =
-        |scan: &InterruptedScan| (now.instant() - scan.started_at.instant()).abs() < RESUME_MAX_AGE;
+    let is_recent = |scan: &InterruptedScan| now.is_within(RESUME_MAX_AGE, scan.started_at);
     Ok(interrupted.filter(is_recent))
 }
 

@@ -147,8 +147,7 @@ pub(super) fn is_due(context: &RunContext, probe: Probe) -> Result<bool, StoreEr
     let stored = context.store.lock().read(|tx| tx.probe(probe))?;
     let now = context.now();
     let fresh = stored.is_some_and(|it| {
-        it.result != DateFilterBehavior::Unknown.as_str()
-            && (now.instant() - it.probed_at.instant()).abs() < VALID_FOR
+        it.result != DateFilterBehavior::Unknown.as_str() && now.is_within(VALID_FOR, it.probed_at)
     });
     Ok(!fresh)
 }

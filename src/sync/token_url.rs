@@ -2,8 +2,6 @@
 //!
 //! The token itself is not kept: secrets stay out of the database.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use url::Url;
 
@@ -13,7 +11,7 @@ use crate::store::Probe;
 
 /// How long an answer is used without asking again. A process that runs for longer keeps what it was told until a token is
 /// refused.
-const VALID_FOR: Duration = Duration::from_hours(24);
+const VALID_FOR: TimeDelta = TimeDelta::days(1);
 
 /// The word in `server_probes.result`: whose tenant is part of the address, if there is one.
 const fn word(context: &RunContext) -> &'static str {
@@ -23,9 +21,8 @@ const fn word(context: &RunContext) -> &'static str {
 /// Has the client use what an earlier run was told.
 pub(super) async fn recall(context: &RunContext) -> Result<(), SyncError> {
     let stored = context.store.lock().read(|tx| tx.probe(Probe::TokenUrl))?;
-    let valid_for = TimeDelta::from_std(VALID_FOR).unwrap_or(TimeDelta::MAX);
-    let fresh = stored.filter(|it| (context.now().instant() - it.probed_at.instant()).abs() < valid_for);
-    let usable = fresh.filter(|it| it.result == word(context));
+    let usable =
+        stored.filter(|it| context.now().is_within(VALID_FOR, it.probed_at) && it.result == word(context));
     // Another program may have stored anything.
     if let Some(url) = usable.and_then(|it| Url::parse(&it.details?).ok()) {
         context.halo.recall_token_url(url).await;

@@ -55,6 +55,12 @@ impl Timestamp {
         self.0.format("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
+    /// Whether the two are less than `span` apart, whichever is the earlier one: a clock may have been set back.
+    #[must_use]
+    pub fn is_within(self, span: TimeDelta, other: Timestamp) -> bool {
+        (self.0 - other.0).abs() < span
+    }
+
     /// Returns the timestamp `span` later; 1970-01-01 if the result is out of range.
     #[must_use]
     pub fn plus(self, span: TimeDelta) -> Timestamp {

@@ -57,7 +57,7 @@ pub(super) fn page(report: &Report) -> String {
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                a class="skip" href="#desk" { "Skip to the figures" }
+                a class="skip" href="#service-desk" { "Skip to the figures" }
                 header {
                     h1 { (title) }
                     p {
@@ -67,8 +67,8 @@ pub(super) fn page(report: &Report) -> String {
                     (state(report))
                 }
                 main {
-                    section id="desk" aria-labelledby="desk-heading" {
-                        h2 id="desk-heading" { "The service desk" }
+                    section id="service-desk" aria-labelledby="service-desk-heading" {
+                        h2 id="service-desk-heading" { "The service desk" }
                         (headlines(figures))
                         h2 { "Flow" }
                         div class="grid" { (flow(figures)) }

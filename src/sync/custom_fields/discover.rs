@@ -130,19 +130,14 @@ async fn fetch_removed_fields(context: &RunContext, listed: &[CustomField]) -> R
     unlisted.truncate(SAMPLES_MAX as usize);
     let mut removed = Vec::new();
     let mut shown: HashSet<i64> = HashSet::new();
-    for (field_id, [oldest, newest]) in unlisted {
-        let tickets = if oldest == newest { &[oldest][..] } else { &[oldest, newest] };
-        for ticket_id in tickets {
-            if shown.contains(&field_id) {
-                break;
-            }
-            let Some((ticket, _memory)) = ticket_details(context, *ticket_id).await? else { continue };
-            let Some(fields) = ticket.custom_fields().filter(|fields| fields.is_complete()) else { continue };
-            shown.extend(fields.fields().iter().map(|field| field.id));
-            if fields.get(field_id).is_none() {
-                removed.push(field_id);
-            }
-            break;
+    for (field_id, tickets) in unlisted {
+        if shown.contains(&field_id) {
+            continue;
+        }
+        let Some((fields, _memory)) = complete_fields_of_first(context, tickets).await? else { continue };
+        shown.extend(fields.fields().iter().map(|field| field.id));
+        if fields.get(field_id).is_none() {
+            removed.push(field_id);
         }
     }
     if removed.is_empty() {
@@ -330,6 +325,20 @@ async fn ticket_details(context: &RunContext, id: i64) -> Result<Option<(Ticket,
         Err(error) if error.can_be_ticket_specific() => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The custom fields of the first of the tickets that the server shows with all of them, and the memory that they take.
+async fn complete_fields_of_first(
+    context: &RunContext,
+    [first, second]: [i64; 2],
+) -> Result<Option<(CustomFields, BudgetPermit)>, SyncError> {
+    for id in std::iter::once(first).chain((first != second).then_some(second)) {
+        let Some((mut ticket, memory)) = ticket_details(context, id).await? else { continue };
+        if let Some(fields) = ticket.take_custom_fields().filter(CustomFields::is_complete) {
+            return Ok(Some((fields, memory)));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether there is a field that is not known yet.
